@@ -1,0 +1,1 @@
+"""clhd: the high-dimensional limit of contrastive learning, simulated and solved."""

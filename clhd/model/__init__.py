@@ -1,0 +1,1 @@
+"""Floor 0: latents, activations, losses and the model that they make: frozen values and formulas."""

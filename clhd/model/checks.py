@@ -1,0 +1,77 @@
+"""The gate that all arguments pass: each function returns the value in its one inner form, or raises ClhdError."""
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.errors import ClhdError
+
+
+def parse_number(
+    name: str,
+    value: Any,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    above: float = -math.inf,
+) -> float:
+    """Return `value` as a finite float with ``minimum <= value <= maximum`` and ``value > above``."""
+    if isinstance(value, (bool, str)) or value is None:
+        raise ClhdError(f"{name} = {value!r}: must be a number")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ClhdError(f"{name} = {value!r}: must be a number") from None
+    if not (math.isfinite(number) and minimum <= number <= maximum and number > above):
+        raise ClhdError(f"{name} = {value!r}: must be {_describe_range(minimum, maximum, above)}")
+    return number + 0.0  # turns -0.0 into 0.0, so that equal models have equal keys
+
+
+def _describe_range(minimum: float, maximum: float, above: float) -> str:
+    if math.isfinite(minimum) and math.isfinite(maximum):
+        return f"a number from {minimum:g} to {maximum:g}"
+    if math.isfinite(above):
+        return f"a finite number greater than {above:g}"
+    if math.isfinite(minimum):
+        return f"a finite number, {minimum:g} or more"
+    return "a finite number"
+
+
+def parse_count(name: str, value: Any, *, minimum: int) -> int:
+    """Return `value` as an int of at least `minimum`; floats with a whole value (``1e3``) are accepted."""
+    number = parse_number(name, value)
+    if number != int(number) or number < minimum:
+        raise ClhdError(f"{name} = {value!r}: must be a whole number, {minimum} or more")
+    return int(value) if isinstance(value, int) else int(number)
+
+
+def parse_choice(name: str, value: Any, allowed: Collection[str]) -> str:
+    """Return `value` if it is one of the `allowed` words."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ClhdError(f"{name} = {value!r}: must be one of {', '.join(sorted(allowed))}")
+    return value
+
+
+def parse_vector(name: str, value: Any, *, length: int | None = None) -> NDArray[np.float64]:
+    """Return `value` as a new one-dimensional array of finite floats, of the given `length` if there is one."""
+    try:
+        vector = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ClhdError(f"{name} = {value!r}: must be a list of numbers") from None
+    if vector.ndim != 1 or (length is not None and len(vector) != length):
+        wanted = "a list of numbers" if length is None else f"a list of {length} numbers"
+        raise ClhdError(f"{name} = {value!r}: must be {wanted}")
+    if not np.all(np.isfinite(vector)):
+        raise ClhdError(f"{name} = {value!r}: must hold finite numbers only")
+    return vector
+
+
+def parse_times(value: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return output times as an array: one or more, not negative, strictly increasing (unit: steps per dimension)."""
+    times = parse_vector("time", value)
+    if len(times) == 0 or times[0] < 0 or np.any(np.diff(times) <= 0):
+        raise ClhdError(f"time = {value!r}: must be one or more times, 0 or later, in strictly increasing order")
+    return times

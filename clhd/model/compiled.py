@@ -1,0 +1,64 @@
+"""How clhd compiles its kernels: `kernel` (a numba function) and the two bit casts that vector code needs.
+
+numba caches machine code on disk by the date of the file in which a function stands, so a kernel would survive a
+change of a formula that it inlines from another file. Here every kernel is cached under the contents of *all*
+modules that hold kernels: a stale kernel cannot be loaded.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from llvmlite import ir
+from numba import float64, njit, uint64
+from numba.core.typing.templates import Signature
+from numba.extending import intrinsic
+
+
+@cache
+def source_stamp() -> str:
+    """Digest of the source of all modules on the floors that hold kernels (model, theory, simulation)."""
+    package = Path(__file__).parents[1]
+    digest = blake2b(digest_size=16)
+    for floor in ("model", "theory", "simulation"):
+        for path in sorted((package / floor).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile `function`: without the GIL, without exceptions for division by zero, cached on disk.
+
+    Of the fast-math flags only "contract" (fused multiply-add) is set: re-association would destroy the rounding
+    tricks of `clhd.model.vector_math`.
+    """
+    compiled = njit(function, nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+    compiled._cache._cache_file._source_stamp = source_stamp()
+    return compiled
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a small scalar `function` so that it is always inlined: a call would keep a loop from vectorising."""
+    return njit(function, nogil=True, forceinline=True, error_model="numpy", fastmath={"contract"})
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def float_to_bits(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
+    """The 64 bits of a float64 as a uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return uint64(float64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bits_to_float(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
+    """The float64 with the 64 bits of a uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return float64(uint64), generate

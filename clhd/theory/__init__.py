@@ -1,0 +1,1 @@
+"""Floor 1: the high-dimensional limit: averages, ODE, fixed points, fluctuations, attraction regions."""

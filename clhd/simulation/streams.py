@@ -32,6 +32,7 @@ _TWELVE, _LEFT17, _LEFT45, _RIGHT19 = np.uint64(12), np.uint64(17), np.uint64(45
 _LEFT23, _RIGHT41 = np.uint64(23), np.uint64(41)
 _BIT0, _BIT62 = np.uint64(1), np.uint64(62)
 _QUARTER_PI = math.pi / 4
+_SETTLED = 2.0  # no uniform number on (0, 1]
 
 
 def seed_states(key: str, indices: Iterable[int]) -> BitArray:
@@ -147,7 +148,9 @@ def fill_chi_squares(
         out[i] = 2.0 * d[i] * root * root * root if d[i] > 0.5 else x * x
         # With f the log of the acceptance probability, 1 + f >= 1 - c^2 x^4 / 8 wherever y > -0.4.
         sure = (uniform[i] <= 1.0 - 0.125 * y * y * x * x) & (y > -0.4)
-        undecided += 0 if (sure | (d[i] < 0.5)) else 1
+        settled = sure | (d[i] < 0.5)
+        uniform[i] = _SETTLED if settled else uniform[i]
+        undecided += 0 if settled else 1
     if undecided > 0:
         _settle_undecided(state, normal, d, c, uniform, out)
 
@@ -156,12 +159,16 @@ def fill_chi_squares(
 def _settle_undecided(
     state: BitArray, normal: FloatArray, d: FloatArray, c: FloatArray, uniform: FloatArray, out: FloatArray
 ) -> None:
-    """Decide the lanes that the squeeze left open by the exact test on the same numbers; redraw the rejected."""
+    """Decide the lanes that the squeeze left open by the exact test on the same numbers; redraw the rejected.
+
+    Only the mark of the first pass says which lanes these are: the comparison itself, compiled a second time, might
+    round differently, and then a lane's numbers would depend on its neighbours.
+    """
     for i in range(len(out)):
-        y = c[i] * normal[i]
-        if d[i] < 0.5 or (uniform[i] <= 1.0 - 0.125 * y * y * normal[i] * normal[i] and y > -0.4):
+        if uniform[i] == _SETTLED:
             continue
         x, u = normal[i], uniform[i]
+        redrawn = False
         while True:
             root = 1.0 + c[i] * x
             v = root * root * root
@@ -172,4 +179,6 @@ def _settle_undecided(
             bits, state[0, i], state[1, i], state[2, i], state[3, i] = next_bits(a0, a1, a2, a3)
             x, _ = normal_pair(radius_bits, angle_bits)
             u = bits_to_fraction(bits)
-        out[i] = 2.0 * d[i] * v
+            redrawn = True
+        if redrawn:
+            out[i] = 2.0 * d[i] * v

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from llvmlite import ir
 from numba import float64, njit, uint64
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
+
+# A compiled function is typed as the Python function that it was: mypy checks calls of kernels like any others.
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @cache
@@ -28,24 +31,24 @@ def source_stamp() -> str:
     return digest.hexdigest()
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Function) -> Function:
     """Compile `function`: without the GIL, without exceptions for division by zero, cached on disk.
 
     Of the fast-math flags only "contract" (fused multiply-add) is set: re-association would destroy the rounding
     tricks of `clhd.model.vector_math`.
     """
-    compiled = njit(function, nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+    compiled: Any = njit(function, nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
     compiled._cache._cache_file._source_stamp = source_stamp()
-    return compiled
+    return cast("Function", compiled)
 
 
-def inlined(function: Callable[..., Any]) -> Any:
+def inlined(function: Function) -> Function:
     """Compile a small scalar `function` so that it is always inlined: a call would keep a loop from vectorising."""
-    return njit(function, nogil=True, forceinline=True, error_model="numpy", fastmath={"contract"})
+    compiled = njit(function, nogil=True, forceinline=True, error_model="numpy", fastmath={"contract"})
+    return cast("Function", compiled)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def float_to_bits(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
+def _float_to_bits(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
     """The 64 bits of a float64 as a uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -54,11 +57,16 @@ def float_to_bits(typing_context: Any, x: Any) -> tuple[Signature, Callable[...,
     return uint64(float64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def bits_to_float(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
+def _bits_to_float(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
     """The float64 with the 64 bits of a uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.DoubleType())
 
     return float64(uint64), generate
+
+
+# Inside a kernel an intrinsic takes one argument less than the function that numba makes it from. The bits are Any:
+# a kernel mixes them with unsigned numbers of numpy, for which mypy has no arithmetic.
+float_to_bits: Callable[[float], Any] = cast("Any", intrinsic(_float_to_bits))
+bits_to_float: Callable[[Any], float] = cast("Any", intrinsic(_bits_to_float))

@@ -269,7 +269,7 @@ def product_atoms(latents: tuple[Latent, ...]) -> tuple[FloatArray, FloatArray]:
 def _standard_gaussian_rule() -> tuple[FloatArray, FloatArray]:
     # The trapezoid rule converges exponentially for the Gaussian weight, also where Gauss-Hermite nodes are
     # defeated by the poles of tanh.
-    values = np.arange(-16, 17) * 0.5
+    values = 0.5 * np.arange(-16, 17, dtype=np.float64)
     weights = np.exp(-0.5 * values**2)
     return values, weights / weights.sum()
 

@@ -64,7 +64,8 @@ def tanh(x: float) -> float:
     k = shifted - _ROUND
     power = bits_to_float((float_to_bits(shifted) << _FIFTY_TWO) + _ONE_BITS)
     t = power * _expm1_reduced((y - k * _LN2_HIGH) - k * _LN2_LOW) + (power - 1.0)
-    return np.copysign(t / (t + 2.0), x)
+    signed: float = np.copysign(t / (t + 2.0), x)
+    return signed
 
 
 @inlined
@@ -164,4 +165,5 @@ def erf(y: float) -> float:
     p = p * z + 1.0 / (2.0 * 5.0)
     p = p * z - 1.0 / 3.0
     near = 1.1283791670955126 * (a + a * z * p)
-    return np.copysign(near if a < 0.5 else far, y)
+    signed: float = np.copysign(near if a < 0.5 else far, y)
+    return signed

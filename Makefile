@@ -1,0 +1,62 @@
+# Needs only make and Python 3.11 or newer. Everything is installed into .venv, from requirements/ with its hashes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LOCK := requirements/lock.txt
+BUILD_LOCK := requirements/build.txt
+# Hashes and versions, for every Python that clhd supports; no index, no host.
+COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	--no-header --no-emit-index-url --upgrade
+
+.DEFAULT_GOAL := all
+.PHONY: all help install test check format bench figure lock clean
+
+all: figure  ## what is computed by default: the README's figure
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 16
+
+install: $(INSTALLED)  ## create .venv and install clhd into it, once
+
+test: $(INSTALLED)  ## run the tests (ARGS="-k name" picks some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED)  ## lint, formatting and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(INSTALLED)  ## format the code
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+bench: $(INSTALLED)  ## measure the kernels, as one table
+	@$(BIN)/python benchmarks/kernels.py
+
+figure: $(INSTALLED)  ## draw the figure of the README
+	@$(BIN)/python docs/figures/sgd_against_ode.py
+
+lock: pyproject.toml  ## choose the newest versions again and write requirements/
+	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
+	$(VENV)-lock/bin/uv $(COMPILE) --extra dev -o $(LOCK) pyproject.toml
+	echo setuptools | $(VENV)-lock/bin/uv $(COMPILE) --no-annotate -c $(LOCK) -o $(BUILD_LOCK) -
+	@rm -r $(VENV)-lock
+
+clean:  ## remove .venv and all caches
+	rm -rf $(VENV) $(VENV)-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist clhd.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The build backend comes first, and by itself: what has no wheel is built with it, not with a newer one from outside
+# the lock.
+$(INSTALLED): $(LOCK) $(BUILD_LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "clhd needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1):" \
+			"name another one, as in: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "installing into $(VENV), about a minute the first time"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(BUILD_LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,346 @@
+"""Online SGD on the full weight vector in n dimensions: the reference, with nothing projected.
+
+One step draws fresh views y_v = (1 / sqrt n) sum_j c_vj xi_j + a_v, computes z_v = w . y_v / sqrt n, and sets
+
+    w <- w + (eta / sqrt n) sum_v Delta_v y_v - (eta / n) (lam w + lam1 sign w),
+
+followed, on the sphere, by w <- w sqrt(n) / |w|. It costs O(V n), and also serves what order parameters alone cannot
+describe: the elastic net, noise that is not Gaussian, laws of the features, the weights themselves.
+
+| symbol | name | shape | unit or scale |
+|---|---|---|---|
+| n, p, V | dimension, features, views | | |
+| w | weights | (n,) | O(1) entries |
+| xi | features | (p, n) | rows of squared length n |
+| c | latent of each view | (V, p) | |
+| a | noise | (chunks, V, CHUNK) | |
+| z, h, d, Delta | pre-activations, outputs, derivatives, forces | (V, 1) | |
+| q | overlap, xi_j . w / n | (p,) | |
+| r | squared norm, w . w / n | | |
+
+Vectors are padded with zeros to whole chunks. The noise drawn on the padding meets weights of 0 in every product,
+and the update stops at coordinate n, so that the padding stays 0.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.model.activations import activate
+from clhd.model.compiled import kernel
+from clhd.model.contrastive import ContrastiveModel
+from clhd.model.losses import forces
+from clhd.model.vector_math import log_of_fraction
+from clhd.simulation.features import check_features, draw_features
+from clhd.simulation.noise import CHUNK, LANES, NOISE_CODES, fill_noise, noise_constants, noise_work
+from clhd.simulation.streams import BitArray, bits_to_fraction, next_bits, seed_states
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+_DISCRETE, _GAUSSIAN, _UNIFORM, _LAPLACE = range(4)
+_SAMPLERS = {"discrete": _DISCRETE, "gaussian": _GAUSSIAN, "uniform": _UNIFORM, "laplace": _LAPLACE}
+
+
+class _Latents(NamedTuple):
+    """Latent laws as the kernel samples them: a code and a scale each, and the atoms of the discrete ones."""
+
+    law: IntArray  # (p,)
+    scale: FloatArray  # (p,)
+    value: FloatArray  # (p, atoms)
+    cumulative: FloatArray  # (p, atoms)
+
+
+class _Rule(NamedTuple):
+    """What one step does, as codes and numbers."""
+
+    activation: int
+    coefficients: FloatArray
+    loss: int
+    noise: int
+    noise_constants: FloatArray
+    learning_rate: float
+    weight_decay: float
+    l1_penalty: float
+    is_sphere: bool
+
+
+class _State(NamedTuple):
+    """What a step changes: the weights and the streams; the rest is fixed or work space."""
+
+    weights: FloatArray  # (chunks * CHUNK,)
+    features: FloatArray  # (p, chunks * CHUNK)
+    lanes: BitArray  # (4, LANES), noise
+    single: BitArray  # (4, 1), latents
+    noise: FloatArray  # (chunks, V, CHUNK)
+    noise_work: FloatArray
+    sums: FloatArray  # (p + V, LANES)
+
+
+class FullReplica:
+    """One replica of SGD at dimension n: its features, its weights and its random streams.
+
+    Its numbers depend on `key` and `replica` alone: not on how its steps are divided into calls of `advance`, nor
+    on other replicas or threads. Memory is O(n).
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+    dimension : int
+        n.
+    key : str
+        What the random streams are for; the replica's number is added here.
+    replica : int
+        0 or more.
+    overlap : array of shape (p,), or None
+        Exact initial overlap q, the rest of w in a random direction orthogonal to the features; None draws
+        w ~ N(0, squared_norm I) instead, which the sphere constraint then rescales.
+    squared_norm : float
+        Initial r, at least |q|^2.
+
+    Attributes
+    ----------
+    weights : array of shape (n,)
+        A view of the current weights, which `advance` changes.
+    features : array of shape (p, n)
+
+    Raises
+    ------
+    ClhdError
+        If the feature law has no exactly orthogonal features in this dimension (see `check_features`).
+    """
+
+    def __init__(
+        self,
+        model: ContrastiveModel,
+        dimension: int,
+        key: str,
+        replica: int,
+        *,
+        overlap: FloatArray | None,
+        squared_norm: float,
+    ) -> None:
+        check_features(model, dimension)
+        stream = f"{key}|replica={replica}"
+        chunks = -(-dimension // CHUNK)
+        views, p = model.loss_terms.views, model.features
+        self._dimension = dimension
+        self._latents = _latent_tables(model)
+        self._rule = _Rule(
+            activation=model.unit.code,
+            coefficients=model.unit.coefficient_array,
+            loss=model.loss_terms.code,
+            noise=NOISE_CODES[model.noise_law],
+            noise_constants=noise_constants(model),
+            learning_rate=model.learning_rate,
+            weight_decay=model.weight_decay,
+            l1_penalty=model.l1_penalty,
+            is_sphere=model.is_sphere,
+        )
+        self._state = _State(
+            weights=np.zeros(chunks * CHUNK),
+            features=np.zeros((p, chunks * CHUNK)),
+            lanes=seed_states(stream, range(LANES)),
+            single=seed_states(f"{stream}|latents", [0]),
+            noise=np.zeros((chunks, views, CHUNK)),
+            noise_work=noise_work(model),
+            sums=np.zeros((p + views, LANES)),
+        )
+        self.weights: FloatArray = self._state.weights[:dimension]
+        self.features: FloatArray = self._state.features[:, :dimension]
+        # Two streams, so that the start of the weights is the same random direction under every feature law.
+        words = seed_states(f"{stream}|start", range(2))
+        feature_generator, weight_generator = (np.random.default_rng([int(word) for word in s]) for s in words.T)
+        self.features[:] = draw_features(model, dimension, feature_generator)
+        self.weights[:] = _draw_weights(self.features, overlap, squared_norm, model.is_sphere, weight_generator)
+
+    def advance(self, steps: int) -> None:
+        """Make `steps` steps of SGD, without the GIL; weights that overflow become inf or NaN in silence."""
+        _advance(steps, self._dimension, self._rule, self._latents, self._state)
+
+    def order_parameters(self) -> tuple[FloatArray, float]:
+        """Overlap q, shape (p,), and squared norm r, computed from the vectors; not finite if they diverged."""
+        with np.errstate(all="ignore"):
+            overlap = np.array([_dot(row, self.weights) for row in self.features]) / self._dimension
+            return overlap, _dot(self.weights, self.weights) / self._dimension
+
+
+def _dot(x: FloatArray, y: FloatArray) -> float:
+    """x . y without BLAS, whose bits may depend on its number of threads."""
+    return float(np.sum(x * y))
+
+
+def _draw_weights(
+    features: FloatArray,
+    overlap: FloatArray | None,
+    squared_norm: float,
+    is_sphere: bool,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Initial weights, shape (n,): of exact overlap and squared norm, or random."""
+    p, n = features.shape
+    weights = generator.standard_normal(n)
+    if overlap is None:
+        weights *= math.sqrt(n / _dot(weights, weights)) if is_sphere else math.sqrt(squared_norm)
+        return weights
+    rest = squared_norm - _dot(overlap, overlap)
+    for _ in range(2):  # the second pass removes what rounding left
+        for row in features:
+            weights -= (_dot(row, weights) / n) * row
+    weights *= math.sqrt(max(rest, 0.0) * n / _dot(weights, weights)) if n > p else 0.0
+    for value, row in zip(overlap, features, strict=True):
+        weights += value * row
+    return weights
+
+
+def _latent_tables(model: ContrastiveModel) -> _Latents:
+    """The latent laws of a model as arrays; short lists of atoms repeat their last one."""
+    atoms = [law.atoms() if law.is_discrete else (np.zeros(1), np.ones(1)) for law in model.latents]
+    most = max(len(values) for values, _ in atoms)
+    value = np.array([np.pad(values, (0, most - len(values)), mode="edge") for values, _ in atoms])
+    cumulative = np.array([np.pad(np.cumsum(weights), (0, most - len(weights)), mode="edge") for _, weights in atoms])
+    return _Latents(
+        law=np.array([_SAMPLERS[law.sampler] for law in model.latents], dtype=np.int64),
+        scale=np.array([law.scale for law in model.latents]),
+        value=value,
+        cumulative=cumulative,
+    )
+
+
+@kernel
+def _draw_uniform(single: BitArray) -> float:
+    bits, single[0, 0], single[1, 0], single[2, 0], single[3, 0] = next_bits(
+        single[0, 0], single[1, 0], single[2, 0], single[3, 0]
+    )
+    return bits_to_fraction(bits)
+
+
+@kernel
+def _draw_latent(latents: _Latents, single: BitArray, c: FloatArray) -> None:
+    """Write one latent vector, shape (p,), to `c`."""
+    for j in range(len(c)):
+        law, scale = latents.law[j], latents.scale[j]
+        u = _draw_uniform(single)
+        if law == _DISCRETE:
+            k = 0
+            while k < latents.value.shape[1] - 1 and u > latents.cumulative[j, k]:
+                k += 1
+            c[j] = latents.value[j, k]
+        elif law == _UNIFORM:
+            c[j] = scale * math.sqrt(3.0) * (2.0 * u - 1.0)
+        elif law == _LAPLACE:
+            size = -math.sqrt(0.5) * scale * log_of_fraction(u)
+            c[j] = size if _draw_uniform(single) <= 0.5 else -size
+        else:
+            angle = 2.0 * math.pi * _draw_uniform(single)
+            c[j] = scale * math.sqrt(-2.0 * log_of_fraction(u)) * math.cos(angle)
+
+
+@kernel
+def _sum_lanes(sums: FloatArray) -> None:
+    """Add up the lanes of each row into its first one: by halves, since one long chain of additions is slow."""
+    for row in sums:
+        half = LANES // 2
+        while half > 0:
+            low, high = row[:half], row[half : 2 * half]
+            for i in range(half):
+                low[i] += high[i]
+            half //= 2
+
+
+@kernel
+def _project(rule: _Rule, state: _State) -> None:
+    """Draw the noise of all views and write w . xi_j and w . a_v to the first lane of the rows of `state.sums`.
+
+    Lanes are summed each by itself, for the compiler must not reorder (and so not vectorise) one long sum.
+    """
+    p, views = len(state.features), state.noise.shape[1]
+    sums = state.sums
+    sums[:] = 0.0
+    for chunk in range(len(state.noise)):
+        start = chunk * CHUNK
+        noise = state.noise[chunk]
+        fill_noise(rule.noise, rule.noise_constants, state.lanes, state.noise_work, noise)
+        w_low = state.weights[start : start + LANES]
+        w_high = state.weights[start + LANES : start + CHUNK]
+        for j in range(p):
+            total, low = sums[j], state.features[j, start : start + LANES]
+            high = state.features[j, start + LANES : start + CHUNK]
+            for i in range(LANES):
+                total[i] += w_low[i] * low[i] + w_high[i] * high[i]
+        for v in range(views):
+            total, low, high = sums[p + v], noise[v, :LANES], noise[v, LANES:]
+            for i in range(LANES):
+                total[i] += w_low[i] * low[i] + w_high[i] * high[i]
+    _sum_lanes(sums)
+
+
+@kernel
+def _update(n: int, rule: _Rule, state: _State, along_features: FloatArray, along_noise: FloatArray) -> None:
+    """w <- (1 - eta lam / n) w - (eta lam1 / n) sign w + sum_j along_features_j xi_j + sum_v along_noise_v a_v."""
+    keep = 1.0 - rule.learning_rate * rule.weight_decay / n
+    pull = rule.learning_rate * rule.l1_penalty / n
+    for chunk in range(len(state.noise)):
+        start = chunk * CHUNK
+        stop = min(start + CHUNK, n)
+        w = state.weights[start:stop]
+        if pull != 0.0:
+            for i in range(len(w)):
+                sign = (1.0 if w[i] > 0.0 else 0.0) - (1.0 if w[i] < 0.0 else 0.0)
+                w[i] = keep * w[i] - pull * sign
+        else:
+            for i in range(len(w)):
+                w[i] *= keep
+        for j in range(len(along_features)):
+            feature, factor = state.features[j, start:stop], along_features[j]
+            for i in range(len(w)):
+                w[i] += factor * feature[i]
+        for v in range(len(along_noise)):
+            noise, factor = state.noise[chunk, v, : stop - start], along_noise[v]
+            for i in range(len(w)):
+                w[i] += factor * noise[i]
+
+
+@kernel
+def _return_to_sphere(n: int, state: _State) -> None:
+    """w <- w sqrt(n) / |w|."""
+    square, weights = state.sums[0], state.weights
+    square[:] = 0.0
+    for start in range(0, len(weights), LANES):
+        w = weights[start : start + LANES]
+        for i in range(LANES):
+            square[i] += w[i] * w[i]
+    _sum_lanes(state.sums[:1])
+    factor = math.sqrt(n / square[0])
+    for i in range(n):
+        weights[i] *= factor
+
+
+@kernel
+def _advance(steps: int, n: int, rule: _Rule, latents: _Latents, state: _State) -> None:
+    p, views = len(state.features), state.noise.shape[1]
+    c = np.empty((views, p))
+    z, h, d, delta = np.empty((views, 1)), np.empty((views, 1)), np.empty((views, 1)), np.empty((views, 1))
+    along_features, along_noise = np.empty(p), np.empty(views)
+    for _ in range(steps):
+        _draw_latent(latents, state.single, c[0])
+        c[1] = c[0]
+        for v in range(2, views):
+            _draw_latent(latents, state.single, c[v])
+        _project(rule, state)
+        for v in range(views):
+            z[v, 0] = state.sums[p + v, 0] / math.sqrt(n)
+            for j in range(p):
+                z[v, 0] += c[v, j] * (state.sums[j, 0] / n)
+        activate(rule.activation, rule.coefficients, z.reshape(views), h.reshape(views), d.reshape(views))
+        forces(rule.loss, h, d, delta)
+        along_features[:] = 0.0
+        for v in range(views):
+            along_noise[v] = rule.learning_rate / math.sqrt(n) * delta[v, 0]
+            for j in range(p):
+                along_features[j] += rule.learning_rate / n * delta[v, 0] * c[v, j]
+        _update(n, rule, state, along_features, along_noise)
+        if rule.is_sphere:
+            _return_to_sphere(n, state)

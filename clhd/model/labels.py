@@ -1,0 +1,71 @@
+"""The words of the project: long name, symbol, unit and meaning of every variable and coordinate of a dataset.
+
+Datasets are built by `labelled`, so that a quantity has one name and one description wherever it appears.
+"""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+Variable = tuple[tuple[str, ...], NDArray[Any]]
+
+
+def _words(long_name: str, symbol: str, units: str, description: str) -> dict[str, str]:
+    return {"long_name": long_name, "symbol": symbol, "units": units, "description": description}
+
+
+WORDS: dict[str, dict[str, str]] = {
+    # Coordinates.
+    "feature": _words("feature", "j", "1", "index of the feature, from 1"),
+    "feature_2": _words("second feature", "k", "1", "index of the feature, from 1"),
+    "time": _words("time", "t", "steps per dimension", "step divided by dimension"),
+    "replica": _words("replica", "", "1", "index of the independent run, from 0"),
+    "coordinate": _words("coordinate", "i", "1", "index of the weight, from 0"),
+    "start": _words("start", "", "1", "index of the initial state, from 0"),
+    "state": _words("state", "", "1", "index of the fixed point, from 0"),
+    "mode": _words("mode", "", "1", "index of the eigenvalue, from 0, by falling real part"),
+    "order_parameter": _words("order parameter", "X", "1", "overlap of each feature, then the squared norm"),
+    "order_parameter_2": _words("second order parameter", "X", "1", "overlap of each feature, then the squared norm"),
+    # Order parameters and what follows from them.
+    "overlap": _words("overlap", "q", "1", "xi_j . w / n"),
+    "squared_norm": _words("squared norm", "r", "1", "|w|^2 / n"),
+    "cosine_similarity": _words("cosine similarity", "S", "1", "q_j / sqrt(r); undefined at r = 0"),
+    "gradient_variance": _words("gradient variance", "D", "1", "E[sum_uv K_uv Delta_u Delta_v], noise in one step"),
+    "diverged": _words("diverged", "", "1", "true if the squared norm passed 1e8 or overflowed; values are NaN from then on"),
+    "weights": _words("weights", "w", "1", "weight vector of the unit"),
+    "features": _words("features", "xi", "1", "feature vectors, |xi_j|^2 = n"),
+    "covariance": _words("covariance", "C", "1", "covariance of sqrt(n) (X_n - x) in the limit"),
+    "cosine_similarity_covariance": _words(
+        "covariance of cosine similarity", "C_S", "1", "covariance of sqrt(n) (S_n - S) in the limit"
+    ),
+}
+
+
+def labelled(
+    variables: Mapping[str, Variable],
+    coordinates: Mapping[str, Any],
+    attributes: Mapping[Hashable, Any] | None = None,
+) -> xr.Dataset:
+    """A dataset whose variables and coordinates carry their words.
+
+    Parameters
+    ----------
+    variables : mapping of name to (dims, values)
+        Every name stands in `WORDS`.
+    coordinates : mapping of name to one-dimensional values
+    attributes : mapping, optional
+        Attributes of the dataset.
+
+    Raises
+    ------
+    KeyError
+        If a name is not one of the project's words.
+    """
+    return xr.Dataset(
+        {name: (dims, values, WORDS[name]) for name, (dims, values) in variables.items()},
+        {name: ((name,), np.asarray(values), WORDS[name]) for name, values in coordinates.items()},
+        attributes,
+    )

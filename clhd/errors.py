@@ -7,3 +7,7 @@ class ClhdError(ValueError):
     The message is one sentence: the name, the value found, and what is allowed.
     It inherits ``ValueError`` so that callers may catch the builtin.
     """
+
+
+class SimulationStopped(RuntimeError):
+    """The caller asked a running simulation to stop; nothing of it is kept."""

@@ -10,7 +10,7 @@
 | kappa | ``noise_covariance`` | base + rho * augmentation noise variance, per coordinate |
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -27,6 +27,8 @@ from clhd.model.losses import LOSSES, Loss
 CONSTRAINTS = ("none", "sphere")
 NOISE_LAWS = ("gaussian", "rademacher", "student_t")
 FEATURE_LAWS = ("gaussian", "rademacher", "sparse")
+# A squared norm beyond this is a divergence, in the theory as in the simulation; ordinary states are of order one.
+DIVERGENCE_LIMIT = 1e8
 _MOST_FEATURES, _MOST_CONTINUOUS_FEATURES = 6, 3
 
 
@@ -171,6 +173,8 @@ class ContrastiveModel:
 
 
 def _parse_latents(value: Any) -> tuple[Latent, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable | Latent):
+        raise ClhdError(f"latents = {value!r}: must be a list of latent laws, such as ThreePoint(second_moment=1.5)")
     laws = (value,) if isinstance(value, Latent) else tuple(value)
     for law in laws:
         if not isinstance(law, Latent):

@@ -32,6 +32,7 @@ _TWELVE, _LEFT17, _LEFT45, _RIGHT19 = np.uint64(12), np.uint64(17), np.uint64(45
 _LEFT23, _RIGHT41 = np.uint64(23), np.uint64(41)
 _BIT0, _BIT62 = np.uint64(1), np.uint64(62)
 _QUARTER_PI = math.pi / 4
+_SQRT_HALF = math.sqrt(0.5)
 _SETTLED = 2.0  # no uniform number on (0, 1]
 
 
@@ -182,3 +183,13 @@ def _settle_undecided(
             redrawn = True
         if redrawn:
             out[i] = 2.0 * d[i] * v
+
+
+@kernel
+def fill_laplace(state: BitArray, uniform: FloatArray, out: FloatArray) -> None:
+    """Write one Laplace number of unit variance for each lane to `out`; `uniform`, of the same shape, is work space."""
+    fill_uniforms(state, uniform)
+    fill_uniforms(state, out)
+    for i in range(len(out)):
+        size = -_SQRT_HALF * log_of_fraction(uniform[i])
+        out[i] = size if out[i] > 0.5 else -size

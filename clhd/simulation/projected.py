@@ -1,0 +1,336 @@
+"""The exact projected chain: online SGD seen through its order parameters, at a cost that does not depend on n.
+
+With Gaussian noise and L2 (or the sphere) the overlaps q and the squared norm r are themselves a Markov chain at
+every finite n (docs/theory.md, "The projected chain"). One step, for the noise projected on span(xi_1..xi_p, w):
+
+    z_v = q . c_v + sqrt(r) e_v,      e ~ N(0, K) over the views,      t = sum_v Delta_v e_v,
+    D   = sum_uv K_uv Delta_u Delta_v,      u = (q, sqrt(r - |q|^2)) / sqrt(r),      g ~ N(0, 1 - u u'),
+    U   = (sum_v Delta_v c_v, 0) + u t + sqrt(D) g,      Y = |U|^2 + D X,      X ~ chi-square, n - p - 1 degrees,
+    q  <- (1 - eta lam / n) q + (eta / n) U_(1..p)
+    r  <- (1 - eta lam / n)^2 r + 2 (1 - eta lam / n) (eta / n) sum_v Delta_v z_v + (eta / n)^2 Y,
+
+then, on the sphere, q <- q / sqrt(r), r <- 1. V + p + 1 normal numbers and one chi-square suffice.
+
+| symbol | name | shape |
+|---|---|---|
+| q, r | overlap, squared_norm | (feature, lanes), (lanes,) |
+| c | latent | (sample, feature, lanes); sample 0 is the positive pair, the others the negatives |
+| z, Delta | pre-activation, force | (view, lanes) |
+
+Many replicas of many points advance in lockstep: every array has the lanes last, every loop runs over all lanes, so
+LLVM turns it into vector instructions. Lanes come in groups of fixed size (padded), and each has its own stream: a
+lane's bits depend on its point and replica alone.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.model.activations import activate
+from clhd.model.compiled import kernel
+from clhd.model.losses import forces
+from clhd.simulation.point import Point
+from clhd.simulation.streams import (
+    fill_chi_squares,
+    fill_laplace,
+    fill_normal_pairs,
+    fill_uniforms,
+    gamma_constants,
+    seed_states,
+)
+
+FloatArray = NDArray[np.float64]
+BitArray = NDArray[np.uint64]
+
+# Groups of this many lanes fill the vector units and stay in the first-level cache.
+LANES = 256
+# Discrete laws are padded to at least as many atoms as the sampler takes in one pass.
+_LEAST_ATOMS = 3
+
+
+def group_type(features: int, views: int) -> np.dtype[np.void]:
+    """The record of one group of lanes: constants of each lane's point, state, and work space.
+
+    As fields of one record all arrays have shapes and distances that are known when the kernel is compiled, so LLVM
+    unrolls the loops over features and views and needs no tests for overlapping memory.
+    """
+    normals = views + features + 1
+    shapes: dict[str, tuple[int, ...]] = {
+        # Of the point: eta / n, 1 - eta lam / n, noise covariance, chi-square and latents.
+        "rate": (),
+        "decay": (),
+        "variance": (),
+        "covariance": (),
+        "sigma": (),
+        "correlation": (),
+        "orthogonal": (),
+        "gamma_d": (),
+        "gamma_c": (),
+        "scale": (features,),
+        # State.
+        "q": (features,),
+        "r": (),
+        # Work space.
+        "normal": (normals + normals % 2,),
+        "uniform": (),
+        "chi_square": (),
+        "c": (views - 1, features),
+        "z": (views,),
+        "h": (views,),
+        "d": (views,),
+        "delta": (views,),
+    }
+    return np.dtype([(name, np.float64, (*shape, LANES)) for name, shape in shapes.items()])
+
+
+_DISCRETE, _GAUSSIAN, _UNIFORM, _LAPLACE = range(4)
+_SAMPLERS = {"discrete": _DISCRETE, "gaussian": _GAUSSIAN, "uniform": _UNIFORM, "laplace": _LAPLACE}
+
+
+@kernel
+def _sample_atoms(
+    state: BitArray, values: FloatArray, cumulative: FloatArray, uniform: FloatArray, c: FloatArray
+) -> None:
+    """Draw one atom for each lane: ``values[k]`` where ``cumulative[k] < uniform <= cumulative[k + 1]``.
+
+    Both branches of each choice are loaded beforehand: a load that depends on the choice would not vectorise.
+    """
+    fill_uniforms(state, uniform)
+    v0, v1, v2, t1, t2 = values[0], values[1], values[2], cumulative[1], cumulative[2]
+    for i in range(len(c)):
+        u, low, middle, high = uniform[i], v0[i], v1[i], v2[i]
+        rest = high if u > t2[i] else middle
+        c[i] = rest if u > t1[i] else low
+    for k in range(3, len(values)):
+        vk, tk = values[k], cumulative[k]
+        for i in range(len(c)):
+            below, above = c[i], vk[i]
+            c[i] = above if uniform[i] > tk[i] else below
+
+
+@kernel
+def _sample_latents(
+    state: BitArray,
+    samplers: NDArray[np.int64],
+    scales: FloatArray,
+    values: FloatArray,
+    cumulative: FloatArray,
+    uniform: FloatArray,
+    c: FloatArray,
+) -> None:
+    """Draw one latent vector for each lane of c, shape (feature, lanes)."""
+    for j in range(len(samplers)):
+        cj, scale = c[j], scales[j]
+        if samplers[j] == _DISCRETE:
+            _sample_atoms(state, values[j], cumulative[j], uniform, cj)
+        elif samplers[j] == _GAUSSIAN:
+            fill_normal_pairs(state, cj, uniform)
+            for i in range(len(cj)):
+                cj[i] *= scale[i]
+        elif samplers[j] == _UNIFORM:
+            fill_uniforms(state, uniform)
+            for i in range(len(cj)):
+                cj[i] = scale[i] * 3.4641016151377544 * (uniform[i] - 0.5)
+        else:
+            fill_laplace(state, uniform, cj)
+            for i in range(len(cj)):
+                cj[i] *= scale[i]
+
+
+@kernel
+def _advance(
+    steps: int,
+    activation: int,
+    coefficients: FloatArray,
+    loss: int,
+    sphere: bool,
+    samplers: NDArray[np.int64],
+    values: FloatArray,
+    cumulative: FloatArray,
+    state: BitArray,
+    group: Any,
+) -> None:
+    """Advance all lanes of a group by `steps` steps, in place."""
+    q, r, c, normal, chi_square = group.q, group.r, group.c, group.normal, group.chi_square
+    z, h, d, delta = group.z, group.h, group.d, group.delta
+    for _ in range(steps):
+        for k in range(0, len(normal), 2):
+            fill_normal_pairs(state, normal[k], normal[k + 1])
+        fill_chi_squares(state, normal[len(z) + len(q)], group.gamma_d, group.gamma_c, group.uniform, chi_square)
+        for m in range(len(c)):
+            _sample_latents(state, samplers, group.scale, values, cumulative, group.uniform, c[m])
+
+        for i in range(LANES):
+            normal[1, i] = group.correlation[i] * normal[0, i] + group.orthogonal[i] * normal[1, i]
+            amplitude = math.sqrt(r[i]) * group.sigma[i]
+            for v in range(len(z)):
+                total = amplitude * normal[v, i]
+                for j in range(len(q)):
+                    total += q[j, i] * c[max(v - 1, 0), j, i]
+                z[v, i] = total
+        for v in range(len(z)):
+            activate(activation, coefficients, z[v], h[v], d[v])
+        forces(loss, h, d, delta)
+
+        for i in range(LANES):
+            gradient_variance = 2.0 * group.covariance[i] * delta[0, i] * delta[1, i]
+            shared = 0.0
+            product = 0.0
+            for v in range(len(z)):
+                gradient_variance += group.variance[i] * delta[v, i] * delta[v, i]
+                shared += delta[v, i] * normal[v, i]
+                product += delta[v, i] * z[v, i]
+            shared *= group.sigma[i]
+            gradient_variance = gradient_variance if gradient_variance > 0.0 else 0.0
+            spread = math.sqrt(gradient_variance)
+
+            # Noise orthogonal to w: a normal vector G, reflected so that it becomes orthogonal to u.
+            root = math.sqrt(r[i])
+            inverse = 1.0 / root if root > 0.0 else 0.0
+            dot = 0.0
+            cosine_square = 0.0
+            for j in range(len(q)):
+                u = q[j, i] * inverse
+                dot += u * normal[len(z) + j, i]
+                cosine_square += u * u
+            rest = 1.0 - cosine_square
+            last = math.sqrt(rest if rest > 0.0 else 0.0)
+            increment = last * shared - spread * dot
+            square = increment * increment + gradient_variance * chi_square[i]
+            dot /= 1.0 + last
+            for j in range(len(q)):
+                u = q[j, i] * inverse
+                increment = u * shared + spread * (normal[len(z) + j, i] - u * dot)
+                for v in range(len(z)):
+                    increment += delta[v, i] * c[max(v - 1, 0), j, i]
+                square += increment * increment
+                q[j, i] = group.decay[i] * q[j, i] + group.rate[i] * increment
+            decay, rate = group.decay[i], group.rate[i]
+            r[i] = decay * (decay * r[i] + 2.0 * rate * product) + rate * rate * square
+        if sphere:
+            for i in range(LANES):
+                inverse = 1.0 / math.sqrt(r[i])
+                r[i] = 1.0
+                for j in range(len(q)):
+                    q[j, i] *= inverse
+
+
+class LaneGroup:
+    """Up to `LANES` replicas of points of one family (see `family`), which advance in lockstep.
+
+    Parameters
+    ----------
+    pieces : sequence of (Point, sequence of int)
+        Points and the replicas of each; lanes are filled in this order, and unused ones repeat the first.
+
+    Raises
+    ------
+    ValueError
+        If the pieces hold more than `LANES` replicas, none, or points of different families.
+    """
+
+    def __init__(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
+        families = {family(point) for point, _ in pieces}
+        self.lanes = sum(len(replicas) for _, replicas in pieces)
+        if len(families) != 1 or not 0 < self.lanes <= LANES:
+            raise ValueError(f"a group holds 1 to {LANES} lanes of one family, not {self.lanes} of {len(families)}")
+        first = pieces[0][0]
+        model = first.model
+        views = model.loss_terms.views
+        self._group = np.zeros(1, group_type(model.features, views))[0]
+        self._state = np.zeros((4, LANES), np.uint64)
+        laws = [law for point, _ in pieces for law in point.model.latents]
+        atoms = max([_LEAST_ATOMS, *(len(law.atoms()[0]) for law in laws if law.is_discrete)])
+        self._values = np.zeros((model.features, atoms, LANES))
+        self._cumulative = np.full((model.features, atoms, LANES), 2.0)
+        self._codes = (
+            model.unit.code,
+            model.unit.coefficient_array,
+            model.loss_terms.code,
+            model.is_sphere,
+            np.array([_SAMPLERS[law.sampler] for law in model.latents]),
+        )
+        padded = [*pieces, (first, [pieces[0][1][0]] * (LANES - self.lanes))]
+        begin = 0
+        for point, replicas in padded:
+            if len(replicas) > 0:
+                self._fill(slice(begin, begin + len(replicas)), point, replicas)
+                begin += len(replicas)
+        self._start(padded)
+
+    def _fill(self, lanes: slice, point: Point, replicas: Sequence[int]) -> None:
+        """Write the constants and the stream states of some lanes."""
+        model, n, group = point.model, point.dimension, self._group
+        variance, covariance = model.noise_variance, model.noise_covariance
+        correlation = min(max(covariance / variance, -1.0), 1.0) if variance > 0 else 0.0
+        constants = {
+            "rate": model.learning_rate / n,
+            "decay": 1 - model.learning_rate * model.weight_decay / n,
+            "variance": variance,
+            "covariance": covariance,
+            "sigma": math.sqrt(variance),
+            "correlation": correlation,
+            "orthogonal": math.sqrt(1 - correlation**2),
+        }
+        for name, value in constants.items():
+            group[name][lanes] = value
+        degrees = np.full(lanes.stop - lanes.start, float(n - model.features - 1))
+        gamma_constants(degrees, group["gamma_d"][lanes], group["gamma_c"][lanes])
+        for j, law in enumerate(model.latents):
+            group["scale"][j, lanes] = law.scale
+            if law.is_discrete:
+                values, weights = law.atoms()
+                self._values[j, : len(values), lanes] = values[:, None]
+                self._cumulative[j, : len(values), lanes] = (np.cumsum(weights) - weights)[:, None]
+        self._state[:, lanes] = seed_states(point.key, replicas)
+
+    def _start(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
+        """Draw the initial order parameters; every lane draws, so that fixed and random starts may be neighbours."""
+        group, features = self._group, len(self._group["q"])
+        n = pieces[0][0].dimension
+        work = np.empty((5, LANES))
+        normal, spare, d, c, chi_square = work
+        for j in range(features):
+            fill_normal_pairs(self._state, group["q"][j], spare)
+        fill_normal_pairs(self._state, normal, spare)
+        gamma_constants(np.full(LANES, float(n - features)), d, c)
+        fill_chi_squares(self._state, normal, d, c, spare, chi_square)
+        begin = 0
+        for point, replicas in pieces:
+            lanes = slice(begin, begin + len(replicas))
+            q, r = group["q"][:, lanes], group["r"][lanes]
+            if point.overlap is None:
+                # q_j ~ N(0, r / n); the n - p other directions of w make up the rest of the squared norm.
+                q *= math.sqrt(point.squared_norm / n)
+                r[:] = np.sum(q**2, axis=0) + point.squared_norm * chi_square[lanes] / n
+                if point.model.is_sphere:
+                    q /= np.sqrt(r)
+                    r[:] = 1.0
+            else:
+                q[:] = np.array(point.overlap)[:, None]
+                r[:] = point.squared_norm
+            begin = lanes.stop
+
+    def advance(self, steps: int) -> None:
+        """Take `steps` steps of SGD in every lane. The kernel holds no GIL."""
+        _advance(steps, *self._codes, self._values, self._cumulative, self._state, self._group)
+
+    def order_parameters(self) -> FloatArray:
+        """Overlaps and squared norm of the lanes in use, shape (lanes, feature + 1), a copy."""
+        state = np.vstack([self._group["q"], self._group["r"][None]])
+        return state[:, : self.lanes].T.copy()
+
+
+def family(point: Point) -> tuple[Hashable, ...]:
+    """What points must share to advance in one group: the steps to take, and all that kernels branch on."""
+    model = point.model
+    return (
+        point.dimension,
+        model.activation,
+        model.loss,
+        model.constraint,
+        tuple(law.sampler for law in model.latents),
+    )

@@ -13,7 +13,7 @@ describe: the elastic net, noise that is not Gaussian, laws of the features, the
 | w | weights | (n,) | O(1) entries |
 | xi | features | (p, n) | rows of squared length n |
 | c | latent of each view | (V, p) | |
-| a | noise | (chunks, V, CHUNK) | |
+| x | raw noise of each view, a = mixing @ x (`clhd.simulation.noise`) | (chunks, 2, V * LANES) | |
 | z, h, d, Delta | pre-activations, outputs, derivatives, forces | (V, 1) | |
 | q | overlap, xi_j . w / n | (p,) | |
 | r | squared norm, w . w / n | | |
@@ -34,13 +34,15 @@ from clhd.model.contrastive import ContrastiveModel
 from clhd.model.losses import forces
 from clhd.model.vector_math import log_of_fraction
 from clhd.simulation.features import check_features, draw_features
-from clhd.simulation.noise import CHUNK, LANES, NOISE_CODES, fill_noise, noise_constants, noise_work
+from clhd.simulation.noise import CHUNK, LANES, NoiseSource, fill_raw_noise, noise_mixing, open_noise_source
 from clhd.simulation.streams import BitArray, bits_to_fraction, next_bits, seed_states
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _DISCRETE, _GAUSSIAN, _UNIFORM, _LAPLACE = range(4)
+# Chunks that are drawn, multiplied and added together, while they are in the first-level cache.
+_BLOCK = 16
 _SAMPLERS = {"discrete": _DISCRETE, "gaussian": _GAUSSIAN, "uniform": _UNIFORM, "laplace": _LAPLACE}
 
 
@@ -59,8 +61,7 @@ class _Rule(NamedTuple):
     activation: int
     coefficients: FloatArray
     loss: int
-    noise: int
-    noise_constants: FloatArray
+    mixing: FloatArray  # (V, V)
     learning_rate: float
     weight_decay: float
     l1_penalty: float
@@ -72,10 +73,8 @@ class _State(NamedTuple):
 
     weights: FloatArray  # (chunks * CHUNK,)
     features: FloatArray  # (p, chunks * CHUNK)
-    lanes: BitArray  # (4, LANES), noise
-    single: BitArray  # (4, 1), latents
-    noise: FloatArray  # (chunks, V, CHUNK)
-    noise_work: FloatArray
+    stream: BitArray  # (4, 1), for the latents
+    noise: FloatArray  # (chunks, 2, V * LANES), raw
     sums: FloatArray  # (p + V, LANES)
 
 
@@ -128,12 +127,12 @@ class FullReplica:
         views, p = model.loss_terms.views, model.features
         self._dimension = dimension
         self._latents = _latent_tables(model)
+        self._source = open_noise_source(model, f"{stream}|noise")
         self._rule = _Rule(
             activation=model.unit.code,
             coefficients=model.unit.coefficient_array,
             loss=model.loss_terms.code,
-            noise=NOISE_CODES[model.noise_law],
-            noise_constants=noise_constants(model),
+            mixing=noise_mixing(model),
             learning_rate=model.learning_rate,
             weight_decay=model.weight_decay,
             l1_penalty=model.l1_penalty,
@@ -142,10 +141,8 @@ class FullReplica:
         self._state = _State(
             weights=np.zeros(chunks * CHUNK),
             features=np.zeros((p, chunks * CHUNK)),
-            lanes=seed_states(stream, range(LANES)),
-            single=seed_states(f"{stream}|latents", [0]),
-            noise=np.zeros((chunks, views, CHUNK)),
-            noise_work=noise_work(model),
+            stream=seed_states(f"{stream}|latents", [0]),
+            noise=np.zeros((chunks, 2, views * LANES)),
             sums=np.zeros((p + views, LANES)),
         )
         self.weights: FloatArray = self._state.weights[:dimension]
@@ -158,7 +155,7 @@ class FullReplica:
 
     def advance(self, steps: int) -> None:
         """Make `steps` steps of SGD, without the GIL; weights that overflow become inf or NaN in silence."""
-        _advance(steps, self._dimension, self._rule, self._latents, self._state)
+        _advance(steps, self._dimension, self._rule, self._latents, self._source, self._state)
 
     def order_parameters(self) -> tuple[FloatArray, float]:
         """Overlap q, shape (p,), and squared norm r, computed from the vectors; not finite if they diverged."""
@@ -210,19 +207,19 @@ def _latent_tables(model: ContrastiveModel) -> _Latents:
 
 
 @kernel
-def _draw_uniform(single: BitArray) -> float:
-    bits, single[0, 0], single[1, 0], single[2, 0], single[3, 0] = next_bits(
-        single[0, 0], single[1, 0], single[2, 0], single[3, 0]
+def _draw_uniform(stream: BitArray) -> float:
+    bits, stream[0, 0], stream[1, 0], stream[2, 0], stream[3, 0] = next_bits(
+        stream[0, 0], stream[1, 0], stream[2, 0], stream[3, 0]
     )
     return bits_to_fraction(bits)
 
 
 @kernel
-def _draw_latent(latents: _Latents, single: BitArray, c: FloatArray) -> None:
+def _draw_latent(latents: _Latents, stream: BitArray, c: FloatArray) -> None:
     """Write one latent vector, shape (p,), to `c`."""
     for j in range(len(c)):
         law, scale = latents.law[j], latents.scale[j]
-        u = _draw_uniform(single)
+        u = _draw_uniform(stream)
         if law == _DISCRETE:
             k = 0
             while k < latents.value.shape[1] - 1 and u > latents.cumulative[j, k]:
@@ -232,9 +229,9 @@ def _draw_latent(latents: _Latents, single: BitArray, c: FloatArray) -> None:
             c[j] = scale * math.sqrt(3.0) * (2.0 * u - 1.0)
         elif law == _LAPLACE:
             size = -math.sqrt(0.5) * scale * log_of_fraction(u)
-            c[j] = size if _draw_uniform(single) <= 0.5 else -size
+            c[j] = size if _draw_uniform(stream) <= 0.5 else -size
         else:
-            angle = 2.0 * math.pi * _draw_uniform(single)
+            angle = 2.0 * math.pi * _draw_uniform(stream)
             c[j] = scale * math.sqrt(-2.0 * log_of_fraction(u)) * math.cos(angle)
 
 
@@ -251,41 +248,50 @@ def _sum_lanes(sums: FloatArray) -> None:
 
 
 @kernel
-def _project(rule: _Rule, state: _State) -> None:
-    """Draw the noise of all views and write w . xi_j and w . a_v to the first lane of the rows of `state.sums`.
+def _project(source: NoiseSource, weights: FloatArray, features: FloatArray, noise: FloatArray, sums: FloatArray) -> None:
+    """Draw raw noise for all views and write w . xi_j and w . x_v to the first lane of the rows of `sums`.
 
     Lanes are summed each by itself, for the compiler must not reorder (and so not vectorise) one long sum.
     """
-    p, views = len(state.features), state.noise.shape[1]
-    sums = state.sums
+    p = len(features)
     sums[:] = 0.0
-    for chunk in range(len(state.noise)):
-        start = chunk * CHUNK
-        noise = state.noise[chunk]
-        fill_noise(rule.noise, rule.noise_constants, state.lanes, state.noise_work, noise)
-        w_low = state.weights[start : start + LANES]
-        w_high = state.weights[start + LANES : start + CHUNK]
-        for j in range(p):
-            total, low = sums[j], state.features[j, start : start + LANES]
-            high = state.features[j, start + LANES : start + CHUNK]
-            for i in range(LANES):
-                total[i] += w_low[i] * low[i] + w_high[i] * high[i]
-        for v in range(views):
-            total, low, high = sums[p + v], noise[v, :LANES], noise[v, LANES:]
-            for i in range(LANES):
-                total[i] += w_low[i] * low[i] + w_high[i] * high[i]
+    for block in range(0, len(noise), _BLOCK):
+        stop = min(block + _BLOCK, len(noise))
+        fill_raw_noise(source, noise[block:stop])
+        for k in range(p):
+            total, feature = sums[k], features[k]
+            for at in range(block * CHUNK, stop * CHUNK, CHUNK):
+                w_low, w_high = weights[at : at + LANES], weights[at + LANES : at + CHUNK]
+                low, high = feature[at : at + LANES], feature[at + LANES : at + CHUNK]
+                for i in range(LANES):
+                    total[i] += w_low[i] * low[i] + w_high[i] * high[i]
+        for v in range(len(sums) - p):
+            total = sums[p + v]
+            for chunk in range(block, stop):
+                at = chunk * CHUNK
+                w_low, w_high = weights[at : at + LANES], weights[at + LANES : at + CHUNK]
+                low, high = noise[chunk, 0, v * LANES : (v + 1) * LANES], noise[chunk, 1, v * LANES : (v + 1) * LANES]
+                for i in range(LANES):
+                    total[i] += w_low[i] * low[i] + w_high[i] * high[i]
     _sum_lanes(sums)
 
 
 @kernel
-def _update(n: int, rule: _Rule, state: _State, along_features: FloatArray, along_noise: FloatArray) -> None:
-    """w <- (1 - eta lam / n) w - (eta lam1 / n) sign w + sum_j along_features_j xi_j + sum_v along_noise_v a_v."""
-    keep = 1.0 - rule.learning_rate * rule.weight_decay / n
-    pull = rule.learning_rate * rule.l1_penalty / n
-    for chunk in range(len(state.noise)):
-        start = chunk * CHUNK
-        stop = min(start + CHUNK, n)
-        w = state.weights[start:stop]
+def _update(
+    n: int,
+    keep: float,
+    pull: float,
+    along_features: FloatArray,
+    along_noise: FloatArray,
+    weights: FloatArray,
+    features: FloatArray,
+    noise: FloatArray,
+) -> None:
+    """w <- keep w - pull sign w + sum_j along_features_j xi_j + sum_v along_noise_v x_v."""
+    f0, f1 = along_noise[0], along_noise[1]
+    for start in range(0, n, _BLOCK * CHUNK):
+        stop = min(start + _BLOCK * CHUNK, n)
+        w = weights[start:stop]
         if pull != 0.0:
             for i in range(len(w)):
                 sign = (1.0 if w[i] > 0.0 else 0.0) - (1.0 if w[i] < 0.0 else 0.0)
@@ -294,53 +300,67 @@ def _update(n: int, rule: _Rule, state: _State, along_features: FloatArray, alon
             for i in range(len(w)):
                 w[i] *= keep
         for j in range(len(along_features)):
-            feature, factor = state.features[j, start:stop], along_features[j]
+            feature, factor = features[j, start:stop], along_features[j]
             for i in range(len(w)):
                 w[i] += factor * feature[i]
-        for v in range(len(along_noise)):
-            noise, factor = state.noise[chunk, v, : stop - start], along_noise[v]
-            for i in range(len(w)):
-                w[i] += factor * noise[i]
+        for at in range(start, stop, LANES):
+            length = min(LANES, stop - at)
+            w = weights[at : at + length]
+            raw = noise[at // CHUNK, at // LANES % 2]
+            first, second = raw[:length], raw[LANES : LANES + length]
+            for i in range(length):
+                w[i] += f0 * first[i] + f1 * second[i]
+            for v in range(2, len(along_noise)):
+                x, factor = raw[v * LANES : v * LANES + length], along_noise[v]
+                for i in range(length):
+                    w[i] += factor * x[i]
 
 
 @kernel
-def _return_to_sphere(n: int, state: _State) -> None:
+def _return_to_sphere(n: int, weights: FloatArray, sums: FloatArray) -> None:
     """w <- w sqrt(n) / |w|."""
-    square, weights = state.sums[0], state.weights
+    square = sums[0]
     square[:] = 0.0
     for start in range(0, len(weights), LANES):
         w = weights[start : start + LANES]
         for i in range(LANES):
             square[i] += w[i] * w[i]
-    _sum_lanes(state.sums[:1])
+    _sum_lanes(sums[:1])
     factor = math.sqrt(n / square[0])
     for i in range(n):
         weights[i] *= factor
 
 
 @kernel
-def _advance(steps: int, n: int, rule: _Rule, latents: _Latents, state: _State) -> None:
-    p, views = len(state.features), state.noise.shape[1]
+def _advance(steps: int, n: int, rule: _Rule, latents: _Latents, source: NoiseSource, state: _State) -> None:
+    weights, features, noise, sums = state.weights, state.features, state.noise, state.sums
+    p, views = len(features), len(rule.mixing)
+    keep = 1.0 - rule.learning_rate * rule.weight_decay / n
+    pull = rule.learning_rate * rule.l1_penalty / n
     c = np.empty((views, p))
     z, h, d, delta = np.empty((views, 1)), np.empty((views, 1)), np.empty((views, 1)), np.empty((views, 1))
     along_features, along_noise = np.empty(p), np.empty(views)
     for _ in range(steps):
-        _draw_latent(latents, state.single, c[0])
+        _draw_latent(latents, state.stream, c[0])
         c[1] = c[0]
         for v in range(2, views):
-            _draw_latent(latents, state.single, c[v])
-        _project(rule, state)
+            _draw_latent(latents, state.stream, c[v])
+        _project(source, weights, features, noise, sums)
         for v in range(views):
-            z[v, 0] = state.sums[p + v, 0] / math.sqrt(n)
+            z[v, 0] = 0.0
+            for u in range(views):
+                z[v, 0] += rule.mixing[v, u] * (sums[p + u, 0] / math.sqrt(n))
             for j in range(p):
-                z[v, 0] += c[v, j] * (state.sums[j, 0] / n)
+                z[v, 0] += c[v, j] * (sums[j, 0] / n)
         activate(rule.activation, rule.coefficients, z.reshape(views), h.reshape(views), d.reshape(views))
         forces(rule.loss, h, d, delta)
         along_features[:] = 0.0
+        along_noise[:] = 0.0
         for v in range(views):
-            along_noise[v] = rule.learning_rate / math.sqrt(n) * delta[v, 0]
+            for u in range(views):
+                along_noise[u] += rule.learning_rate / math.sqrt(n) * delta[v, 0] * rule.mixing[v, u]
             for j in range(p):
                 along_features[j] += rule.learning_rate / n * delta[v, 0] * c[v, j]
-        _update(n, rule, state, along_features, along_noise)
+        _update(n, keep, pull, along_features, along_noise, weights, features, noise)
         if rule.is_sphere:
-            _return_to_sphere(n, state)
+            _return_to_sphere(n, weights, sums)

@@ -1,13 +1,16 @@
 """Noise of the views in n dimensions: one chunk of coordinates at a time, for every noise law.
 
 Views 0 and 1 are the positive pair, every further view belongs to another sample. In each coordinate the pair has
-covariance [[s2, kappa], [kappa, s2]], every other view has variance s2, and samples are independent.
+covariance [[s2, kappa], [kappa, s2]], every other view has variance s2, and samples are independent. The noise of
+view v is a_v = sum_u mixing[v, u] x_u of the *raw* noise x, which has unit variance and is what is drawn:
 
-| law | one coordinate of the pair (a_1, a_2) |
-|---|---|
-| gaussian | a_1 = s x_1, a_2 = (kappa / s) x_1 + sqrt(s2 - kappa^2 / s2) x_2, x standard normal |
-| rademacher | signs times s, equal in the two views with probability (1 + kappa / s2) / 2 |
-| student_t | the Gaussian pair times sqrt((nu - 2) / X), X chi-square with nu degrees of freedom, shared by the pair |
+| law | raw noise of one coordinate | mixing of the pair, rows |
+|---|---|---|
+| gaussian | standard normal, independent | (s, 0), (kappa / s, sqrt(s2 - kappa^2 / s2)) |
+| rademacher | signs, equal in the two views with probability (1 + kappa / s2) / 2 | (s, 0), (0, s) |
+| student_t | the Gaussian one times sqrt((nu - 2) / X), X chi-square with nu degrees of freedom, shared by the pair | as gaussian |
+
+So no loop over coordinates is spent on the mixing: the kernel of `clhd.simulation.full` applies it to w . x_u.
 
 | symbol | name | shape | unit |
 |---|---|---|---|
@@ -15,19 +18,19 @@ covariance [[s2, kappa], [kappa, s2]], every other view has variance s2, and sam
 | s | root of s2 | | |
 | nu | ``noise_degrees_of_freedom`` | | |
 | V | views | | |
-| state | generator states, one stream for each lane | (4, LANES) | bits |
-| noise | noise of one chunk | (V, CHUNK) | |
+| x | raw noise, by chunks of CHUNK coordinates and their two halves | (chunks, 2, V * LANES) | 1 |
 
-Coordinate i of a chunk draws from lane i mod LANES: a Box-Muller pair serves the two halves of the chunk. 64 lanes
-are measured: fewer leave the loops short, more fill small dimensions with padding.
+A lane is one stream of one view. Coordinate i of each half draws from lane i of its view: a Box-Muller pair serves both.
+64 lanes are measured: fewer leave the loops short, more fill small dimensions with padding.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.model.compiled import bits_to_float, float_to_bits, kernel
+from clhd.model.compiled import kernel
 from clhd.model.contrastive import ContrastiveModel
 from clhd.simulation.streams import (
     BitArray,
@@ -36,115 +39,104 @@ from clhd.simulation.streams import (
     fill_normal_pairs,
     gamma_constants,
     next_bits,
+    seed_states,
 )
 
 FloatArray = NDArray[np.float64]
 
 LANES = 64
 CHUNK = 2 * LANES
-GAUSSIAN, RADEMACHER, STUDENT_T = range(3)
-NOISE_CODES = {"gaussian": GAUSSIAN, "rademacher": RADEMACHER, "student_t": STUDENT_T}
-_SIGN_BIT = np.uint64(0x8000000000000000)
-_NORMAL_LOW, _NORMAL_HIGH, _UNIFORM, _CHI_SQUARE, _GAMMA_D, _GAMMA_C = range(6)
-_WORK_ROWS = 6
+_GAUSSIAN, _RADEMACHER, _STUDENT_T = range(3)
+_LAWS = {"gaussian": _GAUSSIAN, "rademacher": _RADEMACHER, "student_t": _STUDENT_T}
 
 
-def noise_constants(model: ContrastiveModel) -> FloatArray:
-    """The numbers that `fill_noise` needs of a model.
+class NoiseSource(NamedTuple):
+    """A noise law and its random streams, as `fill_raw_noise` takes them."""
 
-    Returns
-    -------
-    array of shape (5,)
-        s, kappa / s, sqrt(s2 - kappa^2 / s2), the probability of equal signs, nu (0 where the law has none).
-    """
+    law: int
+    state: BitArray  # (4, V * LANES)
+    positive: FloatArray  # (V * LANES,), probability of + (rademacher; in view 1, of the same sign as in view 0)
+    freedom: float  # nu (student_t)
+    chi_state: BitArray  # (4, (V - 1) * LANES), for the chi-square numbers of each sample (student_t)
+    chi_work: FloatArray  # (6, (V - 1) * LANES): constants d and c, two rows of normal numbers, uniform ones, factors
+
+
+def open_noise_source(model: ContrastiveModel, key: str) -> NoiseSource:
+    """The noise law of `model` with streams of its own: ``key`` and the lane, ``key|chi-squares`` and the lane."""
     s2, kappa = model.noise_variance, model.noise_covariance
+    views = model.loss_terms.views
     freedom = model.noise_degrees_of_freedom or 0.0
-    if s2 == 0:
-        return np.array([0.0, 0.0, 0.0, 1.0, freedom])
-    s = math.sqrt(s2)
-    # As a product, so that it is exactly 0 at kappa = +-s2 and loses no digits beside it.
-    own = math.sqrt(max((s2 - kappa) * (s2 + kappa), 0.0) / s2)
-    return np.array([s, kappa / s, own, 0.5 * (1.0 + kappa / s2), freedom])
+    lanes = (views - 1) * LANES if freedom else 0
+    chi_work = np.zeros((6, lanes))
+    gamma_constants(np.full(lanes, freedom), chi_work[0], chi_work[1])
+    positive = np.full((views, LANES), 0.5)
+    positive[1] = 0.5 * (1.0 + kappa / s2) if s2 > 0 else 1.0
+    return NoiseSource(
+        law=_LAWS[model.noise_law],
+        state=seed_states(key, range(views * LANES)),
+        positive=positive.ravel(),
+        freedom=freedom,
+        chi_state=seed_states(f"{key}|chi-squares", range(lanes)),
+        chi_work=chi_work,
+    )
 
 
-def noise_work(model: ContrastiveModel) -> FloatArray:
-    """Work space of `fill_noise`, with the constants of the chi-square numbers, shape (rows, LANES)."""
-    work = np.zeros((_WORK_ROWS, LANES))
-    if model.noise_degrees_of_freedom is not None:
-        gamma_constants(np.full(LANES, model.noise_degrees_of_freedom), work[_GAMMA_D], work[_GAMMA_C])
-    return work
+def noise_mixing(model: ContrastiveModel) -> FloatArray:
+    """The matrix that turns raw noise into the noise of the views, shape (V, V); 0 without noise."""
+    s2, kappa = model.noise_variance, model.noise_covariance
+    mixing = math.sqrt(s2) * np.eye(model.loss_terms.views)
+    if s2 > 0 and model.noise_law != "rademacher":
+        mixing[1, 0] = kappa / math.sqrt(s2)
+        # As a product, so that it is exactly 0 at kappa = +-s2 and loses no digits beside it.
+        mixing[1, 1] = math.sqrt(max((s2 - kappa) * (s2 + kappa), 0.0) / s2)
+    return mixing
 
 
 @kernel
-def fill_noise(code: int, constants: FloatArray, state: BitArray, work: FloatArray, noise: FloatArray) -> None:
-    """Write the noise of all views in one chunk of coordinates.
-
-    Parameters
-    ----------
-    code : int
-        Noise law, of `NOISE_CODES`.
-    constants, work : arrays
-        From `noise_constants` and `noise_work`.
-    state : array of uint64, shape (4, LANES)
-        The streams of the lanes; advanced.
-    noise : array of shape (views, CHUNK)
-        Receives the noise.
-    """
-    if code == RADEMACHER:
-        _fill_rademacher(constants, state, noise)
+def fill_raw_noise(source: NoiseSource, noise: FloatArray) -> None:
+    """Write raw noise, shape (chunks, 2, V * LANES), to `noise`; the streams of `source` advance."""
+    if source.law == _RADEMACHER:
+        _fill_signs(source.state, source.positive, noise)
         return
-    _fill_gaussian(constants, state, noise)
-    if code == STUDENT_T:
-        _spread_by_chi_squares(constants[4], state, work, noise)
+    _fill_normals(source.state, noise)
+    if source.law == _STUDENT_T:
+        _spread_by_chi_squares(source.freedom, source.chi_state, source.chi_work, noise)
 
 
 @kernel
-def _fill_gaussian(constants: FloatArray, state: BitArray, noise: FloatArray) -> None:
-    for v in range(len(noise)):
-        fill_normal_pairs(state, noise[v, :LANES], noise[v, LANES:])
-    scale, common, own = constants[0], constants[1], constants[2]
-    first, second = noise[0], noise[1]
-    for i in range(CHUNK):
-        x = first[i]
-        first[i] = scale * x
-        second[i] = common * x + own * second[i]
-    for v in range(2, len(noise)):
-        row = noise[v]
-        for i in range(CHUNK):
-            row[i] *= scale
+def _fill_normals(state: BitArray, noise: FloatArray) -> None:
+    for chunk in range(len(noise)):
+        fill_normal_pairs(state, noise[chunk, 0], noise[chunk, 1])
 
 
 @kernel
-def _fill_rademacher(constants: FloatArray, state: BitArray, noise: FloatArray) -> None:
-    scale, equal = constants[0], constants[3]
+def _fill_signs(state: BitArray, positive: FloatArray, noise: FloatArray) -> None:
+    """A sign for each lane; that of view 1 is then multiplied by that of view 0."""
     s0, s1, s2, s3 = state[0], state[1], state[2], state[3]
-    for v in range(len(noise)):
+    for chunk in range(len(noise)):
         for half in range(2):
-            row = noise[v, half * LANES : (half + 1) * LANES]
-            first = noise[0, half * LANES : (half + 1) * LANES]
-            if v == 1:
-                for i in range(LANES):
-                    bits, s0[i], s1[i], s2[i], s3[i] = next_bits(s0[i], s1[i], s2[i], s3[i])
-                    row[i] = first[i] if bits_to_fraction(bits) <= equal else -first[i]
-            else:
-                for i in range(LANES):
-                    bits, s0[i], s1[i], s2[i], s3[i] = next_bits(s0[i], s1[i], s2[i], s3[i])
-                    row[i] = bits_to_float(float_to_bits(scale) | (bits & _SIGN_BIT))
+            x = noise[chunk, half]
+            for i in range(len(positive)):
+                bits, s0[i], s1[i], s2[i], s3[i] = next_bits(s0[i], s1[i], s2[i], s3[i])
+                x[i] = 1.0 if bits_to_fraction(bits) <= positive[i] else -1.0
+            first, second = x[:LANES], x[LANES : 2 * LANES]
+            for i in range(LANES):
+                second[i] *= first[i]
 
 
 @kernel
 def _spread_by_chi_squares(freedom: float, state: BitArray, work: FloatArray, noise: FloatArray) -> None:
-    """Turn Gaussian noise into Student-t noise: one chi-square number for each sample and coordinate."""
-    uniform, chi_square = work[_UNIFORM], work[_CHI_SQUARE]
-    for sample in range(len(noise) - 1):
-        fill_normal_pairs(state, work[_NORMAL_LOW], work[_NORMAL_HIGH])
+    """Turn normal numbers into Student-t ones of unit variance: one chi-square number per sample and coordinate."""
+    gamma_d, gamma_c, normal_low, normal_high, uniform, factor = work[0], work[1], work[2], work[3], work[4], work[5]
+    for chunk in range(len(noise)):
+        fill_normal_pairs(state, normal_low, normal_high)
         for half in range(2):
-            normal = work[_NORMAL_LOW + half]
-            fill_chi_squares(state, normal, work[_GAMMA_D], work[_GAMMA_C], uniform, chi_square)
-            for i in range(LANES):
-                chi_square[i] = math.sqrt((freedom - 2.0) / chi_square[i])
+            fill_chi_squares(state, normal_high if half else normal_low, gamma_d, gamma_c, uniform, factor)
             # Sample 0 is seen by views 0 and 1, sample k by view k + 1.
-            for v in range(0 if sample == 0 else sample + 1, sample + 2):
-                row = noise[v, half * LANES : (half + 1) * LANES]
-                for i in range(LANES):
-                    row[i] *= chi_square[i]
+            first, others = noise[chunk, half, :LANES], noise[chunk, half, LANES:]
+            for i in range(len(factor)):
+                factor[i] = math.sqrt((freedom - 2.0) / factor[i])
+            for i in range(LANES):
+                first[i] *= factor[i]
+            for i in range(len(factor)):
+                others[i] *= factor[i]

@@ -11,7 +11,7 @@ lanes of the projected engine, and the bits of each depend on its point and repl
 import os
 import threading
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from itertools import product
@@ -265,7 +265,7 @@ def _blank_diverged(values: FloatArray) -> FloatArray:
     return values
 
 
-def _as_dataset(values: FloatArray, times: FloatArray, attributes: dict[str, object]) -> xr.Dataset:
+def _as_dataset(values: FloatArray, times: FloatArray, attributes: dict[Hashable, object]) -> xr.Dataset:
     """Label the values of one point, shape (replicas, times, feature + 1)."""
     overlap, squared_norm = values[..., :-1], values[..., -1]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -276,7 +276,7 @@ def _as_dataset(values: FloatArray, times: FloatArray, attributes: dict[str, obj
             "overlap": (("replica", "time", "feature"), overlap),
             "squared_norm": (("replica", "time"), squared_norm),
             "cosine_similarity": (("replica", "time", "feature"), cosine_similarity),
-            "diverged": (("replica",), np.isnan(squared_norm).any(axis=-1)),
+            "diverged": (("replica",), np.asarray(np.isnan(squared_norm).any(axis=-1))),
         },
         {
             "replica": np.arange(len(values)),

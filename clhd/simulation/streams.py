@@ -60,7 +60,9 @@ def seed_states(key: str, indices: Iterable[int]) -> BitArray:
 
 
 @inlined
-def next_bits(s0: int, s1: int, s2: int, s3: int) -> tuple[int, int, int, int, int]:
+def next_bits(
+    s0: np.uint64, s1: np.uint64, s2: np.uint64, s3: np.uint64
+) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]:
     """One step of xoshiro256++: 64 random bits and the new state."""
     total = s0 + s3
     bits = ((total << _LEFT23) | (total >> _RIGHT41)) + s0
@@ -75,13 +77,13 @@ def next_bits(s0: int, s1: int, s2: int, s3: int) -> tuple[int, int, int, int, i
 
 
 @inlined
-def bits_to_fraction(bits: int) -> float:
+def bits_to_fraction(bits: np.uint64) -> float:
     """A uniform number on (0, 1] from 52 of 64 random bits."""
     return 2.0 - bits_to_float((bits >> _TWELVE) | _ONE_BITS)
 
 
 @inlined
-def normal_pair(radius_bits: int, angle_bits: int) -> tuple[float, float]:
+def normal_pair(radius_bits: np.uint64, angle_bits: np.uint64) -> tuple[float, float]:
     """Two standard normal numbers from two words of random bits (Box-Muller).
 
     The high bits put the angle into the right-hand quadrant, (-pi/4, pi/4]; of two low bits, which it does not use,

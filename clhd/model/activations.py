@@ -13,7 +13,7 @@ compiled kernel serves all. A new activation is one entry in `ACTIVATIONS` and o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,10 +39,15 @@ def parse_activation(value: str | Sequence[float]) -> str | tuple[float, ...]:
     Raises
     ------
     ClhdError
-        If the name is unknown, or the coefficients are not 2 to 10 finite numbers with a non-zero last one.
+        If the value is neither a known name nor a list of 2 to 10 finite numbers, the last one not zero.
     """
     if isinstance(value, str):
         return parse_choice("activation", value, ACTIVATIONS)
+    if not isinstance(value, Iterable):
+        raise ClhdError(
+            f"activation = {value!r}: must be one of {', '.join(sorted(ACTIVATIONS))}, "
+            "or the coefficients of a polynomial from the lowest power up"
+        )
     coefficients = parse_vector("activation", value)
     if not 2 <= len(coefficients) <= _MAXIMUM_DEGREE + 1 or coefficients[-1] == 0:
         raise ClhdError(

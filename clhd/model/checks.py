@@ -23,7 +23,7 @@ def parse_number(
         raise ClhdError(f"{name} = {value!r}: must be a number")
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of a whole number beyond all floats
         raise ClhdError(f"{name} = {value!r}: must be a number") from None
     if not (math.isfinite(number) and minimum <= number <= maximum and number > above):
         raise ClhdError(f"{name} = {value!r}: must be {_describe_range(minimum, maximum, above)}")
@@ -33,6 +33,8 @@ def parse_number(
 def _describe_range(minimum: float, maximum: float, above: float) -> str:
     if math.isfinite(minimum) and math.isfinite(maximum):
         return f"a number from {minimum:g} to {maximum:g}"
+    if math.isfinite(above) and math.isfinite(maximum):
+        return f"a number greater than {above:g}, at most {maximum:g}"
     if math.isfinite(above):
         return f"a finite number greater than {above:g}"
     if math.isfinite(minimum):

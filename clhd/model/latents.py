@@ -178,14 +178,14 @@ class TwoPoint(_OneMoment):
     Raises
     ------
     ClhdError
-        If second_moment < 0, or the skewness is not finite (every finite one is reached).
+        If second_moment < 0 or |skewness| > 1e6 (a law on two points reaches every finite one, but beyond that the
+        rarer atom has probability below 1e-12, and no simulation would ever draw it).
     """
 
     skewness: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Beyond 1e6 the rarer atom has probability below 1e-12 and no simulation would ever draw it.
         _set(self, skewness=parse_number("skewness", self.skewness, minimum=-1e6, maximum=1e6))
 
     @property
@@ -268,7 +268,8 @@ def product_atoms(latents: tuple[Latent, ...]) -> tuple[FloatArray, FloatArray]:
 @cache
 def _standard_gaussian_rule() -> tuple[FloatArray, FloatArray]:
     # The trapezoid rule converges exponentially for the Gaussian weight, also where Gauss-Hermite nodes are
-    # defeated by the poles of tanh.
+    # defeated by the poles of tanh. Of tanh(w.y)^2 at |w| = 1 the average errs by 3e-13 for noise of a third of the
+    # latent's variance, by 5e-7 without any noise; half the step would cost 2^p times the atoms.
     values = 0.5 * np.arange(-16, 17, dtype=np.float64)
     weights = np.exp(-0.5 * values**2)
     return values, weights / weights.sum()

@@ -8,7 +8,7 @@ Each is a polynomial after a range reduction by exact bit operations. Errors bel
 | `tanh` | any | 3 ULP, also at tiny arguments |
 | `exponential` | -700 ... 700 | 2 ULP |
 | `erf` | any | 4 ULP |
-| `log_of_fraction` | (0, 1] | 2 ULP (absolute 2e-16 near 1) |
+| `log_of_fraction` | 2.3e-308 ... 1 | 2 ULP, also near 1 |
 | `sine_cosine` | -pi/4 ... pi/4 | 2 ULP |
 """
 
@@ -70,7 +70,7 @@ def tanh(x: float) -> float:
 
 @inlined
 def log_of_fraction(u: float) -> float:
-    """log(u) for 0 < u <= 1: u = 2^k m with sqrt(1/2) <= m < sqrt(2), log m = 2 artanh((m - 1) / (m + 1))."""
+    """log(u), 2.3e-308 <= u <= 1: u = 2^k m, sqrt(1/2) <= m < sqrt(2), log m = 2 artanh((m - 1) / (m + 1))."""
     shifted = float_to_bits(u) + (_ONE_BITS - _SQRT_HALF_BITS)
     k = np.float64(np.int64(shifted >> _FIFTY_TWO) - 1023)
     f = bits_to_float((shifted & _MANTISSA) + _SQRT_HALF_BITS) - 1.0

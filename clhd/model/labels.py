@@ -29,14 +29,24 @@ WORDS: dict[str, dict[str, str]] = {
     "mode": _words("mode", "", "1", "index of the eigenvalue, from 0, by falling real part"),
     "order_parameter": _words("order parameter", "X", "1", "overlap of each feature, then the squared norm"),
     "order_parameter_2": _words("second order parameter", "X", "1", "overlap of each feature, then the squared norm"),
+    "outcome": _words("outcome", "", "1", "what a run ended in: feature_1 .. feature_p, none, undecided"),
+    "cosine_similarity_1": _words("cosine similarity of feature 1", "S_1", "1", "of the initial state"),
+    "cosine_similarity_2": _words("cosine similarity of feature 2", "S_2", "1", "of the initial state"),
     # Order parameters and what follows from them.
     "overlap": _words("overlap", "q", "1", "xi_j . w / n"),
     "squared_norm": _words("squared norm", "r", "1", "|w|^2 / n"),
     "cosine_similarity": _words("cosine similarity", "S", "1", "q_j / sqrt(r); undefined at r = 0"),
     "gradient_variance": _words("gradient variance", "D", "1", "E[sum_uv K_uv Delta_u Delta_v], noise in one step"),
-    "diverged": _words("diverged", "", "1", "true if the squared norm passed 1e8 or overflowed; values are NaN from then on"),
+    "diverged": _words("diverged", "", "1", "true if the squared norm passed 1e8; NaN from then on"),
     "weights": _words("weights", "w", "1", "weight vector of the unit"),
     "features": _words("features", "xi", "1", "feature vectors, |xi_j|^2 = n"),
+    "attractor": _words(
+        "attractor", "", "1", "index of the state that the start flows into; -1 not settled, -2 no such start: |S| > 1"
+    ),
+    "probability": _words("selection probability", "P", "1", "share of the random starts that end in the outcome"),
+    "probability_lower": _words("lower limit of the selection probability", "", "1", "of the 95 % Wilson interval"),
+    "probability_upper": _words("upper limit of the selection probability", "", "1", "of the 95 % Wilson interval"),
+    "runs": _words("runs", "", "1", "number of runs that ended in the outcome"),
     "covariance": _words("covariance", "C", "1", "covariance of sqrt(n) (X_n - x) in the limit"),
     "cosine_similarity_covariance": _words(
         "covariance of cosine similarity", "C_S", "1", "covariance of sqrt(n) (S_n - S) in the limit"

@@ -16,6 +16,9 @@ follow from the pair averages of the loss, summed over the atoms of the latents.
 | D | ``gradient_variance`` | | noise of one coordinate |
 """
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 
 from clhd.errors import ClhdError
@@ -45,8 +48,8 @@ class Flow:
         p.
     rule : PairRule
         Of the pair averages.
-    values, weights : arrays of shape (atom, feature) and (atom,)
-        Atoms of the latents.
+    atoms : FoldedAtoms
+        Of the latents.
 
     Raises
     ------
@@ -63,7 +66,7 @@ class Flow:
         self.model = model
         self.features = model.features
         self.rule = pair_rule(model)
-        self.values, self.weights = model.latent_atoms()
+        self.atoms = fold_atoms(model)
 
     def terms(self, overlap: FloatArray, squared_norm: float) -> tuple[FloatArray, float, float]:
         """Drift terms at one state.
@@ -84,8 +87,7 @@ class Flow:
         alignment, gradient_variance = drift_terms(
             self.model.loss_terms.code,
             self.rule,
-            self.values,
-            self.weights,
+            self.atoms,
             np.ascontiguousarray(overlap, dtype=np.float64),
             float(squared_norm),
             g,
@@ -145,9 +147,9 @@ class Flow:
 
     def _difference_steps(self, squared_norm: float) -> FloatArray:
         """A step per variable (of sqrt r for the last) in which the averages are smooth; 0 where there is none."""
-        reach = np.maximum(1.0, np.abs(self.values).max(axis=0))
+        reach = np.maximum(1.0, np.abs(self.atoms.values).max(axis=0))
         noise = np.sqrt(self.model.noise_variance)
-        steps = _STEP / np.append(reach, max(1.0, noise))
+        steps: FloatArray = _STEP / np.append(reach, max(1.0, noise))
         if self.model.unit.code == RELU:  # only the noise smooths the kink, and it scales with sqrt r
             steps *= np.sqrt(squared_norm) * np.append(np.full(self.features, min(noise, 1.0)), 1.0)
         return steps
@@ -159,33 +161,57 @@ def _points(value: float, step: float, *, is_norm: bool) -> FloatArray:
     The averages are smooth in sqrt r and even in it, so those of the squared norm are the squares of equidistant
     points; near 0 they start at 0, and a polynomial in r then serves both signs of sqrt r.
     """
-    offsets = step * np.arange(-_HALF_STENCIL, _HALF_STENCIL + 1)
+    offsets: FloatArray = step * np.linspace(-_HALF_STENCIL, _HALF_STENCIL, 2 * _HALF_STENCIL + 1)
     if not is_norm:
-        return value + offsets
-    root = np.sqrt(value)
-    return (offsets - offsets[0] + max(root + offsets[0], 0.0)) ** 2
+        return offsets + value
+    roots: FloatArray = offsets - offsets[0] + max(math.sqrt(value) + offsets[0], 0.0)
+    return roots**2
 
 
 def _derivative_weights(offsets: FloatArray) -> FloatArray:
     """Weights of the first derivative at 0 from the values at `offsets`, exact for polynomials of degree 8."""
-    scale = np.abs(offsets).max()
+    scale = float(np.abs(offsets).max())
     right = np.zeros(len(offsets))
     right[1] = 1.0 / scale
     weights: FloatArray = np.linalg.solve(np.vander(offsets / scale, increasing=True).T, right)
     return weights
 
 
+class FoldedAtoms(NamedTuple):
+    """Atoms of the latents, c and -c as one where the parity of h gives the averages of both.
+
+    Attributes
+    ----------
+    values : array of shape (atom, feature)
+        c, one of every such pair.
+    weights, mirror_weights : arrays of shape (atom,)
+        Probability of c and of -c (0 if that is no atom, or stands as one of its own).
+    """
+
+    values: FloatArray
+    weights: FloatArray
+    mirror_weights: FloatArray
+
+
+def fold_atoms(model: ContrastiveModel) -> FoldedAtoms:
+    """The atoms of the latents of `model`, folded if its activation is odd or even."""
+    values, weights = model.latent_atoms()
+    folded: dict[tuple[float, ...], list[float]] = {}
+    for value, weight in zip(values, weights, strict=True):
+        mirror = folded.get(tuple(-value))
+        if model.unit.parity != 0 and mirror is not None:
+            mirror[1] += weight
+        else:
+            folded[tuple(value)] = [weight, 0.0]
+    shares = np.array(list(folded.values()))
+    return FoldedAtoms(np.array(list(folded)), shares[:, 0].copy(), shares[:, 1].copy())
+
+
 @kernel
 def drift_terms(
-    loss: int,
-    rule: PairRule,
-    values: FloatArray,
-    weights: FloatArray,
-    overlap: FloatArray,
-    squared_norm: float,
-    g: FloatArray,
+    loss: int, rule: PairRule, atoms: FoldedAtoms, overlap: FloatArray, squared_norm: float, g: FloatArray
 ) -> tuple[float, float]:
-    """Write g of shape (feature,) and return (A, D).
+    """Write g of shape (feature,) and return (A, D), from averages by the direct rule.
 
     Parameters
     ----------
@@ -193,24 +219,34 @@ def drift_terms(
         Code of the loss.
     rule : PairRule
         Of its pair averages.
-    values, weights : arrays of shape (atom, feature) and (atom,)
+    atoms : FoldedAtoms
         Of the latents.
     overlap, squared_norm : array of shape (feature,), float
         The state.
     """
-    atoms, features, pairs = len(values), len(overlap), len(rule.pairs)
-    means = np.zeros(atoms)
-    for atom in range(atoms):
+    count, features, pairs = len(atoms.values), len(overlap), len(rule.pairs)
+    means = np.zeros(count)
+    for atom in range(count):
         for j in range(features):
-            means[atom] += values[atom, j] * overlap[j]
-    averages = np.empty((atoms, pairs))
+            means[atom] += atoms.values[atom, j] * overlap[j]
+    averages = np.empty((count, pairs))
     average_atoms(rule, means, squared_norm, averages)
     mean, moment = np.zeros(pairs), np.zeros((features, pairs))
-    for atom in range(atoms):
-        for k in range(pairs):
-            share = weights[atom] * averages[atom, k]
-            mean[k] += share
-            for j in range(features):
-                moment[j, k] += share * values[atom, j]
+    for atom in range(count):
+        add_atom(atoms, atom, rule.signs, averages[atom], mean, moment)
     alignment, gradient_variance = combine(loss, rule.noise_variance, rule.noise_covariance, mean, moment, g)
     return alignment, gradient_variance
+
+
+@kernel
+def add_atom(
+    atoms: FoldedAtoms, atom: int, signs: FloatArray, averages: FloatArray, mean: FloatArray, moment: FloatArray
+) -> None:
+    """Add one atom, and its mirror image, to the latent mean and first latent moment of the pair averages."""
+    weight, mirror = atoms.weights[atom], atoms.mirror_weights[atom]
+    for k in range(len(mean)):
+        mean[k] += (weight + mirror * signs[k]) * averages[k]
+    for j in range(len(moment)):
+        value, row = atoms.values[atom, j], moment[j]
+        for k in range(len(mean)):
+            row[k] += value * (weight - mirror * signs[k]) * averages[k]

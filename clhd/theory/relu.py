@@ -80,16 +80,16 @@ def _positive_moments(mean: float, deviation: float, moments: FloatArray) -> Non
 
 
 @kernel
-def average_relu(
+def average_relu_atoms(
     monomials: IntArray,
     pairs: IntArray,
     noise_variance: float,
     noise_covariance: float,
-    mean: float,
+    means: FloatArray,
     squared_norm: float,
     averages: FloatArray,
 ) -> None:
-    """Write E[f(z_1) g(z_2)] of every pair to `averages` of shape (pair,).
+    """Write E[f(z_1) g(z_2)] of every pair to `averages` of shape (atom, pair).
 
     Parameters
     ----------
@@ -97,34 +97,37 @@ def average_relu(
         Exponents of h, h', h''. h'' may stand alone only: of its products with itself no average exists.
     pairs : int array of shape (pair, 2)
         Rows of `monomials`.
-    noise_variance, noise_covariance, mean, squared_norm : float
-        s2, kappa, m, r.
+    noise_variance, noise_covariance, squared_norm : float
+        s2, kappa, r.
+    means : array of shape (atom,)
+        m of every atom.
     """
-    root = math.sqrt(max(squared_norm, 0.0))
-    deviation = max(root * math.sqrt(noise_variance), _LEAST_DEVIATION)
+    deviation = max(math.sqrt(max(squared_norm, 0.0) * noise_variance), _LEAST_DEVIATION)
     correlation = noise_covariance / noise_variance if noise_variance > 0.0 else 1.0
     correlation = min(max(correlation, -1.0), 1.0)
     top = 1
     for k in range(len(monomials)):
         top = max(top, monomials[k, 0])
     single, edge, quadrant = np.empty(top + 1), np.empty(top + 1), np.empty((top + 1, top + 1))
-    x = mean / deviation
-    density = math.exp(-0.5 * x * x) / (math.sqrt(2.0 * math.pi) * deviation)
-    _positive_moments(mean, deviation, single)
-    _positive_moments(mean * (1.0 - correlation), deviation * math.sqrt(1.0 - correlation * correlation), edge)
-    edge *= density
-    _fill_quadrant(mean, deviation, correlation, single[0], edge, quadrant)
-    for k in range(len(pairs)):
-        f, g = monomials[pairs[k, 0]], monomials[pairs[k, 1]]
-        f_kind, g_kind = _kind(f), _kind(g)
-        if f_kind > g_kind:
-            f, g, f_kind, g_kind = g, f, g_kind, f_kind
-        if f_kind == 0:
-            averages[k] = 1.0 if g_kind == 0 else single[g[0]] if g_kind == 1 else density
-        elif f_kind == 1:
-            averages[k] = quadrant[f[0], g[0]] if g_kind == 1 else edge[f[0]]
-        else:
-            averages[k] = math.nan
+    for atom in range(len(means)):
+        mean = means[atom]
+        x = mean / deviation
+        density = math.exp(-0.5 * x * x) / (math.sqrt(2.0 * math.pi) * deviation)
+        _positive_moments(mean, deviation, single)
+        _positive_moments(mean * (1.0 - correlation), deviation * math.sqrt(1.0 - correlation * correlation), edge)
+        for b in range(top + 1):
+            edge[b] *= density
+        _fill_quadrant(mean, deviation, correlation, single[0], edge, quadrant)
+        for k in range(len(pairs)):
+            f, g = monomials[pairs[k, 0]], monomials[pairs[k, 1]]
+            if _kind(f) > _kind(g):
+                f, g = g, f
+            if _kind(f) == 0:
+                averages[atom, k] = 1.0 if _kind(g) == 0 else single[g[0]] if _kind(g) == 1 else density
+            elif _kind(f) == 1:
+                averages[atom, k] = quadrant[f[0], g[0]] if _kind(g) == 1 else edge[f[0]]
+            else:
+                averages[atom, k] = math.nan
 
 
 @kernel

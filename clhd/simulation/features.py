@@ -110,7 +110,7 @@ def _draw_patterns(p: int, n: int, fraction: float, generator: np.random.Generat
     used = 0
     for size, count in enumerate(counts[1:], start=1):
         for members in combinations(range(p), size):
-            features[np.ix_(members, places[used : used + count])] = _draw_signs(size, count, generator)
+            features[np.array(members)[:, None], places[used : used + count]] = _draw_signs(size, count, generator)
             used += count
     return features * math.sqrt(n / _support(n, fraction))
 
@@ -122,7 +122,8 @@ def _draw_signs(size: int, count: int, generator: np.random.Generator) -> FloatA
     signs = np.array([[(-1.0) ** (i & k).bit_count() for k in range(length)] for i in range(size)])
     row_signs = generator.choice([-1.0, 1.0], size=(size, blocks, 1))
     coordinate_signs = generator.choice([-1.0, 1.0], size=(blocks, length))
-    return (signs[:, None, :] * row_signs * coordinate_signs).reshape(size, count)
+    turned: FloatArray = signs[:, None, :] * row_signs * coordinate_signs
+    return turned.reshape(size, count)
 
 
 def _pattern_length(size: int) -> int:

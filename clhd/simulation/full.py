@@ -12,70 +12,24 @@ describe: the elastic net, noise that is not Gaussian, laws of the features, the
 | n, p, V | dimension, features, views | | |
 | w | weights | (n,) | O(1) entries |
 | xi | features | (p, n) | rows of squared length n |
-| c | latent of each view | (V, p) | |
-| x | raw noise of each view, a = mixing @ x (`clhd.simulation.noise`) | (chunks, 2, V * LANES) | |
-| z, h, d, Delta | pre-activations, outputs, derivatives, forces | (V, 1) | |
+| c_v, a_v | latent and noise of a view | (p,), (n,) | |
+| z_v, Delta_v | pre-activation of a view, force -dL / dz_v | | |
 | q | overlap, xi_j . w / n | (p,) | |
 | r | squared norm, w . w / n | | |
-
-Vectors are padded with zeros to whole chunks. The noise drawn on the padding meets weights of 0 in every product,
-and the update stops at coordinate n, so that the padding stays 0.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.model.activations import activate
-from clhd.model.compiled import kernel
 from clhd.model.contrastive import ContrastiveModel
-from clhd.model.losses import forces
-from clhd.model.vector_math import log_of_fraction
 from clhd.simulation.features import check_features, draw_features
-from clhd.simulation.noise import CHUNK, LANES, NoiseSource, fill_raw_noise, noise_mixing, open_noise_source
-from clhd.simulation.streams import BitArray, bits_to_fraction, next_bits, seed_states
+from clhd.simulation.full_step import ReplicaState, StepRule, advance_weights, latent_tables
+from clhd.simulation.noise import CHUNK, LANES, noise_mixing, open_noise_source
+from clhd.simulation.streams import seed_states
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-
-_DISCRETE, _GAUSSIAN, _UNIFORM, _LAPLACE = range(4)
-# Chunks that are drawn, multiplied and added together, while they are in the first-level cache.
-_BLOCK = 16
-_SAMPLERS = {"discrete": _DISCRETE, "gaussian": _GAUSSIAN, "uniform": _UNIFORM, "laplace": _LAPLACE}
-
-
-class _Latents(NamedTuple):
-    """Latent laws as the kernel samples them: a code and a scale each, and the atoms of the discrete ones."""
-
-    law: IntArray  # (p,)
-    scale: FloatArray  # (p,)
-    value: FloatArray  # (p, atoms)
-    cumulative: FloatArray  # (p, atoms)
-
-
-class _Rule(NamedTuple):
-    """What one step does, as codes and numbers."""
-
-    activation: int
-    coefficients: FloatArray
-    loss: int
-    mixing: FloatArray  # (V, V)
-    learning_rate: float
-    weight_decay: float
-    l1_penalty: float
-    is_sphere: bool
-
-
-class _State(NamedTuple):
-    """What a step changes: the weights and the streams; the rest is fixed or work space."""
-
-    weights: FloatArray  # (chunks * CHUNK,)
-    features: FloatArray  # (p, chunks * CHUNK)
-    stream: BitArray  # (4, 1), for the latents
-    noise: FloatArray  # (chunks, 2, V * LANES), raw
-    sums: FloatArray  # (p + V, LANES)
 
 
 class FullReplica:
@@ -126,9 +80,9 @@ class FullReplica:
         chunks = -(-dimension // CHUNK)
         views, p = model.loss_terms.views, model.features
         self._dimension = dimension
-        self._latents = _latent_tables(model)
+        self._latents = latent_tables(model)
         self._source = open_noise_source(model, f"{stream}|noise")
-        self._rule = _Rule(
+        self._rule = StepRule(
             activation=model.unit.code,
             coefficients=model.unit.coefficient_array,
             loss=model.loss_terms.code,
@@ -138,7 +92,7 @@ class FullReplica:
             l1_penalty=model.l1_penalty,
             is_sphere=model.is_sphere,
         )
-        self._state = _State(
+        self._state = ReplicaState(
             weights=np.zeros(chunks * CHUNK),
             features=np.zeros((p, chunks * CHUNK)),
             stream=seed_states(f"{stream}|latents", [0]),
@@ -155,7 +109,7 @@ class FullReplica:
 
     def advance(self, steps: int) -> None:
         """Make `steps` steps of SGD, without the GIL; weights that overflow become inf or NaN in silence."""
-        _advance(steps, self._dimension, self._rule, self._latents, self._source, self._state)
+        advance_weights(steps, self._dimension, self._rule, self._latents, self._source, self._state)
 
     def order_parameters(self) -> tuple[FloatArray, float]:
         """Overlap q, shape (p,), and squared norm r, computed from the vectors; not finite if they diverged."""
@@ -165,7 +119,7 @@ class FullReplica:
 
 
 def _dot(x: FloatArray, y: FloatArray) -> float:
-    """x . y without BLAS, whose bits may depend on its number of threads."""
+    """The product x . y without BLAS, whose bits may depend on its number of threads."""
     return float(np.sum(x * y))
 
 
@@ -178,189 +132,15 @@ def _draw_weights(
 ) -> FloatArray:
     """Initial weights, shape (n,): of exact overlap and squared norm, or random."""
     p, n = features.shape
-    weights = generator.standard_normal(n)
+    weights: FloatArray = generator.standard_normal(n)
     if overlap is None:
-        weights *= math.sqrt(n / _dot(weights, weights)) if is_sphere else math.sqrt(squared_norm)
-        return weights
+        norm = n / _dot(weights, weights) if is_sphere else squared_norm
+        return np.multiply(math.sqrt(norm), weights)
     rest = squared_norm - _dot(overlap, overlap)
     for _ in range(2):  # the second pass removes what rounding left
         for row in features:
             weights -= (_dot(row, weights) / n) * row
-    weights *= math.sqrt(max(rest, 0.0) * n / _dot(weights, weights)) if n > p else 0.0
+    weights = weights * (math.sqrt(max(rest, 0.0) * n / _dot(weights, weights)) if n > p else 0.0)
     for value, row in zip(overlap, features, strict=True):
         weights += value * row
     return weights
-
-
-def _latent_tables(model: ContrastiveModel) -> _Latents:
-    """The latent laws of a model as arrays; short lists of atoms repeat their last one."""
-    atoms = [law.atoms() if law.is_discrete else (np.zeros(1), np.ones(1)) for law in model.latents]
-    most = max(len(values) for values, _ in atoms)
-    value = np.array([np.pad(values, (0, most - len(values)), mode="edge") for values, _ in atoms])
-    cumulative = np.array([np.pad(np.cumsum(weights), (0, most - len(weights)), mode="edge") for _, weights in atoms])
-    return _Latents(
-        law=np.array([_SAMPLERS[law.sampler] for law in model.latents], dtype=np.int64),
-        scale=np.array([law.scale for law in model.latents]),
-        value=value,
-        cumulative=cumulative,
-    )
-
-
-@kernel
-def _draw_uniform(stream: BitArray) -> float:
-    bits, stream[0, 0], stream[1, 0], stream[2, 0], stream[3, 0] = next_bits(
-        stream[0, 0], stream[1, 0], stream[2, 0], stream[3, 0]
-    )
-    return bits_to_fraction(bits)
-
-
-@kernel
-def _draw_latent(latents: _Latents, stream: BitArray, c: FloatArray) -> None:
-    """Write one latent vector, shape (p,), to `c`."""
-    for j in range(len(c)):
-        law, scale = latents.law[j], latents.scale[j]
-        u = _draw_uniform(stream)
-        if law == _DISCRETE:
-            k = 0
-            while k < latents.value.shape[1] - 1 and u > latents.cumulative[j, k]:
-                k += 1
-            c[j] = latents.value[j, k]
-        elif law == _UNIFORM:
-            c[j] = scale * math.sqrt(3.0) * (2.0 * u - 1.0)
-        elif law == _LAPLACE:
-            size = -math.sqrt(0.5) * scale * log_of_fraction(u)
-            c[j] = size if _draw_uniform(stream) <= 0.5 else -size
-        else:
-            angle = 2.0 * math.pi * _draw_uniform(stream)
-            c[j] = scale * math.sqrt(-2.0 * log_of_fraction(u)) * math.cos(angle)
-
-
-@kernel
-def _sum_lanes(sums: FloatArray) -> None:
-    """Add up the lanes of each row into its first one: by halves, since one long chain of additions is slow."""
-    for row in sums:
-        half = LANES // 2
-        while half > 0:
-            low, high = row[:half], row[half : 2 * half]
-            for i in range(half):
-                low[i] += high[i]
-            half //= 2
-
-
-@kernel
-def _project(source: NoiseSource, weights: FloatArray, features: FloatArray, noise: FloatArray, sums: FloatArray) -> None:
-    """Draw raw noise for all views and write w . xi_j and w . x_v to the first lane of the rows of `sums`.
-
-    Lanes are summed each by itself, for the compiler must not reorder (and so not vectorise) one long sum.
-    """
-    p = len(features)
-    sums[:] = 0.0
-    for block in range(0, len(noise), _BLOCK):
-        stop = min(block + _BLOCK, len(noise))
-        fill_raw_noise(source, noise[block:stop])
-        for k in range(p):
-            total, feature = sums[k], features[k]
-            for at in range(block * CHUNK, stop * CHUNK, CHUNK):
-                w_low, w_high = weights[at : at + LANES], weights[at + LANES : at + CHUNK]
-                low, high = feature[at : at + LANES], feature[at + LANES : at + CHUNK]
-                for i in range(LANES):
-                    total[i] += w_low[i] * low[i] + w_high[i] * high[i]
-        for v in range(len(sums) - p):
-            total = sums[p + v]
-            for chunk in range(block, stop):
-                at = chunk * CHUNK
-                w_low, w_high = weights[at : at + LANES], weights[at + LANES : at + CHUNK]
-                low, high = noise[chunk, 0, v * LANES : (v + 1) * LANES], noise[chunk, 1, v * LANES : (v + 1) * LANES]
-                for i in range(LANES):
-                    total[i] += w_low[i] * low[i] + w_high[i] * high[i]
-    _sum_lanes(sums)
-
-
-@kernel
-def _update(
-    n: int,
-    keep: float,
-    pull: float,
-    along_features: FloatArray,
-    along_noise: FloatArray,
-    weights: FloatArray,
-    features: FloatArray,
-    noise: FloatArray,
-) -> None:
-    """w <- keep w - pull sign w + sum_j along_features_j xi_j + sum_v along_noise_v x_v."""
-    f0, f1 = along_noise[0], along_noise[1]
-    for start in range(0, n, _BLOCK * CHUNK):
-        stop = min(start + _BLOCK * CHUNK, n)
-        w = weights[start:stop]
-        if pull != 0.0:
-            for i in range(len(w)):
-                sign = (1.0 if w[i] > 0.0 else 0.0) - (1.0 if w[i] < 0.0 else 0.0)
-                w[i] = keep * w[i] - pull * sign
-        else:
-            for i in range(len(w)):
-                w[i] *= keep
-        for j in range(len(along_features)):
-            feature, factor = features[j, start:stop], along_features[j]
-            for i in range(len(w)):
-                w[i] += factor * feature[i]
-        for at in range(start, stop, LANES):
-            length = min(LANES, stop - at)
-            w = weights[at : at + length]
-            raw = noise[at // CHUNK, at // LANES % 2]
-            first, second = raw[:length], raw[LANES : LANES + length]
-            for i in range(length):
-                w[i] += f0 * first[i] + f1 * second[i]
-            for v in range(2, len(along_noise)):
-                x, factor = raw[v * LANES : v * LANES + length], along_noise[v]
-                for i in range(length):
-                    w[i] += factor * x[i]
-
-
-@kernel
-def _return_to_sphere(n: int, weights: FloatArray, sums: FloatArray) -> None:
-    """w <- w sqrt(n) / |w|."""
-    square = sums[0]
-    square[:] = 0.0
-    for start in range(0, len(weights), LANES):
-        w = weights[start : start + LANES]
-        for i in range(LANES):
-            square[i] += w[i] * w[i]
-    _sum_lanes(sums[:1])
-    factor = math.sqrt(n / square[0])
-    for i in range(n):
-        weights[i] *= factor
-
-
-@kernel
-def _advance(steps: int, n: int, rule: _Rule, latents: _Latents, source: NoiseSource, state: _State) -> None:
-    weights, features, noise, sums = state.weights, state.features, state.noise, state.sums
-    p, views = len(features), len(rule.mixing)
-    keep = 1.0 - rule.learning_rate * rule.weight_decay / n
-    pull = rule.learning_rate * rule.l1_penalty / n
-    c = np.empty((views, p))
-    z, h, d, delta = np.empty((views, 1)), np.empty((views, 1)), np.empty((views, 1)), np.empty((views, 1))
-    along_features, along_noise = np.empty(p), np.empty(views)
-    for _ in range(steps):
-        _draw_latent(latents, state.stream, c[0])
-        c[1] = c[0]
-        for v in range(2, views):
-            _draw_latent(latents, state.stream, c[v])
-        _project(source, weights, features, noise, sums)
-        for v in range(views):
-            z[v, 0] = 0.0
-            for u in range(views):
-                z[v, 0] += rule.mixing[v, u] * (sums[p + u, 0] / math.sqrt(n))
-            for j in range(p):
-                z[v, 0] += c[v, j] * (sums[j, 0] / n)
-        activate(rule.activation, rule.coefficients, z.reshape(views), h.reshape(views), d.reshape(views))
-        forces(rule.loss, h, d, delta)
-        along_features[:] = 0.0
-        along_noise[:] = 0.0
-        for v in range(views):
-            for u in range(views):
-                along_noise[u] += rule.learning_rate / math.sqrt(n) * delta[v, 0] * rule.mixing[v, u]
-            for j in range(p):
-                along_features[j] += rule.learning_rate / n * delta[v, 0] * c[v, j]
-        _update(n, keep, pull, along_features, along_noise, weights, features, noise)
-        if rule.is_sphere:
-            _return_to_sphere(n, weights, sums)

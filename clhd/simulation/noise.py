@@ -6,9 +6,9 @@ view v is a_v = sum_u mixing[v, u] x_u of the *raw* noise x, which has unit vari
 
 | law | raw noise of one coordinate | mixing of the pair, rows |
 |---|---|---|
-| gaussian | standard normal, independent | (s, 0), (kappa / s, sqrt(s2 - kappa^2 / s2)) |
+| gaussian | standard normal | (s, 0), (kappa / s, sqrt(s2 - kappa^2 / s2)) |
 | rademacher | signs, equal in the two views with probability (1 + kappa / s2) / 2 | (s, 0), (0, s) |
-| student_t | the Gaussian one times sqrt((nu - 2) / X), X chi-square with nu degrees of freedom, shared by the pair | as gaussian |
+| student_t | standard normal times sqrt((nu - 2) / X), X chi-square (nu), shared by the pair | as gaussian |
 
 So no loop over coordinates is spent on the mixing: the kernel of `clhd.simulation.full` applies it to w . x_u.
 
@@ -20,8 +20,8 @@ So no loop over coordinates is spent on the mixing: the kernel of `clhd.simulati
 | V | views | | |
 | x | raw noise, by chunks of CHUNK coordinates and their two halves | (chunks, 2, V * LANES) | 1 |
 
-A lane is one stream of one view. Coordinate i of each half draws from lane i of its view: a Box-Muller pair serves both.
-64 lanes are measured: fewer leave the loops short, more fill small dimensions with padding.
+A lane is one stream of one view. Coordinate i of each half draws from lane i of its view: a Box-Muller pair serves
+both. 64 lanes are measured: fewer leave the loops short, more fill small dimensions with padding.
 """
 
 import math

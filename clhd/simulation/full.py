@@ -132,7 +132,7 @@ def _draw_weights(
 ) -> FloatArray:
     """Initial weights, shape (n,): of exact overlap and squared norm, or random."""
     p, n = features.shape
-    weights: FloatArray = generator.standard_normal(n)
+    weights: FloatArray = generator.standard_normal(size=(n,))
     if overlap is None:
         norm = n / _dot(weights, weights) if is_sphere else squared_norm
         return np.multiply(math.sqrt(norm), weights)

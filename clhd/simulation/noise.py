@@ -86,8 +86,8 @@ def noise_mixing(model: ContrastiveModel) -> FloatArray:
     s2, kappa = model.noise_variance, model.noise_covariance
     mixing = math.sqrt(s2) * np.eye(model.loss_terms.views)
     if s2 > 0 and model.noise_law != "rademacher":
-        mixing[1, 0] = kappa / math.sqrt(s2)
-        # As a product, so that it is exactly 0 at kappa = +-s2 and loses no digits beside it.
+        # Both in the form that is exact at kappa = +-s2; the second one also loses no digits beside it.
+        mixing[1, 0] = math.sqrt(s2) * (kappa / s2)
         mixing[1, 1] = math.sqrt(max((s2 - kappa) * (s2 + kappa), 0.0) / s2)
     return mixing
 

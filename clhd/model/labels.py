@@ -51,6 +51,16 @@ WORDS: dict[str, dict[str, str]] = {
     "cosine_similarity_covariance": _words(
         "covariance of cosine similarity", "C_S", "1", "covariance of sqrt(n) (S_n - S) in the limit"
     ),
+    # States of rest.
+    "learnability_threshold": _words(
+        "learnability threshold", "m*", "1", "second moment above which a feature grows from the uninformative state"
+    ),
+    "eigenvalues": _words("eigenvalues", "", "1 / time", "of the Jacobian of the ODE"),
+    "kind": _words("kind of fixed point", "", "1", "collapsed, uninformative, pure (one overlap) or mixed (several)"),
+    "stable": _words("stable", "", "1", "true if all eigenvalues have negative real parts"),
+    "marginal": _words("marginal", "", "1", "true if the largest real part is 0 to numerical accuracy"),
+    "multiplicity": _words("multiplicity", "", "1", "number of images under the sign symmetries of the model"),
+    "residual": _words("residual", "", "1 / time", "largest velocity that is left"),
 }
 
 

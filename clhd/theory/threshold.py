@@ -1,0 +1,223 @@
+"""`learnability_threshold`: the second moment from which a feature grows out of the uninformative state.
+
+At q = 0 the latents do not act: the squared norm rests at a root r0 of dr/dt = 2 eta (A - lam) r + eta^2 D. For latents
+of mean zero, whatever their law, a small overlap then grows at the rate
+
+    eta (m_j G + A - lam),    G = E[h_1'' h_2 + 2 h_1' h_2' + h_1 h_2''] - 2 E[h''] E[h]    (bilinear loss),
+
+so feature j is learned from second moment m* = (lam - A) / G up. On the sphere lam is replaced by A + eta D / 2.
+G is read off the drift along a probe feature (its kurtosis does not matter), for any loss.
+
+| symbol | name | unit or scale |
+|---|---|---|
+| r0 | ``squared_norm`` | of w_i^2 |
+| G | ``gain`` | growth of g_j per overlap and second moment |
+| A | ``alignment`` | drift along the weights |
+| D | ``gradient_variance`` | noise of one coordinate |
+| m* | ``learnability_threshold`` | of a second moment |
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+from scipy.optimize import brentq
+
+from clhd.errors import ClhdError
+from clhd.model.activations import LINEAR, RELU
+from clhd.model.checks import parse_number
+from clhd.model.contrastive import ContrastiveModel
+from clhd.model.labels import labelled
+from clhd.model.latents import ThreePoint
+from clhd.theory.averages import FloatArray
+from clhd.theory.drift import Flow
+
+# Squared norms between which roots are sought; beyond the second only where the norm still grows there.
+_SMALLEST, _LARGE, _LARGEST = 1e-8, 1e2, 1e4
+_POINTS_PER_DECADE = 12
+# g along a probe is odd in its overlap: g(x) / x at x = 1 ... 4 steps, extrapolated to 0 in x^2, has an error of order
+# step^8; at this step both it and the rounding error of the averages are below 1e-11.
+_PROBE_STEP = 0.014
+_PROBE_WEIGHTS = (8 / 5, -4 / 5, 8 / 35, -1 / 35)
+
+
+@dataclass(frozen=True)
+class UninformativeState:
+    """Where the squared norm rests at zero overlap, and what a small overlap meets there.
+
+    Attributes
+    ----------
+    squared_norm : float
+        r0; 0 if the weights collapse, infinite if they grow without bound.
+    gain : float
+        G.
+    alignment, gradient_variance : float
+        A, D.
+    """
+
+    squared_norm: float
+    gain: float
+    alignment: float
+    gradient_variance: float
+
+
+def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0) -> xr.DataArray:
+    """The second moment above which a feature grows from the uninformative state.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+        With latents of mean zero. Of the latents nothing else is used: the threshold is the same for all features.
+    squared_norm : float
+        Where the weights start, if the squared norm can rest at several values (see `uninformative_state`).
+
+    Returns
+    -------
+    xarray.DataArray, dims (feature,)
+        m*. Infinite where the gain is 0 or negative: no feature grows. NaN if the squared norm grows without bound,
+        unless h is linear or relu: there the growth of the overlap does not depend on the squared norm, and a
+        negative m* says that it grows even without a signal. Attributes: ``squared_norm``, ``gain``, ``alignment``,
+        ``gradient_variance`` of the uninformative state.
+
+    Raises
+    ------
+    ClhdError
+        If a latent has a mean other than 0 (zero overlap is then no state of rest in general), or with an L1 penalty.
+    """
+    for j, law in enumerate(model.latents, start=1):
+        if law.mean != 0:
+            raise ClhdError(
+                f"latents: that of feature {j} has mean {law.mean:.6g}, must be 0 for a learnability threshold, "
+                "because with another mean zero overlap is no state of rest"
+            )
+    state = uninformative_state(model, squared_norm=squared_norm)
+    if model.is_sphere:
+        needed = 0.5 * model.learning_rate * state.gradient_variance
+    else:
+        needed = model.weight_decay - state.alignment
+    if math.isnan(state.gain):
+        threshold = math.nan
+    elif state.gain > 0:
+        threshold = needed / state.gain
+    else:
+        threshold = math.inf if needed > 0 else math.nan
+    features = np.arange(1, model.features + 1)
+    thresholds = labelled(
+        {"learnability_threshold": (("feature",), np.full(model.features, threshold))}, {"feature": features}
+    )["learnability_threshold"]
+    thresholds.attrs |= {
+        "squared_norm": state.squared_norm,
+        "gain": state.gain,
+        "alignment": state.alignment,
+        "gradient_variance": state.gradient_variance,
+    }
+    return thresholds
+
+
+def uninformative_state(model: ContrastiveModel, *, squared_norm: float = 1.0) -> UninformativeState:
+    """The state of rest at zero overlap.
+
+    Of several stable squared norms (0 may be one) it is that into which a start with zero overlap and
+    `squared_norm` flows; if that start grows without bound, the largest stable one.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+    squared_norm : float
+        Of the start, > 0.
+
+    Returns
+    -------
+    UninformativeState
+        With an infinite squared norm if there is no stable one: gain, alignment and gradient variance are then NaN,
+        or for linear and relu, where gain and alignment are the same at every squared norm, those at `squared_norm`.
+
+    Raises
+    ------
+    ClhdError
+        If the start is not above 0, or with an L1 penalty.
+    """
+    start = parse_number("squared_norm", squared_norm, above=0)
+    probe = Flow(probe_model(model))
+    roots = resting_norms(model)
+    stable = [root for root, is_stable in roots if is_stable]
+    if not stable:
+        if model.unit.code in (LINEAR, RELU):
+            _, alignment, gradient_variance = probe.terms(np.zeros(1), start)
+            return UninformativeState(math.inf, feature_gain(probe, np.zeros(0), start), alignment, gradient_variance)
+        return UninformativeState(math.inf, math.nan, math.nan, math.nan)
+    # Between two roots the norm flows one way, so the first stable root up or down the flow is reached.
+    below = [root for root, _ in roots if root <= start]
+    above = [root for root, _ in roots if root > start]
+    reached = [root for root in (below[-1:] + above[:1]) if root in stable]
+    r = reached[0] if reached else stable[-1]
+    _, alignment, gradient_variance = probe.terms(np.zeros(1), r)
+    return UninformativeState(r, feature_gain(probe, np.zeros(0), r), alignment, gradient_variance)
+
+
+def probe_model(model: ContrastiveModel, active: tuple[int, ...] = ()) -> ContrastiveModel:
+    """`model` with a probe feature of second moment 1 in the first place, and of its features only the `active`."""
+    latents = (ThreePoint(second_moment=1.0), *(model.latents[j] for j in active))
+    return replace(model, latents=latents)
+
+
+def feature_gain(probe: Flow, overlap: FloatArray, squared_norm: float) -> float:
+    """G at a state: the growth, per second moment, of g along a feature whose overlap is zero.
+
+    Parameters
+    ----------
+    probe : Flow
+        Of a `probe_model`.
+    overlap : array of shape (active feature,)
+        Overlaps of the features other than the probe.
+    squared_norm : float
+        r >= 0.
+    """
+    r, step = squared_norm, _PROBE_STEP
+    if probe.model.unit.code == RELU:  # only the noise smooths its kink; at zero overlap its gain is the same at all r
+        r = r if r > 0 else 1.0
+        step *= math.sqrt(r) * min(math.sqrt(probe.model.noise_variance), 1.0)
+        if step == 0:
+            return math.nan
+    gain = 0.0
+    for k, weight in enumerate(_PROBE_WEIGHTS, start=1):
+        g, _, _ = probe.terms(np.append(k * step, overlap), r)
+        gain += weight * g[0] / (k * step)
+    return gain
+
+
+def resting_norms(model: ContrastiveModel) -> list[tuple[float, bool]]:
+    """All squared norms that rest at zero overlap, in rising order, each with its stability against a change of norm.
+
+    On the sphere 1, which cannot change. Otherwise the roots of the growth rate d(log r)/dt on a logarithmic grid,
+    and 0 if h(0) h'(0) = 0.
+    """
+    if model.is_sphere:
+        return [(1.0, True)]
+    probe = Flow(probe_model(model))
+
+    def growth(r: float) -> float:
+        _, alignment, gradient_variance = probe.terms(np.zeros(1), r)
+        eta = model.learning_rate
+        return 2 * eta * (alignment - model.weight_decay) + eta**2 * gradient_variance / r
+
+    decades = round(math.log10(_LARGE / _SMALLEST))
+    grid = np.geomspace(_SMALLEST, _LARGE, 1 + decades * _POINTS_PER_DECADE)
+    rates = [growth(r) for r in grid]
+    roots = [(0.0, bool(rates[0] < 0))] if collapses(model) else []
+    if model.unit.code in (LINEAR, RELU):  # the growth rate is the same at all r
+        return roots
+    while rates[-1] > 0 and grid[-1] < _LARGEST and model.unit.is_bounded:
+        grid = np.append(grid, 2 * grid[-1])
+        rates.append(growth(grid[-1]))
+    for low, high, before, after in zip(grid[:-1], grid[1:], rates[:-1], rates[1:], strict=True):
+        if before * after < 0:
+            roots.append((brentq(growth, low, high, xtol=1e-15 * high, rtol=1e-14), bool(before > 0)))
+    return roots
+
+
+def collapses(model: ContrastiveModel) -> bool:
+    """True if r = 0 is a state of rest: if h(0) h'(0) = 0, and the norm may change."""
+    h, d, _ = model.unit(np.zeros(1))
+    return not model.is_sphere and bool(h[0] * d[0] == 0)

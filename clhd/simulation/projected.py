@@ -51,7 +51,7 @@ LANES = 256
 _LEAST_ATOMS = 3
 
 
-def group_type(features: int, views: int) -> np.dtype[np.void]:
+def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
     """The record of one group of lanes: constants of each lane's point, state, and work space.
 
     As fields of one record all arrays have shapes and distances that are known when the kernel is compiled, so LLVM
@@ -70,12 +70,15 @@ def group_type(features: int, views: int) -> np.dtype[np.void]:
         "gamma_d": (),
         "gamma_c": (),
         "scale": (features,),
+        "values": (features, atoms),
+        "cumulative": (features, atoms),
         # State.
         "q": (features,),
         "r": (),
         # Work space.
         "normal": (normals + normals % 2,),
         "uniform": (),
+        "root": (),
         "chi_square": (),
         "c": (views - 1, features),
         "z": (views,),
@@ -86,58 +89,39 @@ def group_type(features: int, views: int) -> np.dtype[np.void]:
     return np.dtype([(name, np.float64, (*shape, LANES)) for name, shape in shapes.items()])
 
 
+_SQRT_12 = math.sqrt(12.0)
 _DISCRETE, _GAUSSIAN, _UNIFORM, _LAPLACE = range(4)
 _SAMPLERS = {"discrete": _DISCRETE, "gaussian": _GAUSSIAN, "uniform": _UNIFORM, "laplace": _LAPLACE}
 
 
 @kernel
-def _sample_atoms(
-    state: BitArray, values: FloatArray, cumulative: FloatArray, uniform: FloatArray, c: FloatArray
-) -> None:
-    """Draw one atom for each lane: ``values[k]`` where ``cumulative[k] < uniform <= cumulative[k + 1]``.
-
-    Both branches of each choice are loaded beforehand: a load that depends on the choice would not vectorise.
-    """
-    fill_uniforms(state, uniform)
-    v0, v1, v2, t1, t2 = values[0], values[1], values[2], cumulative[1], cumulative[2]
-    for i in range(len(c)):
-        u, low, middle, high = uniform[i], v0[i], v1[i], v2[i]
-        rest = high if u > t2[i] else middle
-        c[i] = rest if u > t1[i] else low
-    for k in range(3, len(values)):
-        vk, tk = values[k], cumulative[k]
-        for i in range(len(c)):
-            below, above = c[i], vk[i]
-            c[i] = above if uniform[i] > tk[i] else below
-
-
-@kernel
-def _sample_latents(
-    state: BitArray,
-    samplers: NDArray[np.int64],
-    scales: FloatArray,
-    values: FloatArray,
-    cumulative: FloatArray,
-    uniform: FloatArray,
-    c: FloatArray,
-) -> None:
-    """Draw one latent vector for each lane of c, shape (feature, lanes)."""
+def _sample_latents(state: BitArray, samplers: NDArray[np.int64], group: Any, sample: int) -> None:
+    """Draw the latent vector of one sample for each lane, into ``group.c[sample]``."""
+    uniform = group.uniform
     for j in range(len(samplers)):
-        cj, scale = c[j], scales[j]
+        c = group.c[sample, j]
         if samplers[j] == _DISCRETE:
-            _sample_atoms(state, values[j], cumulative[j], uniform, cj)
+            fill_uniforms(state, uniform)
+            for i in range(LANES):
+                # Atom k where cumulative[k] < uniform <= cumulative[k + 1]. Both sides of each choice are loaded
+                # beforehand: a load that depends on the choice would not vectorise.
+                u, drawn = uniform[i], group.values[j, 0, i]
+                for k in range(1, group.values.shape[1]):
+                    atom, below = group.values[j, k, i], group.cumulative[j, k, i]
+                    drawn = atom if u > below else drawn
+                c[i] = drawn
         elif samplers[j] == _GAUSSIAN:
-            fill_normal_pairs(state, cj, uniform)
-            for i in range(len(cj)):
-                cj[i] *= scale[i]
+            fill_normal_pairs(state, c, uniform)
+            for i in range(LANES):
+                c[i] *= group.scale[j, i]
         elif samplers[j] == _UNIFORM:
             fill_uniforms(state, uniform)
-            for i in range(len(cj)):
-                cj[i] = scale[i] * 3.4641016151377544 * (uniform[i] - 0.5)
+            for i in range(LANES):
+                c[i] = group.scale[j, i] * _SQRT_12 * (uniform[i] - 0.5)
         else:
-            fill_laplace(state, uniform, cj)
-            for i in range(len(cj)):
-                cj[i] *= scale[i]
+            fill_laplace(state, uniform, c)
+            for i in range(LANES):
+                c[i] *= group.scale[j, i]
 
 
 @kernel
@@ -148,8 +132,6 @@ def _advance(
     loss: int,
     sphere: bool,
     samplers: NDArray[np.int64],
-    values: FloatArray,
-    cumulative: FloatArray,
     state: BitArray,
     group: Any,
 ) -> None:
@@ -161,11 +143,12 @@ def _advance(
             fill_normal_pairs(state, normal[k], normal[k + 1])
         fill_chi_squares(state, normal[len(z) + len(q)], group.gamma_d, group.gamma_c, group.uniform, chi_square)
         for m in range(len(c)):
-            _sample_latents(state, samplers, group.scale, values, cumulative, group.uniform, c[m])
+            _sample_latents(state, samplers, group, m)
 
         for i in range(LANES):
             normal[1, i] = group.correlation[i] * normal[0, i] + group.orthogonal[i] * normal[1, i]
-            amplitude = math.sqrt(r[i]) * group.sigma[i]
+            group.root[i] = math.sqrt(r[i])
+            amplitude = group.root[i] * group.sigma[i]
             for v in range(len(z)):
                 total = amplitude * normal[v, i]
                 for j in range(len(q)):
@@ -187,28 +170,28 @@ def _advance(
             gradient_variance = gradient_variance if gradient_variance > 0.0 else 0.0
             spread = math.sqrt(gradient_variance)
 
-            # Noise orthogonal to w: a normal vector G, reflected so that it becomes orthogonal to u.
-            root = math.sqrt(r[i])
-            inverse = 1.0 / root if root > 0.0 else 0.0
+            # Noise orthogonal to w: a normal vector G, reflected so that it becomes orthogonal to u. With the root of
+            # r and the length of w across the features, one division serves u and the reflection.
+            root = group.root[i]
             dot = 0.0
-            cosine_square = 0.0
+            rest = r[i]
             for j in range(len(q)):
-                u = q[j, i] * inverse
-                dot += u * normal[len(z) + j, i]
-                cosine_square += u * u
-            rest = 1.0 - cosine_square
-            last = math.sqrt(rest if rest > 0.0 else 0.0)
-            increment = last * shared - spread * dot
+                dot += q[j, i] * normal[len(z) + j, i]
+                rest -= q[j, i] * q[j, i]
+            across = math.sqrt(rest if rest > 0.0 else 0.0)
+            reflection = 1.0 / (root * (root + across)) if root > 0.0 else 0.0
+            inverse = reflection * (root + across)
+            last = across * inverse if root > 0.0 else 1.0
+            increment = last * shared - spread * (dot * inverse)
             square = increment * increment + gradient_variance * chi_square[i]
-            dot /= 1.0 + last
+            along = shared * inverse - spread * (dot * reflection)
+            decay, rate = group.decay[i], group.rate[i]
             for j in range(len(q)):
-                u = q[j, i] * inverse
-                increment = u * shared + spread * (normal[len(z) + j, i] - u * dot)
+                increment = q[j, i] * along + spread * normal[len(z) + j, i]
                 for v in range(len(z)):
                     increment += delta[v, i] * c[max(v - 1, 0), j, i]
                 square += increment * increment
-                q[j, i] = group.decay[i] * q[j, i] + group.rate[i] * increment
-            decay, rate = group.decay[i], group.rate[i]
+                q[j, i] = decay * q[j, i] + rate * increment
             r[i] = decay * (decay * r[i] + 2.0 * rate * product) + rate * rate * square
         if sphere:
             for i in range(LANES):
@@ -240,12 +223,12 @@ class LaneGroup:
         first = pieces[0][0]
         model = first.model
         views = model.loss_terms.views
-        self._group = np.zeros(1, group_type(model.features, views))[0]
-        self._state = np.zeros((4, LANES), np.uint64)
         laws = [law for point, _ in pieces for law in point.model.latents]
         atoms = max([_LEAST_ATOMS, *(len(law.atoms()[0]) for law in laws if law.is_discrete)])
-        self._values = np.zeros((model.features, atoms, LANES))
-        self._cumulative = np.full((model.features, atoms, LANES), 2.0)
+        atoms = atoms if atoms == _LEAST_ATOMS else 1 << (atoms - 1).bit_length()  # few sizes: each is compiled anew
+        self._group = np.zeros(1, group_type(model.features, views, atoms))[0]
+        self._state = np.zeros((4, LANES), np.uint64)
+        self._group["cumulative"][:] = 2.0  # an atom that no uniform number reaches
         self._codes = (
             model.unit.code,
             model.unit.coefficient_array,
@@ -283,8 +266,8 @@ class LaneGroup:
             group["scale"][j, lanes] = law.scale
             if law.is_discrete:
                 values, weights = law.atoms()
-                self._values[j, : len(values), lanes] = values[:, None]
-                self._cumulative[j, : len(values), lanes] = (np.cumsum(weights) - weights)[:, None]
+                self._group["values"][j, : len(values), lanes] = values[:, None]
+                self._group["cumulative"][j, : len(values), lanes] = (np.cumsum(weights) - weights)[:, None]
         self._state[:, lanes] = seed_states(point.key, replicas)
 
     def _start(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
@@ -316,7 +299,7 @@ class LaneGroup:
 
     def advance(self, steps: int) -> None:
         """Take `steps` steps of SGD in every lane. The kernel holds no GIL."""
-        _advance(steps, *self._codes, self._values, self._cumulative, self._state, self._group)
+        _advance(steps, *self._codes, self._state, self._group)
 
     def order_parameters(self) -> FloatArray:
         """Overlaps and squared norm of the lanes in use, shape (lanes, feature + 1), a copy."""

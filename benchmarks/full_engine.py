@@ -27,8 +27,8 @@ MODEL = ContrastiveModel(
     augmentation_noise_variance=0.5,
 )
 OVERLAP, SQUARED_NORM = np.array([0.3, 0.2]), 1.0
-# Coordinates per timed run and rounds: about 10 s in all.
-_COORDINATES, _ROUNDS = 1_000_000, 7
+# Coordinates per timed run and rounds, 10 s in all: runs of a few milliseconds, so that some fall into quiet moments.
+_COORDINATES, _ROUNDS = 200_000, 50
 _REACH = {"numba loop": 4.0, "numpy": 10.0}
 
 

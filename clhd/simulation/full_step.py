@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.model.activations import activate
-from clhd.model.compiled import kernel
+from clhd.model.compiled import inlined, kernel
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.losses import forces
 from clhd.model.vector_math import log_of_fraction
@@ -31,10 +31,13 @@ from clhd.simulation.streams import BitArray, bits_to_fraction, next_bits
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+Offset = int | np.uint64
 
 _DISCRETE, _GAUSSIAN, _UNIFORM, _LAPLACE = range(4)
 # Chunks that are drawn, multiplied and added together, while they are in the first-level cache.
-_BLOCK = 16
+_BLOCK = 8
+# Offsets are unsigned: numba would test signed ones for being negative, which costs as much as the products.
+_LANES, _CHUNK = np.uint64(LANES), np.uint64(CHUNK)
 _SAMPLERS = {"discrete": _DISCRETE, "gaussian": _GAUSSIAN, "uniform": _UNIFORM, "laplace": _LAPLACE}
 
 
@@ -125,34 +128,36 @@ def _sum_lanes(sums: FloatArray) -> None:
             half //= 2
 
 
+@inlined
+def _add_products(
+    sums: FloatArray, row: Offset, w: FloatArray, at: Offset, x: FloatArray, low: Offset, high: Offset
+) -> None:
+    """Add the products of one chunk of `w` with the halves of a chunk of `x` to the lanes of one row of `sums`."""
+    for i in range(_LANES):
+        sums[row + i] += w[at + i] * x[low + i] + w[at + _LANES + i] * x[high + i]
+
+
 @kernel
 def _project(
-    source: NoiseSource, weights: FloatArray, features: FloatArray, noise: FloatArray, sums: FloatArray
+    p: np.uint64, source: NoiseSource, weights: FloatArray, features: FloatArray, noise: FloatArray, sums: FloatArray
 ) -> None:
     """Draw raw noise for all views and write w . xi_j and w . x_v to the first lane of the rows of `sums`.
 
     Lanes are summed each by itself, for the compiler must not reorder (and so not vectorise) one long sum.
     """
-    p = len(features)
     sums[:] = 0.0
+    flat_features, flat_noise, flat_sums = features.reshape(-1), noise.reshape(-1), sums.reshape(-1)
+    padded, views = np.uint64(len(weights)), np.uint64(len(sums)) - p
     for block in range(0, len(noise), _BLOCK):
         stop = min(block + _BLOCK, len(noise))
         fill_raw_noise(source, noise[block:stop])
-        for k in range(p):
-            total, feature = sums[k], features[k]
-            for at in range(block * CHUNK, stop * CHUNK, CHUNK):
-                w_low, w_high = weights[at : at + LANES], weights[at + LANES : at + CHUNK]
-                low, high = feature[at : at + LANES], feature[at + LANES : at + CHUNK]
-                for i in range(LANES):
-                    total[i] += w_low[i] * low[i] + w_high[i] * high[i]
-        for v in range(len(sums) - p):
-            total = sums[p + v]
-            for chunk in range(block, stop):
-                at = chunk * CHUNK
-                w_low, w_high = weights[at : at + LANES], weights[at + LANES : at + CHUNK]
-                low, high = noise[chunk, 0, v * LANES : (v + 1) * LANES], noise[chunk, 1, v * LANES : (v + 1) * LANES]
-                for i in range(LANES):
-                    total[i] += w_low[i] * low[i] + w_high[i] * high[i]
+        for at in range(np.uint64(block) * _CHUNK, np.uint64(stop) * _CHUNK, _CHUNK):
+            for j in range(p):
+                low = j * padded + at
+                _add_products(flat_sums, j * _LANES, weights, at, flat_features, low, low + _LANES)
+            for v in range(views):
+                low = at * views + v * _LANES
+                _add_products(flat_sums, (p + v) * _LANES, weights, at, flat_noise, low, low + views * _LANES)
     _sum_lanes(sums)
 
 
@@ -217,33 +222,36 @@ def advance_weights(
 ) -> None:
     """Make `steps` steps of SGD on `state.weights` at dimension n."""
     weights, features, noise, sums = state.weights, state.features, state.noise, state.sums
-    p, views = len(features), len(rule.mixing)
-    keep = 1.0 - rule.learning_rate * rule.weight_decay / n
-    pull = rule.learning_rate * rule.l1_penalty / n
+    mixing, coefficients = rule.mixing, rule.coefficients
+    p, views = len(features), len(mixing)
+    root, rate = math.sqrt(n), rule.learning_rate / n
+    keep, pull = 1.0 - rate * rule.weight_decay, rate * rule.l1_penalty
     c = np.empty((views, p))
     z, h, d, delta = np.empty((views, 1)), np.empty((views, 1)), np.empty((views, 1)), np.empty((views, 1))
+    flat_z, flat_h, flat_d = z.reshape(views), h.reshape(views), d.reshape(views)
     along_features, along_noise = np.empty(p), np.empty(views)
     for _ in range(steps):
         draw_latent(latents, state.stream, c[0])
-        c[1] = c[0]
+        for j in range(p):
+            c[1, j] = c[0, j]
         for v in range(2, views):
             draw_latent(latents, state.stream, c[v])
-        _project(source, weights, features, noise, sums)
+        _project(np.uint64(p), source, weights, features, noise, sums)
         for v in range(views):
             z[v, 0] = 0.0
             for u in range(views):
-                z[v, 0] += rule.mixing[v, u] * (sums[p + u, 0] / math.sqrt(n))
+                z[v, 0] += mixing[v, u] * (sums[p + u, 0] / root)
             for j in range(p):
                 z[v, 0] += c[v, j] * (sums[j, 0] / n)
-        activate(rule.activation, rule.coefficients, z.reshape(views), h.reshape(views), d.reshape(views))
+        activate(rule.activation, coefficients, flat_z, flat_h, flat_d)
         forces(rule.loss, h, d, delta)
         along_features[:] = 0.0
         along_noise[:] = 0.0
         for v in range(views):
             for u in range(views):
-                along_noise[u] += rule.learning_rate / math.sqrt(n) * delta[v, 0] * rule.mixing[v, u]
+                along_noise[u] += rate * root * delta[v, 0] * mixing[v, u]
             for j in range(p):
-                along_features[j] += rule.learning_rate / n * delta[v, 0] * c[v, j]
+                along_features[j] += rate * delta[v, 0] * c[v, j]
         _update(n, keep, pull, along_features, along_noise, weights, features, noise)
         if rule.is_sphere:
             _return_to_sphere(n, weights, sums)

@@ -16,6 +16,7 @@ and the update stops at coordinate n, so that the padding stays 0.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +74,7 @@ class ReplicaState(NamedTuple):
     sums: FloatArray  # (p + V, LANES)
 
 
+@lru_cache(maxsize=128)  # shared by the replicas of a point, which only read it
 def latent_tables(model: ContrastiveModel) -> LatentTables:
     """The latent laws of a model as arrays; short lists of atoms repeat their last one."""
     atoms = [law.atoms() if law.is_discrete else (np.zeros(1), np.ones(1)) for law in model.latents]

@@ -39,7 +39,7 @@ from clhd.simulation.streams import (
     fill_normal_pairs,
     gamma_constants,
     next_bits,
-    seed_states,
+    seed_lanes,
 )
 
 FloatArray = NDArray[np.float64]
@@ -73,10 +73,10 @@ def open_noise_source(model: ContrastiveModel, key: str) -> NoiseSource:
     positive[1] = 0.5 * (1.0 + kappa / s2) if s2 > 0 else 1.0
     return NoiseSource(
         law=_LAWS[model.noise_law],
-        state=seed_states(key, range(views * LANES)),
+        state=seed_lanes(key, views * LANES),
         positive=positive.ravel(),
         freedom=freedom,
-        chi_state=seed_states(f"{key}|chi-squares", range(lanes)),
+        chi_state=seed_lanes(f"{key}|chi-squares", lanes),
         chi_work=chi_work,
     )
 

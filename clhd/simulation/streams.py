@@ -15,7 +15,7 @@ Normal numbers by G. Box and M. Muller (1958), gamma numbers by G. Marsaglia and
 
 import math
 from collections.abc import Iterable
-from hashlib import blake2b
+from hashlib import blake2b, shake_256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,15 @@ def seed_states(key: str, indices: Iterable[int]) -> BitArray:
         digest.update(int(index).to_bytes(8, "little"))
         words += digest.digest()
     return np.ascontiguousarray(np.frombuffer(words, dtype="<u8").astype(np.uint64).reshape(-1, 4).T)
+
+
+def seed_lanes(key: str, lanes: int) -> BitArray:
+    """States of all lanes of one replica, shape (4, lanes), from one digest of its key (SHAKE-256).
+
+    The first lanes are the same however many there are.
+    """
+    words = np.frombuffer(shake_256(f"clhd lanes|{key}".encode()).digest(32 * lanes), dtype="<u8")
+    return np.ascontiguousarray(words.astype(np.uint64).reshape(-1, 4).T)
 
 
 @inlined

@@ -173,8 +173,8 @@ def _derivative_weights(offsets: FloatArray) -> FloatArray:
     scale = float(np.abs(offsets).max())
     right = np.zeros(len(offsets))
     right[1] = 1.0 / scale
-    weights: FloatArray = np.linalg.solve(np.vander(offsets / scale, increasing=True).T, right)
-    return weights
+    powers = np.vander(offsets / scale, increasing=True).T
+    return np.asarray(np.linalg.solve(powers, right), dtype=np.float64)
 
 
 class FoldedAtoms(NamedTuple):

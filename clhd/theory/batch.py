@@ -1,0 +1,425 @@
+"""Many trajectories of one model: an adaptive Runge-Kutta kernel that reads the pair averages from a table.
+
+The method is the embedded pair of order 8(5, 3) of Dormand and Prince with the step control and the continuous output
+of order 7 of Hairer, Norsett and Wanner (Solving Ordinary Differential Equations I, section II.10: "DOP853"). Its
+coefficients are numbers that scipy publishes as attributes of `scipy.integrate.DOP853`; the code is this project's.
+
+Trajectories run one after the other in chunks without the GIL, so that a caller may stop between chunks and use
+threads. A trajectory that leaves the table is run again in a larger one, in the last resort with the direct rule.
+
+| symbol | name | shape | unit or scale |
+|---|---|---|---|
+| (q, r) | ``state`` | (start, feature + 1) | |
+| (q, r, D) | outcome | (start, time, feature + 2) | NaN after a divergence |
+| t | ``times`` | (time,) | steps per dimension |
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.integrate import DOP853
+
+from clhd.model.activations import ERF, TANH
+from clhd.model.compiled import kernel
+from clhd.model.contrastive import DIVERGENCE_LIMIT
+from clhd.model.losses import combine
+from clhd.theory.averages import FloatArray, PairRule
+from clhd.theory.drift import Flow, FoldedAtoms, add_atom, drift_terms
+from clhd.theory.stencil import STENCIL
+from clhd.theory.tables import PairTable, build_table, locate, no_table, read_atom
+
+IntArray = NDArray[np.int64]
+
+FINISHED, DIVERGED, LEFT_TABLE = range(3)
+
+_STAGES = 12
+# Rows 0-11: the stages of a step; 12: its end; 13-15: the extra stages of the continuous output.
+_A = np.zeros((16, 16))
+_A[:_STAGES, :_STAGES] = DOP853.A
+_A[_STAGES, :_STAGES] = DOP853.B
+_A[13:] = DOP853.A_EXTRA
+_E3, _E5, _OUTPUT = np.array(DOP853.E3), np.array(DOP853.E5), np.array(DOP853.D)
+_SAFETY, _LEAST_FACTOR, _LARGEST_FACTOR = 0.9, 0.2, 10.0
+
+# Fewer averages than this (starts x atoms) cost less by the direct rule than a table does.
+_LEAST_WORK_FOR_TABLE = 100
+_TABLE_TOLERANCE = 1e-10
+_CHUNK = 64
+
+
+class Equation(NamedTuple):
+    """The ODE as the kernels take it.
+
+    Attributes
+    ----------
+    loss : int
+        Code of the loss.
+    rule : PairRule
+        Of its pair averages.
+    atoms : FoldedAtoms
+        Of the latents.
+    table : PairTable
+        Of the pair averages; `no_table` for the direct rule.
+    learning_rate, weight_decay : float
+        eta and lam.
+    is_sphere : bool
+        True if r stays 1.
+    """
+
+    loss: int
+    rule: PairRule
+    atoms: FoldedAtoms
+    table: PairTable
+    learning_rate: float
+    weight_decay: float
+    is_sphere: bool
+
+
+class BatchIntegrator:
+    """Integrates the ODE of one model from many starts.
+
+    Parameters
+    ----------
+    flow : Flow
+        The ODE.
+    rtol, atol : float
+        Relative and absolute tolerance of one step.
+
+    Attributes
+    ----------
+    table : PairTable
+        The largest table built so far; its ``error`` is the largest error found between its nodes.
+    """
+
+    def __init__(self, flow: Flow, *, rtol: float = 1e-9, atol: float = 1e-11) -> None:
+        self.flow, self.rtol, self.atol = flow, rtol, atol
+        self.table = no_table()
+        self._slope = float(np.sqrt((flow.atoms.values**2).sum(axis=1).max()))
+
+    def integrate(self, states: FloatArray, times: FloatArray) -> FloatArray:
+        """Outcome of every start at every time.
+
+        Parameters
+        ----------
+        states : array of shape (start, feature + 1)
+            Overlaps and squared norm at time 0.
+        times : array of shape (time,)
+            Not negative, increasing; unit: steps per dimension.
+
+        Returns
+        -------
+        array of shape (start, time, feature + 2)
+            Overlaps, squared norm, gradient variance; NaN from a divergence on.
+        """
+        states = np.ascontiguousarray(states, dtype=np.float64)
+        outcome = np.full((len(states), len(times), self.flow.features + 2), np.nan)
+        pending = np.arange(len(states))
+        if self._wants_table(len(states)):
+            root_last = 1.1 * self._largest_root(states, times)
+            while len(pending) > 0 and self._provide_table(root_last):
+                pending = self._run(self.table, pending, states, times, outcome)
+                root_last = 1.5 * self.table.root_last
+        self._run(no_table(), pending, states, times, outcome)
+        return outcome
+
+    def _wants_table(self, starts: int) -> bool:
+        smooth = self.flow.rule.activation in (TANH, ERF)
+        return smooth and starts * len(self.flow.atoms.weights) >= _LEAST_WORK_FOR_TABLE
+
+    def _provide_table(self, root_last: float) -> bool:
+        """Make `table` reach sqrt r = ``root_last``; False if none of reasonable size does."""
+        if root_last > self.table.root_last:
+            table = build_table(self.flow.rule, self._slope, root_last, _TABLE_TOLERANCE)
+            if table is None:
+                return False
+            self.table = table
+        return True
+
+    def _largest_root(self, states: FloatArray, times: FloatArray) -> float:
+        """Guess the largest sqrt r that will be met: from the starts, and from four rough trajectories."""
+        norms, lengths = states[:, -1], (states[:, :-1] ** 2).sum(axis=1)
+        pilots = states[[0, norms.argmin(), norms.argmax(), lengths.argmax()]]
+        outcome = np.full((len(pilots), len(times), self.flow.features + 2), np.nan)
+        status = np.empty(len(pilots), dtype=np.int64)
+        integrate_chunk(self._equation(no_table()), pilots, times, 1e-3, 1e-5, outcome, status)
+        return math.sqrt(max(float(norms.max()), float(np.nanmax(outcome[:, :, -2], initial=0.0))))
+
+    def _equation(self, table: PairTable) -> Equation:
+        model = self.flow.model
+        return Equation(
+            loss=model.loss_terms.code,
+            rule=self.flow.rule,
+            atoms=self.flow.atoms,
+            table=table,
+            learning_rate=model.learning_rate,
+            weight_decay=model.weight_decay,
+            is_sphere=model.is_sphere,
+        )
+
+    def _run(
+        self, table: PairTable, pending: IntArray, states: FloatArray, times: FloatArray, outcome: FloatArray
+    ) -> IntArray:
+        """Integrate the pending starts, chunk by chunk; return those that left the table."""
+        equation = self._equation(table)
+        left = [np.empty(0, dtype=np.int64)]
+        for first in range(0, len(pending), _CHUNK):
+            chunk = pending[first : first + _CHUNK]
+            status = np.empty(len(chunk), dtype=np.int64)
+            values = np.full((len(chunk), *outcome.shape[1:]), np.nan)
+            integrate_chunk(equation, states[chunk], times, self.rtol, self.atol, values, status)
+            outcome[chunk] = values
+            left.append(chunk[status == LEFT_TABLE])
+        return np.concatenate(left)
+
+
+@kernel
+def integrate_chunk(
+    equation: Equation,
+    states: FloatArray,
+    times: FloatArray,
+    rtol: float,
+    atol: float,
+    outcome: FloatArray,
+    status: IntArray,
+) -> None:
+    """Integrate every state from time 0 on; write (q, r, D) to `outcome` (start, time, feature + 2) and its status.
+
+    What is not written stays as it is: the caller fills `outcome` with NaN.
+    """
+    size = states.shape[1]
+    work = Work(
+        np.empty((16, size)),
+        np.empty(size),
+        np.empty((7, size)),
+        np.empty(STENCIL),
+        np.empty(STENCIL),
+        np.empty(equation.table.values.shape[2]),
+        np.empty(equation.table.values.shape[2]),
+        np.empty((size - 1, equation.table.values.shape[2])),
+        np.empty(size - 1),
+    )
+    for start in range(len(states)):
+        status[start] = _integrate_one(equation, states[start].copy(), times, rtol, atol, outcome[start], work)
+
+
+class Work(NamedTuple):
+    """Memory of the kernels: ``stages`` (16, size), ``trial`` (size,), ``dense`` (7, size) and what the table needs."""
+
+    stages: FloatArray
+    trial: FloatArray
+    dense: FloatArray
+    x_weights: FloatArray
+    y_weights: FloatArray
+    averages: FloatArray
+    mean: FloatArray
+    moment: FloatArray
+    g: FloatArray
+
+
+@kernel
+def _integrate_one(
+    equation: Equation,
+    state: FloatArray,
+    times: FloatArray,
+    rtol: float,
+    atol: float,
+    outcome: FloatArray,
+    work: Work,
+) -> int:
+    """Integrate one state, and return FINISHED, DIVERGED or LEFT_TABLE."""
+    size, stages, trial = len(state), work.stages, work.trial
+    time, end, done = 0.0, times[-1], 0
+    variance, is_inside = _velocity(equation, state, stages[0], work)
+    if not is_inside:
+        return LEFT_TABLE
+    if times[0] == 0.0:
+        _write_output(state, variance, outcome[0])
+        done = 1
+    if done == len(times):
+        return FINISHED
+    step = _first_step(equation, state, rtol, atol, work)
+    was_rejected = False
+    while True:
+        if not step > 16.0 * np.finfo(np.float64).eps * time:
+            return DIVERGED  # the solution ends in finite time: no step resolves it
+        step = min(step, end - time)
+        for stage in range(1, 13):
+            for j in range(size):
+                change = 0.0
+                for k in range(stage):
+                    change += _A[stage, k] * stages[k, j]
+                trial[j] = state[j] + step * change
+            variance, is_inside = _velocity(equation, trial, stages[stage], work)
+            if not is_inside:
+                return LEFT_TABLE
+        error = _error_norm(state, trial, stages, step, rtol, atol)
+        if not error < 1.0:  # NaN, from an overflow, counts as an error
+            step *= max(_LEAST_FACTOR, _SAFETY * error ** (-1 / 8)) if error < np.inf else _LEAST_FACTOR
+            was_rejected = True
+            continue
+        reached = end if step == end - time else time + step
+        if done < len(times) and times[done] <= reached:
+            first = done
+            while done < len(times) and times[done] <= reached:
+                done += 1
+            if not _write_between(equation, state, trial, time, step, times[first:done], outcome[first:done], work):
+                return LEFT_TABLE
+        if not trial[size - 1] <= DIVERGENCE_LIMIT:
+            return DIVERGED
+        if done == len(times):
+            return FINISHED
+        factor = _LARGEST_FACTOR if error == 0.0 else min(_LARGEST_FACTOR, _SAFETY * error ** (-1 / 8))
+        factor = min(factor, 1.0) if was_rejected else factor
+        was_rejected = False
+        time = reached
+        step *= factor
+        for j in range(size):
+            state[j] = trial[j]
+            stages[0, j] = stages[12, j]
+
+
+@kernel
+def _write_output(state: FloatArray, variance: float, outcome: FloatArray) -> None:
+    if not state[-1] <= DIVERGENCE_LIMIT:
+        return
+    for j in range(len(state)):
+        outcome[j] = state[j]
+    outcome[len(state)] = variance
+
+
+@kernel
+def _write_between(
+    equation: Equation,
+    state: FloatArray,
+    trial: FloatArray,
+    time: float,
+    step: float,
+    times: FloatArray,
+    outcome: FloatArray,
+    work: Work,
+) -> bool:
+    """Write the outcome at times inside a step by its continuous output; False if the table was left."""
+    size, stages, dense = len(state), work.stages, work.dense
+    end, point = trial.copy(), np.empty(size)
+    for stage in range(13, 16):
+        for j in range(size):
+            change = 0.0
+            for k in range(stage):
+                change += _A[stage, k] * stages[k, j]
+            point[j] = state[j] + step * change
+        _, is_inside = _velocity(equation, point, stages[stage], work)
+        if not is_inside:
+            return False
+    for j in range(size):
+        rise = end[j] - state[j]
+        dense[0, j] = rise
+        dense[1, j] = step * stages[0, j] - rise
+        dense[2, j] = 2.0 * rise - step * (stages[12, j] + stages[0, j])
+        for i in range(4):
+            total = 0.0
+            for k in range(16):
+                total += _OUTPUT[i, k] * stages[k, j]
+            dense[3 + i, j] = step * total
+    for i in range(len(times)):
+        x = (times[i] - time) / step
+        for j in range(size):
+            value = 0.0
+            for k in range(6, -1, -1):
+                value = (value + dense[k, j]) * (x if k % 2 == 0 else 1.0 - x)
+            point[j] = state[j] + value
+        variance, is_inside = _velocity(equation, point, stages[15], work)
+        if not is_inside:
+            return False
+        _write_output(point, variance, outcome[i])
+    return True
+
+
+@kernel
+def _first_step(equation: Equation, state: FloatArray, rtol: float, atol: float, work: Work) -> float:
+    """A first step from the size of the velocity alone; the step control corrects it within a few steps."""
+    size, value, slope = len(state), 0.0, 0.0
+    for j in range(size):
+        scale = atol + rtol * abs(state[j])
+        value += (state[j] / scale) ** 2
+        slope += (work.stages[0, j] / scale) ** 2
+    if slope == 0.0 or value == 0.0:
+        return 1e-3
+    return min(0.01 * math.sqrt(value / slope), 1.0)
+
+
+@kernel
+def _error_norm(
+    state: FloatArray, trial: FloatArray, stages: FloatArray, step: float, rtol: float, atol: float
+) -> float:
+    """Error of a step in units of the tolerance, from the embedded formulas of order 5 and 3."""
+    fifth, third = 0.0, 0.0
+    for j in range(len(state)):
+        scale = atol + rtol * max(abs(state[j]), abs(trial[j]))
+        error_5, error_3 = 0.0, 0.0
+        for k in range(13):
+            error_5 += _E5[k] * stages[k, j]
+            error_3 += _E3[k] * stages[k, j]
+        fifth += (error_5 / scale) ** 2
+        third += (error_3 / scale) ** 2
+    if fifth == 0.0 and third == 0.0:
+        return 0.0
+    return abs(step) * fifth / math.sqrt((fifth + 0.01 * third) * len(state))
+
+
+@kernel
+def _velocity(equation: Equation, state: FloatArray, velocity: FloatArray, work: Work) -> tuple[float, bool]:
+    """Write the velocity of a state; return D, and False if the table does not reach the state."""
+    features = len(state) - 1
+    eta = equation.learning_rate
+    squared_norm = 1.0 if equation.is_sphere else max(state[features], 0.0)
+    if equation.table.values.shape[0] == 0:
+        alignment, variance = drift_terms(
+            equation.loss, equation.rule, equation.atoms, state[:features], squared_norm, work.g
+        )
+    else:
+        root = math.sqrt(squared_norm)
+        if not root <= equation.table.root_last:
+            return 0.0, False
+        alignment, variance, is_inside = _table_terms(equation, state, root, work)
+        if not is_inside:
+            return 0.0, False
+    along = 0.0
+    for j in range(features):
+        along += work.g[j] * state[j]
+    if equation.is_sphere:
+        for j in range(features):
+            velocity[j] = eta * (work.g[j] - state[j] * along) - 0.5 * eta * eta * variance * state[j]
+        velocity[features] = 0.0
+    else:
+        growth = alignment - equation.weight_decay
+        for j in range(features):
+            velocity[j] = eta * (work.g[j] + growth * state[j])
+        velocity[features] = 2.0 * eta * (along + growth * squared_norm) + eta * eta * variance
+    return variance, True
+
+
+@kernel
+def _table_terms(equation: Equation, state: FloatArray, root: float, work: Work) -> tuple[float, float, bool]:
+    """Write g and return (A, D) from the table, and False where it does not reach."""
+    table, atoms = equation.table, equation.atoms
+    ratio = root / table.mean_scale
+    contraction = 1.0 / math.sqrt(1.0 + ratio * ratio)
+    reach = table.slope * root * contraction + table.x_step
+    j = locate(math.asinh(root / table.root_scale), table.y_first, table.y_step, work.y_weights)
+    work.mean[:] = 0.0
+    work.moment[:] = 0.0
+    for atom in range(len(atoms.weights)):
+        mean = 0.0
+        for i in range(len(state) - 1):
+            mean += atoms.values[atom, i] * state[i]
+        x = mean * contraction
+        if not abs(x) <= reach:
+            return 0.0, 0.0, False
+        read_atom(table, x, j, work.y_weights, work.x_weights, work.averages)
+        add_atom(atoms, atom, table.signs, work.averages, work.mean, work.moment)
+    alignment, variance = combine(
+        equation.loss, equation.rule.noise_variance, equation.rule.noise_covariance, work.mean, work.moment, work.g
+    )
+    return alignment, variance, True

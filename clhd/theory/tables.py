@@ -1,0 +1,225 @@
+"""Tables of the pair averages, for drift terms of thousands of trajectories at one noise setting.
+
+Given activation, s2 and kappa, the averages of an atom depend on its mean m and on r alone. They are tabulated once
+and interpolated by 8 x 8-point polynomials. The vector of pairs is contiguous and padded, so that vector instructions
+run along it. The steps are refined until the error at points between the nodes, *measured* against the direct rule, is
+as asked for.
+
+The noise smooths the averages over a width that grows with sqrt r, so the grid is uniform in x and y,
+
+    sqrt(r s2) = w sinh y,      m = x sqrt(1 + r nu^2 / w^2),      nu^2 = (s2 + kappa) / 2,
+
+where r nu^2 is the variance of the noise that both views share, as only this smooths in m. They are even in y. All m
+that a trajectory can meet obey |m| <= C sqrt r, C = the largest |c|, because |q|^2 <= r: a large r costs little.
+
+| symbol | name | shape | unit or scale |
+|---|---|---|---|
+| E[f g] | ``PairTable.values`` | (x, y, pair padded to a multiple of 8) | of the pair |
+| x | node of the scaled mean, step ``x_step`` | | of a pre-activation |
+| y | node of the stretched root of r, step ``y_step`` | | |
+| C | ``slope`` | | of a latent vector |
+| w / sqrt(s2), w / nu | ``root_scale``, ``mean_scale`` | | of a weight |
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from clhd.model.compiled import kernel
+from clhd.theory.averages import FloatArray, PairRule, average_atoms
+from clhd.theory.stencil import LANES, STENCIL, write_stencil
+
+_BEFORE = STENCIL // 2 - 1  # nodes of a stencil before the cell it serves
+# w: half the distance over which tanh varies. s2 is kept from 0, at which y would be no coordinate.
+_WIDTH, _LEAST_NOISE = 0.5, 0.05
+# From here the refinement starts; the first reaches about 1e-10.
+_X_STEP, _Y_STEP = 0.028, 0.035
+_MOST_BYTES = 256 * 2**20
+
+
+class PairTable(NamedTuple):
+    """A table as the kernels take it.
+
+    Attributes
+    ----------
+    values : array of shape (x, y, padded pair)
+        Pair averages; 0 outside the wedge. Shape (0, 0, 0): no table.
+    signs : array of shape (padded pair,)
+        As in `PairRule`; all 0 if m of both signs are tabulated.
+    x_first, x_step, y_first, y_step : float
+        First node and step of both axes.
+    root_scale, mean_scale : float
+        w / sqrt(s2) and w / nu (infinite if nu = 0).
+    slope : float
+        C.
+    root_last : float
+        The largest sqrt r that the table serves.
+    error : float
+        Largest error found between the nodes.
+    """
+
+    values: FloatArray
+    signs: FloatArray
+    x_first: float
+    x_step: float
+    y_first: float
+    y_step: float
+    root_scale: float
+    mean_scale: float
+    slope: float
+    root_last: float
+    error: float
+
+
+def no_table() -> PairTable:
+    """The table that tells kernels to use the direct rule."""
+    return PairTable(np.empty((0, 0, 0)), np.empty(0), 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+
+
+def build_table(rule: PairRule, slope: float, root_last: float, tolerance: float) -> PairTable | None:
+    """Tabulate the pair averages for all |m| <= slope sqrt r, sqrt r <= root_last.
+
+    Parameters
+    ----------
+    rule : PairRule
+        Of a smooth activation.
+    slope : float
+        C, the largest norm of a latent vector.
+    root_last : float
+        Largest sqrt r.
+    tolerance : float
+        Error of a pair average that the table must not exceed between its nodes.
+
+    Returns
+    -------
+    PairTable or None
+        None if no table of reasonable size reaches the tolerance.
+    """
+    x_step, y_step = _X_STEP, _Y_STEP
+    for _ in range(6):
+        table = _empty_table(rule, slope, root_last, x_step, y_step)
+        if table is None:
+            return None
+        _fill_table(rule, table)
+        x_error, y_error = _measure_error(rule, table)
+        if x_error + y_error <= tolerance:
+            return table._replace(error=x_error + y_error)
+        # The error falls as step^8; aim at a fifth of the tolerance on the axis that misses it.
+        x_step *= min(1.0, (0.2 * tolerance / max(x_error, 0.2 * tolerance)) ** (1 / STENCIL))
+        y_step *= min(1.0, (0.2 * tolerance / max(y_error, 0.2 * tolerance)) ** (1 / STENCIL))
+    return None
+
+
+def _empty_table(rule: PairRule, slope: float, root_last: float, x_step: float, y_step: float) -> PairTable | None:
+    """A table of zeros, with spare cells at all ends; x < 0 only where no parity gives it. None if it is too large."""
+    shared_noise = math.sqrt(max(0.5 * (rule.noise_variance + rule.noise_covariance), 0.0))
+    root_scale = _WIDTH / max(math.sqrt(rule.noise_variance), _LEAST_NOISE)
+    mean_scale = _WIDTH / shared_noise if shared_noise > 0 else math.inf
+    pairs = len(rule.pairs)
+    padded = -(-pairs // LANES) * LANES
+    x_last = math.ceil(slope * root_last / math.hypot(1.0, root_last / mean_scale) / x_step) + STENCIL
+    x_first = -_BEFORE if np.all(rule.signs != 0) else -x_last
+    y_nodes = _BEFORE + math.ceil(math.asinh(root_last / root_scale) / y_step) + STENCIL
+    if 8 * padded * (x_last - x_first) * y_nodes > _MOST_BYTES:
+        return None
+    signs = np.zeros(padded)
+    signs[:pairs] = rule.signs
+    return PairTable(
+        values=np.zeros((x_last - x_first + 1, y_nodes, padded)),
+        signs=signs,
+        x_first=x_first * x_step,
+        x_step=x_step,
+        y_first=-_BEFORE * y_step,
+        y_step=y_step,
+        root_scale=root_scale,
+        mean_scale=mean_scale,
+        slope=slope,
+        root_last=root_last,
+        error=0.0,
+    )
+
+
+def _fill_table(rule: PairRule, table: PairTable) -> None:
+    """Compute all nodes that a stencil inside the wedge can touch."""
+    pairs = len(rule.pairs)
+    x: FloatArray = table.x_first + table.x_step * np.arange(len(table.values), dtype=np.float64)
+    for j in range(_BEFORE, table.values.shape[1]):
+        y = table.y_first + table.y_step * j
+        root, outer = (table.root_scale * math.sinh(y + cells * table.y_step) for cells in (0, STENCIL))
+        reach = table.slope * outer / math.hypot(1.0, outer / table.mean_scale) + STENCIL * table.x_step
+        inside = np.flatnonzero(np.abs(x) <= reach)
+        averages = np.empty((len(inside), pairs))
+        means = x[inside] * math.hypot(1.0, root / table.mean_scale)
+        average_atoms(rule, means, root**2, averages)
+        table.values[inside, j, :pairs] = averages
+    table.values[:, :_BEFORE] = table.values[:, 2 * _BEFORE : _BEFORE : -1]  # even in y
+
+
+def _measure_error(rule: PairRule, table: PairTable) -> tuple[float, float]:
+    """Largest error half way between nodes of x (at nodes of y), and half way between nodes of y."""
+    last = int(math.asinh(table.root_last / table.root_scale) / table.y_step)
+    # Small x and y first and foremost: there the derivatives are largest.
+    cells = np.unique(np.concatenate([np.arange(min(last, 4)), np.linspace(0, max(last - 1, 0), 10).astype(int)]))
+    errors = [0.0, 0.0]
+    for cell in cells:
+        for axis, (x_shift, y_shift) in enumerate(((0.5, 0.0), (0.0, 0.5))):
+            y = table.y_step * (cell + y_shift)
+            root = table.root_scale * math.sinh(y)
+            stretch = math.hypot(1.0, root / table.mean_scale)
+            steps = int(table.slope * root / stretch / table.x_step) + 1
+            chosen = np.unique(np.concatenate([np.arange(min(steps, 24)), np.linspace(0, steps - 1, 24).astype(int)]))
+            means = table.x_step * (chosen + x_shift) * stretch
+            direct, read = np.empty((len(means), len(rule.pairs))), np.empty((len(means), len(table.signs)))
+            average_atoms(rule, means, root**2, direct)
+            read_table(table, means, root, read)
+            errors[axis] = max(errors[axis], float(np.abs(read[:, : len(rule.pairs)] - direct).max()))
+    return errors[0], errors[1]
+
+
+@kernel
+def lagrange_weights(x: float, weights: FloatArray) -> None:
+    """Write the weights of the interpolating polynomial through the nodes 0, 1, ... at the point `x`."""
+    nodes = len(weights)
+    before = 1.0
+    for k in range(nodes):  # product of (x - j) / (k - j) over j < k ...
+        weights[k] = before
+        before *= (x - k) / (k + 1)
+    after = 1.0
+    for k in range(nodes - 1, -1, -1):  # ... and over j > k
+        weights[k] *= after
+        after *= (x - k) / (k - nodes)
+
+
+@kernel
+def read_table(table: PairTable, means: FloatArray, root: float, averages: FloatArray) -> None:
+    """Write the pair averages of all means at sqrt r to `averages` of shape (atom, padded pair)."""
+    x_weights, y_weights = np.empty(STENCIL), np.empty(STENCIL)
+    j = locate(math.asinh(root / table.root_scale), table.y_first, table.y_step, y_weights)
+    ratio = root / table.mean_scale
+    contraction = 1.0 / math.sqrt(1.0 + ratio * ratio)
+    for atom in range(len(means)):
+        read_atom(table, means[atom] * contraction, j, y_weights, x_weights, averages[atom])
+
+
+@kernel
+def locate(x: float, first: float, step: float, weights: FloatArray) -> int:
+    """First node of the stencil around `x`, whose interpolation weights are written to `weights`."""
+    position = (x - first) / step
+    start = int(position) - (len(weights) // 2 - 1)
+    lagrange_weights(position - start, weights)
+    return start
+
+
+@kernel
+def read_atom(
+    table: PairTable, x: float, j: int, y_weights: FloatArray, x_weights: FloatArray, averages: FloatArray
+) -> None:
+    """Interpolate one atom; ``y_weights`` hold from node ``j`` on, ``x_weights`` is room for those of x."""
+    mirrored = x < 0.0 and table.x_first > -STENCIL * table.x_step
+    i = locate(-x if mirrored else x, table.x_first, table.x_step, x_weights)
+    for block in range(len(averages) // LANES):
+        write_stencil(table.values, i, j, x_weights, y_weights, block, averages)  # type: ignore[call-arg]
+    if mirrored:
+        for k in range(len(averages)):
+            averages[k] *= table.signs[k]

@@ -32,7 +32,7 @@ _COORDINATES, _ROUNDS = 200_000, 50
 _REACH = {"numba loop": 4.0, "numpy": 10.0}
 
 
-@njit(nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@njit(nogil=True)  # type: ignore[untyped-decorator]
 def advance_numba_loop(
     steps: int,
     w: FloatArray,

@@ -6,6 +6,7 @@ from clhd.errors import ClhdError
 from clhd.model.checks import parse_choice, parse_count, parse_number, parse_vector
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.latents import canonical_value
+from clhd.simulation.features import check_features
 
 ENGINES = ("projected", "full")
 # |q|^2 may pass r by rounding when a user computes both from one cosine similarity of 1.
@@ -62,6 +63,8 @@ class Point:
             object.__setattr__(self, "overlap", tuple((overlap + 0.0).tolist()))
         if self.engine == "projected":
             self._check_projected()
+        else:
+            check_features(model, self.dimension)
 
     def _check_projected(self) -> None:
         """Refuse what the order parameters alone do not determine."""
@@ -69,6 +72,7 @@ class Point:
         for name, value, allowed in (
             ("l1_penalty", model.l1_penalty, 0.0),
             ("noise_law", model.noise_law, "gaussian"),
+            ("feature_law", model.feature_law, "gaussian"),
         ):
             if value != allowed:
                 raise ClhdError(f"{name} = {value!r}: the projected engine needs {allowed!r}; use engine = 'full'")

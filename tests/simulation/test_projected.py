@@ -222,6 +222,14 @@ BAD_INPUT = {
         {"model": model(noise_law="rademacher")},
         "noise_law = 'rademacher': the projected engine needs 'gaussian'; use engine = 'full'",
     ),
+    "feature law": (
+        {"model": model(feature_law="rademacher")},
+        "feature_law = 'rademacher': the projected engine needs 'gaussian'; use engine = 'full'",
+    ),
+    "impossible features": (
+        {"model": model(feature_law="sparse", feature_fraction=0.001), "engine": "full"},
+        "feature_fraction",
+    ),
     "sphere": (
         {"model": model(constraint="sphere", weight_decay=0), "squared_norm": 2.0},
         "squared_norm = 2.0: must be 1 with constraint = 'sphere'",

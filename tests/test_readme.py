@@ -1,0 +1,41 @@
+"""What the README shows is what happens."""
+
+import re
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# An example is a block of Python and the next block, of text: its output.
+EXAMPLES = re.findall(r"```python\n(.*?)```(?:(?!```).)*```text\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_readme_has_an_example_of_ten_lines_at_most() -> None:
+    code, output = EXAMPLES[0]
+    assert len(code.splitlines()) <= 10
+    assert output.strip()
+
+
+@pytest.mark.parametrize(("code", "output"), EXAMPLES)
+def test_an_example_of_the_readme_prints_what_is_shown(code: str, output: str) -> None:
+    printed = StringIO()
+    with redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {})
+    assert printed.getvalue() == output
+
+
+def test_every_file_that_the_documents_link_to_exists() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    for document in documents:
+        for target in re.findall(r"\]\(([^)#:\s]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.relative_to(ROOT)} links to {target}"
+
+
+def test_every_target_of_make_that_the_readme_names_exists() -> None:
+    rules = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z]+)`", README))
+    assert named
+    assert named <= rules

@@ -104,6 +104,36 @@ def pair_rule(model: ContrastiveModel) -> PairRule:
     )
 
 
+class FoldedAtoms(NamedTuple):
+    """Atoms of the latents, c and -c as one where the parity of h gives the averages of both.
+
+    Attributes
+    ----------
+    values : array of shape (atom, feature)
+        c, one of every such pair.
+    weights, mirror_weights : arrays of shape (atom,)
+        Probability of c and of -c (0 if that is no atom, or stands as one of its own).
+    """
+
+    values: FloatArray
+    weights: FloatArray
+    mirror_weights: FloatArray
+
+
+def fold_atoms(model: ContrastiveModel) -> FoldedAtoms:
+    """The atoms of the latents of `model`, folded if its activation is odd or even."""
+    values, weights = model.latent_atoms()
+    folded: dict[tuple[float, ...], list[float]] = {}
+    for value, weight in zip(values, weights, strict=True):
+        mirror = folded.get(tuple(-value))
+        if model.unit.parity != 0 and mirror is not None:
+            mirror[1] += weight
+        else:
+            folded[tuple(value)] = [weight, 0.0]
+    shares = np.array(list(folded.values()))
+    return FoldedAtoms(np.array(list(folded)), shares[:, 0].copy(), shares[:, 1].copy())
+
+
 def pair_averages(rule: PairRule, means: FloatArray, squared_norm: float) -> FloatArray:
     """Pair averages for every conditional mean.
 

@@ -17,7 +17,6 @@ follow from the pair averages of the loss, summed over the atoms of the latents.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from clhd.model.activations import RELU
 from clhd.model.compiled import kernel
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.losses import combine
-from clhd.theory.averages import FloatArray, PairRule, average_atoms, pair_rule
+from clhd.theory.averages import FloatArray, FoldedAtoms, PairRule, average_atoms, fold_atoms, pair_rule
 
 # Finite differences over nine points: at this step their truncation error is below the rounding error of the averages.
 _STEP = 0.02
@@ -175,36 +174,6 @@ def _derivative_weights(offsets: FloatArray) -> FloatArray:
     right[1] = 1.0 / scale
     powers = np.vander(offsets / scale, increasing=True).T
     return np.asarray(np.linalg.solve(powers, right), dtype=np.float64)
-
-
-class FoldedAtoms(NamedTuple):
-    """Atoms of the latents, c and -c as one where the parity of h gives the averages of both.
-
-    Attributes
-    ----------
-    values : array of shape (atom, feature)
-        c, one of every such pair.
-    weights, mirror_weights : arrays of shape (atom,)
-        Probability of c and of -c (0 if that is no atom, or stands as one of its own).
-    """
-
-    values: FloatArray
-    weights: FloatArray
-    mirror_weights: FloatArray
-
-
-def fold_atoms(model: ContrastiveModel) -> FoldedAtoms:
-    """The atoms of the latents of `model`, folded if its activation is odd or even."""
-    values, weights = model.latent_atoms()
-    folded: dict[tuple[float, ...], list[float]] = {}
-    for value, weight in zip(values, weights, strict=True):
-        mirror = folded.get(tuple(-value))
-        if model.unit.parity != 0 and mirror is not None:
-            mirror[1] += weight
-        else:
-            folded[tuple(value)] = [weight, 0.0]
-    shares = np.array(list(folded.values()))
-    return FoldedAtoms(np.array(list(folded)), shares[:, 0].copy(), shares[:, 1].copy())
 
 
 @kernel

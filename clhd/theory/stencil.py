@@ -1,7 +1,7 @@
 """The inner loop of a table look-up: a weighted sum over 8 x 8 nodes, in vectors of eight float64 numbers.
 
 Written as LLVM instructions, because numba's loops must first prove at run time that nine rows do not overlap, which
-takes longer than the sum: 160 ns for 16 pairs as a loop, 35 ns so (AVX-512). LLVM cuts the vectors to what the
+takes longer than the sum: 160 ns for 16 pairs as a loop, 60 ns so (AVX-512). LLVM cuts the vectors to what the
 processor has.
 """
 
@@ -22,21 +22,29 @@ _VECTOR = ir.VectorType(_DOUBLE, LANES)
 
 
 @intrinsic
-def write_stencil(
-    typing_context: Any, values: Any, i: Any, j: Any, x_weights: Any, y_weights: Any, block: Any, sums: Any
+def add_stencil(
+    typing_context: Any,
+    values: Any,
+    i: Any,
+    j: Any,
+    x_weights: Any,
+    y_weights: Any,
+    block: Any,
+    shares: Any,
+    sums: Any,
 ) -> tuple[Signature, Callable[..., Any]]:
-    """Write sum_ab x_weights[a] y_weights[b] values[i + a, j + b, lanes of `block`] to those lanes of `sums`.
+    """Interpolate F = sum_ab x_weights[a] y_weights[b] values[i + a, j + b] and add shares[k] F to every sums[k].
 
-    `values` is C-contiguous (x, y, pair), the number of pairs a multiple of 8; nothing is checked.
+    Only the eight lanes of `block` are dealt with. `values` (x, y, pair), `shares` and `sums` (row, pair) are
+    C-contiguous, the number of pairs a multiple of 8; nothing is checked.
     """
-    signature = types.void(values, types.int64, types.int64, x_weights, y_weights, types.int64, sums)
+    signature = types.void(values, types.int64, types.int64, x_weights, y_weights, types.int64, shares, sums)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def array(position: int) -> Any:
-            return context.make_array(signature.args[position])(context, builder, arguments[position])
+        table, share, sum_ = (context.make_array(signature.args[n])(context, builder, arguments[n]) for n in (0, 6, 7))
 
         def splats(position: int) -> list[Any]:
-            pointer = array(position).data
+            pointer = context.make_array(signature.args[position])(context, builder, arguments[position]).data
             empty = ir.Constant(_VECTOR, ir.Undefined)
             zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
             vectors = []
@@ -46,8 +54,7 @@ def write_stencil(
                 vectors.append(builder.shuffle_vector(first, empty, zeros))
             return vectors
 
-        _, i, j, _, _, block, _ = arguments
-        table = array(0)
+        i, j, block = arguments[1], arguments[2], arguments[5]
         _, rows, pairs = cgutils.unpack_tuple(builder, table.shape)  # type: ignore[no-untyped-call]
         column = builder.mul(block, _INDEX(LANES))
         start = builder.add(builder.mul(builder.add(builder.mul(i, rows), j), pairs), column)
@@ -57,12 +64,17 @@ def write_stencil(
             line = builder.add(start, builder.mul(builder.mul(rows, pairs), _INDEX(a)))
             inner = None
             for b in range(STENCIL):
-                offset = builder.add(line, builder.mul(pairs, _INDEX(b)))
-                node = _load(builder, builder.gep(table.data, [offset]))
+                node = builder.load(
+                    _vector_at(builder, table, builder.add(line, builder.mul(pairs, _INDEX(b)))), align=8
+                )
                 inner = _add_product(builder, inner, y[b], node)
             total = _add_product(builder, total, x[a], inner)
-        target = builder.bitcast(builder.gep(array(6).data, [column]), _VECTOR.as_pointer())
-        builder.store(total, target, align=8)
+        count = cgutils.unpack_tuple(builder, sum_.shape)[0]  # type: ignore[no-untyped-call]
+        with cgutils.for_range(builder, count) as loop:
+            offset = builder.add(builder.mul(loop.index, pairs), column)
+            factor = builder.load(_vector_at(builder, share, offset), align=8)
+            target = _vector_at(builder, sum_, offset)
+            builder.store(_add_product(builder, builder.load(target, align=8), factor, total), target, align=8)
         return context.get_dummy_value()
 
     return signature, generate
@@ -74,6 +86,6 @@ def _add_product(builder: Any, total: Any, f: Any, g: Any) -> Any:
     return product if total is None else builder.fadd(total, product, flags=("contract",))
 
 
-def _load(builder: Any, pointer: Any) -> Any:
-    """Eight consecutive numbers, which need be aligned as numbers only."""
-    return builder.load(builder.bitcast(pointer, _VECTOR.as_pointer()), align=8)
+def _vector_at(builder: Any, array: Any, offset: Any) -> Any:
+    """Pointer to eight consecutive numbers, which need be aligned as numbers only."""
+    return builder.bitcast(builder.gep(array.data, [offset]), _VECTOR.as_pointer())

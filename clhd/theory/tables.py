@@ -27,8 +27,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clhd.model.compiled import kernel
-from clhd.theory.averages import FloatArray, PairRule, average_atoms
-from clhd.theory.stencil import LANES, STENCIL, write_stencil
+from clhd.theory.averages import FloatArray, FoldedAtoms, PairRule, average_atoms
+from clhd.theory.stencil import LANES, STENCIL, add_stencil
 
 _BEFORE = STENCIL // 2 - 1  # nodes of a stencil before the cell it serves
 # w: half the distance over which tanh varies. s2 is kept from 0, at which y would be no coordinate.
@@ -156,6 +156,18 @@ def _fill_table(rule: PairRule, table: PairTable) -> None:
     table.values[:, :_BEFORE] = table.values[:, 2 * _BEFORE : _BEFORE : -1]  # even in y
 
 
+def read_table(table: PairTable, means: FloatArray, root: float) -> FloatArray:
+    """Pair averages (atom, padded pair) of all means at sqrt r = ``root``, NaN where the table does not reach."""
+    averages = np.zeros((len(means), 1, len(table.signs)))
+    shares = np.ones((1, 1, len(table.signs)))
+    work = TableWork(np.empty(STENCIL), np.empty(STENCIL))
+    for mean, row in zip(means, averages, strict=True):
+        sides = np.stack([shares, shares * table.signs])
+        if not add_from_table(table, np.array([mean]), sides, root, work, row):
+            row[:] = np.nan
+    return averages[:, 0]
+
+
 def _measure_error(rule: PairRule, table: PairTable) -> tuple[float, float]:
     """Largest error half way between nodes of x (at nodes of y), and half way between nodes of y."""
     last = int(math.asinh(table.root_last / table.root_scale) / table.y_step)
@@ -170,56 +182,86 @@ def _measure_error(rule: PairRule, table: PairTable) -> tuple[float, float]:
             steps = int(table.slope * root / stretch / table.x_step) + 1
             chosen = np.unique(np.concatenate([np.arange(min(steps, 24)), np.linspace(0, steps - 1, 24).astype(int)]))
             means = table.x_step * (chosen + x_shift) * stretch
-            direct, read = np.empty((len(means), len(rule.pairs))), np.empty((len(means), len(table.signs)))
+            direct, read = np.empty((len(means), len(rule.pairs))), read_table(table, means, root)
             average_atoms(rule, means, root**2, direct)
-            read_table(table, means, root, read)
             errors[axis] = max(errors[axis], float(np.abs(read[:, : len(rule.pairs)] - direct).max()))
     return errors[0], errors[1]
 
 
-@kernel
-def lagrange_weights(x: float, weights: FloatArray) -> None:
-    """Write the weights of the interpolating polynomial through the nodes 0, 1, ... at the point `x`."""
-    nodes = len(weights)
-    before = 1.0
-    for k in range(nodes):  # product of (x - j) / (k - j) over j < k ...
-        weights[k] = before
-        before *= (x - k) / (k + 1)
-    after = 1.0
-    for k in range(nodes - 1, -1, -1):  # ... and over j > k
-        weights[k] *= after
-        after *= (x - k) / (k - nodes)
+class TableWork(NamedTuple):
+    """Room for the interpolation weights of x and y, both of shape (STENCIL,)."""
+
+    x_weights: FloatArray
+    y_weights: FloatArray
 
 
-@kernel
-def read_table(table: PairTable, means: FloatArray, root: float, averages: FloatArray) -> None:
-    """Write the pair averages of all means at sqrt r to `averages` of shape (atom, padded pair)."""
-    x_weights, y_weights = np.empty(STENCIL), np.empty(STENCIL)
-    j = locate(math.asinh(root / table.root_scale), table.y_first, table.y_step, y_weights)
-    ratio = root / table.mean_scale
-    contraction = 1.0 / math.sqrt(1.0 + ratio * ratio)
-    for atom in range(len(means)):
-        read_atom(table, means[atom] * contraction, j, y_weights, x_weights, averages[atom])
+# 1 / prod_(j != k) (k - j) over the nodes 0 ... 7.
+_NODE_FACTORS = np.array([(-1.0) ** (7 - k) / (math.factorial(k) * math.factorial(7 - k)) for k in range(STENCIL)])
 
 
 @kernel
 def locate(x: float, first: float, step: float, weights: FloatArray) -> int:
-    """First node of the stencil around `x`, whose interpolation weights are written to `weights`."""
+    """First node of the stencil around `x`, whose interpolation weights (Lagrange) are written to `weights`."""
     position = (x - first) / step
-    start = int(position) - (len(weights) // 2 - 1)
-    lagrange_weights(position - start, weights)
+    start = int(position) - _BEFORE
+    position -= start
+    before, after = 1.0, 1.0
+    for k in range(STENCIL):
+        weights[k] = before * _NODE_FACTORS[k]
+        before *= position - k
+    for k in range(STENCIL - 1, -1, -1):
+        weights[k] *= after
+        after *= position - k
     return start
 
 
 @kernel
-def read_atom(
-    table: PairTable, x: float, j: int, y_weights: FloatArray, x_weights: FloatArray, averages: FloatArray
-) -> None:
-    """Interpolate one atom; ``y_weights`` hold from node ``j`` on, ``x_weights`` is room for those of x."""
-    mirrored = x < 0.0 and table.x_first > -STENCIL * table.x_step
-    i = locate(-x if mirrored else x, table.x_first, table.x_step, x_weights)
-    for block in range(len(averages) // LANES):
-        write_stencil(table.values, i, j, x_weights, y_weights, block, averages)  # type: ignore[call-arg]
-    if mirrored:
-        for k in range(len(averages)):
-            averages[k] *= table.signs[k]
+def add_from_table(
+    table: PairTable, means: FloatArray, shares: FloatArray, root: float, work: TableWork, sums: FloatArray
+) -> bool:
+    """Add shares[., atom] times the pair averages of every atom to `sums`; False if the table does not reach one.
+
+    Parameters
+    ----------
+    table : PairTable
+    means : array of shape (atom,)
+        m of every atom.
+    shares : array of shape (2, atom, row, padded pair)
+        Factors, from `atom_shares`; the second for m < 0, in terms of the averages at -m.
+    root : float
+        sqrt r.
+    work : TableWork
+        Memory.
+    sums : array of shape (row, padded pair)
+    """
+    if not root <= table.root_last:
+        return False
+    ratio = root / table.mean_scale
+    contraction = 1.0 / math.sqrt(1.0 + ratio * ratio)
+    reach = table.slope * root * contraction + table.x_step
+    has_parity = table.x_first > -STENCIL * table.x_step
+    j = locate(math.asinh(root / table.root_scale), table.y_first, table.y_step, work.y_weights)
+    for atom in range(len(means)):
+        x = means[atom] * contraction
+        if not abs(x) <= reach:
+            return False
+        side = 1 if x < 0.0 and has_parity else 0
+        i = locate(-x if side == 1 else x, table.x_first, table.x_step, work.x_weights)
+        for block in range(table.values.shape[2] // LANES):
+            add_stencil(table.values, i, j, work.x_weights, work.y_weights, block, shares[side, atom], sums)  # type: ignore[call-arg]
+    return True
+
+
+def atom_shares(table: PairTable, atoms: FoldedAtoms) -> FloatArray:
+    """Factors that turn the averages of each atom into latent mean (row 0) and first moments (row 1 + feature).
+
+    Returns
+    -------
+    array of shape (2, atom, 1 + feature, padded pair)
+        For averages read at m, and, with the parity of the pairs, for averages read at -m.
+    """
+    weights, mirrors = atoms.weights[:, None, None], atoms.mirror_weights[:, None, None]
+    factors = np.concatenate([np.ones((len(atoms.values), 1)), atoms.values], axis=1)[:, :, None]
+    signs = np.where(np.arange(factors.shape[1]) == 0, 1.0, -1.0)[:, None]  # the moments are odd in c
+    shares = factors * (weights + signs * mirrors * table.signs)
+    return np.ascontiguousarray(np.stack([shares, shares * table.signs]))

@@ -1,8 +1,8 @@
 """Selection probability: which feature a unit ends at that starts knowing none.
 
 Random initial weights w ~ N(0, r I) have overlaps of order n^(-1/2): the start is uninformative, and chance decides. By
-SGD, runs start there at finite n; by the ODE, trajectories start on a small sphere |q| = radius sqrt(r), in random
-directions. Every run ends in one outcome:
+SGD, runs start there at finite n; by the ODE, trajectories start on a small sphere |q| = radius sqrt(r), in directions
+that fill it evenly. Every run ends in one outcome:
 
 | outcome | rule at the end |
 |---|---|
@@ -14,6 +14,7 @@ directions. Every run ends in one outcome:
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.stats.qmc import Halton, MultivariateNormalQMC
 
 from clhd.errors import ClhdError
 from clhd.model.checks import parse_choice, parse_count, parse_number
@@ -93,7 +94,9 @@ def selection_probability(
         overlap, last_norm = states[:, :-1], states[:, -1]
     else:
         length = parse_number("radius", radius, above=0, maximum=1) * np.sqrt(norm)
-        directions = np.random.default_rng(seed).standard_normal((count, model.features))
+        # Quasi-random directions fill the sphere evenly: the share then has an error of order 1 / replicas.
+        mean = np.zeros(model.features)
+        directions = MultivariateNormalQMC(mean, engine=Halton(model.features, rng=seed)).random(count)
         starts = length * directions / np.linalg.norm(directions, axis=1, keepdims=True)
         last = integrate_ode(model, overlap=starts, squared_norm=norm, time=[end]).isel(time=-1)
         overlap, last_norm = last.overlap.values, last.squared_norm.values

@@ -1,0 +1,188 @@
+"""Blocks: whole chunks of a store, sized by predicted cost, longest first.
+
+A chunk is what one file of a variable holds, and what one task writes; a block is one or more chunks, and what one
+task computes. Chunks never reach across positions at which the cost or the family of the points differs, so that a
+block is of one kind and the cheap points need not wait for the dear ones.
+
+| symbol | name | unit |
+|---|---|---|
+| ``seconds`` | predicted cost, of kernel calls whose lanes are padded | s on one core |
+| chunk index | position of a chunk in the grid of chunks | |
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.errors import ClhdError
+from clhd.sweep.road import Road
+from clhd.systems.base import Cost
+
+ChunkIndex = tuple[int, ...]
+BoolArray = NDArray[np.bool_]
+
+# A chunk takes at most about this long, unless one group of lanes takes longer; a block at least about this long, if
+# there is so much to do. Below, the cost of a task and of its files (some ms) would show; above, the end of a run
+# would wait for its last block, and an interruption would lose more.
+_MOST_SECONDS, _LEAST_SECONDS = 2.0, 0.5
+_MOST_BYTES = 32 * 2**20
+# Blocks for each worker, so that all end at about the same time.
+_BLOCKS_PER_WORKER = 8
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one task computes.
+
+    Parameters
+    ----------
+    chunks : tuple of (chunk index, needed)
+        `needed`, of the shape of the chunk, says which replicas of which points are to be computed.
+    seconds : float
+        Predicted cost.
+    lanes : int
+        Replicas of points, together.
+    """
+
+    chunks: tuple[tuple[ChunkIndex, BoolArray], ...]
+    seconds: float
+    lanes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, longest block first."""
+
+    blocks: tuple[Block, ...]
+    seconds: float
+    lanes: int
+
+
+def choose_chunks(road: Road, costs: NDArray[np.object_]) -> tuple[int, ...]:
+    """Shape of a chunk: along the axes of the grid and, for a simulation, the replicas.
+
+    Parameters
+    ----------
+    road : Road
+    costs : array of Cost, of the shape of the grid
+    """
+    every: list[Cost] = costs.ravel().tolist()
+    dearest = max(every, key=lambda cost: cost.seconds)
+    replicas = road.replicas or 1
+    # Replicas of one point: whole groups of lanes, as many as the time allows.
+    groups = max(1, int(_MOST_SECONDS / max(dearest.seconds * dearest.lanes, 1e-9)))
+    kept = min(replicas, groups * dearest.lanes)
+    most_bytes = _MOST_BYTES / (8 * count_numbers(road) * kept)
+    fitting = int(_MOST_SECONDS / max(dearest.seconds * kept, 1e-9))
+    filling = math.ceil(dearest.lanes / kept)
+    points = max(1, int(min(max(fitting, filling), most_bytes)))
+    shape = []
+    for axis in reversed(range(costs.ndim)):
+        length = costs.shape[axis]
+        size = min(length, points) if _is_uniform(costs, axis) else 1
+        size = math.ceil(length / math.ceil(length / size))  # as even as can be
+        points //= size
+        points = max(points, 1)
+        shape.append(size)
+    return (*reversed(shape), kept) if road.is_simulation else tuple(reversed(shape))
+
+
+def count_numbers(road: Road) -> int:
+    """Numbers of one lane, in all variables."""
+    sizes = {name: len(values) for name, (values, _) in road.outputs.coordinates.items()}
+    sizes["time"] = len(road.time)
+    return sum(math.prod(sizes[dim] for dim in output.dims) for output in road.outputs.variables.values())
+
+
+def _is_uniform(costs: NDArray[np.object_], axis: int) -> bool:
+    """True if neither cost nor family changes along an axis."""
+    first = costs.take([0], axis=axis)
+    return bool(np.all(costs == first))
+
+
+def predict_costs(road: Road) -> NDArray[np.object_]:
+    """The cost of one lane of each point, of the shape of the grid.
+
+    Points that are impossible, which only a store that has grown along several axes has room for, cost what the point
+    before them does.
+    """
+    costs = np.empty(road.grid.size, dtype=object)
+    known: dict[Cost, Cost] = {}  # few differ: sharing them keeps a large grid small
+    cost = Cost(seconds=0.0)
+    for position, index in enumerate(road.grid.indices()):
+        with suppress(ClhdError):
+            cost = road.cost(road.point(road.grid.values(index)))
+        costs[position] = known.setdefault(cost, cost)
+    return costs.reshape(road.grid.shape)
+
+
+def chunk_counts(shape: Sequence[int], chunks: Sequence[int]) -> tuple[int, ...]:
+    """Number of chunks along each dim."""
+    return tuple(math.ceil(length / size) for length, size in zip(shape, chunks, strict=True))
+
+
+def chunk_region(index: ChunkIndex, shape: Sequence[int], chunks: Sequence[int]) -> tuple[slice, ...]:
+    """The part of an array that a chunk holds."""
+    return tuple(
+        slice(i * size, min((i + 1) * size, length)) for i, size, length in zip(index, chunks, shape, strict=True)
+    )
+
+
+def plan_blocks(
+    needed: BoolArray, chunks: tuple[int, ...], costs: NDArray[np.object_], *, is_simulation: bool, workers: int
+) -> Plan:
+    """Group the chunks in which something is needed into blocks.
+
+    Parameters
+    ----------
+    needed : array of bool, of the shape of the store's dims
+    chunks : shape of a chunk
+    costs : array of Cost, of the shape of the grid
+    is_simulation : bool
+        True if the last dim of `needed` is the replicas.
+    workers : int
+        Blocks are small enough that each worker gets several; this changes no bits.
+    """
+    families: dict[Cost, list[tuple[ChunkIndex, BoolArray, int]]] = defaultdict(list)
+    for index in np.ndindex(*chunk_counts(needed.shape, chunks)):
+        region = chunk_region(index, needed.shape, chunks)
+        part = needed[region]
+        lanes = int(part.sum())
+        if lanes:
+            grid_region = region[:-1] if is_simulation else region
+            cost: Cost = costs[tuple(piece.start for piece in grid_region)]
+            families[cost].append((index, part.copy(), lanes))
+    total = sum(_padded_seconds(cost, sum(lanes for *_, lanes in entries)) for cost, entries in families.items())
+    enough = min(max(total / (workers * _BLOCKS_PER_WORKER), _LEAST_SECONDS), _MOST_SECONDS)
+    blocks: list[Block] = []
+    for cost, entries in families.items():
+        pending: list[tuple[ChunkIndex, BoolArray, int]] = []
+        for entry in entries:
+            pending.append(entry)
+            if _padded_seconds(cost, sum(lanes for *_, lanes in pending)) >= enough:
+                blocks.append(_make_block(cost, pending))
+                pending = []
+        if pending:
+            blocks.append(_make_block(cost, pending))
+    blocks.sort(key=lambda block: (-block.seconds, block.chunks[0][0]))
+    return Plan(tuple(blocks), sum(block.seconds for block in blocks), sum(block.lanes for block in blocks))
+
+
+def _padded_seconds(cost: Cost, lanes: int) -> float:
+    return cost.seconds * math.ceil(lanes / cost.lanes) * cost.lanes
+
+
+def _make_block(cost: Cost, entries: list[tuple[ChunkIndex, BoolArray, int]]) -> Block:
+    lanes = sum(entry[2] for entry in entries)
+    return Block(tuple((index, part) for index, part, _ in entries), _padded_seconds(cost, lanes), lanes)
+
+
+def as_table(plan: Plan) -> Mapping[str, Any]:
+    """The plan in numbers: blocks, lanes, predicted seconds on one core."""
+    return {"blocks": len(plan.blocks), "lanes": plan.lanes, "core_seconds": plan.seconds}

@@ -1,0 +1,300 @@
+"""`Experiment`: what to compute, read from a YAML file, checked once, frozen.
+
+| key | type | meaning |
+|---|---|---|
+| system | text | what is swept; an entry of `clhd.systems.SYSTEMS` |
+| description | text | for people |
+| constants | name: value | parameters of the system that all points share |
+| axes | name: values | parameters that vary; lists, ranges, or several that vary together |
+| times | list or range | output times, in the system's unit |
+| replicas | count | independent runs of each point |
+| seed | count | root of all random streams |
+| keep | "replicas" or "moments" | every replica, or mean and variance of each block of replicas |
+
+A user's mistakes are all reported at once, one line each: file, key, value found, what is allowed.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator
+from pydantic_core.core_schema import ValidationInfo
+
+from clhd.errors import ClhdError
+from clhd.model.checks import parse_count, parse_number
+from clhd.sweep.axis import Axis, describe_axis, parse_axis, parse_numbers
+from clhd.sweep.yaml_file import read_yaml
+from clhd.systems import SYSTEMS, find_system
+from clhd.systems.base import Parameter, System, Value
+
+_NUMBERS_SCHEMA: dict[str, Any] = {
+    "oneOf": [
+        {"type": "array", "items": {"type": ["number", "string"]}, "minItems": 1},
+        {"$ref": "#/$defs/Range"},
+    ]
+}
+RANGE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "count values from start to stop, both included; spacing linear (default) or log",
+    "properties": {
+        "start": {"type": "number"},
+        "stop": {"type": "number"},
+        "count": {"type": "integer", "minimum": 1},
+        "spacing": {"enum": ["linear", "log"]},
+    },
+    "required": ["start", "stop", "count"],
+    "additionalProperties": False,
+}
+_TOGETHER_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "parameters that vary together: lists of one length",
+    "properties": {"together": {"type": "object", "additionalProperties": _NUMBERS_SCHEMA}},
+    "required": ["together"],
+    "additionalProperties": False,
+}
+
+
+# Context of a validation that takes parameters as they stand: what only reads results should not wait for a system.
+UNCHECKED = "unchecked"
+
+
+class ExperimentError(ClhdError):
+    """An experiment that cannot be run; one line for each mistake."""
+
+
+class Experiment(BaseModel):
+    """What to compute. Parameters are those of the table above; `name` is that of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    system: str = Field(description="what is swept", json_schema_extra={"enum": [*sorted(SYSTEMS)]})
+    description: str = Field(default="", description="for people")
+    constants: Annotated[dict[str, Value], WithJsonSchema({"type": "object"})] = Field(
+        default_factory=dict, description="parameters that all points share"
+    )
+    axes: Annotated[
+        tuple[Axis, ...],
+        WithJsonSchema(
+            {"type": "object", "additionalProperties": {"oneOf": [*_NUMBERS_SCHEMA["oneOf"], _TOGETHER_SCHEMA]}}
+        ),
+    ] = Field(default=(), description="parameters that vary, in the order of the dims of the store")
+    times: Annotated[tuple[float, ...], WithJsonSchema(_NUMBERS_SCHEMA)] = Field(description="output times")
+    replicas: int = Field(description="independent runs of each point", json_schema_extra={"minimum": 1})
+    seed: int = Field(default=0, description="root of all random streams", json_schema_extra={"minimum": 0})
+    keep: Literal["replicas", "moments"] = Field(
+        default="replicas", description="every replica, or mean and variance of each block of replicas"
+    )
+    name: Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]*$"})] = Field(
+        default="experiment", description="name of the results; by default that of the file"
+    )
+
+    @field_validator("system")
+    @classmethod
+    def _check_system(cls, value: str) -> str:
+        if value not in SYSTEMS:
+            raise ValueError(f"must be one of {', '.join(sorted(SYSTEMS))}")
+        return value
+
+    @field_validator("constants", mode="before")
+    @classmethod
+    def _parse_constants(cls, value: Any, info: ValidationInfo) -> dict[str, Value]:
+        if not isinstance(value, Mapping):
+            raise ValueError("must be a table of name: value")
+        find = _parameter_finder(info)
+        return _collect(value, lambda name, entry: find(name).parse(name, entry))
+
+    @field_validator("axes", mode="before")
+    @classmethod
+    def _parse_axes(cls, value: Any, info: ValidationInfo) -> tuple[Axis, ...]:
+        if not isinstance(value, Mapping):
+            raise ValueError("must be a table of name: values")
+        find = _parameter_finder(info)
+        return tuple(_collect(value, lambda name, entry: parse_axis(name, entry, find)).values())
+
+    @field_validator("times", mode="before")
+    @classmethod
+    def _parse_times(cls, value: Any) -> tuple[float, ...]:
+        times = [parse_number("a time", entry, minimum=0) for entry in parse_numbers("times", value)]
+        if not times or np.any(np.diff(times) <= 0):
+            raise ValueError("must be one or more times, 0 or later, in strictly increasing order")
+        return tuple(times)
+
+    @field_validator("replicas", "seed", mode="before")
+    @classmethod
+    def _parse_count(cls, value: Any, info: ValidationInfo) -> int:
+        return parse_count(str(info.field_name), value, minimum=1 if info.field_name == "replicas" else 0)
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if not (value.isascii() and value.isidentifier() and value == value.lower() and value[0] != "_"):
+            raise ValueError("must be lower-case letters, digits and _, starting with a letter")
+        return value
+
+    def resolved(self) -> dict[str, Any]:
+        """The experiment as plain values that JSON can hold and `parse_experiment` reads back."""
+        return {
+            "name": self.name,
+            "system": self.system,
+            "description": self.description,
+            "constants": {name: list(v) if isinstance(v, tuple) else v for name, v in self.constants.items()},
+            "axes": {axis.name: describe_axis(axis) for axis in self.axes},
+            "times": list(self.times),
+            "replicas": self.replicas,
+            "seed": self.seed,
+            "keep": self.keep,
+        }
+
+
+def _parameter_finder(info: ValidationInfo) -> Callable[[str], Parameter]:
+    """A function that finds a parameter of the experiment's system by name."""
+    name = info.data.get("system")
+    if name is None:
+        raise ValueError("cannot be checked before the system is right")
+    if info.context == UNCHECKED:
+        return lambda parameter: Parameter(kind="any", default=None, meaning="")
+    system = find_system(name)
+    features = (info.data.get("constants") or {}).get("features")
+    return lambda parameter: find_parameter(system, parameter, features)
+
+
+def find_parameter(system: System, name: str, features: Value | None = None) -> Parameter:
+    """The declaration of a parameter, also of that of one feature, such as ``kurtosis_2``, if there are so many.
+
+    Raises
+    ------
+    ClhdError
+        If the system has no such parameter.
+    """
+    if name in system.parameters:
+        return system.parameters[name]
+    base, _, index = name.rpartition("_")
+    parameter = system.parameters.get(base)
+    if parameter is not None and parameter.per_feature and index.isdigit() and index[0] != "0":
+        if int(index) > int(features or 1):  # type: ignore[arg-type]
+            raise ClhdError(f"{name}: there is no feature {index}, because features = {features or 1}")
+        return parameter
+    near = sorted(system.parameters, key=lambda known: -_likeness(known, name))[:3]
+    raise ClhdError(f"{name}: is no parameter of this system; the nearest are {', '.join(near)}")
+
+
+def _likeness(first: str, second: str) -> float:
+    return SequenceMatcher(None, first, second).ratio()
+
+
+def _collect(table: Mapping[Any, Any], parse: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Parse every entry of a table; all mistakes at once, one line each."""
+    parsed, mistakes = {}, []
+    for name, entry in table.items():
+        try:
+            parsed[str(name)] = parse(str(name), entry)
+        except ClhdError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    return parsed
+
+
+def read_experiment(path: str | Path, *, check: bool = True) -> Experiment:
+    """Read an experiment from a YAML file.
+
+    Parameters
+    ----------
+    path : path
+    check : bool
+        False takes parameters as they stand, and loads no system.
+
+    Raises
+    ------
+    ExperimentError
+        With one line for each mistake: file, key, value found, what is allowed.
+    """
+    path = Path(path)
+    table = read_yaml(path)
+    return parse_experiment({"name": path.stem, **table}, source=str(path), check=check)
+
+
+def parse_experiment(table: Mapping[str, Any], source: str = "experiment", *, check: bool = True) -> Experiment:
+    """Make an experiment of plain values, as `Experiment.resolved` returns them.
+
+    Raises
+    ------
+    ExperimentError
+        With one line for each mistake, each starting with `source`.
+    """
+    try:
+        return Experiment.model_validate(dict(table), context=None if check else UNCHECKED)
+    except ValidationError as error:
+        raise ExperimentError(describe_mistakes(error, source)) from None
+
+
+def describe_mistakes(error: ValidationError, source: str) -> str:
+    """One line for each mistake that pydantic found: source, key, value found, what is allowed."""
+    lines = []
+    for mistake in error.errors():
+        key = ".".join(str(part) for part in mistake["loc"])
+        if mistake["type"] == "missing":
+            lines.append(f"{source}: {key}: must be given")
+        elif mistake["type"] == "extra_forbidden":
+            lines.append(f"{source}: {key}: is no key here")
+        elif mistake["type"] == "value_error":
+            for line in str(mistake["ctx"]["error"]).splitlines():
+                is_inner = key in {"constants", "axes"} and not line.startswith(("must", "cannot"))
+                is_whole = line.startswith(f"{key} ")
+                found = _shorten(mistake["input"])
+                prefix = f"{key}." if is_inner else "" if is_whole else f"{key} = {found}: "
+                lines.append(f"{source}: {prefix}{line}")
+        else:
+            allowed = mistake["msg"].replace("Input should be", "must be")
+            lines.append(f"{source}: {key} = {_shorten(mistake['input'])}: {allowed}")
+    return "\n".join(lines)
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def build_schema() -> dict[str, Any]:
+    """The JSON schema of an experiment file, for completion in editors; parameters come from the systems."""
+    schema = Experiment.model_json_schema()
+    schema.setdefault("$defs", {})["Range"] = RANGE_SCHEMA
+    constants: dict[str, Any] = {}
+    for name in sorted(SYSTEMS):
+        for parameter_name, parameter in find_system(name).parameters.items():
+            constants[parameter_name] = _describe_parameter(parameter)
+    patterns = {
+        f"^{name}_[1-9]$": entry
+        for name, entry in constants.items()
+        if any(find_system(s).parameters[name].per_feature for s in SYSTEMS if name in find_system(s).parameters)
+    }
+    schema["properties"]["constants"] |= {
+        "properties": constants,
+        "patternProperties": patterns,
+        "additionalProperties": False,
+    }
+    return schema
+
+
+def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
+    kinds: dict[str, dict[str, Any]] = {
+        "number": {"type": "number"},
+        "count": {"type": "integer"},
+        "choice": {"enum": list(parameter.choices)},
+        "curve": {"oneOf": [{"enum": list(parameter.choices)}, {"type": "array", "items": {"type": "number"}}]},
+    }
+    entry = {"description": parameter.meaning, **kinds[parameter.kind]}
+    limits = (("minimum", parameter.minimum), ("maximum", parameter.maximum), ("exclusiveMinimum", parameter.above))
+    entry |= {word: limit for word, limit in limits if np.isfinite(limit)}
+    if parameter.default is not None:
+        entry["default"] = parameter.default
+    return entry
+
+
+def format_schema() -> str:
+    """The schema as it is committed."""
+    return json.dumps(build_schema(), indent=2) + "\n"

@@ -1,0 +1,129 @@
+"""`Grid`: the labelled points of an experiment, all checked before anything runs."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from clhd.errors import ClhdError
+from clhd.sweep.axis import Axis, format_value
+from clhd.systems.base import Value
+
+# So many impossible points are told apart by their messages; of the others only the number is reported.
+_MOST_MESSAGES = 3
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The product of some axes, around constants.
+
+    Parameters
+    ----------
+    axes : tuple of Axis
+        The first varies slowest.
+    constants : mapping of name to value
+    """
+
+    axes: tuple[Axis, ...]
+    constants: Mapping[str, Value]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of positions along each axis."""
+        return tuple(len(axis) for axis in self.axes)
+
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        return math.prod(self.shape)
+
+    def values(self, index: tuple[int, ...]) -> dict[str, Value]:
+        """The parameters of one point."""
+        values = dict(self.constants)
+        for axis, position in zip(self.axes, index, strict=True):
+            values.update(zip(axis.parameters, axis.values[position], strict=True))
+        return values
+
+    def indices(self) -> Iterator[tuple[int, ...]]:
+        """Positions of all points; the last axis varies fastest."""
+        return product(*(range(length) for length in self.shape))
+
+    def describe(self, index: tuple[int, ...]) -> str:
+        """Where a point stands, such as ``kurtosis=3, dimension=1000``."""
+        return ", ".join(axis.label(position) for axis, position in zip(self.axes, index, strict=True)) or "the point"
+
+    def points(self, make: Callable[[dict[str, Value]], Any]) -> list[Any]:
+        """All points, made of their parameters by the system.
+
+        Raises
+        ------
+        ClhdError
+            If some are impossible: one line for each reason, naming the first such point and how many there are.
+        """
+        points: list[Any] = []
+        reasons: dict[str, list[tuple[int, ...]]] = {}
+        examples: dict[str, str] = {}
+        for index in self.indices():
+            try:
+                points.append(make(self.values(index)))
+            except ClhdError as error:
+                # Messages that differ in the value alone are one reason.
+                reason = str(error).partition(" = ")[0]
+                examples.setdefault(reason, str(error))
+                reasons.setdefault(reason, []).append(index)
+        if reasons:
+            lines = [
+                self._describe_reason(examples[reason], places)
+                for reason, places in list(reasons.items())[:_MOST_MESSAGES]
+            ]
+            raise ClhdError("\n".join(lines))
+        return points
+
+    def _describe_reason(self, example: str, places: list[tuple[int, ...]]) -> str:
+        if not self.axes:
+            return example
+        count = f"{len(places)} of {self.size} points are impossible"
+        return f"axes: {count}, the first at {self.describe(places[0])}: {example}"
+
+
+def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
+    """The position of the point that a user names by the values of its axes, as text.
+
+    Raises
+    ------
+    ClhdError
+        If an axis is missing, unknown, or has no such value; the values that it has are named.
+    """
+    known = [parameter for axis in grid.axes for parameter in axis.parameters]
+    for name in place:
+        if name not in known:
+            raise ClhdError(f"{name}: is no axis here; the axes are {', '.join(known)}")
+    index = []
+    for axis in grid.axes:
+        wanted = {name: place[name] for name in axis.parameters if name in place}
+        if not wanted and len(axis) > 1:
+            raise ClhdError(f"{', '.join(axis.parameters)}: must be given, as in {axis.label(0).replace(', ', ' ')}")
+        matches = [
+            position
+            for position, values in enumerate(axis.values)
+            if all(
+                _is_same(value, wanted[name])
+                for name, value in zip(axis.parameters, values, strict=True)
+                if name in wanted
+            )
+        ]
+        if len(matches) != 1:
+            found = "several points" if matches else "no point"
+            allowed = "; ".join(axis.label(position) for position in range(min(len(axis), 12)))
+            given = ", ".join(f"{name}={text}" for name, text in wanted.items())
+            raise ClhdError(f"{given}: {found} of the axis; it has {allowed}{' ...' if len(axis) > 12 else ''}")
+        index.append(matches[0])
+    return tuple(index)
+
+
+def _is_same(value: Value, text: str) -> bool:
+    try:
+        return (isinstance(value, int | float) and float(text) == value) or format_value(value) == text
+    except ValueError:
+        return format_value(value) == text

@@ -1,0 +1,200 @@
+"""`prepare_store`: the store in which a road can be computed: new, as it is, or grown; never emptied in silence.
+
+| what has changed | what happens |
+|---|---|
+| nothing, or fewer values | the store is used as it is |
+| values added to an axis, more replicas | copied into a larger store; all that was known is kept |
+| times, or what is kept | the old store is moved aside, all is computed again |
+| constants, seed, axes, version of the code | refused, naming old and new; ``--fresh`` moves the old store aside |
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clhd.sweep.axis import Axis, format_value
+from clhd.sweep.blocks import BoolArray, choose_chunks, predict_costs
+from clhd.sweep.experiment import Experiment, find_parameter
+from clhd.sweep.road import Road
+from clhd.sweep.store import LEDGER, Store, StoreError, create_store, remove_tree
+from clhd.systems.base import Value
+
+
+def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store, Road]:
+    """Open, create or grow the store of a road. The caller holds its lock.
+
+    Parameters
+    ----------
+    road : Road
+        What is wanted.
+    path : Path
+    fresh : bool
+        Move an old store aside, whatever it holds.
+
+    Returns
+    -------
+    (store, road) : Store, Road
+        The road that the store has room for: what is wanted, and what the store held before.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be used, cannot be written, or belongs to other constants.
+    """
+    _finish_growth(path)
+    if path.exists() and fresh:
+        move_aside(path)
+    if not path.exists():
+        return create_store(path, road, choose_chunks(road, predict_costs(road))), road
+    store = Store(path, "r+")
+    held = Road(store.experiment(check=False), road.kind)
+    if store.attributes["version"] != road.version:
+        raise StoreError(
+            f"{path}: holds results of {road.kind} version {store.attributes['version']}, and this code is version "
+            f"{road.version}; --fresh moves it aside and computes all again"
+        )
+    changes = list_changes(held, road)
+    if changes:
+        raise StoreError(
+            f"{path}: holds results for {'; '.join(changes)}; --fresh moves it aside and computes all again"
+        )
+    if not is_of_same_form(held, road):
+        move_aside(path)
+        return create_store(path, road, choose_chunks(road, predict_costs(road))), road
+    room = _unite(held, road)
+    if room.grid.axes == held.grid.axes and room.replicas == held.replicas:
+        return store, held
+    return _grow(store, held, room), room
+
+
+def list_changes(held: Road, wanted: Road) -> list[str]:
+    """What a store holds that is not what is wanted, and cannot be had by growth; as text, old and new."""
+    changes = []
+    old, new = held.grid.constants, wanted.grid.constants
+    axes = {name for road in (held, wanted) for axis in road.grid.axes for name in axis.parameters}
+    for name in sorted({*old, *new} - axes):
+        before, after = (_resolve(wanted, constants, name) for constants in (old, new))
+        if before != after:
+            changes.append(f"{name} = {_format(before)}, not {_format(after)}")
+    if held.seed != wanted.seed:
+        changes.append(f"seed = {held.seed}, not {wanted.seed}")
+    for text, of in (("the axes", [(a.name, a.parameters) for a in held.grid.axes]),):
+        wanted_axes = [(a.name, a.parameters) for a in wanted.grid.axes]
+        if of != wanted_axes:
+            names = [", ".join(name for name, _ in axes) or "none" for axes in (of, wanted_axes)]
+            changes.append(f"{text} {names[0]}, not {names[1]}")
+    if held.experiment.system != wanted.experiment.system:
+        changes.append(f"system = {held.experiment.system}, not {wanted.experiment.system}")
+    return changes
+
+
+def _resolve(road: Road, constants: Any, name: str) -> Value | None:
+    """A constant, or its default: a parameter that is declared later changes nothing."""
+    if name in constants:
+        return constants[name]  # type: ignore[no-any-return]
+    base = name.rpartition("_")[0]
+    if name not in road.system.parameters and base in constants:
+        return constants[base]  # type: ignore[no-any-return]
+    return find_parameter(road.system, name, 9).default
+
+
+def _format(value: Value | None) -> str:
+    return "none" if value is None else format_value(value)
+
+
+def is_of_same_form(held: Road, wanted: Road) -> bool:
+    """True if a store of the one can hold the values of the other."""
+    return (
+        held.experiment.times == wanted.experiment.times
+        and (not wanted.is_simulation or held.experiment.keep == wanted.experiment.keep)
+        and held.outputs == wanted.outputs
+    )
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a store, so that nothing of it is lost, and return its new path."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    target = path.with_name(f"{path.stem}-until-{stamp}{path.suffix}")
+    number = 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{path.stem}-until-{stamp}-{number}{path.suffix}")
+    path.rename(target)
+    return target
+
+
+def _unite(held: Road, wanted: Road) -> Road:
+    """The road with room for both."""
+    axes: dict[str, Axis] = {axis.name: axis for axis in wanted.experiment.axes}
+    for axis in held.experiment.axes:
+        if axis.name in axes and axis.parameters == axes[axis.name].parameters:
+            axes[axis.name] = axes[axis.name].merged(axis)
+    replicas = max(held.experiment.replicas, wanted.experiment.replicas)
+    experiment: Experiment = wanted.experiment.model_copy(update={"axes": tuple(axes.values()), "replicas": replicas})
+    return Road(experiment, wanted.kind)
+
+
+def select_wanted(room: Road, wanted: Road) -> BoolArray:
+    """Which replicas of which points of a store an experiment wants; of the shape of the store's dims."""
+    shape = room.grid.shape + ((room.replicas,) if room.replicas is not None else ())
+    mask = np.zeros(shape, dtype=bool)
+    mask[np.ix_(*positions_in(room, wanted))] = True
+    return mask
+
+
+def positions_in(room: Road, wanted: Road) -> list[list[int]]:
+    """Where the points and replicas of an experiment stand in a store, along each dim."""
+    positions = [have.positions(want) for have, want in zip(room.grid.axes, wanted.grid.axes, strict=True)]
+    return positions if wanted.replicas is None else [*positions, list(range(wanted.replicas))]
+
+
+def _grow(store: Store, held: Road, room: Road) -> Store:
+    """Copy a store into a larger one, which then takes its name."""
+    path = store.path
+    grown = path.with_name(f".{path.stem}-grown{path.suffix}")
+    remove_tree(grown)
+    larger = create_store(grown, room, choose_chunks(room, predict_costs(room)), store.attributes["runs"])
+    places = positions_in(room, held)
+    origins = []  # along each dim of the larger store: the position in the old one, or -1
+    for length, positions in zip(larger.shape, places, strict=True):
+        origin = np.full(length, -1)
+        origin[positions] = np.arange(len(positions))
+        origins.append(origin)
+    names = [*store.outputs, *LEDGER]
+    arrays: dict[str, tuple[Any, Any]] = {name: (store.group[name], larger.group[name]) for name in names}
+    for index in larger.chunk_indices():
+        region = larger.region(index)
+        pieces = [origin[piece] for origin, piece in zip(origins, region, strict=True)]
+        kept = [piece >= 0 for piece in pieces]
+        if not all(keep.any() for keep in kept):
+            continue
+        source = tuple(piece[keep] for piece, keep in zip(pieces, kept, strict=True))
+        for name in names:
+            old, new = arrays[name]
+            tail = (slice(None),) * (old.ndim - len(source))
+            try:
+                part = old.get_orthogonal_selection((*source, *tail))
+            except Exception:
+                store.read(name)  # names the damaged chunk
+                raise
+            block = new[region]
+            block[np.ix_(*kept)] = part
+            new[region] = block
+    old_path = path.with_name(f".{path.stem}-outgrown{path.suffix}")
+    remove_tree(old_path)
+    path.rename(old_path)
+    grown.rename(path)
+    remove_tree(old_path)
+    return Store(path, "r+")
+
+
+def _finish_growth(path: Path) -> None:
+    """Undo or finish a growth that was killed between its two renames."""
+    old_path = path.with_name(f".{path.stem}-outgrown{path.suffix}")
+    grown = path.with_name(f".{path.stem}-grown{path.suffix}")
+    if old_path.exists() and not path.exists():
+        (grown if grown.exists() else old_path).rename(path)
+    remove_tree(old_path)
+    remove_tree(grown)

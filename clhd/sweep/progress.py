@@ -1,0 +1,74 @@
+"""`Progress`: what has been done of long work, its rate and the time left; a bar on a terminal, else lines."""
+
+import sys
+import time
+from typing import TextIO
+
+_BAR_SECONDS, _LINE_SECONDS = 0.2, 15.0
+_BAR_WIDTH = 24
+_CLEAR = "\r\x1b[K"  # back to the start of the line, and clear it
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+class Progress:
+    """Progress of one stage.
+
+    Parameters
+    ----------
+    title : str
+        What is being done.
+    lanes : int
+        How much there is to do, in replicas of points.
+    seconds : float
+        The same in predicted seconds of one core, by which the share that is done is measured.
+    stream : file, optional
+        Standard error by default. None there is silence.
+    """
+
+    def __init__(self, title: str, lanes: int, seconds: float, stream: TextIO | None = None) -> None:
+        self._title, self._lanes, self._seconds = title, lanes, max(seconds, 1e-9)
+        self._stream = sys.stderr if stream is None else stream
+        self._is_terminal = self._stream.isatty()
+        self._begin = time.monotonic()
+        self._shown = self._begin
+        self._lanes_done, self._seconds_done = 0, 0.0
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        self._stream.write(f"{_CLEAR if self._is_terminal else ''}{self._title}: {text}\n")
+        self._stream.flush()
+
+    def advance(self, lanes: int, seconds: float) -> None:
+        """Note that a block is done."""
+        self._lanes_done += lanes
+        self._seconds_done += seconds
+        now = time.monotonic()
+        if now - self._shown < (_BAR_SECONDS if self._is_terminal else _LINE_SECONDS):
+            return
+        self._shown = now
+        share = min(self._seconds_done / self._seconds, 1.0)
+        elapsed = now - self._begin
+        left = elapsed * (1 - share) / share if share > 0 else 0.0
+        text = (
+            f"{100 * share:3.0f} %, {self._lanes_done} of {self._lanes} runs, "
+            f"{self._lanes_done / elapsed:.4g} per second, {format_seconds(left)} left"
+        )
+        if self._is_terminal:
+            filled = round(share * _BAR_WIDTH)
+            bar = "#" * filled + "." * (_BAR_WIDTH - filled)
+            self._stream.write(f"{_CLEAR}{self._title}: {bar} {text}")
+            self._stream.flush()
+        else:
+            self.say(text)
+
+    def finish(self, text: str) -> None:
+        """Say what came of it."""
+        self.say(f"{text}, {format_seconds(time.monotonic() - self._begin)}")

@@ -1,0 +1,41 @@
+"""`open_results`: what an experiment has come to, as one tree of labelled data."""
+
+from pathlib import Path
+
+import xarray as xr
+
+from clhd.errors import ClhdError
+
+PARTS = ("simulation", "theory", "summary")
+
+
+def open_results(path: str | Path) -> xr.DataTree:
+    """Open the stores of one experiment, lazily.
+
+    Parameters
+    ----------
+    path : path
+        Folder of the experiment, such as ``results/grid``.
+
+    Returns
+    -------
+    xarray.DataTree
+
+    | node | dims | content |
+    |---|---|---|
+    | simulation | axes, replica, time, feature | every run, with its status |
+    | theory | axes that the theory depends on, time, feature | predictions |
+    | summary | axes, time, feature | mean, standard error, quantiles, theory, z-score, counts |
+
+    A part that is not there is left out.
+
+    Raises
+    ------
+    ClhdError
+        If none is there.
+    """
+    path = Path(path)
+    found = {name: path / f"{name}.zarr" for name in PARTS if (path / f"{name}.zarr").is_dir()}
+    if not found:
+        raise ClhdError(f"{path}: holds no results; clhd run makes them")
+    return xr.DataTree.from_dict({name: xr.open_zarr(str(store)) for name, store in found.items()}, name=path.name)

@@ -1,0 +1,147 @@
+"""`Road`: one of the two ways from an experiment to numbers, simulation or theory, seen through one interface.
+
+The store, the planner and the tasks know roads only. A road has a grid, perhaps replicas, outputs, costs, and computes
+points. The theory's grid lacks the axes that it does not depend on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from clhd.errors import ClhdError
+from clhd.sweep.axis import Axis
+from clhd.sweep.experiment import Experiment, ExperimentError, find_parameter
+from clhd.sweep.grid import Grid
+from clhd.systems import find_system
+from clhd.systems.base import Cost, FloatArray, Outputs, Result, System, Value
+
+Kind = Literal["simulation", "theory"]
+
+
+@dataclass(frozen=True)
+class Road:
+    """An experiment's simulation or theory.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    kind : str
+        "simulation" or "theory".
+    """
+
+    experiment: Experiment
+    kind: Kind
+
+    @cached_property
+    def system(self) -> System:
+        """What is swept."""
+        return find_system(self.experiment.system)
+
+    @property
+    def is_simulation(self) -> bool:
+        """True if there are replicas."""
+        return self.kind == "simulation"
+
+    @property
+    def replicas(self) -> int | None:
+        """Number of replicas of each point; None for a theory."""
+        return self.experiment.replicas if self.is_simulation else None
+
+    @property
+    def version(self) -> int:
+        """Of the code that computes: it changes when the numbers do."""
+        return self.system.kernel_version if self.is_simulation else self.system.theory_version
+
+    @property
+    def seed(self) -> int | None:
+        """Root of the random streams; None for a theory."""
+        return self.experiment.seed if self.is_simulation else None
+
+    @cached_property
+    def time(self) -> FloatArray:
+        """Output times."""
+        return np.array(self.experiment.times)
+
+    def _depends_on(self, name: str) -> bool:
+        features = self.experiment.constants.get("features")
+        parameter = find_parameter(self.system, name, features)
+        return parameter.in_simulation if self.is_simulation else parameter.in_theory
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The points of this road."""
+        axes = tuple(axis for axis in self.experiment.axes if any(self._depends_on(name) for name in axis.parameters))
+        if not self.is_simulation:
+            axes = tuple(self._reduce(axis) for axis in axes)
+        constants = {name: value for name, value in self.experiment.constants.items() if self._depends_on(name)}
+        return Grid(axes, constants)
+
+    def _reduce(self, axis: Axis) -> Axis:
+        """Leave out what the road does not depend on, of an axis along which several parameters vary."""
+        kept = [k for k, name in enumerate(axis.parameters) if self._depends_on(name)]
+        if len(kept) == len(axis.parameters):
+            return axis
+        raise ExperimentError(
+            f"axes.{axis.name}: {', '.join(axis.parameters)} cannot vary together, "
+            "because the theory does not depend on all of them; give them axes of their own"
+        )
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """What is computed; without variables there is nothing to do."""
+        constants = self.experiment.constants
+        system = self.system
+        return system.simulation_outputs(constants) if self.is_simulation else system.theory_outputs(constants)
+
+    def point(self, values: dict[str, Value]) -> Any:
+        """The system's point of some parameters."""
+        if self.is_simulation:
+            return self.system.point(values, self.experiment.seed)
+        return self.system.theory_point(values)
+
+    @cached_property
+    def points(self) -> list[Any]:
+        """All points of the grid, in its order; raises ClhdError if some are impossible."""
+        return self.grid.points(self.point)
+
+    def cost(self, point: Any) -> Cost:
+        """Predicted cost of one lane of a point."""
+        system = self.system
+        return system.simulation_cost(point, self.time) if self.is_simulation else system.theory_cost(point, self.time)
+
+    def compute(self, points: Sequence[Any], replicas: Sequence[int]) -> Result:
+        """Simulate or predict some points; a theory takes no notice of the replicas."""
+        if self.is_simulation:
+            return self.system.simulate(points, self.time, replicas)
+        return self.system.predict(points, self.time)
+
+
+def check_experiment(experiment: Experiment, source: str = "experiment") -> None:
+    """Check all points of both roads, so that nothing impossible is found when half of the work is done.
+
+    Raises
+    ------
+    ExperimentError
+        With one line for each mistake, each starting with `source`.
+    """
+    mistakes: list[str] = []
+    kinds: tuple[Kind, ...] = ("simulation", "theory")
+    for kind in kinds:
+        road = Road(experiment, kind)
+        try:
+            for axis in experiment.axes:
+                for name in axis.parameters:
+                    if name in experiment.constants:
+                        raise ClhdError(f"{name}: is an axis and a constant; it must be one of them")
+            if not road.outputs.variables:
+                continue
+            _ = road.points
+        except ClhdError as error:
+            mistakes += [line for line in str(error).splitlines() if line not in mistakes]
+        if mistakes:  # those of the theory are mostly the same
+            break
+    if mistakes:
+        raise ExperimentError("\n".join(f"{source}: {line}" for line in mistakes))

@@ -1,0 +1,256 @@
+"""`run_stage`: compute what a road's store does not know yet; `run_experiment`: both roads and the summary."""
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from distributed import Client, as_completed
+from distributed.scheduler import KilledWorker
+
+from clhd.sweep.blocks import Block, BoolArray, Plan, plan_blocks, predict_costs
+from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.experiment import Experiment, read_experiment
+from clhd.sweep.lock import hold_lock
+from clhd.sweep.prepare import prepare_store, select_wanted
+from clhd.sweep.progress import Progress, format_seconds
+from clhd.sweep.provenance import describe_run
+from clhd.sweep.results import open_results
+from clhd.sweep.road import Kind, Road, check_experiment
+from clhd.sweep.store import LEDGER, Store, count_statuses
+from clhd.sweep.summary import write_summary
+from clhd.sweep.tasks import BlockReport, compute_block
+from clhd.systems.base import Status
+
+# Tasks that are waiting beside those that run: enough that no worker waits for the driver.
+_WAITING_PER_WORKER = 2
+# Shorter work is done by threads of this process: starting processes would take longer.
+_THREADS_BELOW_SECONDS = 3.0
+_as_completed: Any = as_completed  # distributed is not typed
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage came to.
+
+    Parameters
+    ----------
+    counts : mapping of status to int
+        Of all replicas of points that the experiment wants.
+    computed : int
+        How many of them this run computed.
+    seconds : float
+        Wall time.
+    """
+
+    path: Path
+    counts: dict[str, int]
+    computed: int
+    seconds: float
+
+    @property
+    def is_complete(self) -> bool:
+        """True if nothing failed and nothing is missing."""
+        return self.counts["failed"] == 0 and self.counts["not_run"] == 0
+
+
+def find_needed(status: Any, wanted: BoolArray) -> BoolArray:
+    """What is to be computed: what never ran, and what failed; a divergence is a result."""
+    needed: BoolArray = wanted & ((status == Status.NOT_RUN) | (status == Status.FAILED))
+    return needed
+
+
+def run_stage(
+    experiment: Experiment,
+    kind: Kind,
+    results: Path,
+    *,
+    cluster: Cluster | None = None,
+    client: Client | None = None,
+    fresh: bool = False,
+    repair: bool = False,
+) -> StageReport | None:
+    """Compute what the store of one road does not know yet.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    kind : str
+        "simulation" or "theory".
+    results : Path
+        Folder of the stores of all experiments.
+    cluster : Cluster, optional
+        Where to compute, by default on all cores.
+    client : distributed.Client, optional
+        An open client, instead.
+    fresh : bool
+        Move an old store aside, not deleting it, and compute all again.
+    repair : bool
+        Read every chunk first, and compute the damaged ones again.
+
+    Returns
+    -------
+    StageReport or None
+        None if the system has nothing to compute on this road.
+
+    Raises
+    ------
+    ClhdError
+        If another run holds the store, or the store belongs to another experiment.
+    KeyboardInterrupt
+        What is done until then is kept.
+    """
+    wanted = Road(experiment, kind)
+    if not wanted.outputs.variables:
+        return None
+    begin = time.perf_counter()
+    path = results / experiment.name / f"{kind}.zarr"
+    with hold_lock(path):
+        store, room = prepare_store(wanted, path, fresh=fresh)
+        if repair:
+            forget_damage(store)
+        mask = select_wanted(room, wanted)
+        needed = find_needed(store.status(), mask)
+        cluster = cluster or Cluster()
+        workers = cluster.count_workers() if client is None else max(1, len(client.scheduler_info()["workers"]))
+        computed = 0
+        if needed.any():
+            plan = plan_blocks(
+                needed, store.chunks, predict_costs(room), is_simulation=wanted.is_simulation, workers=workers
+            )
+            computed = _execute(store, plan, f"{experiment.name} {kind}", cluster, client)
+        counts = count_statuses(Store(path).status(), mask)
+    return StageReport(path, counts, computed, time.perf_counter() - begin)
+
+
+def forget_damage(store: Store) -> list[Path]:
+    """Make damaged chunks as if they had never been run, and return their files."""
+    damage = store.find_damage()
+    for _, index in damage:
+        store.forget(index)
+    return [path for path, _ in damage]
+
+
+def _execute(store: Store, plan: Plan, title: str, cluster: Cluster, client: Client | None) -> int:
+    """Run the blocks of a plan; return how many lanes were computed."""
+    run = len(store.attributes["runs"])
+    begin = time.perf_counter()
+    description = describe_run()
+    store.update_attributes(runs=[*store.attributes["runs"], description])
+    progress = Progress(title, plan.lanes, plan.seconds)
+    progress.say(
+        f"{plan.lanes} runs in {len(plan.blocks)} blocks, {format_seconds(plan.seconds)} of one core predicted"
+    )
+    processes = plan.seconds > _THREADS_BELOW_SECONDS
+    counts: dict[str, int] = {}
+    done = 0
+    opened: Any = open_client(cluster, processes=processes) if client is None else nullcontext(client)
+    try:
+        with opened as active:
+            for block, report in _run_blocks(active, store, plan, run):
+                for status, count in report.counts.items():
+                    counts[status] = counts.get(status, 0) + count
+                done += block.lanes
+                if report.first_error:
+                    progress.say(f"failed: {report.first_error.splitlines()[0]}")
+                progress.advance(block.lanes, block.seconds)
+    finally:
+        description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
+        store.update_attributes(runs=[*store.attributes["runs"][:run], description])
+    found = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    progress.finish(found)
+    return done
+
+
+def _run_blocks(client: Any, store: Store, plan: Plan, run: int) -> Iterator[tuple[Block, BlockReport]]:
+    """Run blocks, longest first, never many more at once than there are workers."""
+    limit = (1 + _WAITING_PER_WORKER) * max(1, sum(client.nthreads().values()))
+    blocks = iter(plan.blocks)
+    running: dict[Any, Block] = {}
+    finished: Any = _as_completed()
+
+    def submit() -> None:
+        block = next(blocks, None)
+        if block is not None:
+            priority = len(plan.blocks) - len(running)
+            future = client.submit(
+                compute_block, str(store.path.absolute()), block.chunks, run, pure=False, priority=priority
+            )
+            running[future] = block
+            finished.add(future)
+
+    for _ in range(min(limit, len(plan.blocks))):
+        submit()
+    for future in finished:
+        block = running.pop(future)
+        submit()
+        if future.status == "error" and _is_worker_death(future):
+            report = _record_death(store, block, run, future)
+        else:
+            report = future.result()  # errors of the file system, and of clhd itself, end the run
+        yield block, report
+
+
+def _is_worker_death(future: Any) -> bool:
+    return isinstance(future.exception(), KilledWorker)
+
+
+def _record_death(store: Store, block: Block, run: int, future: Any) -> BlockReport:
+    """Note in the ledger that a block killed its worker again and again; no task writes to its chunks any more."""
+    message = "its worker was killed each time it was tried; perhaps it needs more memory than a worker has"
+    for index, needed in block.chunks:
+        region = store.region(index)
+        ledger = {name: store.read(name, region) for name in LEDGER}
+        ledger["attempts"][needed] += 1
+        ledger["run"][needed] = run
+        ledger["error_type"][needed] = type(future.exception()).__name__
+        ledger["error_message"][needed] = message
+        ledger["status"][needed] = Status.FAILED
+        store.write_chunk(index, {}, ledger)
+    return BlockReport({"failed": block.lanes}, 0.0, f"{type(future.exception()).__name__}: {message}")
+
+
+def run_experiment(
+    experiment: Experiment | str | Path,
+    client: Client | None = None,
+    *,
+    results: str | Path = "results",
+    cluster: Cluster | None = None,
+    fresh: bool = False,
+) -> xr.DataTree:
+    """Simulate, predict and summarise an experiment: what its stores know already is not computed again.
+
+    Parameters
+    ----------
+    experiment : Experiment, or path of a YAML file
+    client : distributed.Client, optional
+        Where to compute; by default on all cores of this machine.
+    results : path
+        Folder of all results.
+    cluster : Cluster, optional
+        Where to compute, if no client is open.
+    fresh : bool
+        Move old stores aside and compute all again.
+
+    Returns
+    -------
+    xarray.DataTree
+        As `open_results` returns it.
+
+    Raises
+    ------
+    ClhdError
+        If the experiment is not right, or its stores belong to another.
+    """
+    if not isinstance(experiment, Experiment):
+        experiment = read_experiment(experiment)
+    check_experiment(experiment)
+    results = Path(results)
+    kinds: tuple[Kind, ...] = ("simulation", "theory")
+    for kind in kinds:
+        run_stage(experiment, kind, results, cluster=cluster, client=client, fresh=fresh)
+    write_summary(experiment, results)
+    return open_results(results / experiment.name)

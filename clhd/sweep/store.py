@@ -1,0 +1,307 @@
+"""`Store`: the Zarr group that holds what a road has computed, with a ledger of what is known.
+
+| variable | dims | meaning |
+|---|---|---|
+| the road's outputs | axes, replica, dims of the output | values; NaN where not computed |
+| status | axes, replica | 0 not_run, 1 ok, 2 diverged, 3 not_converged, 4 failed |
+| attempts | axes, replica | how often it was tried |
+| seconds | axes, replica | share of the wall time of its block |
+| run | axes, replica | which run (entry of the attribute ``runs``) computed it |
+| error_type, error_message | axes, replica | of the last failure, else empty |
+
+A theory has no replicas. All of these share one chunk shape, so that a task writes whole files; data go first and the
+status last, so that what has a status is complete. Chunks carry checksums. A chunk file is replaced in one step, but
+not synced: after a power failure `Store.find_damage` finds what is torn.
+"""
+
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from clhd.errors import ClhdError
+from clhd.model.labels import WORDS
+from clhd.sweep.axis import Axis
+from clhd.sweep.blocks import BoolArray, ChunkIndex, chunk_counts, chunk_region
+from clhd.sweep.experiment import Experiment, find_parameter, parse_experiment
+from clhd.sweep.provenance import now
+from clhd.sweep.road import Kind, Road
+from clhd.systems.base import Parameter, Status, System
+
+FORMAT = 1
+LEDGER: dict[str, tuple[Any, Any, str]] = {
+    "attempts": (np.int16, 0, "how often it was tried"),
+    "seconds": (np.float32, 0.0, "share of the wall time of its block, s"),
+    "run": (np.int16, -1, "entry of the attribute runs that computed it"),
+    "error_type": (str, "", "of the last failure"),
+    "error_message": (str, "", "of the last failure"),
+    "status": (np.int8, Status.NOT_RUN, "what is known of it"),
+}
+
+
+class StoreError(ClhdError):
+    """A store that cannot be used as it is."""
+
+
+class DamagedChunkError(StoreError):
+    """A chunk whose file does not hold what was written."""
+
+    def __init__(self, path: Path, command: str = "clhd run EXPERIMENT.yaml --repair") -> None:
+        super().__init__(f"{path}: is damaged; recompute it with {command}")
+
+
+class Store:
+    """An open store.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    StoreError
+        If there is none, or it is none of clhd's.
+    """
+
+    def __init__(self, path: Path, mode: str = "r") -> None:
+        self.path = path
+        try:
+            self.group = zarr.open_group(str(path), mode=mode, use_consolidated=False)  # type: ignore[arg-type]
+            self.attributes: dict[str, Any] = dict(self.group.attrs)
+        except (OSError, ValueError, KeyError) as error:
+            raise StoreError(f"{path}: cannot be opened as a store: {error or type(error).__name__}") from None
+        if self.attributes.get("clhd_store") != FORMAT:
+            raise StoreError(f"{path}: is no store of this version of clhd; move it away")
+        status = self._array("status")
+        self.dims: tuple[str, ...] = tuple(self.attributes["dims"])
+        self.shape: tuple[int, ...] = status.shape
+        self.chunks: tuple[int, ...] = status.chunks
+        self.kind: Kind = self.attributes["kind"]
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        return self.group[name]  # type: ignore[return-value]
+
+    def experiment(self, *, check: bool = True) -> Experiment:
+        """The experiment that the store has room for."""
+        return parse_experiment(self.attributes["experiment"], source=str(self.path), check=check)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the computed quantities."""
+        return list(self.attributes["outputs"])
+
+    def chunk_indices(self) -> Iterator[ChunkIndex]:
+        """All chunks."""
+        return np.ndindex(*chunk_counts(self.shape, self.chunks))
+
+    def region(self, index: ChunkIndex) -> tuple[slice, ...]:
+        """What a chunk holds."""
+        return chunk_region(index, self.shape, self.chunks)
+
+    def read(self, name: str, region: Sequence[slice] = ()) -> NDArray[Any]:
+        """Part of a variable, by default all of it.
+
+        Raises
+        ------
+        DamagedChunkError
+            If a chunk in it is damaged.
+        """
+        try:
+            return np.asarray(self._array(name)[tuple(region) or ...])
+        except Exception:  # codecs and file systems raise what they like
+            damaged = next((path for path, _ in self._find_damage_of(name)), None)
+            if damaged is None:
+                raise
+            raise DamagedChunkError(damaged) from None
+
+    def status(self) -> NDArray[np.int8]:
+        """The status of everything; what cannot be read is not run."""
+        array = self._array("status")
+        try:
+            return np.asarray(array[...])
+        except Exception:
+            status = np.zeros(self.shape, np.int8)
+            damaged = {index for _, index in self._find_damage_of("status")}
+            for index in self.chunk_indices():
+                if index not in damaged:
+                    status[self.region(index)] = array[self.region(index)]
+            return status
+
+    def write_chunk(self, index: ChunkIndex, values: Mapping[str, NDArray[Any]], ledger: Mapping[str, Any]) -> None:
+        """Write one chunk of every variable given, its status last."""
+        region = self.region(index)
+        for name, part in values.items():
+            self._array(name)[region] = part
+        for name in LEDGER:
+            if name in ledger:
+                self._array(name)[region] = ledger[name]
+
+    def _find_damage_of(self, name: str) -> Iterator[tuple[Path, ChunkIndex]]:
+        """Files of a variable that cannot be read, with their chunks."""
+        array = self._array(name)
+        folder = self.path / name / "c"
+        for index in self.chunk_indices():
+            path = folder.joinpath(*map(str, index), *["0"] * (array.ndim - len(index)))
+            if not path.exists():
+                continue
+            try:
+                array[self.region(index)]
+            except Exception:
+                yield path, index
+
+    def find_damage(self) -> list[tuple[Path, ChunkIndex]]:
+        """Files of any variable that cannot be read, with their chunks."""
+        return [found for name in (*self.outputs, *LEDGER) for found in self._find_damage_of(name)]
+
+    def forget(self, index: ChunkIndex) -> None:
+        """Make a chunk as if it had never been run; its status goes first."""
+        for name in reversed((*self.outputs, *LEDGER)):
+            array = self._array(name)
+            path = (self.path / name / "c").joinpath(*map(str, index), *["0"] * (array.ndim - len(index)))
+            path.unlink(missing_ok=True)
+
+    def update_attributes(self, **changes: Any) -> None:
+        """Change attributes of the store, and refresh the consolidated metadata."""
+        self.group.attrs.update(changes)
+        self.attributes.update(changes)
+        consolidate(self.path)
+
+
+def consolidate(path: Path) -> None:
+    """Gather the metadata of a store in one file, so that it opens without a warning and fast."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(str(path))
+
+
+def create_store(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]] = ()) -> Store:
+    """Make an empty store for a road; it appears under `path` complete.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    growing = path.with_name(f".{path.name}.new")
+    try:
+        remove_tree(growing)
+        _write_empty(growing, road, chunks, runs)
+        growing.rename(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
+    return Store(path, "r+")
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder, if there is one."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def _write_empty(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]]) -> None:
+    shape = road.grid.shape + ((road.replicas,) if road.replicas is not None else ())
+    dims = tuple(axis.name for axis in road.grid.axes) + (("replica",) if road.replicas is not None else ())
+    together = [name for axis in road.grid.axes if not axis.is_single for name in axis.parameters]
+    attributes: dict[str, Any] = {
+        "title": f"{road.kind} of {road.experiment.name}",
+        "description": road.experiment.description,
+        "clhd_store": FORMAT,
+        "kind": road.kind,
+        "system": road.experiment.system,
+        "version": road.version,
+        "experiment": road.experiment.resolved(),
+        "dims": list(dims),
+        "outputs": list(road.outputs.variables),
+        "created": now(),
+        "runs": [dict(run) for run in runs],
+    }
+    if together:
+        attributes["coordinates"] = " ".join(together)
+    group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes=attributes)
+    codecs = [ZstdCodec(level=3, checksum=True)]
+    sizes: dict[str, int] = {"time": len(road.time)}
+    _write_coordinate(group, "time", ("time",), road.time, WORDS["time"])
+    if road.replicas is not None:
+        _write_coordinate(group, "replica", ("replica",), np.arange(road.replicas), WORDS["replica"])
+    for name, (values, words) in road.outputs.coordinates.items():
+        sizes[name] = len(values)
+        _write_coordinate(group, name, (name,), np.array(values), words)
+    for axis in road.grid.axes:
+        _write_axis(group, axis, road.system, road.experiment)
+    for name, output in road.outputs.variables.items():
+        tail = tuple(sizes[dim] for dim in output.dims)
+        group.create_array(
+            name,
+            shape=shape + tail,
+            chunks=chunks + tail,
+            dtype="float64",
+            fill_value=float("nan"),
+            compressors=codecs,
+            dimension_names=dims + output.dims,
+            attributes=dict(output.words),
+        )
+    for name, (dtype, fill, meaning) in LEDGER.items():
+        attributes = {"long_name": name.replace("_", " "), "units": "1", "description": meaning}
+        if name == "seconds":
+            attributes["units"] = "s"
+        if name == "status":
+            attributes |= {
+                "flag_values": [int(status) for status in Status],
+                "flag_meanings": " ".join(status.name.lower() for status in Status),
+            }
+        group.create_array(
+            name,
+            shape=shape,
+            chunks=chunks,
+            dtype=dtype,
+            fill_value=fill if dtype is str else np.dtype(dtype).type(fill),
+            compressors=codecs,
+            dimension_names=dims,
+            attributes=attributes,
+        )
+    consolidate(path)
+
+
+def _write_coordinate(
+    group: zarr.Group, name: str, dims: tuple[str, ...], values: NDArray[Any], words: Mapping[str, str]
+) -> None:
+    if values.dtype.kind in "OU":
+        array = group.create_array(
+            name, shape=values.shape, dtype=str, fill_value="", dimension_names=dims, attributes=dict(words)
+        )
+        array[:] = values.astype(object)
+    else:
+        group.create_array(name, data=values, dimension_names=dims, attributes=dict(words))
+
+
+def _write_axis(group: zarr.Group, axis: Axis, system: System, experiment: Experiment) -> None:
+    """The coordinate of an axis: the parameter's values, or labels beside the values of several parameters."""
+    for k, name in enumerate(axis.parameters):
+        parameter = find_parameter(system, name, experiment.constants.get("features"))
+        column = np.array([value[k] for value in axis.values])
+        _write_coordinate(group, name, (axis.name,), column, describe_words(parameter, name))
+    if not axis.is_single:
+        labels = np.array([axis.label(position) for position in range(len(axis))])
+        words = {"long_name": axis.name.replace("_", " "), "description": f"{', '.join(axis.parameters)} together"}
+        _write_coordinate(group, axis.name, (axis.name,), labels, words)
+
+
+def describe_words(parameter: Parameter, name: str) -> dict[str, str]:
+    """The words of a coordinate that holds a parameter."""
+    base, _, index = name.rpartition("_")
+    is_one = parameter.per_feature and index.isdigit()
+    long_name = f"{base.replace('_', ' ')} of feature {index}" if is_one else name.replace("_", " ")
+    symbol = f"{parameter.symbol}_{index}" if is_one and parameter.symbol else parameter.symbol
+    return {"long_name": long_name, "symbol": symbol, "units": parameter.units, "description": parameter.meaning}
+
+
+def count_statuses(status: NDArray[np.int8], wanted: BoolArray | None = None) -> dict[str, int]:
+    """How many replicas of points have each status, of those wanted."""
+    counts = np.bincount((status if wanted is None else status[wanted]).ravel(), minlength=len(Status))
+    return {name.name.lower(): int(count) for name, count in zip(Status, counts, strict=True)}

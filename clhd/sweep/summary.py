@@ -1,0 +1,228 @@
+"""`write_summary`: statistics over the replicas, the theory beside them, and what they rest on.
+
+For each output X of the simulation, with the dims of the grid and of X, without the replica:
+
+| variable | meaning |
+|---|---|
+| X_mean, X_standard_deviation, X_standard_error | over the replicas whose status is ok |
+| X_quantile (quantile) | 5, 25, 50, 75 and 95 % of them |
+| X_theory | limit of infinite dimension |
+| X_theory_standard_deviation | predicted spread at this dimension, fluctuation / sqrt(n) |
+| X_z_score | (mean - theory) / standard error: a bias of order 1/n shows in it |
+| replica_count (status) | replicas of each status |
+| theory_status | of the prediction |
+
+A point at which a quantity could not be had is NaN; a damaged chunk is an error, never averaged in.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from clhd.sweep.blocks import chunk_counts, chunk_region
+from clhd.sweep.experiment import Experiment
+from clhd.sweep.lock import hold_lock
+from clhd.sweep.prepare import is_of_same_form, list_changes, positions_in
+from clhd.sweep.provenance import describe_code, now
+from clhd.sweep.road import Kind, Road
+from clhd.sweep.store import Store, StoreError, remove_tree
+from clhd.systems.base import Status
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_STATISTICS = ("mean", "standard_deviation", "standard_error")
+FloatArray = NDArray[np.float64]
+
+
+def write_summary(experiment: Experiment, results: Path) -> Path:
+    """Summarise what is known of an experiment, and write it as one store, in one step.
+
+    Returns
+    -------
+    Path
+        Of the summary.
+
+    Raises
+    ------
+    StoreError
+        If there is no simulation, or it belongs to another experiment.
+    DamagedChunkError
+        If a chunk is damaged: names its file, and the command that recomputes it.
+    """
+    path = results / experiment.name / "summary.zarr"
+    with hold_lock(path):
+        dataset = summarise(experiment, results)
+        encoding = {name: {"compressors": [ZstdCodec(level=3, checksum=True)]} for name in dataset.variables}
+        unfinished = path.with_name(f".{path.name}.new")
+        remove_tree(unfinished)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            dataset.to_zarr(str(unfinished), encoding=encoding, zarr_format=3, consolidated=True)
+        remove_tree(path)
+        unfinished.rename(path)
+    return path
+
+
+def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
+    """The summary of an experiment as a dataset; raises as `write_summary` does."""
+    folder = results / experiment.name
+    wanted, store, room = _open_road(experiment, "simulation", folder)
+    variables: dict[str, xr.Variable] = {}
+    statistics, counts = _reduce_replicas(store, experiment.replicas)
+    axes = tuple(axis.name for axis in wanted.grid.axes)
+    positions = dict(zip(axes, positions_in(room, wanted)[: len(axes)], strict=True))
+    for name, output in wanted.outputs.variables.items():
+        dims, words = axes + output.dims, dict(output.words)
+        for statistic in _STATISTICS:
+            label = {"long_name": f"{statistic.replace('_', ' ')} of the {words['long_name']}"}
+            variables[f"{name}_{statistic}"] = xr.Variable(dims, statistics[name, statistic], words | label)
+        label = {"long_name": f"quantiles of the {words['long_name']}"}
+        variables[f"{name}_quantile"] = xr.Variable((*dims, "quantile"), statistics[name, "quantile"], words | label)
+    words = {"long_name": "number of replicas", "units": "1", "description": "by status; the statistics rest on ok"}
+    variables["replica_count"] = xr.Variable((*axes, "status"), counts, words)
+    summary = xr.Dataset(variables).isel(positions)
+    with xr.open_zarr(str(store.path)) as simulation:
+        kept = [name for name in simulation.coords if "replica" not in simulation[name].dims]
+        coordinates = simulation[kept].isel(positions).load().coords
+    names = [status.name.lower() for status in Status]
+    summary = summary.assign_coords(coordinates).assign_coords(
+        quantile=("quantile", np.array(QUANTILES), {"long_name": "quantile", "units": "1", "description": "level"}),
+        status=("status", np.array(names, dtype=np.dtypes.StringDType()), {"long_name": "status", "units": "1"}),
+    )
+    summary = _add_theory(summary, experiment, wanted, folder)
+    for variable in summary.variables.values():
+        variable.encoding = {}
+    summary.attrs = {
+        "title": f"summary of {experiment.name}",
+        "description": experiment.description,
+        "experiment": experiment.resolved(),
+        "code": describe_code(),
+        "created": now(),
+    }
+    return summary
+
+
+def _open_road(experiment: Experiment, kind: Kind, folder: Path) -> tuple[Road, Store, Road]:
+    """What is wanted of a road, its store, and what that has room for."""
+    wanted = Road(experiment, kind)
+    path = folder / f"{kind}.zarr"
+    if not path.exists():
+        raise StoreError(f"{path}: is not there; clhd run makes it")
+    store = Store(path)
+    room = Road(store.experiment(check=False), kind)
+    changes = list_changes(room, wanted)
+    if store.attributes["version"] != wanted.version:
+        changes.append(f"version {store.attributes['version']} of the code, not {wanted.version}")
+    if not is_of_same_form(room, wanted):
+        changes.append("other times or outputs")
+    if changes:
+        raise StoreError(f"{path}: holds results for {'; '.join(changes)}; run the experiment again")
+    for axis, held in zip(wanted.grid.axes, room.grid.axes, strict=True):
+        missing = set(axis.values) - set(held.values)
+        if missing:
+            raise StoreError(f"{path}: lacks {len(missing)} values of {axis.name}; run the experiment again")
+    return wanted, store, room
+
+
+def _reduce_replicas(store: Store, replicas: int) -> tuple[dict[tuple[str, str], FloatArray], NDArray[np.int32]]:
+    """Statistics over the first replicas of each point, by output and name, and counts by status; chunk by chunk."""
+    shape, chunks = store.shape[:-1], store.chunks[:-1]
+    out: dict[tuple[str, str], FloatArray] = {}
+    counts = np.zeros((*shape, len(Status)), np.int32)
+    for name in store.outputs:
+        tail = store.group[name].shape[len(store.shape) :]  # type: ignore[union-attr]
+        for statistic in _STATISTICS:
+            out[name, statistic] = np.full(shape + tail, np.nan)
+        out[name, "quantile"] = np.full((*shape, *tail, len(QUANTILES)), np.nan)
+    for index in np.ndindex(*chunk_counts(shape, chunks)):
+        part = chunk_region(index, shape, chunks)
+        region = (*part, slice(0, min(replicas, store.shape[-1])))
+        status = store.read("status", region)
+        for code in Status:
+            counts[..., int(code)][part] = (status == code).sum(axis=-1)
+        is_ok = status == Status.OK
+        for name in store.outputs:
+            values = store.read(name, region)
+            values[~is_ok] = np.nan
+            values = np.moveaxis(values, status.ndim - 1, 0)  # replicas first
+            mean, deviation, error, quantiles = compute_statistics(values)
+            out[name, "mean"][part], out[name, "standard_deviation"][part] = mean, deviation
+            out[name, "standard_error"][part], out[name, "quantile"][part] = error, quantiles
+    return out, counts
+
+
+def compute_statistics(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Mean, standard deviation, standard error and quantiles along the first dim, without the NaN.
+
+    Parameters
+    ----------
+    values : array of shape (replica, ...)
+
+    Returns
+    -------
+    arrays of shape (...), and (..., quantile)
+        NaN where there are too few values: none, or for deviation and error one.
+    """
+    count = np.isfinite(values).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(values, axis=0) / count
+        deviation = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / (count - 1))
+        deviation[count < 2] = np.nan
+        error = deviation / np.sqrt(count)
+    ordered = np.sort(values, axis=0)  # NaN last
+    quantiles = []
+    for level in QUANTILES:
+        place = level * np.maximum(count - 1, 0)
+        below = np.floor(place).astype(np.intp)
+        above = np.minimum(below + 1, np.maximum(count - 1, 0))
+        low = np.take_along_axis(ordered, below[None], axis=0)[0]
+        high = np.take_along_axis(ordered, above[None], axis=0)[0]
+        quantiles.append(low + (place - below) * (high - low))
+    return mean, deviation, error, np.stack(quantiles, axis=-1)
+
+
+def _add_theory(summary: xr.Dataset, experiment: Experiment, simulation: Road, folder: Path) -> xr.Dataset:
+    """Put the theory beside the simulation, along all dims of the grid."""
+    if not Road(experiment, "theory").outputs.variables:
+        return summary
+    wanted, store, room = _open_road(experiment, "theory", folder)
+    positions = dict(zip((axis.name for axis in wanted.grid.axes), positions_in(room, wanted), strict=True))
+    with xr.open_zarr(str(store.path)) as opened:
+        for name in (*store.outputs, "status"):
+            store.read(name)  # a damaged chunk is named here
+        theory = opened.isel(positions).load()
+    summary["theory_status"] = theory["status"]
+    size = _find_size(summary, simulation)
+    for name, output in simulation.outputs.variables.items():
+        if name not in theory:
+            continue
+        like = summary[f"{name}_mean"]
+        prediction, _ = xr.broadcast(theory[name], like)
+        prediction = prediction.transpose(*like.dims)
+        words = dict(output.words)
+        summary[f"{name}_theory"] = prediction.assign_attrs(
+            words | {"long_name": f"theory of the {words['long_name']}"}
+        )
+        if f"{name}_fluctuation" in theory and size is not None:
+            spread = theory[f"{name}_fluctuation"] / np.sqrt(size)
+            spread, _ = xr.broadcast(spread, like)
+            label = {"long_name": f"predicted standard deviation of the {words['long_name']}"}
+            summary[f"{name}_theory_standard_deviation"] = spread.transpose(*like.dims).assign_attrs(words | label)
+        error = summary[f"{name}_standard_error"]
+        score = (like - prediction) / error.where(error > 0)
+        words["symbol"] = f"z({words['symbol']})"
+        words["description"] = "(mean - theory) / standard error"
+        summary[f"{name}_z_score"] = score.assign_attrs(words | {"long_name": f"z-score of the {words['long_name']}"})
+    return summary
+
+
+def _find_size(summary: xr.Dataset, simulation: Road) -> xr.DataArray | None:
+    """The size n of each point: a coordinate, or a constant."""
+    name = simulation.system.size
+    if name in summary.coords:
+        return summary[name].astype(float)
+    value = simulation.experiment.constants.get(name)
+    return None if value is None else xr.DataArray(float(value))  # type: ignore[arg-type]

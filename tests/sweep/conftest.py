@@ -1,0 +1,53 @@
+"""The toy system, a client of two threads, and an experiment of the toy."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+
+import clhd.systems
+from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.experiment import Experiment, parse_experiment
+from tests.sweep.toy import LOG
+
+MakeExperiment = Callable[..., Experiment]
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """Two threads: what processes change is tested where they matter."""
+    with open_client(Cluster(workers=2), processes=False) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def toy_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    LOG.simulated.clear()
+    LOG.broken.clear()
+    LOG.calls = 0
+
+
+@pytest.fixture
+def toy() -> MakeExperiment:
+    """An experiment of the toy: 4 slopes, 2 sizes, 4 replicas, in many blocks; any key can be replaced."""
+
+    def make(**changes: Any) -> Experiment:
+        table: dict[str, Any] = {
+            "system": "toy",
+            "name": "toy",
+            "axes": {"slope": [0, 1, 2, 3], "size": [4, 16]},
+            "times": [0, 1, 2],
+            "replicas": 4,
+            "seed": 3,
+        }
+        return parse_experiment({**table, **changes})
+
+    return make
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"

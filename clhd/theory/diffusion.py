@@ -1,14 +1,14 @@
 """The noise of the order parameters: the matrix B of their Gaussian fluctuations, for any loss with one negative.
 
-In one step of SGD at dimension n the state X = (q, r) moves by (1/n) times the increments below, and n Cov(step)
-tends to B / n. With c_v the latent and e_v ~ N(0, r K) the noise in z_v = c_v . q + e_v,
+B is the limit of n^2 Cov[change of X = (q, r) in one step of SGD] at large dimension n. With c_v the latent and
+e_v ~ N(0, r K) the noise in z_v = c_v . q + e_v,
 
     B = Cov[(eta u, psi)] + eta^2 D (I - q q' / r) on the overlaps,
     u = sum_v Delta_v (c_v + e_v q / r),   omega = sum_v Delta_v z_v,   d = sum_uv K_uv Delta_u Delta_v,   D = E d,
     psi = 2 eta omega + eta^2 d.
 
-The noise enters u only along q, so with b_v = c_v - (c_v . q) q / r ("offset" below) u = sum_v Delta_v b_v + omega q / r,
-and B needs the averages of products of two of s = Delta_1 + Delta_2, Delta_3, omega, psi, weighted with 1, b, b b'. On
+The noise enters u only along q: u = sum_v Delta_v b_v + omega q / r with b_v = c_v - (c_v . q) q / r ("offset" below).
+So B needs the averages of products of two of s = Delta_1 + Delta_2, Delta_3, omega, psi, weighted with 1, b, b b'. On
 the sphere the step is followed by a rescaling: B -> P B P' with P = [I, -q / 2], and nothing is left of the last row.
 
 Average: latent atoms (or as few points on the line of c . q as serve) x nodes of the pair's noise x nodes of the
@@ -16,7 +16,7 @@ negative's pre-activation.
 
 | activation | rule | largest error of B, relative to its largest element |
 |---|---|---|
-| tanh, erf | trapezoid rule in sum and difference of the two noises | 1e-7 |
+| tanh, erf | trapezoid rule in sum and difference of the two noises | 4e-7 |
 | linear, polynomial | Gauss-Hermite nodes, as many as the degree asks for | rounding |
 | relu | Gauss-Legendre on panels that end at the kinks | 1e-7 |
 
@@ -303,8 +303,8 @@ def _negative_nodes(model: ContrastiveModel, latents: _Latents, deviation: float
     if model.unit.code == RELU:
         own = _split_normal_rule([0.0])[0] if deviation > 0 else np.zeros(1)
         if deviation > 0:
-            edges = [np.linspace(a, b, 1 + math.ceil((b - a) / (3.0 * deviation)))
-                     for a, b in ((smallest, min(largest, 0.0)), (max(smallest, 0.0), largest)) if b > a]
+            sides = [(smallest, min(largest, 0.0)), (max(smallest, 0.0), largest)]
+            edges = [np.linspace(a, b, 1 + math.ceil((b - a) / (3.0 * deviation))) for a, b in sides if b > a]
             common = _panels(np.unique(np.concatenate(edges)))
     else:
         own, own_weights = _normal_rule(model, deviation)

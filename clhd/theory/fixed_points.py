@@ -16,8 +16,9 @@ for each silent feature, eta (m_j G + A - lam) with the gain G at the state.
 
 Symmetries save work and are listed once. Sign: an overlap of a symmetric latent may change its sign; the state with
 positive overlaps stands for all, and ``multiplicity`` counts them. Identical latents: their permutations are listed.
-Rotation: among latents of equal second moment that are Gaussian (or any, if h is linear) every mixture is a rotated
-pure state, and only the pure ones are listed (they are marginal).
+Rotation: a Gaussian latent (any, if h is linear) enters only by g_j = m_j q_j times a factor common to all of these, so
+that two of them can rest together only if their second moments are equal. Then every mixture is a rotated state with
+one of them active, and only those are listed (they are marginal).
 
 The list is complete for collapsed, uninformative and pure states up to the resolution of the grids; for mixed states
 it is as complete as a search from many starts.
@@ -40,7 +41,7 @@ from clhd.model.labels import labelled
 from clhd.model.latents import Gaussian
 from clhd.theory.averages import FloatArray
 from clhd.theory.drift import Flow
-from clhd.theory.threshold import collapses, feature_gain, probe_model, resting_norms
+from clhd.theory.threshold import feature_gain, probe_model, resting_norms
 
 # Grid of (S, log r) for pure states, and the squared norms that the search covers, as multiples of the largest resting
 # norm at zero overlap, or of 1 if that is larger.
@@ -54,6 +55,9 @@ _TRAJECTORIES, _TRAJECTORY_TIME = 3, 100.0
 _RESIDUAL, _DISTINCT = 1e-10, 1e-6
 # Real parts below this share of the largest eigenvalue count as 0: eigenvalues are known to about 1e-9.
 _MARGINAL = 1e-7
+# At a multiple root (a pure state at the kurtosis where it loses stability) the search ends somewhere near: a state
+# with an eigenvalue below this share, closer than this to another, is the other one.
+_SINGULAR, _NEAR = 1e-5, 1e-3
 _KINDS = ("collapsed", "uninformative", "pure", "mixed")
 
 
@@ -133,21 +137,19 @@ def _eigenvalues(model: ContrastiveModel, overlap: FloatArray, r: float) -> tupl
     """Eigenvalues of the Jacobian by falling real part: of the active block, and one for each silent feature."""
     active = tuple(j for j, law in enumerate(model.latents) if overlap[j] != 0 or law.mean != 0)
     silent = [j for j in range(model.features) if j not in active]
-    eta, probe = model.learning_rate, Flow(probe_model(model, active))
-    q = overlap[list(active)]
-    g, alignment, gradient_variance = probe.terms(np.append(0.0, q), r)
-    decay = g[1:] @ q + 0.5 * eta * gradient_variance if model.is_sphere else model.weight_decay - alignment
+    eta, q, values = model.learning_rate, overlap[list(active)], []
     if silent:
+        probe = Flow(probe_model(model, active))
+        g, alignment, gradient_variance = probe.terms(np.append(0.0, q), r)
         gain = feature_gain(probe, q, r)
-        values = [complex(eta * (model.latents[j].moment(2) * gain - decay)) for j in silent]
-    else:
-        values = []
+        decay = g[1:] @ q + 0.5 * eta * gradient_variance if model.is_sphere else model.weight_decay - alignment
+        values += [complex(eta * (model.latents[j].moment(2) * gain - decay)) for j in silent]
     if active:
         block = Flow(replace(model, latents=tuple(model.latents[j] for j in active)))
-        values += list(np.linalg.eigvals(block.jacobian(np.append(q, r))))
+        values += [complex(value) for value in np.linalg.eigvals(block.jacobian(np.append(q, r)))]
     elif not model.is_sphere:
         values.append(complex(_norm_eigenvalue(probe, alignment, r)))
-    return tuple(sorted((complex(value) for value in values), key=lambda value: (-value.real, -value.imag)))
+    return tuple(sorted(values, key=lambda value: (-value.real, -value.imag)))
 
 
 def _norm_eigenvalue(probe: Flow, alignment: float, r: float) -> float:
@@ -174,12 +176,13 @@ def _states_with_overlap(model: ContrastiveModel) -> Iterator[_State]:
             full[list(active)] = root_state[:-1]
             r = float(root_state[-1])
             eigenvalues, residual = _eigenvalues(model, full, r), float(np.abs(velocity(root_state)).max())
+            is_singular = np.abs(eigenvalues).min() < _SINGULAR * np.abs(eigenvalues).max()
+            distance = _NEAR if is_singular else _DISTINCT
             for image in _permuted(full, groups):
-                image = _representative(model, image)
-                point = (*image.tolist(), r)
-                if not any(np.allclose(point, other, rtol=0, atol=_DISTINCT) for other in seen):
-                    seen.append(point)
-                    yield _State(tuple(image.tolist()), r, eigenvalues, residual)
+                overlap = tuple(_representative(model, image).tolist())
+                if not any(np.allclose((*overlap, r), other, rtol=0, atol=distance) for other in seen):
+                    seen.append((*overlap, r))
+                    yield _State(overlap, r, eigenvalues, residual)
 
 
 def _groups(model: ContrastiveModel) -> list[tuple[Hashable, bool]]:
@@ -192,16 +195,16 @@ def _groups(model: ContrastiveModel) -> list[tuple[Hashable, bool]]:
 
 
 def _active_sets(model: ContrastiveModel, groups: list[tuple[Hashable, bool]]) -> Iterator[tuple[int, ...]]:
-    """Sets of active features, small ones first: one of each kind under permutations, none that rotates to a smaller."""
+    """Sets of active features, small ones first: one of each kind under permutations, with one rotating at most."""
     always = {j for j, law in enumerate(model.latents) if law.mean != 0}
     done = set()
     for size in range(1, model.features + 1):
         for active in combinations(range(model.features), size):
             counts = Counter(groups[j] for j in active)
             kind = frozenset(counts.items())
-            reducible = any(rotates and count > 1 for (_, rotates), count in counts.items())
+            is_single = sum(rotates for _, rotates in (groups[j] for j in active)) <= 1
             has_signal = all(model.latents[j].moment(2) > 0 for j in active)
-            if kind not in done and not reducible and has_signal and always <= set(active):
+            if kind not in done and is_single and has_signal and always <= set(active):
                 done.add(kind)
                 yield active
 
@@ -248,7 +251,7 @@ class _Search:
 
     def polish(self, variables: FloatArray) -> FloatArray | None:
         """The state (q, r) of the root near `variables`; None if there is none, or it belongs to a smaller subset."""
-        result = root(self._guarded_velocity, variables, method="hybr", options={"xtol": 1e-13})
+        result = root(self._guarded_velocity, variables, method="hybr", options={"xtol": 1e-13, "maxfev": 100})
         if not np.all(np.isfinite(result.x)):
             return None
         state, similarity = self.state(result.x), result.x[: self.features]
@@ -357,6 +360,7 @@ def _as_dataset(model: ContrastiveModel, states: list[_State]) -> xr.Dataset:
         for k in np.flatnonzero(kinds == "collapsed"):
             stable[k] = _collapse_is_stable(model, eigenvalues[k])
     signs = sign_symmetries(model)
+    multiplicity = np.array([len(np.unique(signs * q + 0.0, axis=0)) for q in overlap], dtype=int)
     return labelled(
         {
             "overlap": (("state", "feature"), overlap),
@@ -365,7 +369,7 @@ def _as_dataset(model: ContrastiveModel, states: list[_State]) -> xr.Dataset:
             "kind": (("state",), kinds.astype(str)),
             "stable": (("state",), stable),
             "marginal": (("state",), np.abs(largest) <= _MARGINAL * scale),
-            "multiplicity": (("state",), np.array([len(np.unique(signs * q + 0.0, axis=0)) for q in overlap], dtype=int)),
+            "multiplicity": (("state",), multiplicity),
             "residual": (("state",), np.array([state.residual for state in states])),
         },
         {"state": np.arange(len(states)), "feature": np.arange(1, model.features + 1), "mode": np.arange(modes)},

@@ -70,7 +70,7 @@ def predict_fluctuations(
     | overlap | time, feature | the ODE's |
     | squared_norm | time | the ODE's |
     | cosine_similarity | time, feature | overlap / sqrt(squared_norm), NaN at 0 |
-    | covariance | time, order_parameter, order_parameter_2 | of sqrt(n) (X_n - x); order parameters overlap_1, ..., squared_norm |
+    | covariance | time, order_parameter, order_parameter_2 | of sqrt(n) (X_n - x); X = overlap_1, ..., squared_norm |
     | cosine_similarity_covariance | time, feature, feature_2 | of sqrt(n) (S_n - S), NaN where squared_norm is 0 |
 
     All are NaN from the time on at which the ODE has diverged.
@@ -158,9 +158,7 @@ def _integrate(
     return states, covariances
 
 
-def _as_dataset(
-    model: ContrastiveModel, times: FloatArray, states: FloatArray, covariances: FloatArray
-) -> xr.Dataset:
+def _as_dataset(model: ContrastiveModel, times: FloatArray, states: FloatArray, covariances: FloatArray) -> xr.Dataset:
     p = model.features
     overlap, squared_norm = states[:, :-1], states[:, -1]
     norm = np.sqrt(np.where(squared_norm > 0, squared_norm, np.nan))

@@ -34,12 +34,14 @@ from clhd.theory.averages import FloatArray
 from clhd.theory.drift import Flow
 
 # Squared norms between which roots are sought; beyond the second only where the norm still grows there.
-_SMALLEST, _LARGE, _LARGEST = 1e-8, 1e2, 1e4
+_SMALLEST, _LARGE, _LARGEST = 1e-8, 1e2, 2e3
 _POINTS_PER_DECADE = 12
 # g along a probe is odd in its overlap: g(x) / x at x = 1 ... 4 steps, extrapolated to 0 in x^2, has an error of order
 # step^8; at this step both it and the rounding error of the averages are below 1e-11.
 _PROBE_STEP = 0.014
 _PROBE_WEIGHTS = (8 / 5, -4 / 5, 8 / 35, -1 / 35)
+# For relu it varies with the noise, and with |x| at noise correlation -1; its closed forms allow a smaller step.
+_RELU_STEP, _RELU_WEIGHTS = 5e-4, (4, -6, 4, -1)
 
 
 @dataclass(frozen=True)
@@ -174,14 +176,14 @@ def feature_gain(probe: Flow, overlap: FloatArray, squared_norm: float) -> float
     squared_norm : float
         r >= 0.
     """
-    r, step = squared_norm, _PROBE_STEP
-    if probe.model.unit.code == RELU:  # only the noise smooths its kink; at zero overlap its gain is the same at all r
-        r = r if r > 0 else 1.0
-        step *= math.sqrt(r) * min(math.sqrt(probe.model.noise_variance), 1.0)
+    r, step, weights = squared_norm, _PROBE_STEP, _PROBE_WEIGHTS
+    if probe.model.unit.code == RELU:
+        r = r if r > 0 else 1.0  # at zero overlap the gain is the same at all r
+        step, weights = _RELU_STEP * math.sqrt(r) * min(math.sqrt(probe.model.noise_variance), 1.0), _RELU_WEIGHTS
         if step == 0:
-            return math.nan
+            return math.nan  # without noise nothing smooths the kink
     gain = 0.0
-    for k, weight in enumerate(_PROBE_WEIGHTS, start=1):
+    for k, weight in enumerate(weights, start=1):
         g, _, _ = probe.terms(np.append(k * step, overlap), r)
         gain += weight * g[0] / (k * step)
     return gain

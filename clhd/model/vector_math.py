@@ -1,8 +1,9 @@
 """Elementary functions that LLVM can vectorise: no branch, no table, no call.
 
 Each is a polynomial after a range reduction by exact bit operations; the coefficients are those of the shortest
-Chebyshev series, computed with 50 digits and written in powers, whose error is below the rounding error. Errors below are the largest found against
-50-digit arithmetic (tests/model/test_vector_math.py holds them). ULP = unit in the last place of float64.
+Chebyshev series, computed with 50 digits and written in powers, whose error is below the rounding error. Errors in the
+table are the largest found against 40-digit arithmetic (tests/model/test_vector_math.py holds them). ULP = unit in the
+last place of float64.
 
 | function | argument | error |
 |---|---|---|

@@ -46,8 +46,9 @@ _E3, _E5, _OUTPUT = np.array(DOP853.E3), np.array(DOP853.E5), np.array(DOP853.D)
 _CONTINUOUS_OUTPUT = 0.01
 _SAFETY, _LEAST_FACTOR, _LARGEST_FACTOR = 0.9, 0.2, 10.0
 
-# Fewer averages than this (starts x atoms) cost less by the direct rule than a table does.
-_LEAST_WORK_FOR_TABLE = 100
+# A table, with its pilots, costs as much as about 16 direct trajectories with 5 atoms, or 4 with very many: below that
+# many starts it does not pay. The direct rule's cost stops to grow with the atoms near the second number.
+_LEAST_WORK_FOR_TABLE, _MOST_ATOMS_COUNTED = 80, 20
 _TABLE_TOLERANCE = 1e-10
 _CHUNK = 64
 
@@ -139,7 +140,7 @@ class BatchIntegrator:
 
     def _wants_table(self, starts: int) -> bool:
         smooth = self.flow.rule.activation in (TANH, ERF)
-        return smooth and starts * len(self.flow.atoms.weights) >= _LEAST_WORK_FOR_TABLE
+        return smooth and starts * min(len(self.flow.atoms.weights), _MOST_ATOMS_COUNTED) >= _LEAST_WORK_FOR_TABLE
 
     def _provide_table(self, root_last: float) -> bool:
         """Make `table` reach sqrt r = ``root_last``; False if none of reasonable size does."""

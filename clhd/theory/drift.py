@@ -25,7 +25,7 @@ from clhd.model.activations import RELU
 from clhd.model.compiled import kernel
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.losses import combine
-from clhd.theory.averages import FloatArray, FoldedAtoms, PairRule, average_atoms, fold_atoms, pair_rule
+from clhd.theory.averages import FloatArray, FoldedAtoms, PairRule, average_many, fold_atoms, pair_rule
 
 # Finite differences over nine points: at this step their truncation error is below the rounding error of the averages.
 _STEP = 0.02
@@ -199,7 +199,7 @@ def drift_terms(
         for j in range(features):
             means[atom] += atoms.values[atom, j] * overlap[j]
     averages = np.empty((count, pairs))
-    average_atoms(rule, means, squared_norm, averages)
+    average_many(rule, means, squared_norm, averages)
     mean, moment = np.zeros(pairs), np.zeros((features, pairs))
     for atom in range(count):
         add_atom(atoms, atom, rule.signs, averages[atom], mean, moment)

@@ -1,7 +1,7 @@
 """`integrate_ode`: trajectories of the order parameters in the limit of high dimension, as labelled data.
 
-One start is integrated by scipy's DOP853 on the direct right-hand side (`clhd.theory.drift`); several starts, and
-laws with very many atoms, by the engine of `clhd.theory.batch`. A test compares them.
+One start is integrated by scipy's DOP853 on the direct right-hand side (`clhd.theory.drift`), several by the engine of
+`clhd.theory.batch`. A test compares them.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -26,8 +26,6 @@ from clhd.theory.averages import FloatArray
 from clhd.theory.batch import BatchIntegrator, step_tolerances
 from clhd.theory.drift import Flow
 
-# With more atoms than this one direct trajectory costs more than a table.
-_MOST_ATOMS_DIRECT = 200
 # |q|^2 may exceed r by the rounding of both, since a state on the boundary |q|^2 = r is allowed.
 _ROUNDING = 1e-12
 
@@ -79,7 +77,7 @@ def integrate_ode(
     rtol = parse_number("rtol", rtol, minimum=1e-13, maximum=1e-1)
     atol = parse_number("atol", atol, above=0)
     flow = Flow(model)
-    if len(states) == 1 and len(flow.atoms.weights) <= _MOST_ATOMS_DIRECT:
+    if len(states) == 1:
         outcome = integrate_direct(flow, states[0], times, rtol=rtol, atol=atol)[None]
     else:
         outcome = BatchIntegrator(flow, rtol=rtol, atol=atol).integrate(states, times)

@@ -275,7 +275,7 @@ def product_atoms(latents: tuple[Latent, ...]) -> tuple[FloatArray, FloatArray]:
 def _standard_gaussian_rule() -> tuple[FloatArray, FloatArray]:
     # The trapezoid rule converges exponentially for the Gaussian weight, also where Gauss-Hermite nodes are
     # defeated by the poles of tanh. Beyond 6.4 lies a probability of 2e-10.
-    values = np.arange(-32, 33) * 0.2
+    values: FloatArray = 0.2 * np.arange(-32.0, 33.0)
     weights = np.exp(-0.5 * values**2)
     return values, weights / weights.sum()
 

@@ -25,7 +25,8 @@ from clhd.model.activations import RELU
 from clhd.model.compiled import kernel
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.losses import combine
-from clhd.theory.averages import FloatArray, FoldedAtoms, PairRule, average_many, fold_atoms, pair_rule
+from clhd.theory.atoms import FoldedAtoms, average_many, fold_atoms
+from clhd.theory.averages import FloatArray, PairRule, pair_rule
 
 # Finite differences over nine points: at this step their truncation error is below the rounding error of the averages.
 _STEP = 0.02

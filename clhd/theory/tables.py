@@ -27,7 +27,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clhd.model.compiled import kernel
-from clhd.theory.averages import FloatArray, FoldedAtoms, PairRule, average_atoms
+from clhd.theory.atoms import FoldedAtoms
+from clhd.theory.averages import FloatArray, PairRule, average_atoms
 from clhd.theory.stencil import LANES, STENCIL, add_stencil
 
 _BEFORE = STENCIL // 2 - 1  # nodes of a stencil before the cell it serves

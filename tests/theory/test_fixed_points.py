@@ -10,7 +10,8 @@ from clhd.errors import ClhdError
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.latents import Atoms, Gaussian, ThreePoint, TwoPoint
 from clhd.theory.drift import Flow
-from clhd.theory.fixed_points import find_fixed_points, sign_symmetries
+from clhd.theory.fixed_points import find_fixed_points
+from clhd.theory.root_search import sign_symmetries
 from clhd.theory.threshold import uninformative_state
 
 PAIR = ContrastiveModel(

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.integrate import quad
 
 from clhd.errors import ClhdError
 from clhd.model.contrastive import ContrastiveModel

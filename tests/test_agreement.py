@@ -111,8 +111,8 @@ def test_moments_agree_at_200_000_replicas_and_reject_every_wrong_chain():
 
 
 def test_the_bias_of_the_mean_falls_like_one_over_n():
-    # Halfway to the fixed point, where the bias of q and S is largest in units of their spread (that of r is below 0.1/n
-    # there, too small to fit). Bias / error ~ sqrt(replicas / n), so the replicas grow with n.
+    # Halfway to the fixed point, where the bias of q and S is largest in units of their spread; that of r is below
+    # 0.1 / n there, too small to fit. Bias / error ~ sqrt(replicas / n), so the replicas grow with n.
     time, dimensions, names = 3.0, np.array([30, 60, 125, 250, 500, 1000]), ["overlap", "cosine_similarity"]
     limit = clhd.integrate_ode(model(), overlap=[0.4], time=[time])
     bias, error = np.empty((2, len(names), len(dimensions)))

@@ -11,6 +11,8 @@ that fill it evenly. Every run ends in one outcome:
 | undecided | everything else, divergence included |
 """
 
+from collections.abc import Hashable
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -102,7 +104,14 @@ def selection_probability(
         overlap, last_norm = last.overlap.values, last.squared_norm.values
     runs = np.bincount(classify_outcomes(overlap, last_norm), minlength=model.features + 2)
     probability, lower, upper = wilson_interval(runs, count)
-    attributes = {"model": model.canonical(), "method": method, "time": end, "squared_norm": norm, "seed": seed}
+    attributes: dict[Hashable, object] = {
+        "model": model.canonical(),
+        "method": method,
+        "time": end,
+        "squared_norm": norm,
+        "seed": seed,
+    }
+    attributes |= {"dimension": dimension} if method == "sgd" else {"radius": radius}
     return labelled(
         {
             "probability": (("outcome",), probability),
@@ -111,7 +120,7 @@ def selection_probability(
             "runs": (("outcome",), runs),
         },
         {"outcome": [*(f"feature_{j + 1}" for j in range(model.features)), "none", "undecided"]},
-        attributes | ({"dimension": dimension} if method == "sgd" else {"radius": radius}),
+        attributes,
     )
 
 

@@ -104,7 +104,7 @@ class Experiment(BaseModel):
     def _parse_constants(cls, value: Any, info: ValidationInfo) -> dict[str, Value]:
         if not isinstance(value, Mapping):
             raise ValueError("must be a table of name: value")
-        find = _parameter_finder(info)
+        find = _parameter_finder(info, value.get("features"))
         return _collect(value, lambda name, entry: find(name).parse(name, entry))
 
     @field_validator("axes", mode="before")
@@ -112,7 +112,7 @@ class Experiment(BaseModel):
     def _parse_axes(cls, value: Any, info: ValidationInfo) -> tuple[Axis, ...]:
         if not isinstance(value, Mapping):
             raise ValueError("must be a table of name: values")
-        find = _parameter_finder(info)
+        find = _parameter_finder(info, (info.data.get("constants") or {}).get("features"))
         return tuple(_collect(value, lambda name, entry: parse_axis(name, entry, find)).values())
 
     @field_validator("times", mode="before")
@@ -150,7 +150,7 @@ class Experiment(BaseModel):
         }
 
 
-def _parameter_finder(info: ValidationInfo) -> Callable[[str], Parameter]:
+def _parameter_finder(info: ValidationInfo, features: Any) -> Callable[[str], Parameter]:
     """A function that finds a parameter of the experiment's system by name."""
     name = info.data.get("system")
     if name is None:
@@ -158,7 +158,6 @@ def _parameter_finder(info: ValidationInfo) -> Callable[[str], Parameter]:
     if info.context == UNCHECKED:
         return lambda parameter: Parameter(kind="any", default=None, meaning="")
     system = find_system(name)
-    features = (info.data.get("constants") or {}).get("features")
     return lambda parameter: find_parameter(system, parameter, features)
 
 
@@ -175,7 +174,7 @@ def find_parameter(system: System, name: str, features: Value | None = None) -> 
     base, _, index = name.rpartition("_")
     parameter = system.parameters.get(base)
     if parameter is not None and parameter.per_feature and index.isdigit() and index[0] != "0":
-        if int(index) > int(features or 1):  # type: ignore[arg-type]
+        if isinstance(features, int | None) and int(index) > (features or 1):
             raise ClhdError(f"{name}: there is no feature {index}, because features = {features or 1}")
         return parameter
     near = sorted(system.parameters, key=lambda known: -_likeness(known, name))[:3]

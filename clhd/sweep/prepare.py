@@ -17,7 +17,7 @@ import numpy as np
 from clhd.sweep.axis import Axis, format_value
 from clhd.sweep.blocks import BoolArray, choose_chunks, predict_costs
 from clhd.sweep.experiment import Experiment, find_parameter
-from clhd.sweep.road import Road
+from clhd.sweep.road import Kind, Road
 from clhd.sweep.store import LEDGER, Store, StoreError, create_store, remove_tree
 from clhd.systems.base import Value
 
@@ -148,6 +148,36 @@ def positions_in(room: Road, wanted: Road) -> list[list[int]]:
     """Where the points and replicas of an experiment stand in a store, along each dim."""
     positions = [have.positions(want) for have, want in zip(room.grid.axes, wanted.grid.axes, strict=True)]
     return positions if wanted.replicas is None else [*positions, list(range(wanted.replicas))]
+
+
+def open_road(experiment: Experiment, kind: Kind, results: Path) -> tuple[Road, Store, Road]:
+    """What is wanted of a road, its store, and what that has room for.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or it holds something else.
+    """
+    wanted = Road(experiment, kind)
+    path = results / experiment.name / f"{kind}.zarr"
+    if not path.exists():
+        raise StoreError(f"{path}: is not there; clhd run makes it")
+    store = Store(path)
+    room = Road(store.experiment(check=False), kind)
+    changes = list_changes(room, wanted)
+    if store.attributes["version"] != wanted.version:
+        changes.append(f"version {store.attributes['version']} of the code, not {wanted.version}")
+    if not is_of_same_form(room, wanted):
+        changes.append("other times or outputs")
+    if changes:
+        raise StoreError(f"{path}: holds results for {'; '.join(changes)}; run the experiment again")
+    for axis, held in zip(wanted.grid.axes, room.grid.axes, strict=True):
+        missing = set(axis.values) - set(held.values)
+        if missing:
+            raise StoreError(f"{path}: lacks {len(missing)} values of {axis.name}; run the experiment again")
+    if wanted.replicas is not None and wanted.replicas > store.shape[-1]:
+        raise StoreError(f"{path}: has {store.shape[-1]} replicas, not {wanted.replicas}; run the experiment again")
+    return wanted, store, room
 
 
 def _grow(store: Store, held: Road, room: Road) -> Store:

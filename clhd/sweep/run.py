@@ -20,7 +20,7 @@ from clhd.sweep.progress import Progress, format_seconds
 from clhd.sweep.provenance import describe_run
 from clhd.sweep.results import open_results
 from clhd.sweep.road import Kind, Road, check_experiment
-from clhd.sweep.store import LEDGER, Store, count_statuses
+from clhd.sweep.store import LEDGER, Store, StoreError, count_statuses
 from clhd.sweep.summary import write_summary
 from clhd.sweep.tasks import BlockReport, compute_block
 from clhd.systems.base import Status
@@ -187,18 +187,16 @@ def _run_blocks(client: Any, store: Store, plan: Plan, run: int) -> Iterator[tup
     for future in finished:
         block = running.pop(future)
         submit()
-        if future.status == "error" and _is_worker_death(future):
-            report = _record_death(store, block, run, future)
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            yield block, _record_death(store, block, run)
+        elif isinstance(error, OSError):
+            raise StoreError(f"{store.path}: cannot be written: {error}")
         else:
-            report = future.result()  # errors of the file system, and of clhd itself, end the run
-        yield block, report
+            yield block, future.result()
 
 
-def _is_worker_death(future: Any) -> bool:
-    return isinstance(future.exception(), KilledWorker)
-
-
-def _record_death(store: Store, block: Block, run: int, future: Any) -> BlockReport:
+def _record_death(store: Store, block: Block, run: int) -> BlockReport:
     """Note in the ledger that a block killed its worker again and again; no task writes to its chunks any more."""
     message = "its worker was killed each time it was tried; perhaps it needs more memory than a worker has"
     for index, needed in block.chunks:
@@ -206,11 +204,11 @@ def _record_death(store: Store, block: Block, run: int, future: Any) -> BlockRep
         ledger = {name: store.read(name, region) for name in LEDGER}
         ledger["attempts"][needed] += 1
         ledger["run"][needed] = run
-        ledger["error_type"][needed] = type(future.exception()).__name__
+        ledger["error_type"][needed] = "KilledWorker"
         ledger["error_message"][needed] = message
         ledger["status"][needed] = Status.FAILED
         store.write_chunk(index, {}, ledger)
-    return BlockReport({"failed": block.lanes}, 0.0, f"{type(future.exception()).__name__}: {message}")
+    return BlockReport({"failed": block.lanes}, 0.0, f"KilledWorker: {message}")
 
 
 def run_experiment(

@@ -26,10 +26,10 @@ from zarr.codecs import ZstdCodec
 from clhd.sweep.blocks import chunk_counts, chunk_region
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.lock import hold_lock
-from clhd.sweep.prepare import is_of_same_form, list_changes, positions_in
+from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.provenance import describe_code, now
-from clhd.sweep.road import Kind, Road
-from clhd.sweep.store import Store, StoreError, remove_tree
+from clhd.sweep.road import Road
+from clhd.sweep.store import Store, remove_tree
 from clhd.systems.base import Status
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -68,8 +68,7 @@ def write_summary(experiment: Experiment, results: Path) -> Path:
 
 def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
     """The summary of an experiment as a dataset; raises as `write_summary` does."""
-    folder = results / experiment.name
-    wanted, store, room = _open_road(experiment, "simulation", folder)
+    wanted, store, room = open_road(experiment, "simulation", results)
     variables: dict[str, xr.Variable] = {}
     statistics, counts = _reduce_replicas(store, experiment.replicas)
     axes = tuple(axis.name for axis in wanted.grid.axes)
@@ -92,7 +91,7 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
         quantile=("quantile", np.array(QUANTILES), {"long_name": "quantile", "units": "1", "description": "level"}),
         status=("status", np.array(names, dtype=np.dtypes.StringDType()), {"long_name": "status", "units": "1"}),
     )
-    summary = _add_theory(summary, experiment, wanted, folder)
+    summary = _add_theory(summary, experiment, wanted, results)
     for variable in summary.variables.values():
         variable.encoding = {}
     summary.attrs = {
@@ -103,28 +102,6 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
         "created": now(),
     }
     return summary
-
-
-def _open_road(experiment: Experiment, kind: Kind, folder: Path) -> tuple[Road, Store, Road]:
-    """What is wanted of a road, its store, and what that has room for."""
-    wanted = Road(experiment, kind)
-    path = folder / f"{kind}.zarr"
-    if not path.exists():
-        raise StoreError(f"{path}: is not there; clhd run makes it")
-    store = Store(path)
-    room = Road(store.experiment(check=False), kind)
-    changes = list_changes(room, wanted)
-    if store.attributes["version"] != wanted.version:
-        changes.append(f"version {store.attributes['version']} of the code, not {wanted.version}")
-    if not is_of_same_form(room, wanted):
-        changes.append("other times or outputs")
-    if changes:
-        raise StoreError(f"{path}: holds results for {'; '.join(changes)}; run the experiment again")
-    for axis, held in zip(wanted.grid.axes, room.grid.axes, strict=True):
-        missing = set(axis.values) - set(held.values)
-        if missing:
-            raise StoreError(f"{path}: lacks {len(missing)} values of {axis.name}; run the experiment again")
-    return wanted, store, room
 
 
 def _reduce_replicas(store: Store, replicas: int) -> tuple[dict[tuple[str, str], FloatArray], NDArray[np.int32]]:
@@ -184,11 +161,11 @@ def compute_statistics(values: FloatArray) -> tuple[FloatArray, FloatArray, Floa
     return mean, deviation, error, np.stack(quantiles, axis=-1)
 
 
-def _add_theory(summary: xr.Dataset, experiment: Experiment, simulation: Road, folder: Path) -> xr.Dataset:
+def _add_theory(summary: xr.Dataset, experiment: Experiment, simulation: Road, results: Path) -> xr.Dataset:
     """Put the theory beside the simulation, along all dims of the grid."""
     if not Road(experiment, "theory").outputs.variables:
         return summary
-    wanted, store, room = _open_road(experiment, "theory", folder)
+    wanted, store, room = open_road(experiment, "theory", results)
     positions = dict(zip((axis.name for axis in wanted.grid.axes), positions_in(room, wanted), strict=True))
     with xr.open_zarr(str(store.path)) as opened:
         for name in (*store.outputs, "status"):

@@ -1,0 +1,238 @@
+"""The command `clhd`: arguments in, one call, exit code out.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | done in part: points failed, bits differ, or it was interrupted |
+| 2 | the input is wrong; nothing was done |
+"""
+# ruff: noqa: PLC0415, T201
+# Imports stand in the commands that need them: `clhd status` must not wait for compilers and clusters. It prints.
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from clhd.errors import ClhdError
+from clhd.sweep.experiment import Experiment, format_schema, read_experiment
+from clhd.sweep.progress import format_seconds
+
+_EXAMPLES = """examples:
+  clhd plan config/experiments/grid.yaml                   what it will take
+  clhd run config/experiments/grid.yaml                    simulation, theory and summary, going on where it was
+  clhd status                                              what is known of every experiment
+  clhd why config/experiments/grid.yaml kurtosis=3 ...     what is known of one point
+  clhd verify config/experiments/grid.yaml --fraction .01  compute some points again, compare the bits
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = _build_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except ClhdError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; what was done is kept: the same command goes on from there", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    """Treat a polite request to end (of Snakemake, of a batch system) as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clhd",
+        description="Run and inspect experiments: sweeps of simulation and theory over a grid of parameters.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:  # noqa: A002
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(command=command)
+        return sub
+
+    stages = (
+        ("run", _run, "simulate, predict and summarise an experiment, without Snakemake"),
+        ("simulate", _simulate, "compute what the simulation of an experiment lacks"),
+        ("predict", _predict, "compute what the theory of an experiment lacks"),
+    )
+    for name, command, text in stages:
+        sub = add(name, command, text)
+        _add_experiment(sub)
+        _add_cluster(sub)
+        sub.add_argument("--fresh", action="store_true", help="move old stores aside and compute all again")
+        sub.add_argument("--repair", action="store_true", help="read every chunk, and compute damaged ones again")
+    _add_experiment(add("summarise", _summarise, "summarise what is known of an experiment"))
+    sub = add("status", _status, "counts by status, age and size of every experiment")
+    sub.add_argument("config", nargs="?", type=Path, default=Path("config/config.yaml"), help="list of experiments")
+    sub.add_argument("--results", type=Path, help="folder of all results, by default that of the list")
+    sub.add_argument("--json", action="store_true", help="for programs")
+    sub = add("plan", _plan, "points, blocks, core-hours and bytes of an experiment, before anything runs")
+    sub.add_argument("experiment", type=Path, help="a YAML file")
+    sub.add_argument("--json", action="store_true", help="for programs")
+    for name, command, text in (
+        ("why", _why, "what is known of one point: parameters, key, status, error, time, code version"),
+        ("replay", _replay, "compute one point again, here, and compare the bits"),
+    ):
+        sub = add(name, command, text)
+        _add_experiment(sub)
+        sub.add_argument("place", nargs="*", metavar="AXIS=VALUE", help="the point, by the values of its axes")
+    sub = add("verify", _verify, "compute a random share of the points again, and compare the bits")
+    _add_experiment(sub)
+    sub.add_argument("--fraction", type=float, default=0.01, help="share of the points, by default 0.01")
+    sub = add("schema", _schema, "print the JSON schema of an experiment, for completion in editors")
+    sub.add_argument("--config", action="store_true", help="that of the list of experiments instead")
+    return parser
+
+
+def _add_experiment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", type=Path, help="a YAML file")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results")
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, help="processes on this machine, by default one per core")
+    parser.add_argument("--scheduler", help="address of a running Dask scheduler to use instead")
+    parser.add_argument("--scheduler-file", type=Path, help="file that names such a scheduler")
+
+
+def _read(options: argparse.Namespace) -> Experiment:
+    """Read and check an experiment: all of its points, before any work."""
+    from clhd.sweep.road import check_experiment
+
+    experiment = read_experiment(options.experiment)
+    check_experiment(experiment, str(options.experiment))
+    return experiment
+
+
+def _compute(options: argparse.Namespace, experiment: Experiment, kind: Any) -> bool:
+    """Run one stage; True if it is complete."""
+    from clhd.sweep.cluster import Cluster
+    from clhd.sweep.run import run_stage
+
+    if options.workers is not None and options.workers < 1:
+        raise ClhdError(f"--workers = {options.workers}: must be 1 or more")
+    cluster = Cluster(options.workers, options.scheduler, options.scheduler_file)
+    report = run_stage(experiment, kind, options.results, cluster=cluster, fresh=options.fresh, repair=options.repair)
+    if report is None:
+        return True
+    found = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
+    print(f"{report.path}: {found}; {report.computed} computed now, {format_seconds(report.seconds)}")
+    return report.is_complete
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    return 0 if _compute(options, _read(options), "simulation") else 1
+
+
+def _predict(options: argparse.Namespace) -> int:
+    return 0 if _compute(options, _read(options), "theory") else 1
+
+
+def _summarise(options: argparse.Namespace) -> int:
+    from clhd.sweep.summary import write_summary
+
+    print(write_summary(_read(options), options.results))
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from clhd.sweep.summary import write_summary
+
+    experiment = _read(options)
+    complete = [_compute(options, experiment, kind) for kind in ("simulation", "theory")]
+    print(write_summary(experiment, options.results))
+    return 0 if all(complete) else 1
+
+
+def _status(options: argparse.Namespace) -> int:
+    from clhd.sweep.config import read_config
+    from clhd.sweep.status import describe_status, format_status
+
+    config = read_config(options.config, check=False)
+    results = options.results or config.results
+    reports = [describe_status(experiment, results) for experiment in config.experiments.values()]
+    print(json.dumps(reports, indent=2) if options.json else format_status(reports))
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from clhd.sweep.inspect import plan_experiment
+    from clhd.sweep.status import format_bytes
+
+    plan = plan_experiment(_read(options))
+    if options.json:
+        print(json.dumps(plan, indent=2))
+        return 0
+    for kind in ("simulation", "theory"):
+        if kind in plan:
+            part = plan[kind]
+            print(
+                f"{plan['experiment']} {kind}: {part['points']} points, {part['runs']} runs, {part['blocks']} blocks, "
+                f"{part['core_hours']:.3g} core-hours, {format_bytes(part['bytes'])}"
+            )
+    return 0
+
+
+def _parse_place(texts: Sequence[str]) -> dict[str, str]:
+    place = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ClhdError(f"{text}: must be AXIS=VALUE")
+        place[name] = value
+    return place
+
+
+def _why(options: argparse.Namespace) -> int:
+    from clhd.sweep.inspect import explain_point
+
+    for name, value in explain_point(_read(options), options.results, _parse_place(options.place)).items():
+        print(f"{name}: {', '.join(f'{k}={v}' for k, v in value.items()) if isinstance(value, dict) else value}")
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from clhd.sweep.inspect import replay_point
+
+    return _report_replays([replay_point(_read(options), options.results, _parse_place(options.place))])
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from clhd.sweep.inspect import verify_share
+
+    if not 0 < options.fraction <= 1:
+        raise ClhdError(f"--fraction = {options.fraction:g}: must be greater than 0, at most 1")
+    return _report_replays(verify_share(_read(options), options.results, options.fraction))
+
+
+def _report_replays(replays: Sequence[Any]) -> int:
+    different = [replay for replay in replays if replay.different]
+    for replay in different:
+        outputs = ", ".join(replay.different)
+        print(f"{replay.place}: {outputs} came out otherwise, by up to {replay.largest_difference:.3g}")
+    same = sum(replay.replicas for replay in replays if not replay.different)
+    print(f"{len(replays)} points computed again: {same} runs with the same bits, {len(different)} points differ")
+    return 1 if different else 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from clhd.sweep.config import format_config_schema
+
+    print(format_config_schema() if options.config else format_schema(), end="")
+    return 0

@@ -1,0 +1,81 @@
+"""`Config`: the list of experiments that one `make` runs, read from config/config.yaml.
+
+| key | meaning |
+|---|---|
+| results | folder of all results, by default "results" |
+| experiments | files of the experiments, in the order in which they run |
+
+Paths are relative to the folder in which the command runs: the root of the project.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from clhd.sweep.experiment import Experiment, ExperimentError, describe_mistakes, read_experiment
+from clhd.sweep.yaml_file import read_yaml
+
+
+class Config(BaseModel):
+    """A list of experiments; keys are those of the table above."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    results: Path = Field(default=Path("results"), description="folder of all results")
+    experiments: tuple[Path, ...] = Field(description="files of the experiments", min_length=1)
+
+    @field_validator("experiments")
+    @classmethod
+    def _check_names(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        names = [path.stem for path in value]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"must have different names, but {', '.join(repeated)} stands there twice")
+        return value
+
+
+@dataclass(frozen=True)
+class ConfigContent:
+    """A config with its experiments, all of them read."""
+
+    results: Path
+    experiments: dict[str, Experiment]
+    files: dict[str, Path]
+
+
+def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
+    """Read a config and all its experiments.
+
+    Raises
+    ------
+    ExperimentError
+        With one line for each mistake in any of the files.
+    """
+    path = Path(path)
+    try:
+        config = Config.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ExperimentError(describe_mistakes(error, str(path))) from None
+    experiments: dict[str, Experiment] = {}
+    files: dict[str, Path] = {}
+    mistakes = []
+    for file in config.experiments:
+        try:
+            experiment = read_experiment(file, check=check)
+        except ValueError as error:
+            mistakes.append(str(error))
+            continue
+        experiments[experiment.name] = experiment
+        files[experiment.name] = file
+    if mistakes:
+        raise ExperimentError("\n".join(mistakes))
+    return ConfigContent(config.results, experiments, files)
+
+
+def format_config_schema() -> str:
+    """The JSON schema of a config, as it is committed."""
+    schema: dict[str, Any] = Config.model_json_schema()
+    return json.dumps(schema, indent=2) + "\n"

@@ -1,0 +1,146 @@
+"""Looking at single points: what is known of one, and whether it comes out the same again."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clhd.sweep.blocks import choose_chunks, count_numbers, plan_blocks, predict_costs
+from clhd.sweep.cluster import count_cores
+from clhd.sweep.experiment import Experiment
+from clhd.sweep.grid import parse_place
+from clhd.sweep.prepare import open_road, positions_in
+from clhd.sweep.road import Kind, Road
+from clhd.sweep.store import Store, count_statuses
+from clhd.systems.base import Status
+
+_BYTES_PER_NUMBER = 8
+_LEDGER_BYTES = 9  # status, attempts, seconds, run
+
+
+def plan_experiment(experiment: Experiment) -> dict[str, Any]:
+    """What an experiment is predicted to take, before anything runs.
+
+    Returns
+    -------
+    dict
+        For each road: points, runs (replicas of points), blocks, shape of a chunk, core hours, bytes (uncompressed).
+    """
+    plan: dict[str, Any] = {"experiment": experiment.name}
+    kinds: tuple[Kind, ...] = ("simulation", "theory")
+    for kind in kinds:
+        road = Road(experiment, kind)
+        if not road.outputs.variables:
+            continue
+        costs = predict_costs(road)
+        chunks = choose_chunks(road, costs)
+        shape = road.grid.shape + ((road.replicas,) if road.replicas is not None else ())
+        blocks = plan_blocks(
+            np.ones(shape, dtype=bool), chunks, costs, is_simulation=road.is_simulation, workers=count_cores()
+        )
+        plan[kind] = {
+            "points": road.grid.size,
+            "runs": blocks.lanes,
+            "blocks": len(blocks.blocks),
+            "chunk": list(chunks),
+            "core_hours": blocks.seconds / 3600,
+            "longest_block_seconds": blocks.blocks[0].seconds,
+            "bytes": blocks.lanes * (_BYTES_PER_NUMBER * count_numbers(road) + _LEDGER_BYTES),
+        }
+    return plan
+
+
+def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that the ledger knows of one point of the simulation.
+
+    Returns
+    -------
+    dict
+        ``parameters``, ``key``, counts by status, ``errors``, ``seconds`` (all replicas), ``attempts``, ``code``.
+
+    Raises
+    ------
+    ClhdError
+        If there is no such point, or no store.
+    """
+    wanted = Road(experiment, "simulation")
+    index = parse_place(wanted.grid, place)
+    values = wanted.grid.values(index)
+    point = wanted.point(values)
+    answer: dict[str, Any] = {"parameters": values, "key": point.key}
+    wanted, store, room = open_road(experiment, "simulation", results)
+    region = _region_of(wanted, room, index)
+    ledger = {name: np.asarray(store.group[name][region]) for name in ("status", "attempts", "seconds", "run")}  # type: ignore[index]
+    answer |= {name: count for name, count in count_statuses(ledger["status"]).items() if count}
+    errors = zip(store.group["error_type"][region], store.group["error_message"][region], strict=True)  # type: ignore[index,arg-type]
+    answer["errors"] = sorted({f"{kind}: {message}" for kind, message in errors if kind})
+    answer["attempts"] = int(ledger["attempts"].max())
+    answer["seconds"] = float(ledger["seconds"].sum())
+    runs = store.attributes["runs"]
+    answer["code"] = sorted({runs[run]["code"] for run in np.unique(ledger["run"]).tolist() if run >= 0})
+    answer["computed"] = sorted({runs[run]["started"] for run in np.unique(ledger["run"]).tolist() if run >= 0})
+    return answer
+
+
+def _region_of(wanted: Road, room: Road, index: tuple[int, ...]) -> tuple[Any, ...]:
+    places = positions_in(room, wanted)
+    replicas = wanted.replicas or 0
+    return (*(places[axis][position] for axis, position in enumerate(index)), slice(0, replicas))
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A point that was computed again.
+
+    Parameters
+    ----------
+    place : str
+        Where it stands.
+    replicas : int
+        How many of its replicas were compared: those that the store knows.
+    different : tuple of str
+        Outputs whose bits differ; empty if all is as it was.
+    largest_difference : float
+    """
+
+    place: str
+    replicas: int
+    different: tuple[str, ...]
+    largest_difference: float
+
+
+def replay_point(experiment: Experiment, results: Path, place: Mapping[str, str]) -> Replay:
+    """Simulate one point again, here and now, and compare its bits with the store."""
+    wanted, store, room = open_road(experiment, "simulation", results)
+    return _replay(wanted, store, room, parse_place(wanted.grid, place))
+
+
+def verify_share(experiment: Experiment, results: Path, fraction: float) -> list[Replay]:
+    """Simulate a random share of the points again, at least one, other ones every time."""
+    wanted, store, room = open_road(experiment, "simulation", results)
+    count = min(wanted.grid.size, max(1, math.ceil(fraction * wanted.grid.size)))
+    chosen = np.random.default_rng().choice(wanted.grid.size, count, replace=False)
+    indices = [np.unravel_index(number, wanted.grid.shape) for number in sorted(chosen.tolist())]
+    return [_replay(wanted, store, room, tuple(int(i) for i in index)) for index in indices]
+
+
+def _replay(wanted: Road, store: Store, room: Road, index: tuple[int, ...]) -> Replay:
+    region = _region_of(wanted, room, index)
+    status = np.asarray(store.group["status"][region])  # type: ignore[index]
+    known = np.flatnonzero((status == Status.OK) | (status == Status.DIVERGED))
+    place = wanted.grid.describe(index)
+    if len(known) == 0:
+        return Replay(place, 0, (), 0.0)
+    result = wanted.compute([wanted.point(wanted.grid.values(index))], known.tolist())
+    different, largest = [], 0.0
+    for name in store.outputs:
+        stored = np.asarray(store.group[name][region])[known]  # type: ignore[index]
+        again = np.ascontiguousarray(result.values[name][0])
+        if stored.tobytes() != again.tobytes():
+            different.append(name)
+            with np.errstate(invalid="ignore"):
+                largest = max(largest, float(np.nanmax(np.abs(stored - again), initial=0.0)))
+    return Replay(place, len(known), tuple(different), largest)

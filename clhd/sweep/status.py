@@ -1,0 +1,116 @@
+"""`describe_status`: what is known of each experiment, read from the ledgers alone, without any system or compiler."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clhd.errors import ClhdError
+from clhd.sweep.experiment import Experiment
+from clhd.sweep.results import PARTS
+from clhd.sweep.store import Store, count_statuses
+
+
+def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
+    """Counts by status, age and size of the stores of one experiment.
+
+    Returns
+    -------
+    dict
+        ``experiment``, ``complete``, and for each of simulation and theory that has a store ``wanted`` (runs that the
+        experiment asks for), the counts by status among them (missing ones are ``not_run``), ``age_seconds`` since it
+        was last written, ``bytes``, or ``problem``. ``summary`` likewise, with ``stale`` if it is older than they are.
+    """
+    folder = results / experiment.name
+    report: dict[str, Any] = {"experiment": experiment.name, "path": str(folder)}
+    for kind in ("simulation", "theory"):
+        path = folder / f"{kind}.zarr"
+        if path.is_dir():
+            try:
+                report[kind] = _count(experiment, Store(path)) | _measure(path)
+            except ClhdError as error:
+                report[kind] = {"problem": str(error)}
+    if "simulation" not in report:
+        wanted = math.prod(len(axis) for axis in experiment.axes) * experiment.replicas
+        report["simulation"] = {"wanted": wanted, "not_run": wanted}
+    path = folder / "summary.zarr"
+    if path.is_dir():
+        parts = [part for part in PARTS[:2] if (folder / f"{part}.zarr").is_dir()]
+        newest = max((_last_written(folder / f"{part}.zarr") for part in parts), default=0.0)
+        report["summary"] = _measure(path) | {"stale": _last_written(path) < newest}
+    stages = [report[kind] for kind in ("simulation", "theory") if kind in report]
+    report["complete"] = "summary" in report and all(
+        "problem" not in stage and stage.get("not_run", 0) == 0 and stage.get("failed", 0) == 0 for stage in stages
+    )
+    return report
+
+
+def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
+    """Counts by status of what an experiment wants; what the store has no room for is not run."""
+    held = {axis.name: axis for axis in store.experiment(check=False).axes}
+    positions, wanted = [], 1
+    for axis in (axis for axis in experiment.axes if axis.name in store.dims):
+        known = {value: position for position, value in enumerate(held[axis.name].values)}
+        positions.append([known[value] for value in axis.values if value in known])
+        wanted *= len(axis)
+    if "replica" in store.dims:
+        wanted *= experiment.replicas
+        positions.append(list(range(min(experiment.replicas, store.shape[-1]))))
+    if len(positions) != len(store.dims):
+        return {"problem": f"has the axes {', '.join(store.dims)}, which are not those of the experiment"}
+    mask = np.zeros(store.shape, dtype=bool)
+    mask[np.ix_(*positions)] = True
+    counts = count_statuses(store.status(), mask)
+    counts["not_run"] += wanted - int(mask.sum())
+    return {"wanted": wanted, **counts}
+
+
+def _last_written(path: Path) -> float:
+    return (path / "zarr.json").stat().st_mtime
+
+
+def _measure(path: Path) -> dict[str, Any]:
+    sizes = [file.stat().st_size for file in path.rglob("*") if file.is_file()]
+    return {"age_seconds": round(time.time() - _last_written(path), 1), "bytes": sum(sizes), "files": len(sizes)}
+
+
+def format_status(reports: list[dict[str, Any]]) -> str:
+    """The reports as a table for people."""
+    rows = [("experiment", "part", "runs", "ok", "failed", "diverged", "missing", "age", "size")]
+    for report in reports:
+        for kind in PARTS:
+            stage = report.get(kind)
+            if stage is None:
+                rows.append((report["experiment"], kind, "", "", "", "", "none" if kind == "summary" else "", "", ""))
+                continue
+            if "problem" in stage:
+                rows.append((report["experiment"], kind, stage["problem"], *[""] * 6))
+                continue
+            counts = [str(stage.get(key, "")) for key in ("wanted", "ok", "failed", "diverged", "not_run")]
+            age = format_age(stage["age_seconds"]) if "age_seconds" in stage else ""
+            size = format_bytes(stage["bytes"]) if "bytes" in stage else ""
+            rows.append((report["experiment"], kind, *counts, age + (" stale" if stage.get("stale") else ""), size))
+    widths = [max(len(row[column]) for row in rows if len(row[2]) < 20) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if column < 2 else cell.rjust(width) for column, (cell, width) in enumerate(cells))
+        for cells in (list(zip(row, widths, strict=True)) for row in rows)
+    )
+
+
+def format_age(seconds: float) -> str:
+    """How long ago, for people."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def format_bytes(size: float) -> str:
+    """A size for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

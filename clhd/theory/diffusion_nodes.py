@@ -115,7 +115,7 @@ def _normal_rule(model: ContrastiveModel, width: float) -> tuple[FloatArray, Flo
         nodes, weights = np.polynomial.hermite_e.hermegauss(4 * _degree(model))
         return nodes, weights / weights.sum()
     step = _trapezoid_step(model.unit.code, width)
-    grid: FloatArray = step * np.arange(-int(_RADIUS / step), int(_RADIUS / step) + 1)
+    grid = np.arange(-int(_RADIUS / step), int(_RADIUS / step) + 1, dtype=np.float64) * step
     return grid, step / math.sqrt(2 * math.pi) * np.exp(-0.5 * grid**2)
 
 

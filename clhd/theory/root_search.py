@@ -26,7 +26,7 @@ from clhd.theory.threshold import resting_norms
 _SIMILARITIES, _NORMS = 40, 40
 _SMALLEST_NORM, _LARGEST_NORM = 1e-3, 30.0
 # Starts of the search for mixed states, by the number of active features: more features make a start costlier.
-_STARTS = {2: 48, 3: 32, 4: 24, 5: 16, 6: 12}
+_STARTS = {2: 32, 3: 32, 4: 24, 5: 16, 6: 12}
 _TRAJECTORIES, _TRAJECTORY_TIME = 3, 100.0
 # A root has a velocity below the first (it reaches the rounding error of the averages, 1e-12); closer than the second
 # to another root or to a subspace with fewer active features it is the same one or belongs there.

@@ -61,14 +61,20 @@ def imported_rooms(path: Path, parts: tuple[str, ...], package: str) -> Iterator
 
 
 def find_what_is_not_a_re_export(path: Path) -> list[str]:
-    """One line per statement of an __init__ that is neither docstring, import, nor ``__all__``."""
+    """One line per statement of an __init__ that is no docstring, import or ``__all__``, nor there to import late."""
     return [
         f"{path.name}:{node.lineno}: {ast.unparse(node).splitlines()[0]}"
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if not (
             isinstance(node, ast.Import | ast.ImportFrom)
             or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-            or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {"__all__", "__version__"})
+            or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {"__all__", "__version__", "_HOMES"})
+            or (isinstance(node, ast.FunctionDef) and node.name in {"__getattr__", "__dir__"})
+            or (
+                isinstance(node, ast.If)
+                and ast.unparse(node.test) == "TYPE_CHECKING"
+                and all(isinstance(line, ast.ImportFrom) for line in node.body)
+            )
         )
     ]
 
@@ -79,6 +85,20 @@ def test_every_room_imports_only_from_floors_below_it() -> None:
 
 def test_the_top_of_the_package_only_re_exports() -> None:
     assert find_what_is_not_a_re_export(PACKAGE / "__init__.py") == []
+
+
+def test_every_public_name_has_one_home_that_type_checkers_see_too() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        alias.name: node.module for node in ast.walk(block) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert seen == clhd._HOMES
+    assert sorted(seen) == clhd.__all__
+    for name in clhd.__all__:
+        assert getattr(clhd, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = clhd.nothing
 
 
 def test_the_check_reads_every_module_there_is() -> None:

@@ -9,7 +9,7 @@
 | times | list or range | output times, in the system's unit |
 | replicas | count | independent runs of each point |
 | seed | count | root of all random streams |
-| keep | "replicas" or "moments" | every replica, or mean and variance of each block of replicas |
+| figure | text | how it is drawn; an entry of `clhd.figures.plot.FIGURES` |
 
 A user's mistakes are all reported at once, one line each: file, key, value found, what is allowed.
 """
@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator
@@ -85,8 +85,8 @@ class Experiment(BaseModel):
     times: Annotated[tuple[float, ...], WithJsonSchema(_NUMBERS_SCHEMA)] = Field(description="output times")
     replicas: int = Field(description="independent runs of each point", json_schema_extra={"minimum": 1})
     seed: int = Field(default=0, description="root of all random streams", json_schema_extra={"minimum": 0})
-    keep: Literal["replicas", "moments"] = Field(
-        default="replicas", description="every replica, or mean and variance of each block of replicas"
+    figure: str = Field(
+        default="", description="how it is drawn; by default the figure of the experiment's name, or lines"
     )
     name: Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]*$"})] = Field(
         default="experiment", description="name of the results; by default that of the file"
@@ -113,7 +113,12 @@ class Experiment(BaseModel):
         if not isinstance(value, Mapping):
             raise ValueError("must be a table of name: values")
         find = _parameter_finder(info, (info.data.get("constants") or {}).get("features"))
-        return tuple(_collect(value, lambda name, entry: parse_axis(name, entry, find)).values())
+        axes = tuple(_collect(value, lambda name, entry: parse_axis(name, entry, find)).values())
+        names = [*(info.data.get("constants") or {}), *(name for axis in axes for name in axis.parameters)]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError("\n".join(f"{name}: is set twice, as an axis and elsewhere" for name in repeated))
+        return axes
 
     @field_validator("times", mode="before")
     @classmethod
@@ -146,7 +151,7 @@ class Experiment(BaseModel):
             "times": list(self.times),
             "replicas": self.replicas,
             "seed": self.seed,
-            "keep": self.keep,
+            "figure": self.figure,
         }
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from clhd.model.activations import activate
 from clhd.model.compiled import inlined, kernel
 from clhd.model.contrastive import ContrastiveModel
+from clhd.model.latents import DISCRETE, LAPLACE, SAMPLERS, UNIFORM
 from clhd.model.losses import forces
 from clhd.model.vector_math import log_of_fraction
 from clhd.simulation.noise import CHUNK, LANES, NoiseSource, fill_raw_noise
@@ -34,12 +35,10 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Offset = int | np.uint64
 
-_DISCRETE, _GAUSSIAN, _UNIFORM, _LAPLACE = range(4)
 # Chunks that are drawn, multiplied and added together, while they are in the first-level cache.
 _BLOCK = 8
 # Offsets are unsigned: numba would test signed ones for being negative, which costs as much as the products.
 _LANES, _CHUNK = np.uint64(LANES), np.uint64(CHUNK)
-_SAMPLERS = {"discrete": _DISCRETE, "gaussian": _GAUSSIAN, "uniform": _UNIFORM, "laplace": _LAPLACE}
 
 
 class LatentTables(NamedTuple):
@@ -82,7 +81,7 @@ def latent_tables(model: ContrastiveModel) -> LatentTables:
     value = np.array([np.pad(values, (0, most - len(values)), mode="edge") for values, _ in atoms])
     cumulative = np.array([np.pad(np.cumsum(weights), (0, most - len(weights)), mode="edge") for _, weights in atoms])
     return LatentTables(
-        law=np.array([_SAMPLERS[law.sampler] for law in model.latents], dtype=np.int64),
+        law=np.array([SAMPLERS[law.sampler] for law in model.latents], dtype=np.int64),
         scale=np.array([law.scale for law in model.latents]),
         value=value,
         cumulative=cumulative,
@@ -103,14 +102,14 @@ def draw_latent(latents: LatentTables, stream: BitArray, c: FloatArray) -> None:
     for j in range(len(c)):
         law, scale = latents.law[j], latents.scale[j]
         u = _draw_uniform(stream)
-        if law == _DISCRETE:
+        if law == DISCRETE:
             k = 0
             while k < latents.value.shape[1] - 1 and u > latents.cumulative[j, k]:
                 k += 1
             c[j] = latents.value[j, k]
-        elif law == _UNIFORM:
+        elif law == UNIFORM:
             c[j] = scale * math.sqrt(3.0) * (2.0 * u - 1.0)
-        elif law == _LAPLACE:
+        elif law == LAPLACE:
             size = -math.sqrt(0.5) * scale * log_of_fraction(u)
             c[j] = size if _draw_uniform(stream) <= 0.5 else -size
         else:

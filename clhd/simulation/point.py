@@ -1,16 +1,21 @@
 """`Point`: one parameter combination of the simulation, checked, with the key of its random streams."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clhd.errors import ClhdError
-from clhd.model.checks import parse_choice, parse_count, parse_number, parse_vector
+from clhd.model.checks import parse_choice, parse_count
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.latents import canonical_value
+from clhd.model.state import parse_norm, parse_start
 from clhd.simulation.features import check_features
 
+FloatArray = NDArray[np.float64]
+
 ENGINES = ("projected", "full")
-# |q|^2 may pass r by rounding when a user computes both from one cosine similarity of 1.
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +44,7 @@ class Point:
 
     model: ContrastiveModel
     dimension: int
-    overlap: tuple[float, ...] | None
+    overlap: Sequence[float] | FloatArray | None
     squared_norm: float = 1.0
     seed: int = 0
     engine: str = "projected"
@@ -49,18 +54,12 @@ class Point:
         least = model.features + 2
         object.__setattr__(self, "dimension", parse_count("dimension", self.dimension, minimum=least))
         object.__setattr__(self, "seed", parse_count("seed", self.seed, minimum=0))
-        object.__setattr__(self, "squared_norm", parse_number("squared_norm", self.squared_norm, minimum=0))
+        object.__setattr__(self, "squared_norm", parse_norm(model, self.squared_norm))
         parse_choice("engine", self.engine, ENGINES)
-        if model.is_sphere and self.squared_norm != 1:
-            raise ClhdError(f"squared_norm = {self.squared_norm!r}: must be 1 with constraint = 'sphere'")
         if self.overlap is not None:
-            overlap = parse_vector("overlap", self.overlap, length=model.features)
-            if overlap @ overlap > self.squared_norm * (1 + _ROUNDING):
-                raise ClhdError(
-                    f"overlap = {self.overlap!r}: its square, {overlap @ overlap:.6g}, "
-                    f"must not exceed squared_norm = {self.squared_norm:g}"
-                )
-            object.__setattr__(self, "overlap", tuple((overlap + 0.0).tolist()))
+            object.__setattr__(
+                self, "overlap", tuple(parse_start(model, self.overlap, self.squared_norm)[:-1].tolist())
+            )
         if self.engine == "projected":
             self._check_projected()
         else:

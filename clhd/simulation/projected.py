@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from clhd.model.activations import activate
 from clhd.model.compiled import kernel
+from clhd.model.latents import DISCRETE, GAUSSIAN, SAMPLERS, UNIFORM
 from clhd.model.losses import forces
 from clhd.simulation.point import Point
 from clhd.simulation.streams import (
@@ -90,8 +91,6 @@ def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
 
 
 _SQRT_12 = math.sqrt(12.0)
-_DISCRETE, _GAUSSIAN, _UNIFORM, _LAPLACE = range(4)
-_SAMPLERS = {"discrete": _DISCRETE, "gaussian": _GAUSSIAN, "uniform": _UNIFORM, "laplace": _LAPLACE}
 
 
 @kernel
@@ -100,7 +99,7 @@ def _sample_latents(state: BitArray, samplers: NDArray[np.int64], group: Any, sa
     uniform = group.uniform
     for j in range(len(samplers)):
         c = group.c[sample, j]
-        if samplers[j] == _DISCRETE:
+        if samplers[j] == DISCRETE:
             fill_uniforms(state, uniform)
             for i in range(LANES):
                 # Atom k where cumulative[k] < uniform <= cumulative[k + 1]. Both sides of each choice are loaded
@@ -110,11 +109,11 @@ def _sample_latents(state: BitArray, samplers: NDArray[np.int64], group: Any, sa
                     atom, below = group.values[j, k, i], group.cumulative[j, k, i]
                     drawn = atom if u > below else drawn
                 c[i] = drawn
-        elif samplers[j] == _GAUSSIAN:
+        elif samplers[j] == GAUSSIAN:
             fill_normal_pairs(state, c, uniform)
             for i in range(LANES):
                 c[i] *= group.scale[j, i]
-        elif samplers[j] == _UNIFORM:
+        elif samplers[j] == UNIFORM:
             fill_uniforms(state, uniform)
             for i in range(LANES):
                 c[i] = group.scale[j, i] * _SQRT_12 * (uniform[i] - 0.5)
@@ -234,7 +233,7 @@ class LaneGroup:
             model.unit.coefficient_array,
             model.loss_terms.code,
             model.is_sphere,
-            np.array([_SAMPLERS[law.sampler] for law in model.latents]),
+            np.array([SAMPLERS[law.sampler] for law in model.latents]),
         )
         padded = [*pieces, (first, [pieces[0][1][0]] * (LANES - self.lanes))]
         begin = 0

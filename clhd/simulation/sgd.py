@@ -25,6 +25,7 @@ from clhd.errors import ClhdError, SimulationStopped
 from clhd.model.checks import parse_choice, parse_count, parse_times
 from clhd.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.model.labels import labelled
+from clhd.model.state import parse_initial
 from clhd.simulation.full import FullReplica
 from clhd.simulation.point import ENGINES, Point
 from clhd.simulation.projected import LANES, LaneGroup, family
@@ -101,16 +102,13 @@ def simulate_sgd(
     ClhdError
         If a value is not allowed, or the projected engine is asked for what only the full one can do.
     """
-    if parse_choice("initial", initial, ("fixed", "random")) == "fixed" and overlap is None:
-        raise ClhdError("overlap = None: must be given with initial = 'fixed'")
-    if initial == "random" and overlap is not None:
-        raise ClhdError(f"overlap = {overlap!r}: must not be given with initial = 'random'")
+    parse_initial(initial, overlap)
     if keep_weights and parse_choice("engine", engine, ENGINES) == "projected":
         raise ClhdError("keep_weights = True: the projected engine has no weights; use engine = 'full'")
     point = Point(
         model=model,
         dimension=dimension,
-        overlap=None if overlap is None else tuple(np.atleast_1d(np.asarray(overlap, dtype=object))),
+        overlap=overlap,
         squared_norm=squared_norm,
         seed=seed,
         engine=engine,

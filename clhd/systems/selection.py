@@ -59,7 +59,7 @@ def selection_probability(
     dimension : int, optional
         n, needed for "sgd" and only there.
     squared_norm : float, optional
-        r of the start; by default that of the uninformative state if it is positive, else 1.
+        r of the start; by default that of the uninformative state if it is positive and finite, else 1.
     radius : float
         Of the small sphere of "ode": |q| = radius sqrt(r), 0 < radius < 1.
     seed : int
@@ -125,9 +125,9 @@ def selection_probability(
 
 
 def _starting_norm(model: ContrastiveModel) -> float:
-    """The squared norm of the uninformative state where it is positive, else 1."""
+    """The squared norm of the uninformative state where it is positive and finite, else 1."""
     norm = 1.0 if model.is_sphere else float(uninformative_state(model).squared_norm)
-    return norm if norm > 0 else 1.0
+    return norm if 0 < norm < np.inf else 1.0
 
 
 def classify_outcomes(overlap: FloatArray, squared_norm: FloatArray) -> NDArray[np.int64]:

@@ -24,17 +24,15 @@ import numpy as np
 import xarray as xr
 from scipy.integrate import solve_ivp
 
-from clhd.errors import ClhdError
-from clhd.model.checks import parse_choice, parse_number, parse_times, parse_vector
+from clhd.model.checks import parse_times
 from clhd.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.model.labels import labelled
+from clhd.model.state import parse_initial, parse_start
 from clhd.theory.averages import FloatArray
 from clhd.theory.diffusion import diffusion_matrix
 from clhd.theory.drift import Flow
 
 _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 1e-8, 1e-10
-# |q|^2 may pass r by rounding when a user computes both from one cosine similarity of 1.
-_ROUNDING = 1e-12
 
 
 def predict_fluctuations(
@@ -81,32 +79,14 @@ def predict_fluctuations(
         If a value is not allowed, the model has an L1 penalty, or its loss has more than one negative.
     """
     times = parse_times(time)
-    state = _parse_start(model, overlap, squared_norm, initial)
+    parse_initial(initial, overlap)
+    state = parse_start(model, np.zeros(model.features) if overlap is None else overlap, squared_norm)
     covariance = np.zeros((len(state), len(state)))
     if initial == "random":
         np.fill_diagonal(covariance, np.append(np.full(model.features, state[-1]), 2 * state[-1] ** 2))
         covariance[-1, -1] *= not model.is_sphere
     states, covariances = _integrate(model, state, covariance, times)
     return _as_dataset(model, times, states, covariances)
-
-
-def _parse_start(
-    model: ContrastiveModel, overlap: Sequence[float] | FloatArray | None, squared_norm: float, initial: str
-) -> FloatArray:
-    """The initial state (overlap, squared norm), checked."""
-    r = parse_number("squared_norm", squared_norm, minimum=0)
-    if model.is_sphere and r != 1:
-        raise ClhdError(f"squared_norm = {squared_norm!r}: must be 1 with constraint = 'sphere'")
-    if parse_choice("initial", initial, ("fixed", "random")) == "random":
-        if overlap is not None:
-            raise ClhdError(f"overlap = {overlap!r}: must not be given with initial = 'random'")
-        return np.append(np.zeros(model.features), r)
-    if overlap is None:
-        raise ClhdError("overlap = None: must be given with initial = 'fixed'")
-    q = parse_vector("overlap", np.atleast_1d(np.asarray(overlap, dtype=object)), length=model.features)
-    if q @ q > r * (1 + _ROUNDING):
-        raise ClhdError(f"overlap = {overlap!r}: its square, {q @ q:.6g}, must not exceed squared_norm = {r:g}")
-    return np.append(q, r)
 
 
 def _integrate(

@@ -18,16 +18,13 @@ import numpy as np
 import xarray as xr
 from scipy.integrate import solve_ivp
 
-from clhd.errors import ClhdError
-from clhd.model.checks import parse_number, parse_times, parse_vector
+from clhd.model.checks import parse_number, parse_times
 from clhd.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.model.labels import labelled
+from clhd.model.state import parse_starts
 from clhd.theory.averages import FloatArray
 from clhd.theory.batch import BatchIntegrator, step_tolerances
 from clhd.theory.drift import Flow
-
-# |q|^2 may exceed r by the rounding of both, since a state on the boundary |q|^2 = r is allowed.
-_ROUNDING = 1e-12
 
 
 def integrate_ode(
@@ -45,7 +42,7 @@ def integrate_ode(
     ----------
     model : ContrastiveModel
         Without an L1 penalty.
-    overlap : array-like of shape (feature,) or (start, feature)
+    overlap : array-like of shape (feature,) or (start, feature); a number if there is one feature
         Initial overlap q, or those of several starts; |q|^2 <= squared_norm.
     squared_norm : float or array-like of shape (start,)
         Initial squared norm r >= 0; 1 on the sphere.
@@ -82,46 +79,7 @@ def integrate_ode(
     else:
         outcome = BatchIntegrator(flow, rtol=rtol, atol=atol).integrate(states, times)
     dataset = _label(outcome, times)
-    return dataset.isel(start=0, drop=True) if np.ndim(overlap) == 1 else dataset
-
-
-def parse_starts(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> FloatArray:
-    """Initial states (start, feature + 1) from overlaps and squared norms; one start may be given without its axis.
-
-    Raises
-    ------
-    ClhdError
-        If a shape is wrong, a value is not finite, |q|^2 > r, or r is not 1 on the sphere.
-    """
-    try:
-        overlaps = np.array(overlap, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ClhdError(f"overlap = {overlap!r}: must be a list of numbers, one per feature") from None
-    if overlaps.ndim not in (1, 2) or overlaps.shape[-1] != model.features or overlaps.size == 0:
-        raise ClhdError(
-            f"overlap: has shape {overlaps.shape}, must be one number per feature, "
-            f"shape ({model.features},), or one row of them per start, shape (starts, {model.features})"
-        )
-    if not np.all(np.isfinite(overlaps)):
-        raise ClhdError("overlap: must hold finite numbers only")
-    overlaps = np.atleast_2d(overlaps)
-    if np.ndim(squared_norm) == 0:
-        norms = np.full(len(overlaps), parse_number("squared_norm", squared_norm, minimum=0))
-    else:
-        norms = parse_vector("squared_norm", squared_norm, length=len(overlaps))
-    if np.any(norms < 0):
-        raise ClhdError(f"squared_norm = {norms[norms < 0][0]!r}: must be a finite number, 0 or more")
-    if model.is_sphere and np.any(norms != 1):
-        raise ClhdError(f"squared_norm = {norms[norms != 1][0]!r}: must be 1 with constraint = 'sphere'")
-    lengths = (overlaps**2).sum(axis=1)
-    outside = np.flatnonzero(lengths > norms * (1 + _ROUNDING))
-    if len(outside) > 0:
-        first = outside[0]
-        raise ClhdError(
-            f"overlap = {overlaps[first].tolist()!r}: the sum of its squares, {lengths[first]:g}, "
-            f"must not exceed the squared norm, {norms[first]:g}"
-        )
-    return np.column_stack([overlaps, norms])
+    return dataset.isel(start=0, drop=True) if np.ndim(overlap) < 2 else dataset
 
 
 def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: float, atol: float) -> FloatArray:

@@ -10,7 +10,6 @@ is integrated by the ODE and assigned to the fixed point at which it has arrived
 """
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -22,6 +21,7 @@ from clhd.model.contrastive import ContrastiveModel
 from clhd.model.labels import WORDS
 from clhd.theory.fixed_points import find_fixed_points
 from clhd.theory.ode import integrate_ode
+from clhd.theory.root_search import sign_symmetries
 
 FloatArray = NDArray[np.float64]
 
@@ -107,8 +107,7 @@ def _parse_similarities(name: str, value: Sequence[float] | FloatArray) -> Float
 def expand_images(model: ContrastiveModel, states: xr.Dataset) -> xr.Dataset:
     """All sign images of fixed points, one row each.
 
-    The sign of each overlap may be flipped if all latents are symmetric; otherwise only the sign of all together, and
-    only for an odd or even activation (w and -w then have the same loss).
+    The overlap of a symmetric latent may change its sign alone; all may together if the activation is odd or even.
 
     Parameters
     ----------
@@ -121,12 +120,7 @@ def expand_images(model: ContrastiveModel, states: xr.Dataset) -> xr.Dataset:
     xarray.Dataset
         Variables overlap(state, feature), squared_norm(state), kind(state), stable(state).
     """
-    if model.has_symmetric_latents:
-        signs = np.array(list(product((1, -1), repeat=model.features)))
-    elif model.unit.parity != 0:
-        signs = np.array([[1] * model.features, [-1] * model.features])
-    else:
-        signs = np.ones((1, model.features))
+    signs = sign_symmetries(model)
     rows, images = [], []
     for k, overlap in enumerate(states.overlap.values):
         distinct = np.unique(signs * overlap + 0.0, axis=0)[::-1]

@@ -204,7 +204,7 @@ BAD_INPUT = {
     "unsorted times": ({"time": [2, 1]}, "time = .2, 1.: must be one or more times, 0 or later, in strictly"),
     "negative time": ({"time": [-1, 1]}, "time = .-1, 1.: must be one or more times, 0 or later"),
     "no time": ({"time": []}, "time = ..: must be one or more times"),
-    "norm": ({"overlap": [1.1]}, "overlap = .*: its square, 1.21, must not exceed squared_norm = 1"),
+    "norm": ({"overlap": [1.1]}, "overlap = .1.1.: the sum of its squares, 1.21, must not exceed squared_norm = 1"),
     "not a number": ({"overlap": [float("nan")]}, "overlap = .*: must hold finite numbers only"),
     "length": ({"overlap": [0.1, 0.2]}, "overlap = .*: must be a list of 1 numbers"),
     "no overlap": ({"overlap": None}, "overlap = None: must be given with initial = 'fixed'"),

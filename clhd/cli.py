@@ -172,20 +172,20 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from clhd.sweep.inspect import plan_experiment
+    from clhd.sweep.inspect import plan_roads
+    from clhd.sweep.road import check_experiment
     from clhd.sweep.status import format_bytes
 
-    plan = plan_experiment(_read(options))
+    experiment = read_experiment(options.experiment)
+    plan = plan_roads(check_experiment(experiment, str(options.experiment)))
     if options.json:
         print(json.dumps(plan, indent=2))
         return 0
-    for kind in ("simulation", "theory"):
-        if kind in plan:
-            part = plan[kind]
-            print(
-                f"{plan['experiment']} {kind}: {part['points']} points, {part['runs']} runs, {part['blocks']} blocks, "
-                f"{part['core_hours']:.3g} core-hours, {format_bytes(part['bytes'])}"
-            )
+    for kind, part in plan.items():
+        print(
+            f"{experiment.name} {kind}: {part['points']} points, {part['runs']} runs, {part['blocks']} blocks, "
+            f"{part['core_hours']:.3g} core-hours, {format_bytes(part['bytes'])}"
+        )
     return 0
 
 

@@ -13,14 +13,12 @@ block is of one kind and the cheap points need not wait for the dear ones.
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.errors import ClhdError
 from clhd.sweep.road import Road
 from clhd.systems.base import Cost
 
@@ -64,14 +62,9 @@ class Plan:
     lanes: int
 
 
-def choose_chunks(road: Road, costs: NDArray[np.object_]) -> tuple[int, ...]:
-    """Shape of a chunk: along the axes of the grid and, for a simulation, the replicas.
-
-    Parameters
-    ----------
-    road : Road
-    costs : array of Cost, of the shape of the grid
-    """
+def choose_chunks(road: Road) -> tuple[int, ...]:
+    """Shape of a chunk of a road's store: along the axes of the grid and, for a simulation, the replicas."""
+    costs = road.costs
     every: list[Cost] = costs.ravel().tolist()
     dearest = max(every, key=lambda cost: cost.seconds)
     replicas = road.replicas or 1
@@ -106,22 +99,6 @@ def _is_uniform(costs: NDArray[np.object_], axis: int) -> bool:
     return bool(np.all(costs == first))
 
 
-def predict_costs(road: Road) -> NDArray[np.object_]:
-    """The cost of one lane of each point, of the shape of the grid.
-
-    Points that are impossible, which only a store that has grown along several axes has room for, cost what the point
-    before them does.
-    """
-    costs = np.empty(road.grid.size, dtype=object)
-    known: dict[Cost, Cost] = {}  # few differ: sharing them keeps a large grid small
-    cost = Cost(seconds=0.0)
-    for position, index in enumerate(road.grid.indices()):
-        with suppress(ClhdError):
-            cost = road.cost(road.point(road.grid.values(index)))
-        costs[position] = known.setdefault(cost, cost)
-    return costs.reshape(road.grid.shape)
-
-
 def chunk_counts(shape: Sequence[int], chunks: Sequence[int]) -> tuple[int, ...]:
     """Number of chunks along each dim."""
     return tuple(math.ceil(length / size) for length, size in zip(shape, chunks, strict=True))
@@ -134,18 +111,15 @@ def chunk_region(index: ChunkIndex, shape: Sequence[int], chunks: Sequence[int])
     )
 
 
-def plan_blocks(
-    needed: BoolArray, chunks: tuple[int, ...], costs: NDArray[np.object_], *, is_simulation: bool, workers: int
-) -> Plan:
+def plan_blocks(road: Road, needed: BoolArray, chunks: tuple[int, ...], workers: int) -> Plan:
     """Group the chunks in which something is needed into blocks.
 
     Parameters
     ----------
+    road : Road
+        That the store has room for.
     needed : array of bool, of the shape of the store's dims
     chunks : shape of a chunk
-    costs : array of Cost, of the shape of the grid
-    is_simulation : bool
-        True if the last dim of `needed` is the replicas.
     workers : int
         Blocks are small enough that each worker gets several; this changes no bits.
     """
@@ -155,8 +129,8 @@ def plan_blocks(
         part = needed[region]
         lanes = int(part.sum())
         if lanes:
-            grid_region = region[:-1] if is_simulation else region
-            cost: Cost = costs[tuple(piece.start for piece in grid_region)]
+            grid_region = region[:-1] if road.is_simulation else region
+            cost: Cost = road.costs[tuple(piece.start for piece in grid_region)]
             families[cost].append((index, part.copy(), lanes))
     total = sum(_padded_seconds(cost, sum(lanes for *_, lanes in entries)) for cost, entries in families.items())
     enough = min(max(total / (workers * _BLOCKS_PER_WORKER), _LEAST_SECONDS), _MOST_SECONDS)

@@ -31,13 +31,7 @@ from clhd.sweep.yaml_file import read_yaml
 from clhd.systems import SYSTEMS, find_system
 from clhd.systems.base import Parameter, System, Value
 
-_NUMBERS_SCHEMA: dict[str, Any] = {
-    "oneOf": [
-        {"type": "array", "items": {"type": ["number", "string"]}, "minItems": 1},
-        {"$ref": "#/$defs/Range"},
-    ]
-}
-RANGE_SCHEMA: dict[str, Any] = {
+_RANGE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "description": "count values from start to stop, both included; spacing linear (default) or log",
     "properties": {
@@ -48,6 +42,12 @@ RANGE_SCHEMA: dict[str, Any] = {
     },
     "required": ["start", "stop", "count"],
     "additionalProperties": False,
+}
+_NUMBERS_SCHEMA: dict[str, Any] = {
+    "oneOf": [
+        {"type": "array", "items": {"type": ["number", "string"]}, "minItems": 1},
+        _RANGE_SCHEMA,
+    ]
 }
 _TOGETHER_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -60,6 +60,8 @@ _TOGETHER_SCHEMA: dict[str, Any] = {
 
 # Context of a validation that takes parameters as they stand: what only reads results should not wait for a system.
 UNCHECKED = "unchecked"
+# Of keys that cannot be checked without the system; its own mistake is the one to report.
+_UNKNOWN_SYSTEM = "cannot be checked without the system"
 
 
 class ExperimentError(ClhdError):
@@ -159,7 +161,7 @@ def _parameter_finder(info: ValidationInfo, features: Any) -> Callable[[str], Pa
     """A function that finds a parameter of the experiment's system by name."""
     name = info.data.get("system")
     if name is None:
-        raise ValueError("cannot be checked before the system is right")
+        raise ValueError(_UNKNOWN_SYSTEM)
     if info.context == UNCHECKED:
         return lambda parameter: Parameter(kind="any", default=None, meaning="")
     system = find_system(name)
@@ -241,13 +243,15 @@ def describe_mistakes(error: ValidationError, source: str) -> str:
     lines = []
     for mistake in error.errors():
         key = ".".join(str(part) for part in mistake["loc"])
+        if _UNKNOWN_SYSTEM in mistake["msg"]:
+            continue
         if mistake["type"] == "missing":
             lines.append(f"{source}: {key}: must be given")
         elif mistake["type"] == "extra_forbidden":
             lines.append(f"{source}: {key}: is no key here")
         elif mistake["type"] == "value_error":
             for line in str(mistake["ctx"]["error"]).splitlines():
-                is_inner = key in {"constants", "axes"} and not line.startswith(("must", "cannot"))
+                is_inner = key in {"constants", "axes"} and not line.startswith("must")
                 is_whole = line.startswith(f"{key} ")
                 found = _shorten(mistake["input"])
                 prefix = f"{key}." if is_inner else "" if is_whole else f"{key} = {found}: "
@@ -266,7 +270,6 @@ def _shorten(value: Any) -> str:
 def build_schema() -> dict[str, Any]:
     """The JSON schema of an experiment file, for completion in editors; parameters come from the systems."""
     schema = Experiment.model_json_schema()
-    schema.setdefault("$defs", {})["Range"] = RANGE_SCHEMA
     constants: dict[str, Any] = {}
     for name in sorted(SYSTEMS):
         for parameter_name, parameter in find_system(name).parameters.items():

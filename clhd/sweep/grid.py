@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TypeVar
 
 from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis, format_value
 from clhd.systems.base import Value
 
+Made = TypeVar("Made")
 # So many impossible points are told apart by their messages; of the others only the number is reported.
 _MOST_MESSAGES = 3
 
@@ -53,20 +54,20 @@ class Grid:
         """Where a point stands, such as ``kurtosis=3, dimension=1000``."""
         return ", ".join(axis.label(position) for axis, position in zip(self.axes, index, strict=True)) or "the point"
 
-    def points(self, make: Callable[[dict[str, Value]], Any]) -> list[Any]:
-        """All points, made of their parameters by the system.
+    def check(self, make: Callable[[dict[str, Value]], Made]) -> list[Made]:
+        """Make something of the parameters of every point.
 
         Raises
         ------
         ClhdError
             If some are impossible: one line for each reason, naming the first such point and how many there are.
         """
-        points: list[Any] = []
+        made: list[Made] = []
         reasons: dict[str, list[tuple[int, ...]]] = {}
         examples: dict[str, str] = {}
         for index in self.indices():
             try:
-                points.append(make(self.values(index)))
+                made.append(make(self.values(index)))
             except ClhdError as error:
                 # Messages that differ in the value alone are one reason.
                 reason = str(error).partition(" = ")[0]
@@ -78,7 +79,7 @@ class Grid:
                 for reason, places in list(reasons.items())[:_MOST_MESSAGES]
             ]
             raise ClhdError("\n".join(lines))
-        return points
+        return made
 
     def _describe_reason(self, example: str, places: list[tuple[int, ...]]) -> str:
         if not self.axes:

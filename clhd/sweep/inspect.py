@@ -1,19 +1,19 @@
 """Looking at single points: what is known of one, and whether it comes out the same again."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clhd.sweep.blocks import choose_chunks, count_numbers, plan_blocks, predict_costs
+from clhd.sweep.blocks import choose_chunks, count_numbers, plan_blocks
 from clhd.sweep.cluster import count_cores
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.grid import parse_place
 from clhd.sweep.prepare import open_road, positions_in
-from clhd.sweep.road import Kind, Road
+from clhd.sweep.road import Road
 from clhd.sweep.store import Store, count_statuses
 from clhd.systems.base import Status
 
@@ -21,27 +21,20 @@ _BYTES_PER_NUMBER = 8
 _LEDGER_BYTES = 9  # status, attempts, seconds, run
 
 
-def plan_experiment(experiment: Experiment) -> dict[str, Any]:
-    """What an experiment is predicted to take, before anything runs.
+def plan_roads(roads: Sequence[Road]) -> dict[str, Any]:
+    """What the roads of an experiment are predicted to take, before anything runs.
 
     Returns
     -------
     dict
         For each road: points, runs (replicas of points), blocks, shape of a chunk, core hours, bytes (uncompressed).
     """
-    plan: dict[str, Any] = {"experiment": experiment.name}
-    kinds: tuple[Kind, ...] = ("simulation", "theory")
-    for kind in kinds:
-        road = Road(experiment, kind)
-        if not road.outputs.variables:
-            continue
-        costs = predict_costs(road)
-        chunks = choose_chunks(road, costs)
+    plan: dict[str, Any] = {}
+    for road in roads:
+        chunks = choose_chunks(road)
         shape = road.grid.shape + ((road.replicas,) if road.replicas is not None else ())
-        blocks = plan_blocks(
-            np.ones(shape, dtype=bool), chunks, costs, is_simulation=road.is_simulation, workers=count_cores()
-        )
-        plan[kind] = {
+        blocks = plan_blocks(road, np.ones(shape, dtype=bool), chunks, count_cores())
+        plan[road.kind] = {
             "points": road.grid.size,
             "runs": blocks.lanes,
             "blocks": len(blocks.blocks),

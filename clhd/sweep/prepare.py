@@ -4,7 +4,7 @@
 |---|---|
 | nothing, or fewer values | the store is used as it is |
 | values added to an axis, more replicas | copied into a larger store; all that was known is kept |
-| times, or what is kept | the old store is moved aside, all is computed again |
+| times, or what is computed | the old store is moved aside, all is computed again |
 | constants, seed, axes, version of the code | refused, naming old and new; ``--fresh`` moves the old store aside |
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from clhd.sweep.axis import Axis, format_value
-from clhd.sweep.blocks import BoolArray, choose_chunks, predict_costs
+from clhd.sweep.blocks import BoolArray, choose_chunks
 from clhd.sweep.experiment import Experiment, find_parameter
 from clhd.sweep.road import Kind, Road
 from clhd.sweep.store import LEDGER, Store, StoreError, create_store, remove_tree
@@ -47,7 +47,7 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
     if path.exists() and fresh:
         move_aside(path)
     if not path.exists():
-        return create_store(path, road, choose_chunks(road, predict_costs(road))), road
+        return create_store(path, road, choose_chunks(road)), road
     store = Store(path, "r+")
     held = Road(store.experiment(check=False), road.kind)
     if store.attributes["version"] != road.version:
@@ -62,7 +62,7 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
         )
     if not is_of_same_form(held, road):
         move_aside(path)
-        return create_store(path, road, choose_chunks(road, predict_costs(road))), road
+        return create_store(path, road, choose_chunks(road)), road
     room = _unite(held, road)
     if room.grid.axes == held.grid.axes and room.replicas == held.replicas:
         return store, held
@@ -106,11 +106,7 @@ def _format(value: Value | None) -> str:
 
 def is_of_same_form(held: Road, wanted: Road) -> bool:
     """True if a store of the one can hold the values of the other."""
-    return (
-        held.experiment.times == wanted.experiment.times
-        and (not wanted.is_simulation or held.experiment.keep == wanted.experiment.keep)
-        and held.outputs == wanted.outputs
-    )
+    return held.experiment.times == wanted.experiment.times and held.outputs == wanted.outputs
 
 
 def move_aside(path: Path) -> Path:
@@ -185,7 +181,7 @@ def _grow(store: Store, held: Road, room: Road) -> Store:
     path = store.path
     grown = path.with_name(f".{path.stem}-grown{path.suffix}")
     remove_tree(grown)
-    larger = create_store(grown, room, choose_chunks(room, predict_costs(room)), store.attributes["runs"])
+    larger = create_store(grown, room, choose_chunks(room), store.attributes["runs"])
     places = positions_in(room, held)
     origins = []  # along each dim of the larger store: the position in the old one, or -1
     for length, positions in zip(larger.shape, places, strict=True):

@@ -5,11 +5,13 @@ points. The theory's grid lacks the axes that it does not depend on.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis
@@ -102,15 +104,30 @@ class Road:
             return self.system.point(values, self.experiment.seed)
         return self.system.theory_point(values)
 
-    @cached_property
-    def points(self) -> list[Any]:
-        """All points of the grid, in its order; raises ClhdError if some are impossible."""
-        return self.grid.points(self.point)
+    def check_points(self) -> None:
+        """Make every point of the grid once, and note its cost; raises ClhdError if some are impossible."""
+        costs = self.grid.check(lambda values: self.cost(self.point(values)))
+        self.__dict__["costs"] = _as_array(costs, self.grid.shape)
 
     def cost(self, point: Any) -> Cost:
         """Predicted cost of one lane of a point."""
         system = self.system
         return system.simulation_cost(point, self.time) if self.is_simulation else system.theory_cost(point, self.time)
+
+    @cached_property
+    def costs(self) -> NDArray[np.object_]:
+        """The cost of one lane of each point, of the shape of the grid.
+
+        Points that are impossible, which only a store that has grown along several axes has room for, cost what the
+        point before them does.
+        """
+        costs: list[Cost] = []
+        cost = Cost(seconds=0.0)
+        for index in self.grid.indices():
+            with suppress(ClhdError):
+                cost = self.cost(self.point(self.grid.values(index)))
+            costs.append(cost)
+        return _as_array(costs, self.grid.shape)
 
     def compute(self, points: Sequence[Any], replicas: Sequence[int]) -> Result:
         """Simulate or predict some points; a theory takes no notice of the replicas."""
@@ -119,29 +136,35 @@ class Road:
         return self.system.predict(points, self.time)
 
 
-def check_experiment(experiment: Experiment, source: str = "experiment") -> None:
+def _as_array(costs: list[Cost], shape: tuple[int, ...]) -> NDArray[np.object_]:
+    """Costs as an array; few differ, and sharing them keeps a large grid small."""
+    known: dict[Cost, Cost] = {}
+    array = np.empty(len(costs), dtype=object)
+    array[:] = [known.setdefault(cost, cost) for cost in costs]
+    return array.reshape(shape)
+
+
+def check_experiment(experiment: Experiment, source: str = "experiment") -> list[Road]:
     """Check all points of both roads, so that nothing impossible is found when half of the work is done.
+
+    Returns
+    -------
+    list of Road
+        Those on which there is something to compute, their costs known.
 
     Raises
     ------
     ExperimentError
         With one line for each mistake, each starting with `source`.
     """
-    mistakes: list[str] = []
     kinds: tuple[Kind, ...] = ("simulation", "theory")
+    roads = []
     for kind in kinds:
         road = Road(experiment, kind)
         try:
-            for axis in experiment.axes:
-                for name in axis.parameters:
-                    if name in experiment.constants:
-                        raise ClhdError(f"{name}: is an axis and a constant; it must be one of them")
-            if not road.outputs.variables:
-                continue
-            _ = road.points
-        except ClhdError as error:
-            mistakes += [line for line in str(error).splitlines() if line not in mistakes]
-        if mistakes:  # those of the theory are mostly the same
-            break
-    if mistakes:
-        raise ExperimentError("\n".join(f"{source}: {line}" for line in mistakes))
+            if road.outputs.variables:
+                road.check_points()
+                roads.append(road)
+        except ClhdError as error:  # the mistakes of the other road are mostly the same
+            raise ExperimentError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
+    return roads

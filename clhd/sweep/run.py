@@ -11,7 +11,7 @@ import xarray as xr
 from distributed import Client, as_completed
 from distributed.scheduler import KilledWorker
 
-from clhd.sweep.blocks import Block, BoolArray, Plan, plan_blocks, predict_costs
+from clhd.sweep.blocks import Block, BoolArray, Plan, plan_blocks
 from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.experiment import Experiment, read_experiment
 from clhd.sweep.lock import hold_lock
@@ -118,9 +118,7 @@ def run_stage(
         workers = cluster.count_workers() if client is None else max(1, len(client.scheduler_info()["workers"]))
         computed = 0
         if needed.any():
-            plan = plan_blocks(
-                needed, store.chunks, predict_costs(room), is_simulation=wanted.is_simulation, workers=workers
-            )
+            plan = plan_blocks(room, needed, store.chunks, workers)
             computed = _execute(store, plan, f"{experiment.name} {kind}", cluster, client)
         counts = count_statuses(Store(path).status(), mask)
     return StageReport(path, counts, computed, time.perf_counter() - begin)

@@ -13,6 +13,7 @@ the initial state alone, so a point of the theory is those.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from clhd.model.contrastive import CONSTRAINTS, FEATURE_LAWS, NOISE_LAWS, Contra
 from clhd.model.labels import WORDS
 from clhd.model.latents import Gaussian, Laplace, Latent, ThreePoint, TwoPoint, Uniform, canonical_value
 from clhd.model.losses import LOSSES
+from clhd.model.state import parse_norm, parse_start
 from clhd.simulation.point import ENGINES, Point
 from clhd.simulation.projected import LANES, family
 from clhd.simulation.sgd import simulate_points
@@ -107,6 +109,8 @@ _SHARED = (
     "feature_law",
     "feature_fraction",
 )
+# What model and initial state do not depend on.
+_OF_THE_RUN = frozenset({"dimension", "engine", "theory"})
 _WITH_FEATURE, _WITHOUT = ("time", "feature"), ("time",)
 _QUANTITIES = {"overlap": _WITH_FEATURE, "squared_norm": _WITHOUT, "cosine_similarity": _WITH_FEATURE}
 
@@ -154,8 +158,6 @@ class ContrastiveSystem:
         model, overlap, squared_norm = _parse_model_and_start(values)
         if model.l1_penalty > 0:
             raise ClhdError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
-        # The checks of a start are those of the simulation.
-        Point(model=model, dimension=model.features + 2, overlap=overlap, squared_norm=squared_norm)
         return TheoryPoint(
             model=model,
             overlap=overlap,
@@ -225,10 +227,19 @@ def _parse_model_and_start(
     values: Mapping[str, Value],
 ) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
     """The model, the initial overlap (None if random) and the initial squared norm."""
+    return _make_model_and_start(tuple(item for item in values.items() if item[0] not in _OF_THE_RUN))
+
+
+@lru_cache(maxsize=1024)
+def _make_model_and_start(
+    items: tuple[tuple[str, Value], ...],
+) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
+    """The same, remembered: points of a grid that differ in dimension alone share both."""
+    values = dict(items)
     features = int(values.get("features", 1))  # type: ignore[arg-type]
     latents = tuple(_parse_latent(values, j) for j in range(1, features + 1))
     model = ContrastiveModel(latents=latents, **{name: values[name] for name in _SHARED if name in values})  # type: ignore[arg-type]
-    squared_norm = float(values.get("initial_squared_norm", 1.0))  # type: ignore[arg-type]
+    squared_norm = parse_norm(model, values.get("initial_squared_norm", 1.0))
     overlaps = [_parse_overlap(values, j, squared_norm) for j in range(1, features + 1)]
     given = [q is not None for q in overlaps]
     if values.get("initial", "fixed") == "random":
@@ -237,7 +248,8 @@ def _parse_model_and_start(
         return model, None, squared_norm
     if not any(given):
         raise ClhdError("initial = 'fixed': needs initial_cosine_similarity or initial_overlap")
-    return model, tuple(q or 0.0 for q in overlaps), squared_norm
+    overlap = [q or 0.0 for q in overlaps]
+    return model, tuple(parse_start(model, overlap, squared_norm)[:-1].tolist()), squared_norm
 
 
 def _find(values: Mapping[str, Value], name: str, feature: int) -> Any:

@@ -39,7 +39,7 @@ LOG = Log()
 
 
 class ToySystem:
-    """height(time) = slope * time + noise; slope < 0 diverges, those in LOG.broken raise, slope * weight > 50 cannot be."""
+    """height(time) = slope * time + noise; slope < 0 diverges, those in LOG.broken raise, slope * weight <= 50."""
 
     kernel_version = 1
     theory_version = 1

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clhd.model.compiled import kernel
+from clhd.model.compiled import inlined, kernel
 from clhd.theory.atoms import FoldedAtoms
 from clhd.theory.averages import FloatArray, PairRule, average_atoms
 from clhd.theory.stencil import LANES, STENCIL, add_stencil
@@ -157,18 +157,6 @@ def _fill_table(rule: PairRule, table: PairTable) -> None:
     table.values[:, :_BEFORE] = table.values[:, 2 * _BEFORE : _BEFORE : -1]  # even in y
 
 
-def read_table(table: PairTable, means: FloatArray, root: float) -> FloatArray:
-    """Pair averages (atom, padded pair) of all means at sqrt r = ``root``, NaN where the table does not reach."""
-    averages = np.zeros((len(means), 1, len(table.signs)))
-    shares = np.ones((1, 1, len(table.signs)))
-    work = TableWork(np.empty(STENCIL), np.empty(STENCIL))
-    for mean, row in zip(means, averages, strict=True):
-        sides = np.stack([shares, shares * table.signs])
-        if not add_from_table(table, np.array([mean]), sides, root, work, row):
-            row[:] = np.nan
-    return averages[:, 0]
-
-
 def _measure_error(rule: PairRule, table: PairTable) -> tuple[float, float]:
     """Largest error half way between nodes of x (at nodes of y), and half way between nodes of y."""
     last = int(math.asinh(table.root_last / table.root_scale) / table.y_step)
@@ -200,7 +188,7 @@ class TableWork(NamedTuple):
 _NODE_FACTORS = np.array([(-1.0) ** (7 - k) / (math.factorial(k) * math.factorial(7 - k)) for k in range(STENCIL)])
 
 
-@kernel
+@inlined
 def locate(x: float, first: float, step: float, weights: FloatArray) -> int:
     """First node of the stencil around `x`, whose interpolation weights (Lagrange) are written to `weights`."""
     position = (x - first) / step
@@ -216,7 +204,7 @@ def locate(x: float, first: float, step: float, weights: FloatArray) -> int:
     return start
 
 
-@kernel
+@inlined
 def add_from_table(
     table: PairTable, means: FloatArray, shares: FloatArray, root: float, work: TableWork, sums: FloatArray
 ) -> bool:
@@ -266,3 +254,21 @@ def atom_shares(table: PairTable, atoms: FoldedAtoms) -> FloatArray:
     signs = np.where(np.arange(factors.shape[1]) == 0, 1.0, -1.0)[:, None]  # the moments are odd in c
     shares = factors * (weights + signs * mirrors * table.signs)
     return np.ascontiguousarray(np.stack([shares, shares * table.signs]))
+
+
+def read_table(table: PairTable, means: FloatArray, root: float) -> FloatArray:
+    """Pair averages (atom, padded pair) of all means at sqrt r = ``root``, NaN where the table does not reach."""
+    averages = np.zeros((len(means), 1, len(table.signs)))
+    shares = np.ones((2, 1, 1, len(table.signs)))
+    shares[1] *= table.signs
+    _read_means(table, np.ascontiguousarray(means), shares, root, averages)
+    return averages[:, 0]
+
+
+@kernel
+def _read_means(table: PairTable, means: FloatArray, shares: FloatArray, root: float, averages: FloatArray) -> None:
+    """Read one mean after the other, each into a sum of its own."""
+    work = TableWork(np.empty(STENCIL), np.empty(STENCIL))
+    for k in range(len(means)):
+        if not add_from_table(table, means[k : k + 1], shares, root, work, averages[k]):
+            averages[k] = np.nan

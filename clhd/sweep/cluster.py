@@ -15,6 +15,7 @@ from clhd.errors import ClhdError
 
 _LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORT = 8787
+CONNECT_SECONDS = 10
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -78,7 +79,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
     if not cluster.is_local:
         try:
             file = None if cluster.scheduler_file is None else str(cluster.scheduler_file)
-            client = make_client(cluster.scheduler, scheduler_file=file, timeout="10s")
+            client = make_client(cluster.scheduler, scheduler_file=file, timeout=CONNECT_SECONDS)
         except (OSError, ValueError) as error:
             raise ClhdError(
                 f"scheduler {cluster.scheduler or cluster.scheduler_file}: cannot be reached: {error}"

@@ -1,0 +1,110 @@
+"""Blocks: whole chunks, of one kind, sized by what they are predicted to cost; and what happens to their workers."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import clhd.sweep.run
+from clhd.sweep.blocks import choose_chunks, chunk_counts, plan_blocks
+from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.experiment import parse_experiment
+from clhd.sweep.progress import Progress
+from clhd.sweep.road import Road
+from clhd.sweep.run import run_stage
+from clhd.sweep.store import create_store
+from tests.sweep.conftest import MakeExperiment
+from tests.sweep.toy import LOG
+
+
+def contrastive(**changes: Any) -> Road:
+    table: dict[str, Any] = {
+        "system": "contrastive",
+        "constants": {"initial_cosine_similarity": 0.3, "weight_decay": 0.6, "theory": "none"},
+        "axes": {"second_moment": {"start": 0.1, "stop": 2, "count": 50}, "dimension": [100, 1000000]},
+        "times": [1],
+        "replicas": 32,
+    }
+    return Road(parse_experiment({**table, **changes}), "simulation")
+
+
+def test_planning_computes_nothing(toy: MakeExperiment) -> None:
+    road = Road(toy(), "simulation")
+    plan_blocks(road, np.ones((4, 2, 4), dtype=bool), choose_chunks(road), workers=2)
+    assert LOG.calls == 0
+
+
+def test_chunks_do_not_reach_across_costs_and_fill_the_lanes() -> None:
+    road = contrastive()
+    chunks = choose_chunks(road)
+    assert chunks[1:] == (1, 32)  # one dimension, all replicas
+    assert 8 <= chunks[0] <= 10  # 256 lanes of 32 replicas, evenly spread over 50 values
+
+
+def test_many_replicas_are_split_into_groups_of_lanes() -> None:
+    assert choose_chunks(contrastive(replicas=10000)) == (1, 1, 256)
+    assert choose_chunks(contrastive(replicas=10000, axes={"dimension": [100]}))[-1] == 10000
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_blocks_cover_what_is_needed_once_longest_first(share: float) -> None:
+    road = contrastive()
+    needed = np.random.default_rng(1).random((50, 2, 32)) < share
+    chunks = choose_chunks(road)
+    plan = plan_blocks(road, needed, chunks, workers=2)
+    covered = [index for block in plan.blocks for index, _ in block.chunks]
+    assert len(covered) == len(set(covered)) == int(np.prod(chunk_counts(needed.shape, chunks)))
+    assert sum(part.sum() for block in plan.blocks for _, part in block.chunks) == needed.sum() == plan.lanes
+    seconds = [block.seconds for block in plan.blocks]
+    assert seconds == sorted(seconds, reverse=True)
+    for block in plan.blocks:
+        assert len({index[1] for index, _ in block.chunks}) == 1
+
+
+def test_cheap_points_share_blocks_and_files() -> None:
+    road = contrastive(
+        axes={"second_moment": {"start": 0.1, "stop": 2, "count": 10000}, "dimension": [100]}, replicas=1
+    )
+    needed = np.ones((10000, 1, 1), dtype=bool)
+    plan = plan_blocks(road, needed, choose_chunks(road), workers=2)
+    assert len(plan.blocks) == 1
+
+
+def test_a_block_that_kills_its_workers_is_recorded_as_failed(toy: MakeExperiment, tmp_path: Path) -> None:
+    road = Road(toy(), "simulation")
+    store = create_store(tmp_path / "simulation.zarr", road, choose_chunks(road))
+    plan = plan_blocks(road, np.ones(store.shape, dtype=bool), store.chunks, workers=2)
+    clhd.sweep.run._record_death(store, plan.blocks[0], run=0)
+    with xr.open_zarr(str(store.path)) as opened:
+        assert (opened["status"] == 4).sum() == plan.blocks[0].lanes
+        assert (opened["error_type"] == "KilledWorker").sum() == plan.blocks[0].lanes
+
+
+def test_a_worker_that_is_killed_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = {"second_moment": [0.5, 1.0, 1.5], "dimension": [2000, 3000]}
+    experiment = contrastive(axes=axes, times=[20], replicas=256).experiment
+    killed = []
+    advance = Progress.advance
+
+    with open_client(Cluster(workers=2)) as client:
+        pids = client.run(os.getpid)
+
+        def kill_one(self: Progress, lanes: int, seconds: float) -> None:
+            if not killed:
+                killed.append(pids.popitem()[1])
+                os.kill(killed[0], signal.SIGKILL)
+            advance(self, lanes, seconds)
+
+        monkeypatch.setattr(Progress, "advance", kill_one)
+        report = run_stage(experiment, "simulation", tmp_path / "killed", client=client)
+    assert killed
+    assert report is not None
+    assert report.is_complete
+    run_stage(experiment, "simulation", tmp_path / "whole", cluster=Cluster(workers=1))
+    name = f"{experiment.name}/simulation.zarr"
+    with xr.open_zarr(str(tmp_path / "killed" / name)) as first, xr.open_zarr(str(tmp_path / "whole" / name)) as second:
+        assert first["overlap"].values.tobytes() == second["overlap"].values.tobytes()

@@ -1,0 +1,113 @@
+"""The contrastive model as a system: parameters, points, and the same numbers as the functions that users call."""
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+
+import clhd
+from clhd.errors import ClhdError
+from clhd.systems.base import Status
+from clhd.systems.contrastive import PARAMETERS, ContrastiveSystem
+
+SYSTEM = ContrastiveSystem()
+BASE: dict[str, Any] = {"dimension": 30, "initial_cosine_similarity": 0.4, "weight_decay": 0.6}
+
+
+def test_parameters_have_the_defaults_of_the_model() -> None:
+    for spec in fields(clhd.ContrastiveModel):
+        if spec.name != "latents":
+            assert PARAMETERS[spec.name].default == spec.default, spec.name
+    bare = SYSTEM.point({"dimension": 30, "initial_overlap": 0.1}, seed=0)
+    assert bare.model == clhd.ContrastiveModel(latents=(clhd.ThreePoint(),))
+
+
+def test_a_parameter_sets_every_feature_and_one_of_a_feature_goes_first() -> None:
+    values = {**BASE, "features": 3, "second_moment": 1.5, "second_moment_2": 0.5, "kurtosis_3": 4.0}
+    values |= {"initial_cosine_similarity_1": 0.1, "initial_squared_norm": 4.0}
+    point = SYSTEM.point(values, seed=7)
+    assert point.model.latents == (
+        clhd.ThreePoint(second_moment=1.5),
+        clhd.ThreePoint(second_moment=0.5),
+        clhd.ThreePoint(second_moment=1.5, kurtosis=4),
+    )
+    assert point.overlap == (0.2, 0.8, 0.8)
+    assert point.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"initial_cosine_similarity": 0.8, "features": 2}, "must not exceed squared_norm"),
+        ({"initial_overlap": 0.1}, "must not be given together"),
+        ({"initial": "random"}, "goes with no initial_cosine_similarity"),
+        ({"latent": "gaussian", "kurtosis": 3.0}, "kurtosis = 3.0: is only for latent = 'three_point'"),
+        ({"constraint": "sphere"}, "weight_decay = 0.6: must be 0"),
+        ({"l1_penalty": 0.1}, "the projected engine needs 0.0"),
+        ({"features": 2, "dimension": 3}, "dimension = 3: must be a whole number, 4 or more"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ClhdError, match=message):
+        SYSTEM.point({**BASE, **changes}, seed=0)
+
+
+def test_a_point_needs_a_dimension_and_a_start() -> None:
+    with pytest.raises(ClhdError, match="dimension: must be given"):
+        SYSTEM.point({"initial_overlap": 0.1}, seed=0)
+    with pytest.raises(ClhdError, match="needs initial_cosine_similarity or initial_overlap"):
+        SYSTEM.point({"dimension": 10}, seed=0)
+
+
+@pytest.mark.parametrize("engine", ["projected", "full"])
+def test_a_sweep_gives_the_bits_of_simulate_sgd(engine: str) -> None:
+    point = SYSTEM.point({**BASE, "engine": engine, "kurtosis": 2.0}, seed=3)
+    time = np.array([0.5, 1.0])
+    result = SYSTEM.simulate([SYSTEM.point({**BASE, "engine": engine}, seed=3), point], time, [4, 1])
+    alone = clhd.simulate_sgd(
+        point.model, dimension=30, time=time, overlap=[0.4], replicas=5, seed=3, engine=engine
+    ).sel(replica=[4, 1])
+    for name in ("overlap", "squared_norm", "cosine_similarity"):
+        assert result.values[name][1].tobytes() == np.ascontiguousarray(alone[name].values).tobytes()
+    assert (result.status == Status.OK).all()
+
+
+def test_the_theory_gives_the_ode_and_on_request_its_fluctuations() -> None:
+    time = np.array([0.0, 1.0])
+    values = {name: value for name, value in BASE.items() if name != "dimension"}
+    point = SYSTEM.theory_point(values)
+    flow = clhd.integrate_ode(point.model, overlap=[0.4], time=time)
+    result = SYSTEM.predict([point], time)
+    np.testing.assert_array_equal(result.values["overlap"][0], flow["overlap"])
+    limit = SYSTEM.predict([SYSTEM.theory_point({**values, "theory": "fluctuations"})], time)
+    assert set(limit.values) == set(SYSTEM.theory_outputs({"theory": "fluctuations"}).variables)
+    np.testing.assert_allclose(limit.values["overlap"], result.values["overlap"], rtol=1e-6)
+    expected = clhd.predict_fluctuations(point.model, [0.4], 1.0, time)["covariance"].values[1]
+    np.testing.assert_allclose(limit.values["overlap_fluctuation"][0, 1, 0] ** 2, expected[0, 0], rtol=1e-12)
+    np.testing.assert_allclose(limit.values["squared_norm_fluctuation"][0, 1] ** 2, expected[1, 1], rtol=1e-12)
+    assert SYSTEM.theory_outputs({"theory": "none"}).variables == {}
+
+
+def test_a_divergence_is_a_status() -> None:
+    values = {**BASE, "activation": "linear", "weight_decay": 0.0, "second_moment": 3.0}
+    time = np.array([0.0, 200.0])
+    result = SYSTEM.simulate([SYSTEM.point(values, seed=1)], time, range(3))
+    assert (result.status == Status.DIVERGED).all()
+    assert np.isfinite(result.values["overlap"][0, :, 0]).all()
+    assert np.isnan(result.values["overlap"][0, :, 1]).all()
+    del values["dimension"]
+    assert SYSTEM.predict([SYSTEM.theory_point(values)], time).status.tolist() == [Status.DIVERGED]
+
+
+def test_what_the_theory_does_not_depend_on_is_no_part_of_its_points() -> None:
+    for name, parameter in PARAMETERS.items():
+        if not parameter.in_theory:
+            assert name in {
+                "noise_law",
+                "noise_degrees_of_freedom",
+                "feature_law",
+                "feature_fraction",
+                "dimension",
+                "engine",
+            }

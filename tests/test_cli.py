@@ -1,0 +1,141 @@
+"""The command clhd: exit codes, what it prints, what it imports, and how it ends when it is stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from clhd.cli import main
+from clhd.sweep.store import Store
+from clhd.systems.base import Status
+
+EXPERIMENT = """
+system: contrastive
+constants: {weight_decay: 0.6, initial_cosine_similarity: 0.4}
+axes:
+  second_moment: [1, 1.5]
+  dimension: [20, 50]
+times: [0, 1]
+replicas: 3
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "small.yaml"
+    path.write_text(EXPERIMENT)
+    (tmp_path / "config.yaml").write_text("experiments: [small.yaml]")
+    return path
+
+
+def test_an_experiment_can_be_planned_run_inspected_and_replayed(
+    experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "small.yaml"]) == 0
+    assert "small simulation: 4 points, 12 runs, 2 blocks" in capsys.readouterr().out
+    assert main(["status", "config.yaml", "--json"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["simulation"] == {"wanted": 12, "not_run": 12}
+    assert main(["run", "small.yaml"]) == 0
+    assert "12 ok; 12 computed now" in capsys.readouterr().out
+    assert main(["status", "config.yaml", "--json"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["complete"] is True
+    assert report["simulation"]["ok"] == 12
+    assert report["theory"]["wanted"] == 2
+    assert main(["status", "config.yaml"]) == 0
+    assert "small       simulation    12  12" in capsys.readouterr().out
+    assert main(["why", "small.yaml", "second_moment=1.5", "dimension=20"]) == 0
+    answer = capsys.readouterr().out
+    assert "key: ContrastiveModel(latents=(ThreePoint(second_moment=0x1.8" in answer
+    assert "ok: 3" in answer
+    assert main(["replay", "small.yaml", "second_moment=1.5", "dimension=20"]) == 0
+    assert "3 runs with the same bits" in capsys.readouterr().out
+    with xr.open_zarr("results/small/summary.zarr") as summary:
+        assert summary["cosine_similarity_z_score"].dims == ("second_moment", "dimension", "time", "feature")
+
+
+def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "small.yaml"]) == 0
+    assert main(["verify", "small.yaml", "--fraction", "1"]) == 0
+    store = Store(Path("results/small/simulation.zarr"), "r+")
+    store.group["squared_norm"][0, 1, 2, 1] = 0.5  # type: ignore[index]
+    capsys.readouterr()
+    assert main(["verify", "small.yaml", "--fraction", "1"]) == 1
+    assert "second_moment=1, dimension=50: squared_norm came out otherwise" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.yaml"], "none.yaml: cannot be read: No such file or directory"),
+        (["summarise", "small.yaml"], "results/small/simulation.zarr: is not there; clhd run makes it"),
+        (["why", "small.yaml", "dimension"], "dimension: must be AXIS=VALUE"),
+        (["why", "small.yaml", "dimension=20"], "second_moment: must be given, as in second_moment=1"),
+        (["why", "small.yaml", "dimension=21", "second_moment=1"], "dimension=21: no point of the axis; it has"),
+        (["why", "small.yaml", "kurtosis=3"], "kurtosis: is no axis here; the axes are second_moment, dimension"),
+        (["verify", "small.yaml", "--fraction", "2"], "--fraction = 2: must be greater than 0, at most 1"),
+        (["run", "small.yaml", "--workers", "0"], "--workers = 0: must be 1 or more"),
+        (["run", "small.yaml", "--results", "small.yaml/x"], "small.yaml/x/small: cannot be written to"),
+        (["run", "small.yaml", "--scheduler", "tcp://127.0.0.1:9"], "scheduler tcp://127.0.0.1:9: cannot be reached"),
+    ],
+)
+def test_a_mistake_of_the_user_ends_with_code_2_and_one_line(
+    experiment: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr("clhd.sweep.cluster.CONNECT_SECONDS", 0.2)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(message)
+
+
+def test_nothing_is_written_for_a_wrong_experiment(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment.write_text(EXPERIMENT.replace("[20, 50]", "[20, 2]"))
+    assert main(["run", "small.yaml"]) == 2
+    assert capsys.readouterr().err == "small.yaml: axes.dimension = 2: must be a whole number, 3 or more\n"
+    assert not Path("results").exists()
+
+
+def test_status_imports_neither_compiler_nor_cluster_nor_pyplot(experiment: Path) -> None:
+    program = (
+        "import sys; from clhd.cli import main; main(['status', 'config.yaml']);"
+        "print(sorted({'numba', 'distributed', 'matplotlib.pyplot', 'scipy', 'snakemake'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_ctrl_c_ends_a_run_within_seconds_and_keeps_what_is_done(experiment: Path, tmp_path: Path) -> None:
+    experiment.write_text(EXPERIMENT.replace("[20, 50]", "[30000, 40000, 50000, 60000]").replace("[0, 1]", "[0, 20]"))
+    command = [sys.executable, "-m", "clhd", "simulate", "small.yaml", "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # the plan is made, the workers start
+        status = tmp_path / "results" / "small" / "simulation.zarr" / "status" / "c"
+        deadline = time.monotonic() + 120
+        while (
+            not any(path.is_file() for path in status.rglob("*"))
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it as well
+        begin = time.monotonic()
+        error = process.stderr.read()
+        assert process.wait() == 1
+        assert time.monotonic() - begin < 5
+    assert error.strip().endswith("stopped; what was done is kept: the same command goes on from there")
+    assert "Traceback" not in error
+    known = Store(tmp_path / "results" / "small" / "simulation.zarr").status()
+    assert 0 < (known == Status.OK).sum() < known.size

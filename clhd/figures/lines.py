@@ -1,0 +1,229 @@
+"""Lines and points: a quantity at the last time against one axis, a second by colour, further ones by panels.
+
+Above, theory as lines and the means of the simulation as points; below, their difference in standard errors. This is
+the figure of the experiments noise_correlation and moments, and of every experiment that declares no other.
+"""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from clhd.figures.caption import compose_caption, describe_incomplete
+from clhd.figures.style import ALARM, FAINT, INK, MUTED, PAGE, make_figure, pick_colours, pick_markers
+from clhd.figures.summary import Roles, Summary, assign_roles, describe_fixed, find_places, thin
+from clhd.figures.words import format_number, format_place, label_axis
+
+MOST_COLOURS, MOST_COLUMNS, MOST_ROWS = 6, 4, 3
+_SCORE_LINEAR_TO = 4.0  # standard errors; beyond, the scale of the lower panels is logarithmic
+
+
+def plot_noise_correlation(summary: Summary) -> tuple[Figure, str]:
+    """Cosine similarity against the correlation of the augmentation noise, and the baseline without augmentation."""
+    return plot_lines(summary, ("noise_correlation", "augmentation_noise_variance", "dimension"))
+
+
+def plot_moments(summary: Summary) -> tuple[Figure, str]:
+    """Growth of a feature around the learnability threshold: against its second moment, by kurtosis."""
+    return plot_lines(summary, ("second_moment", "kurtosis", "dimension"), start=True)
+
+
+def plot_lines(summary: Summary, wish: tuple[str, ...] = (), *, start: bool = False) -> tuple[Figure, str]:
+    """Draw a quantity at the last time.
+
+    Parameters
+    ----------
+    summary : Summary
+    wish : tuple of str
+        Axes along x, by colour, and by columns and rows of panels.
+    start : bool
+        Draw where the quantity started, too.
+
+    Returns
+    -------
+    (figure, caption)
+    """
+    roles = assign_roles(summary, wish)
+    chosen = roles.fixed | {"time": -1}
+    mean, error, theory, score = (
+        summary.get(name).isel(chosen) for name in ("mean", "standard_error", "theory", "z_score")
+    )
+    begin = summary.get("mean").isel(roles.fixed | {"time": 0}) if start else None
+    columns, rows = _pick(mean, roles.column, MOST_COLUMNS), _pick(mean, roles.row, MOST_ROWS)
+    has_theory = summary.has("theory")
+    heights = [2.6, 1.0] if has_theory else [2.6]
+    figure = make_figure(PAGE, (2.9 if has_theory else 2.2) * len(rows) + 0.5)
+    panels = figure.subplots(
+        len(heights) * len(rows),
+        len(columns),
+        squeeze=False,
+        sharex=True,
+        gridspec_kw={"height_ratios": heights * len(rows)},
+    )
+    shown = _pick(mean, roles.colour, MOST_COLOURS)
+    coordinate = None if roles.colour is None else mean[roles.colour]
+    ordered = coordinate is not None and coordinate.dtype.kind in "iuf"
+    colours, markers = pick_colours(len(shown), ordered=ordered), pick_markers(len(shown))
+    for r, row in enumerate(rows):
+        for c, column in enumerate(columns):
+            place = _at(roles.column, column) | _at(roles.row, row)
+            upper = panels[len(heights) * r, c]
+            for position, colour, marker in zip(shown, colours, markers, strict=True):
+                one = place | _at(roles.colour, position)
+                if theory.isel(one).notnull().any():
+                    _draw_line(upper, theory.isel(one), roles.x, colour)
+                _draw_points(upper, mean.isel(one), error.isel(one), roles.x, colour, marker)
+                if has_theory:
+                    _draw_scores(panels[len(heights) * r + 1, c], score.isel(one), roles.x, colour, marker)
+            if begin is not None:
+                _draw_start(upper, begin.isel(place))
+            _mark_missing(upper, mean.isel(place), roles.x)
+            upper.set_title(_title(mean, roles, column, row))
+    _align(panels, mean, roles, len(heights), summary)
+    _add_legend(figure, coordinate, shown, colours, markers, has_theory=has_theory, has_start=start)
+    note = describe_incomplete(summary)
+    if note:
+        figure.suptitle(note, color=ALARM)
+    left_out = _left_out(mean, ((roles.colour, shown), (roles.column, columns), (roles.row, rows)))
+    return figure, compose_caption(summary, _describe(summary, roles, mean, left_out, start=start))
+
+
+def _pick(data: xr.DataArray, axis: str | None, limit: int) -> list[int]:
+    return [0] if axis is None else thin(data.sizes[axis], limit)
+
+
+def _at(axis: str | None, position: int) -> dict[str, int]:
+    return {} if axis is None else {axis: position}
+
+
+def _draw_line(panel: Axes, theory: xr.DataArray, x: str, colour: Any) -> None:
+    panel.plot(find_places(theory[x])[0], theory.transpose(x).values, color=colour, zorder=2)
+
+
+def _draw_points(panel: Axes, mean: xr.DataArray, error: xr.DataArray, x: str, colour: Any, marker: str) -> None:
+    bars = np.nan_to_num(2 * error.transpose(x).values)  # one replica has no error
+    places = find_places(mean[x])[0]
+    panel.errorbar(places, mean.transpose(x).values, bars, fmt=marker, color=colour, markeredgewidth=0, zorder=3)
+
+
+def _draw_scores(panel: Axes, score: xr.DataArray, x: str, colour: Any, marker: str) -> None:
+    places = find_places(score[x])[0]
+    panel.plot(places, score.transpose(x).values, marker, color=colour, markersize=2.6, markeredgewidth=0)
+
+
+def _draw_start(panel: Axes, begin: xr.DataArray) -> None:
+    """A line at the start, where all points start alike; the start of random weights has no one value."""
+    values = begin.values[np.isfinite(begin.values)]
+    if values.size and np.ptp(values) < 1e-9:
+        panel.axhline(float(values[0]), color=INK, linestyle=":", linewidth=0.8, zorder=1)
+
+
+def _mark_missing(panel: Axes, mean: xr.DataArray, x: str) -> None:
+    """Crosses at the foot of a panel, where some series has no replica that is ok."""
+    missing = mean.isnull()
+    some = missing.any([dim for dim in missing.dims if dim != x])
+    places = find_places(mean[x])[0][some.values]
+    if places.size:
+        transform = panel.get_xaxis_transform()
+        panel.plot(places, np.full(places.size, 0.02), "x", color=ALARM, transform=transform, clip_on=False, zorder=4)
+
+
+def _title(mean: xr.DataArray, roles: Roles, column: int, row: int) -> str:
+    places = ((roles.column, column), (roles.row, row))
+    return ", ".join(format_place(mean[axis], mean[axis].values[k]) for axis, k in places if axis is not None)
+
+
+def _align(panels: Any, mean: xr.DataArray, roles: Roles, group: int, summary: Summary) -> None:
+    """Scales, ticks and labels: shared along rows, written at the left and at the foot."""
+    _, logarithmic, labels = find_places(mean[roles.x])
+    uppers = panels[::group].ravel()
+    limits = [panel.get_ylim() for panel in uppers]
+    for panel in uppers:
+        panel.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    for panel in panels[1::2].ravel() if group > 1 else ():
+        panel.axhspan(-2, 2, color=FAINT, linewidth=0, zorder=0)
+        panel.set_yscale("symlog", linthresh=_SCORE_LINEAR_TO, linscale=1.0)
+    if group > 1:
+        _limit_scores(panels[1::2].ravel())
+    for panel in panels[:, 1:].ravel():
+        panel.tick_params(labelleft=False)
+    symbol = f"{label_axis(summary.get('mean').attrs | {'long_name': summary.long_name}, summary.quantity)}"
+    for r, panel in enumerate(panels[:, 0]):
+        panel.set_ylabel("$z$" if group > 1 and r % 2 else symbol)
+    for panel in panels[-1]:
+        panel.set_xlabel(label_axis(mean[roles.x].attrs, roles.x))
+        if logarithmic:
+            panel.set_xscale("log")
+        if labels is not None:
+            panel.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+
+
+def _limit_scores(panels: Any) -> None:
+    """One symmetric range for all lower panels, with ticks at 0, at 2 and at the last power of ten."""
+    values = [np.abs(line.get_ydata()) for panel in panels for line in panel.lines]
+    finite = [v[np.isfinite(v)].max(initial=0.0) for v in (np.asarray(v, dtype=float) for v in values)]
+    top = max([3.0, *finite])
+    far = 10.0 ** np.floor(np.log10(top)) if top >= 10 else 5.0
+    ticks = [-far, -2.0, 0.0, 2.0, far] if top > 5 else [-2.0, 0.0, 2.0]
+    for panel in panels:
+        panel.set_ylim(-1.5 * top, 1.5 * top)
+        panel.set_yticks(ticks, [format_number(tick) for tick in ticks])
+        panel.minorticks_off()
+
+
+def _add_legend(
+    figure: Figure,
+    coordinate: xr.DataArray | None,
+    shown: list[int],
+    colours: list[Any],
+    markers: list[str],
+    *,
+    has_theory: bool,
+    has_start: bool,
+) -> None:
+    handles: list[Any] = []
+    if coordinate is not None:
+        for position, colour, marker in zip(shown, colours, markers, strict=True):
+            label = format_number(coordinate.values[position])
+            handles.append(Line2D([], [], color=colour, marker=marker, markeredgewidth=0, label=label))
+    handles.append(Line2D([], [], color=MUTED, marker="o", linestyle="", markeredgewidth=0, label="simulation"))
+    if has_theory:
+        handles.append(Line2D([], [], color=MUTED, label="theory"))
+    if has_start:
+        handles.append(Line2D([], [], color=INK, linestyle=":", linewidth=0.8, label="start"))
+    title = None if coordinate is None else label_axis(coordinate.attrs, str(coordinate.name))
+    figure.legend(handles=handles, title=title, loc="outside lower center", ncols=min(len(handles), 9))
+
+
+def _left_out(mean: xr.DataArray, chosen: tuple[tuple[str | None, list[int]], ...]) -> str:
+    """Which axes are shown in part; empty if none is."""
+    parts = [
+        f"{len(positions)} of the {mean.sizes[axis]} values of {mean[axis].attrs.get('long_name', axis)}"
+        for axis, positions in chosen
+        if axis is not None and len(positions) < mean.sizes[axis]
+    ]
+    return f"Shown are {', '.join(parts)}. " if parts else ""
+
+
+def _describe(summary: Summary, roles: Roles, mean: xr.DataArray, left_out: str, *, start: bool) -> str:
+    words: dict[Any, str] = {axis: str(mean[axis].attrs.get("long_name", axis)) for axis in mean.dims}
+    panels = " and ".join(words[axis] for axis in (roles.column, roles.row) if axis is not None)
+    by = f", by {words[roles.colour]} (colour)" if roles.colour else ""
+    by += f" and {panels} (panels)" if panels else ""
+    text = (
+        f"{summary.long_name.capitalize()} at time {format_number(summary.last_time)} against {words[roles.x]}{by}. "
+        "Points: mean of the simulation, bars of 2 standard errors"
+    )
+    if summary.has("theory"):
+        text += ". Lines: limit of infinite dimension; below: z, mean minus theory in standard errors, grey up to 2"
+    if start:
+        text += ". Dotted: the value at the start, above which a feature has grown"
+    if roles.colour == "augmentation_noise_variance" and 0 in mean[roles.colour].values:
+        text += ". Augmentation noise variance 0 is the baseline without augmentation noise"
+    if bool(mean.isnull().any()):
+        text += ". Red crosses: points without a single run that is ok"
+    fixed = describe_fixed(summary, roles.fixed)
+    return f"{text}. {left_out}{f'All at {fixed}. ' if fixed else ''}".strip()

@@ -1,0 +1,85 @@
+"""`plot_experiment`: draw an experiment from its summary, as pdf and png, with a caption beside them.
+
+| figure | function | what it shows |
+|---|---|---|
+| lines | plot_lines | any experiment: a quantity at the last time against one axis, others by colour and panels |
+| noise_correlation | plot_noise_correlation | the same, against the correlation of the augmentation noise |
+| moments | plot_moments | the same, against the second moment, by kurtosis |
+| dimension | plot_dimension | error against the limit and spread of the runs, by dimension, with fitted slopes |
+| grid | plot_grid | maps over two axes, one panel for each value of two more |
+| trajectories | plot_trajectories | learning curves, over the limit with its predicted band |
+
+A new figure is one function of a `Summary` that returns a figure and its caption, and one entry in `FIGURES`.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from clhd.errors import ClhdError
+from clhd.figures.dimension import plot_dimension
+from clhd.figures.grid import plot_grid
+from clhd.figures.lines import plot_lines, plot_moments, plot_noise_correlation
+from clhd.figures.style import save_figure, use_style
+from clhd.figures.summary import Summary, read_summary
+from clhd.figures.trajectories import plot_trajectories
+
+FIGURES: dict[str, Callable[[Summary], tuple[Figure, str]]] = {
+    "lines": plot_lines,
+    "noise_correlation": plot_noise_correlation,
+    "moments": plot_moments,
+    "dimension": plot_dimension,
+    "grid": plot_grid,
+    "trajectories": plot_trajectories,
+}
+
+
+def find_figure(experiment: Mapping[str, Any]) -> str:
+    """Name of the figure of an experiment: the declared one, else that of its name, else "lines".
+
+    Raises
+    ------
+    ClhdError
+        If the declared one is none of `FIGURES`.
+    """
+    declared = str(experiment.get("figure") or "")
+    if declared and declared not in FIGURES:
+        raise ClhdError(f"figure = {declared!r}: must be one of {', '.join(sorted(FIGURES))}")
+    name = str(experiment["name"])
+    return declared or (name if name in FIGURES else "lines")
+
+
+def plot_experiment(summary_path: str | Path, out_dir: str | Path) -> list[Path]:
+    """Draw the figure of an experiment.
+
+    Parameters
+    ----------
+    summary_path : path
+        Of summary.zarr, which is all that is read.
+    out_dir : path
+        Folder of the figures; made if it is not there.
+
+    Returns
+    -------
+    list of Path
+        ``<experiment>.pdf``, ``.png`` and the caption, ``.rst``.
+
+    Raises
+    ------
+    ClhdError
+        If there is no summary, nothing in it can be drawn, the figure is unknown, or the files cannot be written.
+    """
+    summary, folder = read_summary(Path(summary_path)), Path(out_dir)
+    plot = FIGURES[find_figure(summary.experiment)]
+    with use_style():
+        figure, caption = plot(summary)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            paths = save_figure(figure, folder / summary.name)
+            path = folder / f"{summary.name}.rst"
+            path.write_text(caption, encoding="utf-8")
+        except OSError as error:
+            raise ClhdError(f"{folder}: cannot be written to: {error.strerror}") from None
+    return [*paths, path]

@@ -1,0 +1,94 @@
+"""The one style of all figures: sizes for a paper, colours that colour-blind readers tell apart, files that repeat.
+
+| word | meaning |
+|---|---|
+| COLUMN, PAGE | widths of a column and of a page, in inches |
+| MARKERS | one marker for each colour, so that a print in grey can be read too |
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.4, 7.0
+INK, MUTED, FAINT, ALARM = "#222222", "#767676", "#e4e4e4", "#b30000"
+# Okabe and Ito's set without its yellow, which is too pale for lines.
+CATEGORIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+SEQUENTIAL = "viridis"
+_PALEST = 0.88  # of the sequential map: its last yellow cannot be seen on white
+
+RC: Any = {  # matplotlib types its keys, each of them
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
+    "figure.titlesize": 8,
+    "font.family": "sans-serif",
+    "mathtext.fontset": "dejavusans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.2,
+    "errorbar.capsize": 1.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.dpi": 200,
+}
+
+
+@contextmanager
+def use_style() -> Iterator[None]:
+    """Draw in the style of the project, whatever the user's own settings are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
+
+
+def make_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that no window system and no global state knows of."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def pick_colours(count: int, *, ordered: bool) -> list[Any]:
+    """Colours for `count` series: along a map where the series have an order, else as different as can be."""
+    if not ordered and count <= len(CATEGORIES):
+        return list(CATEGORIES[:count])
+    colours = mpl.colormaps[SEQUENTIAL]
+    return [colours(_PALEST * k / max(count - 1, 1)) for k in range(count)]
+
+
+def pick_markers(count: int) -> list[str]:
+    """Markers for `count` series."""
+    return [MARKERS[k % len(MARKERS)] for k in range(count)]
+
+
+def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
+    """Write a figure in each format; the same figure gives the same bytes."""
+    paths = []
+    for suffix in formats:
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        unfinished = path.with_name(f".{path.name}.new")
+        metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
+        figure.savefig(unfinished, format=suffix, metadata=metadata)
+        unfinished.rename(path)
+        paths.append(path)
+    return paths

@@ -78,10 +78,12 @@ def _build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--fresh", action="store_true", help="move old stores aside and compute all again")
         sub.add_argument("--repair", action="store_true", help="read every chunk, and compute damaged ones again")
     _add_experiment(add("summarise", _summarise, "summarise what is known of an experiment"))
+    _add_experiment(add("plot", _plot, "draw an experiment from its summary: pdf, png and a caption"))
     sub = add("status", _status, "counts by status, age and size of every experiment")
     sub.add_argument("config", nargs="?", type=Path, default=Path("config/config.yaml"), help="list of experiments")
     sub.add_argument("--results", type=Path, help="folder of all results, by default that of the list")
     sub.add_argument("--json", action="store_true", help="for programs")
+    sub.add_argument("--check", action="store_true", help="end with exit code 1 unless all is complete")
     sub = add("plan", _plan, "points, blocks, core-hours and bytes of an experiment, before anything runs")
     sub.add_argument("experiment", type=Path, help="a YAML file")
     sub.add_argument("--json", action="store_true", help="for programs")
@@ -168,6 +170,16 @@ def _status(options: argparse.Namespace) -> int:
     results = options.results or config.results
     reports = [describe_status(experiment, results) for experiment in config.experiments.values()]
     print(json.dumps(reports, indent=2) if options.json else format_status(reports))
+    return 1 if options.check and not all(report["complete"] for report in reports) else 0
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from clhd.figures.plot import find_figure, plot_experiment
+
+    experiment = read_experiment(options.experiment, check=False)
+    folder = options.results / experiment.name
+    for path in plot_experiment(folder / "summary.zarr", folder / "figures", find_figure(experiment.resolved())):
+        print(path)
     return 0
 
 

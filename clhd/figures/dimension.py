@@ -170,6 +170,7 @@ def _finish(panels: Any, summary: Summary, mean: xr.DataArray, handles: list[Any
     if has_bias:
         panels[0].set_ylabel(f"|mean \N{MINUS SIGN} theory| of {symbol}")
         _limit_bias(panels[0])
+    if any(line.get_linestyle() == "--" for panel in panels for line in panel.lines):
         handles.append(Line2D([], [], color=MUTED, linestyle="--", linewidth=0.8, label="fit"))
     if summary.has("theory_standard_deviation"):
         handles.append(Line2D([], [], color=MUTED, linewidth=0.9, label="theory"))

@@ -51,7 +51,7 @@ def find_figure(experiment: Mapping[str, Any]) -> str:
     return declared or (name if name in FIGURES else "lines")
 
 
-def plot_experiment(summary_path: str | Path, out_dir: str | Path) -> list[Path]:
+def plot_experiment(summary_path: str | Path, out_dir: str | Path, figure: str | None = None) -> list[Path]:
     """Draw the figure of an experiment.
 
     Parameters
@@ -60,6 +60,8 @@ def plot_experiment(summary_path: str | Path, out_dir: str | Path) -> list[Path]
         Of summary.zarr, which is all that is read.
     out_dir : path
         Folder of the figures; made if it is not there.
+    figure : str, optional
+        An entry of `FIGURES`; by default what the experiment declared when it was summarised.
 
     Returns
     -------
@@ -72,12 +74,12 @@ def plot_experiment(summary_path: str | Path, out_dir: str | Path) -> list[Path]
         If there is no summary, nothing in it can be drawn, the figure is unknown, or the files cannot be written.
     """
     summary, folder = read_summary(Path(summary_path)), Path(out_dir)
-    plot = FIGURES[find_figure(summary.experiment)]
+    plot = FIGURES[find_figure(summary.experiment | ({"figure": figure} if figure else {}))]
     with use_style():
-        figure, caption = plot(summary)
+        drawn, caption = plot(summary)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            paths = save_figure(figure, folder / summary.name)
+            paths = save_figure(drawn, folder / summary.name)
             path = folder / f"{summary.name}.rst"
             path.write_text(caption, encoding="utf-8")
         except OSError as error:

@@ -43,6 +43,7 @@ LEDGER: dict[str, tuple[Any, Any, str]] = {
     "error_message": (str, "", "of the last failure"),
     "status": (np.int8, Status.NOT_RUN, "what is known of it"),
 }
+_TEXTS = ("error_type", "error_message")
 
 
 class StoreError(ClhdError):
@@ -133,21 +134,43 @@ class Store:
                     status[self.region(index)] = array[self.region(index)]
             return status
 
+    def read_chunk(self, index: ChunkIndex) -> dict[str, NDArray[Any]]:
+        """What a chunk holds of every variable; of one that was never written, without looking at its files."""
+        region = self.region(index)
+        names = (*self.outputs, *LEDGER)
+        if self._file("status", index).exists():
+            return {name: self.read(name, region) for name in names}
+        shape = tuple(piece.stop - piece.start for piece in region)
+        empty = {}
+        for name in names:
+            array = self._array(name)
+            tail = array.shape[len(shape) :]
+            dtype = np.dtypes.StringDType() if name in _TEXTS else array.dtype
+            empty[name] = np.full(shape + tail, array.fill_value, dtype)
+        return empty
+
     def write_chunk(self, index: ChunkIndex, values: Mapping[str, NDArray[Any]], ledger: Mapping[str, Any]) -> None:
         """Write one chunk of every variable given, its status last."""
         region = self.region(index)
         for name, part in values.items():
             self._array(name)[region] = part
         for name in LEDGER:
-            if name in ledger:
-                self._array(name)[region] = ledger[name]
+            if name not in ledger:
+                continue
+            if name in _TEXTS and not np.any(ledger[name] != "") and not self._file(name, index).exists():
+                continue  # no error, as mostly: no file
+            self._array(name)[region] = ledger[name]
+
+    def _file(self, name: str, index: ChunkIndex) -> Path:
+        """The file of one chunk of a variable."""
+        array = self._array(name)
+        return self.path.joinpath(name, "c", *map(str, index), *["0"] * (array.ndim - len(index)))
 
     def _find_damage_of(self, name: str) -> Iterator[tuple[Path, ChunkIndex]]:
         """Files of a variable that cannot be read, with their chunks."""
         array = self._array(name)
-        folder = self.path / name / "c"
         for index in self.chunk_indices():
-            path = folder.joinpath(*map(str, index), *["0"] * (array.ndim - len(index)))
+            path = self._file(name, index)
             if not path.exists():
                 continue
             try:
@@ -162,9 +185,7 @@ class Store:
     def forget(self, index: ChunkIndex) -> None:
         """Make a chunk as if it had never been run; its status goes first."""
         for name in reversed((*self.outputs, *LEDGER)):
-            array = self._array(name)
-            path = (self.path / name / "c").joinpath(*map(str, index), *["0"] * (array.ndim - len(index)))
-            path.unlink(missing_ok=True)
+            self._file(name, index).unlink(missing_ok=True)
 
     def update_attributes(self, **changes: Any) -> None:
         """Change attributes of the store, and refresh the consolidated metadata."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clhd.errors import SimulationStopped
 from clhd.sweep.blocks import BoolArray, ChunkIndex
 from clhd.sweep.road import Road
-from clhd.sweep.store import LEDGER, Store, count_statuses
+from clhd.sweep.store import Store, count_statuses
 from clhd.systems.base import NotConvergedError, Status
 
 _LONGEST_MESSAGE = 2000
@@ -61,7 +61,7 @@ def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run
     store = Store(Path(path), "r+")
     road = Road(store.experiment(), store.kind)
     begin = time.perf_counter()
-    written = [_read_chunk(store, index) for index, _ in chunks]
+    written = [store.read_chunk(index) for index, _ in chunks]
     for replicas, lanes in _group(road, store, chunks).items():
         _compute(road, lanes, replicas, written)
     computed, first_error = [], ""
@@ -73,12 +73,6 @@ def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run
         for kind, message in zip(data["error_type"][needed], data["error_message"][needed], strict=True):
             first_error = first_error or (f"{kind}: {message}" if kind else "")
     return BlockReport(count_statuses(np.concatenate(computed)), time.perf_counter() - begin, first_error)
-
-
-def _read_chunk(store: Store, index: ChunkIndex) -> _Arrays:
-    """What a chunk holds so far: all of it, since it is written as a whole."""
-    region = store.region(index)
-    return {name: store.read(name, region) for name in (*store.outputs, *LEDGER)}
 
 
 def _group(

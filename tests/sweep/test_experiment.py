@@ -1,16 +1,19 @@
 """What a user may write, and the one clear line for everything else."""
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis
-from clhd.sweep.config import format_config_schema, read_config
-from clhd.sweep.experiment import format_schema, parse_experiment, read_experiment
+from clhd.sweep.config import Config, format_config_schema, read_config
+from clhd.sweep.experiment import Experiment, format_schema, parse_experiment, read_experiment
 from clhd.sweep.road import check_experiment
+from clhd.systems.contrastive import PARAMETERS
 from tests.sweep.conftest import MakeExperiment
 
 ROOT = Path(__file__).parents[2]
@@ -161,3 +164,11 @@ def test_a_config_reports_the_mistakes_of_all_its_files(tmp_path: Path) -> None:
         read_config(write(config, "experiments: [x/a.yaml, y/a.yaml]"))
     with pytest.raises(ClhdError, match="figures: is no key here"):
         read_config(write(config, "experiments: [a.yaml]\nfigures: 3"))
+
+
+def test_the_readme_of_the_configuration_explains_every_key() -> None:
+    text = (ROOT / "config" / "README.md").read_text()
+    keys = [*Experiment.model_fields, *Config.model_fields, *PARAMETERS]
+    assert [key for key in keys if f"| `{key}`" not in text] == []
+    example = text.split("## An experiment\n\n")[1].split("\n\n|")[0]
+    check_experiment(parse_experiment(yaml.safe_load(textwrap.dedent(example))))

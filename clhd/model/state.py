@@ -44,7 +44,7 @@ def parse_start(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> Flo
         If the overlap is not one finite number per feature, or the state cannot be.
     """
     norm = parse_norm(model, squared_norm)
-    vector = parse_vector("overlap", np.atleast_1d(np.asarray(overlap, dtype=object)), length=model.features)
+    vector = parse_vector("overlap", np.atleast_1d(np.asarray(overlap, dtype=object)).tolist(), length=model.features)
     length = float(vector @ vector)
     if length > norm * (1 + _ROUNDING):
         raise ClhdError(

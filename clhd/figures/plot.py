@@ -9,30 +9,25 @@
 | grid | plot_grid | maps over two axes, one panel for each value of two more |
 | trajectories | plot_trajectories | learning curves, over the limit with its predicted band |
 
-A new figure is one function of a `Summary` that returns a figure and its caption, and one entry in `FIGURES`.
+A new figure is one function of a `clhd.figures.summary.Summary` that returns a figure and its caption, and one entry
+in `FIGURES`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from clhd.errors import ClhdError
-from clhd.figures.dimension import plot_dimension
-from clhd.figures.grid import plot_grid
-from clhd.figures.lines import plot_lines, plot_moments, plot_noise_correlation
-from clhd.figures.style import save_figure, use_style
-from clhd.figures.summary import Summary, read_summary
-from clhd.figures.trajectories import plot_trajectories
 
-FIGURES: dict[str, Callable[[Summary], tuple[Figure, str]]] = {
-    "lines": plot_lines,
-    "noise_correlation": plot_noise_correlation,
-    "moments": plot_moments,
-    "dimension": plot_dimension,
-    "grid": plot_grid,
-    "trajectories": plot_trajectories,
+# Where each figure is drawn. Modules are imported at need: what only checks a name should not wait for matplotlib.
+FIGURES: dict[str, str] = {
+    "lines": "clhd.figures.lines:plot_lines",
+    "noise_correlation": "clhd.figures.lines:plot_noise_correlation",
+    "moments": "clhd.figures.lines:plot_moments",
+    "dimension": "clhd.figures.dimension:plot_dimension",
+    "grid": "clhd.figures.grid:plot_grid",
+    "trajectories": "clhd.figures.trajectories:plot_trajectories",
 }
 
 
@@ -73,8 +68,13 @@ def plot_experiment(summary_path: str | Path, out_dir: str | Path, figure: str |
     ClhdError
         If there is no summary, nothing in it can be drawn, the figure is unknown, or the files cannot be written.
     """
+    from clhd.figures.style import save_figure, use_style  # noqa: PLC0415
+    from clhd.figures.summary import read_summary  # noqa: PLC0415
+
     summary, folder = read_summary(Path(summary_path)), Path(out_dir)
-    plot = FIGURES[find_figure(summary.experiment | ({"figure": figure} if figure else {}))]
+    name = find_figure(summary.experiment | ({"figure": figure} if figure else {}))
+    module, _, function = FIGURES[name].partition(":")
+    plot: Any = getattr(import_module(module), function)
     with use_style():
         drawn, caption = plot(summary)
         try:

@@ -1,0 +1,45 @@
+"""`find_unfinished`: which stages of an experiment have to be run, whatever files say that they are done.
+
+A workflow knows a stage by a small marker file. The stores themselves are the truth: this looks into them.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from clhd.errors import ClhdError
+from clhd.sweep.experiment import Experiment
+from clhd.sweep.prepare import open_road, positions_in
+from clhd.sweep.road import Kind, Road
+from clhd.systems.base import Status
+
+Stage = Literal["simulation", "theory", "summary"]
+_ROADS: tuple[Kind, ...] = ("simulation", "theory")
+_TO_DO = (Status.NOT_RUN, Status.FAILED)
+
+
+def find_unfinished(experiment: Experiment, results: Path) -> list[Stage]:
+    """The stages whose store is not there, is for something else, or lacks points or has failed ones.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    results : Path
+        Folder of all results.
+    """
+    stages: list[Stage] = [kind for kind in _ROADS if not _is_known(experiment, kind, results)]
+    if not (results / experiment.name / "summary.zarr" / "zarr.json").is_file():
+        stages.append("summary")
+    return stages
+
+
+def _is_known(experiment: Experiment, kind: Kind, results: Path) -> bool:
+    if not Road(experiment, kind).outputs.variables:
+        return True
+    try:
+        wanted, store, room = open_road(experiment, kind, results)
+    except ClhdError:
+        return False
+    status = store.status()[np.ix_(*positions_in(room, wanted))]
+    return not np.isin(status, _TO_DO).any()

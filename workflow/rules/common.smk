@@ -1,0 +1,57 @@
+# The config, checked by the package's own parser, and what the rules share.
+
+import sys
+from pathlib import Path
+
+from clhd.errors import ClhdError
+from clhd.figures.plot import find_figure
+from clhd.sweep.config import read_config
+from clhd.sweep.road import check_experiment
+from clhd.sweep.unfinished import find_unfinished
+
+# The list of experiments: config/config.yaml, or the one given by --configfile.
+CONFIG_FILE = str(([Path("config/config.yaml")] + list(workflow.configfiles))[-1])
+
+# The clhd beside this snakemake, also where its environment is not activated.
+shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
+
+
+def mark(stage):
+    """The marker of a stage: all that Snakemake knows of a store, which it would delete if a job failed."""
+    return f"{RESULTS}/{{experiment}}/.{stage}.done"
+
+
+def find_file(wildcards):
+    """The file of an experiment."""
+    return FILES[wildcards.experiment]
+
+
+def is_checked(name):
+    """True if an experiment was found right before it ran, and has not changed since."""
+    marker = Path(mark("simulation").format(experiment=name))
+    return marker.is_file() and marker.stat().st_mtime > Path(FILES[name]).stat().st_mtime
+
+
+def remove_false_markers(name, experiment):
+    """Take away the markers of what is not done: stores deleted by hand, failed points, runs that were killed."""
+    for stage in find_unfinished(experiment, RESULTS):
+        Path(mark(stage).format(experiment=name)).unlink(missing_ok=True)
+
+
+try:
+    CONFIG = read_config(CONFIG_FILE)
+    RESULTS, EXPERIMENTS = CONFIG.results, CONFIG.experiments
+    FILES = {name: str(file) for name, file in CONFIG.files.items()}
+    if workflow.is_main_process:
+        for name, experiment in EXPERIMENTS.items():
+            find_figure(experiment.resolved())
+            remove_false_markers(name, experiment)
+            if not is_checked(name):
+                check_experiment(experiment, FILES[name])
+except ClhdError as error:
+    print(error, file=sys.stderr)
+    sys.exit(2)
+
+
+wildcard_constraints:
+    experiment="|".join(EXPERIMENTS),

@@ -1,0 +1,27 @@
+# One figure for each experiment, from its summary alone.
+
+
+rule plot_experiment:
+    input:
+        experiment=find_file,
+        summary=rules.summarise_points.output.marker,
+    output:
+        png=report(
+            f"{RESULTS}/{{experiment}}/figures/{{experiment}}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"experiment": "{experiment}"},
+        ),
+        pdf=f"{RESULTS}/{{experiment}}/figures/{{experiment}}.pdf",
+        caption=f"{RESULTS}/{{experiment}}/figures/{{experiment}}.rst",
+    log:
+        f"{RESULTS}/{{experiment}}/logs/plot_experiment.log",
+    conda:
+        "../envs/clhd.yaml"
+    threads: 1
+    params:
+        results=RESULTS,
+    message:
+        "{wildcards.experiment}: plot"
+    shell:
+        "python -m clhd plot {input.experiment} --results {params.results} 2>&1 | tee {log}"

@@ -1,0 +1,40 @@
+# The two roads to the same quantities. Exit code 1 says that points failed: their job is done all the same, for the
+# summary counts them, check_points fails because of them, and the next run tries them again.
+
+
+rule simulate_points:
+    input:
+        experiment=find_file,
+    output:
+        marker=touch(mark("simulation")),
+    log:
+        f"{RESULTS}/{{experiment}}/logs/simulate_points.log",
+    conda:
+        "../envs/clhd.yaml"
+    threads: 1000  # all cores there are: Dask spreads the blocks over them
+    params:
+        results=RESULTS,
+    message:
+        "{wildcards.experiment}: simulate"
+    shell:
+        "python -m clhd simulate {input.experiment} --results {params.results} --workers {threads} 2>&1"
+        " | tee {log} || [ $? -eq 1 ]"
+
+
+rule predict_points:
+    input:
+        experiment=find_file,
+    output:
+        marker=touch(mark("theory")),
+    log:
+        f"{RESULTS}/{{experiment}}/logs/predict_points.log",
+    conda:
+        "../envs/clhd.yaml"
+    threads: 1000
+    params:
+        results=RESULTS,
+    message:
+        "{wildcards.experiment}: predict"
+    shell:
+        "python -m clhd predict {input.experiment} --results {params.results} --workers {threads} 2>&1"
+        " | tee {log} || [ $? -eq 1 ]"

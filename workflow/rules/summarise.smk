@@ -1,0 +1,21 @@
+# Statistics over the replicas, with the theory beside them.
+
+
+rule summarise_points:
+    input:
+        experiment=find_file,
+        simulation=rules.simulate_points.output.marker,
+        theory=rules.predict_points.output.marker,
+    output:
+        marker=touch(mark("summary")),
+    log:
+        f"{RESULTS}/{{experiment}}/logs/summarise_points.log",
+    conda:
+        "../envs/clhd.yaml"
+    threads: 1
+    params:
+        results=RESULTS,
+    message:
+        "{wildcards.experiment}: summarise"
+    shell:
+        "python -m clhd summarise {input.experiment} --results {params.results} 2>&1 | tee {log}"

@@ -10,8 +10,8 @@ last place of float64.
 | `tanh` | any | 3 ULP, also at tiny arguments |
 | `exponential` | -700 ... 700 | 2 ULP |
 | `erf` | any | 4 ULP |
-| `log_of_fraction` | 2.3e-308 ... 1 | 2 ULP, also near 1 |
-| `sine_cosine` | -pi/4 ... pi/4 | 2 ULP |
+| `minus_two_log` | 2.3e-308 ... 1 | 3 ULP, also near 1 |
+| `sine_cosine` | -1/2 ... 1/2 quarter turns | 2 ULP |
 """
 
 import numpy as np
@@ -24,6 +24,7 @@ _LOG2_E = 1.4426950408889634
 # ln 2 in two parts; the first has 21 trailing zero bits, so that k * _LN2_HIGH is exact.
 _LN2_HIGH = 0.6931471803691238
 _LN2_LOW = 1.9082149292705877e-10
+_TWO_LN2 = 1.3862943611198906
 _ONE_BITS = np.uint64(0x3FF0000000000000)
 _SQRT_HALF_BITS = np.uint64(0x3FE6A09E667F3BCD)
 _MANTISSA = np.uint64(0x000FFFFFFFFFFFFF)
@@ -69,41 +70,43 @@ def tanh(x: float) -> float:
 
 
 @inlined
-def log_of_fraction(u: float) -> float:
-    """log(u), 2.3e-308 <= u <= 1: u = 2^k m, sqrt(1/2) <= m < sqrt(2), log m = 2 artanh((m - 1) / (m + 1))."""
+def minus_two_log(u: float) -> float:
+    """-2 log(u) for 0 < u <= 1: u = 2^k m with sqrt(1/2) <= m < sqrt(2), log m = 2 artanh((m - 1) / (m + 1))."""
     shifted = float_to_bits(u) + (_ONE_BITS - _SQRT_HALF_BITS)
     k = np.float64(np.int64(shifted >> _FIFTY_TWO) - 1023)
     f = bits_to_float((shifted & _MANTISSA) + _SQRT_HALF_BITS) - 1.0
     s = f / (2.0 + f)
     z = s * s
-    p = 0.07308546618779102
-    p = p * z + 0.07665832399653132
-    p = p * z + 0.09091445502524885
-    p = p * z + 0.11111105553063545
-    p = p * z + 0.14285714313086528
-    p = p * z + 0.19999999999949503
-    p = p * z + 0.3333333333333335
-    return k * _LN2_HIGH + (k * _LN2_LOW + 2.0 * (s + s * z * p))
+    p = -0.29620725279638843
+    p = p * z - 0.3062492195246747
+    p = p * z - 0.3636726879510633
+    p = p * z - 0.4444439400444865
+    p = p * z - 0.5714285752240549
+    p = p * z - 0.7999999999859918
+    p = p * z - 1.333333333333353
+    p = p * z - 4.0
+    return s * p - k * _TWO_LN2
 
 
 @inlined
-def sine_cosine(x: float) -> tuple[float, float]:
-    """(sin x, cos x) for |x| <= pi / 4, by polynomials in x^2 with errors below 2e-17."""
-    z = x * x
-    s = 1.5918135932869774e-10
-    s = s * z - 2.5051131947374594e-08
-    s = s * z + 2.7557316103105014e-06
-    s = s * z - 0.0001984126983675979
-    s = s * z + 0.00833333333333095
-    s = s * z - 0.16666666666666666
-    c = -1.1368002341468553e-11
-    c = c * z + 2.0875886806287426e-09
-    c = c * z - 2.7557315566815476e-07
-    c = c * z + 2.4801587293694974e-05
-    c = c * z - 0.0013888888888880777
-    c = c * z + 0.04166666666666664
-    c = c * z - 0.5
-    return x + x * z * s, 1.0 + z * c
+def sine_cosine(y: float) -> tuple[float, float]:
+    """(sin(pi y / 2), cos(pi y / 2)) for |y| <= 1/2, by polynomials in y^2 with errors of 1e-16."""
+    z = y * y
+    s = 5.633936132273839e-08
+    s = s * z - 3.5986433706134926e-06
+    s = s * z + 0.00016044115074714992
+    s = s * z - 0.004681754132341619
+    s = s * z + 0.07969262624604304
+    s = s * z - 0.6459640975062443
+    s = s * z + 1.5707963267948966
+    c = 4.655298729149094e-07
+    c = c * z - 2.520013545491748e-05
+    c = c * z + 0.0009192599500952791
+    c = c * z - 0.02086348073495352
+    c = c * z + 0.25366950789986514
+    c = c * z - 1.2337005501361513
+    c = c * z + 1.0
+    return y * s, c
 
 
 # exp(y^2) erfc(y) / t for t = 1 / (1 + y / 2) as a polynomial in x, t = 21/34 + 13/34 x, |x| <= 1 (y from 0 to 6.5):

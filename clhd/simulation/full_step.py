@@ -27,7 +27,7 @@ from clhd.model.compiled import inlined, kernel
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.latents import DISCRETE, LAPLACE, SAMPLERS, UNIFORM
 from clhd.model.losses import forces
-from clhd.model.vector_math import log_of_fraction
+from clhd.model.vector_math import minus_two_log
 from clhd.simulation.noise import CHUNK, LANES, NoiseSource, fill_raw_noise
 from clhd.simulation.streams import BitArray, bits_to_fraction, next_bits
 
@@ -110,11 +110,11 @@ def draw_latent(latents: LatentTables, stream: BitArray, c: FloatArray) -> None:
         elif law == UNIFORM:
             c[j] = scale * math.sqrt(3.0) * (2.0 * u - 1.0)
         elif law == LAPLACE:
-            size = -math.sqrt(0.5) * scale * log_of_fraction(u)
+            size = math.sqrt(0.125) * scale * minus_two_log(u)
             c[j] = size if _draw_uniform(stream) <= 0.5 else -size
         else:
             angle = 2.0 * math.pi * _draw_uniform(stream)
-            c[j] = scale * math.sqrt(-2.0 * log_of_fraction(u)) * math.cos(angle)
+            c[j] = scale * math.sqrt(minus_two_log(u)) * math.cos(angle)
 
 
 @kernel

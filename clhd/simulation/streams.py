@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.model.compiled import bits_to_float, float_to_bits, inlined, kernel
-from clhd.model.vector_math import log_of_fraction, sine_cosine
+from clhd.model.vector_math import minus_two_log, sine_cosine
 
 FloatArray = NDArray[np.float64]
 BitArray = NDArray[np.uint64]
@@ -31,8 +31,7 @@ _SIGN_BIT = np.uint64(0x8000000000000000)
 _TWELVE, _LEFT17, _LEFT45, _RIGHT19 = np.uint64(12), np.uint64(17), np.uint64(45), np.uint64(19)
 _LEFT23, _RIGHT41 = np.uint64(23), np.uint64(41)
 _BIT0, _BIT62 = np.uint64(1), np.uint64(62)
-_QUARTER_PI = math.pi / 4
-_SQRT_HALF = math.sqrt(0.5)
+_SQRT_EIGHTH = math.sqrt(0.125)
 _SETTLED = 2.0  # no uniform number on (0, 1]
 
 
@@ -98,13 +97,11 @@ def normal_pair(radius_bits: np.uint64, angle_bits: np.uint64) -> tuple[float, f
     The high bits put the angle into the right-hand quadrant, (-pi/4, pi/4]; of two low bits, which it does not use,
     one mirrors it into the upper quadrant and the other turns both by pi.
     """
-    radius = math.sqrt(-2.0 * log_of_fraction(bits_to_fraction(radius_bits)))
-    sine, cosine = sine_cosine(_QUARTER_PI * (2.0 * bits_to_fraction(angle_bits) - 1.0))
+    radius = math.sqrt(minus_two_log(bits_to_fraction(radius_bits)))
+    radius = bits_to_float(float_to_bits(radius) ^ ((angle_bits << _BIT62) & _SIGN_BIT))
+    sine, cosine = sine_cosine(bits_to_fraction(angle_bits) - 0.5)
     swap = (angle_bits & _BIT0) != 0
-    sign = (angle_bits << _BIT62) & _SIGN_BIT
-    first = bits_to_float(float_to_bits(sine if swap else cosine) ^ sign)
-    second = bits_to_float(float_to_bits(cosine if swap else sine) ^ sign)
-    return radius * first, radius * second
+    return radius * (sine if swap else cosine), radius * (cosine if swap else sine)
 
 
 @kernel
@@ -202,5 +199,5 @@ def fill_laplace(state: BitArray, uniform: FloatArray, out: FloatArray) -> None:
     fill_uniforms(state, uniform)
     fill_uniforms(state, out)
     for i in range(len(out)):
-        size = -_SQRT_HALF * log_of_fraction(uniform[i])
+        size = _SQRT_EIGHTH * minus_two_log(uniform[i])
         out[i] = size if out[i] > 0.5 else -size

@@ -81,9 +81,9 @@ CASES = {
         ),
         4,
     ),
-    "log_of_fraction": Case(
-        vector_math.log_of_fraction,
-        mpmath.log,
+    "minus_two_log": Case(
+        vector_math.minus_two_log,
+        lambda u: -2 * mpmath.log(u),
         np.concatenate(
             [
                 RNG.uniform(1e-3, 1, 2000),
@@ -93,12 +93,10 @@ CASES = {
                 1 - 10.0 ** RNG.uniform(-15.9, -1, 1000),
             ]
         ),
-        2,
+        3,
     ),
-    "sine": Case(sine, mpmath.sin, np.append(RNG.uniform(-math.pi / 4, math.pi / 4, 3000), [*TINY, math.pi / 4]), 2),
-    "cosine": Case(
-        cosine, mpmath.cos, np.append(RNG.uniform(-math.pi / 4, math.pi / 4, 3000), [*TINY, math.pi / 4]), 2
-    ),
+    "sine": Case(sine, lambda y: mpmath.sinpi(y / 2), np.append(RNG.uniform(-0.5, 0.5, 3000), [*TINY, 0.5]), 2),
+    "cosine": Case(cosine, lambda y: mpmath.cospi(y / 2), np.append(RNG.uniform(-0.5, 0.5, 3000), [*TINY, 0.5]), 2),
 }
 
 
@@ -133,7 +131,7 @@ def test_a_sigmoid_never_exceeds_one(name: str) -> None:
 
 
 def test_the_logarithm_of_one_is_exactly_zero() -> None:
-    assert evaluate(vector_math.log_of_fraction, np.array([1.0]))[0] == 0.0
+    assert evaluate(vector_math.minus_two_log, np.array([1.0]))[0] == 0.0
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -79,6 +79,7 @@ class Store:
             raise StoreError(f"{path}: cannot be opened as a store: {error or type(error).__name__}") from None
         if self.attributes.get("clhd_store") != FORMAT:
             raise StoreError(f"{path}: is no store of this version of clhd; move it away")
+        self._arrays: dict[str, zarr.Array[Any]] = {}
         status = self._array("status")
         self.dims: tuple[str, ...] = tuple(self.attributes["dims"])
         self.shape: tuple[int, ...] = status.shape
@@ -86,7 +87,10 @@ class Store:
         self.kind: Kind = self.attributes["kind"]
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        return self.group[name]  # type: ignore[return-value]
+        """A variable; opening one costs as much as reading a chunk, so each is opened once."""
+        if name not in self._arrays:
+            self._arrays[name] = self.group[name]  # type: ignore[assignment]
+        return self._arrays[name]
 
     def experiment(self, *, check: bool = True) -> Experiment:
         """The experiment that the store has room for."""

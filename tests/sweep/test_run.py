@@ -1,5 +1,6 @@
 """One experiment from end to end, and what must hold whatever happens on the way."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -278,3 +279,29 @@ def test_processes_and_threads_one_worker_and_two_give_the_same_bits(
     for path in sorted((results / "toy" / "simulation.zarr" / "overlap" / "c").rglob("*")):
         other = tmp_path / "threads" / path.relative_to(results)
         assert path.is_dir() or path.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("is_grown_there", [True, False])
+def test_a_growth_that_was_killed_between_its_renames_is_finished_or_undone(
+    toy: MakeExperiment, results: Path, client: Client, is_grown_there: bool
+) -> None:
+    simulate(toy(), results, client)
+    before = heights(results)
+    folder = results / "toy"
+    if is_grown_there:
+        shutil.copytree(folder / "simulation.zarr", folder / ".simulation-grown.zarr")
+    (folder / "simulation.zarr").rename(folder / ".simulation-outgrown.zarr")
+    assert simulate(toy(), results, client).computed == 0
+    assert_same_bits(before, heights(results))
+    assert sorted(path.name for path in folder.iterdir()) == [".simulation.lock", "simulation.zarr"]
+
+
+def test_a_result_tells_where_it_came_from(toy: MakeExperiment, results: Path, client: Client) -> None:
+    simulate(toy(), results, client)
+    simulate(toy(replicas=5), results, client)
+    with xr.open_zarr(str(results / "toy" / "simulation.zarr")) as opened:
+        first, second = opened.attrs["runs"]
+        assert opened["run"].sel(replica=[0, 3, 4]).values[0, 0].tolist() == [0, 0, 1]
+        assert parse_experiment(opened.attrs["experiment"]) == toy(replicas=5)
+    assert (first["computed"], second["computed"]) == (32, 8)
+    assert {"started", "code", "host", "dependencies", "seconds"} <= set(second)

@@ -11,9 +11,20 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy
 	--no-header --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := all
-.PHONY: all help install test check format bench figure lock clean
+.PHONY: all help install paper report test check format bench figure lock clean
 
-all: figure  ## what is computed by default: the README's figure
+# The list of experiments; without one, config/config.yaml.
+CONFIG ?=
+WORKFLOW = $(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG))
+
+all: $(INSTALLED)  ## run the experiments of config/config.yaml: results/ (CONFIG=file for another list)
+	@$(WORKFLOW) $(ARGS)
+
+paper: $(INSTALLED)  ## run those of config/paper.yaml: the same at the scale of a paper, for a large machine
+	@$(MAKE) --no-print-directory all CONFIG=config/paper.yaml
+
+report: $(INSTALLED)  ## write results/report.html: all figures with their captions
+	@$(WORKFLOW) --report results/report.html
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 16
@@ -23,14 +34,17 @@ install: $(INSTALLED)  ## create .venv and install clhd into it, once
 test: $(INSTALLED)  ## run the tests (ARGS="-k name" picks some)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(INSTALLED)  ## lint, formatting and types
+check: $(INSTALLED)  ## lint, formatting and types, of the workflow too
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/snakemake --lint
 
 format: $(INSTALLED)  ## format the code
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+	@$(BIN)/snakefmt Snakefile workflow
 
 bench: $(INSTALLED)  ## measure the kernels, as one table
 	@$(BIN)/python benchmarks/kernels.py

@@ -15,12 +15,13 @@ from clhd.sweep.road import Kind, Road
 from clhd.systems.base import Status
 
 Stage = Literal["simulation", "theory", "summary"]
+STAGES: tuple[Stage, ...] = ("simulation", "theory", "summary")
 _ROADS: tuple[Kind, ...] = ("simulation", "theory")
 _TO_DO = (Status.NOT_RUN, Status.FAILED)
 
 
 def find_unfinished(experiment: Experiment, results: Path) -> list[Stage]:
-    """The stages whose store is not there, is for something else, or lacks points or has failed ones.
+    """The stages whose store is not there, is for something else, lacks points, has failed ones, or is out of date.
 
     Parameters
     ----------
@@ -29,9 +30,17 @@ def find_unfinished(experiment: Experiment, results: Path) -> list[Stage]:
         Folder of all results.
     """
     stages: list[Stage] = [kind for kind in _ROADS if not _is_known(experiment, kind, results)]
-    if not (results / experiment.name / "summary.zarr" / "zarr.json").is_file():
+    folder = results / experiment.name
+    summary, stores = _last_written(folder, "summary"), [_last_written(folder, kind) for kind in _ROADS]
+    if summary is None or any(written is not None and written > summary for written in stores):
         stages.append("summary")
     return stages
+
+
+def _last_written(folder: Path, stage: Stage) -> float | None:
+    """When a store was last changed as a whole; None if it is not there."""
+    path = folder / f"{stage}.zarr" / "zarr.json"
+    return path.stat().st_mtime if path.is_file() else None
 
 
 def _is_known(experiment: Experiment, kind: Kind, results: Path) -> bool:

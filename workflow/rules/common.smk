@@ -7,7 +7,7 @@ from clhd.errors import ClhdError
 from clhd.figures.plot import find_figure
 from clhd.sweep.config import read_config
 from clhd.sweep.road import check_experiment
-from clhd.sweep.unfinished import find_unfinished
+from clhd.sweep.unfinished import STAGES, find_unfinished
 
 # The list of experiments: config/config.yaml, or the one given by --configfile.
 CONFIG_FILE = str(([Path("config/config.yaml")] + list(workflow.configfiles))[-1])
@@ -17,7 +17,10 @@ shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
 
 
 def mark(stage):
-    """The marker of a stage: all that Snakemake knows of a store, which it would delete if a job failed."""
+    """The marker of a stage: all that Snakemake knows of a store, which it would delete if a job failed.
+
+    It holds the date, for Snakemake takes files of the same content as unchanged.
+    """
     return f"{RESULTS}/{{experiment}}/.{stage}.done"
 
 

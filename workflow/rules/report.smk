@@ -5,7 +5,7 @@ rule check_points:
     input:
         expand(rules.plot_experiment.output.png, experiment=EXPERIMENTS),
     output:
-        marker=touch(f"{RESULTS}/.complete"),
+        marker=f"{RESULTS}/.complete",
     log:
         f"{RESULTS}/status.log",
     conda:
@@ -18,3 +18,4 @@ rule check_points:
         "what is known"
     shell:
         "python -m clhd status {params.config} --results {params.results} --check 2>&1 | tee {log}"
+        "; date > {output.marker}"

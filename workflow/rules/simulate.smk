@@ -6,7 +6,7 @@ rule simulate_points:
     input:
         experiment=find_file,
     output:
-        marker=touch(mark("simulation")),
+        marker=mark("simulation"),
     log:
         f"{RESULTS}/{{experiment}}/logs/simulate_points.log",
     conda:
@@ -18,14 +18,14 @@ rule simulate_points:
         "{wildcards.experiment}: simulate"
     shell:
         "python -m clhd simulate {input.experiment} --results {params.results} --workers {threads} 2>&1"
-        " | tee {log} || [ $? -eq 1 ]"
+        " | tee {log} || [ $? -eq 1 ]; date > {output.marker}"
 
 
 rule predict_points:
     input:
         experiment=find_file,
     output:
-        marker=touch(mark("theory")),
+        marker=mark("theory"),
     log:
         f"{RESULTS}/{{experiment}}/logs/predict_points.log",
     conda:
@@ -37,4 +37,4 @@ rule predict_points:
         "{wildcards.experiment}: predict"
     shell:
         "python -m clhd predict {input.experiment} --results {params.results} --workers {threads} 2>&1"
-        " | tee {log} || [ $? -eq 1 ]"
+        " | tee {log} || [ $? -eq 1 ]; date > {output.marker}"

@@ -7,7 +7,7 @@ rule summarise_points:
         simulation=rules.simulate_points.output.marker,
         theory=rules.predict_points.output.marker,
     output:
-        marker=touch(mark("summary")),
+        marker=mark("summary"),
     log:
         f"{RESULTS}/{{experiment}}/logs/summarise_points.log",
     conda:
@@ -19,3 +19,4 @@ rule summarise_points:
         "{wildcards.experiment}: summarise"
     shell:
         "python -m clhd summarise {input.experiment} --results {params.results} 2>&1 | tee {log}"
+        "; date > {output.marker}"

@@ -9,6 +9,7 @@ Theory says a = -1 for the bias and a = -1/2 for the spread. Fits weigh each poi
 its sign, so that points that are not told from zero do not bend the slope.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from scipy.optimize import curve_fit
+from scipy.optimize import OptimizeWarning, curve_fit
 
 from clhd.figures.caption import compose_caption, describe_incomplete
 from clhd.figures.lines import plot_lines
@@ -60,9 +61,11 @@ def fit_power_law(size: FloatArray, values: FloatArray, errors: FloatArray) -> S
     origin = float(x[0])  # so that c is the value at the smallest n, and tells little of a
     guess = (float(y[0]) or float(e[0]), -1.0)
     try:
-        (c, a), covariance = curve_fit(
-            lambda x, c, a: c * np.exp(a * (x - origin)), x, y, guess, sigma=e, absolute_sigma=True
-        )
+        with warnings.catch_warnings(), np.errstate(over="ignore"):
+            warnings.simplefilter("ignore", OptimizeWarning)  # an unknown error is infinite, and refused below
+            (c, a), covariance = curve_fit(
+                lambda x, c, a: c * np.exp(a * (x - origin)), x, y, guess, sigma=e, absolute_sigma=True
+            )
     except RuntimeError:
         return None
     error = float(np.sqrt(covariance[1, 1]))

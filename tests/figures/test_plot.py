@@ -1,0 +1,234 @@
+"""What is drawn, for made-up summaries: artists, labels and values, not pixels."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from clhd.errors import ClhdError
+from clhd.figures.dimension import fit_power_law, plot_dimension
+from clhd.figures.grid import plot_grid
+from clhd.figures.lines import plot_lines, plot_moments, plot_noise_correlation
+from clhd.figures.plot import FIGURES, find_figure, plot_experiment
+from clhd.figures.summary import Summary
+from clhd.figures.trajectories import plot_trajectories
+
+from .conftest import MakeSummary
+
+NOISE = {"noise_correlation": [-1.0, 0.0, 1.0], "augmentation_noise_variance": [0.0, 0.5], "dimension": [100, 1000]}
+GRID = {
+    "noise_correlation": [-1.0, 0.0, 1.0],
+    "kurtosis": [1.0, 3.0],
+    "second_moment": [0.5, 1.0, 1.5, 2.0],
+    "dimension": [100, 1000],
+}
+AXES: dict[str, dict[str, list[Any]]] = {
+    "lines": {"kurtosis": [1.0, 2.0, 3.0]},
+    "noise_correlation": NOISE,
+    "moments": {"kurtosis": [1.0, 3.0], "second_moment": [0.1, 0.5, 1.0], "dimension": [100, 1000]},
+    "dimension": {"dimension": [100, 1000, 10000]},
+    "grid": GRID,
+    "trajectories": {"dimension": [100, 1000]},
+}
+
+
+def texts(figure: Figure) -> str:
+    """All that is written on a figure."""
+    return "\n".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
+
+
+def curve(panel: Axes, number: int) -> tuple[list[float], list[float]]:
+    line = panel.lines[number]
+    return np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).round(6).tolist()
+
+
+def test_theory_is_a_line_and_the_simulation_points_with_two_standard_errors(make_summary: MakeSummary) -> None:
+    figure, _ = plot_noise_correlation(make_summary(NOISE))
+    assert len(figure.axes) == 4  # two dimensions: means above, scores below
+    panel = figure.axes[1]
+    assert panel.get_title() == "$n$ = 1,000"
+    assert panel.lines[0].get_linestyle() == "-"
+    # Last time (position 2) and second dimension (position 1): 0.1 + 0.03, and 0.01 for each noise correlation.
+    assert curve(panel, 0) == ([-1, 0, 1], [0.13, 0.14, 0.15])
+    points: Any = panel.containers[0]
+    assert points.lines[0].get_xydata()[0].tolist() == pytest.approx([-1, 0.15])
+    assert points.lines[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([0.13, 0.17])
+
+
+def test_the_difference_is_shown_in_standard_errors(make_summary: MakeSummary) -> None:
+    figure, _ = plot_noise_correlation(make_summary(NOISE))
+    scores = figure.axes[2].lines[0]
+    assert figure.axes[2].get_ylabel() == "$z$"
+    assert np.asarray(scores.get_ydata()) == pytest.approx([2.0, 2.0, 2.0])
+
+
+def test_axes_and_legend_carry_name_symbol_and_values(make_summary: MakeSummary) -> None:
+    figure, _ = plot_noise_correlation(make_summary(NOISE))
+    assert figure.axes[0].get_ylabel() == "cosine similarity $S$"
+    assert figure.axes[2].get_xlabel() == r"noise correlation $\rho$"
+    legend = figure.legends[0]
+    assert legend.get_title().get_text() == "augmentation noise variance $s_a^2$"
+    assert [text.get_text() for text in legend.get_texts()] == ["0", "0.5", "simulation", "theory"]
+
+
+def test_moments_show_where_the_quantity_started(make_summary: MakeSummary) -> None:
+    summary = make_summary({"second_moment": [0.1, 1.0]})
+    begin = summary.dataset["cosine_similarity_mean"]
+    begin[{"time": 0}] = 0.05
+    figure, caption = plot_moments(summary)
+    (start,) = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert np.asarray(start.get_ydata()).tolist() == [0.05, 0.05]
+    assert "Dotted: the value at the start" in caption
+
+
+def test_a_summary_without_theory_has_points_alone(make_summary: MakeSummary) -> None:
+    figure, caption = plot_lines(make_summary({"kurtosis": [1.0, 2.0]}, theory=False))
+    assert len(figure.axes) == 1
+    assert "theory" not in texts(figure)
+    assert "There is no theory to compare with." in caption
+
+
+def test_of_many_values_some_are_shown_and_the_caption_says_so(make_summary: MakeSummary) -> None:
+    figure, caption = plot_lines(make_summary({"kurtosis": [1.0, 2.0], "second_moment": list(range(1, 21))}))
+    assert len(figure.legends[0].get_texts()) == 6 + 2
+    assert "Shown are 6 of the 20 values of second moment." in caption
+
+
+def test_values_that_vary_together_stand_side_by_side(make_summary: MakeSummary) -> None:
+    labels = np.array(["k_1=1, k_2=1", "k_1=1, k_2=2"], dtype=np.dtypes.StringDType())
+    figure, _ = plot_lines(make_summary({"pair": labels}))  # type: ignore[dict-item]
+    assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == list(labels)
+
+
+def test_a_map_holds_the_means_and_contours_the_theory(make_summary: MakeSummary) -> None:
+    figure, caption = plot_grid(make_summary(GRID))
+    maps = [c for axes in figure.axes[:4] for c in axes.collections if isinstance(c, QuadMesh)]
+    assert len(maps) == 4  # kurtosis in columns, dimension in rows
+    # Last time, first kurtosis and dimension: 0.1 + 0.02 + 0.02, and 0.01 per position along both axes.
+    expected = 0.14 + 0.01 * np.add.outer(np.arange(4), np.arange(3))
+    assert np.asarray(maps[0].get_array()) == pytest.approx(expected)
+    assert any("Contour" in type(c).__name__ for axes in figure.axes[:4] for c in axes.collections)
+    assert "for each kurtosis (columns) and dimension (rows)" in caption
+
+
+def test_a_map_with_one_axis_left_is_drawn_as_lines(make_summary: MakeSummary) -> None:
+    figure, _ = plot_grid(make_summary({"kurtosis": [1.0, 2.0]}))
+    assert figure.axes[0].containers
+
+
+def test_learning_curves_have_the_predicted_band_of_ninety_percent(make_summary: MakeSummary) -> None:
+    figure, caption = plot_trajectories(make_summary({"dimension": [100, 1000]}, features=2))
+    assert [panel.get_title() for panel in figure.axes] == ["$n$ = 100", "$n$ = 1,000"]
+    panel = figure.axes[0]
+    assert curve(panel, 0) == ([0, 5, 10], [0.1, 0.11, 0.12])
+    band = panel.collections[0].get_paths()[0].vertices[:, 1]  # type: ignore[index]
+    assert (band.min(), band.max()) == pytest.approx((0.1 - 1.645 * 0.03, 0.12 + 1.645 * 0.03), abs=1e-4)
+    assert "feature 1" in texts(figure)
+    assert "as the fluctuation theory predicts" in caption
+
+
+def test_a_learning_curve_needs_more_than_one_time(make_summary: MakeSummary) -> None:
+    with pytest.raises(ClhdError, match="has one time only"):
+        plot_trajectories(make_summary({"dimension": [100, 1000]}, times=[5.0]))
+
+
+def test_a_fitted_power_law_finds_its_exponent() -> None:
+    size = np.array([100.0, 1000.0, 10000.0, 100000.0])
+    slope = fit_power_law(size, -3.0 / size, 0.01 / size)
+    assert slope is not None
+    assert slope.exponent == pytest.approx(-1, abs=1e-6)
+    assert slope.values == pytest.approx(-3.0 / size)
+
+
+def test_values_that_are_not_told_from_zero_have_no_slope() -> None:
+    size = np.array([100.0, 1000.0, 10000.0, 100000.0])
+    assert fit_power_law(size, np.array([1.0, -1.0, 1.0, -1.0]) / size, 2 / size) is None
+    assert fit_power_law(size[:2], 1 / size[:2], 0.1 / size[:2]) is None
+
+
+def test_bias_within_two_standard_errors_is_hollow_and_the_spread_has_its_theory(make_summary: MakeSummary) -> None:
+    summary = make_summary({"dimension": [100, 1000, 10000]})
+    size = summary.dataset["dimension"].values[:, None, None]
+    data = summary.dataset
+    data["cosine_similarity_mean"].values[:] = data["cosine_similarity_theory"].values + 2.0 / size
+    data["cosine_similarity_standard_error"].values[:] = np.array([1e-4, 1e-4, 1e-2])[:, None, None]
+    data["cosine_similarity_standard_deviation"].values[:] = 3 / np.sqrt(size)
+    figure, caption = plot_dimension(summary)
+    faces = {line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"}
+    assert "white" in faces
+    assert len(faces) == 2
+    assert "fitted exponents −0.5 ±" in caption  # noqa: RUF001
+    assert figure.axes[0].get_xscale() == figure.axes[0].get_yscale() == "log"
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_every_figure_is_written_with_its_caption(
+    name: str, make_summary: MakeSummary, stored: Callable[[Summary], Path], tmp_path: Path
+) -> None:
+    paths = plot_experiment(stored(make_summary(AXES[name], name="some_name", figure=name)), tmp_path / "figures")
+    assert [path.name for path in paths] == ["some_name.pdf", "some_name.png", "some_name.rst"]
+    assert paths[0].read_bytes().startswith(b"%PDF")
+    caption = paths[2].read_text(encoding="utf-8")
+    points = int(np.prod([len(values) for values in AXES[name].values()]))
+    assert caption.startswith("**Made up.**")
+    assert f"{points} points with 16 replicas each; all {points * 16} runs are ok." in caption
+    assert "seed 7, clhd 0.1.0" in caption
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_a_figure_says_what_is_missing(name: str, make_summary: MakeSummary) -> None:
+    axes = AXES[name]
+    first = dict.fromkeys(axes, 0)
+    summary = make_summary(axes, failed=first, diverged={axis: len(values) - 1 for axis, values in axes.items()})
+    module, _, function = FIGURES[name].partition(":")
+    figure, caption = getattr(__import__(module, fromlist=["x"]), function)(summary)
+    total = summary.points * 16
+    assert f"2 of {summary.points} points (16 diverged and 16 failed of {total} runs)" in texts(figure)
+    assert "16 diverged and 16 failed, which leaves 2 points incomplete." in caption
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"kurtosis": [1.0, 3.0]},
+        {"dimension": [100, 1000], "kurtosis": [1.0, 3.0]},
+        {"a": [0, 1], "b": [0, 1], "c": [0, 1], "d": [0, 1], "e": [0, 1]},
+    ],
+    ids=["one axis", "two axes", "five axes"],
+)
+def test_every_figure_can_draw_other_axes_than_its_own(
+    name: str, axes: dict[str, list[Any]], make_summary: MakeSummary
+) -> None:
+    module, _, function = FIGURES[name].partition(":")
+    figure, caption = getattr(__import__(module, fromlist=["x"]), function)(make_summary(axes))
+    figure.canvas.draw()
+    assert re.search(r"\d+ points with 16 replicas", caption)
+
+
+def test_the_same_summary_gives_the_same_bytes(
+    make_summary: MakeSummary, stored: Callable[[Summary], Path], tmp_path: Path
+) -> None:
+    path = stored(make_summary(AXES["lines"]))
+    first = [p.read_bytes() for p in plot_experiment(path, tmp_path / "a")]
+    assert [p.read_bytes() for p in plot_experiment(path, tmp_path / "b")] == first
+
+
+def test_the_figure_is_the_declared_one_else_that_of_the_name_else_lines() -> None:
+    assert find_figure({"name": "x", "figure": "grid"}) == "grid"
+    assert find_figure({"name": "moments"}) == "moments"
+    assert find_figure({"name": "x"}) == "lines"
+    with pytest.raises(ClhdError, match="figure = 'pie': must be one of dimension, grid, lines"):
+        find_figure({"name": "x", "figure": "pie"})
+
+
+def test_a_summary_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ClhdError, match=r"summary\.zarr: is not there"):
+        plot_experiment(tmp_path / "summary.zarr", tmp_path)

@@ -1,0 +1,50 @@
+"""Text on figures."""
+
+import pytest
+
+from clhd.figures.words import format_number, format_symbol, join_words, label_axis
+from clhd.model.labels import WORDS
+
+
+@pytest.mark.parametrize(
+    ("symbol", "shown"),
+    [
+        ("rho", r"$\rho$"),
+        ("s_a^2", "$s_a^2$"),
+        ("lambda_1", r"$\lambda_1$"),
+        ("beta", r"$\beta$"),
+        ("eta", r"$\eta$"),
+        ("k_12", "$k_{12}$"),
+        ("S_0", "$S_0$"),
+        ("", ""),
+    ],
+)
+def test_a_symbol_is_shown_as_mathematics(symbol: str, shown: str) -> None:
+    assert format_symbol(symbol) == shown
+
+
+def test_an_axis_is_labelled_with_name_symbol_and_unit() -> None:
+    assert label_axis(WORDS["time"], "time") == "time $t$ (steps per dimension)"
+    assert label_axis(WORDS["cosine_similarity"], "cosine_similarity") == "cosine similarity $S$"
+    assert label_axis({}, "some_name") == "some name"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(100, "100"), (10_000, "10,000"), (1e6, "1,000,000"), (0.125, "0.125"), (-0.5, "−0.5"), (1 / 3, "0.3333")],  # noqa: RUF001
+)
+def test_a_number_is_shown_as_people_write_it(value: float, shown: str) -> None:
+    assert format_number(value) == shown
+
+
+def test_words_are_joined_as_in_a_sentence() -> None:
+    assert [join_words(list(words)) for words in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
+
+
+@pytest.mark.parametrize("name", sorted(WORDS))
+def test_every_symbol_of_the_project_is_mathematics_that_matplotlib_can_set(name: str) -> None:
+    from matplotlib.mathtext import MathTextParser
+
+    symbol = format_symbol(WORDS[name]["symbol"])
+    if symbol:
+        MathTextParser("path").parse(symbol)

@@ -1,6 +1,7 @@
 """Text on figures."""
 
 import pytest
+from matplotlib.mathtext import MathTextParser
 
 from clhd.figures.words import format_number, format_symbol, join_words, label_axis
 from clhd.model.labels import WORDS
@@ -43,8 +44,6 @@ def test_words_are_joined_as_in_a_sentence() -> None:
 
 @pytest.mark.parametrize("name", sorted(WORDS))
 def test_every_symbol_of_the_project_is_mathematics_that_matplotlib_can_set(name: str) -> None:
-    from matplotlib.mathtext import MathTextParser
-
     symbol = format_symbol(WORDS[name]["symbol"])
     if symbol:
         MathTextParser("path").parse(symbol)

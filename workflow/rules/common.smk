@@ -12,8 +12,9 @@ from clhd.sweep.unfinished import STAGES, find_unfinished
 # The list of experiments: config/config.yaml, or the one given by --configfile.
 CONFIG_FILE = str(([Path("config/config.yaml")] + list(workflow.configfiles))[-1])
 
-# The clhd beside this snakemake, also where its environment is not activated.
-shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
+# Bash's strict mode, which a prefix of one's own replaces; and the clhd beside this snakemake, also where its
+# environment is not activated.
+shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; ')
 
 
 def mark(stage):
@@ -41,13 +42,22 @@ def remove_false_markers(name, experiment):
         Path(mark(stage).format(experiment=name)).unlink(missing_ok=True)
 
 
+def check_figures():
+    """Raise an error for an experiment that declares a figure that is not there."""
+    for name, experiment in EXPERIMENTS.items():
+        try:
+            find_figure(experiment.resolved())
+        except ClhdError as error:
+            raise ClhdError(f"{FILES[name]}: {error}") from None
+
+
 try:
     CONFIG = read_config(CONFIG_FILE)
     RESULTS, EXPERIMENTS = CONFIG.results, CONFIG.experiments
     FILES = {name: str(file) for name, file in CONFIG.files.items()}
+    check_figures()
     if workflow.is_main_process:
         for name, experiment in EXPERIMENTS.items():
-            find_figure(experiment.resolved())
             remove_false_markers(name, experiment)
             if not is_checked(name):
                 check_experiment(experiment, FILES[name])

@@ -1,0 +1,132 @@
+"""One tiny run of the whole workflow, from YAML to figures, and what the next runs make of it.
+
+This starts Snakemake a dozen times on a toy system: about 40 s.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import xarray as xr
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+EXPERIMENT = """\
+system: flaky
+axes: {{slope: [0, 1, 2], size: [4, 16]}}
+times: [0, 1]
+replicas: 4
+seed: {seed}
+"""
+
+
+class Project:
+    """A folder with a config of two experiments, in which the workflow runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.write("config/config.yaml", "experiments: [config/first.yaml, config/second.yaml]\n")
+        self.write("config/first.yaml", EXPERIMENT.format(seed=1))
+        self.write("config/second.yaml", EXPERIMENT.format(seed=2))
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the workflow of the project that this test belongs to, here."""
+        paths = os.pathsep.join([str(ROOT / "tests" / "workflow"), str(ROOT)])
+        return subprocess.run(
+            [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--cores", "2", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    def plan(self) -> set[tuple[str, str]]:
+        """What the next run would do, as pairs of experiment and stage."""
+        output = self.run("-n")
+        assert output.returncode == 0, output.stdout
+        return set(re.findall(r"^Job \d+: (\w+): (\w+)$", output.stdout, flags=re.MULTILINE))
+
+
+def stages(*experiments: str) -> set[tuple[str, str]]:
+    return {(name, stage) for name in experiments for stage in ("simulate", "predict", "summarise", "plot")}
+
+
+def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write("broken", "")
+    assert project.plan() == stages("first", "second")
+
+    run = project.run()
+    assert run.returncode == 1, run.stdout
+    assert re.search(r"first +simulation +24 +16 +8 ", run.stdout), run.stdout
+    for name in ("first", "second"):
+        folder = tmp_path / "results" / name
+        for part in ("simulation.zarr", "theory.zarr", f"figures/{name}.pdf", f"figures/{name}.png"):
+            assert (folder / part).exists(), run.stdout
+        assert "leaves 2 points incomplete" in (folder / "figures" / f"{name}.rst").read_text(encoding="utf-8")
+        assert {path.stem for path in (folder / "logs").iterdir()} == {
+            "simulate_points",
+            "predict_points",
+            "summarise_points",
+            "plot_experiment",
+        }
+
+    (tmp_path / "broken").unlink()
+    run = project.run()
+    assert run.returncode == 0, run.stdout
+    assert "first/simulation.zarr: 24 ok; 8 computed now" in run.stdout
+    with xr.open_zarr(tmp_path / "results" / "first" / "summary.zarr") as summary:
+        assert int(summary["replica_count"].sel(status="ok").sum()) == 24
+    assert "all 24 runs are ok" in (tmp_path / "results/first/figures/first.rst").read_text(encoding="utf-8")
+
+    assert project.plan() == set()
+    (tmp_path / "config" / "first.yaml").touch()
+    assert project.plan() == set(), "a file that was saved without a change is no reason to compute"
+    project.write("config/first.yaml", EXPERIMENT.format(seed=1).replace("[0, 1, 2]", "[0, 1, 2, 3]"))
+    shutil.rmtree(tmp_path / "results" / "second" / "summary.zarr")
+    assert project.plan() == stages("first") | {("second", "summarise"), ("second", "plot")}
+    shutil.rmtree(tmp_path / "results" / "second" / "simulation.zarr")
+    assert project.plan() >= {("second", "simulate"), ("second", "summarise"), ("second", "plot")}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("size: [4, 16]", "size: []"), "config/first.yaml: axes.size = []: must hold at least one value"),
+        (("slope: [0, 1, 2]", "slope: [0, 60]"), "config/first.yaml: axes: 2 of 4 points are impossible"),
+        (("seed: 1", "figure: pie"), "config/first.yaml: figure = 'pie': must be one of dimension, grid"),
+        (("times", "tims"), "config/first.yaml: tims: is no key here"),
+    ],
+    ids=["axis", "point", "figure", "key"],
+)
+def test_a_mistake_in_a_file_is_one_line_and_exit_code_2_and_nothing_is_written(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    project = Project(tmp_path)
+    project.write("config/first.yaml", EXPERIMENT.format(seed=1).replace(*change))
+    run = project.run()
+    assert run.returncode == 2, run.stdout
+    assert message in run.stdout
+    assert "Traceback" not in run.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_environment_of_the_workflow_names_what_the_package_needs() -> None:
+    environment = yaml.safe_load((ROOT / "workflow" / "envs" / "clhd.yaml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {*project["dependencies"], f"python{project['requires-python']}"}
+    assert {entry.replace(" ", "") for entry in environment["dependencies"]} == needed

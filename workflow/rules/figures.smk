@@ -24,4 +24,4 @@ rule plot_experiment:
     message:
         "{wildcards.experiment}: plot"
     shell:
-        "python -m clhd plot {input.experiment} --results {params.results} 2>&1 | tee {log}"
+        "python -m clhd plot {input.experiment} --results {params.results} 2>&1 | tee -i {log}"

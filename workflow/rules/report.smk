@@ -17,5 +17,5 @@ rule check_points:
     message:
         "what is known"
     shell:
-        "python -m clhd status {params.config} --results {params.results} --check 2>&1 | tee {log}"
+        "python -m clhd status {params.config} --results {params.results} --check 2>&1 | tee -i {log}"
         "; date > {output.marker}"

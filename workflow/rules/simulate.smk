@@ -18,7 +18,7 @@ rule simulate_points:
         "{wildcards.experiment}: simulate"
     shell:
         "python -m clhd simulate {input.experiment} --results {params.results} --workers {threads} 2>&1"
-        " | tee {log} || [ $? -eq 1 ]; date > {output.marker}"
+        " | tee -i {log} || [ $? -eq 1 ]; date > {output.marker}"
 
 
 rule predict_points:
@@ -37,4 +37,4 @@ rule predict_points:
         "{wildcards.experiment}: predict"
     shell:
         "python -m clhd predict {input.experiment} --results {params.results} --workers {threads} 2>&1"
-        " | tee {log} || [ $? -eq 1 ]; date > {output.marker}"
+        " | tee -i {log} || [ $? -eq 1 ]; date > {output.marker}"

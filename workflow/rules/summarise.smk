@@ -18,5 +18,5 @@ rule summarise_points:
     message:
         "{wildcards.experiment}: summarise"
     shell:
-        "python -m clhd summarise {input.experiment} --results {params.results} 2>&1 | tee {log}"
+        "python -m clhd summarise {input.experiment} --results {params.results} 2>&1 | tee -i {log}"
         "; date > {output.marker}"

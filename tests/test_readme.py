@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import clhd
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # An example is a block of Python and the next block, of text: its output.
@@ -19,12 +21,37 @@ def test_the_readme_has_an_example_of_ten_lines_at_most() -> None:
     assert output.strip()
 
 
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the results that the README looks into."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in set(re.findall(r"\"results/(\w+)\"", README)):
+        clhd.run_experiment(ROOT / "config" / "experiments" / f"{name}.yaml", results=folder / "results")
+    return folder
+
+
 @pytest.mark.parametrize(("code", "output"), EXAMPLES)
-def test_an_example_of_the_readme_prints_what_is_shown(code: str, output: str) -> None:
+def test_an_example_of_the_readme_prints_what_is_shown(
+    code: str, output: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
     printed = StringIO()
     with redirect_stdout(printed):
         exec(compile(code, "README.md", "exec"), {})
     assert printed.getvalue() == output
+
+
+def test_the_variables_that_the_readme_lists_are_those_of_the_stores(project: Path) -> None:
+    results = clhd.open_results(project / "results" / "trajectories")
+    rows = re.findall(r"^\| (?:`(\w+)\.zarr` )?\| (.*?) \| (.*?) \| \S+ \|$", README, flags=re.MULTILINE)
+    part, checked = "", 0
+    for name, variables, dims in rows:
+        part = name or part
+        for variable in re.findall(r"`(\w+)`", variables):
+            data = results[part].to_dataset()[variable.replace("X", "cosine_similarity")]
+            assert set(dims.replace("axes", "dimension").split(", ")) >= set(data.dims), variable
+            checked += 1
+    assert checked >= 15
 
 
 def test_every_file_that_the_documents_link_to_exists() -> None:

@@ -1,0 +1,73 @@
+"""Which stages have to run again is read from the stores, not from files that say so."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import clhd.systems
+from clhd.sweep.cluster import Cluster
+from clhd.sweep.experiment import Experiment, parse_experiment
+from clhd.sweep.run import run_experiment
+from clhd.sweep.store import Store
+from clhd.sweep.unfinished import find_unfinished
+from clhd.systems.base import Status
+
+TABLE = {"system": "toy", "name": "toy", "axes": {"slope": [0, 1], "size": [4]}, "times": [0, 1], "replicas": 2}
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    run_experiment(parse_experiment(TABLE), results=tmp_path, cluster=Cluster(workers=1))
+    return tmp_path
+
+
+def change(**changes: object) -> Experiment:
+    return parse_experiment({**TABLE, **changes})
+
+
+def test_nothing_is_unfinished_after_a_run(results: Path) -> None:
+    assert find_unfinished(change(), results) == []
+    assert find_unfinished(change(axes={"slope": [1], "size": [4]}), results) == [], "fewer points are all known"
+
+
+def test_all_is_unfinished_before_the_first_run(results: Path) -> None:
+    assert find_unfinished(change(), results / "elsewhere") == ["simulation", "theory", "summary"]
+
+
+@pytest.mark.parametrize("part", ["simulation", "theory", "summary"])
+def test_a_store_that_was_deleted_is_noticed(results: Path, part: str) -> None:
+    shutil.rmtree(results / "toy" / f"{part}.zarr")
+    assert find_unfinished(change(), results) == [part]
+
+
+def test_a_failed_point_is_unfinished_and_a_diverged_one_is_not(results: Path) -> None:
+    status = Store(results / "toy" / "simulation.zarr", "r+").group["status"]
+    status[0, 0, 0] = np.int8(Status.DIVERGED)  # type: ignore[index]
+    assert find_unfinished(change(), results) == []
+    status[0, 0, 0] = np.int8(Status.FAILED)  # type: ignore[index]
+    assert find_unfinished(change(), results) == ["simulation"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"axes": {"slope": [0, 1, 2], "size": [4]}},
+        {"replicas": 3},
+        {"times": [0, 2]},
+        {"seed": 1},
+        {"constants": {"weight": 2}},
+    ],
+    ids=["axis", "replicas", "times", "seed", "constant"],
+)
+def test_a_store_for_something_else_is_unfinished(results: Path, changes: dict[str, object]) -> None:
+    assert "simulation" in find_unfinished(change(**changes), results)
+
+
+def test_a_summary_older_than_what_it_rests_on_is_unfinished(results: Path) -> None:
+    newest = (results / "toy" / "summary.zarr" / "zarr.json").stat().st_mtime + 10
+    os.utime(results / "toy" / "theory.zarr" / "zarr.json", (newest, newest))
+    assert find_unfinished(change(), results) == ["summary"]

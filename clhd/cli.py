@@ -32,7 +32,12 @@ _EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    options = _build_parser().parse_args(arguments)
+    parser = _build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "place") or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # argparse takes no places that stand behind an option
+        options.place += rest
     signal.signal(signal.SIGTERM, _interrupt)
     command: Callable[[argparse.Namespace], int] = options.command
     try:

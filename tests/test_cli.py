@@ -56,7 +56,7 @@ def test_an_experiment_can_be_planned_run_inspected_and_replayed(
     answer = capsys.readouterr().out
     assert "key: ContrastiveModel(latents=(ThreePoint(second_moment=0x1.8" in answer
     assert "ok: 3" in answer
-    assert main(["replay", "small.yaml", "second_moment=1.5", "dimension=20"]) == 0
+    assert main(["replay", "small.yaml", "--results", "results", "second_moment=1.5", "dimension=20"]) == 0
     assert "3 runs with the same bits" in capsys.readouterr().out
     with xr.open_zarr("results/small/summary.zarr") as summary:
         assert summary["cosine_similarity_z_score"].dims == ("second_moment", "dimension", "time", "feature")
@@ -105,6 +105,13 @@ def test_nothing_is_written_for_a_wrong_experiment(experiment: Path, capsys: pyt
     assert main(["run", "small.yaml"]) == 2
     assert capsys.readouterr().err == "small.yaml: axes.dimension = 2: must be a whole number, 3 or more\n"
     assert not Path("results").exists()
+
+
+def test_unknown_options_are_refused(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["plan", "small.yaml", "other.yaml"], ["why", "small.yaml", "--place", "dimension=20"], []):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
 
 
 def test_status_imports_neither_compiler_nor_cluster_nor_pyplot(experiment: Path) -> None:

@@ -1,11 +1,13 @@
 """`open_client`: where the blocks run: on the cores of this machine, or on a Dask cluster that is there already."""
 
 import os
+import signal
 import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
         with client:
             yield client
         return
-    with warnings.catch_warnings():
+    with _deaf_to_interrupts(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
         local = make_cluster(
             n_workers=cluster.count_workers() if processes else 1,
@@ -101,6 +103,20 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
             yield client
         finally:
             kill_workers(local)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start threads and processes that never see Ctrl-C, which a terminal sends to all: this thread alone answers it.
+
+    They inherit the mask. An interrupt that comes meanwhile is delivered at the end.
+    """
+    resource_tracker.ensure_running()  # by its first start it would take the mask off again
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def kill_workers(local: LocalCluster) -> None:

@@ -108,3 +108,12 @@ def test_a_worker_that_is_killed_changes_nothing(tmp_path: Path, monkeypatch: py
     name = f"{experiment.name}/simulation.zarr"
     with xr.open_zarr(str(tmp_path / "killed" / name)) as first, xr.open_zarr(str(tmp_path / "whole" / name)) as second:
         assert first["overlap"].values.tobytes() == second["overlap"].values.tobytes()
+
+
+def test_workers_do_not_hear_the_interrupt_of_a_terminal() -> None:
+    with open_client(Cluster(workers=2)) as client:
+        for pid in client.run(os.getpid).values():
+            os.kill(pid, signal.SIGINT)
+        assert client.submit(sum, [2, 3]).result(timeout=20) == 5
+        assert len(client.scheduler_info()["workers"]) == 2
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()

@@ -213,7 +213,10 @@ BAD_INPUT = {
     "initial": ({"initial": "warm"}, "initial = 'warm': must be one of fixed, random"),
     "seed": ({"seed": -1}, "seed = -1: must be a whole number, 0 or more"),
     "threads": ({"threads": 0}, "threads = 0: must be a whole number, 1 or more"),
-    "weights": ({"keep_weights": True}, "keep_weights = True: the projected engine has no weights; use engine = 'full'"),
+    "weights": (
+        {"keep_weights": True},
+        "keep_weights = True: the projected engine has no weights; use engine = 'full'",
+    ),
     "elastic net": (
         {"model": model(l1_penalty=0.1)},
         "l1_penalty = 0.1: the projected engine needs 0.0; use engine = 'full'",

@@ -27,7 +27,7 @@ from clhd.model.contrastive import ContrastiveModel
 from clhd.simulation.features import check_features, draw_features
 from clhd.simulation.full_step import ReplicaState, StepRule, advance_weights, latent_tables
 from clhd.simulation.noise import CHUNK, LANES, noise_mixing, open_noise_source
-from clhd.simulation.streams import seed_states
+from clhd.simulation.streams import aligned_zeros, seed_states
 
 FloatArray = NDArray[np.float64]
 
@@ -93,11 +93,11 @@ class FullReplica:
             is_sphere=model.is_sphere,
         )
         self._state = ReplicaState(
-            weights=np.zeros(chunks * CHUNK),
-            features=np.zeros((p, chunks * CHUNK)),
+            weights=aligned_zeros(chunks * CHUNK),
+            features=aligned_zeros((p, chunks * CHUNK)),
             stream=seed_states(f"{stream}|latents", [0]),
-            noise=np.zeros((chunks, 2, views * LANES)),
-            sums=np.zeros((p + views, LANES)),
+            noise=aligned_zeros((chunks, 2, views * LANES)),
+            sums=aligned_zeros((p + views, LANES)),
         )
         self.weights: FloatArray = self._state.weights[:dimension]
         self.features: FloatArray = self._state.features[:, :dimension]

@@ -10,7 +10,7 @@ from clhd.errors import ClhdError
 from clhd.model.checks import parse_choice, parse_count
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.latents import canonical_value
-from clhd.model.state import parse_norm, parse_start
+from clhd.model.state import parse_norm, parse_overlap
 from clhd.simulation.features import check_features
 
 FloatArray = NDArray[np.float64]
@@ -57,9 +57,7 @@ class Point:
         object.__setattr__(self, "squared_norm", parse_norm(model, self.squared_norm))
         parse_choice("engine", self.engine, ENGINES)
         if self.overlap is not None:
-            object.__setattr__(
-                self, "overlap", tuple(parse_start(model, self.overlap, self.squared_norm)[:-1].tolist())
-            )
+            object.__setattr__(self, "overlap", parse_overlap(model, self.overlap, self.squared_norm))
         if self.engine == "projected":
             self._check_projected()
         else:

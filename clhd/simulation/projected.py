@@ -35,6 +35,7 @@ from clhd.model.latents import DISCRETE, GAUSSIAN, SAMPLERS, UNIFORM
 from clhd.model.losses import forces
 from clhd.simulation.point import Point
 from clhd.simulation.streams import (
+    aligned_zeros,
     fill_chi_squares,
     fill_laplace,
     fill_normal_pairs,
@@ -225,8 +226,8 @@ class LaneGroup:
         laws = [law for point, _ in pieces for law in point.model.latents]
         atoms = max([_LEAST_ATOMS, *(len(law.atoms()[0]) for law in laws if law.is_discrete)])
         atoms = atoms if atoms == _LEAST_ATOMS else 1 << (atoms - 1).bit_length()  # few sizes: each is compiled anew
-        self._group = np.zeros(1, group_type(model.features, views, atoms))[0]
-        self._state = np.zeros((4, LANES), np.uint64)
+        self._group = aligned_zeros(1, group_type(model.features, views, atoms))[0]
+        self._state = aligned_zeros((4, LANES), np.uint64)
         self._group["cumulative"][:] = 2.0  # an atom that no uniform number reaches
         self._codes = (
             model.unit.code,

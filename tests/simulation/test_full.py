@@ -337,8 +337,7 @@ def test_every_coordinate_receives_its_own_noise_and_padding_none() -> None:
     assert np.abs(correlation).max() < 0.15  # standard error 0.016; a coordinate that copies another would have 1
     spread = moved.std(axis=0)
     assert spread.max() / spread.min() < 1.3
-    padded = run.weights.base
-    assert isinstance(padded, np.ndarray)
+    padded = run._state.weights
     assert len(padded) == 256
     assert np.all(padded[n:] == 0.0)
 

@@ -118,16 +118,15 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheduler-file", type=Path, help="file that names such a scheduler")
 
 
-def _read(options: argparse.Namespace) -> Experiment:
-    """Read and check an experiment: all of its points, before any work."""
+def _read(options: argparse.Namespace) -> tuple[Experiment, list[Any]]:
+    """Read and check an experiment, all of its points, before any work; with the roads on which there is some."""
     from clhd.sweep.road import check_experiment
 
     experiment = read_experiment(options.experiment)
-    check_experiment(experiment, str(options.experiment))
-    return experiment
+    return experiment, check_experiment(experiment, str(options.experiment))
 
 
-def _compute(options: argparse.Namespace, experiment: Experiment, kind: Any) -> bool:
+def _compute(options: argparse.Namespace, experiment: Experiment, kind: Any, checked: Sequence[Any]) -> bool:
     """Run one stage; True if it is complete."""
     from clhd.sweep.cluster import Cluster
     from clhd.sweep.run import run_stage
@@ -135,7 +134,15 @@ def _compute(options: argparse.Namespace, experiment: Experiment, kind: Any) -> 
     if options.workers is not None and options.workers < 1:
         raise ClhdError(f"--workers = {options.workers}: must be 1 or more")
     cluster = Cluster(options.workers, options.scheduler, options.scheduler_file)
-    report = run_stage(experiment, kind, options.results, cluster=cluster, fresh=options.fresh, repair=options.repair)
+    report = run_stage(
+        experiment,
+        kind,
+        options.results,
+        cluster=cluster,
+        fresh=options.fresh,
+        repair=options.repair,
+        checked=checked,
+    )
     if report is None:
         return True
     found = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
@@ -144,25 +151,27 @@ def _compute(options: argparse.Namespace, experiment: Experiment, kind: Any) -> 
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    return 0 if _compute(options, _read(options), "simulation") else 1
+    experiment, checked = _read(options)
+    return 0 if _compute(options, experiment, "simulation", checked) else 1
 
 
 def _predict(options: argparse.Namespace) -> int:
-    return 0 if _compute(options, _read(options), "theory") else 1
+    experiment, checked = _read(options)
+    return 0 if _compute(options, experiment, "theory", checked) else 1
 
 
 def _summarise(options: argparse.Namespace) -> int:
     from clhd.sweep.summary import write_summary
 
-    print(write_summary(_read(options), options.results))
+    print(write_summary(_read(options)[0], options.results))
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
     from clhd.sweep.summary import write_summary
 
-    experiment = _read(options)
-    complete = [_compute(options, experiment, kind) for kind in ("simulation", "theory")]
+    experiment, checked = _read(options)
+    complete = [_compute(options, experiment, kind, checked) for kind in ("simulation", "theory")]
     print(write_summary(experiment, options.results))
     return 0 if all(complete) else 1
 
@@ -190,11 +199,10 @@ def _plot(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     from clhd.sweep.inspect import plan_roads
-    from clhd.sweep.road import check_experiment
     from clhd.sweep.status import format_bytes
 
-    experiment = read_experiment(options.experiment)
-    plan = plan_roads(check_experiment(experiment, str(options.experiment)))
+    experiment, checked = _read(options)
+    plan = plan_roads(checked)
     if options.json:
         print(json.dumps(plan, indent=2))
         return 0
@@ -219,7 +227,7 @@ def _parse_place(texts: Sequence[str]) -> dict[str, str]:
 def _why(options: argparse.Namespace) -> int:
     from clhd.sweep.inspect import explain_point
 
-    for name, value in explain_point(_read(options), options.results, _parse_place(options.place)).items():
+    for name, value in explain_point(_read(options)[0], options.results, _parse_place(options.place)).items():
         print(f"{name}: {', '.join(f'{k}={v}' for k, v in value.items()) if isinstance(value, dict) else value}")
     return 0
 
@@ -227,7 +235,7 @@ def _why(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     from clhd.sweep.inspect import replay_point
 
-    return _report_replays([replay_point(_read(options), options.results, _parse_place(options.place))])
+    return _report_replays([replay_point(_read(options)[0], options.results, _parse_place(options.place))])
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -235,7 +243,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     if not 0 < options.fraction <= 1:
         raise ClhdError(f"--fraction = {options.fraction:g}: must be greater than 0, at most 1")
-    return _report_replays(verify_share(_read(options), options.results, options.fraction))
+    return _report_replays(verify_share(_read(options)[0], options.results, options.fraction))
 
 
 def _report_replays(replays: Sequence[Any]) -> int:

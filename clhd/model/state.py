@@ -4,6 +4,7 @@ A state must have |q|^2 <= r (the overlaps are components of w, whose squared le
 the sphere.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,14 +45,32 @@ def parse_start(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> Flo
         If the overlap is not one finite number per feature, or the state cannot be.
     """
     norm = parse_norm(model, squared_norm)
-    vector = parse_vector("overlap", np.atleast_1d(np.asarray(overlap, dtype=object)).tolist(), length=model.features)
+    plain = np.atleast_1d(np.asarray(overlap, dtype=object)).tolist()
+    return np.append(_parse_overlap(plain, norm, model.features), norm)
+
+
+def parse_overlap(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> tuple[float, ...]:
+    """Return the overlap of one start as a tuple; raises as `parse_start` does."""
+    if type(overlap) is tuple and all(type(q) is float for q in overlap):
+        return _remember_overlap(overlap, parse_norm(model, squared_norm), model.features)
+    return tuple(parse_start(model, overlap, squared_norm)[:-1].tolist())
+
+
+@lru_cache(maxsize=1024)
+def _remember_overlap(overlap: tuple[float, ...], norm: float, features: int) -> tuple[float, ...]:
+    """The points of a large grid mostly start alike; checking each anew would be much of its planning."""
+    return tuple(_parse_overlap(list(overlap), norm, features).tolist())
+
+
+def _parse_overlap(overlap: list[Any], norm: float, features: int) -> FloatArray:
+    vector = parse_vector("overlap", overlap, length=features)
     length = float(vector @ vector)
     if length > norm * (1 + _ROUNDING):
         raise ClhdError(
             f"overlap = {vector.tolist()!r}: the sum of its squares, {length:.6g}, "
             f"must not exceed squared_norm = {norm:g}"
         )
-    return np.append(vector + 0.0, norm)
+    return vector + 0.0
 
 
 def parse_starts(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> FloatArray:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis, format_value
@@ -54,38 +54,57 @@ class Grid:
         """Where a point stands, such as ``kurtosis=3, dimension=1000``."""
         return ", ".join(axis.label(position) for axis, position in zip(self.axes, index, strict=True)) or "the point"
 
-    def check(self, make: Callable[[dict[str, Value]], Made]) -> list[Made]:
-        """Make something of the parameters of every point.
+
+class PointCheck(Generic[Made]):
+    """Makes something of the points of a grid, one at a time and in any order, and remembers which are impossible.
+
+    Parameters
+    ----------
+    grid : Grid
+    make : callable
+        Returns what is made of the parameters of a point, or raises ClhdError.
+    """
+
+    def __init__(self, grid: Grid, make: Callable[[dict[str, Value]], Made]) -> None:
+        self.grid = grid
+        self.made: dict[tuple[int, ...], Made] = {}
+        self._make = make
+        # Of each axis, what each position sets.
+        self._settings = [[dict(zip(axis.parameters, v, strict=True)) for v in axis.values] for axis in grid.axes]
+        self._places: dict[str, list[tuple[int, ...]]] = {}
+        self._examples: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def visit(self, index: tuple[int, ...]) -> None:
+        """Make one point."""
+        values = dict(self.grid.constants)
+        for settings, position in zip(self._settings, index, strict=True):
+            values.update(settings[position])
+        try:
+            self.made[index] = self._make(values)
+        except ClhdError as error:
+            # Messages that differ in the value alone are one reason.
+            reason = str(error).partition(" = ")[0]
+            self._places.setdefault(reason, []).append(index)
+            self._examples[reason] = min(self._examples.get(reason, (index, str(error))), (index, str(error)))
+
+    def finish(self) -> list[Made]:
+        """What was made, in the order of the grid.
 
         Raises
         ------
         ClhdError
-            If some are impossible: one line for each reason, naming the first such point and how many there are.
+            If points are impossible: one line for each reason, naming the first such point and how many there are.
         """
-        made: list[Made] = []
-        reasons: dict[str, list[tuple[int, ...]]] = {}
-        examples: dict[str, str] = {}
-        for index in self.indices():
-            try:
-                made.append(make(self.values(index)))
-            except ClhdError as error:
-                # Messages that differ in the value alone are one reason.
-                reason = str(error).partition(" = ")[0]
-                examples.setdefault(reason, str(error))
-                reasons.setdefault(reason, []).append(index)
-        if reasons:
-            lines = [
-                self._describe_reason(examples[reason], places)
-                for reason, places in list(reasons.items())[:_MOST_MESSAGES]
-            ]
-            raise ClhdError("\n".join(lines))
-        return made
+        first = sorted((*self._examples[reason], reason) for reason in self._places)
+        if first:
+            raise ClhdError("\n".join(self._describe(*entry) for entry in first[:_MOST_MESSAGES]))
+        return [self.made[index] for index in self.grid.indices()]
 
-    def _describe_reason(self, example: str, places: list[tuple[int, ...]]) -> str:
-        if not self.axes:
+    def _describe(self, place: tuple[int, ...], example: str, reason: str) -> str:
+        if not self.grid.axes:
             return example
-        count = f"{len(places)} of {self.size} points are impossible"
-        return f"axes: {count}, the first at {self.describe(places[0])}: {example}"
+        count = f"{len(self._places[reason])} of {self.grid.size} points are impossible"
+        return f"axes: {count}, the first at {self.grid.describe(place)}: {example}"
 
 
 def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:

@@ -65,7 +65,7 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
         return create_store(path, road, choose_chunks(road)), road
     room = _unite(held, road)
     if room.grid.axes == held.grid.axes and room.replicas == held.replicas:
-        return store, held
+        return store, room
     return _grow(store, held, room), room
 
 
@@ -129,6 +129,8 @@ def _unite(held: Road, wanted: Road) -> Road:
             axes[axis.name] = axes[axis.name].merged(axis)
     replicas = max(held.experiment.replicas, wanted.experiment.replicas)
     experiment: Experiment = wanted.experiment.model_copy(update={"axes": tuple(axes.values()), "replicas": replicas})
+    if experiment.axes == wanted.experiment.axes and replicas == wanted.experiment.replicas:
+        return wanted  # the costs of its points are known
     return Road(experiment, wanted.kind)
 
 

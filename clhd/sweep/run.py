@@ -1,7 +1,7 @@
 """`run_stage`: compute what a road's store does not know yet; `run_experiment`: both roads and the summary."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,7 @@ def run_stage(
     client: Client | None = None,
     fresh: bool = False,
     repair: bool = False,
+    checked: Sequence[Road] = (),
 ) -> StageReport | None:
     """Compute what the store of one road does not know yet.
 
@@ -90,6 +91,8 @@ def run_stage(
         Move an old store aside, not deleting it, and compute all again.
     repair : bool
         Read every chunk first, and compute the damaged ones again.
+    checked : sequence of Road
+        What `check_experiment` returned for this experiment: the costs that it found are not worked out again.
 
     Returns
     -------
@@ -103,7 +106,7 @@ def run_stage(
     KeyboardInterrupt
         What is done until then is kept.
     """
-    wanted = Road(experiment, kind)
+    wanted = next((road for road in checked if road.kind == kind), Road(experiment, kind))
     if not wanted.outputs.variables:
         return None
     begin = time.perf_counter()
@@ -243,10 +246,10 @@ def run_experiment(
     """
     if not isinstance(experiment, Experiment):
         experiment = read_experiment(experiment)
-    check_experiment(experiment)
+    checked = check_experiment(experiment)
     results = Path(results)
     kinds: tuple[Kind, ...] = ("simulation", "theory")
     for kind in kinds:
-        run_stage(experiment, kind, results, cluster=cluster, client=client, fresh=fresh)
+        run_stage(experiment, kind, results, cluster=cluster, client=client, fresh=fresh, checked=checked)
     write_summary(experiment, results)
     return open_results(results / experiment.name)

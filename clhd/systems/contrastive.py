@@ -24,7 +24,7 @@ from clhd.model.contrastive import CONSTRAINTS, FEATURE_LAWS, NOISE_LAWS, Contra
 from clhd.model.labels import WORDS
 from clhd.model.latents import Gaussian, Laplace, Latent, ThreePoint, TwoPoint, Uniform, canonical_value
 from clhd.model.losses import LOSSES
-from clhd.model.state import parse_norm, parse_start
+from clhd.model.state import parse_norm, parse_overlap
 from clhd.simulation.point import ENGINES, Point
 from clhd.simulation.projected import LANES, family
 from clhd.simulation.sgd import simulate_points
@@ -227,7 +227,7 @@ def _parse_model_and_start(
     values: Mapping[str, Value],
 ) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
     """The model, the initial overlap (None if random) and the initial squared norm."""
-    return _make_model_and_start(tuple(item for item in values.items() if item[0] not in _OF_THE_RUN))
+    return _make_model_and_start(tuple([item for item in values.items() if item[0] not in _OF_THE_RUN]))
 
 
 @lru_cache(maxsize=1024)
@@ -248,8 +248,7 @@ def _make_model_and_start(
         return model, None, squared_norm
     if not any(given):
         raise ClhdError("initial = 'fixed': needs initial_cosine_similarity or initial_overlap")
-    overlap = [q or 0.0 for q in overlaps]
-    return model, tuple(parse_start(model, overlap, squared_norm)[:-1].tolist()), squared_norm
+    return model, parse_overlap(model, tuple([q or 0.0 for q in overlaps]), squared_norm), squared_norm
 
 
 def _find(values: Mapping[str, Value], name: str, feature: int) -> Any:

@@ -65,6 +65,11 @@ def read_all(path: Path) -> None:
             "slope: [10, 20]\n  weight: [1, 3, 4]",
             "2 of 6 points are impossible, the first at slope=20, weight=3: slope = 20.0: times weight",
         ),
+        (
+            "slope: [0, 1]",
+            "size: [1, 2]\n  slope: [10, 20]\n  weight: [1, 3, 4]",  # a theory without the first axis
+            "4 of 12 points are impossible, the first at size=1, slope=20, weight=3: slope = 20.0: times weight",
+        ),
         ("slope: [0, 1]", "slope: [0]\nconstants: {slope: 1}", "axes.slope: is set twice, as an axis and elsewhere"),
         ("times: [0, 1]", "times: [1, 0]", "times = [1, 0]: must be one or more times, 0 or later"),
         ("times: [0, 1]", "times: [-1]", "a time = -1: must be a finite number, 0 or more"),

@@ -17,6 +17,7 @@ import clhd.sweep.run
 from clhd.errors import ClhdError
 from clhd.sweep.experiment import Experiment, parse_experiment
 from clhd.sweep.progress import Progress
+from clhd.sweep.road import check_experiment
 from clhd.sweep.run import StageReport, run_experiment, run_stage
 from clhd.sweep.store import Store
 from tests.sweep.conftest import MakeExperiment
@@ -241,6 +242,27 @@ def test_a_second_run_at_the_same_time_is_refused(toy: MakeExperiment, results: 
             simulate(toy(), results, client)
         holder.kill()
     assert simulate(toy(), results, client).computed == 0
+
+
+def test_every_point_of_both_roads_is_made_once_to_check_it_and_not_again_to_plan_it(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs: list[tuple[Any, ...]] = []
+    for find in (ToySystem.simulation_cost, ToySystem.theory_cost):
+
+        def count(self: ToySystem, point: Any, time: Any, find: Any = find) -> Any:
+            costs.append((find.__name__, point))
+            return find(self, point, time)
+
+        monkeypatch.setattr(ToySystem, find.__name__, count)
+    checked = check_experiment(toy())
+    assert len(set(costs)) == len(costs) == 8 + 4
+    for kind in ("simulation", "theory"):
+        run_stage(toy(), kind, results, client=client, checked=checked)
+    larger = toy(replicas=6)
+    costs.clear()
+    run_stage(larger, "simulation", results, client=client, checked=check_experiment(larger))
+    assert len(costs) == 8 + 4
 
 
 @pytest.mark.parametrize("name", ["height", "status"])

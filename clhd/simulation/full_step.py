@@ -119,14 +119,15 @@ def draw_latent(latents: LatentTables, stream: BitArray, c: FloatArray) -> None:
 
 @kernel
 def _sum_lanes(sums: FloatArray) -> None:
-    """Add up the lanes of each row into its first one: by halves, since one long chain of additions is slow."""
-    for row in sums:
-        half = LANES // 2
-        while half > 0:
-            low, high = row[:half], row[half : 2 * half]
-            for i in range(half):
-                low[i] += high[i]
-            half //= 2
+    """Add up the lanes of each row into its first one, in four chains: a single one would wait for each addition."""
+    for row in range(len(sums)):
+        a, b, c, d = 0.0, 0.0, 0.0, 0.0
+        for i in range(0, LANES, 4):
+            a += sums[row, i]
+            b += sums[row, i + 1]
+            c += sums[row, i + 2]
+            d += sums[row, i + 3]
+        sums[row, 0] = (a + b) + (c + d)
 
 
 @inlined

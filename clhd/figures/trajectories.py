@@ -1,6 +1,7 @@
 """Learning curves: a quantity against time, over the limit of infinite dimension with its predicted band."""
 
 import numpy as np
+import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ def plot_trajectories(summary: Summary) -> tuple[Figure, str]:
     (colour_axis, column_axis), fixed = share_out(summary, ("feature", "dimension"), roles=2)
     mean, theory = mean.isel(fixed), summary.get("theory").isel(fixed)
     spread = summary.get("theory_standard_deviation").isel(fixed)
-    quantile = summary.get("quantile").isel(fixed).sel(quantile=list(_QUANTILES))
+    lower, upper = (end.isel(fixed) for end in _find_ends(summary))
     series = [0] if colour_axis is None else thin(mean.sizes[colour_axis], _MOST_COLOURS)
     columns = [0] if column_axis is None else thin(mean.sizes[column_axis], _MOST_COLUMNS)
     ordered = colour_axis not in {None, "feature"} and mean[colour_axis].dtype.kind in "iuf"
@@ -52,8 +53,8 @@ def plot_trajectories(summary: Summary) -> tuple[Figure, str]:
             limit, width = theory.isel(place).values, _BAND * spread.isel(place).values
             panel.fill_between(time, limit - width, limit + width, color=colour, alpha=0.2, linewidth=0)
             panel.plot(time, limit, color=colour)
-            centre, ends = mean.isel(place).values, quantile.isel(place).transpose("quantile", "time").values
-            bars = np.maximum(np.nan_to_num([centre - ends[0], ends[1] - centre]), 0)[:, seen]
+            centre, low, high = (array.isel(place).values for array in (mean, lower, upper))
+            bars = np.maximum(np.nan_to_num([centre - low, high - centre]), 0)[:, seen]
             panel.errorbar(time[seen], centre[seen], bars, fmt=marker, color=colour, elinewidth=0.7, markeredgewidth=0)
         if column_axis is not None:
             panel.set_title(format_place(mean[column_axis], mean[column_axis].values[column]))
@@ -77,13 +78,26 @@ def plot_trajectories(summary: Summary) -> tuple[Figure, str]:
     if note:
         figure.suptitle(note, color=ALARM)
     what = f"{summary.long_name.capitalize()} against time. "
-    what += "Points: mean of the runs, bars from their 5 to their 95 % quantile"
+    what += "Points: mean of the runs, bars "
+    if summary.has("quantile"):
+        what += "from their 5 to their 95 % quantile"
+    else:
+        what += f"of {_BAND:.3f} standard deviations of them, 90 % of a normal law (single runs are not kept)"
     if summary.has("theory"):
         what += ". Lines: limit of infinite dimension"
     if summary.has("theory_standard_deviation"):
         what += "; shaded: 90 % of the runs as the fluctuation theory predicts them"
     where = describe_fixed(summary, fixed)
     return figure, compose_caption(summary, f"{what}. {f'All at {where}.' if where else ''}".strip())
+
+
+def _find_ends(summary: Summary) -> tuple[xr.DataArray, xr.DataArray]:
+    """Between which values 90 % of the runs lie; by their standard deviation where only moments are kept."""
+    if summary.has("quantile"):
+        quantile = summary.get("quantile")
+        return quantile.sel(quantile=_QUANTILES[0]), quantile.sel(quantile=_QUANTILES[1])
+    mean, width = summary.get("mean"), _BAND * summary.get("standard_deviation")
+    return mean - width, mean + width
 
 
 def _cross_out(panel: Axes, is_missing: bool) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.sweep.road import Road
-from clhd.systems.base import Cost
+from clhd.systems.base import Cost, Outputs
 
 ChunkIndex = tuple[int, ...]
 BoolArray = NDArray[np.bool_]
@@ -45,7 +45,7 @@ class Block:
     seconds : float
         Predicted cost.
     lanes : int
-        Replicas of points, together.
+        Entries of the store, together: replicas of points, or blocks of replicas of which moments are kept.
     """
 
     chunks: tuple[tuple[ChunkIndex, BoolArray], ...]
@@ -67,11 +67,11 @@ def choose_chunks(road: Road) -> tuple[int, ...]:
     costs = road.costs
     every: list[Cost] = costs.ravel().tolist()
     dearest = max(every, key=lambda cost: cost.seconds)
-    replicas = road.replicas or 1
+    replicas = road.entries or 1
     # Replicas of one point: whole groups of lanes, as many as the time allows.
     groups = max(1, int(_MOST_SECONDS / max(dearest.seconds * dearest.lanes, 1e-9)))
     kept = min(replicas, groups * dearest.lanes)
-    most_bytes = _MOST_BYTES / (8 * count_numbers(road) * kept)
+    most_bytes = _MOST_BYTES / (8 * count_numbers(road, road.outputs) * road.entry_size * kept)
     fitting = int(_MOST_SECONDS / max(dearest.seconds * kept, 1e-9))
     filling = math.ceil(dearest.lanes / kept)
     points = max(1, int(min(max(fitting, filling), most_bytes)))
@@ -86,11 +86,11 @@ def choose_chunks(road: Road) -> tuple[int, ...]:
     return (*reversed(shape), kept) if road.is_simulation else tuple(reversed(shape))
 
 
-def count_numbers(road: Road) -> int:
-    """Numbers of one lane, in all variables."""
+def count_numbers(road: Road, outputs: Outputs) -> int:
+    """Numbers of one lane, or of one entry of the store, in all variables."""
     sizes = {name: len(values) for name, (values, _) in road.outputs.coordinates.items()}
     sizes["time"] = len(road.time)
-    return sum(math.prod(sizes[dim] for dim in output.dims) for output in road.outputs.variables.values())
+    return sum(math.prod(sizes[dim] for dim in output.dims) for output in outputs.variables.values())
 
 
 def _is_uniform(costs: NDArray[np.object_], axis: int) -> bool:

@@ -9,6 +9,7 @@
 | times | list or range | output times, in the system's unit |
 | replicas | count | independent runs of each point |
 | seed | count | root of all random streams |
+| keep | text | what the store holds: every replica, or moments of blocks of them |
 | figure | text | how it is drawn; an entry of `clhd.figures.plot.FIGURES` |
 
 A user's mistakes are all reported at once, one line each: file, key, value found, what is allowed.
@@ -60,6 +61,9 @@ _TOGETHER_SCHEMA: dict[str, Any] = {
 
 # Context of a validation that takes parameters as they stand: what only reads results should not wait for a system.
 UNCHECKED = "unchecked"
+# With keep: moments. As many as the lanes of one kernel call: a block is the least that can be computed by itself.
+REPLICAS_PER_BLOCK = 256
+_KEEP = ("replicas", "moments")
 # Of keys that cannot be checked without the system; its own mistake is the one to report.
 _UNKNOWN_SYSTEM = "cannot be checked without the system"
 
@@ -87,6 +91,11 @@ class Experiment(BaseModel):
     times: Annotated[tuple[float, ...], WithJsonSchema(_NUMBERS_SCHEMA)] = Field(description="output times")
     replicas: int = Field(description="independent runs of each point", json_schema_extra={"minimum": 1})
     seed: int = Field(default=0, description="root of all random streams", json_schema_extra={"minimum": 0})
+    keep: str = Field(
+        default="replicas",
+        description=f"what the store holds: replicas, or moments of each block of {REPLICAS_PER_BLOCK} replicas",
+        json_schema_extra={"enum": [*_KEEP]},
+    )
     figure: str = Field(
         default="", description="how it is drawn; by default the figure of the experiment's name, or lines"
     )
@@ -135,6 +144,16 @@ class Experiment(BaseModel):
     def _parse_count(cls, value: Any, info: ValidationInfo) -> int:
         return parse_count(str(info.field_name), value, minimum=1 if info.field_name == "replicas" else 0)
 
+    @field_validator("keep")
+    @classmethod
+    def _check_keep(cls, value: str, info: ValidationInfo) -> str:
+        if value not in _KEEP:
+            raise ValueError(f"must be one of {', '.join(_KEEP)}")
+        replicas = info.data.get("replicas", 0)
+        if value == "moments" and replicas % REPLICAS_PER_BLOCK:
+            raise ValueError(f"needs a multiple of {REPLICAS_PER_BLOCK} replicas, not replicas = {replicas}")
+        return value
+
     @field_validator("name")
     @classmethod
     def _check_name(cls, value: str) -> str:
@@ -153,6 +172,7 @@ class Experiment(BaseModel):
             "times": list(self.times),
             "replicas": self.replicas,
             "seed": self.seed,
+            "keep": self.keep,
             "figure": self.figure,
         }
 

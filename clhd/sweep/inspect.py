@@ -12,9 +12,10 @@ from clhd.sweep.blocks import choose_chunks, count_numbers, plan_blocks
 from clhd.sweep.cluster import count_cores
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.grid import parse_place
+from clhd.sweep.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.road import Road
-from clhd.sweep.store import Store, count_statuses
+from clhd.sweep.store import Store
 from clhd.systems.base import Status
 
 _BYTES_PER_NUMBER = 8
@@ -32,16 +33,16 @@ def plan_roads(roads: Sequence[Road]) -> dict[str, Any]:
     plan: dict[str, Any] = {}
     for road in roads:
         chunks = choose_chunks(road)
-        shape = road.grid.shape + ((road.replicas,) if road.replicas is not None else ())
+        shape = road.grid.shape + ((road.entries,) if road.entries is not None else ())
         blocks = plan_blocks(road, np.ones(shape, dtype=bool), chunks, count_cores())
         plan[road.kind] = {
             "points": road.grid.size,
-            "runs": blocks.lanes,
+            "runs": blocks.lanes * road.entry_size,
             "blocks": len(blocks.blocks),
             "chunk": list(chunks),
             "core_hours": blocks.seconds / 3600,
             "longest_block_seconds": blocks.blocks[0].seconds,
-            "bytes": blocks.lanes * (_BYTES_PER_NUMBER * count_numbers(road) + _LEDGER_BYTES),
+            "bytes": blocks.lanes * (_BYTES_PER_NUMBER * count_numbers(road, road.stored) + _LEDGER_BYTES),
         }
     return plan
 
@@ -67,7 +68,9 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
     wanted, store, room = open_road(experiment, "simulation", results)
     region = _region_of(wanted, room, index)
     ledger = {name: np.asarray(store.group[name][region]) for name in ("status", "attempts", "seconds", "run")}  # type: ignore[index]
-    answer |= {name: count for name, count in count_statuses(ledger["status"]).items() if count}
+    blocks = {name: store.read(name, region) for name in BLOCK_COUNTS} if wanted.has_moments else None
+    counts = count_runs(ledger["status"], wanted.entry_size, blocks)
+    answer |= {name: count for name, count in counts.items() if count}
     errors = zip(store.group["error_type"][region], store.group["error_message"][region], strict=True)  # type: ignore[index,arg-type]
     answer["errors"] = sorted({f"{kind}: {message}" for kind, message in errors if kind})
     answer["attempts"] = int(ledger["attempts"].max())
@@ -80,8 +83,7 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
 
 def _region_of(wanted: Road, room: Road, index: tuple[int, ...]) -> tuple[Any, ...]:
     places = positions_in(room, wanted)
-    replicas = wanted.replicas or 0
-    return (*(places[axis][position] for axis, position in enumerate(index)), slice(0, replicas))
+    return (*(places[axis][position] for axis, position in enumerate(index)), slice(0, wanted.entries or 0))
 
 
 @dataclass(frozen=True)
@@ -136,4 +138,4 @@ def _replay(wanted: Road, store: Store, room: Road, index: tuple[int, ...]) -> R
             different.append(name)
             with np.errstate(invalid="ignore"):
                 largest = max(largest, float(np.nanmax(np.abs(stored - again), initial=0.0)))
-    return Replay(place, len(known), tuple(different), largest)
+    return Replay(place, len(known) * store.entry_size, tuple(different), largest)

@@ -4,7 +4,7 @@
 |---|---|
 | nothing, or fewer values | the store is used as it is |
 | values added to an axis, more replicas | copied into a larger store; all that was known is kept |
-| times, or what is computed | the old store is moved aside, all is computed again |
+| times, or what is computed or kept | the old store is moved aside, all is computed again |
 | constants, seed, axes, version of the code | refused, naming old and new; ``--fresh`` moves the old store aside |
 """
 
@@ -64,7 +64,7 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
         move_aside(path)
         return create_store(path, road, choose_chunks(road)), road
     room = _unite(held, road)
-    if room.grid.axes == held.grid.axes and room.replicas == held.replicas:
+    if room.grid.axes == held.grid.axes and room.entries == held.entries:
         return store, room
     return _grow(store, held, room), room
 
@@ -106,7 +106,7 @@ def _format(value: Value | None) -> str:
 
 def is_of_same_form(held: Road, wanted: Road) -> bool:
     """True if a store of the one can hold the values of the other."""
-    return held.experiment.times == wanted.experiment.times and held.outputs == wanted.outputs
+    return held.experiment.times == wanted.experiment.times and held.stored == wanted.stored
 
 
 def move_aside(path: Path) -> Path:
@@ -136,7 +136,7 @@ def _unite(held: Road, wanted: Road) -> Road:
 
 def select_wanted(room: Road, wanted: Road) -> BoolArray:
     """Which replicas of which points of a store an experiment wants; of the shape of the store's dims."""
-    shape = room.grid.shape + ((room.replicas,) if room.replicas is not None else ())
+    shape = room.grid.shape + ((room.entries,) if room.entries is not None else ())
     mask = np.zeros(shape, dtype=bool)
     mask[np.ix_(*positions_in(room, wanted))] = True
     return mask
@@ -145,7 +145,7 @@ def select_wanted(room: Road, wanted: Road) -> BoolArray:
 def positions_in(room: Road, wanted: Road) -> list[list[int]]:
     """Where the points and replicas of an experiment stand in a store, along each dim."""
     positions = [have.positions(want) for have, want in zip(room.grid.axes, wanted.grid.axes, strict=True)]
-    return positions if wanted.replicas is None else [*positions, list(range(wanted.replicas))]
+    return positions if wanted.entries is None else [*positions, list(range(wanted.entries))]
 
 
 def open_road(experiment: Experiment, kind: Kind, results: Path) -> tuple[Road, Store, Road]:
@@ -173,8 +173,9 @@ def open_road(experiment: Experiment, kind: Kind, results: Path) -> tuple[Road, 
         missing = set(axis.values) - set(held.values)
         if missing:
             raise StoreError(f"{path}: lacks {len(missing)} values of {axis.name}; run the experiment again")
-    if wanted.replicas is not None and wanted.replicas > store.shape[-1]:
-        raise StoreError(f"{path}: has {store.shape[-1]} replicas, not {wanted.replicas}; run the experiment again")
+    if wanted.entries is not None and wanted.entries > store.shape[-1]:
+        has, wants = (count * store.entry_size for count in (store.shape[-1], wanted.entries))
+        raise StoreError(f"{path}: has {has} replicas, not {wants}; run the experiment again")
     return wanted, store, room
 
 

@@ -23,7 +23,7 @@ def open_results(path: str | Path) -> xr.DataTree:
 
     | node | dims | content |
     |---|---|---|
-    | simulation | axes, replica, time, feature | every run, with its status |
+    | simulation | axes, replica, time, feature | every run, with its status; or moments of blocks of them |
     | theory | axes that the theory depends on, time, feature | predictions |
     | summary | axes, time, feature | mean, standard error, quantiles, theory, z-score, counts |
 

@@ -4,6 +4,7 @@ The store, the planner and the tasks know roads only. A road has a grid, perhaps
 points. The theory's grid lacks the axes that it does not depend on.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis
-from clhd.sweep.experiment import Experiment, ExperimentError, find_parameter
+from clhd.sweep.experiment import REPLICAS_PER_BLOCK, Experiment, ExperimentError, find_parameter
 from clhd.sweep.grid import Grid, PointCheck
+from clhd.sweep.moments import describe_moments, expand_blocks, reduce_blocks
 from clhd.systems import find_system
 from clhd.systems.base import Cost, FloatArray, Outputs, Result, System, Value
 
@@ -49,9 +51,19 @@ class Road:
         return self.kind == "simulation"
 
     @property
-    def replicas(self) -> int | None:
-        """Number of replicas of each point; None for a theory."""
-        return self.experiment.replicas if self.is_simulation else None
+    def has_moments(self) -> bool:
+        """True if moments of blocks of replicas are kept, and not every replica."""
+        return self.is_simulation and self.experiment.keep == "moments"
+
+    @property
+    def entry_size(self) -> int:
+        """Replicas of one entry of the store: 1, or those of a block of which the moments are kept."""
+        return REPLICAS_PER_BLOCK if self.has_moments else 1
+
+    @property
+    def entries(self) -> int | None:
+        """Entries of each point in the store: replicas, or blocks of them; None for a theory."""
+        return self.experiment.replicas // self.entry_size if self.is_simulation else None
 
     @property
     def version(self) -> int:
@@ -99,6 +111,11 @@ class Road:
         system = self.system
         return system.simulation_outputs(constants) if self.is_simulation else system.theory_outputs(constants)
 
+    @cached_property
+    def stored(self) -> Outputs:
+        """What the store holds: the outputs, or their moments."""
+        return describe_moments(self.outputs) if self.has_moments else self.outputs
+
     def point(self, values: dict[str, Value]) -> Any:
         """The system's point of some parameters."""
         if self.is_simulation:
@@ -106,13 +123,19 @@ class Road:
         return self.system.theory_point(values)
 
     def cost(self, point: Any) -> Cost:
-        """Predicted cost of one lane of a point."""
-        system = self.system
-        return system.simulation_cost(point, self.time) if self.is_simulation else system.theory_cost(point, self.time)
+        """Predicted cost of one entry of a point: of one lane, or of a block of them."""
+        system, size = self.system, self.entry_size
+        if not self.is_simulation:
+            return system.theory_cost(point, self.time)
+        cost = system.simulation_cost(point, self.time)
+        if size == 1:
+            return cost
+        lanes = math.ceil(size / cost.lanes) * cost.lanes
+        return Cost(seconds=cost.seconds * lanes, lanes=max(1, cost.lanes // size), family=cost.family)
 
     @cached_property
     def costs(self) -> NDArray[np.object_]:
-        """The cost of one lane of each point, of the shape of the grid.
+        """The cost of one entry of each point, of the shape of the grid.
 
         Points that are impossible, which only a store that has grown along several axes has room for, cost what the
         point before them does.
@@ -125,11 +148,14 @@ class Road:
             costs.append(cost)
         return _as_array(costs, self.grid.shape)
 
-    def compute(self, points: Sequence[Any], replicas: Sequence[int]) -> Result:
-        """Simulate or predict some points; a theory takes no notice of the replicas."""
-        if self.is_simulation:
-            return self.system.simulate(points, self.time, replicas)
-        return self.system.predict(points, self.time)
+    def compute(self, points: Sequence[Any], entries: Sequence[int]) -> Result:
+        """Simulate or predict some points; a theory takes no notice of the entries, which are replicas or blocks."""
+        if not self.is_simulation:
+            return self.system.predict(points, self.time)
+        if not self.has_moments:
+            return self.system.simulate(points, self.time, entries)
+        replicas = expand_blocks(entries, self.entry_size)
+        return reduce_blocks(self.system.simulate(points, self.time, replicas), self.entry_size)
 
 
 def _as_array(costs: list[Cost], shape: tuple[int, ...]) -> NDArray[np.object_]:

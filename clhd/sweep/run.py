@@ -20,7 +20,7 @@ from clhd.sweep.progress import Progress, format_seconds
 from clhd.sweep.provenance import describe_run
 from clhd.sweep.results import open_results
 from clhd.sweep.road import Kind, Road, check_experiment
-from clhd.sweep.store import LEDGER, Store, StoreError, count_statuses
+from clhd.sweep.store import LEDGER, Store, StoreError
 from clhd.sweep.summary import write_summary
 from clhd.sweep.tasks import BlockReport, compute_block
 from clhd.systems.base import Status
@@ -123,7 +123,7 @@ def run_stage(
         if needed.any():
             plan = plan_blocks(room, needed, store.chunks, workers)
             computed = _execute(store, plan, f"{experiment.name} {kind}", cluster, client)
-        counts = count_statuses(Store(path).status(), mask)
+        counts = Store(path).count_runs(mask)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
 
 
@@ -141,9 +141,10 @@ def _execute(store: Store, plan: Plan, title: str, cluster: Cluster, client: Cli
     begin = time.perf_counter()
     description = describe_run()
     store.update_attributes(runs=[*store.attributes["runs"], description])
-    progress = Progress(title, plan.lanes, plan.seconds)
+    size = store.entry_size
+    progress = Progress(title, plan.lanes * size, plan.seconds)
     progress.say(
-        f"{plan.lanes} runs in {len(plan.blocks)} blocks, {format_seconds(plan.seconds)} of one core predicted"
+        f"{plan.lanes * size} runs in {len(plan.blocks)} blocks, {format_seconds(plan.seconds)} of one core predicted"
     )
     processes = plan.seconds > _THREADS_BELOW_SECONDS
     counts: dict[str, int] = {}
@@ -154,10 +155,10 @@ def _execute(store: Store, plan: Plan, title: str, cluster: Cluster, client: Cli
             for block, report in _run_blocks(active, store, plan, run):
                 for status, count in report.counts.items():
                     counts[status] = counts.get(status, 0) + count
-                done += block.lanes
+                done += block.lanes * size
                 if report.first_error:
                     progress.say(f"failed: {report.first_error.splitlines()[0]}")
-                progress.advance(block.lanes, block.seconds)
+                progress.advance(block.lanes * size, block.seconds)
     finally:
         description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
         store.update_attributes(runs=[*store.attributes["runs"][:run], description])
@@ -209,7 +210,7 @@ def _record_death(store: Store, block: Block, run: int) -> BlockReport:
         ledger["error_message"][needed] = message
         ledger["status"][needed] = Status.FAILED
         store.write_chunk(index, {}, ledger)
-    return BlockReport({"failed": block.lanes}, 0.0, f"KilledWorker: {message}")
+    return BlockReport({"failed": block.lanes * store.entry_size}, 0.0, f"KilledWorker: {message}")
 
 
 def run_experiment(

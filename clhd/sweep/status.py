@@ -10,7 +10,7 @@ import numpy as np
 from clhd.errors import ClhdError
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.results import PARTS
-from clhd.sweep.store import Store, count_statuses
+from clhd.sweep.store import Store
 
 
 def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
@@ -55,15 +55,17 @@ def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
         known = {value: position for position, value in enumerate(held[axis.name].values)}
         positions.append([known[value] for value in axis.values if value in known])
         wanted *= len(axis)
-    if "replica" in store.dims:
+    if store.kind == "simulation":
+        if store.experiment(check=False).keep != experiment.keep:
+            return {"problem": f"does not keep {experiment.keep}, as the experiment asks for"}
         wanted *= experiment.replicas
-        positions.append(list(range(min(experiment.replicas, store.shape[-1]))))
+        positions.append(list(range(min(experiment.replicas // store.entry_size, store.shape[-1]))))
     if len(positions) != len(store.dims):
         return {"problem": f"has the axes {', '.join(store.dims)}, which are not those of the experiment"}
     mask = np.zeros(store.shape, dtype=bool)
     mask[np.ix_(*positions)] = True
-    counts = count_statuses(store.status(), mask)
-    counts["not_run"] += wanted - int(mask.sum())
+    counts = store.count_runs(mask)
+    counts["not_run"] += wanted - int(mask.sum()) * store.entry_size
     return {"wanted": wanted, **counts}
 
 

@@ -2,16 +2,17 @@
 
 | variable | dims | meaning |
 |---|---|---|
-| the road's outputs | axes, replica, dims of the output | values; NaN where not computed |
+| the road's outputs, or their moments | axes, replica, dims of the output | values; NaN where not computed |
 | status | axes, replica | 0 not_run, 1 ok, 2 diverged, 3 not_converged, 4 failed |
 | attempts | axes, replica | how often it was tried |
 | seconds | axes, replica | share of the wall time of its block |
 | run | axes, replica | which run (entry of the attribute ``runs``) computed it |
 | error_type, error_message | axes, replica | of the last failure, else empty |
 
-A theory has no replicas. All of these share one chunk shape, so that a task writes whole files; data go first and the
-status last, so that what has a status is complete. Chunks carry checksums. A chunk file is replaced in one step, but
-not synced: after a power failure `Store.find_damage` finds what is torn.
+A theory has no replicas; with ``keep: moments`` blocks of them, ``replica_block``, take their place. All of these share
+one chunk shape, so that a task writes whole files; data go first and the status last, so that what has a status is
+complete. Chunks carry checksums. A chunk file is replaced in one step, but not synced: after a power failure
+`Store.find_damage` finds what is torn.
 """
 
 import shutil
@@ -29,7 +30,8 @@ from clhd.errors import ClhdError
 from clhd.model.labels import WORDS
 from clhd.sweep.axis import Axis
 from clhd.sweep.blocks import BoolArray, ChunkIndex, chunk_counts, chunk_region
-from clhd.sweep.experiment import Experiment, find_parameter, parse_experiment
+from clhd.sweep.experiment import REPLICAS_PER_BLOCK, Experiment, find_parameter, parse_experiment
+from clhd.sweep.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.provenance import now
 from clhd.sweep.road import Kind, Road
 from clhd.systems.base import Parameter, Status, System
@@ -42,6 +44,11 @@ LEDGER: dict[str, tuple[Any, Any, str]] = {
     "error_type": (str, "", "of the last failure"),
     "error_message": (str, "", "of the last failure"),
     "status": (np.int8, Status.NOT_RUN, "what is known of it"),
+}
+_BLOCK_WORDS = {
+    "long_name": "block of replicas",
+    "units": "1",
+    "description": f"index of {REPLICAS_PER_BLOCK} replicas that follow each other, from 0",
 }
 _TEXTS = ("error_type", "error_message")
 
@@ -138,6 +145,16 @@ class Store:
                     status[self.region(index)] = array[self.region(index)]
             return status
 
+    @property
+    def entry_size(self) -> int:
+        """Replicas of one entry along the last dim: 1, or those of a block."""
+        return int(self.attributes.get("replicas_per_entry", 1))
+
+    def count_runs(self, wanted: BoolArray) -> dict[str, int]:
+        """How many replicas of points have each status, of the entries wanted."""
+        counts = {name: self.read(name)[wanted] for name in BLOCK_COUNTS} if self.entry_size > 1 else None
+        return count_runs(self.status()[wanted], self.entry_size, counts)
+
     def read_chunk(self, index: ChunkIndex) -> dict[str, NDArray[Any]]:
         """What a chunk holds of every variable; of one that was never written, without looking at its files."""
         region = self.region(index)
@@ -230,8 +247,9 @@ def remove_tree(path: Path) -> None:
 
 
 def _write_empty(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]]) -> None:
-    shape = road.grid.shape + ((road.replicas,) if road.replicas is not None else ())
-    dims = tuple(axis.name for axis in road.grid.axes) + (("replica",) if road.replicas is not None else ())
+    entry = "replica_block" if road.has_moments else "replica"
+    shape = road.grid.shape + ((road.entries,) if road.entries is not None else ())
+    dims = tuple(axis.name for axis in road.grid.axes) + ((entry,) if road.entries is not None else ())
     together = [name for axis in road.grid.axes if not axis.is_single for name in axis.parameters]
     attributes: dict[str, Any] = {
         "title": f"{road.kind} of {road.experiment.name}",
@@ -242,7 +260,8 @@ def _write_empty(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence
         "version": road.version,
         "experiment": road.experiment.resolved(),
         "dims": list(dims),
-        "outputs": list(road.outputs.variables),
+        "outputs": list(road.stored.variables),
+        "replicas_per_entry": road.entry_size,
         "created": now(),
         "runs": [dict(run) for run in runs],
     }
@@ -252,14 +271,15 @@ def _write_empty(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence
     codecs = [ZstdCodec(level=3, checksum=True)]
     sizes: dict[str, int] = {"time": len(road.time)}
     _write_coordinate(group, "time", ("time",), road.time, WORDS["time"])
-    if road.replicas is not None:
-        _write_coordinate(group, "replica", ("replica",), np.arange(road.replicas), WORDS["replica"])
+    if road.entries is not None:
+        label = _BLOCK_WORDS if road.has_moments else WORDS["replica"]
+        _write_coordinate(group, entry, (entry,), np.arange(road.entries), label)
     for name, (values, words) in road.outputs.coordinates.items():
         sizes[name] = len(values)
         _write_coordinate(group, name, (name,), np.array(values), words)
     for axis in road.grid.axes:
         _write_axis(group, axis, road.system, road.experiment)
-    for name, output in road.outputs.variables.items():
+    for name, output in road.stored.variables.items():
         tail = tuple(sizes[dim] for dim in output.dims)
         group.create_array(
             name,
@@ -324,9 +344,3 @@ def describe_words(parameter: Parameter, name: str) -> dict[str, str]:
     long_name = f"{base.replace('_', ' ')} of feature {index}" if is_one else name.replace("_", " ")
     symbol = f"{parameter.symbol}_{index}" if is_one and parameter.symbol else parameter.symbol
     return {"long_name": long_name, "symbol": symbol, "units": parameter.units, "description": parameter.meaning}
-
-
-def count_statuses(status: NDArray[np.int8], wanted: BoolArray | None = None) -> dict[str, int]:
-    """How many replicas of points have each status, of those wanted."""
-    counts = np.bincount((status if wanted is None else status[wanted]).ravel(), minlength=len(Status))
-    return {name.name.lower(): int(count) for name, count in zip(Status, counts, strict=True)}

@@ -5,7 +5,7 @@ For each output X of the simulation, with the dims of the grid and of X, without
 | variable | meaning |
 |---|---|
 | X_mean, X_standard_deviation, X_standard_error | over the replicas whose status is ok |
-| X_quantile (quantile) | 5, 25, 50, 75 and 95 % of them |
+| X_quantile (quantile) | 5, 25, 50, 75 and 95 % of them; not with ``keep: moments`` |
 | X_theory | limit of infinite dimension |
 | X_theory_standard_deviation | predicted spread at this dimension, fluctuation / sqrt(n) |
 | X_z_score | (mean - theory) / standard error: a bias of order 1/n shows in it |
@@ -26,6 +26,7 @@ from zarr.codecs import ZstdCodec
 from clhd.sweep.blocks import chunk_counts, chunk_region
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.lock import hold_lock
+from clhd.sweep.moments import pool_blocks
 from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.provenance import describe_code, now
 from clhd.sweep.road import Road
@@ -70,7 +71,7 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
     """The summary of an experiment as a dataset; raises as `write_summary` does."""
     wanted, store, room = open_road(experiment, "simulation", results)
     variables: dict[str, xr.Variable] = {}
-    statistics, counts = _reduce_replicas(store, experiment.replicas)
+    statistics, counts = (_pool if wanted.has_moments else _reduce_replicas)(store, wanted)
     axes = tuple(axis.name for axis in wanted.grid.axes)
     positions = dict(zip(axes, positions_in(room, wanted)[: len(axes)], strict=True))
     for name, output in wanted.outputs.variables.items():
@@ -78,17 +79,21 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
         for statistic in _STATISTICS:
             label = {"long_name": f"{statistic.replace('_', ' ')} of the {words['long_name']}"}
             variables[f"{name}_{statistic}"] = xr.Variable(dims, statistics[name, statistic], words | label)
+        if wanted.has_moments:
+            continue
         label = {"long_name": f"quantiles of the {words['long_name']}"}
         variables[f"{name}_quantile"] = xr.Variable((*dims, "quantile"), statistics[name, "quantile"], words | label)
     words = {"long_name": "number of replicas", "units": "1", "description": "by status; the statistics rest on ok"}
     variables["replica_count"] = xr.Variable((*axes, "status"), counts, words)
     summary = xr.Dataset(variables).isel(positions)
     with xr.open_zarr(str(store.path)) as simulation:
-        kept = [name for name in simulation.coords if "replica" not in simulation[name].dims]
+        kept = [name for name in simulation.coords if store.dims[-1] not in simulation[name].dims]
         coordinates = simulation[kept].isel(positions).load().coords
     names = [status.name.lower() for status in Status]
+    if not wanted.has_moments:
+        words = {"long_name": "quantile", "units": "1", "description": "level"}
+        summary = summary.assign_coords(quantile=("quantile", np.array(QUANTILES), words))
     summary = summary.assign_coords(coordinates).assign_coords(
-        quantile=("quantile", np.array(QUANTILES), {"long_name": "quantile", "units": "1", "description": "level"}),
         status=("status", np.array(names, dtype=np.dtypes.StringDType()), {"long_name": "status", "units": "1"}),
     )
     summary = _add_theory(summary, experiment, wanted, results)
@@ -104,7 +109,29 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
     return summary
 
 
-def _reduce_replicas(store: Store, replicas: int) -> tuple[dict[tuple[str, str], FloatArray], NDArray[np.int32]]:
+def _pool(store: Store, wanted: Road) -> tuple[dict[tuple[str, str], FloatArray], NDArray[np.int32]]:
+    """Statistics over the first blocks of replicas of each point, by output and name, and counts by status."""
+    region = (*(slice(None) for _ in store.shape[:-1]), slice(0, wanted.entries))
+    status, size = store.read("status", region), store.entry_size
+    was_run = (status == Status.OK) | (status == Status.DIVERGED) | (status == Status.NOT_CONVERGED)
+    counts = np.zeros((*status.shape[:-1], len(Status)), np.int32)
+    for code in (Status.NOT_RUN, Status.FAILED):
+        counts[..., int(code)] = size * (status == code).sum(axis=-1)
+    for code, name in ((Status.OK, "ok_count"), (Status.DIVERGED, "diverged_count")):
+        counts[..., int(code)] = np.where(was_run, store.read(name, region), 0).sum(axis=-1)
+    counts[..., int(Status.NOT_CONVERGED)] = size * status.shape[-1] - counts.sum(axis=-1)
+    out = {}
+    for name in wanted.outputs.variables:
+        moments = [
+            np.moveaxis(store.read(f"{name}_{moment}", region), status.ndim - 1, 0)
+            for moment in ("count", "mean", "squares")
+        ]
+        for statistic, values in zip(_STATISTICS, pool_blocks(*moments), strict=True):
+            out[name, statistic] = values
+    return out, counts
+
+
+def _reduce_replicas(store: Store, wanted: Road) -> tuple[dict[tuple[str, str], FloatArray], NDArray[np.int32]]:
     """Statistics over the first replicas of each point, by output and name, and counts by status; chunk by chunk."""
     shape, chunks = store.shape[:-1], store.chunks[:-1]
     out: dict[tuple[str, str], FloatArray] = {}
@@ -116,7 +143,7 @@ def _reduce_replicas(store: Store, replicas: int) -> tuple[dict[tuple[str, str],
         out[name, "quantile"] = np.full((*shape, *tail, len(QUANTILES)), np.nan)
     for index in np.ndindex(*chunk_counts(shape, chunks)):
         part = chunk_region(index, shape, chunks)
-        region = (*part, slice(0, min(replicas, store.shape[-1])))
+        region = (*part, slice(0, wanted.entries))
         status = store.read("status", region)
         for code in Status:
             counts[..., int(code)][part] = (status == code).sum(axis=-1)

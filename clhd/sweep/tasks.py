@@ -5,7 +5,7 @@ writes the same bits again.
 """
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from clhd.errors import SimulationStopped
 from clhd.sweep.blocks import BoolArray, ChunkIndex
+from clhd.sweep.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.road import Road
-from clhd.sweep.store import Store, count_statuses
+from clhd.sweep.store import Store
 from clhd.systems.base import NotConvergedError, Status
 
 _LONGEST_MESSAGE = 2000
@@ -64,15 +65,17 @@ def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run
     written = [store.read_chunk(index) for index, _ in chunks]
     for replicas, lanes in _group(road, store, chunks).items():
         _compute(road, lanes, replicas, written)
-    computed, first_error = [], ""
+    counts: Counter[str] = Counter()
+    first_error = ""
     for (index, needed), data in zip(chunks, written, strict=True):
         data["attempts"][needed] += 1
         data["run"][needed] = run
         store.write_chunk(index, {name: data[name] for name in store.outputs}, data)
-        computed.append(data["status"][needed])
+        by_status = {name: data[name][needed] for name in BLOCK_COUNTS} if road.has_moments else None
+        counts.update(count_runs(data["status"][needed], road.entry_size, by_status))
         for kind, message in zip(data["error_type"][needed], data["error_message"][needed], strict=True):
             first_error = first_error or (f"{kind}: {message}" if kind else "")
-    return BlockReport(count_statuses(np.concatenate(computed)), time.perf_counter() - begin, first_error)
+    return BlockReport(dict(counts), time.perf_counter() - begin, first_error)
 
 
 def _group(

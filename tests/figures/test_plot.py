@@ -134,6 +134,19 @@ def test_learning_curves_have_the_predicted_band_of_ninety_percent(make_summary:
     assert "as the fluctuation theory predicts" in caption
 
 
+def test_learning_curves_without_quantiles_have_bars_of_standard_deviations_and_say_so(
+    make_summary: MakeSummary,
+) -> None:
+    summary = make_summary({"dimension": [100, 1000]})
+    figure, caption = plot_trajectories(Summary(summary.dataset.drop_dims("quantile")))
+    assert "bars of 1.645 standard deviations of them" in caption
+    assert "quantile" not in caption
+    points: Any = figure.axes[0].containers[0]
+    mean, deviation = (summary.get(name).values[0, 0] for name in ("mean", "standard_deviation"))
+    ends = points.lines[2][0].get_segments()[0][:, 1].tolist()
+    assert ends == pytest.approx([mean - 1.6449 * deviation, mean + 1.6449 * deviation], abs=1e-4)
+
+
 def test_a_learning_curve_needs_more_than_one_time(make_summary: MakeSummary) -> None:
     with pytest.raises(ClhdError, match="has one time only"):
         plot_trajectories(make_summary({"dimension": [100, 1000]}, times=[5.0]))

@@ -44,6 +44,12 @@ def read_all(path: Path) -> None:
         ("replicas: 2", "", "replicas: must be given"),
         ("replicas: 2", "replicas: many", "replicas = 'many': must be a number"),
         ("replicas: 2", "replicas: 0", "replicas = 0: must be a whole number, 1 or more"),
+        ("replicas: 2", "replicas: 2\nkeep: all", "keep = 'all': must be one of replicas, moments"),
+        (
+            "replicas: 2",
+            "replicas: 300\nkeep: moments",
+            "keep = 'moments': needs a multiple of 256 replicas, not replicas = 300",
+        ),
         ("replicas: 2", "replicas: 2\nseed: 0.5", "seed = 0.5: must be a whole number, 0 or more"),
         ("system: toy", "system: toys", "system = 'toys': must be one of contrastive, toy"),
         ("slope: [0, 1]", "slope: []", "axes.slope = []: must hold at least one value"),

@@ -1,5 +1,6 @@
 """`open_client`: where the blocks run: on the cores of this machine, or on a Dask cluster that is there already."""
 
+import logging
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from clhd.errors import ClhdError
 _LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 10
+_LOGGERS = tuple(f"distributed.{part}" for part in ("batched", "comm", "core", "nanny", "scheduler"))
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -98,11 +100,27 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
             dashboard_address=f"{_LOOPBACK}:{_find_port()}",
             **({"host": _LOOPBACK, "env": dict.fromkeys(_THREAD_VARIABLES, "1")} if processes else {}),
         )
-    with local, make_client(local) as client:
+    with _quiet_end(), local, make_client(local) as client:
         try:
             yield client
         finally:
+            for name in _LOGGERS:
+                logging.getLogger(name).setLevel(logging.CRITICAL)
             kill_workers(local)
+
+
+@contextmanager
+def _quiet_end() -> Iterator[None]:
+    """Give Dask's loggers their levels back, which the end of a cluster sets higher.
+
+    Its workers are killed, and it would tell about every connection that breaks thereby, some with a traceback.
+    """
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 @contextmanager

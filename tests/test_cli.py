@@ -124,7 +124,9 @@ def test_status_imports_neither_compiler_nor_cluster_nor_pyplot(experiment: Path
 
 
 def test_ctrl_c_ends_a_run_within_seconds_and_keeps_what_is_done(experiment: Path, tmp_path: Path) -> None:
-    experiment.write_text(EXPERIMENT.replace("[20, 50]", "[30000, 40000, 50000, 60000]").replace("[0, 1]", "[0, 20]"))
+    # Many blocks of seconds each, for 20 s or more: after the first of them there is always work to interrupt.
+    dimensions = "[" + ", ".join(str(60_000 + k) for k in range(16)) + "]"
+    experiment.write_text(EXPERIMENT.replace("[20, 50]", dimensions).replace("[0, 1]", "[0, 20]"))
     command = [sys.executable, "-m", "clhd", "simulate", "small.yaml", "--workers", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None

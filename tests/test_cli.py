@@ -127,7 +127,9 @@ def test_ctrl_c_ends_a_run_within_seconds_and_keeps_what_is_done(experiment: Pat
     # Many blocks of seconds each, for 20 s or more: after the first of them there is always work to interrupt.
     dimensions = "[" + ", ".join(str(60_000 + k) for k in range(16)) + "]"
     experiment.write_text(EXPERIMENT.replace("[20, 50]", dimensions).replace("[0, 1]", "[0, 20]"))
-    command = [sys.executable, "-m", "clhd", "simulate", "small.yaml", "--workers", "2"]
+    # A shell that starts a job in the background has it ignore Ctrl-C: env gives it back.
+    clhd = ["env", "--default-signal=INT", sys.executable, "-m", "clhd"]
+    command = [*clhd, "simulate", "small.yaml", "--workers", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None
         process.stderr.readline()  # the plan is made, the workers start

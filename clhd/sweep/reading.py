@@ -46,7 +46,7 @@ class Summary:
         """Name of the output that is drawn."""
         names = [str(name).removesuffix(_MEAN) for name in self.dataset.data_vars if str(name).endswith(_MEAN)]
         if not names:
-            raise ClhdError(f"summary of {self.name}: holds no mean of anything")
+            raise ClhdError(f"summary of {self.name}: holds no mean of anything; it has no simulation")
         return _QUANTITY if _QUANTITY in names else names[0]
 
     @property
@@ -72,7 +72,8 @@ class Summary:
     @cached_property
     def grid_axes(self) -> tuple[str, ...]:
         """Dims of the grid, also those of one value."""
-        return tuple(str(dim) for dim in self.dataset["replica_count"].dims if dim != "status")
+        counts = self.dataset["replica_count" if self.has_simulation else "theory_status"]
+        return tuple(str(dim) for dim in counts.dims if dim != "status")
 
     @cached_property
     def axes(self) -> tuple[str, ...]:
@@ -92,20 +93,27 @@ class Summary:
 
     @cached_property
     def totals(self) -> dict[str, int]:
-        """Replicas by status, of all points together."""
+        """Replicas by status, of all points together; empty without a simulation."""
+        if not self.has_simulation:
+            return {}
         counts = self.dataset["replica_count"]
         totals = counts.sum([dim for dim in counts.dims if dim != "status"])
         return {str(status): int(total) for status, total in zip(counts["status"].values, totals.values, strict=True)}
 
     @property
+    def has_simulation(self) -> bool:
+        """False if the experiment is theory alone."""
+        return "replica_count" in self.dataset
+
+    @property
     def replicas(self) -> int:
-        """Replicas of each point."""
-        return int(self.experiment["replicas"])
+        """Replicas of each point; 0 without a simulation."""
+        return int(self.experiment["replicas"]) if self.has_simulation else 0
 
     @property
     def points(self) -> int:
-        """Points of the grid."""
-        return int(self.count("ok").size)
+        """Points of the grid, of the simulation if there is one."""
+        return int(self.count("ok").size if self.has_simulation else self.dataset["theory_status"].size)
 
     @cached_property
     def incomplete(self) -> xr.DataArray:
@@ -124,6 +132,6 @@ def read_summary(path: Path) -> Summary:
     if not path.is_dir():
         raise ClhdError(f"{path}: is not there; clhd run makes it")
     with xr.open_zarr(str(path)) as dataset:
-        if "experiment" not in dataset.attrs or "replica_count" not in dataset:
+        if "experiment" not in dataset.attrs or not {"replica_count", "theory_status"} & {*dataset}:
             raise ClhdError(f"{path}: is no summary of an experiment")
         return Summary(dataset.load())

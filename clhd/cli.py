@@ -84,9 +84,9 @@ def _build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--repair", action="store_true", help="read every chunk, and compute damaged ones again")
     _add_experiment(add("summarise", _summarise, "summarise what is known of an experiment"))
     _add_experiment(add("plot", _plot, "draw an experiment from its summary: pdf, png and a caption"))
+    _add_config(add("claims", _claims, "judge the claims from the summaries: claims.json and a figure of each"))
     sub = add("status", _status, "counts by status, age and size of every experiment")
-    sub.add_argument("config", nargs="?", type=Path, default=Path("config/config.yaml"), help="list of experiments")
-    sub.add_argument("--results", type=Path, help="folder of all results, by default that of the list")
+    _add_config(sub)
     sub.add_argument("--json", action="store_true", help="for programs")
     sub.add_argument("--check", action="store_true", help="end with exit code 1 unless all is complete")
     sub = add("plan", _plan, "points, blocks, core-hours and bytes of an experiment, before anything runs")
@@ -110,6 +110,11 @@ def _build_parser() -> argparse.ArgumentParser:
 def _add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", type=Path, help="a YAML file")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", type=Path, default=Path("config/config.yaml"), help="list of experiments")
+    parser.add_argument("--results", type=Path, help="folder of all results, by default that of the list")
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
@@ -194,6 +199,26 @@ def _plot(options: argparse.Namespace) -> int:
     folder = options.results / experiment.name
     for path in plot_experiment(folder / "summary.zarr", folder / "figures", find_figure(experiment.resolved())):
         print(path)
+    return 0
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from clhd.analysis.claims import judge_claims, read_claims, write_claims
+    from clhd.figures.claims.draw import draw_claims
+    from clhd.sweep.config import read_config
+
+    config = read_config(options.config, check=False)
+    if config.claims is None:
+        raise ClhdError(f"{options.config}: claims: must be given, such as config/claims.yaml")
+    results = options.results or config.results
+    settings = read_claims(config.claims, config.experiments)
+    claims = judge_claims(settings, results)
+    for entry in claims["claims"]:
+        print(f"{entry['id']}  {entry['verdict']:<14}  {entry['statement']}")
+        for part in entry.get("parts", []):
+            print(f"  {part['id']}  {part['verdict']:<14}  {part['statement']}")
+    draw_claims(claims, settings, results)
+    print(write_claims(claims, results / "claims.json"))
     return 0
 
 

@@ -18,7 +18,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("theory", "simulation"),
     ("systems",),
     ("sweep",),
-    ("figures", "analysis", "report"),
+    ("analysis",),
+    ("figures",),
+    ("report",),
     ("cli",),
     ("__main__",),
 )

@@ -9,8 +9,6 @@ Theory says a = -1 for the bias and a = -1/2 for the spread. Fits weigh each poi
 its sign, so that points that are not told from zero do not bend the slope.
 """
 
-import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeWarning, curve_fit
 
+from clhd.analysis.power_law import Slope, fit_power_law
 from clhd.figures.caption import compose_caption, describe_incomplete
 from clhd.figures.lines import plot_lines
 from clhd.figures.roles import describe_fixed, thin
@@ -30,49 +28,7 @@ from clhd.sweep.reading import Summary
 
 _SIZE = "dimension"
 _MOST_TIMES = 4
-_VAGUEST = 0.25  # standard error of an exponent beyond which a fit says nothing
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Slope:
-    """A fitted power law c n^a: its exponent, the standard error of that, and its values at each n."""
-
-    exponent: float
-    error: float
-    values: FloatArray
-
-    def __str__(self) -> str:
-        """The exponent with its error."""
-        return f"{format_number(round(self.exponent, 3))} ± {self.error:.2g}"
-
-
-def fit_power_law(size: FloatArray, values: FloatArray, errors: FloatArray) -> Slope | None:
-    """Fit c n^a to values with known errors; None if they do not fix a, to 0.25.
-
-    Parameters
-    ----------
-    size, values, errors : arrays of shape (n,)
-        Values may have any sign, and may be within their error of zero.
-    """
-    used = np.isfinite(values) & np.isfinite(errors) & (errors > 0)
-    if used.sum() < 3:
-        return None
-    x, y, e = np.log(size[used]), values[used], errors[used]
-    origin = float(x[0])  # so that c is the value at the smallest n, and tells little of a
-    guess = (float(y[0]) or float(e[0]), -1.0)
-    try:
-        with warnings.catch_warnings(), np.errstate(over="ignore"):
-            warnings.simplefilter("ignore", OptimizeWarning)  # an unknown error is infinite, and refused below
-            (c, a), covariance = curve_fit(
-                lambda x, c, a: c * np.exp(a * (x - origin)), x, y, guess, sigma=e, absolute_sigma=True
-            )
-    except RuntimeError:
-        return None
-    error = float(np.sqrt(covariance[1, 1]))
-    if not error <= _VAGUEST:
-        return None
-    return Slope(float(a), error, c * np.exp(a * (np.log(size) - origin)))
 
 
 def plot_dimension(summary: Summary) -> tuple[Figure, str]:

@@ -9,6 +9,9 @@
 | grid | plot_grid | maps over two axes, one panel for each value of two more |
 | trajectories | plot_trajectories | learning curves, over the limit with its predicted band |
 
+An experiment that plays a part in a claim alone may have no figure of its own, ``none``; one without a simulation has
+none unless it asks for one.
+
 A new figure is one function of a `clhd.sweep.reading.Summary` that returns a figure and its caption, and one entry
 in `FIGURES`.
 """
@@ -21,6 +24,7 @@ from typing import Any
 from clhd.errors import ClhdError
 
 # Where each figure is drawn. Modules are imported at need: what only checks a name should not wait for matplotlib.
+NO_FIGURE = "none"
 FIGURES: dict[str, str] = {
     "lines": "clhd.figures.lines:plot_lines",
     "noise_correlation": "clhd.figures.lines:plot_noise_correlation",
@@ -32,7 +36,7 @@ FIGURES: dict[str, str] = {
 
 
 def find_figure(experiment: Mapping[str, Any]) -> str:
-    """Name of the figure of an experiment: the declared one, else that of its name, else "lines".
+    """Name of the figure of an experiment: the declared one, else that of its name, else "lines" or "none".
 
     Raises
     ------
@@ -40,10 +44,12 @@ def find_figure(experiment: Mapping[str, Any]) -> str:
         If the declared one is none of `FIGURES`.
     """
     declared = str(experiment.get("figure") or "")
-    if declared and declared not in FIGURES:
-        raise ClhdError(f"figure = {declared!r}: must be one of {', '.join(sorted(FIGURES))}")
+    if declared and declared not in {*FIGURES, NO_FIGURE}:
+        raise ClhdError(f"figure = {declared!r}: must be one of {', '.join(sorted({*FIGURES, NO_FIGURE}))}")
     name = str(experiment["name"])
-    return declared or (name if name in FIGURES else "lines")
+    if declared or name in FIGURES:
+        return declared or name
+    return NO_FIGURE if experiment.get("constants", {}).get("simulation") == "none" else "lines"
 
 
 def plot_experiment(summary_path: str | Path, out_dir: str | Path, figure: str | None = None) -> list[Path]:
@@ -73,6 +79,8 @@ def plot_experiment(summary_path: str | Path, out_dir: str | Path, figure: str |
 
     summary, folder = read_summary(Path(summary_path)), Path(out_dir)
     name = find_figure(summary.experiment | ({"figure": figure} if figure else {}))
+    if name == NO_FIGURE:
+        raise ClhdError(f"{summary.name}: has no figure of its own")
     module, _, function = FIGURES[name].partition(":")
     plot: Any = getattr(import_module(module), function)
     with use_style():

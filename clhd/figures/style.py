@@ -23,6 +23,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 SEQUENTIAL = "viridis"
 _PALEST = 0.88  # of the sequential map: its last yellow cannot be seen on white
 
+# What would tell one writing of a figure from the next.
+_STAMPS = {"pdf": "CreationDate", "png": "Software", "svg": "Date"}
 RC: Any = {  # matplotlib types its keys, each of them
     "font.size": 8,
     "axes.titlesize": 8,
@@ -48,6 +50,7 @@ RC: Any = {  # matplotlib types its keys, each of them
     "legend.frameon": False,
     "legend.handlelength": 1.6,
     "pdf.fonttype": 42,  # text stays text
+    "svg.hashsalt": "clhd",
     "savefig.dpi": 200,
 }
 
@@ -87,7 +90,7 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "pn
     for suffix in formats:
         path = stem.with_name(f"{stem.name}.{suffix}")
         unfinished = path.with_name(f".{path.name}.new")
-        metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
+        metadata = {_STAMPS[suffix]: None}
         figure.savefig(unfinished, format=suffix, metadata=metadata)
         unfinished.rename(path)
         paths.append(path)

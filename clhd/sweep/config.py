@@ -4,6 +4,7 @@
 |---|---|
 | results | folder of all results, by default "results" |
 | experiments | files of the experiments, in the order in which they run |
+| claims | file of the claims that are judged by them, if any |
 
 Paths are relative to the folder in which the command runs: the root of the project.
 """
@@ -26,6 +27,7 @@ class Config(BaseModel):
 
     results: Path = Field(default=Path("results"), description="folder of all results")
     experiments: tuple[Path, ...] = Field(description="files of the experiments", min_length=1)
+    claims: Path | None = Field(default=None, description="file of the claims that are judged by them")
 
     @field_validator("experiments")
     @classmethod
@@ -44,6 +46,7 @@ class ConfigContent:
     results: Path
     experiments: dict[str, Experiment]
     files: dict[str, Path]
+    claims: Path | None
 
 
 def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
@@ -72,7 +75,7 @@ def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
         files[experiment.name] = file
     if mistakes:
         raise ExperimentError("\n".join(mistakes))
-    return ConfigContent(config.results, experiments, files)
+    return ConfigContent(config.results, experiments, files, config.claims)
 
 
 def format_config_schema() -> str:

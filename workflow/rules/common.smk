@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
+from clhd.analysis.claims import read_claims
 from clhd.errors import ClhdError
-from clhd.figures.plot import find_figure
+from clhd.figures.plot import NO_FIGURE, find_figure
 from clhd.sweep.config import read_config
 from clhd.sweep.road import check_experiment
 from clhd.sweep.unfinished import STAGES, find_unfinished
@@ -42,20 +43,25 @@ def remove_false_markers(name, experiment):
         Path(mark(stage).format(experiment=name)).unlink(missing_ok=True)
 
 
-def check_figures():
-    """Raise an error for an experiment that declares a figure that is not there."""
+def find_figures():
+    """The experiments that have a figure; an error for one that declares a figure that is not there."""
+    drawn = []
     for name, experiment in EXPERIMENTS.items():
         try:
-            find_figure(experiment.resolved())
+            if find_figure(experiment.resolved()) != NO_FIGURE:
+                drawn.append(name)
         except ClhdError as error:
             raise ClhdError(f"{FILES[name]}: {error}") from None
+    return drawn
 
 
 try:
     CONFIG = read_config(CONFIG_FILE)
     RESULTS, EXPERIMENTS = CONFIG.results, CONFIG.experiments
     FILES = {name: str(file) for name, file in CONFIG.files.items()}
-    check_figures()
+    DRAWN = find_figures()
+    CLAIM_SETTINGS = read_claims(CONFIG.claims, EXPERIMENTS) if CONFIG.claims else {}
+    CLAIM_EXPERIMENTS = sorted({name for claim in CLAIM_SETTINGS.values() for name in claim.experiments.values()})
     if workflow.is_main_process:
         for name, experiment in EXPERIMENTS.items():
             remove_false_markers(name, experiment)

@@ -3,7 +3,7 @@
 
 rule check_points:
     input:
-        expand(rules.plot_experiment.output.png, experiment=EXPERIMENTS),
+        expand(rules.plot_experiment.output.png, experiment=DRAWN),
     output:
         marker=f"{RESULTS}/.complete",
     log:

@@ -1,0 +1,1 @@
+"""One figure for each claim: the evidence that its verdict rests on."""

@@ -1,0 +1,54 @@
+"""`draw_claims`: the figure of each claim, from the summaries that it rests on and its entry in claims.json.
+
+A figure is a function of the summaries, by role, and the entry, that returns a figure and its caption; it is named in
+`CLAIM_FIGURES`.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from clhd.analysis.claims import ClaimSettings, read_summaries
+from clhd.errors import ClhdError
+from clhd.figures.style import save_figure, use_style
+
+CLAIM_FIGURES: dict[str, str] = {}
+
+
+def draw_claims(claims: Mapping[str, Any], settings: Mapping[str, ClaimSettings], results: Path) -> list[Path]:
+    """Draw the figure of every claim.
+
+    Parameters
+    ----------
+    claims : mapping
+        What `clhd.analysis.claims.judge_claims` returned.
+    settings : mapping of claim to ClaimSettings
+    results : Path
+        Folder of all results; the figures go to its folder ``figures``.
+
+    Returns
+    -------
+    list of Path
+        Of each claim, such as C1: ``C1.pdf``, ``C1.png``, ``C1.svg`` and its caption, ``C1.rst``.
+
+    Raises
+    ------
+    ClhdError
+        If the files cannot be written.
+    """
+    folder, paths = results / "figures", []
+    for entry in claims["claims"]:
+        name = entry["id"]
+        module, _, function = CLAIM_FIGURES[name].partition(":")
+        plot: Any = getattr(import_module(module), function)
+        with use_style():
+            figure, caption = plot(read_summaries(settings[name], results), entry)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                paths += save_figure(figure, folder / name, ("pdf", "png", "svg"))
+                paths.append(folder / f"{name}.rst")
+                paths[-1].write_text(caption, encoding="utf-8")
+            except OSError as error:
+                raise ClhdError(f"{folder}: cannot be written to: {error.strerror}") from None
+    return paths

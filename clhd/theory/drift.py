@@ -28,7 +28,7 @@ from clhd.model.contrastive import ContrastiveModel
 from clhd.model.losses import combine
 from clhd.theory.atoms import FoldedAtoms, average_many, fold_atoms
 from clhd.theory.averages import FloatArray, PairRule, pair_rule
-from clhd.theory.point_sets import PointSet, average_points, draw_points
+from clhd.theory.point_sets import average_points, draw_points
 
 # Finite differences over nine points: at this step their truncation error is below the rounding error of the averages.
 _STEP = 0.02
@@ -42,8 +42,11 @@ class Flow:
     ----------
     model : ContrastiveModel
         Any model without an L1 penalty. Laws of noise and features other than the Gaussian have the same limit.
-    points : PointSet, optional
-        For a loss that does not factorise: another set than the usual one.
+    gradient_variance_of : ContrastiveModel, optional
+        Where D comes from, g and A being those of `model`: no system of its own, but a way to ask which of them an
+        effect is due to.
+    scrambling : int
+        For a loss that does not factorise: which of the independent point sets serves its averages (`draw_points`).
 
     Attributes
     ----------
@@ -64,7 +67,9 @@ class Flow:
         does not factorise (see `draw_points`).
     """
 
-    def __init__(self, model: ContrastiveModel, *, points: PointSet | None = None) -> None:
+    def __init__(
+        self, model: ContrastiveModel, gradient_variance_of: ContrastiveModel | None = None, *, scrambling: int = 0
+    ) -> None:
         if model.l1_penalty > 0:
             raise ClhdError(
                 f"l1_penalty = {model.l1_penalty!r}: must be 0 here, because with an L1 penalty the limit is "
@@ -74,7 +79,8 @@ class Flow:
         self.features = model.features
         self.rule = pair_rule(model)
         self.atoms = fold_atoms(model)
-        self.points = None if model.loss_terms.factorises else points or draw_points(model)
+        self.points = None if model.loss_terms.factorises else draw_points(model, scrambling=scrambling)
+        self._variance = None if gradient_variance_of is None else Flow(gradient_variance_of, scrambling=scrambling)
 
     def terms(self, overlap: FloatArray, squared_norm: float) -> tuple[FloatArray, float, float]:
         """Drift terms at one state.
@@ -108,6 +114,8 @@ class Flow:
                 r,
                 g,
             )
+        if self._variance is not None:
+            gradient_variance = self._variance.terms(overlap, squared_norm)[2]
         return g, alignment, gradient_variance
 
     def velocity(self, state: FloatArray) -> FloatArray:

@@ -1,7 +1,9 @@
 """`integrate_ode`: trajectories of the order parameters in the limit of high dimension, as labelled data.
 
 One start is integrated by scipy's DOP853 on the direct right-hand side (`clhd.theory.drift`), several by the engine of
-`clhd.theory.batch`. A test compares them.
+`clhd.theory.batch`. A test compares them. The engine knows pair averages only: a loss that does not factorise over the
+samples takes the direct way always. Its averages have an error of their own, that of their point set, which is measured
+by integrating with other, independent point sets.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -26,6 +28,9 @@ from clhd.theory.averages import FloatArray
 from clhd.theory.batch import BatchIntegrator, step_tolerances
 from clhd.theory.drift import Flow
 
+_SCRAMBLINGS = 5
+_LOOSE = {"rtol": 1e-5, "atol": 1e-7}
+
 
 def integrate_ode(
     model: ContrastiveModel,
@@ -35,6 +40,7 @@ def integrate_ode(
     time: Sequence[float] | FloatArray,
     rtol: float = 1e-9,
     atol: float = 1e-11,
+    gradient_variance_of: ContrastiveModel | None = None,
 ) -> xr.Dataset:
     """Integrate the limiting ODE from time 0.
 
@@ -50,6 +56,8 @@ def integrate_ode(
         Output times, 0 or later and increasing; unit: steps per dimension.
     rtol, atol : float
         Relative and absolute tolerance.
+    gradient_variance_of : ContrastiveModel, optional
+        Where the gradient variance D comes from, if not from `model`: tells its effect from that of the drift.
 
     Returns
     -------
@@ -62,6 +70,7 @@ def integrate_ode(
         | squared_norm | time | 1 | r |
         | cosine_similarity | time, feature | 1 | q / sqrt r, NaN at r = 0 |
         | gradient_variance | time | 1 | D |
+        | averaging_error | time | 1 | infonce only: standard error, by its point set, of the worst of q_1 .. q_p, r |
         | diverged | | | true if r passed `DIVERGENCE_LIMIT` or ceased to exist; values are NaN from then on |
 
     Raises
@@ -73,12 +82,16 @@ def integrate_ode(
     times = parse_times(time)
     rtol = parse_number("rtol", rtol, minimum=1e-13, maximum=1e-1)
     atol = parse_number("atol", atol, above=0)
-    flow = Flow(model)
-    if len(states) == 1:
-        outcome = integrate_direct(flow, states[0], times, rtol=rtol, atol=atol)[None]
+    flow = Flow(model, gradient_variance_of)
+    is_direct = len(states) == 1 or gradient_variance_of is not None or not model.loss_terms.factorises
+    if is_direct:
+        outcome = np.stack([integrate_direct(flow, state, times, rtol=rtol, atol=atol) for state in states])
     else:
         outcome = BatchIntegrator(flow, rtol=rtol, atol=atol).integrate(states, times)
     dataset = _label(outcome, times)
+    if not model.loss_terms.factorises:
+        errors = measure_averaging_error(model, gradient_variance_of, states, times, outcome)
+        dataset = dataset.merge(labelled({"averaging_error": (("start", "time"), errors)}, {}))
     return dataset.isel(start=0, drop=True) if np.ndim(overlap) < 2 else dataset
 
 
@@ -119,6 +132,26 @@ def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: 
         outcome[i, :-1] = point
         outcome[i, -1] = flow.terms(point[:-1], norm)[2]
     return outcome
+
+
+def measure_averaging_error(
+    model: ContrastiveModel,
+    gradient_variance_of: ContrastiveModel | None,
+    states: FloatArray,
+    times: FloatArray,
+    outcome: FloatArray,
+) -> FloatArray:
+    """Standard error of trajectories by the point set of their averages, shape (start, time).
+
+    The standard deviation over `_SCRAMBLINGS` independent sets, that of `outcome` among them: each trajectory is
+    integrated anew, so that the error is propagated as the ODE does it. The tolerance is loose, as it need only be
+    below the error of the averages. Of overlaps and squared norm the largest; NaN from a divergence of any on.
+    """
+    runs = [outcome[..., :-1]]
+    for scrambling in range(1, _SCRAMBLINGS):
+        flow = Flow(model, gradient_variance_of, scrambling=scrambling)
+        runs.append(np.stack([integrate_direct(flow, state, times, **_LOOSE) for state in states])[..., :-1])
+    return np.asarray(np.std(runs, axis=0, ddof=1).max(axis=-1), dtype=np.float64)
 
 
 def _label(outcome: FloatArray, times: FloatArray) -> xr.Dataset:

@@ -37,7 +37,7 @@ from clhd.model.losses import differentiate_forces, forces
 from clhd.theory.averages import FloatArray
 
 # Points of the Sobol sequence, before they are joined by their images; a power of 2, as its balance wants.
-POINTS = 2048
+POINTS = 4096
 # Of the points that are computed together; a power of 2 too.
 _LANES = 128
 # Latents with more atoms than this are sampled.

@@ -125,7 +125,7 @@ def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: 
                 rtol=rtol,
                 atol=atol,
             )
-        reached = solution.y.T
+        reached = np.reshape(solution.y, (len(state), -1)).T  # an empty list if it ends before the first time
         reached = reached[: np.count_nonzero(np.cumprod(reached[:, -1] <= DIVERGENCE_LIMIT))]
     for i, point in enumerate(reached):
         norm = 1.0 if flow.model.is_sphere else max(point[-1], 0.0)

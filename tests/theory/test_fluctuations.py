@@ -27,9 +27,16 @@ SPHERE = replace(MODEL, constraint="sphere", weight_decay=0.0)
 LEVEL = 1e-3
 
 
-def bilinear_forces(model, z):
-    """Forces of the bilinear loss, written out once more."""
+SPECTRAL = replace(MODEL, loss="spectral")
+SPECTRAL_SPHERE = replace(SPHERE, loss="spectral")
+
+
+def forces_once_more(model, z):
+    """Forces of the losses with three views, written out once more."""
     h, d, _ = model.unit(z)
+    if model.loss == "spectral":
+        scaled = h[0] * h[2]
+        return 2 * np.stack([d[0] * (h[1] - h[2] * scaled), h[0] * d[1], -h[0] * d[2] * scaled])
     return np.stack([d[0] * (h[1] - h[2]), h[0] * d[1], -h[0] * d[2]])
 
 
@@ -43,7 +50,7 @@ def one_step(model, q, r, dimension, samples, rng):
     normal = np.einsum("uv,vmk->umk", np.linalg.cholesky(noise), rng.standard_normal((3, samples, p + 1)))
     b, t = normal[..., :p], normal[..., p]
     z = (c + b) @ q + math.sqrt(r - q @ q) * t
-    delta = bilinear_forces(model, z)
+    delta = forces_once_more(model, z)
     u = np.einsum("vm,vmk->mk", delta, c + b)
     chi_square = rng.chisquare(dimension - p - 1, samples)
     square = (u**2).sum(1) + (delta * t).sum(0) ** 2 + np.einsum("vm,uv,um->m", delta, noise, delta) * chi_square
@@ -55,11 +62,13 @@ def one_step(model, q, r, dimension, samples, rng):
     return dimension * np.column_stack([overlap - q, norm - r])
 
 
-@pytest.mark.parametrize("base", [MODEL, SPHERE], ids=["norm", "sphere"])
+@pytest.mark.parametrize(
+    "base", [MODEL, SPHERE, SPECTRAL, SPECTRAL_SPHERE], ids=["norm", "sphere", "spectral", "spectral-sphere"]
+)
 @pytest.mark.parametrize("activation", ["tanh", "erf", "relu", "linear", (0.2, 1.0, 0.1, -0.05)], ids=str)
 def test_diffusion_matrix_is_the_covariance_of_one_step(base, activation):
     model = replace(base, activation=activation)
-    q, r, samples = np.array([0.5, -0.3]), 1.0 if base is SPHERE else 1.3, 200_000
+    q, r, samples = np.array([0.5, -0.3]), 1.0 if base.is_sphere else 1.3, 200_000
     steps = np.concatenate([  # in parts, for memory; the bias of order 1 / n is far below the standard error
         one_step(model, q, r, 10**6, samples // 4, np.random.default_rng([11, part])) for part in range(4)
     ])  # fmt: skip
@@ -73,6 +82,7 @@ def test_diffusion_matrix_is_the_covariance_of_one_step(base, activation):
     assert np.linalg.eigvalsh(expected).min() > -1e-12
 
 
+@pytest.mark.parametrize("loss", ["bilinear", "spectral"])
 @pytest.mark.parametrize("correlation", [-0.99, 0.0, 1.0])
 @pytest.mark.parametrize("activation", ["tanh", "erf", "relu"])
 @pytest.mark.parametrize(
@@ -80,8 +90,8 @@ def test_diffusion_matrix_is_the_covariance_of_one_step(base, activation):
     [MODEL.latents, (Gaussian(second_moment=1.5),), (Laplace(second_moment=1.0),)],
     ids=["atoms", "gaussian", "laplace"],
 )
-def test_quadrature_of_the_diffusion_matrix_has_converged(activation, correlation, latents, monkeypatch):
-    model = replace(MODEL, activation=activation, noise_correlation=correlation, latents=latents)
+def test_quadrature_of_the_diffusion_matrix_has_converged(loss, activation, correlation, latents, monkeypatch):
+    model = replace(MODEL, loss=loss, activation=activation, noise_correlation=correlation, latents=latents)
     q, r = np.array([0.5, -0.3])[: len(latents)], 2.0
     matrix = diffusion_matrix(model, q, r)
     nodes, weights = np.polynomial.legendre.leggauss(20)
@@ -118,7 +128,9 @@ def test_diffusion_matrix_of_collapsed_weights():
     assert b[2] == pytest.approx(np.zeros(3), abs=1e-12)
 
 
-@pytest.mark.parametrize("base", [MODEL, SPHERE], ids=["norm", "sphere"])
+@pytest.mark.parametrize(
+    "base", [MODEL, SPHERE, SPECTRAL, SPECTRAL_SPHERE], ids=["norm", "sphere", "spectral", "spectral-sphere"]
+)
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_covariance_is_that_of_sgd(base, activation):
     decay = 1.5 if base is MODEL and activation == "relu" else base.weight_decay  # keeps relu from diverging

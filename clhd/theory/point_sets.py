@@ -100,10 +100,7 @@ def draw_points(model: ContrastiveModel, *, scrambling: int = 0, points: int = P
         last = np.minimum(np.searchsorted(np.cumsum(weights), uniform[:, views + _MOST_FEATURES * k + j]), len(values) - 1)
         latents[:, k, j] = values[last]
     values, weights = model.latent_atoms()
-    is_exact = len(weights) <= _MOST_ATOMS
-    patterns = _sign_patterns(model) if samples > 2 or not is_exact else [np.ones(model.features)]
-    signs = [1.0] if model.unit.parity != 0 and model.has_symmetric_latents else [1.0, -1.0]
-    images = list(product(signs, patterns))
+    is_exact, images = len(weights) <= _MOST_ATOMS, _images(model)
     noise = np.concatenate([sign * noise for sign, _ in images])
     latents = np.concatenate([latents * pattern for _, pattern in images])
     if is_exact:
@@ -122,6 +119,21 @@ def _mixing(model: ContrastiveModel) -> FloatArray:
     alpha, beta = np.sqrt(max(0.5 * (s2 + kappa), 0.0)), np.sqrt(max(0.5 * (s2 - kappa), 0.0))
     mixing[:2, :2] = [[alpha, beta], [alpha, -beta]]
     return np.asarray(mixing, dtype=np.float64)
+
+
+def count_terms(model: ContrastiveModel) -> int:
+    """Of the sum over points and atoms, which is what an average costs."""
+    atoms = len(model.latent_atoms()[1])
+    summed = atoms if atoms <= _MOST_ATOMS else 2 if model.has_symmetric_latents else 1
+    return POINTS * len(_images(model)) * summed**2
+
+
+def _images(model: ContrastiveModel) -> list[tuple[float, FloatArray]]:
+    """Signs of the noise and of the sampled latents under which a point comes, the identity first."""
+    has_sampled_latents = model.views > 3 or len(model.latent_atoms()[1]) > _MOST_ATOMS
+    patterns = _sign_patterns(model) if has_sampled_latents else [np.ones(model.features)]
+    signs = [1.0] if model.unit.parity != 0 and model.has_symmetric_latents else [1.0, -1.0]
+    return list(product(signs, patterns))
 
 
 def _sign_patterns(model: ContrastiveModel) -> list[FloatArray]:

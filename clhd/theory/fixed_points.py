@@ -16,9 +16,9 @@ for each silent feature, eta (m_j G + A - lam) with the gain G at the state.
 
 Symmetries save work and are listed once. Sign: an overlap of a symmetric latent may change its sign; the state with
 positive overlaps stands for all, and ``multiplicity`` counts them. Identical latents: their permutations are listed.
-Rotation: a Gaussian latent (any, if h is linear and the loss factorises) enters only by g_j = m_j q_j times a factor common to all of these, so
-that two of them can rest together only if their second moments are equal. Then every mixture is a rotated state with
-one of them active, and only those are listed (they are marginal).
+Rotation: a Gaussian latent (any, if h is linear and the loss factorises) enters only by g_j = m_j q_j times a factor
+common to all of these, so that two of them can rest together only if their second moments are equal. Then every mixture
+is a rotated state with one of them active, and only those are listed (they are marginal).
 
 The list is complete for collapsed, uninformative and pure states up to the resolution of the grids; for mixed states
 it is as complete as a search from many starts.

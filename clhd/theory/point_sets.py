@@ -97,7 +97,9 @@ def draw_points(model: ContrastiveModel, *, scrambling: int = 0, points: int = P
     latents = np.empty((points, samples, model.features))
     for k, (j, law) in product(range(samples), enumerate(model.latents)):
         values, weights = law.atoms()
-        last = np.minimum(np.searchsorted(np.cumsum(weights), uniform[:, views + _MOST_FEATURES * k + j]), len(values) - 1)
+        last = np.minimum(
+            np.searchsorted(np.cumsum(weights), uniform[:, views + _MOST_FEATURES * k + j]), len(values) - 1
+        )
         latents[:, k, j] = values[last]
     values, weights = model.latent_atoms()
     is_exact, images = len(weights) <= _MOST_ATOMS, _images(model)
@@ -109,7 +111,13 @@ def draw_points(model: ContrastiveModel, *, scrambling: int = 0, points: int = P
         both = np.array([1.0, -1.0] if model.has_symmetric_latents else [1.0])
         first, second = (latents[:, k, None, :] * both[:, None] for k in (0, 1))
         weights = np.full(len(both), 1 / len(both))
-    return PointSet(*(_in_blocks(x) for x in (noise, first, second)), weights, _in_blocks(latents[:, 2:]))
+    return PointSet(
+        noise=_in_blocks(noise),
+        positive=_in_blocks(first),
+        negative=_in_blocks(second),
+        weights=weights,
+        others=_in_blocks(latents[:, 2:]),
+    )
 
 
 def _mixing(model: ContrastiveModel) -> FloatArray:

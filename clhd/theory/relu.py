@@ -1,7 +1,8 @@
 """Pair averages of the relu in closed form: moments of a bivariate normal law over the positive quadrant.
 
-h(z) = z theta(z), h' = theta, h'' = delta, so every monomial is z^a theta(z), 1, delta(z), or h h'' = z delta(z) = 0. With mean m of both
-views, variance s^2 = r s2, covariance c = r kappa and M_ab = E[z_1^a theta(z_1) z_2^b theta(z_2)], integration by parts
+h(z) = z theta(z), h' = theta, h'' = delta, so every monomial is z^a theta(z), 1, delta(z), or h h'' = z delta(z) = 0.
+With mean m of both views, variance s^2 = r s2, covariance c = r kappa and
+M_ab = E[z_1^a theta(z_1) z_2^b theta(z_2)], integration by parts
 (Stein's lemma) gives, with B_b = E[delta(z_1) z_2^b theta(z_2)],
 
     M_ab = m M_(a-1)b + s^2 ((a - 1) M_(a-2)b + [a = 1] B_b) + c (b M_(a-1)(b-1) + [b = 0] B_(a-1)),     a >= 1,

@@ -81,8 +81,8 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
     xarray.DataArray, dims (feature,)
         m*. Infinite where the gain is 0 or negative: no feature grows. NaN if the squared norm grows without bound,
         unless h is linear or relu and the loss bilinear: there the growth of the overlap does not depend on the
-        squared norm, and a negative m* says that it grows even without a signal. Attributes: ``squared_norm``, ``gain``, ``alignment``,
-        ``gradient_variance`` of the uninformative state.
+        squared norm, and a negative m* says that it grows even without a signal. Attributes: ``squared_norm``,
+        ``gain``, ``alignment``, ``gradient_variance`` of the uninformative state.
 
     Raises
     ------

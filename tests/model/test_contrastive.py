@@ -18,6 +18,10 @@ MANY = (
     "weight_decay=0x1.3333333333333p-1,base_noise_variance=0x1.0000000000000p+0,"
     "noise_correlation=-0x1.0000000000000p-1,noise_law=student_t,noise_degrees_of_freedom=0x1.4000000000000p+2)"
 )
+INFONCE = (
+    "ContrastiveModel(latents=(ThreePoint(second_moment=0x1.8000000000000p+0)),loss=infonce,"
+    "temperature=0x1.0000000000000p+0,negatives=1)"
+)
 COEFFICIENTS = "or the coefficients of a polynomial from the lowest power up"
 POLYNOMIAL = "a polynomial must have degree 1 to 9, its coefficients given from the lowest power up, the last one not 0"
 
@@ -182,8 +186,7 @@ def test_every_parameter_changes_the_text_of_the_model() -> None:
         ),
         (
             ContrastiveModel(latents=ONE, loss="infonce", negatives=1),
-            "ContrastiveModel(latents=(ThreePoint(second_moment=0x1.8000000000000p+0)),loss=infonce,"
-            "temperature=0x1.0000000000000p+0,negatives=1)",
+            INFONCE,
         ),
         (
             ContrastiveModel(

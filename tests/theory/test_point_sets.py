@@ -42,7 +42,11 @@ def quadrature(model, state, count=61):
     x = np.linspace(-8, 8, count)
     weights = norm.pdf(x) * (x[1] - x[0])
     alpha, beta = math.sqrt(r * (s2 + kappa) / 2), math.sqrt(r * (s2 - kappa) / 2)
-    e = alpha * x[:, None, None] + beta * x[:, None], alpha * x[:, None, None] - beta * x[:, None], math.sqrt(r * s2) * x
+    e = (
+        alpha * x[:, None, None] + beta * x[:, None],
+        alpha * x[:, None, None] - beta * x[:, None],
+        math.sqrt(r * s2) * x,
+    )
     weight = weights[:, None, None] * weights[:, None] * weights
     total = np.zeros(len(q) + 2)
     values, shares = model.latent_atoms()
@@ -163,9 +167,7 @@ def test_the_growth_of_a_small_overlap_is_the_eigenvalue_of_the_jacobian():
         state = clhd.learnability_threshold(model)
         r, eta = state.attrs["squared_norm"], model.learning_rate
         jacobian = Flow(model).jacobian(np.array([0.0, 0.0, r]))
-        expected = [
-            eta * (m * state.attrs["gain"] + state.attrs["alignment"] - model.weight_decay) for m in (1.5, 1.2)
-        ]
+        expected = [eta * (m * state.attrs["gain"] + state.attrs["alignment"] - model.weight_decay) for m in (1.5, 1.2)]
         np.testing.assert_allclose(np.diag(jacobian)[:2], expected, rtol=0, atol=1e-8)
 
 

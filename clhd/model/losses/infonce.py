@@ -1,4 +1,4 @@
-"""The InfoNCE loss of a positive pair (1, 2) and M negatives (3 .. V = M + 2), at temperature T:
+"""The InfoNCE loss of a positive pair (1, 2) and M negatives (3 .. V = M + 2), at temperature T.
 
     L = -h_1 h_2 / T + log( sum_(v >= 2) exp(h_1 h_v / T) ).
 

@@ -40,6 +40,15 @@ SAME_LAW = {
     "asymmetric latents": (model(latents=TWO_SKEWED, noise_correlation=0.7), 20, [0.3, 0.4], 6, 3000),
     "relu": (model(activation="relu", latents=(SKEWED,), weight_decay=2.0), 10, [0.4], 3, 3000),
     "sphere": (model(constraint="sphere", weight_decay=0, latents=TWO_SKEWED), 8, [0.4, 0.1], 5, 3000),
+    "spectral": (model(loss="spectral", latents=(SKEWED,)), 10, [0.4], 4, 10_000),
+    "infonce": (model(loss="infonce", latents=(SKEWED,)), 8, [0.4], 4, 10_000),
+    "infonce, four negatives": (
+        model(loss="infonce", temperature=0.5, negatives=4, latents=TWO_SKEWED),
+        12,
+        [0.3, 0.4],
+        4,
+        10_000,
+    ),
     "larger dimension": (model(latents=TWO_SKEWED), 200, [0.3, 0.2], 2, 1500),
 }
 
@@ -57,6 +66,38 @@ def test_projected_chain_has_the_law_of_the_full_simulation(case):
     for one, other in pairs:
         # Rounded, because relu has steps without an update: an atom that rounding errors would split.
         assert stats.ks_2samp(np.round(one, 9), np.round(other, 9)).pvalue > LEVEL
+
+
+LIMITS = {
+    "spectral": model(loss="spectral", latents=TWO_SKEWED),
+    "spectral, relu": model(loss="spectral", activation="relu", latents=(SKEWED,), learning_rate=0.1),
+    "spectral, polynomial": model(
+        loss="spectral", activation=(0.1, 1.0, 0.1, -0.05), latents=(SKEWED,), learning_rate=0.1
+    ),
+    "spectral, linear on the sphere": model(
+        loss="spectral", activation="linear", constraint="sphere", weight_decay=0, latents=TWO_SKEWED
+    ),
+    "infonce": model(loss="infonce", latents=TWO_SKEWED),
+    "infonce, low temperature": model(loss="infonce", temperature=0.3),
+    "infonce, four negatives": model(loss="infonce", temperature=0.5, negatives=4, latents=TWO_SKEWED),
+    "infonce, erf on the sphere": model(
+        loss="infonce", negatives=8, activation="erf", constraint="sphere", weight_decay=0, latents=(SKEWED,)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LIMITS)
+def test_sgd_of_every_loss_converges_to_its_ode(case):
+    system, dimension, replicas = LIMITS[case], 10_000, 256
+    start = {"overlap": [0.4, 0.3][: system.features], "time": [1.0, 4.0]}
+    limit = clhd.integrate_ode(system, **start)
+    run = clhd.simulate_sgd(system, dimension=dimension, replicas=replicas, seed=3, **start)
+    averaging_error = limit.averaging_error if "averaging_error" in limit else 0.0
+    assert np.max(averaging_error) < 2e-3, "no power: the theory is not known well enough"
+    for name in ("overlap", "squared_norm", "cosine_similarity"):
+        # The bias is a number of order one, here taken as 5, times 1 / n.
+        error = np.sqrt(run[name].var("replica", ddof=1) / replicas + averaging_error**2)
+        assert np.all(np.abs(run[name].mean("replica") - limit[name]) < SIGMAS * error + 5 / dimension), name
 
 
 WRONG = {

@@ -8,6 +8,8 @@
 | rho | ``noise_correlation`` | -1 ... 1, of the augmentation noise of two views |
 | s2 | ``noise_variance`` | base + augmentation noise variance, per coordinate |
 | kappa | ``noise_covariance`` | base + rho * augmentation noise variance, per coordinate |
+| T, M | ``temperature``, ``negatives`` | of the infonce loss: of h_u h_v, samples |
+| V | ``views`` | 2 + number of negatives |
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.model.activations import Activation, find_activation, parse_activation
-from clhd.model.checks import parse_choice, parse_number
+from clhd.model.checks import parse_choice, parse_count, parse_number
 from clhd.model.latents import Latent, canonical_value, product_atoms
 from clhd.model.losses import LOSSES, Loss
 
@@ -29,6 +31,7 @@ NOISE_LAWS = ("gaussian", "rademacher", "student_t")
 FEATURE_LAWS = ("gaussian", "rademacher", "sparse")
 # A squared norm beyond this is a divergence, in the theory as in the simulation; ordinary states are of order one.
 DIVERGENCE_LIMIT = 1e8
+MOST_NEGATIVES = 64
 _MOST_FEATURES, _MOST_CONTINUOUS_FEATURES = 6, 3
 
 
@@ -43,7 +46,7 @@ class ContrastiveModel:
     activation : str or sequence of float
         "linear", "tanh", "erf", "relu", or the coefficients of a polynomial, lowest power first.
     loss : str
-        "bilinear".
+        "bilinear", "spectral" or "infonce".
     learning_rate : float
         eta > 0.
     weight_decay : float
@@ -64,6 +67,10 @@ class ContrastiveModel:
         Law of the entries of the features: "gaussian", "rademacher" or "sparse".
     feature_fraction : float, optional
         Fraction f in (0, 1] of non-zero entries of sparse features; only there, and needed there.
+    temperature : float, optional
+        T > 0 of the infonce loss, 1 if not given; only there.
+    negatives : int, optional
+        M, the other samples that one step of the infonce loss takes, 1 to 64, 1 if not given; only there.
 
     Raises
     ------
@@ -85,6 +92,8 @@ class ContrastiveModel:
     noise_degrees_of_freedom: float | None = None
     feature_law: str = "gaussian"
     feature_fraction: float | None = None
+    temperature: float | None = None
+    negatives: int | None = None
 
     def __post_init__(self) -> None:
         checked: dict[str, Any] = {
@@ -103,6 +112,7 @@ class ContrastiveModel:
             object.__setattr__(self, name, value)
         self._parse_law_parameter("noise_degrees_of_freedom", "noise_law", "student_t", above=2)
         self._parse_law_parameter("feature_fraction", "feature_law", "sparse", above=0, maximum=1)
+        self._parse_loss_parameters()
         for name in ("weight_decay", "l1_penalty"):
             if self.constraint == "sphere" and getattr(self, name) != 0:
                 raise ClhdError(f"{name} = {getattr(self, name)!r}: must be 0 with constraint = 'sphere'")
@@ -115,10 +125,30 @@ class ContrastiveModel:
         if chosen == owner:
             object.__setattr__(self, name, parse_number(name, value, **limits))
 
+    def _parse_loss_parameters(self) -> None:
+        """Check temperature and negatives; the loss that has them gets 1 where they are not given."""
+        if not LOSSES[self.loss].has_parameters:
+            for name in ("temperature", "negatives"):
+                value = getattr(self, name)
+                if value is not None:
+                    raise ClhdError(f"{name} = {value!r}: is only for loss = 'infonce', and loss is {self.loss!r}")
+            return
+        temperature = 1.0 if self.temperature is None else parse_number("temperature", self.temperature, above=0)
+        negatives = 1 if self.negatives is None else parse_count("negatives", self.negatives, minimum=1)
+        if negatives > MOST_NEGATIVES:
+            raise ClhdError(f"negatives = {self.negatives!r}: must be a whole number from 1 to {MOST_NEGATIVES}")
+        object.__setattr__(self, "temperature", temperature)
+        object.__setattr__(self, "negatives", negatives)
+
     @property
     def features(self) -> int:
         """p, the number of features."""
         return len(self.latents)
+
+    @property
+    def views(self) -> int:
+        """V, the views in one step: 0 and 1 are the positive pair, the others one view each of other samples."""
+        return 2 + (self.negatives or 1)
 
     @property
     def noise_variance(self) -> float:

@@ -37,6 +37,9 @@ WORDS: dict[str, dict[str, str]] = {
     "squared_norm": _words("squared norm", "r", "1", "|w|^2 / n"),
     "cosine_similarity": _words("cosine similarity", "S", "1", "q_j / sqrt(r); undefined at r = 0"),
     "gradient_variance": _words("gradient variance", "D", "1", "E[sum_uv K_uv Delta_u Delta_v], noise in one step"),
+    "averaging_error": _words(
+        "averaging error", "", "1", "standard error of the worst order parameter by the points of the averages"
+    ),
     "diverged": _words("diverged", "", "1", "true if the squared norm passed 1e8; NaN from then on"),
     "weights": _words("weights", "w", "1", "weight vector of the unit"),
     "features": _words("features", "xi", "1", "feature vectors, |xi_j|^2 = n"),

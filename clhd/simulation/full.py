@@ -78,7 +78,7 @@ class FullReplica:
         check_features(model, dimension)
         stream = f"{key}|replica={replica}"
         chunks = -(-dimension // CHUNK)
-        views, p = model.loss_terms.views, model.features
+        views, p = model.views, model.features
         self._dimension = dimension
         self._latents = latent_tables(model)
         self._source = open_noise_source(model, f"{stream}|noise")
@@ -86,6 +86,7 @@ class FullReplica:
             activation=model.unit.code,
             coefficients=model.unit.coefficient_array,
             loss=model.loss_terms.code,
+            temperature=np.array([model.temperature or 1.0]),
             mixing=noise_mixing(model),
             learning_rate=model.learning_rate,
             weight_decay=model.weight_decay,

@@ -56,6 +56,7 @@ class StepRule(NamedTuple):
     activation: int
     coefficients: FloatArray
     loss: int
+    temperature: FloatArray  # (1,)
     mixing: FloatArray  # (V, V)
     learning_rate: float
     weight_decay: float
@@ -246,7 +247,7 @@ def advance_weights(
             for j in range(p):
                 z[v, 0] += c[v, j] * (sums[j, 0] / n)
         activate(rule.activation, coefficients, flat_z, flat_h, flat_d)
-        forces(rule.loss, h, d, delta)
+        forces(rule.loss, rule.temperature, h, d, delta)
         along_features[:] = 0.0
         along_noise[:] = 0.0
         for v in range(views):

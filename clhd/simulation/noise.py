@@ -64,7 +64,7 @@ class NoiseSource(NamedTuple):
 def open_noise_source(model: ContrastiveModel, key: str) -> NoiseSource:
     """The noise law of `model` with streams of its own: ``key`` and the lane, ``key|chi-squares`` and the lane."""
     s2, kappa = model.noise_variance, model.noise_covariance
-    views = model.loss_terms.views
+    views = model.views
     freedom = model.noise_degrees_of_freedom or 0.0
     lanes = (views - 1) * LANES if freedom else 0
     chi_work = np.zeros((6, lanes))
@@ -84,7 +84,7 @@ def open_noise_source(model: ContrastiveModel, key: str) -> NoiseSource:
 def noise_mixing(model: ContrastiveModel) -> FloatArray:
     """The matrix that turns raw noise into the noise of the views, shape (V, V); 0 without noise."""
     s2, kappa = model.noise_variance, model.noise_covariance
-    mixing = math.sqrt(s2) * np.eye(model.loss_terms.views)
+    mixing = math.sqrt(s2) * np.eye(model.views)
     if s2 > 0 and model.noise_law != "rademacher":
         # Both in the form that is exact at kappa = +-s2; the second one also loses no digits beside it.
         mixing[1, 0] = math.sqrt(s2) * (kappa / s2)

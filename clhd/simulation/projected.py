@@ -61,7 +61,7 @@ def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
     """
     normals = views + features + 1
     shapes: dict[str, tuple[int, ...]] = {
-        # Of the point: eta / n, 1 - eta lam / n, noise covariance, chi-square and latents.
+        # Of the point: eta / n, 1 - eta lam / n, noise covariance, chi-square, loss and latents.
         "rate": (),
         "decay": (),
         "variance": (),
@@ -71,6 +71,7 @@ def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
         "orthogonal": (),
         "gamma_d": (),
         "gamma_c": (),
+        "temperature": (),
         "scale": (features,),
         "values": (features, atoms),
         "cumulative": (features, atoms),
@@ -156,7 +157,7 @@ def _advance(
                 z[v, i] = total
         for v in range(len(z)):
             activate(activation, coefficients, z[v], h[v], d[v])
-        forces(loss, h, d, delta)
+        forces(loss, group.temperature, h, d, delta)
 
         for i in range(LANES):
             gradient_variance = 2.0 * group.covariance[i] * delta[0, i] * delta[1, i]
@@ -222,7 +223,7 @@ class LaneGroup:
             raise ValueError(f"a group holds 1 to {LANES} lanes of one family, not {self.lanes} of {len(families)}")
         first = pieces[0][0]
         model = first.model
-        views = model.loss_terms.views
+        views = model.views
         laws = [law for point, _ in pieces for law in point.model.latents]
         atoms = max([_LEAST_ATOMS, *(len(law.atoms()[0]) for law in laws if law.is_discrete)])
         atoms = atoms if atoms == _LEAST_ATOMS else 1 << (atoms - 1).bit_length()  # few sizes: each is compiled anew
@@ -257,6 +258,7 @@ class LaneGroup:
             "sigma": math.sqrt(variance),
             "correlation": correlation,
             "orthogonal": math.sqrt(1 - correlation**2),
+            "temperature": model.temperature or 1.0,
         }
         for name, value in constants.items():
             group[name][lanes] = value
@@ -314,6 +316,7 @@ def family(point: Point) -> tuple[Hashable, ...]:
         point.dimension,
         model.activation,
         model.loss,
+        model.views,
         model.constraint,
         tuple(law.sampler for law in model.latents),
     )

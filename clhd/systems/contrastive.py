@@ -9,6 +9,7 @@ the initial state alone, so a point of the theory is those.
 | squared_norm | time | abs(w)^2 / n |
 | cosine_similarity | time, feature | overlap / sqrt(squared_norm), NaN at 0 |
 | gradient_variance | time | theory only: D |
+| averaging_error | time | theory only: of infonce, by the points of its averages; 0 for the other losses |
 | growth_rate | feature | theory only: of a small overlap, at the uninformative state |
 | X_fluctuation | dims of X | theory only, with ``theory: fluctuations``: standard deviation of sqrt(n) (X_n - X) |
 """
@@ -19,10 +20,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from clhd.errors import ClhdError
 from clhd.model.activations import ACTIVATIONS
-from clhd.model.contrastive import CONSTRAINTS, FEATURE_LAWS, NOISE_LAWS, ContrastiveModel
+from clhd.model.contrastive import CONSTRAINTS, FEATURE_LAWS, MOST_NEGATIVES, NOISE_LAWS, ContrastiveModel
 from clhd.model.labels import WORDS
 from clhd.model.latents import Gaussian, Laplace, Latent, ThreePoint, TwoPoint, Uniform, canonical_value
 from clhd.model.losses import LOSSES
@@ -33,14 +35,21 @@ from clhd.simulation.sgd import simulate_points
 from clhd.systems.base import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
 from clhd.theory.fluctuations import predict_fluctuations
 from clhd.theory.ode import integrate_ode
+from clhd.theory.point_sets import count_terms
 from clhd.theory.threshold import growth_rates, uninformative_state
 
 _LATENTS = ("three_point", "two_point", "gaussian", "uniform", "laplace")
 # Measured, on a core of 2024 with AVX-512: seconds per step and lane of the projected chain, for one feature and for
-# each further one; per step, lane and dimension of the full one; of one ODE and of one fluctuation theory.
+# each further one, and for each negative beyond the first, likewise; many of these no longer vectorise. Per step, lane,
+# dimension and view of the full one; of one ODE and of one fluctuation theory.
 _PROJECTED_SECONDS, _FEATURE_SECONDS, _LANE_SECONDS = 9e-9, 4e-9, 3e-6
-_FULL_SECONDS = 4.3e-9
+_NEGATIVE_SECONDS, _NEGATIVE_FEATURE_SECONDS, _MANY_NEGATIVES, _MANY_FACTOR = 3e-9, 1e-9, 12, 5
+_FULL_SECONDS = 1.4e-9
 _ODE_SECONDS, _FLUCTUATION_SECONDS = 0.02, 1.0
+# Of one theory of infonce, for each term of its averages and each view.
+_TERM_SECONDS = 3.3e-6
+# Averages over points err by 1e-4 or more: the ODE need not be integrated more exactly by orders of magnitude.
+_TOLERANCES_OF_POINT_SETS = {"rtol": 1e-6, "atol": 1e-8}
 
 
 def _number(default: float | None, meaning: str, symbol: str, **more: Any) -> Parameter:
@@ -64,6 +73,15 @@ PARAMETERS: dict[str, Parameter] = {
         kind="curve", default="tanh", meaning="activation of the unit", symbol="h", choices=tuple(ACTIVATIONS)
     ),
     "loss": _choice("bilinear", "loss", tuple(LOSSES)),
+    "temperature": _number(None, "temperature of infonce; 1 if not given", "T", above=0),
+    "negatives": Parameter(
+        kind="count",
+        default=None,
+        meaning="negatives of infonce; 1 if not given",
+        symbol="M",
+        minimum=1,
+        maximum=MOST_NEGATIVES,
+    ),
     "learning_rate": _number(0.5, "learning rate", "eta", above=0, units=_PER_DIMENSION),
     "weight_decay": _number(0.0, "weight decay (L2)", "lambda", minimum=0),
     "base_noise_variance": _number(0.5, "variance of the noise that two views share", "s_b^2", minimum=0),
@@ -126,12 +144,14 @@ _SHARED = (
     "noise_degrees_of_freedom",
     "feature_law",
     "feature_fraction",
+    "temperature",
+    "negatives",
 )
 # What model and initial state do not depend on.
 _OF_THE_RUN = frozenset({"dimension", "engine", "simulation", "theory", "correlation_acts_on"})
 _WITH_FEATURE, _WITHOUT = ("time", "feature"), ("time",)
 _QUANTITIES = {"overlap": _WITH_FEATURE, "squared_norm": _WITHOUT, "cosine_similarity": _WITH_FEATURE}
-_OF_THEORY = {**_QUANTITIES, "gradient_variance": _WITHOUT}
+_OF_THEORY = {**_QUANTITIES, "gradient_variance": _WITHOUT, "averaging_error": _WITHOUT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,12 +239,18 @@ class ContrastiveSystem:
         """From the number of steps and the measured time of one."""
         steps, features = float(time[-1]) * point.dimension, point.model.features
         if point.engine == "full":
-            return Cost(seconds=steps * point.dimension * _FULL_SECONDS, family=("full", point.dimension))
-        seconds = steps * (_PROJECTED_SECONDS + _FEATURE_SECONDS * (features - 1)) + _LANE_SECONDS
-        return Cost(seconds=seconds, lanes=LANES, family=family(point))
+            seconds = steps * point.dimension * point.model.views * _FULL_SECONDS
+            return Cost(seconds=seconds, family=("full", point.dimension, point.model.views))
+        further = point.model.views - 3
+        of_negatives = further * (_NEGATIVE_SECONDS + _NEGATIVE_FEATURE_SECONDS * (features - 1))
+        of_negatives *= _MANY_FACTOR if further > _MANY_NEGATIVES else 1
+        step = _PROJECTED_SECONDS + _FEATURE_SECONDS * (features - 1) + of_negatives
+        return Cost(seconds=steps * step + _LANE_SECONDS, lanes=LANES, family=family(point))
 
     def theory_cost(self, point: TheoryPoint, time: FloatArray) -> Cost:
         """From measurements at a few points."""
+        if not point.model.loss_terms.factorises:
+            return Cost(seconds=count_terms(point.model) * point.model.views * _TERM_SECONDS)
         return Cost(seconds=(_FLUCTUATION_SECONDS if point.fluctuations else _ODE_SECONDS) * point.model.features)
 
     def simulate(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
@@ -327,13 +353,17 @@ def _parse_overlap(values: Mapping[str, Value], feature: int, squared_norm: floa
 def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
     """Order parameters of one point, D and growth rates, and the spread of their fluctuations if asked for."""
     start = np.zeros(point.model.features) if point.overlap is None else np.array(point.overlap)
+    is_exact = point.model.loss_terms.factorises
     flow = integrate_ode(
         point.model,
         overlap=start,
         squared_norm=point.squared_norm,
         time=time,
         gradient_variance_of=point.gradient_variance_of,
+        **({} if is_exact else _TOLERANCES_OF_POINT_SETS),
     )
+    if is_exact:
+        flow = flow.assign(averaging_error=xr.zeros_like(flow["squared_norm"]))
     values = {name: flow[name].values for name in _OF_THEORY}
     is_switched = point.gradient_variance_of is not None
     values["growth_rate"] = np.full_like(start, np.nan) if is_switched else growth_rates(point.model)

@@ -87,7 +87,7 @@ def pair_rule(model: ContrastiveModel) -> PairRule:
     monomials, factors = _factorise({monomial for pair in pairs for monomial in pair})
     code = model.unit.code
     nodes, weights = np.empty(0), np.empty(0)
-    if code in (LINEAR, POLYNOMIAL):
+    if code in (LINEAR, POLYNOMIAL) and len(pairs) > 0:
         degree = max(1, len(model.unit.coefficients) - 1)
         nodes, weights = _hermite_rule(max(_degree(f, degree) + _degree(g, degree) for f, g in pairs))
     return PairRule(
@@ -95,7 +95,7 @@ def pair_rule(model: ContrastiveModel) -> PairRule:
         coefficients=model.unit.coefficient_array,
         monomials=np.array(monomials, dtype=np.int64),
         factors=np.array(factors, dtype=np.int64).reshape(-1, 2),
-        pairs=np.array([[monomials.index(f), monomials.index(g)] for f, g in pairs], dtype=np.int64),
+        pairs=np.array([[monomials.index(f), monomials.index(g)] for f, g in pairs], dtype=np.int64).reshape(-1, 2),
         signs=np.array([_sign(f, model.unit.parity) * _sign(g, model.unit.parity) for f, g in pairs], dtype=np.float64),
         nodes=nodes,
         weights=weights,

@@ -58,7 +58,7 @@ def project_latents(
     if reach <= 1e-14 * (1.0 + np.abs(means).max()):
         return LatentPoints(means[:1], moments.sum(axis=0, keepdims=True))
     if model.unit.code in (LINEAR, POLYNOMIAL):
-        return _project_on_gauss_nodes(means, weights, moments, 8 * _degree(model) - 3)
+        return _project_on_gauss_nodes(means, weights, moments, 4 * _degree(model) - 3)
     kept = weights > _LEAST_WEIGHT
     width = deviation if model.unit.code == RELU else max(deviation, 0.6)  # the pole of tanh is at i pi / 2
     return _project_on_chebyshev_nodes(means[kept], moments[kept], 14 + 7 * reach / width if width > 0 else math.inf)
@@ -102,8 +102,8 @@ def _project_on_gauss_nodes(means: FloatArray, weights: FloatArray, moments: Flo
 
 
 def _degree(model: ContrastiveModel) -> int:
-    """Degree of a linear or polynomial activation."""
-    return max(1, len(model.unit.coefficients) - 1)
+    """Degree of the loss as a polynomial of the pre-activations, for a linear or polynomial activation."""
+    return model.loss_terms.degree * max(1, len(model.unit.coefficients) - 1)
 
 
 def _normal_rule(model: ContrastiveModel, width: float) -> tuple[FloatArray, FloatArray]:
@@ -111,21 +111,22 @@ def _normal_rule(model: ContrastiveModel, width: float) -> tuple[FloatArray, Flo
     if width == 0.0:
         return np.zeros(1), np.ones(1)
     if model.unit.code in (LINEAR, POLYNOMIAL):
-        # psi^2 has four forces of degree 2 degree - 1, which N nodes integrate if 8 degree - 4 < 2 N.
-        nodes, weights = np.polynomial.hermite_e.hermegauss(4 * _degree(model))
+        # psi^2 has four forces of degree - 1, which N nodes integrate if 4 degree - 4 < 2 N.
+        nodes, weights = np.polynomial.hermite_e.hermegauss(2 * _degree(model))
         return nodes, weights / weights.sum()
-    step = _trapezoid_step(model.unit.code, width)
+    step = _trapezoid_step(model, width)
     grid = np.arange(-int(_RADIUS / step), int(_RADIUS / step) + 1, dtype=np.float64) * step
     return grid, step / math.sqrt(2 * math.pi) * np.exp(-0.5 * grid**2)
 
 
-def _trapezoid_step(activation: int, width: float) -> float:
+def _trapezoid_step(model: ContrastiveModel, width: float) -> float:
     """Step of the trapezoid rule, from Poisson summation as in `clhd.theory.averages.trapezoid_step`.
 
-    Four forces together grow as eight factors h or h' do; the accuracy wanted is that of a covariance.
+    Four forces together grow as eight factors h or h' do (bilinear loss, of degree 2), or as more of them; the accuracy
+    wanted is that of a covariance.
     """
-    if activation == ERF:
-        return math.pi * math.sqrt(2.0 / (_DIGITS * (1.0 + 8.0 * width * width)))
+    if model.unit.code == ERF:
+        return math.pi * math.sqrt(2.0 / (_DIGITS * (1.0 + 4.0 * model.loss_terms.degree * width * width)))
     pole = 0.5 * math.pi / width
     if 0.5 * pole * pole > _DIGITS:
         return math.pi * math.sqrt(2.0 / _DIGITS)
@@ -205,7 +206,7 @@ def negative_nodes(model: ContrastiveModel, latents: LatentPoints, deviation: fl
     else:
         own, own_weights = _normal_rule(model, deviation)
         if deviation > 0 and model.unit.code not in (LINEAR, POLYNOMIAL):
-            step = deviation * _trapezoid_step(model.unit.code, deviation)
+            step = deviation * _trapezoid_step(model, deviation)
             nodes = np.arange(smallest, largest + step, step)
             common = nodes, np.full(len(nodes), step)
     if common is not None and len(common[0]) < len(own) * len(means):

@@ -5,7 +5,8 @@ With q = overlap, r = squared norm, eta = learning rate, lam = weight decay,
     dq_j/dt = eta (g_j + A q_j - lam q_j),        dr/dt = 2 eta (g . q + A r - lam r) + eta^2 D,
 
 and on the sphere (r = 1)  dq_j/dt = eta (g_j - q_j g . q) - eta^2 D q_j / 2, dr/dt = 0. g, A (by Stein's lemma) and D
-follow from the pair averages of the loss, summed over the atoms of the latents.
+follow from the pair averages of the loss, summed over the atoms of the latents; where a loss does not factorise over
+the samples, from averages over a set of points.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -27,6 +28,7 @@ from clhd.model.contrastive import ContrastiveModel
 from clhd.model.losses import combine
 from clhd.theory.atoms import FoldedAtoms, average_many, fold_atoms
 from clhd.theory.averages import FloatArray, PairRule, pair_rule
+from clhd.theory.point_sets import average_points, draw_points
 
 # Finite differences over nine points: at this step their truncation error is below the rounding error of the averages.
 _STEP = 0.02
@@ -43,6 +45,8 @@ class Flow:
     gradient_variance_of : ContrastiveModel, optional
         Where D comes from, g and A being those of `model`: no system of its own, but a way to ask which of them an
         effect is due to.
+    scrambling : int
+        For a loss that does not factorise: which of the independent point sets serves its averages (`draw_points`).
 
     Attributes
     ----------
@@ -50,17 +54,22 @@ class Flow:
     features : int
         p.
     rule : PairRule
-        Of the pair averages.
+        Of the pair averages; of a loss that does not factorise it has none.
     atoms : FoldedAtoms
         Of the latents.
+    points : PointSet or None
+        Of a loss that does not factorise.
 
     Raises
     ------
     ClhdError
-        If the model has an L1 penalty: its limit does not close in the order parameters.
+        If the model has an L1 penalty: its limit does not close in the order parameters. For relu with a loss that
+        does not factorise (see `draw_points`).
     """
 
-    def __init__(self, model: ContrastiveModel, gradient_variance_of: ContrastiveModel | None = None) -> None:
+    def __init__(
+        self, model: ContrastiveModel, gradient_variance_of: ContrastiveModel | None = None, *, scrambling: int = 0
+    ) -> None:
         if model.l1_penalty > 0:
             raise ClhdError(
                 f"l1_penalty = {model.l1_penalty!r}: must be 0 here, because with an L1 penalty the limit is "
@@ -70,7 +79,8 @@ class Flow:
         self.features = model.features
         self.rule = pair_rule(model)
         self.atoms = fold_atoms(model)
-        self._variance = None if gradient_variance_of is None else Flow(gradient_variance_of)
+        self.points = None if model.loss_terms.factorises else draw_points(model, scrambling=scrambling)
+        self._variance = None if gradient_variance_of is None else Flow(gradient_variance_of, scrambling=scrambling)
 
     def terms(self, overlap: FloatArray, squared_norm: float) -> tuple[FloatArray, float, float]:
         """Drift terms at one state.
@@ -87,15 +97,23 @@ class Flow:
         (g, A, D) : array of shape (feature,), float, float
             For relu at r = 0, where A depends on the direction, its value at q = 0.
         """
-        g = np.empty(self.features)
-        alignment, gradient_variance = drift_terms(
-            self.model.loss_terms.code,
-            self.rule,
-            self.atoms,
-            np.ascontiguousarray(overlap, dtype=np.float64),
-            float(squared_norm),
-            g,
-        )
+        model, g, code = self.model, np.empty(self.features), self.model.loss_terms.code
+        q, r = np.ascontiguousarray(overlap, dtype=np.float64), float(squared_norm)
+        if self.points is None:
+            alignment, gradient_variance = drift_terms(code, self.rule, self.atoms, q, r, g)
+        else:
+            alignment, gradient_variance = average_points(
+                code,
+                model.unit.code,
+                model.unit.coefficient_array,
+                model.temperature or 1.0,
+                model.noise_variance,
+                model.noise_covariance,
+                self.points,
+                q,
+                r,
+                g,
+            )
         if self._variance is not None:
             gradient_variance = self._variance.terms(overlap, squared_norm)[2]
         return g, alignment, gradient_variance
@@ -156,6 +174,8 @@ class Flow:
         reach = np.maximum(1.0, np.abs(self.atoms.values).max(axis=0))
         noise = np.sqrt(self.model.noise_variance)
         steps: FloatArray = _STEP / np.append(reach, max(1.0, noise))
+        if self.model.temperature is not None:  # the softmax varies with h^2 / T
+            steps *= min(1.0, self.model.temperature)
         if self.model.unit.code == RELU:  # only the noise smooths the kink, and it scales with sqrt r
             steps *= np.sqrt(squared_norm) * np.append(np.full(self.features, min(noise, 1.0)), 1.0)
         return steps

@@ -16,9 +16,9 @@ for each silent feature, eta (m_j G + A - lam) with the gain G at the state.
 
 Symmetries save work and are listed once. Sign: an overlap of a symmetric latent may change its sign; the state with
 positive overlaps stands for all, and ``multiplicity`` counts them. Identical latents: their permutations are listed.
-Rotation: a Gaussian latent (any, if h is linear) enters only by g_j = m_j q_j times a factor common to all of these, so
-that two of them can rest together only if their second moments are equal. Then every mixture is a rotated state with
-one of them active, and only those are listed (they are marginal).
+Rotation: a Gaussian latent (any, if h is linear and the loss factorises) enters only by g_j = m_j q_j times a factor
+common to all of these, so that two of them can rest together only if their second moments are equal. Then every mixture
+is a rotated state with one of them active, and only those are listed (they are marginal).
 
 The list is complete for collapsed, uninformative and pure states up to the resolution of the grids; for mixed states
 it is as complete as a search from many starts.
@@ -32,6 +32,7 @@ from itertools import combinations, permutations, product
 import numpy as np
 import xarray as xr
 
+from clhd.errors import ClhdError
 from clhd.model.activations import LINEAR, RELU
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.labels import labelled
@@ -46,7 +47,7 @@ from clhd.theory.root_search import (
     search_single,
     sign_symmetries,
 )
-from clhd.theory.threshold import feature_gain, probe_model, resting_norms
+from clhd.theory.threshold import feature_gain, is_scale_free, probe_model, resting_norms
 
 # Real parts below this share of the largest eigenvalue count as 0: eigenvalues are known to about 1e-9.
 _MARGINAL = 1e-7
@@ -95,8 +96,13 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
     Raises
     ------
     ClhdError
-        If the model has an L1 penalty.
+        If the model has an L1 penalty, or is relu with another loss than the bilinear one and without the sphere: the
+        directions in which its norm collapses are then no fixed points of a system that could be solved for them.
     """
+    if model.unit.code == RELU and not is_scale_free(model) and not model.is_sphere:
+        raise ClhdError(
+            f"activation = 'relu': fixed points with loss = {model.loss!r} are known with constraint = 'sphere' only"
+        )
     states = [*_states_without_overlap(model), *_states_with_overlap(model)]
     states.sort(key=lambda state: (_KINDS.index(_kind(state)), [q == 0 for q in state.overlap], state.squared_norm))
     return _as_dataset(model, states)
@@ -172,7 +178,9 @@ def _groups(model: ContrastiveModel) -> list[tuple[Hashable, bool]]:
     """For each feature a name shared by the features that it may be exchanged with, and whether they may be rotated."""
     groups: list[tuple[Hashable, bool]] = []
     for law in model.latents:
-        rotates = isinstance(law, Gaussian) or (model.unit.code == LINEAR and law.mean == 0)
+        # With a linear h and a loss that factorises only second moments enter g.
+        by_moment = model.unit.code == LINEAR and model.loss_terms.factorises and law.mean == 0
+        rotates = isinstance(law, Gaussian) or by_moment
         groups.append((("second moment", law.moment(2)) if rotates else law, rotates))
     return groups
 

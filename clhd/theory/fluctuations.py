@@ -76,7 +76,7 @@ def predict_fluctuations(
     Raises
     ------
     ClhdError
-        If a value is not allowed, the model has an L1 penalty, or its loss has more than one negative.
+        If a value is not allowed, the model has an L1 penalty, or its loss is no polynomial (infonce).
     """
     times = parse_times(time)
     parse_initial(initial, overlap)

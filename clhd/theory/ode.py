@@ -1,7 +1,9 @@
 """`integrate_ode`: trajectories of the order parameters in the limit of high dimension, as labelled data.
 
 One start is integrated by scipy's DOP853 on the direct right-hand side (`clhd.theory.drift`), several by the engine of
-`clhd.theory.batch`. A test compares them.
+`clhd.theory.batch`. A test compares them. The engine knows pair averages only: a loss that does not factorise over the
+samples takes the direct way always. Its averages have an error of their own, that of their point set, which is measured
+by integrating with other, independent point sets.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -25,6 +27,9 @@ from clhd.model.state import parse_starts
 from clhd.theory.averages import FloatArray
 from clhd.theory.batch import BatchIntegrator, step_tolerances
 from clhd.theory.drift import Flow
+
+_SCRAMBLINGS = 5
+_LOOSE = {"rtol": 1e-5, "atol": 1e-7}
 
 
 def integrate_ode(
@@ -65,6 +70,7 @@ def integrate_ode(
         | squared_norm | time | 1 | r |
         | cosine_similarity | time, feature | 1 | q / sqrt r, NaN at r = 0 |
         | gradient_variance | time | 1 | D |
+        | averaging_error | time | 1 | infonce only: standard error, by its point set, of the worst of q_1 .. q_p, r |
         | diverged | | | true if r passed `DIVERGENCE_LIMIT` or ceased to exist; values are NaN from then on |
 
     Raises
@@ -77,11 +83,15 @@ def integrate_ode(
     rtol = parse_number("rtol", rtol, minimum=1e-13, maximum=1e-1)
     atol = parse_number("atol", atol, above=0)
     flow = Flow(model, gradient_variance_of)
-    if len(states) == 1 or gradient_variance_of is not None:
+    is_direct = len(states) == 1 or gradient_variance_of is not None or not model.loss_terms.factorises
+    if is_direct:
         outcome = np.stack([integrate_direct(flow, state, times, rtol=rtol, atol=atol) for state in states])
     else:
         outcome = BatchIntegrator(flow, rtol=rtol, atol=atol).integrate(states, times)
     dataset = _label(outcome, times)
+    if not model.loss_terms.factorises:
+        errors = measure_averaging_error(model, gradient_variance_of, states, times, outcome)
+        dataset = dataset.merge(labelled({"averaging_error": (("start", "time"), errors)}, {}))
     return dataset.isel(start=0, drop=True) if np.ndim(overlap) < 2 else dataset
 
 
@@ -115,13 +125,33 @@ def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: 
                 rtol=rtol,
                 atol=atol,
             )
-        reached = solution.y.T
+        reached = np.reshape(solution.y, (len(state), -1)).T  # an empty list if it ends before the first time
         reached = reached[: np.count_nonzero(np.cumprod(reached[:, -1] <= DIVERGENCE_LIMIT))]
     for i, point in enumerate(reached):
         norm = 1.0 if flow.model.is_sphere else max(point[-1], 0.0)
         outcome[i, :-1] = point
         outcome[i, -1] = flow.terms(point[:-1], norm)[2]
     return outcome
+
+
+def measure_averaging_error(
+    model: ContrastiveModel,
+    gradient_variance_of: ContrastiveModel | None,
+    states: FloatArray,
+    times: FloatArray,
+    outcome: FloatArray,
+) -> FloatArray:
+    """Standard error of trajectories by the point set of their averages, shape (start, time).
+
+    The standard deviation over `_SCRAMBLINGS` independent sets, that of `outcome` among them: each trajectory is
+    integrated anew, so that the error is propagated as the ODE does it. The tolerance is loose, as it need only be
+    below the error of the averages. Of overlaps and squared norm the largest; NaN from a divergence of any on.
+    """
+    runs = [outcome[..., :-1]]
+    for scrambling in range(1, _SCRAMBLINGS):
+        flow = Flow(model, gradient_variance_of, scrambling=scrambling)
+        runs.append(np.stack([integrate_direct(flow, state, times, **_LOOSE) for state in states])[..., :-1])
+    return np.asarray(np.std(runs, axis=0, ddof=1).max(axis=-1), dtype=np.float64)
 
 
 def _label(outcome: FloatArray, times: FloatArray) -> xr.Dataset:

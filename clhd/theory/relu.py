@@ -1,7 +1,8 @@
 """Pair averages of the relu in closed form: moments of a bivariate normal law over the positive quadrant.
 
-h(z) = z theta(z), h' = theta, h'' = delta, so every monomial is z^a theta(z), 1, or delta(z). With mean m of both
-views, variance s^2 = r s2, covariance c = r kappa and M_ab = E[z_1^a theta(z_1) z_2^b theta(z_2)], integration by parts
+h(z) = z theta(z), h' = theta, h'' = delta, so every monomial is z^a theta(z), 1, delta(z), or h h'' = z delta(z) = 0.
+With mean m of both views, variance s^2 = r s2, covariance c = r kappa and
+M_ab = E[z_1^a theta(z_1) z_2^b theta(z_2)], integration by parts
 (Stein's lemma) gives, with B_b = E[delta(z_1) z_2^b theta(z_2)],
 
     M_ab = m M_(a-1)b + s^2 ((a - 1) M_(a-2)b + [a = 1] B_b) + c (b M_(a-1)(b-1) + [b = 0] B_(a-1)),     a >= 1,
@@ -122,7 +123,9 @@ def average_relu_atoms(
             f, g = monomials[pairs[k, 0]], monomials[pairs[k, 1]]
             if _kind(f) > _kind(g):
                 f, g = g, f
-            if _kind(f) == 0:
+            if _kind(g) == 3:
+                averages[atom, k] = 0.0
+            elif _kind(f) == 0:
                 averages[atom, k] = 1.0 if _kind(g) == 0 else single[g[0]] if _kind(g) == 1 else density
             elif _kind(f) == 1:
                 averages[atom, k] = quadrant[f[0], g[0]] if _kind(g) == 1 else edge[f[0]]
@@ -132,8 +135,10 @@ def average_relu_atoms(
 
 @kernel
 def _kind(monomial: IntArray) -> int:
-    """0 for the constant 1, 1 for z^a theta(z), 2 for delta(z)."""
-    return 2 if monomial[2] > 0 else 1 if monomial[0] + monomial[1] > 0 else 0
+    """0 for the constant 1, 1 for z^a theta(z), 2 for delta(z), 3 for z^a delta(z), which is 0."""
+    if monomial[2] > 0:
+        return 3 if monomial[0] > 0 else 2
+    return 1 if monomial[0] + monomial[1] > 0 else 0
 
 
 @kernel

@@ -192,7 +192,7 @@ _NODE_FACTORS = np.array([(-1.0) ** (7 - k) / (math.factorial(k) * math.factoria
 def locate(x: float, first: float, step: float, weights: FloatArray) -> int:
     """First node of the stencil around `x`, whose interpolation weights (Lagrange) are written to `weights`."""
     position = (x - first) / step
-    start = int(position) - _BEFORE
+    start = max(int(position) - _BEFORE, 0)  # rounding may put 0 just below its node, the stencil before the table
     position -= start
     before, after = 1.0, 1.0
     for k in range(STENCIL):

@@ -3,7 +3,8 @@
 At q = 0 the latents do not act: the squared norm rests at a root r0 of dr/dt = 2 eta (A - lam) r + eta^2 D. For latents
 of mean zero, whatever their law, a small overlap then grows at the rate
 
-    eta (m_j G + A - lam),    G = E[h_1'' h_2 + 2 h_1' h_2' + h_1 h_2''] - 2 E[h''] E[h]    (bilinear loss),
+    eta (m_j G + A - lam),    G = E[sum dDelta_v/dz_u over the views u, v of one and the same sample],
+                              G = E[h_1'' h_2 + 2 h_1' h_2' + h_1 h_2''] - 2 E[h''] E[h]    for the bilinear loss,
 
 so feature j is learned from second moment m* = (lam - A) / G up. On the sphere lam is replaced by A + eta D / 2.
 G is read off the drift along a probe feature (its kurtosis does not matter), for any loss.
@@ -42,6 +43,7 @@ _PROBE_STEP = 0.014
 _PROBE_WEIGHTS = (8 / 5, -4 / 5, 8 / 35, -1 / 35)
 # For relu it varies with the noise, and with |x| at noise correlation -1; its closed forms allow a smaller step.
 _RELU_STEP, _RELU_WEIGHTS = 5e-4, (4, -6, 4, -1)
+_NEARLY_COLLAPSED = 1e-16
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
     -------
     xarray.DataArray, dims (feature,)
         m*. Infinite where the gain is 0 or negative: no feature grows. NaN if the squared norm grows without bound,
-        unless h is linear or relu: there the growth of the overlap does not depend on the squared norm, and a
-        negative m* says that it grows even without a signal. Attributes: ``squared_norm``, ``gain``, ``alignment``,
-        ``gradient_variance`` of the uninformative state.
+        unless h is linear or relu and the loss bilinear: there the growth of the overlap does not depend on the
+        squared norm, and a negative m* says that it grows even without a signal. Attributes: ``squared_norm``,
+        ``gain``, ``alignment``, ``gradient_variance`` of the uninformative state.
 
     Raises
     ------
@@ -133,7 +135,8 @@ def uninformative_state(model: ContrastiveModel, *, squared_norm: float = 1.0) -
     -------
     UninformativeState
         With an infinite squared norm if there is no stable one: gain, alignment and gradient variance are then NaN,
-        or for linear and relu, where gain and alignment are the same at every squared norm, those at `squared_norm`.
+        or for linear and relu with the bilinear loss, where gain and alignment are the same at every squared norm,
+        those at `squared_norm`.
 
     Raises
     ------
@@ -145,7 +148,7 @@ def uninformative_state(model: ContrastiveModel, *, squared_norm: float = 1.0) -
     roots = resting_norms(model)
     stable = [root for root, is_stable in roots if is_stable]
     if not stable:
-        if model.unit.code in (LINEAR, RELU):
+        if is_scale_free(model):
             _, alignment, gradient_variance = probe.terms(np.zeros(1), start)
             return UninformativeState(math.inf, feature_gain(probe, np.zeros(0), start), alignment, gradient_variance)
         return UninformativeState(math.inf, math.nan, math.nan, math.nan)
@@ -201,9 +204,11 @@ def feature_gain(probe: Flow, overlap: FloatArray, squared_norm: float) -> float
     squared_norm : float
         r >= 0.
     """
-    r, step, weights = squared_norm, _PROBE_STEP, _PROBE_WEIGHTS
+    r, weights = squared_norm, _PROBE_WEIGHTS
+    step = _PROBE_STEP * min(1.0, probe.model.temperature or 1.0)  # the softmax of infonce varies with h^2 / T
     if probe.model.unit.code == RELU:
-        r = r if r > 0 else 1.0  # at zero overlap the gain is the same at all r
+        if r == 0:  # at zero overlap the gain of a quadratic loss is the same at all r
+            r = 1.0 if is_scale_free(probe.model) else _NEARLY_COLLAPSED
         step, weights = _RELU_STEP * math.sqrt(r) * min(math.sqrt(probe.model.noise_variance), 1.0), _RELU_WEIGHTS
         if step == 0:
             return math.nan  # without noise nothing smooths the kink
@@ -233,7 +238,7 @@ def resting_norms(model: ContrastiveModel) -> list[tuple[float, bool]]:
     grid = np.geomspace(_SMALLEST, _LARGE, 1 + decades * _POINTS_PER_DECADE)
     rates = [growth(r) for r in grid]
     roots = [(0.0, bool(rates[0] < 0))] if collapses(model) else []
-    if model.unit.code in (LINEAR, RELU):  # the growth rate is the same at all r
+    if is_scale_free(model):  # the growth rate is the same at all r
         return roots
     while rates[-1] > 0 and grid[-1] < _LARGEST and model.unit.is_bounded:
         grid = np.append(grid, 2 * grid[-1])
@@ -242,6 +247,11 @@ def resting_norms(model: ContrastiveModel) -> list[tuple[float, bool]]:
         if before * after < 0:
             roots.append((brentq(growth, low, high, xtol=1e-15 * high, rtol=1e-14), bool(before > 0)))
     return roots
+
+
+def is_scale_free(model: ContrastiveModel) -> bool:
+    """True if a factor of the weights is one of all velocities: h is homogeneous and the loss quadratic in it."""
+    return model.unit.code in (LINEAR, RELU) and model.loss_terms.degree == 2
 
 
 def collapses(model: ContrastiveModel) -> bool:

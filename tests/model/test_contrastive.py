@@ -18,6 +18,10 @@ MANY = (
     "weight_decay=0x1.3333333333333p-1,base_noise_variance=0x1.0000000000000p+0,"
     "noise_correlation=-0x1.0000000000000p-1,noise_law=student_t,noise_degrees_of_freedom=0x1.4000000000000p+2)"
 )
+INFONCE = (
+    "ContrastiveModel(latents=(ThreePoint(second_moment=0x1.8000000000000p+0)),loss=infonce,"
+    "temperature=0x1.0000000000000p+0,negatives=1)"
+)
 COEFFICIENTS = "or the coefficients of a polynomial from the lowest power up"
 POLYNOMIAL = "a polynomial must have degree 1 to 9, its coefficients given from the lowest power up, the last one not 0"
 
@@ -40,8 +44,17 @@ POLYNOMIAL = "a polynomial must have degree 1 to 9, its coefficients given from 
             {"activation": [1, 2, 0]},
             "activation = [1, 2, 0]: " + POLYNOMIAL,
         ),
-        ({"loss": "hinge"}, "loss = 'hinge': must be one of bilinear"),
-        ({"loss": 1}, "loss = 1: must be one of bilinear"),
+        ({"loss": "hinge"}, "loss = 'hinge': must be one of bilinear, infonce, spectral"),
+        ({"loss": 1}, "loss = 1: must be one of bilinear, infonce, spectral"),
+        ({"temperature": 0.5}, "temperature = 0.5: is only for loss = 'infonce', and loss is 'bilinear'"),
+        (
+            {"negatives": 2, "loss": "spectral"},
+            "negatives = 2: is only for loss = 'infonce', and loss is 'spectral'",
+        ),
+        ({"loss": "infonce", "temperature": 0}, "temperature = 0: must be a finite number greater than 0"),
+        ({"loss": "infonce", "negatives": 0}, "negatives = 0: must be a whole number, 1 or more"),
+        ({"loss": "infonce", "negatives": 1.5}, "negatives = 1.5: must be a whole number, 1 or more"),
+        ({"loss": "infonce", "negatives": 65}, "negatives = 65: must be a whole number from 1 to 64"),
         ({"learning_rate": 0}, "learning_rate = 0: must be a finite number greater than 0"),
         ({"learning_rate": -0.5}, "learning_rate = -0.5: must be a finite number greater than 0"),
         ({"learning_rate": math.nan}, "learning_rate = nan: must be a finite number greater than 0"),
@@ -129,7 +142,7 @@ def test_one_law_stands_for_a_list_of_one() -> None:
 OTHER_VALUES = {
     "latents": (ThreePoint(second_moment=1.5), TwoPoint(skewness=2.0)),
     "activation": "erf",
-    "loss": None,  # there is only one so far
+    "loss": "spectral",
     "learning_rate": 0.25,
     "weight_decay": 0.125,
     "base_noise_variance": 1.0,
@@ -141,17 +154,23 @@ OTHER_VALUES = {
     "noise_degrees_of_freedom": 5.0,
     "feature_law": "rademacher",
     "feature_fraction": 0.25,
+    "temperature": 0.5,
+    "negatives": 4,
 }
-NEEDS = {"noise_degrees_of_freedom": {"noise_law": "student_t"}, "feature_fraction": {"feature_law": "sparse"}}
+NEEDS = {
+    "noise_degrees_of_freedom": {"noise_law": "student_t"},
+    "feature_fraction": {"feature_law": "sparse"},
+    "temperature": {"loss": "infonce"},
+    "negatives": {"loss": "infonce"},
+}
 
 
 def test_every_parameter_changes_the_text_of_the_model() -> None:
     assert set(OTHER_VALUES) == {spec.name for spec in fields(ContrastiveModel)}
     texts = {ContrastiveModel(latents=ONE).canonical()}
-    changes = {name: value for name, value in OTHER_VALUES.items() if value is not None}
-    for name, value in changes.items():
+    for name, value in OTHER_VALUES.items():
         texts.add(ContrastiveModel(**{"latents": ONE, name: value, **NEEDS.get(name, {})}).canonical())
-    assert len(texts) == 1 + len(changes)
+    assert len(texts) == 1 + len(OTHER_VALUES)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +185,10 @@ def test_every_parameter_changes_the_text_of_the_model() -> None:
             "ContrastiveModel(latents=(ThreePoint(second_moment=0x1.8000000000000p+0)))",
         ),
         (
+            ContrastiveModel(latents=ONE, loss="infonce", negatives=1),
+            INFONCE,
+        ),
+        (
             ContrastiveModel(
                 latents=(ThreePoint(second_moment=1.5, kurtosis=5.0), Gaussian()),
                 activation=(0.0, 1.0, 0.5),
@@ -178,7 +201,7 @@ def test_every_parameter_changes_the_text_of_the_model() -> None:
             MANY,
         ),
     ],
-    ids=["defaults", "defaults_spelled_out", "many"],
+    ids=["defaults", "defaults_spelled_out", "infonce", "many"],
 )
 def test_the_text_of_a_model_is_frozen(model: ContrastiveModel, text: str) -> None:
     # Random streams are keyed by it: a change here changes the bits of every result ever stored.
@@ -191,6 +214,12 @@ def test_the_noise_of_two_views_has_the_covariance_of_the_theory(correlation: fl
         latents=ONE, base_noise_variance=1.0, augmentation_noise_variance=0.75, noise_correlation=correlation
     )
     assert (model.noise_variance, model.noise_covariance) == (1.75, covariance)
+
+
+def test_a_step_takes_a_pair_and_the_negatives_of_the_loss() -> None:
+    views = [ContrastiveModel(latents=ONE, loss=loss).views for loss in ("bilinear", "spectral", "infonce")]
+    assert views == [3, 3, 3]
+    assert ContrastiveModel(latents=ONE, loss="infonce", negatives=8).views == 10
 
 
 def test_a_model_tells_what_the_theory_asks_for() -> None:

@@ -24,6 +24,22 @@ def sample_latents(model, replicas, rng):
     return np.stack(columns, axis=1)
 
 
+def naive_forces(model, h, d):
+    """Forces (replicas, view), written out once more, from h and h' of the same shape."""
+    first, others = h[:, :1], h[:, 1:]
+    if model.loss == "infonce":
+        with np.errstate(over="raise"):
+            weights = np.exp(first * others / model.temperature)
+        weights /= weights.sum(axis=1, keepdims=True)
+        positive = np.arange(others.shape[1]) == 0
+        own = d[:, :1] * (h[:, 1:2] - (weights * others).sum(axis=1, keepdims=True))
+        return np.concatenate([own, first * d[:, 1:] * (positive - weights)], axis=1) / model.temperature
+    if model.loss == "spectral":
+        own = 2 * d[:, 0] * h[:, 1] - 2 * h[:, 0] * d[:, 0] * h[:, 2] ** 2
+        return np.stack([own, 2 * h[:, 0] * d[:, 1], -2 * h[:, 0] ** 2 * h[:, 2] * d[:, 2]], axis=1)
+    return np.stack([d[:, 0] * (h[:, 1] - h[:, 2]), h[:, 0] * d[:, 1], -h[:, 0] * d[:, 2]], axis=1)
+
+
 def naive_chain(
     model,
     dimension,
@@ -38,7 +54,7 @@ def naive_chain(
     covariance_in_rest=True,
     noise_covariance=None,
 ):
-    """Overlaps (replicas, feature) and squared norms (replicas,) after `steps` steps of the bilinear loss.
+    """Overlaps (replicas, feature) and squared norms (replicas,) after `steps` steps of SGD.
 
     The wrong variants: the chi-square number replaced by its mean (fluctuating_rest), the squared noise along w left
     out of |step|^2 (along_weights), the covariance of the two views left out of the quadratic form
@@ -50,9 +66,10 @@ def naive_chain(
     q = np.tile(np.asarray(overlap, float), (replicas, 1))
     r = np.full(replicas, float(squared_norm))
     for _ in range(steps):
-        positive, negative = sample_latents(model, replicas, rng), sample_latents(model, replicas, rng)
-        c = np.stack([positive, positive, negative], axis=1)
-        x = rng.standard_normal((replicas, 3, p + 1))
+        positive = sample_latents(model, replicas, rng)
+        negatives = [sample_latents(model, replicas, rng) for _ in range(model.views - 2)]
+        c = np.stack([positive, positive, *negatives], axis=1)
+        x = rng.standard_normal((replicas, model.views, p + 1))
         noise = np.sqrt(s2) * x
         if s2 > 0:
             noise[:, 1] = drawn / np.sqrt(s2) * x[:, 0] + np.sqrt(max(s2 - drawn**2 / s2, 0)) * x[:, 1]
@@ -60,7 +77,7 @@ def naive_chain(
         across = np.sqrt(np.maximum(r - np.sum(q**2, axis=1), 0))
         z = np.einsum("rj,rvj->rv", q, c + b) + across[:, None] * t
         h, d, _ = model.unit(z)
-        delta = np.stack([d[:, 0] * (h[:, 1] - h[:, 2]), h[:, 0] * d[:, 1], -h[:, 0] * d[:, 2]], axis=1)
+        delta = naive_forces(model, h, d)
         u = np.einsum("rv,rvj->rj", delta, c + b)
         form = s2 * np.sum(delta**2, axis=1) + covariance_in_rest * 2 * kappa * delta[:, 0] * delta[:, 1]
         degrees = n - p - 1

@@ -39,7 +39,7 @@ def make_model(law: str, base: float = 0.5, augmentation: float = 0.5, correlati
 
 def draw_noise(model: ContrastiveModel, chunks: int, key: str = "test") -> NDArray[np.float64]:
     """Noise of the views, shape (V, coordinates)."""
-    views = model.loss_terms.views
+    views = model.views
     raw = np.empty((chunks, 2, views * LANES))
     fill_raw_noise(open_noise_source(model, key), raw)
     return noise_mixing(model) @ raw.reshape(chunks, 2, views, LANES).transpose(2, 0, 1, 3).reshape(views, -1)

@@ -46,6 +46,14 @@ LAWS = {
     "relu": (model(activation="relu", latents=(SHIFTED,)), 5, [0.4]),
     "erf": (model(activation="erf"), 5, [0.4]),
     "polynomial": (model(activation=[0.1, 1.0, 0.1, -0.02], learning_rate=0.05), 6, [0.4]),
+    "spectral": (model(loss="spectral", latents=(SKEWED,)), 4, [0.5]),
+    "infonce": (model(loss="infonce", latents=(SKEWED,)), 4, [0.5]),
+    "infonce, four negatives": (
+        model(loss="infonce", temperature=0.3, negatives=4, latents=(SKEWED, SHIFTED)),
+        5,
+        [0.4, -0.3],
+    ),
+    "infonce, 16 negatives": (model(loss="infonce", temperature=2.0, negatives=16), 5, [0.4]),
     "linear on the sphere": (
         model(activation="linear", constraint="sphere", weight_decay=0, latents=(SKEWED, SKEWED)),
         7,

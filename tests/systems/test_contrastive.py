@@ -140,6 +140,38 @@ def test_the_switch_changes_nothing_where_there_is_no_correlation() -> None:
     np.testing.assert_allclose(norms, norms[0], rtol=1e-13)
 
 
+def test_infonce_has_parameters_of_its_own_and_an_averaging_error() -> None:
+    time = np.array([0.0, 0.5])
+    values = {name: value for name, value in BASE.items() if name != "dimension"}
+    values |= {"loss": "infonce", "temperature": 0.5, "negatives": 2}
+    point = SYSTEM.theory_point(values)
+    assert (point.model.temperature, point.model.views) == (0.5, 4)
+    with pytest.raises(ClhdError, match=r"temperature = 0\.5: is only for loss = 'infonce'"):
+        SYSTEM.theory_point({**values, "loss": "spectral"})
+    result = SYSTEM.predict([point], time)
+    flow = clhd.integrate_ode(point.model, overlap=[0.4], time=time)
+    assert result.values["averaging_error"][0, 0] == 0
+    # Looser tolerances than by default, but still below the error of the averages.
+    assert np.all(np.abs(result.values["overlap"][0] - flow["overlap"]) < 1e-6)
+    assert result.values["averaging_error"][0, 1] == pytest.approx(flow["averaging_error"].values[1], rel=0.01)
+    assert 1e-6 < flow["averaging_error"].values[1] < 1e-2
+    spectral = SYSTEM.predict([SYSTEM.theory_point({**BASE, "loss": "spectral"})], time)
+    assert np.all(spectral.values["averaging_error"] == 0)
+    assert set(result.values) == set(SYSTEM.theory_outputs({}).variables)
+
+
+@pytest.mark.parametrize("engine", ["projected", "full"])
+def test_more_negatives_cost_more(engine: str) -> None:
+    time, cost = np.array([1000.0]), []
+    for negatives in (1, 4, 16):
+        point = SYSTEM.point({**BASE, "engine": engine, "loss": "infonce", "negatives": negatives}, seed=0)
+        cost.append(SYSTEM.simulation_cost(point, time).seconds)
+    assert cost == sorted(cost)
+    plain = SYSTEM.simulation_cost(SYSTEM.point({**BASE, "engine": engine}, seed=0), time).seconds
+    assert plain == cost[0]
+    assert 1.5 < cost[1] / cost[0] < 3
+
+
 def test_a_divergence_is_a_status() -> None:
     values = {**BASE, "activation": "linear", "weight_decay": 0.0, "second_moment": 3.0}
     time = np.array([0.0, 200.0])

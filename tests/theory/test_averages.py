@@ -16,6 +16,7 @@ from clhd.theory.relu import owens_t as own_owens_t
 
 TOLERANCE = 1e-9  # what the theory promises for every activation
 MEANS = (0.0, 0.4, -1.3, 2.6, -4.0)
+LOSSES = ("bilinear", "spectral")
 CORRELATIONS = (-1.0, -0.95, -0.4, 0.0, 0.5, 0.95, 1.0)
 
 
@@ -64,20 +65,22 @@ def brute_force(name, pairs, mean, variance, correlation):
     return np.array([weights @ (monomial(first, f) * monomial(second, g)) @ inner_weights for f, g in pairs])
 
 
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("correlation", CORRELATIONS)
 @pytest.mark.parametrize("activation", ["tanh", "erf"])
-def test_averages_of_smooth_activations_equal_brute_force(activation, correlation):
+def test_averages_of_smooth_activations_equal_brute_force(activation, correlation, loss):
     for noise_variance, squared_norm in [(0.1, 0.3), (0.1, 4.0), (1.0, 1e-4), (1.0, 1.0), (1.5, 4.0)]:
-        model = model_with(activation, noise_variance, correlation)
+        model = model_with(activation, noise_variance, correlation, loss=loss)
         found = pair_averages(pair_rule(model), np.array(MEANS), squared_norm)
         for mean, row in zip(MEANS, found, strict=True):
             exact = brute_force(activation, model.loss_terms.pairs, mean, squared_norm * noise_variance, correlation)
             np.testing.assert_allclose(row, exact, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("correlation", [-1.0, 1.0])
-def test_averages_of_tanh_equal_mpmath_at_the_ends_of_the_correlation(correlation):
-    model = model_with("tanh", 1.5, correlation)
+def test_averages_of_tanh_equal_mpmath_at_the_ends_of_the_correlation(correlation, loss):
+    model = model_with("tanh", 1.5, correlation, loss=loss)
     mean, deviation = 0.7, math.sqrt(4.0 * 1.5)
     found = pair_averages(pair_rule(model), np.array([mean]), 4.0)[0]
     for (f, g), value in zip(model.loss_terms.pairs, found, strict=True):
@@ -108,12 +111,13 @@ def moments_by_isserlis(mean, variance, covariance, top):
     return moments
 
 
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("correlation", CORRELATIONS)
 @pytest.mark.parametrize("activation", ["linear", (0.3, 1.0, -0.2), (0.0, 1.0, 0.3, -0.2), (0, 0.5, 0, 0, 0.1, 0.02)])
-def test_averages_of_polynomials_are_exact(activation, correlation):
+def test_averages_of_polynomials_are_exact(activation, correlation, loss):
     h = np.polynomial.Polynomial((0, 1) if activation == "linear" else activation)
     for noise_variance, squared_norm, mean in [(1.5, 4.0, -4.0), (0.5, 1.0, 0.7), (1.0, 1e-6, 2.0), (0.0, 1.0, 1.1)]:
-        model = model_with(activation, noise_variance, correlation)
+        model = model_with(activation, noise_variance, correlation, loss=loss)
         variance = noise_variance * squared_norm
         found = pair_averages(pair_rule(model), np.array([mean]), squared_norm)[0]
         moments = moments_by_isserlis(mean, variance, correlation * variance, 4 * h.degree() + 1)
@@ -151,6 +155,8 @@ def relu_by_splitting(pairs, mean, variance, correlation):
 
     def average(f, g):
         if f == (0, 0, 0) and g[2]:
+            if g[0]:
+                return 0.0  # z delta(z)
             return norm.pdf(0, mean, deviation)
         if f[2] or g[2]:
             other = g if f[2] else f
@@ -163,10 +169,11 @@ def relu_by_splitting(pairs, mean, variance, correlation):
     return np.array([average(f, g) for f, g in pairs])
 
 
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("correlation", CORRELATIONS)
-def test_averages_of_relu_equal_quadrature_split_at_the_kinks(correlation):
+def test_averages_of_relu_equal_quadrature_split_at_the_kinks(correlation, loss):
     for noise_variance, squared_norm in [(0.1, 0.3), (1.0, 1.0), (1.5, 4.0), (0.5, 1e-3)]:
-        model = model_with("relu", noise_variance, correlation)
+        model = model_with("relu", noise_variance, correlation, loss=loss)
         found = pair_averages(pair_rule(model), np.array(MEANS), squared_norm)
         for mean, row in zip(MEANS, found, strict=True):
             if abs(correlation) == 1.0 and mean == 0.0:
@@ -195,10 +202,11 @@ def test_owens_function_equals_scipys():
             assert own_owens_t(h, a) == pytest.approx(float(owens_t(h, a)), abs=2e-16)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ["linear", "tanh", "erf", "relu", (0.1, 1.0, 0.2)])
 @pytest.mark.parametrize(("noise_variance", "squared_norm"), [(0.0, 1.0), (1.0, 0.0)])
-def test_without_noise_averages_are_the_products_themselves(activation, noise_variance, squared_norm):
-    model = model_with(activation, noise_variance, 0.3)
+def test_without_noise_averages_are_the_products_themselves(activation, noise_variance, squared_norm, loss):
+    model = model_with(activation, noise_variance, 0.3, loss=loss)
     means = np.array([-1.2, 0.3, 2.0])
     found = pair_averages(pair_rule(model), means, squared_norm)
     h, d, s = model.unit(means)
@@ -207,9 +215,10 @@ def test_without_noise_averages_are_the_products_themselves(activation, noise_va
         np.testing.assert_allclose(found[:, k], h ** powers[0] * d ** powers[1] * s ** powers[2], rtol=1e-14, atol=0)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ["tanh", "erf", "linear", (0.2, 0.0, 1.0), (0.0, 1.0, 0.0, 0.3)])
-def test_the_signs_of_a_rule_are_those_of_its_averages(activation):
-    rule = pair_rule(model_with(activation, 1.0, 0.4))
+def test_the_signs_of_a_rule_are_those_of_its_averages(activation, loss):
+    rule = pair_rule(model_with(activation, 1.0, 0.4, loss=loss))
     upper, lower = pair_averages(rule, np.array([0.7, -0.7]), 1.3)
     np.testing.assert_allclose(lower, rule.signs * upper, rtol=1e-13, atol=1e-14)  # rounding of the sums
     assert set(rule.signs) <= {-1.0, 1.0}

@@ -12,7 +12,7 @@ from clhd.theory.averages import average_atoms, pair_rule
 from clhd.theory.batch import BatchIntegrator
 from clhd.theory.drift import Flow
 from clhd.theory.ode import integrate_direct, integrate_ode
-from clhd.theory.tables import build_table, read_table
+from clhd.theory.tables import build_table, locate, read_table
 
 
 def model_with(**changes):
@@ -55,6 +55,14 @@ def test_the_table_is_the_direct_rule(activation, noise):
         np.testing.assert_allclose(read_table(table, means, root)[:, : len(rule.pairs)], direct, rtol=0, atol=2e-10)
 
 
+def test_no_stencil_begins_before_the_table():
+    # (0 - first) / step is 3 but for rounding, which falls on either side.
+    weights = np.empty(8)
+    for step in np.random.default_rng(4).uniform(0.01, 0.05, 500):
+        assert locate(0.0, -3 * step, step, weights) == 0
+        assert weights @ np.arange(8) == pytest.approx(3, abs=1e-12)
+
+
 def test_a_table_for_an_activation_without_parity_has_both_signs_of_the_mean():
     rule = pair_rule(model_with())._replace(signs=np.zeros(12))
     table = build_table(rule, 2.0, 0.8, 1e-10)
@@ -83,6 +91,13 @@ CASES = {
     "sphere": {"constraint": "sphere", "weight_decay": 0.0},
     "skewed latents": {"latents": (TwoPoint(second_moment=1.5, skewness=1.0), ThreePoint(kurtosis=3.0))},
     "relu": {"activation": "relu", "weight_decay": 2.0},
+    "spectral": {"loss": "spectral"},
+    "spectral, relu on the sphere": {
+        "loss": "spectral",
+        "activation": "relu",
+        "constraint": "sphere",
+        "weight_decay": 0.0,
+    },
     "polynomial": {"activation": (0.0, 1.0, 0.2, -0.1), "constraint": "sphere", "weight_decay": 0.0},
 }
 

@@ -71,6 +71,54 @@ def test_g_A_and_D_are_the_averages_of_the_forces_themselves(activation, correla
     assert found[2] == pytest.approx(variance, rel=1e-10, abs=1e-9)
 
 
+def spectral_integrands(model, q, r, c, c_3, e):
+    """sum_v Delta_v c_v, sum_v Delta_v e_v / r and Delta' K Delta of the spectral loss, with Delta from L."""
+    (h_1, d_1, _), (h_2, d_2, _), (h_3, d_3, _) = (model.unit(x @ q + y) for x, y in zip((c, c, c_3), e, strict=True))
+    delta = 2 * d_1 * h_2 - 2 * h_1 * d_1 * h_3**2, 2 * h_1 * d_2, -2 * h_1**2 * h_3 * d_3
+    g = [(delta[0] + delta[1]) * c[..., j] + delta[2] * c_3[..., j] for j in range(len(q))]
+    along = sum(x * y for x, y in zip(delta, e, strict=True)) / r
+    square = model.noise_variance * sum(x * x for x in delta) + 2 * model.noise_covariance * delta[0] * delta[1]
+    return [*g, along, square]
+
+
+@pytest.mark.parametrize("activation", SMOOTH)
+@pytest.mark.parametrize("correlation", [-1.0, 0.3, 1.0])
+def test_the_terms_of_the_spectral_loss_are_the_averages_of_its_forces(activation, correlation):
+    model = model_with(activation=activation, noise_correlation=correlation, loss="spectral")
+    q, r = np.array([0.5, -0.3]), 0.9
+    s2, kappa = model.noise_variance, model.noise_covariance
+    x, weights = fine_normal_nodes(73)
+    u, v, w = x[:, None, None], x[:, None], x
+    alpha, beta = math.sqrt(r * (s2 + kappa) / 2), math.sqrt(max(r * (s2 - kappa) / 2, 0))
+    e = alpha * u + beta * v, alpha * u - beta * v, math.sqrt(r * s2) * w
+    values, shares = model.latent_atoms()
+    total = np.zeros(4)
+    for c, p in zip(values, shares, strict=True):
+        for c_3, p_3 in zip(values, shares, strict=True):
+            for k, integrand in enumerate(spectral_integrands(model, q, r, c, c_3, e)):
+                full = np.broadcast_to(integrand, (len(x),) * 3)
+                total[k] += p * p_3 * (weights @ (weights @ (full @ weights)))
+    g, alignment, variance = Flow(model).terms(q, r)
+    np.testing.assert_allclose([*g, alignment, variance], total, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("correlation", [-1.0, 0.3])
+def test_the_terms_of_the_spectral_loss_with_relu_are_those_of_a_sample(correlation):
+    model = model_with(activation="relu", noise_correlation=correlation, loss="spectral")
+    q, r, size, rng = np.array([0.5, -0.3]), 0.9, 2_000_000, np.random.default_rng(5)
+    s2, kappa = model.noise_variance, model.noise_covariance
+    values, shares = model.latent_atoms()
+    c, c_3 = values[rng.choice(len(shares), p=shares, size=(2, size))]
+    x = rng.standard_normal((3, size))
+    alpha, beta = math.sqrt(r * (s2 + kappa) / 2), math.sqrt(max(r * (s2 - kappa) / 2, 0))
+    e = alpha * x[0] + beta * x[1], alpha * x[0] - beta * x[1], math.sqrt(r * s2) * x[2]
+    integrands = np.array(spectral_integrands(model, q, r, c, c_3, e))
+    error = integrands.std(axis=1) / math.sqrt(size)
+    g, alignment, variance = Flow(model).terms(q, r)
+    # Level 1e-5 for eight numbers, and room for the tail of D.
+    assert np.all(np.abs(integrands.mean(axis=1) - [*g, alignment, variance]) < 5 * error)
+
+
 @pytest.mark.parametrize("correlation", [-1.0, 0.0, 1.0])
 def test_A_of_relu_holds_the_delta_at_its_kink(correlation):
     # At q = 0 (closed form): E[delta h] - E[delta] E[h] = (sqrt(1 - corr^2) - 1) / 2 pi, E[h' h'] = orthant.

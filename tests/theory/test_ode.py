@@ -222,3 +222,12 @@ def test_the_sphere_wants_a_squared_norm_of_one():
 def test_an_l1_penalty_is_refused():
     with pytest.raises(ClhdError, match="l1_penalty"):
         integrate_ode(model_with(l1_penalty=0.1), overlap=[0.3, 0.2], time=[1.0])
+
+
+def test_a_divergence_before_the_first_output_is_recorded():
+    model = ContrastiveModel(
+        latents=(ThreePoint(second_moment=1.5),), loss="spectral", activation=(0.0, 1.0, 0.0, 1.0), learning_rate=2.0
+    )
+    data = integrate_ode(model, overlap=[0.5], time=[5.0])
+    assert bool(data.diverged)
+    assert np.isnan(data.overlap.values).all()

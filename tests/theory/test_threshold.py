@@ -124,6 +124,25 @@ def test_start_decides_between_two_stable_norms():
     assert [uninformative_state(model, squared_norm=r).squared_norm for r in starts] == [low, high, high, high]
 
 
+def test_the_spectral_loss_stops_the_growth_of_a_linear_unit():
+    # h = z, q = 0, so that z is Gaussian of variance v = r s2, covariance k = r kappa: Delta_1 = 2 (z_2 - z_1 z_3^2),
+    # Delta_2 = 2 z_1, Delta_3 = -2 z_1^2 z_3.
+    model = ContrastiveModel(latents=(ThreePoint(),), activation="linear", loss="spectral", learning_rate=0.05)
+    s2, kappa, eta = model.noise_variance, model.noise_covariance, model.learning_rate
+
+    def growth(r):
+        v, k = r * s2, r * kappa
+        variance = s2 * (4 * (v - 2 * k * v + 3 * v**3) + 4 * v + 12 * v**3) + 2 * kappa * 4 * (k - v * v)
+        return 2 * eta * (4 * kappa - 4 * s2 * v) + eta**2 * variance / r
+
+    roots = resting_norms(model)
+    assert [stable for _, stable in roots] == [False, True, False]
+    assert [growth(r) for r, _ in roots[1:]] == pytest.approx([0, 0], abs=1e-10)
+    state = uninformative_state(model)
+    assert state.squared_norm == roots[1][0]
+    assert state.gain == pytest.approx(4 * (1 - state.squared_norm * s2), abs=1e-9)  # g = 4 m q (1 - E h^2)
+
+
 def test_no_gain_means_no_threshold():
     even = ContrastiveModel(latents=(ThreePoint(),), activation=(1.0, 0.0, 1.0), weight_decay=3.0)
     assert learnability_threshold(even).values == [math.inf]  # collapsed, h'(0) = 0

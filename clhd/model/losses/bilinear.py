@@ -16,7 +16,7 @@ from clhd.model.losses.base import DD, HD, HH, ONE, D, H, S
 
 FloatArray = NDArray[np.float64]
 
-VIEWS = 3
+DEGREE = 2
 PAIRS = (
     (D, H),
     (S, H),

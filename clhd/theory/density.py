@@ -5,8 +5,9 @@
 
 A step takes one, two and three implicit Euler steps (`clhd.theory.fokker_planck`), each with g, A, D of its beginning,
 and extrapolates them to third order in time (harmonic sequence: P. Deuflhard, *Recent progress in extrapolation methods
-for ordinary differential equations*, 1985). The difference to the second order, weighted with 1 + w^2 / r (r here or at the start, the
-larger), is the error that chooses the step; the three small steps are positive, and what limits the extrapolation where it is not.
+for ordinary differential equations*, 1985). The difference to the second order, weighted with 1 + w^2 / r (r now or at
+the start, the larger), is the error that chooses the step. The three small steps are positive, and limit the
+extrapolation where it is not.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -81,7 +82,8 @@ class DensityFlow:
         self._flow = Flow(replace(model, l1_penalty=0.0))
         self.values, self.probabilities = feature_atoms(model)
         overlap, norm = state[:-1], float(state[-1])
-        means, deviation = self.values @ overlap, math.sqrt(max(norm - overlap @ overlap, 0.0))
+        rest = norm - float(overlap @ overlap)
+        means, deviation = self.values @ overlap, math.sqrt(max(rest, 0.0))
         unit = norm if norm > 0 else 1.0
         reach = float(np.abs(means).max()) + _DEVIATIONS * max(deviation, _NARROW * math.sqrt(unit))
         self.grid = make_grid(unit, reach, cells)

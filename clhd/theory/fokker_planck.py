@@ -51,7 +51,7 @@ def step_masses(
     """Masses after one implicit Euler step; parameters as in the table of the module's head.
 
     Elimination without subtractions, after W. K. Grassmann, M. I. Taksar and D. P. Heyman, *Regenerative analysis and
-    steady state distributions for Markov chains* (1985): every mass is right to its own last digits, far tails included.
+    steady state distributions for Markov chains* (1985): each mass is right to its last digits, far tails included.
     """
     atoms, cells = masses.shape
     result = np.empty_like(masses)

@@ -1,7 +1,7 @@
 """`solve_pde`: the McKean-Vlasov equation of the weights in the limit of high dimension, as labelled data.
 
-The law of the weights given the feature values xi of their coordinate, and the order parameters that it gives. It serves
-where these do not close: the elastic net. `clhd.theory.density` has the equation and how it is solved.
+The law of the weights given the feature values xi of their coordinate, and the order parameters that it gives. It
+serves where these do not close: the elastic net. `clhd.theory.density` has the equation and how it is solved.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|

@@ -37,12 +37,14 @@ class WeightGrid:
     @cached_property
     def edges(self) -> FloatArray:
         """Edges of the cells."""
-        return self.scale * np.sinh(self.step * np.arange(-self.half, self.half + 1))
+        edges: FloatArray = self.scale * np.sinh(self.step * np.arange(-self.half, self.half + 1))
+        return edges
 
     @cached_property
     def centres(self) -> FloatArray:
         """A point of each cell, the middle in k."""
-        return self.scale * np.sinh(self.step * (np.arange(-self.half, self.half) + 0.5))
+        centres: FloatArray = self.scale * np.sinh(self.step * (np.arange(-self.half, self.half) + 0.5))
+        return centres
 
     @cached_property
     def widths(self) -> FloatArray:
@@ -74,4 +76,5 @@ def gaussian_masses(grid: WeightGrid, means: FloatArray, deviation: float) -> Fl
     at_mean = np.interp(means, grid.centres, grid.widths)
     widths = np.maximum(deviation, at_mean)[:, None]
     masses: FloatArray = grid.widths * np.exp(-0.5 * ((grid.centres - means[:, None]) / widths) ** 2)
-    return masses / masses.sum(axis=1, keepdims=True)
+    masses /= masses.sum(axis=1, keepdims=True)
+    return masses

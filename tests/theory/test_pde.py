@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 import clhd
 from clhd.theory.density import integrate_density
@@ -147,8 +148,6 @@ def test_the_distribution_function_is_that_of_the_density():
     weights = np.linspace(-3, 3, 41)
     found = distribution_at(path, weights)
     assert np.all(np.diff(found, axis=-1) >= 0)
-    from scipy.stats import norm
-
     for atom, xi in enumerate((-1.0, 1.0)):
         exact = norm.cdf(weights, 0.3 * xi, np.sqrt(1 - 0.09))
         np.testing.assert_allclose(found[0, atom], exact, rtol=0, atol=1e-4)

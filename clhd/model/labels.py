@@ -33,6 +33,8 @@ WORDS: dict[str, dict[str, str]] = {
     "cosine_similarity_1": _words("cosine similarity of feature 1", "S_1", "1", "of the initial state"),
     "cosine_similarity_2": _words("cosine similarity of feature 2", "S_2", "1", "of the initial state"),
     "feature_value": _words("feature value", "xi", "1", "entry of the feature; with several features an index, from 0"),
+    "feature_sign": _words("sign of the feature value", "sign(xi)", "1", "-1, 1, and 0 between them if it is sparse"),
+    "weight_edge": _words("weight", "w", "1", "at which a distribution function is taken"),
     "weight": _words("weight", "w", "1", "of one coordinate"),
     # Order parameters and what follows from them.
     "overlap": _words("overlap", "q", "1", "xi_j . w / n"),
@@ -42,6 +44,9 @@ WORDS: dict[str, dict[str, str]] = {
     "diverged": _words("diverged", "", "1", "true if the squared norm passed 1e8; NaN from then on"),
     "weights": _words("weights", "w", "1", "weight vector of the unit"),
     "features": _words("features", "xi", "1", "feature vectors, |xi_j|^2 = n"),
+    "distribution": _words(
+        "distribution of the weights", "P(w <= x | xi)", "1", "of the coordinates whose feature value has this sign"
+    ),
     "density": _words("density of the weights", "rho(w | xi)", "1", "given the feature values of their coordinate"),
     "cell_width": _words("cell width", "", "1", "of the weight axis"),
     "mass_error": _words("mass error", "", "1", "largest deviation from 1 of the mass given feature values"),

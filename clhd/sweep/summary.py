@@ -13,10 +13,10 @@ For each output X of the simulation, with the dims of the grid and of X, without
 | replica_count (status) | replicas of each status |
 | theory_status | of the prediction |
 
-The distance of distribution functions is Wasserstein-1, the integral of abs(X - X_theory), by the trapezoid rule; it needs
-every replica, and so is not there with ``keep: moments``. An output of the theory that the simulation lacks is there as X_theory alone, along the axes that the theory has; an
-experiment without a simulation has nothing else. A point at which a quantity could not be had is NaN; a damaged chunk
-is an error, never averaged in.
+The distance of distribution functions is Wasserstein-1, the integral of abs(X - X_theory), by the trapezoid rule; it
+needs every replica, and so is not there with ``keep: moments``. An output of the theory that the simulation lacks is
+there as X_theory alone, along the axes that the theory has; an experiment without a simulation has nothing else. A
+point at which a quantity could not be had is NaN; a damaged chunk is an error, never averaged in.
 """
 
 import warnings

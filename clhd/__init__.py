@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clhd.theory.fixed_points import find_fixed_points
     from clhd.theory.fluctuations import predict_fluctuations
     from clhd.theory.ode import integrate_ode
+    from clhd.theory.pde import solve_pde
     from clhd.theory.regions import attraction_region
     from clhd.theory.threshold import learnability_threshold
 
@@ -43,6 +44,7 @@ _HOMES = {
     "run_experiment": "clhd.sweep.run",
     "selection_probability": "clhd.systems.selection",
     "simulate_sgd": "clhd.simulation.sgd",
+    "solve_pde": "clhd.theory.pde",
 }
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "run_experiment",
     "selection_probability",
     "simulate_sgd",
+    "solve_pde",
 ]
 
 

@@ -32,6 +32,10 @@ WORDS: dict[str, dict[str, str]] = {
     "outcome": _words("outcome", "", "1", "what a run ended in: feature_1 .. feature_p, none, undecided"),
     "cosine_similarity_1": _words("cosine similarity of feature 1", "S_1", "1", "of the initial state"),
     "cosine_similarity_2": _words("cosine similarity of feature 2", "S_2", "1", "of the initial state"),
+    "feature_value": _words("feature value", "xi", "1", "entry of the feature; with several features an index, from 0"),
+    "feature_sign": _words("sign of the feature value", "sign(xi)", "1", "-1, 1, and 0 between them if it is sparse"),
+    "weight_edge": _words("weight", "w", "1", "at which a distribution function is taken"),
+    "weight": _words("weight", "w", "1", "of one coordinate"),
     # Order parameters and what follows from them.
     "overlap": _words("overlap", "q", "1", "xi_j . w / n"),
     "squared_norm": _words("squared norm", "r", "1", "|w|^2 / n"),
@@ -43,6 +47,14 @@ WORDS: dict[str, dict[str, str]] = {
     "diverged": _words("diverged", "", "1", "true if the squared norm passed 1e8; NaN from then on"),
     "weights": _words("weights", "w", "1", "weight vector of the unit"),
     "features": _words("features", "xi", "1", "feature vectors, |xi_j|^2 = n"),
+    "distribution": _words(
+        "distribution of the weights", "P(w <= x | xi)", "1", "of the coordinates whose feature value has this sign"
+    ),
+    "density": _words("density of the weights", "rho(w | xi)", "1", "given the feature values of their coordinate"),
+    "cell_width": _words("cell width", "", "1", "of the weight axis"),
+    "mass_error": _words("mass error", "", "1", "largest deviation from 1 of the mass given feature values"),
+    "feature_values": _words("feature values", "xi", "1", "entries of the features of one coordinate"),
+    "feature_probability": _words("probability of the feature values", "P(xi)", "1", "of one coordinate"),
     "attractor": _words(
         "attractor", "", "1", "index of the state that the start flows into; -1 not settled, -2 no such start: |S| > 1"
     ),

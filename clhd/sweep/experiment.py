@@ -313,7 +313,9 @@ def build_schema() -> dict[str, Any]:
     constants: dict[str, Any] = {}
     for name in sorted(SYSTEMS):
         for parameter_name, parameter in find_system(name).parameters.items():
-            constants[parameter_name] = _describe_parameter(parameter)
+            entry = _describe_parameter(parameter)
+            known = constants.get(parameter_name, entry)
+            constants[parameter_name] = entry if known == entry else {"anyOf": [known, entry]}
     patterns = {
         f"^{name}_[1-9]$": entry
         for name, entry in constants.items()

@@ -8,13 +8,15 @@ For each output X of the simulation, with the dims of the grid and of X, without
 | X_quantile (quantile) | 5, 25, 50, 75 and 95 % of them; not with ``keep: moments`` |
 | X_theory | limit of infinite dimension |
 | X_theory_standard_deviation | predicted spread at this dimension, fluctuation / sqrt(n) |
+| X_distance_mean, X_distance_standard_error | of a distribution function X: how far a replica is from the theory |
 | X_z_score | (mean - theory) / standard error: a bias of order 1/n shows in it |
 | replica_count (status) | replicas of each status |
 | theory_status | of the prediction |
 
-An output of the theory that the simulation lacks is there as X_theory alone, along the axes that the theory has; an
-experiment without a simulation has nothing else. A point at which a quantity could not be had is NaN; a damaged chunk
-is an error, never averaged in.
+The distance of distribution functions is Wasserstein-1, the integral of abs(X - X_theory), by the trapezoid rule; it
+needs every replica, and so is not there with ``keep: moments``. An output of the theory that the simulation lacks is
+there as X_theory alone, along the axes that the theory has; an experiment without a simulation has nothing else. A
+point at which a quantity could not be had is NaN; a damaged chunk is an error, never averaged in.
 """
 
 import warnings
@@ -78,6 +80,7 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
         summary = _summarise_simulation(experiment, results)
     if Road(experiment, "theory").outputs.variables:
         summary = _add_theory(summary, experiment, results)
+        summary = _add_distances(summary, experiment, results)
     for variable in summary.variables.values():
         variable.encoding = {}
     summary.attrs = {
@@ -240,6 +243,33 @@ def _add_comparison(
     score = (mean - theory[name]) / error.where(error > 0)
     description = "(mean - theory) / standard error"
     add("z_score", "z-score", score, symbol=f"z({words['symbol']})", description=description)
+
+
+def _add_distances(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr.Dataset:
+    """How far the distribution functions of the replicas are from that of the theory, where both have one."""
+    outputs = Road(experiment, "simulation").outputs.variables
+    along = {name: output.distribution_along for name, output in outputs.items() if f"{name}_theory" in summary}
+    if not any(along.values()) or Road(experiment, "simulation").has_moments:
+        return summary
+    wanted, store, room = open_road(experiment, "simulation", results)
+    names = [*(axis.name for axis in wanted.grid.axes), "replica"]
+    positions = dict(zip(names, positions_in(room, wanted), strict=True))
+    with xr.open_zarr(str(store.path)) as opened:
+        simulation = opened[["status", *(name for name, dim in along.items() if dim)]].isel(positions).load()
+    for name, dim in along.items():
+        if dim is None:
+            continue
+        values = simulation[name].where(simulation["status"] == Status.OK)
+        distance = abs(values - summary[f"{name}_theory"]).integrate(dim)
+        rest = [d for d in summary[f"{name}_mean"].dims if d != dim]
+        rest += [d for d in distance.dims if d not in (*rest, "replica")]  # axes that only the theory has
+        mean, _, error, _ = compute_statistics(distance.transpose("replica", *rest).values)
+        long_name = outputs[name].words["long_name"]
+        for statistic, array in (("mean", mean), ("standard_error", error)):
+            words = {"long_name": f"{statistic.replace('_', ' ')} of the distance of the {long_name}"}
+            words |= {"symbol": "W_1", "units": "1", "description": "Wasserstein-1, of a replica to the theory"}
+            summary[f"{name}_distance_{statistic}"] = xr.Variable(rest, array, words)
+    return summary
 
 
 def _find_size(summary: xr.Dataset, experiment: Experiment) -> xr.DataArray | None:

@@ -7,7 +7,10 @@ from clhd.errors import ClhdError
 from clhd.systems.base import System
 
 # Where each system lives. Modules are imported at need: what only reads results should not wait for compilers.
-SYSTEMS = {"contrastive": "clhd.systems.contrastive:ContrastiveSystem"}
+SYSTEMS = {
+    "contrastive": "clhd.systems.contrastive:ContrastiveSystem",
+    "weights": "clhd.systems.weights:WeightsSystem",
+}
 
 
 def find_system(name: str) -> System:

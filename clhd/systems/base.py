@@ -98,10 +98,21 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """One quantity that a simulation or a theory returns: its dims after those of the grid, and its words."""
+    """One quantity that a simulation or a theory returns.
+
+    Parameters
+    ----------
+    dims : tuple of str
+        After those of the grid.
+    words : mapping
+    distribution_along : str, optional
+        One of its dims along which it is a distribution function: the summary then holds how far that of each replica
+        is from the theory's.
+    """
 
     dims: tuple[str, ...]
     words: Mapping[str, str]
+    distribution_along: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +162,7 @@ class Outputs:
     """
 
     variables: Mapping[str, Output]
-    coordinates: Mapping[str, tuple[Sequence[int], Mapping[str, str]]] = field(default_factory=dict)
+    coordinates: Mapping[str, tuple[Sequence[float], Mapping[str, str]]] = field(default_factory=dict)
 
 
 class System(Protocol):

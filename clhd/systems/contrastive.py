@@ -184,7 +184,7 @@ class ContrastiveSystem:
         """The point of the simulation; raises ClhdError where values do not go together."""
         if "dimension" not in values:
             raise ClhdError("dimension: must be given, as a constant or an axis")
-        model, overlap, squared_norm = _parse_model_and_start(values)
+        model, overlap, squared_norm = parse_model_and_start(values)
         return Point(
             model=model,
             dimension=values["dimension"],  # type: ignore[arg-type]
@@ -196,7 +196,7 @@ class ContrastiveSystem:
 
     def theory_point(self, values: Mapping[str, Value]) -> TheoryPoint:
         """The point of the theory; raises ClhdError where values do not go together."""
-        model, overlap, squared_norm = _parse_model_and_start(values)
+        model, overlap, squared_norm = parse_model_and_start(values)
         if model.l1_penalty > 0:
             raise ClhdError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
         fluctuations = values.get("theory", "ode") == "fluctuations"
@@ -279,7 +279,7 @@ def _label_outputs(constants: Mapping[str, Value], variables: dict[str, Output])
     return Outputs(variables=variables, coordinates={"feature": (features, WORDS["feature"])})
 
 
-def _parse_model_and_start(
+def parse_model_and_start(
     values: Mapping[str, Value],
 ) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
     """The model, the initial overlap (None if random) and the initial squared norm."""

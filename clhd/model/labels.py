@@ -32,6 +32,8 @@ WORDS: dict[str, dict[str, str]] = {
     "outcome": _words("outcome", "", "1", "what a run ended in: feature_1 .. feature_p, none, undecided"),
     "cosine_similarity_1": _words("cosine similarity of feature 1", "S_1", "1", "of the initial state"),
     "cosine_similarity_2": _words("cosine similarity of feature 2", "S_2", "1", "of the initial state"),
+    "curve": _words("curve", "", "1", "index of the separatrix, from 0"),
+    "point": _words("point", "", "1", "index along the curve, from 0"),
     # Order parameters and what follows from them.
     "overlap": _words("overlap", "q", "1", "xi_j . w / n"),
     "squared_norm": _words("squared norm", "r", "1", "|w|^2 / n"),
@@ -43,6 +45,10 @@ WORDS: dict[str, dict[str, str]] = {
     "attractor": _words(
         "attractor", "", "1", "index of the state that the start flows into; -1 not settled, -2 no such start: |S| > 1"
     ),
+    "separatrix_1": _words("separatrix", "S_1", "1", "cosine similarity of feature 1 on the border of two regions"),
+    "separatrix_2": _words("separatrix", "S_2", "1", "cosine similarity of feature 2 on the border of two regions"),
+    "saddle": _words("saddle", "", "1", "index of the state that a start on the separatrix flows to; -1 none"),
+    "saddle_distance": _words("distance to the saddle", "", "1", "closest approach of a trajectory, of (q, r)"),
     "probability": _words("selection probability", "P", "1", "share of the random starts that end in the outcome"),
     "probability_lower": _words("lower limit of the selection probability", "", "1", "of the 95 % Wilson interval"),
     "probability_upper": _words("upper limit of the selection probability", "", "1", "of the 95 % Wilson interval"),

@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("theory", "simulation"),
     ("systems",),
     ("sweep",),
-    ("figures", "analysis"),
+    ("figures", "analysis", "report"),
     ("cli",),
     ("__main__",),
 )

@@ -5,8 +5,8 @@ A caption is reStructuredText, which Snakemake's report shows under the figure.
 
 import numpy as np
 
-from clhd.figures.summary import Summary
 from clhd.figures.words import format_number, format_plain, join_words
+from clhd.sweep.reading import Summary
 
 _STATUS_WORDS = {
     "not_run": "not run yet",

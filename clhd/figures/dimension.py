@@ -23,9 +23,10 @@ from scipy.optimize import OptimizeWarning, curve_fit
 
 from clhd.figures.caption import compose_caption, describe_incomplete
 from clhd.figures.lines import plot_lines
+from clhd.figures.roles import describe_fixed, thin
 from clhd.figures.style import ALARM, MUTED, PAGE, make_figure, pick_colours, pick_markers
-from clhd.figures.summary import Summary, describe_fixed, thin
 from clhd.figures.words import format_number, join_words, label_axis
+from clhd.sweep.reading import Summary
 
 _SIZE = "dimension"
 _MOST_TIMES = 4

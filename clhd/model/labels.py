@@ -61,6 +61,9 @@ WORDS: dict[str, dict[str, str]] = {
     "learnability_threshold": _words(
         "learnability threshold", "m*", "1", "second moment above which a feature grows from the uninformative state"
     ),
+    "growth_rate": _words(
+        "growth rate", "gamma", "1 / time", "of a small overlap with the feature at the uninformative state"
+    ),
     "eigenvalues": _words("eigenvalues", "", "1 / time", "of the Jacobian of the ODE"),
     "kind": _words("kind of fixed point", "", "1", "collapsed, uninformative, pure (one overlap) or mixed (several)"),
     "stable": _words("stable", "", "1", "true if all eigenvalues have negative real parts"),

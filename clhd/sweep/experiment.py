@@ -64,6 +64,7 @@ UNCHECKED = "unchecked"
 # With keep: moments. As many as the lanes of one kernel call: a block is the least that can be computed by itself.
 REPLICAS_PER_BLOCK = 256
 _KEEP = ("replicas", "moments")
+_MUST_BE_GIVEN = "must be given"
 # Of keys that cannot be checked without the system; its own mistake is the one to report.
 _UNKNOWN_SYSTEM = "cannot be checked without the system"
 
@@ -89,7 +90,12 @@ class Experiment(BaseModel):
         ),
     ] = Field(default=(), description="parameters that vary, in the order of the dims of the store")
     times: Annotated[tuple[float, ...], WithJsonSchema(_NUMBERS_SCHEMA)] = Field(description="output times")
-    replicas: int = Field(description="independent runs of each point", json_schema_extra={"minimum": 1})
+    replicas: int = Field(
+        default=None,
+        validate_default=True,
+        description="independent runs of each point; must be given if there is a simulation",
+        json_schema_extra={"minimum": 1},
+    )
     seed: int = Field(default=0, description="root of all random streams", json_schema_extra={"minimum": 0})
     keep: str = Field(
         default="replicas",
@@ -142,6 +148,11 @@ class Experiment(BaseModel):
     @field_validator("replicas", "seed", mode="before")
     @classmethod
     def _parse_count(cls, value: Any, info: ValidationInfo) -> int:
+        if info.field_name == "replicas" and value in (None, 0):
+            if not _has_simulation(info.data.get("constants") or {}):
+                return 0
+            if value is None:
+                raise ValueError(_MUST_BE_GIVEN)
         return parse_count(str(info.field_name), value, minimum=1 if info.field_name == "replicas" else 0)
 
     @field_validator("keep")
@@ -161,6 +172,11 @@ class Experiment(BaseModel):
             raise ValueError("must be lower-case letters, digits and _, starting with a letter")
         return value
 
+    @property
+    def has_simulation(self) -> bool:
+        """False if the experiment is theory alone: what every system calls ``simulation: none``."""
+        return _has_simulation(self.constants)
+
     def resolved(self) -> dict[str, Any]:
         """The experiment as plain values that JSON can hold and `parse_experiment` reads back."""
         return {
@@ -175,6 +191,10 @@ class Experiment(BaseModel):
             "keep": self.keep,
             "figure": self.figure,
         }
+
+
+def _has_simulation(constants: Mapping[str, Value]) -> bool:
+    return constants.get("simulation") != "none"
 
 
 def _parameter_finder(info: ValidationInfo, features: Any) -> Callable[[str], Parameter]:
@@ -266,15 +286,15 @@ def describe_mistakes(error: ValidationError, source: str) -> str:
         if _UNKNOWN_SYSTEM in mistake["msg"]:
             continue
         if mistake["type"] == "missing":
-            lines.append(f"{source}: {key}: must be given")
+            lines.append(f"{source}: {key}: {_MUST_BE_GIVEN}")
         elif mistake["type"] == "extra_forbidden":
             lines.append(f"{source}: {key}: is no key here")
         elif mistake["type"] == "value_error":
             for line in str(mistake["ctx"]["error"]).splitlines():
                 is_inner = key in {"constants", "axes"} and not line.startswith("must")
                 is_whole = line.startswith(f"{key} ")
-                found = _shorten(mistake["input"])
-                prefix = f"{key}." if is_inner else "" if is_whole else f"{key} = {found}: "
+                found = "" if line == _MUST_BE_GIVEN else f" = {_shorten(mistake['input'])}"
+                prefix = f"{key}." if is_inner else "" if is_whole else f"{key}{found}: "
                 lines.append(f"{source}: {prefix}{line}")
         else:
             allowed = mistake["msg"].replace("Input should be", "must be")

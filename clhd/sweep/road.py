@@ -182,6 +182,8 @@ def check_experiment(experiment: Experiment, source: str = "experiment") -> list
     kinds: tuple[Kind, ...] = ("simulation", "theory")
     try:
         roads = [road for road in (Road(experiment, kind) for kind in kinds) if road.outputs.variables]
+        if not roads:
+            raise ExperimentError("constants: leave nothing to compute, neither a simulation nor a theory")
         _check_points(roads)
     except ClhdError as error:
         raise ExperimentError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None

@@ -32,9 +32,10 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
                 report[kind] = _count(experiment, Store(path)) | _measure(path)
             except ClhdError as error:
                 report[kind] = {"problem": str(error)}
-    if "simulation" not in report:
-        wanted = math.prod(len(axis) for axis in experiment.axes) * experiment.replicas
-        report["simulation"] = {"wanted": wanted, "not_run": wanted}
+    needed = "simulation" if experiment.has_simulation else "theory"
+    if needed not in report:
+        wanted = math.prod(len(axis) for axis in experiment.axes) * max(experiment.replicas, 1)
+        report[needed] = {"wanted": wanted, "not_run": wanted}
     path = folder / "summary.zarr"
     if path.is_dir():
         parts = [part for part in PARTS[:2] if (folder / f"{part}.zarr").is_dir()]
@@ -84,6 +85,8 @@ def format_status(reports: list[dict[str, Any]]) -> str:
     for report in reports:
         for kind in PARTS:
             stage = report.get(kind)
+            if stage is None and kind == "simulation":
+                continue
             if stage is None:
                 rows.append((report["experiment"], kind, "", "", "", "", "none" if kind == "summary" else "", "", ""))
                 continue

@@ -12,10 +12,13 @@ For each output X of the simulation, with the dims of the grid and of X, without
 | replica_count (status) | replicas of each status |
 | theory_status | of the prediction |
 
-A point at which a quantity could not be had is NaN; a damaged chunk is an error, never averaged in.
+An output of the theory that the simulation lacks is there as X_theory alone, along the axes that the theory has; an
+experiment without a simulation has nothing else. A point at which a quantity could not be had is NaN; a damaged chunk
+is an error, never averaged in.
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,7 @@ from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.provenance import describe_code, now
 from clhd.sweep.road import Road
 from clhd.sweep.store import Store, remove_tree
+from clhd.systems import find_system
 from clhd.systems.base import Status
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -69,6 +73,25 @@ def write_summary(experiment: Experiment, results: Path) -> Path:
 
 def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
     """The summary of an experiment as a dataset; raises as `write_summary` does."""
+    summary = xr.Dataset()
+    if Road(experiment, "simulation").outputs.variables:
+        summary = _summarise_simulation(experiment, results)
+    if Road(experiment, "theory").outputs.variables:
+        summary = _add_theory(summary, experiment, results)
+    for variable in summary.variables.values():
+        variable.encoding = {}
+    summary.attrs = {
+        "title": f"summary of {experiment.name}",
+        "description": experiment.description,
+        "experiment": experiment.resolved(),
+        "code": describe_code(),
+        "created": now(),
+    }
+    return summary
+
+
+def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
+    """Statistics over the replicas, along all axes that the simulation has."""
     wanted, store, room = open_road(experiment, "simulation", results)
     variables: dict[str, xr.Variable] = {}
     statistics, counts = (_pool if wanted.has_moments else _reduce_replicas)(store, wanted)
@@ -93,20 +116,9 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
     if not wanted.has_moments:
         words = {"long_name": "quantile", "units": "1", "description": "level"}
         summary = summary.assign_coords(quantile=("quantile", np.array(QUANTILES), words))
-    summary = summary.assign_coords(coordinates).assign_coords(
+    return summary.assign_coords(coordinates).assign_coords(
         status=("status", np.array(names, dtype=np.dtypes.StringDType()), {"long_name": "status", "units": "1"}),
     )
-    summary = _add_theory(summary, experiment, wanted, results)
-    for variable in summary.variables.values():
-        variable.encoding = {}
-    summary.attrs = {
-        "title": f"summary of {experiment.name}",
-        "description": experiment.description,
-        "experiment": experiment.resolved(),
-        "code": describe_code(),
-        "created": now(),
-    }
-    return summary
 
 
 def _pool(store: Store, wanted: Road) -> tuple[dict[tuple[str, str], FloatArray], NDArray[np.int32]]:
@@ -188,10 +200,8 @@ def compute_statistics(values: FloatArray) -> tuple[FloatArray, FloatArray, Floa
     return mean, deviation, error, np.stack(quantiles, axis=-1)
 
 
-def _add_theory(summary: xr.Dataset, experiment: Experiment, simulation: Road, results: Path) -> xr.Dataset:
-    """Put the theory beside the simulation, along all dims of the grid."""
-    if not Road(experiment, "theory").outputs.variables:
-        return summary
+def _add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr.Dataset:
+    """Put the theory beside the simulation, along all axes of both."""
     wanted, store, room = open_road(experiment, "theory", results)
     positions = dict(zip((axis.name for axis in wanted.grid.axes), positions_in(room, wanted), strict=True))
     with xr.open_zarr(str(store.path)) as opened:
@@ -199,34 +209,43 @@ def _add_theory(summary: xr.Dataset, experiment: Experiment, simulation: Road, r
             store.read(name)  # a damaged chunk is named here
         theory = opened.isel(positions).load()
     summary["theory_status"] = theory["status"]
-    size = _find_size(summary, simulation)
-    for name, output in simulation.outputs.variables.items():
-        if name not in theory:
-            continue
-        like = summary[f"{name}_mean"]
-        prediction, _ = xr.broadcast(theory[name], like)
-        prediction = prediction.transpose(*like.dims)
-        words = dict(output.words)
-        summary[f"{name}_theory"] = prediction.assign_attrs(
-            words | {"long_name": f"theory of the {words['long_name']}"}
-        )
-        if f"{name}_fluctuation" in theory and size is not None:
-            spread = theory[f"{name}_fluctuation"] / np.sqrt(size)
-            spread, _ = xr.broadcast(spread, like)
-            label = {"long_name": f"predicted standard deviation of the {words['long_name']}"}
-            summary[f"{name}_theory_standard_deviation"] = spread.transpose(*like.dims).assign_attrs(words | label)
-        error = summary[f"{name}_standard_error"]
-        score = (like - prediction) / error.where(error > 0)
-        words["symbol"] = f"z({words['symbol']})"
-        words["description"] = "(mean - theory) / standard error"
-        summary[f"{name}_z_score"] = score.assign_attrs(words | {"long_name": f"z-score of the {words['long_name']}"})
+    axes = [axis.name for axis in experiment.axes]
+    for name, output in wanted.outputs.variables.items():
+        if f"{name}_mean" in summary:
+            _add_comparison(summary, theory, name, [*axes, *output.dims], _find_size(summary, experiment))
+        elif f"{name.removesuffix('_fluctuation')}_mean" not in summary:  # that of a mean stands beside it already
+            label = {"long_name": f"theory of the {output.words['long_name']}"}
+            summary[f"{name}_theory"] = theory[name].assign_attrs(dict(output.words) | label)
     return summary
 
 
-def _find_size(summary: xr.Dataset, simulation: Road) -> xr.DataArray | None:
+def _add_comparison(
+    summary: xr.Dataset, theory: xr.Dataset, name: str, order: Sequence[str], size: xr.DataArray | None
+) -> None:
+    """Add the theory of a simulated quantity, along its axes and those that only the theory has, and the z-score."""
+    mean = summary[f"{name}_mean"]
+    words = {key: value for key, value in theory[name].attrs.items() if key != "long_name"}
+    long_name = theory[name].attrs["long_name"]
+
+    def add(key: str, text: str, values: xr.DataArray, **more: str) -> None:
+        values, _ = xr.broadcast(values, mean)
+        values = values.transpose(*(dim for dim in order if dim in values.dims))
+        summary[f"{name}_{key}"] = values.assign_attrs(words | {"long_name": f"{text} of the {long_name}"} | more)
+
+    add("theory", "theory", theory[name])
+    if f"{name}_fluctuation" in theory and size is not None:
+        spread = theory[f"{name}_fluctuation"] / np.sqrt(size)
+        add("theory_standard_deviation", "predicted standard deviation", spread)
+    error = summary[f"{name}_standard_error"]
+    score = (mean - theory[name]) / error.where(error > 0)
+    description = "(mean - theory) / standard error"
+    add("z_score", "z-score", score, symbol=f"z({words['symbol']})", description=description)
+
+
+def _find_size(summary: xr.Dataset, experiment: Experiment) -> xr.DataArray | None:
     """The size n of each point: a coordinate, or a constant."""
-    name = simulation.system.size
+    name = find_system(experiment.system).size
     if name in summary.coords:
         return summary[name].astype(float)
-    value = simulation.experiment.constants.get(name)
+    value = experiment.constants.get(name)
     return None if value is None else xr.DataArray(float(value))  # type: ignore[arg-type]

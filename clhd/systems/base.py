@@ -6,6 +6,8 @@
 | point | a checked, hashable value that a system makes of them; its ``key`` names it to the last bit |
 | cost | predicted seconds of one lane (one replica of a point), and which lanes can share a kernel call |
 
+With the constants ``simulation: none`` and ``theory: none`` a system computes nothing on that road: it has no outputs.
+
 A new system is one module with these names and one entry in `clhd.systems.SYSTEMS`.
 """
 
@@ -45,8 +47,8 @@ class Parameter:
     Parameters
     ----------
     kind : str
-        "number", "count" (a whole number), "choice" (one of `choices`), "curve" (one of `choices` or a list of
-        coefficients), or "any".
+        "number" (or one of `choices`), "count" (a whole number), "choice" (one of `choices`), "curve" (one of
+        `choices` or a list of coefficients), or "any".
     default : number, str or None
         None: must be given, or means that the system works it out.
     meaning, symbol, units : str
@@ -79,7 +81,7 @@ class Parameter:
         """Return `value` in its one form, or raise ClhdError saying what is allowed."""
         if self.kind == "any":
             return tuple(value) if isinstance(value, list) else value
-        if self.kind == "number":
+        if self.kind == "number" and not (isinstance(value, str) and value in self.choices):
             return parse_number(name, value, minimum=self.minimum, maximum=self.maximum, above=self.above)
         if self.kind == "count":
             count = parse_count(name, value, minimum=int(self.minimum))

@@ -8,11 +8,13 @@ the initial state alone, so a point of the theory is those.
 | overlap | time, feature | xi_j . w / n |
 | squared_norm | time | abs(w)^2 / n |
 | cosine_similarity | time, feature | overlap / sqrt(squared_norm), NaN at 0 |
+| gradient_variance | time | theory only: D |
+| growth_rate | feature | theory only: of a small overlap, at the uninformative state |
 | X_fluctuation | dims of X | theory only, with ``theory: fluctuations``: standard deviation of sqrt(n) (X_n - X) |
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +33,7 @@ from clhd.simulation.sgd import simulate_points
 from clhd.systems.base import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
 from clhd.theory.fluctuations import predict_fluctuations
 from clhd.theory.ode import integrate_ode
+from clhd.theory.threshold import growth_rates, uninformative_state
 
 _LATENTS = ("three_point", "two_point", "gaussian", "uniform", "laplace")
 # Measured, on a core of 2024 with AVX-512: seconds per step and lane of the projected chain, for one feature and for
@@ -81,11 +84,26 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "engine": _choice("projected", "engine of the simulation", ENGINES, in_theory=False),
     "initial": _choice("fixed", "initial state: fixed, or random weights", ("fixed", "random")),
-    "initial_squared_norm": _number(1.0, "initial squared norm (variance of random weights)", "r_0", minimum=0),
+    "initial_squared_norm": _number(
+        1.0,
+        "initial squared norm (variance of random weights), or that of the uninformative state",
+        "r_0",
+        minimum=0,
+        choices=("uninformative",),
+    ),
     "initial_cosine_similarity": _number(
         None, "initial cosine similarity", "S_0", minimum=-1, maximum=1, per_feature=True
     ),
     "initial_overlap": _number(None, "initial overlap", "q_0", per_feature=True),
+    "correlation_acts_on": _choice(
+        "both",
+        "a switch: noise_correlation enters drift and gradient variance, or the other of them is that of correlation 0",
+        ("both", "drift", "gradient_variance"),
+        in_simulation=False,
+    ),
+    "simulation": _choice(
+        "sgd", "what is simulated: SGD, or nothing", ("sgd", "none"), in_theory=False, can_vary=False
+    ),
     "theory": _choice(
         "ode",
         "what is predicted: the ODE, the ODE and its fluctuations (50 times the work), or nothing",
@@ -110,9 +128,10 @@ _SHARED = (
     "feature_fraction",
 )
 # What model and initial state do not depend on.
-_OF_THE_RUN = frozenset({"dimension", "engine", "theory"})
+_OF_THE_RUN = frozenset({"dimension", "engine", "simulation", "theory", "correlation_acts_on"})
 _WITH_FEATURE, _WITHOUT = ("time", "feature"), ("time",)
 _QUANTITIES = {"overlap": _WITH_FEATURE, "squared_norm": _WITHOUT, "cosine_similarity": _WITH_FEATURE}
+_OF_THEORY = {**_QUANTITIES, "gradient_variance": _WITHOUT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,19 +142,21 @@ class TheoryPoint:
     overlap: tuple[float, ...] | None
     squared_norm: float
     fluctuations: bool
+    gradient_variance_of: ContrastiveModel | None
 
     @property
     def key(self) -> str:
         """The point as text, exact to the last bit."""
         start = "random" if self.overlap is None else canonical_value(self.overlap)
-        return f"{self.model.canonical()}|overlap={start}|squared_norm={self.squared_norm.hex()}"
+        other = "" if self.gradient_variance_of is None else f"|{self.gradient_variance_of.canonical()}"
+        return f"{self.model.canonical()}|overlap={start}|squared_norm={self.squared_norm.hex()}{other}"
 
 
 class ContrastiveSystem:
     """The contrastive model, its SGD at finite dimension and its ODE; see `clhd.systems.base.System`."""
 
     kernel_version = 1
-    theory_version = 1
+    theory_version = 2
     parameters: Mapping[str, Parameter] = PARAMETERS
     size = "dimension"
 
@@ -158,22 +179,30 @@ class ContrastiveSystem:
         model, overlap, squared_norm = _parse_model_and_start(values)
         if model.l1_penalty > 0:
             raise ClhdError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
+        fluctuations = values.get("theory", "ode") == "fluctuations"
+        acts_on = values.get("correlation_acts_on", "both")
+        if fluctuations and acts_on != "both":
+            raise ClhdError(f"correlation_acts_on = {acts_on!r}: must be 'both' with theory = 'fluctuations'")
+        independent = replace(model, noise_correlation=0.0)
         return TheoryPoint(
-            model=model,
+            model=independent if acts_on == "gradient_variance" else model,
             overlap=overlap,
             squared_norm=squared_norm,
-            fluctuations=values.get("theory", "ode") == "fluctuations",
+            fluctuations=fluctuations,
+            gradient_variance_of={"both": None, "drift": independent, "gradient_variance": model}[acts_on],  # type: ignore[index]
         )
 
     def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """Overlap, squared norm and cosine similarity."""
+        if constants.get("simulation", "sgd") == "none":
+            return Outputs(variables={})
         return _label_outputs(constants, {name: Output(dims=d, words=WORDS[name]) for name, d in _QUANTITIES.items()})
 
     def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """The same, and their fluctuations if asked for; nothing with ``theory: none``."""
         if constants.get("theory", "ode") == "none":
             return Outputs(variables={})
-        variables = {name: Output(dims=dims, words=WORDS[name]) for name, dims in _QUANTITIES.items()}
+        variables = {name: Output(dims=dims, words=WORDS[name]) for name, dims in _OF_THEORY.items()}
         if constants.get("theory", "ode") == "fluctuations":
             for name, dims in _QUANTITIES.items():
                 words = {
@@ -183,6 +212,7 @@ class ContrastiveSystem:
                     "description": "standard deviation of sqrt(n) times the deviation from the ODE, in the limit",
                 }
                 variables[f"{name}_fluctuation"] = Output(dims=dims, words=words)
+        variables["growth_rate"] = Output(dims=("feature",), words=WORDS["growth_rate"])
         return _label_outputs(constants, variables)
 
     def simulation_cost(self, point: Point, time: FloatArray) -> Cost:
@@ -239,7 +269,7 @@ def _make_model_and_start(
     features = int(values.get("features", 1))  # type: ignore[arg-type]
     latents = tuple(_parse_latent(values, j) for j in range(1, features + 1))
     model = ContrastiveModel(latents=latents, **{name: values[name] for name in _SHARED if name in values})  # type: ignore[arg-type]
-    squared_norm = parse_norm(model, values.get("initial_squared_norm", 1.0))
+    squared_norm = _parse_norm(model, values.get("initial_squared_norm", 1.0))
     overlaps = [_parse_overlap(values, j, squared_norm) for j in range(1, features + 1)]
     given = [q is not None for q in overlaps]
     if values.get("initial", "fixed") == "random":
@@ -249,6 +279,17 @@ def _make_model_and_start(
     if not any(given):
         raise ClhdError("initial = 'fixed': needs initial_cosine_similarity or initial_overlap")
     return model, parse_overlap(model, tuple([q or 0.0 for q in overlaps]), squared_norm), squared_norm
+
+
+def _parse_norm(model: ContrastiveModel, value: Value) -> float:
+    """The initial squared norm, given or that of the uninformative state."""
+    if value != "uninformative":
+        return parse_norm(model, value)
+    squared_norm = uninformative_state(model).squared_norm
+    if not 0 < squared_norm < np.inf:
+        end = "collapses" if squared_norm == 0 else "grows without bound"
+        raise ClhdError(f"initial_squared_norm = {value!r}: needs a state of rest at zero overlap, and the norm {end}")
+    return squared_norm
 
 
 def _find(values: Mapping[str, Value], name: str, feature: int) -> Any:
@@ -284,11 +325,23 @@ def _parse_overlap(values: Mapping[str, Value], feature: int, squared_norm: floa
 
 
 def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
-    """Order parameters of one point, and the standard deviation of their fluctuations if asked for."""
+    """Order parameters of one point, D and growth rates, and the spread of their fluctuations if asked for."""
     start = np.zeros(point.model.features) if point.overlap is None else np.array(point.overlap)
-    if not point.fluctuations:
-        flow = integrate_ode(point.model, overlap=start, squared_norm=point.squared_norm, time=time)
-        return {name: flow[name].values for name in _QUANTITIES}
+    flow = integrate_ode(
+        point.model,
+        overlap=start,
+        squared_norm=point.squared_norm,
+        time=time,
+        gradient_variance_of=point.gradient_variance_of,
+    )
+    values = {name: flow[name].values for name in _OF_THEORY}
+    is_switched = point.gradient_variance_of is not None
+    values["growth_rate"] = np.full_like(start, np.nan) if is_switched else growth_rates(point.model)
+    return values | (_predict_spread(point, time) if point.fluctuations else {})
+
+
+def _predict_spread(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
+    """Standard deviation of the fluctuations of each quantity, times sqrt(n)."""
     limit = predict_fluctuations(
         point.model,
         None if point.overlap is None else point.overlap,
@@ -298,9 +351,9 @@ def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
     )
     variance = np.diagonal(limit["covariance"].values, axis1=1, axis2=2)
     similarity_variance = np.diagonal(limit["cosine_similarity_covariance"].values, axis1=1, axis2=2)
-    values = {name: limit[name].values for name in _QUANTITIES}
     # Rounding may leave a variance of zero a little below it.
-    values["overlap_fluctuation"] = np.sqrt(np.maximum(variance[:, :-1], 0))
-    values["squared_norm_fluctuation"] = np.sqrt(np.maximum(variance[:, -1], 0))
-    values["cosine_similarity_fluctuation"] = np.sqrt(np.maximum(similarity_variance, 0))
-    return values
+    return {
+        "overlap_fluctuation": np.sqrt(np.maximum(variance[:, :-1], 0)),
+        "squared_norm_fluctuation": np.sqrt(np.maximum(variance[:, -1], 0)),
+        "cosine_similarity_fluctuation": np.sqrt(np.maximum(similarity_variance, 0)),
+    }

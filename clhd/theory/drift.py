@@ -40,6 +40,9 @@ class Flow:
     ----------
     model : ContrastiveModel
         Any model without an L1 penalty. Laws of noise and features other than the Gaussian have the same limit.
+    gradient_variance_of : ContrastiveModel, optional
+        Where D comes from, g and A being those of `model`: no system of its own, but a way to ask which of them an
+        effect is due to.
 
     Attributes
     ----------
@@ -57,7 +60,7 @@ class Flow:
         If the model has an L1 penalty: its limit does not close in the order parameters.
     """
 
-    def __init__(self, model: ContrastiveModel) -> None:
+    def __init__(self, model: ContrastiveModel, gradient_variance_of: ContrastiveModel | None = None) -> None:
         if model.l1_penalty > 0:
             raise ClhdError(
                 f"l1_penalty = {model.l1_penalty!r}: must be 0 here, because with an L1 penalty the limit is "
@@ -67,6 +70,7 @@ class Flow:
         self.features = model.features
         self.rule = pair_rule(model)
         self.atoms = fold_atoms(model)
+        self._variance = None if gradient_variance_of is None else Flow(gradient_variance_of)
 
     def terms(self, overlap: FloatArray, squared_norm: float) -> tuple[FloatArray, float, float]:
         """Drift terms at one state.
@@ -92,6 +96,8 @@ class Flow:
             float(squared_norm),
             g,
         )
+        if self._variance is not None:
+            gradient_variance = self._variance.terms(overlap, squared_norm)[2]
         return g, alignment, gradient_variance
 
     def velocity(self, state: FloatArray) -> FloatArray:

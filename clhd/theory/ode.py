@@ -35,6 +35,7 @@ def integrate_ode(
     time: Sequence[float] | FloatArray,
     rtol: float = 1e-9,
     atol: float = 1e-11,
+    gradient_variance_of: ContrastiveModel | None = None,
 ) -> xr.Dataset:
     """Integrate the limiting ODE from time 0.
 
@@ -50,6 +51,8 @@ def integrate_ode(
         Output times, 0 or later and increasing; unit: steps per dimension.
     rtol, atol : float
         Relative and absolute tolerance.
+    gradient_variance_of : ContrastiveModel, optional
+        Where the gradient variance D comes from, if not from `model`: tells its effect from that of the drift.
 
     Returns
     -------
@@ -73,9 +76,9 @@ def integrate_ode(
     times = parse_times(time)
     rtol = parse_number("rtol", rtol, minimum=1e-13, maximum=1e-1)
     atol = parse_number("atol", atol, above=0)
-    flow = Flow(model)
-    if len(states) == 1:
-        outcome = integrate_direct(flow, states[0], times, rtol=rtol, atol=atol)[None]
+    flow = Flow(model, gradient_variance_of)
+    if len(states) == 1 or gradient_variance_of is not None:
+        outcome = np.stack([integrate_direct(flow, state, times, rtol=rtol, atol=atol) for state in states])
     else:
         outcome = BatchIntegrator(flow, rtol=rtol, atol=atol).integrate(states, times)
     dataset = _label(outcome, times)

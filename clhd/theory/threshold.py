@@ -158,6 +158,31 @@ def uninformative_state(model: ContrastiveModel, *, squared_norm: float = 1.0) -
     return UninformativeState(r, feature_gain(probe, np.zeros(0), r), alignment, gradient_variance)
 
 
+def growth_rates(model: ContrastiveModel, *, squared_norm: float = 1.0) -> FloatArray:
+    """Growth rate of a small overlap with each feature at the uninformative state.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+        With latents of mean zero.
+    squared_norm : float
+        As for `uninformative_state`.
+
+    Returns
+    -------
+    array of shape (feature,)
+        eta (m_j G + A - lam), on the sphere eta (m_j G - eta D / 2), per unit of time; NaN for latents with another
+        mean, and where the squared norm grows without bound.
+    """
+    if not model.has_zero_mean_latents:
+        return np.full(model.features, math.nan)
+    state = uninformative_state(model, squared_norm=squared_norm)
+    eta = model.learning_rate
+    needed = 0.5 * eta * state.gradient_variance if model.is_sphere else model.weight_decay - state.alignment
+    moments = np.array([law.moment(2) for law in model.latents])
+    return np.asarray(eta * (moments * state.gain - needed), dtype=np.float64)
+
+
 def probe_model(model: ContrastiveModel, active: tuple[int, ...] = ()) -> ContrastiveModel:
     """`model` with a probe feature of second moment 1 in the first place, and of its features only the `active`."""
     latents = (ThreePoint(second_moment=1.0), *(model.latents[j] for j in active))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from clhd.figures.summary import Summary
 from clhd.model.labels import WORDS
+from clhd.sweep.reading import Summary
 
 MakeSummary = Callable[..., Summary]
 STATUSES = ("not_run", "ok", "diverged", "not_converged", "failed")

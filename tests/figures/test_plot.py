@@ -17,8 +17,8 @@ from clhd.figures.dimension import fit_power_law, plot_dimension
 from clhd.figures.grid import plot_grid
 from clhd.figures.lines import plot_lines, plot_moments, plot_noise_correlation
 from clhd.figures.plot import FIGURES, find_figure, plot_experiment
-from clhd.figures.summary import Summary
 from clhd.figures.trajectories import plot_trajectories
+from clhd.sweep.reading import Summary
 
 from .conftest import MakeSummary
 

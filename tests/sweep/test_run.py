@@ -17,9 +17,12 @@ import clhd.sweep.run
 from clhd.errors import ClhdError
 from clhd.sweep.experiment import Experiment, parse_experiment
 from clhd.sweep.progress import Progress
+from clhd.sweep.reading import read_summary
 from clhd.sweep.road import check_experiment
 from clhd.sweep.run import StageReport, run_experiment, run_stage
+from clhd.sweep.status import describe_status, format_status
 from clhd.sweep.store import Store
+from clhd.sweep.unfinished import find_unfinished
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG, ToySystem
 
@@ -61,6 +64,45 @@ def test_an_experiment_gives_a_simulation_a_theory_and_a_summary(
     np.testing.assert_allclose(summary["height_z_score"], z_score)
     assert summary["replica_count"].sel(status="ok").values.tolist() == [[4, 4]] * 4
     assert height["slope"].attrs["units"] == "m/s"
+
+
+def test_what_only_the_theory_knows_is_in_the_summary_along_the_axes_of_the_theory(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    axes = {"lift": [0, 5], "slope": [0, 1, 2], "size": [4, 16]}
+    summary = run_experiment(toy(axes=axes), client, results=results)["summary"].to_dataset()
+    assert summary["height_mean"].dims == ("slope", "size", "time", "feature")
+    assert summary["height_theory"].dims == ("lift", "slope", "size", "time", "feature")
+    assert summary["height_z_score"].dims == summary["height_theory"].dims
+    assert summary["steepness_theory"].dims == ("lift", "slope")
+    assert summary["steepness_theory"].sel(lift=0).values.tolist() == [0, 1, 2]
+    lifted = (summary["height_theory"].sel(lift=5) - summary["height_theory"].sel(lift=0)).values
+    np.testing.assert_allclose(lifted, 5)
+    score = (summary["height_mean"] - summary["height_theory"].sel(lift=5)) / summary["height_standard_error"]
+    np.testing.assert_allclose(summary["height_z_score"].sel(lift=5), score)
+
+
+def test_an_experiment_may_be_theory_alone(toy: MakeExperiment, results: Path, client: Client) -> None:
+    experiment = toy(constants={"simulation": "none"}, axes={"slope": [0, 1, 2]}, replicas=None)
+    before = describe_status(experiment, results)
+    assert not before["complete"]
+    assert before["theory"]["not_run"] == 3
+    tree = run_experiment(experiment, client, results=results)
+    assert set(tree.children) == {"theory", "summary"}
+    assert LOG.calls == 0
+    np.testing.assert_array_equal(tree["summary"]["height_theory"].isel(time=1, feature=0), [0, 1, 2])
+    summary = read_summary(results / "toy" / "summary.zarr")
+    assert (summary.points, summary.replicas, summary.totals) == (3, 0, {})
+    assert find_unfinished(experiment, results) == []
+    report = describe_status(experiment, results)
+    assert report["complete"]
+    assert "simulation" not in format_status([report])
+
+
+def test_an_experiment_must_leave_something_to_compute(toy: MakeExperiment) -> None:
+    constants = {"simulation": "none", "theory": "none", "initial_overlap": 0.1}
+    with pytest.raises(ClhdError, match="neither a simulation nor a theory"):
+        check_experiment(toy(system="contrastive", constants=constants, axes={}))
 
 
 def test_the_stores_open_without_a_warning(toy: MakeExperiment, results: Path, client: Client) -> None:

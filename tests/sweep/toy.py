@@ -11,6 +11,7 @@ from clhd.errors import ClhdError
 from clhd.systems.base import Cost, FloatArray, NotConvergedError, Output, Outputs, Parameter, Result, Status, Value
 
 WORDS = {"long_name": "height", "symbol": "x", "units": "m", "description": "of the toy"}
+STEEPNESS = {"long_name": "steepness", "symbol": "abs(s)", "units": "m/s", "description": "of the toy"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class ToySystem:
         "size": Parameter(kind="count", default=1, meaning="size", minimum=1, maximum=1e9, in_theory=False),
         "colour": Parameter(kind="choice", default="red", meaning="colour", choices=("red", "blue")),
         "features": Parameter(kind="count", default=1, meaning="features", minimum=1, maximum=9, can_vary=False),
+        "lift": Parameter(kind="number", default=0.0, meaning="lift of the theory", in_simulation=False),
+        "simulation": Parameter(kind="choice", default="toy", meaning="", choices=("toy", "none"), in_theory=False),
         "seconds": Parameter(kind="number", default=0.3, meaning="predicted cost", in_theory=False),
     }
 
@@ -63,6 +66,8 @@ class ToySystem:
         return self.point(values, 0)
 
     def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        if constants.get("simulation") == "none":
+            return Outputs(variables={})
         features = range(1, int(constants.get("features", 1)) + 1)  # type: ignore[arg-type]
         return Outputs(
             variables={"height": Output(dims=("time", "feature"), words=WORDS)},
@@ -70,9 +75,10 @@ class ToySystem:
         )
 
     def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        outputs = self.simulation_outputs(constants)
+        outputs = self.simulation_outputs({**constants, "simulation": "toy"})
+        own = {"height_fluctuation": outputs.variables["height"], "steepness": Output(dims=(), words=STEEPNESS)}
         return Outputs(
-            variables={**outputs.variables, "height_fluctuation": outputs.variables["height"]},
+            variables={**outputs.variables, **own},
             coordinates=outputs.coordinates,
         )
 
@@ -106,8 +112,9 @@ class ToySystem:
         slopes = np.array([float(point.get("slope")) for point in points])
         if np.any(slopes == 7):
             raise NotConvergedError("no answer at slope 7")
-        height = (slopes[:, None] * time)[..., None]
+        lifts = np.array([float(point.get("lift")) for point in points])
+        height = (lifts[:, None] + slopes[:, None] * time)[..., None]
         return Result(
-            values={"height": height, "height_fluctuation": np.ones_like(height)},
+            values={"height": height, "height_fluctuation": np.ones_like(height), "steepness": np.abs(slopes)},
             status=np.full(len(points), Status.OK, np.int8),
         )

@@ -89,6 +89,57 @@ def test_the_theory_gives_the_ode_and_on_request_its_fluctuations() -> None:
     assert SYSTEM.theory_outputs({"theory": "none"}).variables == {}
 
 
+def test_an_experiment_may_be_theory_alone() -> None:
+    assert SYSTEM.simulation_outputs({"simulation": "none"}).variables == {}
+    assert "growth_rate" in SYSTEM.theory_outputs({"simulation": "none"}).variables
+
+
+def test_the_growth_rate_changes_sign_at_the_learnability_threshold() -> None:
+    values = {"initial_overlap": 0.01, "weight_decay": 0.6, "second_moment": 0.38070}
+    point = SYSTEM.theory_point(values)
+    threshold = float(clhd.learnability_threshold(point.model)[0])
+    points = [
+        SYSTEM.theory_point({**values, "second_moment": m}) for m in (threshold - 0.1, threshold, threshold + 0.1)
+    ]
+    below, at, above = SYSTEM.predict(points, np.array([0.0])).values["growth_rate"][:, 0]
+    assert at == pytest.approx(0, abs=1e-12)
+    assert below == pytest.approx(-above, rel=1e-9)
+    assert above > 0
+
+
+def test_a_run_may_start_at_the_norm_of_the_uninformative_state() -> None:
+    values = {**BASE, "initial_squared_norm": "uninformative"}
+    assert SYSTEM.point(values, seed=0).squared_norm == pytest.approx(0.5225, abs=5e-5)
+    with pytest.raises(ClhdError, match="the norm collapses"):
+        SYSTEM.point({**values, "weight_decay": 30.0}, seed=0)
+
+
+def test_the_switch_takes_the_correlation_out_of_the_drift_or_of_the_gradient_variance() -> None:
+    # On the linear sphere g does not depend on the correlation, so all of its effect comes by the gradient variance;
+    # g and A of one correlation with D of another are checked against the terms themselves.
+    time = np.array([0.0, 200.0])
+    sphere = {"activation": "linear", "constraint": "sphere", "second_moment": 1.5, "initial_overlap": 0.1}
+
+    def steady(acts_on: str, correlation: float) -> float:
+        point = SYSTEM.theory_point({**sphere, "correlation_acts_on": acts_on, "noise_correlation": correlation})
+        return float(SYSTEM.predict([point], time).values["cosine_similarity"][0, -1, 0])
+
+    assert steady("both", -1.0) == pytest.approx(0.667, abs=6e-4)
+    assert steady("gradient_variance", -1.0) == pytest.approx(steady("both", -1.0), abs=1e-9)
+    assert steady("drift", -1.0) == pytest.approx(steady("both", 0.0), abs=1e-9)
+
+
+def test_the_switch_changes_nothing_where_there_is_no_correlation() -> None:
+    values = {**BASE, "noise_correlation": 0.0}
+    del values["dimension"]
+    points = [
+        SYSTEM.theory_point({**values, "correlation_acts_on": acts_on})
+        for acts_on in PARAMETERS["correlation_acts_on"].choices
+    ]
+    norms = SYSTEM.predict(points, np.array([3.0])).values["squared_norm"][:, 0]
+    np.testing.assert_allclose(norms, norms[0], rtol=1e-13)
+
+
 def test_a_divergence_is_a_status() -> None:
     values = {**BASE, "activation": "linear", "weight_decay": 0.0, "second_moment": 3.0}
     time = np.array([0.0, 200.0])
@@ -110,4 +161,5 @@ def test_what_the_theory_does_not_depend_on_is_no_part_of_its_points() -> None:
                 "feature_fraction",
                 "dimension",
                 "engine",
+                "simulation",
             }

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from clhd.errors import ClhdError
-from clhd.figures.summary import assign_roles, find_places, spread_ticks, thin
+from clhd.figures.roles import assign_roles, find_places, spread_ticks, thin
 
 from .conftest import MakeSummary
 

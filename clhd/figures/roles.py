@@ -1,0 +1,108 @@
+"""Which axis of a figure plays which role.
+
+| word | meaning |
+|---|---|
+| roles | the axis along x, the one told by colour, those of the columns and rows of panels; others stay at one value |
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from clhd.errors import ClhdError
+from clhd.figures.words import format_plain, join_words
+from clhd.sweep.reading import Summary
+
+# A range that spans this factor is shown on a logarithmic scale.
+_LOGARITHMIC_FROM = 20.0
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which axis of a figure shows what.
+
+    Parameters
+    ----------
+    x, colour, column, row : str or None
+    fixed : mapping of axis to position
+        The axes for which there is no role, at the one position that is drawn.
+    """
+
+    x: str
+    colour: str | None
+    column: str | None
+    row: str | None
+    fixed: dict[str, int]
+
+
+def assign_roles(summary: Summary, wish: Sequence[str], *, roles: int = 4) -> Roles:
+    """Give the axes of an experiment their roles: those wished for first, in the order x, colour, column, row.
+
+    Parameters
+    ----------
+    summary : Summary
+    wish : sequence of str
+        Axes by role. Where the experiment lacks one, another axis takes its place: users change axes.
+    roles : int
+        How many roles the figure has. Axes beyond stay at one value: the last for a dimension, else the middle one.
+
+    Raises
+    ------
+    ClhdError
+        If the experiment has no axis.
+    """
+    chosen, fixed = share_out(summary, wish, roles)
+    given = [axis for axis in chosen if axis is not None]
+    if not given:
+        raise ClhdError(f"summary of {summary.name}: has no axis with more than one value, so nothing can be drawn")
+    colour, column, row = [*given[1:], None, None, None][:3]  # no gaps: x before colour before columns before rows
+    return Roles(given[0], colour, column, row, fixed)
+
+
+def share_out(summary: Summary, wish: Sequence[str], roles: int) -> tuple[list[str | None], dict[str, int]]:
+    """The axis of each role, None where there is none left, and the positions of the axes without a role."""
+    left = [axis for axis in summary.axes if axis not in wish]
+    chosen: list[str | None] = [axis if axis in summary.axes else None for axis in wish[:roles]]
+    chosen += [None] * (roles - len(chosen))
+    for k, axis in enumerate(chosen):
+        if axis is None and left:
+            chosen[k] = left.pop(0)
+    sizes = summary.get("mean").sizes
+    spare = [axis for axis in summary.axes if axis not in chosen]
+    return chosen, {axis: sizes[axis] - 1 if axis == "dimension" else sizes[axis] // 2 for axis in spare}
+
+
+def describe_fixed(summary: Summary, fixed: Mapping[str, int]) -> str:
+    """At which values the axes without a role stand, such as ``kurtosis = 3``; empty if there are none."""
+    coordinates = summary.dataset.coords
+    return join_words([format_plain(coordinates[a], coordinates[a].values[k]) for a, k in fixed.items()] or [""])
+
+
+def thin(count: int, limit: int) -> list[int]:
+    """At most `limit` positions of `count`, evenly spread, with both ends."""
+    if count <= limit:
+        return list(range(count))
+    return sorted({round(k) for k in np.linspace(0, count - 1, limit)})
+
+
+def spread_ticks(count: int, limit: int) -> list[int]:
+    """At most `limit` positions of `count`, from the first on, all the same step apart."""
+    return list(range(0, count, max(1, -(-(count - 1) // (limit - 1)))))
+
+
+def find_places(coordinate: xr.DataArray) -> tuple[NDArray[np.float64], bool, list[str] | None]:
+    """Where the values of a coordinate stand on an axis.
+
+    Returns
+    -------
+    (places, logarithmic, labels)
+        Numbers stand at their value, words side by side under their labels.
+    """
+    if coordinate.dtype.kind not in "iuf":
+        return np.arange(float(coordinate.size)), False, [str(label) for label in coordinate.values]
+    places = coordinate.values.astype(float)
+    logarithmic = bool(places.size > 1 and places.min() > 0 and places.max() / places.min() >= _LOGARITHMIC_FROM)
+    return places, logarithmic, None

@@ -53,6 +53,9 @@ WORDS: dict[str, dict[str, str]] = {
     "probability_lower": _words("lower limit of the selection probability", "", "1", "of the 95 % Wilson interval"),
     "probability_upper": _words("upper limit of the selection probability", "", "1", "of the 95 % Wilson interval"),
     "runs": _words("runs", "", "1", "number of runs that ended in the outcome"),
+    "area": _words("area of the attraction region", "", "1", "share of the disc of initial cosine similarities"),
+    "velocity": _words("velocity", "dS/dt", "1 / time", "of the cosine similarity, at the initial squared norm"),
+    "separatrix": _words("separatrix", "S", "1", "border of two attraction regions, at the initial squared norm"),
     "covariance": _words("covariance", "C", "1", "covariance of sqrt(n) (X_n - x) in the limit"),
     "cosine_similarity_covariance": _words(
         "covariance of cosine similarity", "C_S", "1", "covariance of sqrt(n) (S_n - S) in the limit"
@@ -64,6 +67,13 @@ WORDS: dict[str, dict[str, str]] = {
     "growth_rate": _words(
         "growth rate", "gamma", "1 / time", "of a small overlap with the feature at the uninformative state"
     ),
+    "pure_eigenvalue": _words(
+        "eigenvalue of the pure state", "mu", "1 / time", "largest real part at the pure state of the feature"
+    ),
+    "state_cosine_similarity": _words("cosine similarity of the fixed point", "S", "1", "0 at squared norm 0"),
+    "state_squared_norm": _words("squared norm of the fixed point", "r", "1", "|w|^2 / n"),
+    "state_kind": _words("kind of fixed point", "", "1", "0 collapsed, 1 uninformative, 2 pure, 3 mixed"),
+    "state_eigenvalue": _words("eigenvalue of the fixed point", "", "1 / time", "largest real part"),
     "eigenvalues": _words("eigenvalues", "", "1 / time", "of the Jacobian of the ODE"),
     "kind": _words("kind of fixed point", "", "1", "collapsed, uninformative, pure (one overlap) or mixed (several)"),
     "stable": _words("stable", "", "1", "true if all eigenvalues have negative real parts"),

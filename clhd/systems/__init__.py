@@ -7,7 +7,11 @@ from clhd.errors import ClhdError
 from clhd.systems.base import System
 
 # Where each system lives. Modules are imported at need: what only reads results should not wait for compilers.
-SYSTEMS = {"contrastive": "clhd.systems.contrastive:ContrastiveSystem"}
+SYSTEMS = {
+    "contrastive": "clhd.systems.contrastive:ContrastiveSystem",
+    "selection": "clhd.systems.selection_system:SelectionSystem",
+    "portrait": "clhd.systems.portrait:PortraitSystem",
+}
 
 
 def find_system(name: str) -> System:

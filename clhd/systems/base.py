@@ -151,7 +151,7 @@ class Outputs:
     """
 
     variables: Mapping[str, Output]
-    coordinates: Mapping[str, tuple[Sequence[int], Mapping[str, str]]] = field(default_factory=dict)
+    coordinates: Mapping[str, tuple[Sequence[Any], Mapping[str, str]]] = field(default_factory=dict)
 
 
 class System(Protocol):

@@ -10,6 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+# Fixed points are one of these, in this order.
+KINDS = ("collapsed", "uninformative", "pure", "mixed")
 Variable = tuple[tuple[str, ...], NDArray[Any]]
 
 

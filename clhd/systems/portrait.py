@@ -26,7 +26,7 @@ import xarray as xr
 
 from clhd.errors import ClhdError
 from clhd.model.contrastive import ContrastiveModel
-from clhd.model.labels import WORDS
+from clhd.model.labels import KINDS, WORDS
 from clhd.systems.base import (
     Cost,
     FloatArray,
@@ -44,7 +44,6 @@ from clhd.theory.fixed_points import state_eigenvalues
 from clhd.theory.regions import attraction_region
 from clhd.theory.separatrix import track_edges
 
-KINDS = ("collapsed", "uninformative", "pure", "mixed")
 STATES, CURVES, _POINTS = 40, 16, 64
 _NODE_SECONDS = 2e-4
 _OF_MODEL = (

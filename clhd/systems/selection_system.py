@@ -169,7 +169,8 @@ def _label(constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]]) 
 
 def _predict(point: SelectionTheoryPoint) -> dict[str, FloatArray]:
     """Shares and areas by outcome, and eigenvalues by feature."""
-    model, values = point.model, {}
+    model = point.model
+    values: dict[str, FloatArray] = {}
     if point.regions:
         states, share, area = measure_regions(model, squared_norm=point.squared_norm, radius=point.radius)
         # What settles nowhere comes last, and is undecided.

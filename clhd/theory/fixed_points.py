@@ -34,7 +34,7 @@ import xarray as xr
 
 from clhd.model.activations import LINEAR, RELU
 from clhd.model.contrastive import ContrastiveModel
-from clhd.model.labels import labelled
+from clhd.model.labels import KINDS, labelled
 from clhd.model.latents import Gaussian
 from clhd.theory.averages import FloatArray
 from clhd.theory.drift import Flow
@@ -53,7 +53,6 @@ _MARGINAL = 1e-7
 # At a multiple root (a pure state at the kurtosis where it loses stability) the search ends somewhere near: a state
 # with an eigenvalue below this share, closer than this to another, is the other one.
 _SINGULAR, _NEAR = 1e-5, 1e-3
-_KINDS = ("collapsed", "uninformative", "pure", "mixed")
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
         If the model has an L1 penalty.
     """
     states = [*_states_without_overlap(model), *_states_with_overlap(model)]
-    states.sort(key=lambda state: (_KINDS.index(_kind(state)), [q == 0 for q in state.overlap], state.squared_norm))
+    states.sort(key=lambda state: (KINDS.index(_kind(state)), [q == 0 for q in state.overlap], state.squared_norm))
     return _as_dataset(model, states)
 
 

@@ -13,8 +13,8 @@ For h(z) = z + c z^3 at noise covariance 0, equal second moments and a three-poi
 
     eta (8 a c m^2 q^2 (3 - k) + 6 c^2 q^4 m^3 k (5 - k)),        a = 1 + 3 c s2,
 
-because g_j = 2 E[c_j H H'(c_j q)] with H(x) = a x + c x^3, and because every overlap decays at the rate g_j / q_j at rest.
-For small overlaps the sign is that of c (3 - k): a saturating unit (c < 0, as tanh) keeps sub-Gaussian winners (k < 3)
+because g_j = 2 E[c_j H H'(c_j q)] with H(x) = a x + c x^3, and every overlap decays at the rate g_j / q_j at rest. For
+small overlaps the sign is that of c (3 - k): a saturating unit (c < 0, as tanh) keeps sub-Gaussian winners (k < 3)
 and drops super-Gaussian ones, an expanding unit (c > 0) the reverse. Larger overlaps move the border away from k = 3.
 
 | symbol | name | unit or scale |

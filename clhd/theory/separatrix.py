@@ -44,7 +44,7 @@ _WIDTH = 1e-10
 _TIMES = np.linspace(0.0, 400.0, 1601)
 # Backwards from a saddle: the first step along the eigenvector, and how close to a state of rest or how long to go on.
 _FIRST_STEP, _CLOSE, _LONGEST = 1e-5, 1e-3, 5000.0
-_AREA_NODES = 24
+_AREA_NODES = 12
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ def _predict(point: SelectionTheoryPoint) -> dict[str, FloatArray]:
         # What settles nowhere comes last, and is undecided.
         outcome = np.append(classify_outcomes(states.overlap.values, states.squared_norm.values), model.features + 1)
         for name, of_states in (("probability", share), ("area", area)):
-            values[name] = np.bincount(outcome, weights=of_states, minlength=model.features + 2)
+            values[name] = np.array([of_states[outcome == k].sum() for k in range(model.features + 2)])
     pure = [find_pure_state(model, feature) for feature in range(1, model.features + 1)]
     values["growth_rate"] = growth_rates(model)
     values["pure_eigenvalue"] = np.array([np.nan if state is None else state.largest_rate for state in pure])

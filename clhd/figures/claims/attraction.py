@@ -14,7 +14,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from clhd.figures.style import ALARM, CATEGORIES, INK, MARKERS, MUTED, PAGE, make_figure, pick_colours
+from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, make_figure, pick_colours
 from clhd.figures.words import format_number
 from clhd.model.labels import KINDS
 from clhd.model.wilson import wilson_interval
@@ -42,7 +42,8 @@ def plot_attraction(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) 
     portraits = summaries["portrait"].dataset
     kurtoses = portraits["kurtosis_2"].values
     figure = make_figure(PAGE, 4.4)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1.0, 1.15])
+    rows = figure.add_gridspec(2, 1, height_ratios=[1.0, 1.15])
+    upper, lower = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
     panels = upper.subplots(1, len(kurtoses), sharey=True, squeeze=False)[0]
     for axes, kurtosis in zip(panels, kurtoses, strict=True):
         _plot_portrait(axes, portraits.sel(kurtosis_2=kurtosis))
@@ -82,7 +83,9 @@ def _plot_portrait(axes: Axes, portrait: xr.Dataset) -> None:
         is_here = np.all(curve >= -1e-9, axis=-1)
         if is_here.any():
             # It leaves the origin at the angle of its innermost point.
-            axes.plot(*np.vstack([[0.0, 0.0], curve[is_here]]).T, color=_EDGE, linewidth=1.6, solid_capstyle="butt", zorder=3)
+            axes.plot(
+                *np.vstack([[0.0, 0.0], curve[is_here]]).T, color=_EDGE, linewidth=1.6, solid_capstyle="butt", zorder=3
+            )
     _mark_states(axes, portrait)
     angle = np.linspace(0.0, np.pi / 2, 200)
     rim = axes.plot(np.cos(angle), np.sin(angle), color=INK, linewidth=0.6)[0]
@@ -194,27 +197,34 @@ def _plot_eigenvalues(axes: Axes, summaries: Mapping[str, Summary]) -> None:
     axes.plot(growth["kurtosis"], growth, color=_FIRST, linestyle="--")
     axes.annotate("no feature learned, tanh", (2.4, float(growth[0])), (0, 2), va="bottom", **text)
     laws = summaries["laws"].dataset["pure_eigenvalue_theory"].isel(feature=0)
-    for law, offset, side in (("uniform", (4, -3), "left"), ("gaussian", (9, 2), "left"), ("laplace", (0, -9), "center")):
+    for law, offset, side in (
+        ("uniform", (4, -3), "left"),
+        ("gaussian", (9, 2), "left"),
+        ("laplace", (0, -9), "center"),
+    ):
         place = (_KURTOSIS[law], float(laws.sel(latent=law)))
         axes.plot(*place, marker="o", color=_FIRST, markerfacecolor="white")
         axes.annotate(law.capitalize() if law != "uniform" else law, place, offset, ha=side, **text)
-    axes.set(xlabel="kurtosis", ylabel="largest eigenvalue, per time", xlim=(0.8, 7.4), ylim=(-0.95, 1), xticks=range(1, 8))
+    axes.set(
+        xlabel="kurtosis", ylabel="largest eigenvalue, per time", xlim=(0.8, 7.4), ylim=(-0.95, 1), xticks=range(1, 8)
+    )
 
 
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     """What is to be seen, and the numbers of the verdict."""
-    evidence = claim["evidence"]
-    stability = evidence["local_stability_of_informative_states"]
+    stability = claim["evidence"]["local_stability_of_informative_states"]
     selection = summaries["selection"]
-    critical = stability["critical_kurtosis_tanh"]
+    critical, expanding = (format_number(stability[f"critical_kurtosis_{unit}"]) for unit in ("tanh", "expanding_unit"))
     return (
-        f"{claim['statement']}: {claim['verdict']}. Above: the plane of cosine similarities at the initial squared norm, "
-        "for two features of equal second moment; tints are attraction regions, the thick line is the separatrix, traced "
-        "as the stable manifold of a saddle. Fixed points lie at squared norms of their own and are projected onto the "
-        "plane, so they need not lie where the nullclines of the plane cross. "
-        f"Below left: share of {selection.replicas} runs of SGD that select feature 1, with Wilson's 95 % intervals, and "
-        "the limit. Below middle: with unequal second moments the faster feature wins the more often the larger the "
-        "dimension is. Below right: growth rates at the uninformative state do not depend on kurtosis; the stability of "
-        f"pure states does, and for tanh is lost at kurtosis {format_number(critical)}, for an expanding unit gained at "
-        f"{format_number(stability['critical_kurtosis_expanding_unit'])}.\n"
+        f"{claim['statement']} The numbers say: {claim['verdict']}. "
+        "Above: the plane of cosine similarities at the initial squared norm, for two features of equal second moment, "
+        "the first with kurtosis 1, the second with kurtosis k_2. Tints are attraction regions; the thick line is the "
+        "separatrix, the stable manifold of a saddle. Fixed points have squared norms of their own and are projected, "
+        "so that nullclines of the plane need not cross at them. "
+        f"Below left: share of {selection.replicas} runs of SGD that select feature 1, with Wilson's 95 % intervals, "
+        "and the limit; small dimensions let noise carry runs out of a region that is but weakly stable. "
+        "Below middle: the larger of two second moments wins the more often the larger the dimension. "
+        "Below right: kurtosis does not enter the growth rate at the uninformative state, but the stability of pure "
+        f"states: for tanh it is lost at kurtosis {critical}, for an expanding unit gained at {expanding}. Gaussian "
+        "latents are marginal, and uniform and Laplace latents show that the kurtosis alone does not decide.\n"
     )

@@ -51,7 +51,7 @@ def read_all(path: Path) -> None:
             "keep = 'moments': needs a multiple of 256 replicas, not replicas = 300",
         ),
         ("replicas: 2", "replicas: 2\nseed: 0.5", "seed = 0.5: must be a whole number, 0 or more"),
-        ("system: toy", "system: toys", "system = 'toys': must be one of contrastive, toy"),
+        ("system: toy", "system: toys", "system = 'toys': must be one of contrastive, portrait, selection, toy"),
         ("slope: [0, 1]", "slope: []", "axes.slope = []: must hold at least one value"),
         ("slope: [0, 1]", "slope: 3", "axes.slope = 3: must be a list, or a range"),
         ("slope: [0, 1]", "slope: [0, 1, 1.0]", "axes.slope: slope=1 stands there twice"),

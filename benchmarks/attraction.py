@@ -1,6 +1,6 @@
 """Speed of attraction regions and selection probabilities, in seconds, against the time that each may take.
 
-The example of docs/theory.md: tanh, two features of second moment 1.5 and kurtosis 1 and 2. The map has 200 x 200 starts
+The example of docs/theory.md: tanh, two features of second moment 1.5, kurtosis 1 and 2. The map has 200 x 200 starts
 and follows each until it has arrived; its reference is the same starts as one batch up to time 200, without symmetries
 and without an early end. Selection by SGD has 10 000 runs at n = 1000 up to time 30; its reference is the 30 s on two
 cores that it may take.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import clhd
 from clhd.errors import ClhdError
 from clhd.systems import find_system
 from clhd.systems.base import Status
@@ -111,3 +112,26 @@ def test_bad_input_gets_one_sentence(case):
 def test_the_simulation_needs_a_dimension():
     with pytest.raises(ClhdError, match="dimension: must be given"):
         SYSTEM.point(VALUES, 0)
+
+
+EXPERIMENT = """
+system: selection
+constants: {features: 2, second_moment: 1.5, learning_rate: 0.3, weight_decay: 0.6, theory: eigenvalues}
+axes:
+  dimension: [20, 40]
+  kurtosis_2: [1, 3]
+times: [30]
+replicas: 256
+keep: moments
+"""
+
+
+def test_a_sweep_keeps_shares_of_outcomes_as_moments(tmp_path):
+    path = tmp_path / "shares.yaml"
+    path.write_text(EXPERIMENT)
+    summary = clhd.run_experiment(path, results=tmp_path / "results")["summary"].to_dataset()
+    assert summary.probability_mean.dims == ("dimension", "kurtosis_2", "outcome")
+    assert summary.outcome.values.tolist() == ["feature_1", "feature_2", "none", "undecided"]
+    np.testing.assert_allclose(summary.probability_mean.sum("outcome"), 1, rtol=0, atol=1e-12)
+    assert summary.pure_eigenvalue_theory.dims == ("kurtosis_2", "feature")
+    assert "probability_theory" not in summary

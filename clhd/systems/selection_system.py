@@ -177,7 +177,19 @@ def _predict(point: SelectionTheoryPoint) -> dict[str, FloatArray]:
         outcome = np.append(classify_outcomes(states.overlap.values, states.squared_norm.values), model.features + 1)
         for name, of_states in (("probability", share), ("area", area)):
             values[name] = np.array([of_states[outcome == k].sum() for k in range(model.features + 2)])
-    pure = [find_pure_state(model, feature) for feature in range(1, model.features + 1)]
     values["growth_rate"] = growth_rates(model)
-    values["pure_eigenvalue"] = np.array([np.nan if state is None else state.largest_rate for state in pure])
+    values["pure_eigenvalue"] = _pure_eigenvalues(model)
     return values
+
+
+def _pure_eigenvalues(model: ContrastiveModel) -> FloatArray:
+    """Largest real part at each pure state; found once for features that are alike."""
+    found: dict[Any, float] = {}
+    kinds = []
+    for j, law in enumerate(model.latents):
+        rivals = tuple(sorted(other.moment(2) for k, other in enumerate(model.latents) if k != j))
+        kinds.append((law, rivals))
+        if kinds[j] not in found:
+            state = find_pure_state(model, j + 1)
+            found[kinds[j]] = np.nan if state is None else state.largest_rate
+    return np.array([found[kind] for kind in kinds])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clhd.theory.fluctuations import predict_fluctuations
     from clhd.theory.ode import integrate_ode
     from clhd.theory.regions import attraction_region
+    from clhd.theory.separatrix import trace_separatrices
     from clhd.theory.threshold import learnability_threshold
 
 # Where the public names live. They are imported at first use: `clhd status` need not wait for compilers and clusters.
@@ -43,6 +44,7 @@ _HOMES = {
     "run_experiment": "clhd.sweep.run",
     "selection_probability": "clhd.systems.selection",
     "simulate_sgd": "clhd.simulation.sgd",
+    "trace_separatrices": "clhd.theory.separatrix",
 }
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "run_experiment",
     "selection_probability",
     "simulate_sgd",
+    "trace_separatrices",
 ]
 
 

@@ -42,7 +42,7 @@ from clhd.systems.contrastive import PARAMETERS, ContrastiveSystem
 from clhd.theory.drift import Flow
 from clhd.theory.fixed_points import state_eigenvalues
 from clhd.theory.regions import attraction_region
-from clhd.theory.separatrix import track_edges
+from clhd.theory.separatrix import trace_separatrices
 
 STATES, CURVES, _POINTS = 40, 16, 64
 _NODE_SECONDS = 2e-4
@@ -164,8 +164,7 @@ def _predict(point: PortraitPoint) -> dict[str, FloatArray]:
     """All outputs of one point."""
     model, norm, grid = point.model, point.squared_norm, _grid(point.nodes)
     region = attraction_region(model, cosine_similarity_1=grid, cosine_similarity_2=grid, squared_norm=norm)
-    radius = np.linspace(0.0, 1.0, _POINTS + 1)[1:]
-    edges = track_edges(model, radius=radius, squared_norm=norm)
+    edges = trace_separatrices(model, squared_norm=norm, points=_POINTS)
     for name, most in (("state", STATES), ("curve", CURVES)):
         found = max(region.sizes.get(name, 0), edges.sizes[name])
         if found > most:

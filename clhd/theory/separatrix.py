@@ -28,9 +28,10 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 from clhd.errors import ClhdError
-from clhd.model.checks import parse_number, parse_vector
+from clhd.model.checks import parse_count, parse_number, parse_vector
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.labels import labelled
+from clhd.model.state import parse_norm
 from clhd.theory.averages import FloatArray
 from clhd.theory.batch import BatchIntegrator
 from clhd.theory.destinations import NOT_SETTLED, Destinations, IntArray
@@ -55,6 +56,38 @@ class _Edges:
     angle: FloatArray
     before: IntArray
     after: IntArray
+
+
+def trace_separatrices(model: ContrastiveModel, *, squared_norm: float = 1.0, points: int = 64) -> xr.Dataset:
+    """Separatrices in the plane of starts r = squared_norm.
+
+    On the sphere they are the stable manifolds of saddles (`trace_stable_manifolds`), otherwise the section of these
+    with the plane, on arcs of evenly spaced radii (`track_edges`).
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+        With two features.
+    squared_norm : float
+        Initial squared norm, > 0; 1 on the sphere.
+    points : int
+        Of each curve.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `track_edges`.
+
+    Raises
+    ------
+    ClhdError
+        If a value is not allowed, or the model has another number of features.
+    """
+    count = parse_count("points", points, minimum=2)
+    norm = parse_norm(model, squared_norm)
+    if model.is_sphere:
+        return trace_stable_manifolds(model, points=count)
+    return track_edges(model, radius=np.linspace(0.0, 1.0, count + 1)[1:], squared_norm=norm)
 
 
 def track_edges(

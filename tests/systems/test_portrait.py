@@ -77,3 +77,9 @@ def test_there_is_no_simulation():
 def test_bad_input_gets_one_sentence():
     with pytest.raises(ClhdError, match="features: must be given"):
         SYSTEM.theory_point({name: value for name, value in VALUES.items() if name != "features"})
+
+
+def test_a_portrait_on_the_sphere_has_the_manifolds_of_its_saddles():
+    values = VALUES | {"constraint": "sphere", "weight_decay": 0.0, "nodes": 5}
+    portrait = SYSTEM.predict([SYSTEM.theory_point(values)], np.array([0.0])).values
+    assert np.sum(~np.isnan(portrait["separatrix"][0, :, 0, 0])) == 8

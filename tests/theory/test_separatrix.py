@@ -120,3 +120,18 @@ def test_bad_input_gets_one_sentence(case):
 def test_stable_manifolds_need_the_sphere():
     with pytest.raises(clhd.ClhdError, match="constraint = 'none': must be 'sphere'"):
         trace_stable_manifolds(model(three_point(1), three_point(1)))
+
+
+def test_separatrices_are_manifolds_on_the_sphere_and_sections_under_l2():
+    laws = three_point(1), three_point(1.5)
+    on_sphere, under_l2 = (clhd.trace_separatrices(model(*laws, **changes), points=8) for changes in (SPHERE, {}))
+    np.testing.assert_allclose(np.hypot(under_l2.separatrix_1, under_l2.separatrix_2)[0], np.arange(1, 9) / 8)
+    assert on_sphere.sizes["curve"] == 8  # two of each of the four saddles
+    states = on_sphere.overlap.values[on_sphere.saddle.values[:, 0]]
+    ends = np.column_stack([on_sphere.separatrix_1[:, 0], on_sphere.separatrix_2[:, 0]])
+    np.testing.assert_allclose(ends, states, rtol=0, atol=2e-5)
+
+
+def test_separatrices_on_the_sphere_have_one_norm():
+    with pytest.raises(clhd.ClhdError, match="must be 1 with"):
+        clhd.trace_separatrices(model(three_point(1), three_point(1), **SPHERE), squared_norm=2.0)

@@ -23,6 +23,7 @@ from clhd.sweep.reading import Summary
 _FIRST, _SECOND, _EDGE = CATEGORIES[0], CATEGORIES[1], INK
 _TINTS = ("#dcebf5", "#fbe6d8", "#ececec")  # regions of feature 1, of feature 2, of neither
 _KIND_MARKERS = dict(zip(KINDS, ("s", "s", "o", "D"), strict=True))
+_INNERMOST = 0.05
 _KURTOSIS = {"uniform": 1.8, "gaussian": 3.0, "laplace": 6.0}
 
 
@@ -82,10 +83,10 @@ def _plot_portrait(axes: Axes, portrait: xr.Dataset) -> None:
     for curve in portrait["separatrix_theory"].values:
         is_here = np.all(curve >= -1e-9, axis=-1)
         if is_here.any():
-            # It leaves the origin at the angle of its innermost point.
-            axes.plot(
-                *np.vstack([[0.0, 0.0], curve[is_here]]).T, color=_EDGE, linewidth=1.6, solid_capstyle="butt", zorder=3
-            )
+            # A curve on arcs leaves the origin at the angle of its innermost point.
+            path = curve[is_here]
+            path = np.vstack([[0.0, 0.0], path]) if np.hypot(*path[0]) < _INNERMOST else path
+            axes.plot(*path.T, color=_EDGE, linewidth=1.6, solid_capstyle="butt", zorder=3)
     _mark_states(axes, portrait)
     angle = np.linspace(0.0, np.pi / 2, 200)
     rim = axes.plot(np.cos(angle), np.sin(angle), color=INK, linewidth=0.6)[0]

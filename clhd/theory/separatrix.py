@@ -22,9 +22,11 @@ their average over the disc is the area of each region (`measure_regions`).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from clhd.errors import ClhdError
@@ -190,19 +192,46 @@ def _find_edges(destinations: Destinations, radii: FloatArray, squared_norm: flo
     angles = _OFFSET + 2 * np.pi * np.arange(_ANGLES) / _ANGLES
     arc, column = (index.ravel() for index in np.indices((len(radii), _ANGLES)))
     reached = destinations.assign(_starts(radii[arc], angles[column], squared_norm)).reshape(len(radii), _ANGLES)
+    # A single start that settles nowhere is close to a border: the cell around it is searched as one.
+    is_alone = (reached == NOT_SETTLED) & (np.roll(reached, 1, axis=1) >= 0) & (np.roll(reached, -1, axis=1) >= 0)
+    reached = np.where(is_alone, np.roll(reached, 1, axis=1), reached)
     changes = np.argwhere(reached != np.roll(reached, -1, axis=1))
     arc, column = changes[:, 0], changes[:, 1]
-    low, high = angles[column], angles[column] + 2 * np.pi / _ANGLES
-    before, after = reached[arc, column], np.roll(reached, -1, axis=1)[arc, column]
-    while len(arc) > 0 and np.max(high - low) > _WIDTH:
+    step = 2 * np.pi / _ANGLES
+    low = angles[column] - np.where(is_alone[arc, column], step, 0.0)
+    cells = (low, angles[column] + step, reached[arc, column], np.roll(reached, -1, axis=1)[arc, column])
+    angle, after, met = _halve(destinations, radii[arc], squared_norm, cells, unsettled_is_before=True)
+    if met.any():
+        # Where the saddle lets go but slowly a band of starts does not settle: the border is its middle.
+        rest = tuple(column[met] for column in cells)
+        other, _, _ = _halve(destinations, radii[arc[met]], squared_norm, rest, unsettled_is_before=False)
+        angle[met] = 0.5 * (angle[met] + other)
+    return _Edges(arc, angle, cells[2], after)
+
+
+def _halve(
+    destinations: Destinations,
+    radius: FloatArray,
+    squared_norm: float,
+    cells: tuple[NDArray[Any], ...],
+    *,
+    unsettled_is_before: bool,
+) -> tuple[FloatArray, IntArray, NDArray[np.bool_]]:
+    """Halve cells (low, high, before, after) around edges: angles, states reached after, and where one did not settle.
+
+    A start that settles nowhere counts to the state before or to that after the edge, as is said.
+    """
+    low, high, before, after = cells
+    met = np.zeros(len(low), dtype=bool)
+    while len(low) > 0 and np.max(high - low) > _WIDTH:
         middle = 0.5 * (low + high)
-        found = destinations.assign(_starts(radii[arc], middle, squared_norm))
-        # A start that settles nowhere lies on the separatrix itself.
-        is_edge, is_before = found == NOT_SETTLED, found == before
-        low = np.where(is_before | is_edge, middle, low)
-        high = np.where(is_before, high, middle)
-        after = np.where(is_before | is_edge, after, found)
-    return _Edges(arc, 0.5 * (low + high), before, after)
+        found = destinations.assign(_starts(radius, middle, squared_norm))
+        is_unsettled = (found == NOT_SETTLED) & (before != NOT_SETTLED) & (after != NOT_SETTLED)
+        is_before = np.where(is_unsettled, unsettled_is_before, found == before)
+        met |= is_unsettled
+        low, high = np.where(is_before, middle, low), np.where(is_before, high, middle)
+        after = np.where(is_before | is_unsettled, after, found)
+    return 0.5 * (low + high), after, met
 
 
 def _approach_saddles(model: ContrastiveModel, states: xr.Dataset, starts: FloatArray) -> tuple[IntArray, FloatArray]:

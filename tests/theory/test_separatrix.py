@@ -83,6 +83,14 @@ def test_where_one_feature_alone_is_stable_the_axis_parts_its_signs():
     assert np.all(curves.kind.values[curves.saddle.values] == "pure")
 
 
+def test_a_saddle_that_lets_go_slowly_has_its_separatrix_all_the_same():
+    """At kurtosis 2.1 the second pure state is unstable at a rate of 0.0025: starts near the axis do not settle."""
+    curves = track_edges(model(three_point(1), three_point(2.1)), radius=[0.3, 0.8])
+    on_axis = np.abs(np.abs(angles(curves)) - 90).max(axis=1) < 5
+    assert on_axis.sum() == 2
+    np.testing.assert_allclose(np.abs(angles(curves)[on_axis]), 90, rtol=0, atol=1e-6)
+
+
 def test_areas_are_the_shares_of_a_grid():
     settings = model(three_point(1), three_point(1.5))
     states, share, area = measure_regions(settings)

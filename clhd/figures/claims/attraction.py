@@ -81,7 +81,7 @@ def _plot_portrait(axes: Axes, portrait: xr.Dataset) -> None:
     for j, colour in enumerate((_FIRST, _SECOND)):
         axes.contour(grid[1:], grid[1:], velocity[1:, 1:, j].T, [0.0], colors=[colour], linewidths=0.9, linestyles="--")
     for curve in portrait["separatrix_theory"].values:
-        is_here = np.all(curve >= -1e-9, axis=-1)
+        is_here = np.all(curve >= -1e-3, axis=-1)
         if is_here.any():
             # A curve on arcs leaves the origin at the angle of its innermost point.
             path = curve[is_here]
@@ -201,7 +201,7 @@ def _plot_eigenvalues(axes: Axes, summaries: Mapping[str, Summary]) -> None:
     for law, offset, side in (
         ("uniform", (4, -3), "left"),
         ("gaussian", (9, 2), "left"),
-        ("laplace", (0, -9), "center"),
+        ("laplace", (0, 4), "center"),
     ):
         place = (_KURTOSIS[law], float(laws.sel(latent=law)))
         axes.plot(*place, marker="o", color=_FIRST, markerfacecolor="white")

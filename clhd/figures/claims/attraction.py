@@ -201,7 +201,7 @@ def _plot_eigenvalues(axes: Axes, summaries: Mapping[str, Summary]) -> None:
     for law, offset, side in (
         ("uniform", (4, -3), "left"),
         ("gaussian", (9, 2), "left"),
-        ("laplace", (0, 4), "center"),
+        ("laplace", (0, -18), "center"),
     ):
         place = (_KURTOSIS[law], float(laws.sel(latent=law)))
         axes.plot(*place, marker="o", color=_FIRST, markerfacecolor="white")

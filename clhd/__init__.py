@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clhd.theory.ode import integrate_ode
     from clhd.theory.pde import solve_pde
     from clhd.theory.regions import attraction_region
+    from clhd.theory.separatrix import trace_separatrices
     from clhd.theory.threshold import learnability_threshold
 
 # Where the public names live. They are imported at first use: `clhd status` need not wait for compilers and clusters.
@@ -45,6 +46,7 @@ _HOMES = {
     "selection_probability": "clhd.systems.selection",
     "simulate_sgd": "clhd.simulation.sgd",
     "solve_pde": "clhd.theory.pde",
+    "trace_separatrices": "clhd.theory.separatrix",
 }
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "selection_probability",
     "simulate_sgd",
     "solve_pde",
+    "trace_separatrices",
 ]
 
 

@@ -18,13 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clhd.analysis import attraction
 from clhd.analysis.claim import Claim, Part, Threshold
 from clhd.errors import ClhdError
 from clhd.model.checks import parse_number
 from clhd.sweep.reading import Summary, read_summary
 from clhd.sweep.yaml_file import read_yaml
 
-CLAIMS: dict[str, Claim] = {}  # in the order of the report
+CLAIMS: dict[str, Claim] = {  # in the order of the report
+    "C5": attraction.ATTRACTION,
+}
 
 
 @dataclass(frozen=True)

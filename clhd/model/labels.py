@@ -10,6 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+# Fixed points are one of these, in this order.
+KINDS = ("collapsed", "uninformative", "pure", "mixed")
 Variable = tuple[tuple[str, ...], NDArray[Any]]
 
 
@@ -36,6 +38,8 @@ WORDS: dict[str, dict[str, str]] = {
     "feature_sign": _words("sign of the feature value", "sign(xi)", "1", "-1, 1, and 0 between them if it is sparse"),
     "weight_edge": _words("weight", "w", "1", "at which a distribution function is taken"),
     "weight": _words("weight", "w", "1", "of one coordinate"),
+    "curve": _words("curve", "", "1", "index of the separatrix, from 0"),
+    "point": _words("point", "", "1", "index along the curve, from 0"),
     # Order parameters and what follows from them.
     "overlap": _words("overlap", "q", "1", "xi_j . w / n"),
     "squared_norm": _words("squared norm", "r", "1", "|w|^2 / n"),
@@ -58,10 +62,17 @@ WORDS: dict[str, dict[str, str]] = {
     "attractor": _words(
         "attractor", "", "1", "index of the state that the start flows into; -1 not settled, -2 no such start: |S| > 1"
     ),
+    "separatrix_1": _words("separatrix", "S_1", "1", "cosine similarity of feature 1 on the border of two regions"),
+    "separatrix_2": _words("separatrix", "S_2", "1", "cosine similarity of feature 2 on the border of two regions"),
+    "saddle": _words("saddle", "", "1", "index of the state that a start on the separatrix flows to; -1 none"),
+    "saddle_distance": _words("distance to the saddle", "", "1", "closest approach of a trajectory, of (q, r)"),
     "probability": _words("selection probability", "P", "1", "share of the random starts that end in the outcome"),
     "probability_lower": _words("lower limit of the selection probability", "", "1", "of the 95 % Wilson interval"),
     "probability_upper": _words("upper limit of the selection probability", "", "1", "of the 95 % Wilson interval"),
     "runs": _words("runs", "", "1", "number of runs that ended in the outcome"),
+    "area": _words("area of the attraction region", "", "1", "share of the disc of initial cosine similarities"),
+    "velocity": _words("velocity", "dS/dt", "1 / time", "of the cosine similarity, at the initial squared norm"),
+    "separatrix": _words("separatrix", "S", "1", "border of two attraction regions, at the initial squared norm"),
     "covariance": _words("covariance", "C", "1", "covariance of sqrt(n) (X_n - x) in the limit"),
     "cosine_similarity_covariance": _words(
         "covariance of cosine similarity", "C_S", "1", "covariance of sqrt(n) (S_n - S) in the limit"
@@ -73,6 +84,13 @@ WORDS: dict[str, dict[str, str]] = {
     "growth_rate": _words(
         "growth rate", "gamma", "1 / time", "of a small overlap with the feature at the uninformative state"
     ),
+    "pure_eigenvalue": _words(
+        "eigenvalue of the pure state", "mu", "1 / time", "largest real part at the pure state of the feature"
+    ),
+    "state_cosine_similarity": _words("cosine similarity of the fixed point", "S", "1", "0 at squared norm 0"),
+    "state_squared_norm": _words("squared norm of the fixed point", "r", "1", "|w|^2 / n"),
+    "state_kind": _words("kind of fixed point", "", "1", "0 collapsed, 1 uninformative, 2 pure, 3 mixed"),
+    "state_eigenvalue": _words("eigenvalue of the fixed point", "", "1 / time", "largest real part"),
     "eigenvalues": _words("eigenvalues", "", "1 / time", "of the Jacobian of the ODE"),
     "kind": _words("kind of fixed point", "", "1", "collapsed, uninformative, pure (one overlap) or mixed (several)"),
     "stable": _words("stable", "", "1", "true if all eigenvalues have negative real parts"),

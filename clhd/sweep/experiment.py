@@ -310,12 +310,14 @@ def _shorten(value: Any) -> str:
 def build_schema() -> dict[str, Any]:
     """The JSON schema of an experiment file, for completion in editors; parameters come from the systems."""
     schema = Experiment.model_json_schema()
-    constants: dict[str, Any] = {}
-    for name in sorted(SYSTEMS):
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in SYSTEMS:
         for parameter_name, parameter in find_system(name).parameters.items():
-            entry = _describe_parameter(parameter)
-            known = constants.get(parameter_name, entry)
-            constants[parameter_name] = entry if known == entry else {"anyOf": [known, entry]}
+            entries, entry = found.setdefault(parameter_name, []), _describe_parameter(parameter)
+            if entry not in entries:
+                entries.append(entry)
+    # Systems may mean different things by a name, such as what their theory can do.
+    constants = {name: entries[0] if len(entries) == 1 else {"anyOf": entries} for name, entries in found.items()}
     patterns = {
         f"^{name}_[1-9]$": entry
         for name, entry in constants.items()

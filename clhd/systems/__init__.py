@@ -10,6 +10,8 @@ from clhd.systems.base import System
 SYSTEMS = {
     "contrastive": "clhd.systems.contrastive:ContrastiveSystem",
     "weights": "clhd.systems.weights:WeightsSystem",
+    "selection": "clhd.systems.selection_system:SelectionSystem",
+    "portrait": "clhd.systems.portrait:PortraitSystem",
 }
 
 

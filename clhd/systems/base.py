@@ -162,7 +162,7 @@ class Outputs:
     """
 
     variables: Mapping[str, Output]
-    coordinates: Mapping[str, tuple[Sequence[float], Mapping[str, str]]] = field(default_factory=dict)
+    coordinates: Mapping[str, tuple[Sequence[Any], Mapping[str, str]]] = field(default_factory=dict)
 
 
 class System(Protocol):

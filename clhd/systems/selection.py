@@ -22,6 +22,7 @@ from clhd.errors import ClhdError
 from clhd.model.checks import parse_choice, parse_count, parse_number
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.labels import labelled
+from clhd.model.wilson import wilson_interval
 from clhd.simulation.point import Point
 from clhd.simulation.sgd import simulate_points
 from clhd.theory.ode import integrate_ode
@@ -30,7 +31,6 @@ from clhd.theory.threshold import uninformative_state
 FloatArray = NDArray[np.float64]
 
 WINNER, RIVAL, COLLAPSED = 0.5, 0.3, 1e-3
-_NORMAL_95 = 1.959963984540054
 
 
 def selection_probability(
@@ -153,15 +153,3 @@ def classify_outcomes(overlap: FloatArray, squared_norm: FloatArray) -> NDArray[
         outcome[(similarity[:, j] > WINNER) & np.all(np.delete(low, j, axis=1), axis=1)] = j
     outcome[none] = features
     return outcome
-
-
-def wilson_interval(runs: NDArray[np.int64], total: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Share of `runs` in `total`, and the limits of its 95 % interval.
-
-    Source: E. B. Wilson, *Probable inference, the law of succession, and statistical inference* (1927).
-    """
-    share = np.asarray(runs / total, dtype=np.float64)
-    z2 = _NORMAL_95**2
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = _NORMAL_95 / (1 + z2 / total) * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    return share, np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)

@@ -58,7 +58,9 @@ class BatchIntegrator:
         self.table = no_table()
         self._slope = float(np.sqrt((flow.atoms.values**2).sum(axis=1).max()))
 
-    def integrate(self, states: FloatArray, times: FloatArray) -> FloatArray:
+    def integrate(
+        self, states: FloatArray, times: FloatArray, *, targets: FloatArray | None = None, reach: float = 0.0
+    ) -> FloatArray:
         """Outcome of every start at every time.
 
         Parameters
@@ -67,6 +69,10 @@ class BatchIntegrator:
             Overlaps and squared norm at time 0.
         times : array of shape (time,)
             Not negative, increasing; unit: steps per dimension.
+        targets : array of shape (target, feature + 1), optional
+            States at which a trajectory may end early.
+        reach : float
+            How close it must come; where it is then stands at the last time, and NaN at times left out.
 
         Returns
         -------
@@ -75,13 +81,16 @@ class BatchIntegrator:
         """
         states = np.ascontiguousarray(states, dtype=np.float64)
         outcome = np.full((len(states), len(times), self.flow.features + 2), np.nan)
+        goal = (np.empty((0, states.shape[1])) if targets is None else np.ascontiguousarray(targets), reach)
         pending = np.arange(len(states))
-        if self._wants_table(len(states)):
-            root_last = 1.1 * self._largest_root(states, times)
+        if self.table.root_last > 0:  # what an earlier call has built serves most starts, however few there are
+            pending = self._run(self.table, pending, states, times, goal, outcome)
+        if self._wants_table(len(pending)):
+            root_last = max(1.1 * self._largest_root(states[pending], times), 1.5 * self.table.root_last)
             while len(pending) > 0 and self._provide_table(root_last):
-                pending = self._run(self.table, pending, states, times, outcome)
+                pending = self._run(self.table, pending, states, times, goal, outcome)
                 root_last = 1.5 * self.table.root_last
-        self._run(no_table(), pending, states, times, outcome)
+        self._run(no_table(), pending, states, times, goal, outcome)
         return outcome
 
     def _wants_table(self, starts: int) -> bool:
@@ -103,7 +112,8 @@ class BatchIntegrator:
         pilots = states[[0, norms.argmin(), norms.argmax(), lengths.argmax()]]
         outcome = np.full((len(pilots), len(times), self.flow.features + 2), np.nan)
         status = np.empty(len(pilots), dtype=np.int64)
-        integrate_chunk(self._equation(no_table()), pilots, times, 1e-3, 1e-5, outcome, status)
+        nowhere = np.empty((0, states.shape[1]))
+        integrate_chunk(self._equation(no_table()), pilots, times, 1e-3, 1e-5, outcome, status, nowhere, 0.0)
         return math.sqrt(max(float(norms.max()), float(np.nanmax(outcome[:, :, -2], initial=0.0))))
 
     def _equation(self, table: PairTable) -> Equation:
@@ -120,7 +130,13 @@ class BatchIntegrator:
         )
 
     def _run(
-        self, table: PairTable, pending: IntArray, states: FloatArray, times: FloatArray, outcome: FloatArray
+        self,
+        table: PairTable,
+        pending: IntArray,
+        states: FloatArray,
+        times: FloatArray,
+        goal: tuple[FloatArray, float],
+        outcome: FloatArray,
     ) -> IntArray:
         """Integrate the pending starts, chunk by chunk; return those that left the table."""
         equation, (rtol, atol) = self._equation(table), step_tolerances(times, self.rtol, self.atol)
@@ -129,7 +145,7 @@ class BatchIntegrator:
             chunk = pending[first : first + _CHUNK]
             status = np.empty(len(chunk), dtype=np.int64)
             values = np.full((len(chunk), *outcome.shape[1:]), np.nan)
-            integrate_chunk(equation, states[chunk], times, rtol, atol, values, status)
+            integrate_chunk(equation, states[chunk], times, rtol, atol, values, status, *goal)
             outcome[chunk] = values
             left.append(chunk[status == LEFT_TABLE])
         return np.concatenate(left)

@@ -35,7 +35,7 @@ import xarray as xr
 from clhd.errors import ClhdError
 from clhd.model.activations import LINEAR, RELU
 from clhd.model.contrastive import ContrastiveModel
-from clhd.model.labels import labelled
+from clhd.model.labels import KINDS, labelled
 from clhd.model.latents import Gaussian
 from clhd.theory.averages import FloatArray
 from clhd.theory.drift import Flow
@@ -54,7 +54,6 @@ _MARGINAL = 1e-7
 # At a multiple root (a pure state at the kurtosis where it loses stability) the search ends somewhere near: a state
 # with an eigenvalue below this share, closer than this to another, is the other one.
 _SINGULAR, _NEAR = 1e-5, 1e-3
-_KINDS = ("collapsed", "uninformative", "pure", "mixed")
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
             f"activation = 'relu': fixed points with loss = {model.loss!r} are known with constraint = 'sphere' only"
         )
     states = [*_states_without_overlap(model), *_states_with_overlap(model)]
-    states.sort(key=lambda state: (_KINDS.index(_kind(state)), [q == 0 for q in state.overlap], state.squared_norm))
+    states.sort(key=lambda state: (KINDS.index(_kind(state)), [q == 0 for q in state.overlap], state.squared_norm))
     return _as_dataset(model, states)
 
 
@@ -119,32 +118,54 @@ def _states_without_overlap(model: ContrastiveModel) -> Iterator[_State]:
     for r, _ in resting_norms(model):
         residual = float(np.abs(flow.velocity(np.append(zero, r))).max())
         if residual < RESIDUAL:
-            yield _State(tuple(zero), r, _eigenvalues(model, zero, r), residual)
+            yield _State(tuple(zero), r, state_eigenvalues(model, zero, r), residual)
 
 
-def _eigenvalues(model: ContrastiveModel, overlap: FloatArray, r: float) -> tuple[complex, ...]:
-    """Eigenvalues of the Jacobian by falling real part: of the active block, and one for each silent feature."""
-    active = tuple(j for j, law in enumerate(model.latents) if overlap[j] != 0 or law.mean != 0)
-    silent = [j for j in range(model.features) if j not in active]
-    eta, q, values = model.learning_rate, overlap[list(active)], []
-    if silent:
-        probe = Flow(probe_model(model, active))
-        g, alignment, gradient_variance = probe.terms(np.append(0.0, q), r)
-        gain = feature_gain(probe, q, r)
-        decay = g[1:] @ q + 0.5 * eta * gradient_variance if model.is_sphere else model.weight_decay - alignment
-        values += [complex(eta * (model.latents[j].moment(2) * gain - decay)) for j in silent]
+def state_eigenvalues(model: ContrastiveModel, overlap: FloatArray, r: float) -> tuple[complex, ...]:
+    """Eigenvalues of the Jacobian at a state of rest by falling real part.
+
+    They are those of the block of active features and norm, and one for each silent feature.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+    overlap : array of shape (feature,)
+        q; exactly 0 where a feature is silent.
+    r : float
+        Squared norm.
+    """
+    active = _active_features(model, overlap)
+    values = [complex(rate) for rate in silent_rates(model, overlap, r)]
     if active:
         block = Flow(replace(model, latents=tuple(model.latents[j] for j in active)))
-        values += [complex(value) for value in np.linalg.eigvals(block.jacobian(np.append(q, r)))]
+        values += [complex(value) for value in np.linalg.eigvals(block.jacobian(np.append(overlap[list(active)], r)))]
     elif not model.is_sphere:
-        values.append(complex(_norm_eigenvalue(probe, alignment, r)))
+        values.append(complex(_norm_eigenvalue(Flow(probe_model(model)), r)))
     return tuple(sorted(values, key=lambda value: (-value.real, -value.imag)))
 
 
-def _norm_eigenvalue(probe: Flow, alignment: float, r: float) -> float:
+def silent_rates(model: ContrastiveModel, overlap: FloatArray, r: float) -> FloatArray:
+    """Growth rates, per unit of time, of the features that are silent (overlap and mean zero) at a state of rest."""
+    active = _active_features(model, overlap)
+    silent = [j for j in range(model.features) if j not in active]
+    if not silent:
+        return np.empty(0)
+    eta, q, probe = model.learning_rate, overlap[list(active)], Flow(probe_model(model, active))
+    g, alignment, gradient_variance = probe.terms(np.append(0.0, q), r)
+    decay = g[1:] @ q + 0.5 * eta * gradient_variance if model.is_sphere else model.weight_decay - alignment
+    second_moments = np.array([model.latents[j].moment(2) for j in silent])
+    return np.asarray(eta * (second_moments * feature_gain(probe, q, r) - decay))
+
+
+def _active_features(model: ContrastiveModel, overlap: FloatArray) -> tuple[int, ...]:
+    return tuple(j for j, law in enumerate(model.latents) if overlap[j] != 0 or law.mean != 0)
+
+
+def _norm_eigenvalue(probe: Flow, r: float) -> float:
     """d(dr/dt)/dr at zero overlap; for relu dr/dt is proportional to r, also at r = 0, where h' jumps."""
     model, eta = probe.model, probe.model.learning_rate
     if model.unit.code == RELU:
+        alignment = probe.terms(np.zeros(1), r)[1]
         return 2 * eta * (alignment - model.weight_decay) + eta**2 * probe.terms(np.zeros(1), 1.0)[2]
     return float(probe.jacobian(np.array([0.0, r]))[-1, -1])
 
@@ -164,7 +185,7 @@ def _states_with_overlap(model: ContrastiveModel) -> Iterator[_State]:
             full = np.zeros(model.features)
             full[list(active)] = root_state[:-1]
             r = float(root_state[-1])
-            eigenvalues, residual = _eigenvalues(model, full, r), float(np.abs(velocity(root_state)).max())
+            eigenvalues, residual = state_eigenvalues(model, full, r), float(np.abs(velocity(root_state)).max())
             is_singular = np.abs(eigenvalues).min() < _SINGULAR * np.abs(eigenvalues).max()
             distance = _NEAR if is_singular else DISTINCT
             for image in _permuted(full, groups):

@@ -81,10 +81,13 @@ def integrate_chunk(
     atol: float,
     outcome: FloatArray,
     status: IntArray,
+    targets: FloatArray,
+    reach: float,
 ) -> None:
     """Integrate every state from time 0 on; write (q, r, D) to `outcome` (start, time, feature + 2) and its status.
 
-    What is not written stays as it is: the caller fills `outcome` with NaN.
+    A trajectory that comes closer than `reach` to one of the `targets` (target, feature + 1) ends there: where it is
+    then goes to the last output time. What is not written stays as it is: the caller fills `outcome` with NaN.
     """
     size = states.shape[1]
     work = Work(
@@ -97,7 +100,9 @@ def integrate_chunk(
         TableWork(np.empty(STENCIL), np.empty(STENCIL)),
     )
     for start in range(len(states)):
-        status[start] = _integrate_one(equation, states[start].copy(), times, rtol, atol, outcome[start], work)
+        status[start] = _integrate_one(
+            equation, states[start].copy(), times, rtol, atol, outcome[start], work, targets, reach
+        )
 
 
 class Work(NamedTuple):
@@ -124,6 +129,8 @@ def _integrate_one(
     atol: float,
     outcome: FloatArray,
     work: Work,
+    targets: FloatArray,
+    reach: float,
 ) -> int:
     """Integrate one state, and return FINISHED, DIVERGED or LEFT_TABLE."""
     size, stages, trial = len(state), work.stages, work.trial
@@ -167,6 +174,9 @@ def _integrate_one(
             return DIVERGED
         if done == len(times):
             return FINISHED
+        if _is_near(trial, targets, reach):
+            _write_output(trial, variance, outcome[-1])
+            return FINISHED
         factor = _LARGEST_FACTOR if error == 0.0 else min(_LARGEST_FACTOR, _SAFETY * error ** (-1 / 8))
         factor = min(factor, 1.0) if was_rejected else factor
         was_rejected = False
@@ -175,6 +185,18 @@ def _integrate_one(
         for j in range(size):
             state[j] = trial[j]
             stages[0, j] = stages[12, j]
+
+
+@kernel
+def _is_near(state: FloatArray, targets: FloatArray, reach: float) -> bool:
+    """Whether one of the targets is closer than `reach`."""
+    for k in range(len(targets)):
+        distance = 0.0
+        for j in range(len(state)):
+            distance += (state[j] - targets[k, j]) ** 2
+        if distance < reach * reach:
+            return True
+    return False
 
 
 @kernel

@@ -51,7 +51,7 @@ def read_all(path: Path) -> None:
             "keep = 'moments': needs a multiple of 256 replicas, not replicas = 300",
         ),
         ("replicas: 2", "replicas: 2\nseed: 0.5", "seed = 0.5: must be a whole number, 0 or more"),
-        ("system: toy", "system: toys", "system = 'toys': must be one of contrastive, toy"),
+        ("system: toy", "system: toys", "system = 'toys': must be one of contrastive, portrait, selection, toy"),
         ("slope: [0, 1]", "slope: []", "axes.slope = []: must hold at least one value"),
         ("slope: [0, 1]", "slope: 3", "axes.slope = 3: must be a list, or a range"),
         ("slope: [0, 1]", "slope: [0, 1, 1.0]", "axes.slope: slope=1 stands there twice"),
@@ -158,7 +158,8 @@ def test_the_committed_schemas_are_those_of_the_code(monkeypatch: pytest.MonkeyP
 def test_the_experiments_of_the_project_are_right(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     content = read_config(Path("config") / name)
-    assert list(content.experiments) == ["noise_correlation", "moments", "dimension", "grid", "trajectories"]
+    folder = ROOT / "config" / {"config.yaml": "experiments", "paper.yaml": "paper"}[name]
+    assert set(content.experiments) == {path.stem for path in folder.glob("*.yaml")}
     for experiment in content.experiments.values():
         check_experiment(experiment)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import clhd
-from clhd.systems.selection import classify_outcomes, selection_probability, wilson_interval
+from clhd.model.wilson import wilson_interval
+from clhd.systems.selection import classify_outcomes, selection_probability
 
 
 def model(*kurtosis, **changes):

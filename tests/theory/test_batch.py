@@ -178,3 +178,24 @@ def test_many_starts_of_gaussian_latents_keep_their_directions():
     lengths = np.linalg.norm(last.overlap, axis=1)
     np.testing.assert_allclose(last.overlap / lengths[:, None], starts / 0.4, rtol=0, atol=1e-7)
     np.testing.assert_allclose(lengths, lengths[0], rtol=0, atol=1e-8)
+
+
+def test_a_trajectory_that_ends_early_is_where_it_would_have_ended():
+    model = model_with(learning_rate=0.3)
+    integrator, starts, times = BatchIntegrator(Flow(model)), random_states(40), np.array([2000.0])
+    ends = integrator.integrate(starts, times)[:, -1, :-1]
+    targets = np.unique(np.round(ends, 9), axis=0)
+    early = integrator.integrate(starts, times, targets=targets, reach=1e-3)[:, -1, :-1]
+    distance = np.linalg.norm(early - ends, axis=1)
+    assert distance.max() < 1e-3 * (1 + 1e-6)
+    assert distance.min() > 1e-5  # it did end early
+
+
+def test_few_starts_use_the_table_of_an_earlier_call():
+    integrator, times = BatchIntegrator(Flow(model_with())), np.array([20.0])
+    starts = random_states(60)
+    many = integrator.integrate(starts, times)
+    table = integrator.table
+    few = integrator.integrate(starts[:2], times)
+    assert integrator.table is table
+    assert np.array_equal(few, many[:2])

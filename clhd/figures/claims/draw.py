@@ -13,7 +13,9 @@ from clhd.analysis.claims import ClaimSettings, read_summaries
 from clhd.errors import ClhdError
 from clhd.figures.style import save_figure, use_style
 
-CLAIM_FIGURES: dict[str, str] = {}
+CLAIM_FIGURES: dict[str, str] = {
+    "C5": "clhd.figures.claims.attraction:plot_attraction",
+}
 
 
 def draw_claims(claims: Mapping[str, Any], settings: Mapping[str, ClaimSettings], results: Path) -> list[Path]:

@@ -1,0 +1,20 @@
+"""The Wilson interval of a share: how well a probability is known from a number of runs."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+_NORMAL_95 = 1.959963984540054
+
+
+def wilson_interval(runs: NDArray[np.int64], total: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Share of `runs` in `total`, and the limits of its 95 % interval.
+
+    Source: E. B. Wilson, *Probable inference, the law of succession, and statistical inference* (1927).
+    """
+    share = np.asarray(runs / total, dtype=np.float64)
+    z2 = _NORMAL_95**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = _NORMAL_95 / (1 + z2 / total) * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return share, np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)

@@ -1,0 +1,49 @@
+"""The figure of C5: what it shows of made-up summaries."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from clhd.analysis.attraction import ATTRACTION, judge_attraction
+from clhd.analysis.claims import make_plain
+from clhd.figures.claims.attraction import plot_attraction
+from clhd.figures.style import use_style
+from clhd.systems import find_system
+from tests.analysis.attraction_summaries import make_summaries, make_summary
+
+THRESHOLDS = {"growth_spread": 1e-6, "least_shift": 0.02, "allowance": 0.03}
+VALUES = {"features": 2, "second_moment": 1.5, "learning_rate": 0.3, "weight_decay": 0.6, "nodes": 21}
+
+
+@pytest.fixture(scope="module")
+def figure_and_caption():
+    system, kurtoses = find_system("portrait"), [1.5, 3.0]
+    points = [system.theory_point(VALUES | {"kurtosis_1": 1.0, "kurtosis_2": k}) for k in kurtoses]
+    outputs, values = system.theory_outputs(VALUES), system.predict(points, np.zeros(1)).values
+    portrait = xr.Dataset(
+        {f"{name}_theory": (("kurtosis_2", *outputs.variables[name].dims), array) for name, array in values.items()},
+        {"kurtosis_2": kurtoses} | {name: list(entries) for name, (entries, _) in outputs.coordinates.items()},
+    )
+    summaries = make_summaries() | {"portrait": make_summary("portrait", portrait)}
+    judgement = judge_attraction(summaries, THRESHOLDS)
+    entry = {"statement": ATTRACTION.statement, "verdict": str(judgement.verdict), "evidence": judgement.evidence}
+    with use_style():
+        return plot_attraction(summaries, make_plain(entry))
+
+
+def test_there_is_a_portrait_for_each_kurtosis_and_three_panels_below(figure_and_caption):
+    figure, _ = figure_and_caption
+    assert len(figure.axes) == 2 + 3
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["$k_2$ = 1.5", "$k_2$ = 3"]
+
+
+def test_the_caption_says_the_verdict_and_where_stability_is_lost(figure_and_caption):
+    _, caption = figure_and_caption
+    assert "holds" in caption
+    assert "lost at kurtosis 2.5," in caption
+
+
+def test_every_series_of_sgd_is_named(figure_and_caption):
+    figure, _ = figure_and_caption
+    labels = [text.get_text() for text in figure.axes[2].get_legend().get_texts()]
+    assert labels[-2:] == ["SGD, n = 100", "SGD, n = 1000"]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clhd.analysis import attraction, convergence, learnability
+from clhd.analysis import attraction, convergence, correlation, learnability, noise
 from clhd.analysis.claim import Claim, Part, Threshold
 from clhd.errors import ClhdError
 from clhd.model.checks import parse_number
@@ -29,6 +29,8 @@ CLAIMS: dict[str, Claim] = {  # in the order of the report
     "C3": convergence.CONVERGENCE,
     "C4": learnability.LEARNABILITY,
     "C5": attraction.ATTRACTION,
+    "C6": noise.NOISE,
+    "C7": correlation.CORRELATION,
 }
 
 

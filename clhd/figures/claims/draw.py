@@ -14,7 +14,11 @@ from clhd.errors import ClhdError
 from clhd.figures.style import save_figure, use_style
 
 CLAIM_FIGURES: dict[str, str] = {
+    "C3": "clhd.figures.claims.convergence:plot_convergence",
+    "C4": "clhd.figures.claims.learnability:plot_learnability",
     "C5": "clhd.figures.claims.attraction:plot_attraction",
+    "C6": "clhd.figures.claims.noise:plot_noise",
+    "C7": "clhd.figures.claims.correlation:plot_correlation",
 }
 
 

@@ -85,6 +85,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_experiment(add("summarise", _summarise, "summarise what is known of an experiment"))
     _add_experiment(add("plot", _plot, "draw an experiment from its summary: pdf, png and a caption"))
     _add_config(add("claims", _claims, "judge the claims from the summaries: claims.json and a figure of each"))
+    _add_config(add("report", _report, "write report.html: claims, experiments and equations in one file"))
     sub = add("status", _status, "counts by status, age and size of every experiment")
     _add_config(sub)
     sub.add_argument("--json", action="store_true", help="for programs")
@@ -219,6 +220,15 @@ def _claims(options: argparse.Namespace) -> int:
             print(f"  {part['id']}  {part['verdict']:<14}  {part['statement']}")
     draw_claims(claims, settings, results)
     print(write_claims(claims, results / "claims.json"))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from clhd.report.write import write_report
+    from clhd.sweep.config import read_config
+
+    config = read_config(options.config, check=False)
+    print(write_report(config, options.results or config.results))
     return 0
 
 

@@ -1,0 +1,1 @@
+"""The report: claims, experiments and equations in one HTML file."""

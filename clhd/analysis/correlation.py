@@ -2,7 +2,7 @@
 
 | part | measured | holds |
 |---|---|---|
-| C7a, SGD | change of the steady similarity from correlation -1 to 0 and from 0 to 1, at the largest dimension | below 0 |
+| C7a, SGD | change of the steady similarity from correlation -1 to 0 and from 0 to 1, at the largest n | below 0 |
 | C7a, map | share of a map, where something is learned, on which it falls at both steps | above a share |
 | C7b | part of the gain S(-1) - S(0) that remains if the correlation enters D alone, in each case | above one half |
 | C7b, SGD | largest distance of SGD from the ODE in that case; else the case is undecided | within an allowance |
@@ -99,14 +99,18 @@ def _describe_benefit(theory: xr.Dataset, least_change: float) -> dict[str, Any]
 
 def _describe_times(theory: xr.Dataset, cases: Summary, least_change: float) -> dict[str, Any]:
     """At which times the similarity does not fall with the correlation: places of the map, and cases."""
-    is_learned = split_map(falls_on_map(theory, least_change))[0] >= 0
     similarity = theory["cosine_similarity_theory"].isel(feature=0)
-    is_reversed = (similarity.diff(_AXIS) > least_change).any(_AXIS) & is_learned
+    rises_on_map = (similarity.diff(_AXIS) > least_change).any(_AXIS)
+    positive, negative = (
+        (rises_on_map & (part >= 0)).sum(list(part.dims))
+        for part in split_map(falls_on_map(theory, least_change))
+    )
     of_cases = _switched(cases)["cosine_similarity_theory"].sel({_AXIS: CORRELATIONS, "correlation_acts_on": "both"})
     rises = (of_cases.diff(_AXIS) > least_change).any(_AXIS)
     return {
         "time": theory["time"].values,
-        "places_of_map_reversed": is_reversed.sum([dim for dim in is_reversed.dims if dim != "time"]).values,
+        "places_of_map_reversed": positive.values,
+        "places_with_anticorrelated_views_reversed": negative.values,
         "times_of_case_reversed": {str(case): rises["time"].values[rises.sel(case=case)] for case in _cases(cases)},
     }
 

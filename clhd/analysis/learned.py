@@ -44,7 +44,7 @@ def learned_similarity(theory: xr.Dataset) -> xr.DataArray:
 
 
 def falls_along(similarity: xr.DataArray, axis: str, least_change: float) -> xr.DataArray:
-    """Does the similarity fall at every step along the axis, but for those between two points that learn nothing?
+    """Whether the similarity falls at every step along the axis, but for those between points that learn nothing.
 
     Returns
     -------

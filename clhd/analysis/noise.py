@@ -1,7 +1,7 @@
 """C6: independent augmentation noise degrades performance.
 
-The performance is the cosine similarity of the steady state, from an informative start, with noise of correlation 0. The
-claim asks for three things:
+The performance is the cosine similarity of the steady state, from an informative start, with noise of correlation 0.
+The claim asks for three things:
 
 | part | measured | holds |
 |---|---|---|

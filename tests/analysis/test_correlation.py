@@ -1,0 +1,107 @@
+"""C7: what its judge says of numbers that are made up to hold, to fail and to leave it in doubt."""
+
+import numpy as np
+import pytest
+
+from clhd.analysis.correlation import judge_correlation
+from tests.analysis.noise_summaries import make_cases, make_map, make_setting
+
+THRESHOLDS = {"least_share": 0.95, "least_change": 1e-6, "least_part": 0.5, "allowance": 0.005}
+
+
+def rises_at_one_place(similarity):
+    similarity[0, 0, 1] = [0.8, 0.82, 0.7]
+
+
+def is_unknown_at_one_place(similarity):
+    similarity[1, 1, 1, 0] = np.nan
+
+
+CASES = {
+    "as expected": ({}, {}, {}, ("holds", "holds", "holds")),
+    "the drift does it in one case": (
+        {},
+        {},
+        {"variance_part": (1.0, -0.5)},
+        ("does not hold", "holds", "does not hold"),
+    ),
+    "the drift does a little more than half": (
+        {},
+        {},
+        {"variance_part": (1.0, 0.49)},
+        ("does not hold", "holds", "does not hold"),
+    ),
+    "SGD does not follow the ODE": ({}, {}, {"sgd_shift": 0.02}, ("undecided", "holds", "undecided")),
+    "SGD has wide errors": ({}, {}, {"error": 0.01}, ("undecided", "holds", "undecided")),
+    "there is no gain to explain, and no order": (
+        {},
+        {},
+        {"gain": -0.05},
+        ("does not hold", "does not hold", "undecided"),
+    ),
+    "positive correlation does better": ({"rise": -0.05}, {}, {}, ("does not hold", "does not hold", "holds")),
+    "errors are larger than the changes": ({"error": 0.2}, {}, {}, ("undecided", "undecided", "holds")),
+    "the map has an exception": ({}, {"change": rises_at_one_place}, {}, ("does not hold", "does not hold", "holds")),
+    "the map is not known": ({}, {"change": is_unknown_at_one_place}, {}, ("undecided", "undecided", "holds")),
+    "nothing is learned on the map": ({}, {"growth": -0.1}, {}, ("undecided", "undecided", "holds")),
+}
+
+
+def judge(setting=None, on_map=None, cases=None):
+    summaries = {
+        "setting": make_setting(**setting or {}),
+        "map": make_map(**on_map or {}),
+        "cases": make_cases(**cases or {}),
+    }
+    return judge_correlation(summaries, THRESHOLDS)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_verdict_follows_the_numbers(case):
+    *changes, expected = CASES[case]
+    judgement = judge(*changes)
+    assert [part.id for part in judgement.parts] == ["C7a", "C7b"]
+    assert (judgement.verdict, *(part.verdict for part in judgement.parts)) == expected
+
+
+def test_the_gain_is_given_by_switch():
+    found = judge(cases={"variance_part": (1.0, -0.5)}).parts[1].evidence["tanh"]
+    assert found["gain"] == pytest.approx({"both": 0.05, "drift": 0.075, "gradient_variance": -0.025})
+    assert found["part_of_gradient_variance"] == pytest.approx(-0.5)
+    assert found["verdict"] == "does not hold"
+
+
+def test_anticorrelated_views_do_not_enter_the_verdict():
+    """With more augmentation noise than base noise the order may be any; it is given apart."""
+    on_map = make_map(rises_at_one_place).dataset.assign_coords(base_noise_variance=[0.25, 1.0])
+    summary = make_map()
+    object.__setattr__(summary, "dataset", on_map.assign_attrs(summary.dataset.attrs))
+    ordering = judge_correlation({"setting": make_setting(), "map": summary, "cases": make_cases()}, THRESHOLDS).parts[
+        0
+    ]
+    assert ordering.verdict == "holds"
+    apart = ordering.evidence["map_with_anticorrelated_views"]
+    assert apart["share"].value == 0.5
+    assert apart["exceptions"] == [
+        {"second_moment": 1.0, "base_noise_variance": 0.25, "augmentation_noise_variance": 0.5}
+    ]
+
+
+def test_noise_that_does_better_than_none_is_found():
+    def helps(similarity):
+        similarity[1, 0, 1] = [0.95, 0.8, 0.7]
+
+    found = judge(on_map={"change": helps}).parts[0].evidence["better_than_no_augmentation_noise"]
+    place = {"second_moment": 2.0, "base_noise_variance": 0.5, "augmentation_noise_variance": 0.5}
+    assert (found["points"], found["count"], found["where"]) == (4, 1, [place])
+
+
+def test_times_of_reversed_order_are_found():
+    on_map, cases = make_map(), make_cases()
+    on_map.dataset["cosine_similarity_theory"][0, 1, 1, :, 0] = [[0.5], [0.6], [0.7]]
+    cases.dataset["cosine_similarity_theory"].loc[{"case": "tanh", "noise_correlation": 1, "time": 10}] = 0.99
+    summaries = {"setting": make_setting(), "map": on_map, "cases": cases}
+    found = judge_correlation(summaries, THRESHOLDS).parts[0].evidence["finite_times"]
+    assert found["places_of_map_reversed"].tolist() == [1, 0, 0]
+    assert found["times_of_case_reversed"]["tanh"].tolist() == [10.0]
+    assert found["times_of_case_reversed"]["linear"].tolist() == []

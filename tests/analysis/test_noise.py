@@ -1,0 +1,70 @@
+"""C6: what its judge says of numbers that are made up to hold, to fail and to leave it in doubt."""
+
+import numpy as np
+import pytest
+
+from clhd.analysis.noise import judge_noise
+from tests.analysis.noise_summaries import make_map, make_setting
+
+THRESHOLDS = {"least_share": 0.95, "least_change": 1e-6}
+
+
+def rises_at_one_place(similarity):
+    similarity[0, 0, 1] = 0.95
+
+
+def is_unknown_at_one_place(similarity):
+    similarity[0, 0, 1, 1] = np.nan
+
+
+CASES = {
+    "as expected": ({}, {}, "holds", {"sgd": "holds", "theory": "holds", "map": "holds"}),
+    "noise helps": ({"fall": -0.1}, {}, "does not hold", {"sgd": "does not hold", "theory": "does not hold"}),
+    "noise does nothing": ({"fall": 1e-9}, {}, "does not hold", {"sgd": "undecided", "theory": "does not hold"}),
+    "SGD rises though the theory falls": ({"sgd_fall": -0.1}, {}, "does not hold", {"sgd": "does not hold"}),
+    "errors are larger than the changes": ({"error": 0.2}, {}, "undecided", {"sgd": "undecided", "theory": "holds"}),
+    "no run was ok": ({"error": np.nan}, {}, "undecided", {"sgd": "undecided"}),
+    "it rises at one place of four": ({}, {"change": rises_at_one_place}, "does not hold", {"map": "does not hold"}),
+    "one place of four is unknown": ({}, {"change": is_unknown_at_one_place}, "undecided", {"map": "undecided"}),
+    "nothing grows anywhere": ({}, {"growth": -0.1}, "undecided", {"map": "undecided"}),
+    "the weights die, their direction stays": ({}, {"overlap": 1e-5}, "undecided", {"map": "undecided"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_verdict_follows_the_numbers(case):
+    setting, on_map, verdict, parts = CASES[case]
+    judgement = judge_noise({"setting": make_setting(**setting), "map": make_map(**on_map)}, THRESHOLDS)
+    assert judgement.verdict == verdict
+    assert parts.items() <= judgement.evidence["verdicts"].items()
+
+
+def test_places_where_the_similarity_does_not_fall_are_listed():
+    summaries = {"setting": make_setting(), "map": make_map(rises_at_one_place)}
+    found = judge_noise(summaries, THRESHOLDS).evidence["map"]
+    assert found["exceptions"] == [{"second_moment": 1.0, "base_noise_variance": 0.5}]
+    assert found["share"].value == 0.75
+
+
+def test_noise_that_kills_a_feature_degrades_it():
+    """Where something is learned without noise only, the similarity falls to 0."""
+    on_map = make_map()
+    on_map.dataset["growth_rate_theory"][0, 0, 1] = -0.1
+    evidence = judge_noise({"setting": make_setting(), "map": on_map}, THRESHOLDS).evidence
+    assert evidence["map"]["share"].value == 1
+    assert evidence["learned_without_noise_only"] == [{"second_moment": 1.0, "base_noise_variance": 0.5}]
+    assert evidence["learned_with_noise_only"] == []
+
+
+def test_a_place_that_is_not_at_rest_is_unknown():
+    on_map = make_map()
+    on_map.dataset["cosine_similarity_theory"][0, 0, 1, 1, 1] -= 0.01
+    found = judge_noise({"setting": make_setting(), "map": on_map}, THRESHOLDS).evidence["map"]
+    assert found["places_not_at_rest"] == 1
+    assert found["share"].as_list() == [1.0, 0.75, 1.0]
+
+
+def test_changes_have_the_errors_of_both_ends():
+    change = judge_noise({"setting": make_setting(), "map": make_map()}, THRESHOLDS).evidence["change_by_sgd"][0]
+    half = 1.959963984540054 * 0.001 * np.sqrt(2)
+    assert change.as_list() == pytest.approx([-0.05, -0.05 - half, -0.05 + half], abs=1e-12)

@@ -131,7 +131,7 @@ def _render_thresholds(name: str, thresholds: Mapping[str, Any]) -> str:
         [escape(format_name(key)), _render_threshold(value), escape(meanings.get(key, ""))]
         for key, value in thresholds.items()
     ]
-    return render_table(f"{name}, thresholds", ["threshold", "value", "meaning"], rows)
+    return render_table(f"{name}, thresholds", ["threshold", "value", "meaning"], rows, title=False)
 
 
 def _render_threshold(value: Any) -> str:
@@ -151,7 +151,7 @@ def _render_experiments(entry: Entry, files: Mapping[str, Path]) -> str:
             codes.append(render_details(str(files[experiment]), render_file(files[experiment])))
         else:
             codes.append(render_note(f"The experiment {experiment} is not in this list of experiments."))
-    table = render_table(f"{entry['id']}, experiments", ["role", "experiment", "what it shows"], rows)
+    table = render_table(f"{entry['id']}, experiments", ["role", "experiment", "what it shows"], rows, title=False)
     return table + "".join(codes)
 
 
@@ -164,7 +164,7 @@ def render_file(path: Path) -> str:
 
 def _render_basis(name: str, basis: Mapping[str, Any]) -> str:
     rows = [[escape(format_name(key)), render_value(value)] for key, value in basis.items()]
-    return render_details("Provenance", render_table(f"{name} rests on", ["what", "value"], rows))
+    return render_details("Provenance", render_table(f"{name} rests on", ["what", "value"], rows, title=False))
 
 
 def render_matrix(path: Path, results: Path) -> str:

@@ -19,6 +19,8 @@ from typing import Any
 from clhd.figures.words import format_number
 from clhd.report.markup import VERDICTS, render_table, render_verdict
 
+_LONGEST_CELL = 40  # characters; what is longer stands below the tables
+
 
 def render_evidence(evidence: Mapping[str, Any], title: str) -> str:
     """Evidence as tables.
@@ -28,39 +30,43 @@ def render_evidence(evidence: Mapping[str, Any], title: str) -> str:
     evidence : mapping
         Plain values, as claims.json holds them.
     title : str
-        Of the first table; those of inner mappings say their names.
+        Of the tables of the outermost mapping, which show none; those of inner ones show their names.
     """
-    return "".join(_render(evidence, title))
+    return "".join(_render(evidence, title, ()))
 
 
-def _render(evidence: Mapping[str, Any], title: str) -> list[str]:
+def _render(evidence: Mapping[str, Any], title: str, path: tuple[str, ...]) -> list[str]:
+    """Rows, columns, sentences, then what is inside, whose path of names is the title."""
+    name = ": ".join(path) or title
     columns = _find_columns(evidence)
-    in_columns = {name for names in columns for name in names}
-    inner = {name: value for name, value in evidence.items() if isinstance(value, Mapping)}
-    rows = [
-        [escape(format_name(name)), *_render_leaf(value)]
-        for name, value in evidence.items()
-        if name not in in_columns and name not in inner
+    inner = {key: value for key, value in evidence.items() if isinstance(value, Mapping)}
+    sentences = {key: value for key, value in evidence.items() if _is_sentence(value)}
+    others = {*inner, *sentences, *(key for keys in columns for key in keys)}
+    rows = [[escape(format_name(key)), *_render_leaf(value)] for key, value in evidence.items() if key not in others]
+    parts = [_render_rows(name, rows, title=bool(path))] if rows else []
+    for keys in columns:
+        lines = zip(*(evidence[key] for key in keys), strict=True)
+        cells = [[render_value(value) for value in line] for line in lines]
+        parts.append(render_table(name, [format_name(key) for key in keys], cells, title=bool(path)))
+    parts += [
+        f'<p class="remark"><strong>{escape(format_name(key))}</strong>: {escape(text)}</p>'
+        for key, text in sentences.items()
     ]
-    tables = []
-    if rows:
-        tables.append(_render_rows(title, rows))
-    for names in columns:
-        lines = zip(*(evidence[name] for name in names), strict=True)
-        tables.append(
-            render_table(title, [format_name(n) for n in names], [[render_value(v) for v in line] for line in lines])
-        )
-    for name, value in inner.items():
-        below = format_name(name) if title.endswith("numbers") else f"{title}: {format_name(name)}"
-        tables += [_render_records(value, below)] if _are_records(value) else _render(value, below)
-    return tables
+    for key, value in inner.items():
+        below = (*path, format_name(key))
+        parts += [_render_records(value, ": ".join(below))] if _are_records(value) else _render(value, title, below)
+    return parts
 
 
-def _render_rows(title: str, rows: list[list[str]]) -> str:
+def _render_rows(name: str, rows: list[list[str]], *, title: bool) -> str:
     """Names and values; the column of intervals only where there are some."""
     has_interval = any(row[2] for row in rows)
     head = ["quantity", "value", "95 % interval"] if has_interval else ["quantity", "value"]
-    return render_table(title, head, [row[: len(head)] for row in rows])
+    return render_table(name, head, [row[: len(head)] for row in rows], title=title)
+
+
+def _is_sentence(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > _LONGEST_CELL
 
 
 def _find_columns(evidence: Mapping[str, Any]) -> list[list[str]]:
@@ -122,7 +128,7 @@ def render_value(value: Any) -> str:
 
 
 def is_estimate(value: Any) -> bool:
-    """True for ``[value, low, high]``; rising values of an axis, with which it could be confused, are not so ordered."""
+    """True for ``[value, low, high]``; the rising values of an axis are not so ordered."""
     return (
         isinstance(value, Sequence)
         and not isinstance(value, str)

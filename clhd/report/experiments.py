@@ -115,8 +115,8 @@ def render_costs(records: Mapping[str, Record]) -> str:
     )
     head = ["experiment", "part", "runs", "ok", "failed", "diverged", "missing", "core time"]
     return (
-        f"<p>In all {format_seconds(core)} of core time, {format_seconds(wall)} on the clock, and {format_bytes(size)} on "
-        "disk.</p>" + render_table("What is known, and what it cost", head, rows, numbers=True)
+        f"<p>In all {format_seconds(core)} of core time, {format_seconds(wall)} on the clock, and {format_bytes(size)} "
+        "on disk.</p>" + render_table("What is known, and what it cost", head, rows, numbers=True)
     )
 
 
@@ -168,4 +168,4 @@ def _render_runs(name: str, record: Record) -> str:
     if not rows:
         return ""
     head = ["started", "part", "code", "machine", "computed", "time", "with"]
-    return render_details("Provenance", render_table(f"{name}, runs", head, rows))
+    return render_details("Provenance", render_table(f"{name}, runs", head, rows, title=False))

@@ -43,7 +43,7 @@ def _render_inline(text: str) -> str:
 
 
 def render_table(
-    caption: str, head: Sequence[str], html_rows: Sequence[Sequence[str]], *, numbers: bool = False
+    caption: str, head: Sequence[str], html_rows: Sequence[Sequence[str]], *, numbers: bool = False, title: bool = True
 ) -> str:
     """A table in a box of its own, in which it scrolls if it is wide.
 
@@ -54,17 +54,19 @@ def render_table(
     html_rows : sequence of rows of cells
         The first cell of each row is its head.
     numbers : bool
-        True aligns all cells but the first of each row to the right.
+        True aligns all cells but the first two of each row to the right.
+    title : bool
+        False hides the caption from all but screen readers, where a heading says the same.
     """
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     rows = "".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
         for first, *cells in html_rows
     )
-    kind = ' class="numbers"' if numbers else ""
+    kind, hidden = ' class="numbers"' if numbers else "", "" if title else ' class="hidden"'
     return render_scroller(
         caption,
-        f"<table{kind}><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{rows}</tbody></table>",
+        f"<table{kind}><caption{hidden}>{escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{rows}</tbody></table>",
     )
 
 

@@ -9,7 +9,7 @@ import base64
 import re
 from html import escape
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from clhd.errors import ClhdError
 from clhd.report.markup import render_note, render_scroller
@@ -48,8 +48,8 @@ def render_picture(path: Path, prefix: str, text: str) -> str:
 def inline_svg(path: Path, prefix: str, text: str) -> str:
     """The drawing as markup, its ids made unique and its style kept to itself."""
     try:
-        root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
-    except (ElementTree.ParseError, UnicodeDecodeError) as error:
+        root = ET.fromstring(path.read_text(encoding="utf-8"))
+    except (ET.ParseError, UnicodeDecodeError) as error:
         raise ClhdError(f"{path}: is no SVG: {error}") from None
     for parent in list(root.iter()):
         for child in list(parent):
@@ -68,9 +68,9 @@ def inline_svg(path: Path, prefix: str, text: str) -> str:
     root.set("role", "img")
     root.set("aria-label", text)
     root.set("style", _limit_width(_to_pixels(width)))
-    ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", _XLINK)
-    return ElementTree.tostring(root, encoding="unicode")
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", _XLINK)
+    return ET.tostring(root, encoding="unicode")
 
 
 def _rename(name: str, value: str, prefix: str) -> str:

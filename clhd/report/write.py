@@ -75,18 +75,19 @@ def compose_report(config: ConfigContent, results: Path) -> str:
         "What is the letter's, and what is ours": ("sources", _read("sources.html")),
     }
     shown = {title: (name, html) for title, (name, html) in sections.items() if html}
+    what = "results" if config.claims is None else "claims and verdicts"
     return Template(_read("page.html")).substitute(
-        title="Seven statements on contrastive learning, as checks that can fail"
-        if config.claims
-        else "Results of clhd",
+        title=f"Contrastive learning in high dimension: {what}",
         style=_read("style.css"),
         made=f"Written {escape(now())} by clhd {escape(describe_code())}.",
         navigation="".join(_compose_link(title, name, claims) for title, (name, _) in shown.items()),
-        sections="".join(
-            f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(title)}</h2>{html}</section>'
-            for title, (name, html) in shown.items()
-        ),
+        sections="".join(_compose_section(title, name, html) for title, (name, html) in shown.items()),
     )
+
+
+def _compose_section(title: str, name: str, html: str) -> str:
+    head = f'<h2 id="{name}-title">{escape(title)}</h2>'
+    return f'<section id="{name}" aria-labelledby="{name}-title">{head}{html}</section>'
 
 
 def _read(name: str) -> str:

@@ -13,12 +13,13 @@ summaries in seconds. A new claim is one module with a `Claim`, and one entry in
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clhd.analysis import attraction, convergence, correlation, learnability, noise
+from clhd.analysis import attraction, convergence, correlation, learnability, matrix, noise
 from clhd.analysis.claim import Claim, Part, Threshold
 from clhd.errors import ClhdError
 from clhd.model.checks import parse_number
@@ -32,11 +33,13 @@ CLAIMS: dict[str, Claim] = {  # in the order of the report
     "C6": noise.NOISE,
     "C7": correlation.CORRELATION,
 }
+# Beside the claims in config/claims.yaml: all of them, coarsely, in many cases (`clhd.analysis.matrix`).
+MATRIX = "matrix"
 
 
 @dataclass(frozen=True)
 class ClaimSettings:
-    """What config/claims.yaml says of one claim: experiments by role, thresholds by name."""
+    """What config/claims.yaml says of one claim, or of the matrix: experiments by role, thresholds by name."""
 
     experiments: Mapping[str, str]
     thresholds: Mapping[str, Threshold]
@@ -61,18 +64,26 @@ def read_claims(path: str | Path, experiments: Iterable[str]) -> dict[str, Claim
     mistakes: list[str] = []
     settings = {}
     for name, entry in table.items():
-        if name not in CLAIMS:
-            mistakes.append(f"{name}: is no claim; the claims are {', '.join(CLAIMS)}")
+        if name not in CLAIMS and name != MATRIX:
+            mistakes.append(f"{name}: is no claim; the claims are {', '.join(CLAIMS)}, and {MATRIX}")
             continue
         if not isinstance(entry, dict) or set(entry) != {"experiments", "thresholds"}:
             mistakes.append(f"{name}: must hold experiments and thresholds, and nothing else")
             continue
-        claim = CLAIMS[name]
         roles, thresholds = (
             _parse_table(entry[key], f"{name}.{key}", mistakes) for key in ("experiments", "thresholds")
         )
-        mistakes += _compare_keys(roles, claim.experiments, f"{name}.experiments")
-        mistakes += _compare_keys(thresholds, claim.thresholds, f"{name}.thresholds")
+        if name == MATRIX:
+            meanings: Mapping[str, str] = matrix.THRESHOLDS
+            optional = matrix.OPTIONAL_EXPERIMENTS.keys() & roles
+            needed: Mapping[str, str] = matrix.EXPERIMENTS | {
+                role: matrix.OPTIONAL_EXPERIMENTS[role] for role in optional if roles[role] in known
+            }
+            roles = {role: experiment for role, experiment in roles.items() if role not in optional - needed.keys()}
+        else:
+            needed, meanings = CLAIMS[name].experiments, CLAIMS[name].thresholds
+        mistakes += _compare_keys(roles, needed, f"{name}.experiments")
+        mistakes += _compare_keys(thresholds, meanings, f"{name}.thresholds")
         mistakes += [
             f"{name}.experiments.{role} = {experiment!r}: must be one of {', '.join(sorted(known))}"
             for role, experiment in roles.items()
@@ -136,13 +147,12 @@ def judge_claims(settings: Mapping[str, ClaimSettings], results: Path) -> dict[s
     """
     entries = []
     for name, setting in settings.items():
+        if name == MATRIX:
+            continue
         claim = CLAIMS[name]
         summaries = read_summaries(setting, results)
-        try:
+        with _naming_experiments(name, setting):
             judgement = claim.judge(summaries, setting.thresholds)
-        except KeyError as error:
-            roles = ", ".join(f"{role} = {experiment}" for role, experiment in setting.experiments.items())
-            raise ClhdError(f"{name}: an experiment ({roles}) lacks {error}, which its judge needs") from error
         entry: dict[str, Any] = {
             "id": name,
             "statement": claim.statement,
@@ -156,6 +166,44 @@ def judge_claims(settings: Mapping[str, ClaimSettings], results: Path) -> dict[s
             entry["parts"] = [_describe_part(part) for part in judgement.parts]
         entries.append(make_plain(entry))
     return {"claims": entries}
+
+
+def judge_cases(setting: ClaimSettings, results: Path) -> dict[str, Any]:
+    """Judge every statement in every case, coarsely; results/claims_matrix.json.
+
+    Parameters
+    ----------
+    setting : ClaimSettings
+        The entry `MATRIX` of what `read_claims` returned.
+    results : Path
+        Folder of all results.
+
+    Returns
+    -------
+    dict
+        That of `clhd.analysis.matrix.judge_matrix`, with thresholds, experiments and what it rests on, in plain values.
+
+    Raises
+    ------
+    ClhdError
+        As `judge_claims` does.
+    """
+    summaries = read_summaries(setting, results)
+    with _naming_experiments(MATRIX, setting):
+        judged = matrix.judge_matrix(summaries, setting.thresholds)
+    judged |= {"thresholds": dict(setting.thresholds), "experiments": dict(setting.experiments)}
+    plain: dict[str, Any] = make_plain(judged | {"rests_on": _describe_basis(summaries.values())})
+    return plain
+
+
+@contextmanager
+def _naming_experiments(name: str, setting: ClaimSettings) -> Iterator[None]:
+    """Say of what a judge did not find in which experiments it looked."""
+    try:
+        yield
+    except KeyError as error:
+        roles = ", ".join(f"{role} = {experiment}" for role, experiment in setting.experiments.items())
+        raise ClhdError(f"{name}: an experiment ({roles}) lacks {error}, which its judge needs") from error
 
 
 def read_summaries(setting: ClaimSettings, results: Path) -> dict[str, Summary]:
@@ -195,7 +243,7 @@ def make_plain(value: Any) -> Any:
 
 
 def write_claims(claims: Mapping[str, Any], path: Path) -> Path:
-    """Write claims.json in one step, and return its path."""
+    """Write claims.json, or claims_matrix.json, in one step, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.new")
     unfinished.write_text(json.dumps(claims, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,253 @@
+"""`judge_matrix`: which statements survive for which loss, activation and constraint; results/claims_matrix.json.
+
+A row is a case: a loss, an activation, and what holds the norm. A column is a statement in a coarse form, at one
+setting of the other parameters, judged from summaries alone:
+
+| column | asked of a case | from |
+|---|---|---|
+| C3 | SGD minus ODE, of the cosine similarity at all later times, lies within c / n | steady |
+| C4 | growth rates do not depend on kurtosis, and SGD grows or decays as they say | growth |
+| C5 | kurtosis leaves growth as it is, and moves the eigenvalue of the pure state, so the border of its region | pure |
+| C6 | the cosine similarity falls at each step of the augmentation noise, views independent | steady, simulated |
+| C7a | it falls at each step of the noise correlation | steady, simulated |
+| C7b | correlation in the gradient variance alone gives the larger part of the gain | switch |
+
+A cell holds a verdict, the numbers, and a reason where these are not all there is to say. Beside the three verdicts of
+`clhd.analysis.verdict` there are: no theory (there is none), not computed (no experiment has the case), diverged.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from clhd.analysis.universality import judge_universality
+from clhd.analysis.verdict import NORMAL_95, Estimate, Verdict, above, all_hold, below, within
+from clhd.model.losses import LOSSES
+from clhd.sweep.reading import Summary
+
+FloatArray = NDArray[np.float64]
+Case = tuple[str, ...]
+
+_ACTS_ON = "correlation_acts_on"
+NO_THEORY, NOT_COMPUTED, DIVERGED = "no theory", "not computed", "diverged"
+OF_A_CASE = ("loss", "activation", "constraint", "weight_decay", "learning_rate")
+COLUMNS = {
+    "C3": "SGD agrees with the ODE",
+    "C4": "the second moment alone decides learnability",
+    "C5": "kurtosis moves the attraction regions",
+    "C6": "independent augmentation noise degrades",
+    "C7a": "negative correlation does better",
+    "C7b": "it does so through the gradient variance",
+}
+EXPERIMENTS = {
+    "steady": "cosine similarity by case and noise, by SGD and ODE",
+    "growth": "a weak feature by case, kurtosis and second moment, from the uninformative state",
+    "pure": "eigenvalues of pure states by case and kurtosis",
+    "switch": "cosine similarity by case, noise correlation and what it acts on, theory alone",
+    "simulated": "the cases that SGD alone has, by noise",
+    "universality": "laws of noise and features by dimension, and the projected chain",
+}
+# Read where the config has the experiment.
+OPTIONAL_EXPERIMENTS = {
+    "universality_student": "Student-t noise by degrees of freedom and dimension",
+    "universality_sparse": "sparse features by fraction and dimension",
+}
+THRESHOLDS = {
+    "bias_coefficient": "c: a deviation of c / n is what finite dimension may explain",
+    "growth_spread": "largest spread of growth rates over kurtosis, relative to the largest rate",
+    "least_move": "least move of the eigenvalue of the pure state over kurtosis, relative to the largest growth rate",
+    "least_similarity": "cosine similarity from which on a feature counts as learned",
+    "least_gain": "gain of cosine similarity below which there is nothing to explain",
+    "least_part": "part of the gain that the gradient variance alone must give",
+    "spread_ratio_range": "ratio of standard deviations, another law to the projected chain",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is said of one statement in one case."""
+
+    verdict: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As claims_matrix.json holds it."""
+        return {"verdict": str(self.verdict), "reason": self.reason, "evidence": dict(self.evidence)}
+
+
+def judge_matrix(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge every column in every case, and universality.
+
+    Parameters
+    ----------
+    summaries : mapping of role to Summary
+        Roles are those of `EXPERIMENTS`, and any of `OPTIONAL_EXPERIMENTS`.
+    thresholds : mapping of name to value
+        Those of `THRESHOLDS`.
+
+    Returns
+    -------
+    dict
+        ``columns`` (id, statement), ``rows`` (loss, activation, constraint, weight_decay, learning_rate, cells) and
+        ``universality`` (statement, verdict, evidence).
+    """
+    by_role = {role: _cases(summaries[role].dataset) for role in EXPERIMENTS if role != "universality"}
+    simulated = by_role["simulated"] | by_role["steady"]
+    judges: dict[str, tuple[dict[Case, xr.Dataset], Callable[[xr.Dataset], Cell]]] = {
+        "C3": (by_role["steady"], partial(_judge_agreement, summaries["steady"], thresholds)),
+        "C4": (by_role["growth"], partial(_judge_growth, thresholds)),
+        "C5": (by_role["pure"], partial(_judge_pure_states, thresholds)),
+        "C6": (simulated, partial(_judge_noise, thresholds, along="augmentation_noise_variance")),
+        "C7a": (simulated, partial(_judge_noise, thresholds, along="noise_correlation")),
+        "C7b": (by_role["switch"], partial(_judge_switch, thresholds)),
+    }
+    every_case = {case for cases in by_role.values() for case in cases}
+    rows = []
+    for case in sorted(every_case, key=_row_order):
+        cells = {
+            column: judge(found[case]) if case in found else _missing(case) for column, (found, judge) in judges.items()
+        }
+        row: dict[str, Any] = dict(zip(OF_A_CASE, case, strict=True))
+        row |= {name: float(row[name]) for name in ("weight_decay", "learning_rate")}
+        rows.append(row | {"cells": {column: cell.as_dict() for column, cell in cells.items()}})
+    return {
+        "columns": [{"id": column, "statement": statement} for column, statement in COLUMNS.items()],
+        "rows": rows,
+        "universality": judge_universality(summaries, thresholds),
+    }
+
+
+def _cases(dataset: xr.Dataset) -> dict[Case, xr.Dataset]:
+    """The cases of an experiment, each with its part of the summary."""
+    parts = [dataset.isel(case=k) for k in range(dataset.sizes["case"])]
+    return {tuple(str(part[name].item()) for name in OF_A_CASE): part for part in parts}
+
+
+def _row_order(case: Case) -> tuple[Any, ...]:
+    loss, activation, constraint, *rest = case
+    return (list(LOSSES).index(loss), constraint != "none", activation != "tanh", activation, *rest)
+
+
+def _missing(case: Case) -> Cell:
+    loss, activation = case[:2]
+    if activation == "relu" and not LOSSES[loss].factorises:
+        return Cell(NO_THEORY, reason="averages over a set of points need a smooth activation")
+    return Cell(NOT_COMPUTED, reason="no experiment of the config has this case")
+
+
+def _has_diverged(part: xr.Dataset) -> bool:
+    return int(part["replica_count"].sel(status="diverged").sum()) > 0
+
+
+def _judge_agreement(summary: Summary, thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
+    """C3: every point of the case, at every time after the start."""
+    if _has_diverged(part):
+        return Cell(DIVERGED)
+    later = part.isel(feature=0).sel(time=part["time"] > 0)
+    difference = later["cosine_similarity_mean"] - later["cosine_similarity_theory"]
+    error = np.sqrt(later["cosine_similarity_standard_error"] ** 2 + _averaging_error(later) ** 2)
+    allowance = thresholds["bias_coefficient"] / float(summary.experiment["constants"]["dimension"])
+    estimates = [Estimate.with_error(d, e) for d, e in zip(difference.values.flat, error.values.flat, strict=True)]
+    verdicts = [within(estimate, (-allowance, allowance)) for estimate in estimates]
+    worst = max(estimates, key=lambda estimate: abs(np.nan_to_num(estimate.value)))
+    counts = {str(verdict): verdicts.count(verdict) for verdict in Verdict}
+    return Cell(all_hold(verdicts), {"largest_difference": worst, "allowance": allowance, "points": counts})
+
+
+def _averaging_error(part: xr.Dataset) -> xr.DataArray:
+    """Standard error of the theory's cosine similarity q / sqrt(r), from the worst of those of q and r."""
+    norm, similarity = part["squared_norm_theory"], part["cosine_similarity_theory"]
+    if "feature" in similarity.dims:
+        similarity = similarity.isel(feature=0)
+    return part["averaging_error_theory"] * (1 / np.sqrt(norm) + abs(similarity) / (2 * norm))
+
+
+def _judge_growth(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
+    """C4: one growth rate for all kurtoses, of the sign that SGD shows below and above the threshold."""
+    if _has_diverged(part):
+        return Cell(DIVERGED)
+    part = part.isel(feature=0)
+    rate = part["growth_rate_theory"].transpose("second_moment", "kurtosis").values
+    mean, error = part["overlap_mean"], part["overlap_standard_error"]
+    change = (mean.isel(time=-1) - mean.isel(time=0)).transpose("second_moment", "kurtosis").values
+    error_of_change = error.isel(time=-1).transpose("second_moment", "kurtosis").values
+    spread = Estimate.exact(float(np.ptp(rate, axis=1).max() / np.abs(rate).max()))
+    signed = [
+        Estimate.with_error(c * s, e)
+        for c, s, e in zip(change.flat, np.sign(rate).flat, error_of_change.flat, strict=True)
+    ]
+    verdict = all_hold([below(spread, thresholds["growth_spread"]), *(above(estimate, 0.0) for estimate in signed)])
+    evidence = {
+        "second_moment": part["second_moment"].values,
+        "growth_rate": rate[:, 0],
+        "relative_spread": spread,
+        "kurtosis": part["kurtosis"].values,
+        "change_of_overlap_by_sgd": change,
+        "standard_error": error_of_change,
+    }
+    if verdict == Verdict.HOLDS and np.all(rate < 0):
+        return Cell(Verdict.UNDECIDED, evidence, "no feature grows at these second moments, so no threshold is seen")
+    return Cell(verdict, evidence)
+
+
+def _judge_pure_states(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
+    """C5: equal growth, and an eigenvalue of the pure state that moves; how far the border moves is not asked."""
+    part = part.isel(feature=0)
+    rate, eigenvalue = part["growth_rate_theory"].values, part["pure_eigenvalue_theory"].values
+    scale = float(np.abs(rate).max())
+    spread, move = Estimate.exact(float(np.ptp(rate)) / scale), Estimate.exact(float(np.ptp(eigenvalue)) / scale)
+    evidence = {"kurtosis": part["kurtosis"].values, "eigenvalue": eigenvalue, "growth_rate": rate[0], "move": move}
+    verdict = all_hold([below(spread, thresholds["growth_spread"]), above(move, thresholds["least_move"])])
+    if not np.all(np.isfinite(eigenvalue)):
+        return Cell(verdict, evidence, "at some kurtosis there is no pure state")
+    return Cell(verdict, evidence)
+
+
+def _judge_noise(thresholds: Mapping[str, Any], part: xr.Dataset, *, along: str) -> Cell:
+    """C6 and C7a: by SGD, at the last time, the cosine similarity falls at each step of one of the two noises."""
+    if _has_diverged(part):
+        return Cell(DIVERGED)
+    part = part.isel(feature=0, time=-1)
+    correlation, variance = part["noise_correlation"].values, part["augmentation_noise_variance"].values
+    if along == "noise_correlation":
+        # The variance at which several correlations stand.
+        levels, counts = np.unique(variance, return_counts=True)
+        used = np.flatnonzero(variance == levels[np.argmax(counts)])
+    else:
+        used = np.flatnonzero(correlation == 0)
+    used = used[np.argsort(part[along].values[used])]
+    mean = part["cosine_similarity_mean"].values[used]
+    error = part["cosine_similarity_standard_error"].values[used]
+    steps = [
+        Estimate.with_error(step, size)
+        for step, size in zip(np.diff(mean), np.hypot(error[1:], error[:-1]), strict=True)
+    ]
+    evidence = {along: part[along].values[used], "cosine_similarity": mean, "standard_error": error, "steps": steps}
+    if np.nanmax(mean, initial=-np.inf) < thresholds["least_similarity"]:
+        return Cell(Verdict.UNDECIDED, evidence, "nothing is learned")
+    return Cell(all_hold(below(step, 0.0) for step in steps), evidence)
+
+
+def _judge_switch(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
+    """C7b: what is left of the gain if the correlation enters the gradient variance alone."""
+    part = part.isel(feature=0, time=-1)
+    similarity = part["cosine_similarity_theory"]
+    independent = float(similarity.sel(noise_correlation=0, correlation_acts_on="both"))
+    negative = similarity.sel(noise_correlation=part["noise_correlation"].min())
+    gain = {str(way): float(negative.sel(correlation_acts_on=way)) - independent for way in negative[_ACTS_ON].values}
+    error = float(_averaging_error(part).max())
+    evidence: dict[str, Any] = {"cosine_similarity_at_correlation_0": independent, "gain": gain}
+    whole, kept = gain["both"], gain["gradient_variance"]
+    if not whole >= thresholds["least_gain"]:
+        return Cell(Verdict.UNDECIDED, evidence, "there is no gain to explain")
+    # Both gains are differences of two similarities, each with that error.
+    ratio = kept / whole
+    size = np.sqrt(2) * error * np.hypot(1, ratio) / whole
+    share = Estimate(ratio, ratio - NORMAL_95 * size, ratio + NORMAL_95 * size)
+    return Cell(above(share, thresholds["least_part"]), evidence | {"part_of_gradient_variance": share})

@@ -17,15 +17,15 @@ roads are given the same law, the claim asks three things:
 | theta | threshold | a coordinate is taken for one of the support where abs(weight) > theta |
 | q, r | overlap, squared_norm | order parameters; sd(q) and sd(r): their spread over replicas |
 
-Why the size has a bound. Given the forces that all weights of a run share, its weights are independent draws, from a law
-that the fluctuations of those forces shift and stretch (with L2, no more than that). By the triangle inequality the
+Why the size has a bound. Given the forces that all weights of a run share, its weights are independent draws, from a
+law that the fluctuations of those forces shift and stretch (with L2, no more than that). By the triangle inequality the
 distance is at most the sum of two, to first order in n^(-1/2):
 
     of N draws from F       integral of sqrt(2 F (1 - F) / (pi N))
     of the shared forces    sqrt(2 / pi) (sd(q) + sd(v) / (2 sqrt(v))),   v = r - q^2,   sd(v) <= sd(r) + 2 abs(q) sd(q)
 
-A shift by x is a distance of x, and a stretch from sqrt(v) to sqrt(v) + x at most one of x. The ratio of the distance to
-the sum must not exceed 1, but for the errors of both; were the equation wrong, it would grow as n^(1/2).
+A shift by x is a distance of x, and a stretch from sqrt(v) to sqrt(v) + x at most one of x. The ratio of the distance
+to the sum must not exceed 1, but for the errors of both; were the equation wrong, it would grow as n^(1/2).
 
 Several intervals are compared with each range. They hold together at 95 %, by Bonferroni: without that, the more times
 are looked at, the more often one of them would fail by chance. Errors that may be correlated, such as those of the two
@@ -164,15 +164,16 @@ def _measure_forces(joined: xr.Dataset) -> xr.DataArray:
     q = joined["overlap"]
     width = np.sqrt(joined["squared_norm"] - q**2)
     stretch = (norm_spread + 2 * abs(q) * overlap_spread) / (2 * width)
-    return (np.sqrt(2 / np.pi) * (overlap_spread + stretch)).transpose("l1_penalty", "time", "dimension")
+    explained: xr.DataArray = np.sqrt(2 / np.pi) * (overlap_spread + stretch)
+    return explained.transpose("l1_penalty", "time", "dimension")
 
 
 def sign_shares(summary: Summary) -> xr.DataArray:
     """Share of the coordinates at which the feature value has each sign."""
     constants, signs = summary.experiment["constants"], summary.dataset["feature_sign"]
     is_sparse = constants.get("feature_law", _DEFAULT_LAW) == "sparse"
-    share = float(constants["feature_fraction"]) if is_sparse else 1.0
-    return xr.where(signs == 0, 1 - share, share / 2)
+    fraction = float(constants["feature_fraction"]) if is_sparse else 1.0
+    return signs.copy(data=np.where(signs.values == 0, 1 - fraction, fraction / 2))
 
 
 def _judge_rate(distances: Distances, allowed: tuple[float, float]) -> tuple[Verdict, dict[str, Estimate]]:
@@ -301,8 +302,8 @@ def _one_of_several(value: float, standard_error: float, count: int) -> Estimate
 
 
 WEIGHTS = Claim(
-    statement="The empirical distribution of the weights converges to the solution of the McKean-Vlasov equation as the "
-    "dimension grows.",
+    statement="The empirical distribution of the weights converges to the solution of the McKean-Vlasov equation as "
+    "the dimension grows.",
     experiments={
         "small": "distances by dimension and penalty",
         "large": "the same at the largest dimension; may be the same experiment",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clhd.analysis import attraction, convergence, correlation, learnability, matrix, noise
+from clhd.analysis import attraction, convergence, correlation, learnability, matrix, noise, reduction, weights
 from clhd.analysis.claim import Claim, Part, Threshold
 from clhd.errors import ClhdError
 from clhd.model.checks import parse_number
@@ -27,6 +27,8 @@ from clhd.sweep.reading import Summary, read_summary
 from clhd.sweep.yaml_file import read_yaml
 
 CLAIMS: dict[str, Claim] = {  # in the order of the report
+    "C1": weights.WEIGHTS,
+    "C2": reduction.REDUCTION,
     "C3": convergence.CONVERGENCE,
     "C4": learnability.LEARNABILITY,
     "C5": attraction.ATTRACTION,

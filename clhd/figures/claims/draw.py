@@ -14,6 +14,8 @@ from clhd.errors import ClhdError
 from clhd.figures.style import save_figure, use_style
 
 CLAIM_FIGURES: dict[str, str] = {
+    "C1": "clhd.figures.claims.weights:plot_weights",
+    "C2": "clhd.figures.claims.reduction:plot_reduction",
     "C3": "clhd.figures.claims.convergence:plot_convergence",
     "C4": "clhd.figures.claims.learnability:plot_learnability",
     "C5": "clhd.figures.claims.attraction:plot_attraction",

@@ -45,8 +45,8 @@ def plot_reduction(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -
         for rate, colour in zip(rates, colours, strict=True)
     ]
     panels[0].legend(handles=handles, loc="lower right")
-    marker = Line2D([], [], marker="o", color=INK, markerfacecolor="white", linestyle="", label="equation")
-    panels[1].legend(handles=[Line2D([], [], color=INK, label="ODE"), marker], loc="upper right")
+    marker = Line2D([], [], marker="o", color=INK, markerfacecolor="white", linestyle="", label="PDE")
+    panels[1].legend(handles=[Line2D([], [], color=INK, label="ODE"), marker], loc="best")
     _plot_errors(panels[2], summary, colours)
     for axes, letter in zip(panels, "abc", strict=True):
         axes.text(-0.02, 1.03, letter, transform=axes.transAxes, weight="bold", ha="right", va="bottom")

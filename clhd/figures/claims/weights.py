@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from clhd.analysis.weights import measure_distances, measure_support, sign_shares
+from clhd.analysis.weights import measure_distances, measure_support
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, make_figure
 from clhd.figures.words import format_number
 from clhd.sweep.reading import Summary
@@ -25,7 +25,7 @@ _SIGNS = {
     0: (CATEGORIES[2], "^", r"$\xi = 0$"),
     1: (CATEGORIES[0], "o", r"$\xi > 0$"),
 }
-_PENALTIES = (CATEGORIES[3], CATEGORIES[4], CATEGORIES[5])
+_PENALTIES = (INK, CATEGORIES[3], CATEGORIES[5])
 _REACH = 3.2  # of the weights that are shown, in standard deviations
 _BIN = 3  # steps of the weight axis in one bin of SGD's density
 
@@ -51,7 +51,7 @@ def plot_weights(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> 
     for panel, (summary, penalty) in zip(axes[0], panels, strict=True):
         _plot_densities(panel, summary, penalty)
     axes[0, 0].set_ylabel("density")
-    axes[0, 0].legend(handles=_density_handles(), loc="upper left", bbox_to_anchor=(-0.02, 1.02), handlelength=1.2)
+    axes[0, 2].legend(handles=_density_handles(), loc="upper left", bbox_to_anchor=(-0.02, 1.02), handlelength=1.2)
     _plot_distances(axes[1, 0], summaries)
     _plot_support(axes[1, 1], support, "recall")
     _plot_support(axes[1, 2], support, "precision")
@@ -61,17 +61,16 @@ def plot_weights(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> 
 
 
 def _plot_densities(axes: Axes, summary: Summary, penalty: float) -> None:
-    """Densities at the last time and the largest dimension, of each sign times its share."""
+    """Densities at the last time and the largest dimension, by the sign of the feature value."""
     point = summary.dataset.sel(l1_penalty=penalty, time=summary.last_time)
     point = point.isel(dimension=int(np.argmax(point["dimension"].values)))
-    for share in sign_shares(summary):
-        sign = int(share["feature_sign"])
+    for sign in point["feature_sign"].values.tolist():
         colour, marker, _ = _SIGNS[sign]
         here = point.sel(feature_sign=sign)
         places, heights = _differentiate(here["distribution_theory"], 1)
-        axes.plot(places, float(share) * heights, color=colour, linewidth=0.9)
+        axes.plot(places, heights, color=colour, linewidth=0.9)
         places, heights = _differentiate(here["distribution_mean"], _BIN)
-        axes.plot(places, float(share) * heights, marker, color=colour, markerfacecolor="white", markersize=2.4)
+        axes.plot(places, heights, marker, color=colour, markerfacecolor="white", markersize=2.4)
     reach = _REACH * float(np.sqrt(point["squared_norm_theory"]))
     law = "sparse feature" if 0 in summary.dataset["feature_sign"] else "feature values ±1"
     axes.set(xlabel="weight $w$", xlim=(-reach, reach), title=f"{law}, $\\lambda_1$ = {format_number(penalty)}")
@@ -89,7 +88,7 @@ def _differentiate(distribution: xr.DataArray, step: int) -> tuple[FloatArray, F
 def _density_handles() -> list[Line2D]:
     names = [Line2D([], [], color=colour, label=label) for colour, _, label in (_SIGNS[sign] for sign in (1, 0, -1))]
     sgd = Line2D([], [], marker="o", color=INK, markerfacecolor="white", markersize=2.4, linestyle="", label="SGD")
-    return [*names, Line2D([], [], color=INK, label="equation"), sgd]
+    return [*names, Line2D([], [], color=INK, label="PDE"), sgd]
 
 
 def _plot_distances(axes: Axes, summaries: Mapping[str, Summary]) -> None:
@@ -107,7 +106,7 @@ def _plot_distances(axes: Axes, summaries: Mapping[str, Summary]) -> None:
                 color=colour,
                 marker=MARKERS[k],
                 markerfacecolor="white",
-                linestyle="",
+                linewidth=0.5,
             )
     guide = 1.35 * float(distances.mean.isel(dimension=0).max()) * np.sqrt(sizes[0] / sizes)
     axes.plot(sizes, guide, color=MUTED, linestyle="--", linewidth=0.8)
@@ -119,11 +118,11 @@ def _plot_distances(axes: Axes, summaries: Mapping[str, Summary]) -> None:
         Line2D([], [], color=colour, label=f"$\\lambda_1$ = {format_number(penalty)}")
         for penalty, colour in zip(distances.mean["l1_penalty"].values, _PENALTIES, strict=False)
     ] + [
-        Line2D([], [], color=INK, marker=MARKERS[k], markerfacecolor="white", linestyle="", label=f"$t$ = {time:g}")
+        Line2D([], [], color=MUTED, marker=MARKERS[k], markerfacecolor="white", linestyle="", label=f"$t$ = {time:g}")
         for k, time in enumerate(times)
     ]
     axes.legend(handles=handles, loc="lower left")
-    axes.set(xscale="log", yscale="log", xlabel="dimension $n$", ylabel="distance to the equation")
+    axes.set(xscale="log", yscale="log", xlabel="dimension $n$", ylabel="distance to the PDE")
 
 
 def _plot_support(axes: Axes, summary: Summary, word: str) -> None:
@@ -159,7 +158,7 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     exponent_text = _describe_range([value for value in exponents if value is not None])
     return (
         f"{claim['statement']} Verdict: {claim['verdict']}. Above: density of the weights, by the value of the feature "
-        "at their coordinate and times the share of such coordinates, by the McKean-Vlasov equation (lines) and by SGD "
+        "at their coordinate, by the McKean-Vlasov equation (lines) and by SGD "
         f"(markers), at the last time: n = {sizes['large']}, {large.replicas} replicas, at time {large.last_time:g}; "
         f"sparse feature (a share {fraction} of its values is not 0): n = {sizes['support']}, {support.replicas} "
         f"replicas, at time {support.last_time:g}. An L1 penalty gives a kink at weight 0. "

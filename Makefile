@@ -23,8 +23,8 @@ all: $(INSTALLED)  ## run the experiments of config/config.yaml: results/ (CONFI
 paper: $(INSTALLED)  ## run those of config/paper.yaml: the same at the scale of a paper, for a large machine
 	@$(MAKE) --no-print-directory all CONFIG=config/paper.yaml
 
-report: $(INSTALLED)  ## write results/report.html: all figures with their captions
-	@$(WORKFLOW) --report results/report.html
+report: $(INSTALLED)  ## write results/report.html again, from what there is: claims, experiments, equations
+	@$(BIN)/clhd report $(CONFIG)
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 16

@@ -165,27 +165,3 @@ def render_file(path: Path) -> str:
 def _render_basis(name: str, basis: Mapping[str, Any]) -> str:
     rows = [[escape(format_name(key)), render_value(value)] for key, value in basis.items()]
     return render_details("Provenance", render_table(f"{name} rests on", ["what", "value"], rows, title=False))
-
-
-def render_matrix(path: Path, results: Path) -> str:
-    """Which statement survives for which loss, activation and constraint: rows of verdicts, with their figure.
-
-    Raises
-    ------
-    ClhdError
-        If the file holds something else.
-    """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        statements = list(dict.fromkeys(name for row in table for name in row["verdicts"]))
-        rows = [
-            [escape(str(row["name"])), *(render_value(row["verdicts"].get(name)) for name in statements)]
-            for row in table
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ClhdError(f"{path}: is no matrix of claims") from None
-    figure = results / "figures" / "matrix.svg"
-    picture = render_picture(figure, "figure-matrix", "verdicts by model and statement") if figure.is_file() else ""
-    return (f"<figure>{picture}</figure>" if picture else "") + render_table(
-        "Verdicts by model and statement", ["model", *statements], rows
-    )

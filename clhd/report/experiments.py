@@ -33,7 +33,6 @@ from clhd.sweep.status import describe_status, format_bytes
 from clhd.sweep.store import Store
 
 _KINDS = ("simulation", "theory")
-_COUNTS = ("ok", "failed", "diverged", "not_converged", "not_run")
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,10 @@ def _has_changed(experiment: Experiment, folder: Path) -> bool:
     path = folder / "summary.zarr"
     if not path.is_dir():
         return False
-    summarised = zarr.open_group(str(path), mode="r").attrs.get("experiment")
-    return bool(json.loads(json.dumps(experiment.resolved())) != summarised)
+    summarised: Any = zarr.open_group(str(path), mode="r").attrs["experiment"]
+    wanted = json.loads(json.dumps(experiment.resolved()))
+    # A key that clhd learned later is no change of the file.
+    return any(wanted.get(key) != value for key, value in summarised.items())
 
 
 def render_costs(records: Mapping[str, Record]) -> str:
@@ -104,10 +105,11 @@ def render_costs(records: Mapping[str, Record]) -> str:
             if "problem" in stage:
                 rows.append([link, kind, escape(stage["problem"]), "", "", "", "", ""])
                 continue
-            failed, diverged = stage.get("failed", 0), stage.get("diverged", 0) + stage.get("not_converged", 0)
-            counts = [stage["wanted"], stage.get("ok", 0), failed, diverged, stage.get("not_run", 0)]
+            diverged = stage.get("diverged", 0) + stage.get("not_converged", 0)
+            counts = [f"{count:,}" for count in (stage["wanted"], stage.get("ok", 0))]
+            counts += [_render_loss(count) for count in (stage.get("failed", 0), diverged, stage.get("not_run", 0))]
             cost = format_seconds(record.seconds[kind]) if kind in record.seconds else ""
-            rows.append([link, kind, *(f"{count:,}" for count in counts), cost])
+            rows.append([link, kind, *counts, cost])
     core = sum(sum(record.seconds.values()) for record in records.values())
     wall = sum(run.get("seconds", 0.0) for record in records.values() for runs in record.runs.values() for run in runs)
     size = sum(
@@ -118,6 +120,11 @@ def render_costs(records: Mapping[str, Record]) -> str:
         f"<p>In all {format_seconds(core)} of core time, {format_seconds(wall)} on the clock, and {format_bytes(size)} "
         "on disk.</p>" + render_table("What is known, and what it cost", head, rows, numbers=True)
     )
+
+
+def _render_loss(count: int) -> str:
+    """A count that had better be 0, and is seen at once if it is not."""
+    return f"<strong>{count:,}</strong>" if count else '<span class="none">0</span>'
 
 
 def render_experiment(experiment: Experiment, file: Path, record: Record, results: Path) -> str:

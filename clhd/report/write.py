@@ -22,11 +22,11 @@ from clhd.report.claims import (
     count_verdicts,
     read_judged_claims,
     render_claim,
-    render_matrix,
     render_overview,
 )
 from clhd.report.experiments import read_record, render_costs, render_experiment
 from clhd.report.markup import make_anchor, render_note, render_shape
+from clhd.report.matrix import render_matrix
 from clhd.sweep.config import ConfigContent
 from clhd.sweep.provenance import describe_code, now
 

@@ -85,12 +85,16 @@ def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(tmp
             "plot_experiment",
         }
 
+    report = tmp_path / "results" / "report.html"
+    assert report.read_text(encoding="utf-8").count('<span class="state">points failed</span>') == 2
+
     (tmp_path / "broken").unlink()
     run = project.run()
     assert run.returncode == 0, run.stdout
     assert "first/simulation.zarr: 24 ok; 8 computed now" in run.stdout
     with xr.open_zarr(tmp_path / "results" / "first" / "summary.zarr") as summary:
         assert int(summary["replica_count"].sel(status="ok").sum()) == 24
+    assert report.read_text(encoding="utf-8").count('<span class="state">complete</span>') == 2
     assert "all 24 runs are ok" in (tmp_path / "results/first/figures/first.rst").read_text(encoding="utf-8")
 
     assert project.plan() == set()

@@ -1,4 +1,27 @@
-# The end: what is known of every experiment, and failure if points have failed.
+# The end: the report, which is written whatever has failed; and what is known of every experiment, which is failure if
+# points have failed.
+
+
+rule write_report:
+    input:
+        config=CONFIG_FILE,
+        experiments=FILES.values(),
+        summaries=expand(mark("summary"), experiment=EXPERIMENTS),
+        figures=expand(rules.plot_experiment.output.png, experiment=DRAWN),
+        claims=rules.judge_claims.output if CONFIG.claims else [],
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{RESULTS}/report.log",
+    conda:
+        "../envs/clhd.yaml"
+    threads: 1
+    params:
+        results=RESULTS,
+    message:
+        "write the report"
+    shell:
+        "python -m clhd report {input.config} --results {params.results} 2>&1 | tee -i {log}"
 
 
 rule check_points:

@@ -72,7 +72,7 @@ def judge_learnability(summaries: Mapping[str, Summary], thresholds: Mapping[str
         "sgd_minus_theory": deviations,
         "difference_between_kurtoses": differences,
         "systematic_error_of_the_estimator": [biased - limit for biased, limit in zip(of_ode, exact, strict=True)],
-        "border_by_learning_rate": _describe_border(summaries["phase"].dataset),
+        "border_by_learning_rate": _describe_border(summaries["phase"].dataset, generator),
         "second_moment_at_which_cosine_similarity_passes_one_half": _describe_cut(summaries["cut"].dataset),
     }
     return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
@@ -146,12 +146,14 @@ def _exact_rates(dataset: xr.Dataset, axis: str) -> FloatArray:
     return np.asarray(_arrange(dataset["growth_rate_theory"], axis).values, np.float64)
 
 
-def _describe_border(phase: xr.Dataset) -> dict[str, Any]:
-    """Theory's and SGD's border by learning rate; SGD's from the two points that enclose it."""
+def _describe_border(phase: xr.Dataset, generator: np.random.Generator) -> dict[str, Any]:
+    """Theory's and SGD's threshold by learning rate."""
     moment = phase[_MOMENT].values
-    of_sgd, _ = measure_rates(phase, "learning_rate")
-    by_sgd = [find_crossing(moment, rates, 0.0) for rates in of_sgd]
-    by_theory = [find_crossing(moment, rates, 0.0) for rates in _exact_rates(phase, "learning_rate")]
+    by_sgd = [
+        _estimate(find_zero(moment, rates, errors), _draw_zeros(moment, rates, errors, generator))
+        for rates, errors in zip(*measure_rates(phase, "learning_rate"), strict=True)
+    ]
+    by_theory = [find_zero(moment, rates) for rates in _exact_rates(phase, "learning_rate")]
     return {"learning_rate": phase["learning_rate"].values, "by_theory": by_theory, "by_sgd": by_sgd}
 
 

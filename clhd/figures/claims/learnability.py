@@ -1,0 +1,185 @@
+"""The figure of C4: the learnability threshold by kurtosis, what a cut would make of it, and the phase diagram."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from clhd.analysis.learnability import CUT, measure_rates
+from clhd.figures.style import INK, MARKERS, MUTED, PAGE, make_figure, pick_colours
+from clhd.figures.words import format_number
+from clhd.sweep.reading import Summary
+
+_MOMENT = "second_moment"
+_DIVERGING = "RdBu_r"
+_TWO = 2.0  # standard errors, of all bars
+
+
+def plot_learnability(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
+    """Draw the figure of C4.
+
+    Parameters
+    ----------
+    summaries : mapping of role to Summary
+    claim : mapping
+        The entry of claims.json.
+
+    Returns
+    -------
+    (figure, caption)
+    """
+    evidence = claim["evidence"]
+    figure = make_figure(PAGE, 4.8)
+    panels = figure.subplots(2, 2)
+    _plot_rates(panels[0, 0], summaries["growth"].dataset)
+    _plot_thresholds(panels[0, 1], evidence, float(claim["thresholds"]["tolerance"]))
+    _plot_cut(panels[1, 0], summaries["cut"].dataset, evidence)
+    _plot_phases(figure, panels[1, 1], summaries["phase"].dataset, evidence)
+    for axes, letter in zip(panels.flat, "abcd", strict=True):
+        axes.text(-0.02, 1.03, letter, transform=axes.transAxes, weight="bold", ha="right", va="bottom")
+    return figure, _caption(summaries, claim)
+
+
+def _plot_rates(axes: Axes, growth: xr.Dataset) -> None:
+    """Measured rates by second moment, and theory's, which no kurtosis changes."""
+    kurtosis, moment = growth["kurtosis"].values, growth[_MOMENT].values
+    rates, errors = measure_rates(growth, "kurtosis")
+    exact = growth["growth_rate_theory"].isel(feature=0).transpose("kurtosis", _MOMENT).values
+    axes.axhline(0, color=MUTED, linewidth=0.6)
+    axes.plot(moment, exact[0], color=INK, label="theory, every kurtosis")
+    width = 0.1 * float(moment[1] - moment[0])
+    for k, colour in enumerate(pick_colours(len(kurtosis), ordered=True)):
+        axes.errorbar(
+            moment + width * (k - (len(kurtosis) - 1) / 2),
+            rates[k],
+            _TWO * errors[k],
+            color=colour,
+            marker=MARKERS[k],
+            linestyle="",
+            elinewidth=0.8,
+            label=f"SGD, kurtosis {format_number(kurtosis[k])}",
+        )
+    axes.set(xlabel="second moment $m$", ylabel="growth rate of a small overlap, per time")
+    axes.legend(loc="upper left")
+
+
+def _plot_thresholds(axes: Axes, evidence: Mapping[str, Any], tolerance: float) -> None:
+    """Zero of the rates by kurtosis, and beside it the second moment at which a cut is passed."""
+    kurtosis, exact = evidence["kurtosis"], evidence["threshold_by_theory"]
+    low, high = exact[0] - tolerance, exact[0] + tolerance
+    axes.axhspan(low, high, color=MUTED, alpha=0.2, linewidth=0, label="tolerance")
+    axes.axhline(exact[0], color=INK, label="theory")
+    colours = pick_colours(len(kurtosis), ordered=True)
+    for k, (value, bottom, top) in enumerate(evidence["threshold_by_sgd"]):
+        if value is not None:
+            bars = [[value - bottom], [top - value]]
+            label = "SGD, zero of the rate" if k == 0 else None
+            axes.errorbar([kurtosis[k]], [value], bars, color=colours[k], marker=MARKERS[k], linestyle="", label=label)
+    cut = evidence["second_moment_at_which_cosine_similarity_passes_one_half"]
+    places = [float("nan") if value is None else value for value in cut["by_sgd"]]
+    axes.plot(cut["kurtosis"], places, color=MUTED, marker="x", linestyle=":", label=f"SGD, cut at $S$ = {CUT:g}")
+    axes.set(
+        xlabel="kurtosis",
+        ylabel="threshold in second moment",
+        xticks=kurtosis,
+        ylim=(0.9 * low, None),
+    )
+    axes.legend(loc="center left", bbox_to_anchor=(0.3, 0.27))
+
+
+def _plot_cut(axes: Axes, cut: xr.Dataset, evidence: Mapping[str, Any]) -> None:
+    """Cosine similarity at a late time by second moment, and the cut."""
+    largest = cut.sel(dimension=cut["dimension"].max()).isel(time=-1, feature=0)
+    kurtosis, moment = cut["kurtosis"].values, cut[_MOMENT].values
+    axes.axhline(CUT, color=MUTED, linewidth=0.8, linestyle="--")
+    axes.axvline(evidence["threshold_by_theory"][0], color=INK, linewidth=0.8)
+    axes.annotate(
+        "threshold",
+        (evidence["threshold_by_theory"][0], 0.93),
+        (-3, 0),
+        textcoords="offset points",
+        ha="right",
+        fontsize=7,
+    )
+    for k, colour in enumerate(pick_colours(len(kurtosis), ordered=True)):
+        point = largest.sel(kurtosis=kurtosis[k])
+        axes.plot(moment, point["cosine_similarity_theory"], color=colour)
+        axes.errorbar(
+            moment,
+            point["cosine_similarity_mean"],
+            _TWO * point["cosine_similarity_standard_error"],
+            color=colour,
+            marker=MARKERS[k],
+            linestyle="",
+            elinewidth=0.8,
+            label=f"kurtosis {format_number(kurtosis[k])}",
+        )
+    when = format_number(float(cut["time"][-1]))
+    axes.set(xlabel="second moment $m$", ylabel=f"mean cosine similarity at time {when}", ylim=(-0.03, 1.0))
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.86))
+
+
+def _plot_phases(figure: Figure, axes: Axes, phase: xr.Dataset, evidence: Mapping[str, Any]) -> None:
+    """Measured rates as colour, theory's border as a line, SGD's as points."""
+    moment, rate = phase[_MOMENT].values, phase["learning_rate"].values
+    measured, _ = measure_rates(phase, "learning_rate")
+    exact = phase["growth_rate_theory"].isel(feature=0).transpose("learning_rate", _MOMENT).values
+    # White is zero, which is the border, whatever the two ends are.
+    norm = TwoSlopeNorm(0.0, min(float(np.nanmin(measured)), -1e-6), max(float(np.nanmax(measured)), 1e-6))
+    axes.pcolormesh(moment, rate, measured, cmap=_DIVERGING, norm=norm, shading="nearest", rasterized=True)
+    axes.contour(moment, rate, exact, levels=[0.0], colors=[INK], linewidths=1.2)
+    border = evidence["border_by_learning_rate"]
+    for position, (value, low, high) in zip(border["learning_rate"], border["by_sgd"], strict=True):
+        if value is not None and moment[0] <= value <= moment[-1]:
+            bars = [[value - low], [high - value]]
+            axes.errorbar([value], [position], xerr=bars, color=INK, marker="o", markerfacecolor="white", linestyle="")
+    axes.set(xlabel="second moment $m$", ylabel=r"learning rate $\eta$")
+    axes.spines[["top", "right"]].set_visible(True)
+    bar = figure.colorbar(ScalarMappable(norm, _DIVERGING), ax=axes, pad=0.02)
+    bar.set_label("growth rate, per time")
+
+
+def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
+    """What is to be seen, and the numbers of the verdict."""
+    evidence, growth, phase = claim["evidence"], summaries["growth"], summaries["phase"]
+    largest = max(
+        (abs(error) for error in evidence["systematic_error_of_the_estimator"] if error is not None), default=0
+    )
+    cut = evidence["second_moment_at_which_cosine_similarity_passes_one_half"]
+    kurtosis, of_cut = ([format_number(value) for value in entry["kurtosis"]] for entry in (evidence, cut))
+    return (
+        f"{claim['statement']} The numbers say: {claim['verdict']}. (a) Rate at which a small overlap grows under SGD "
+        f"({format_number(growth.replicas)} runs at dimension {_constant(growth, 'dimension')}, from the "
+        f"uninformative state with an overlap of {_constant(growth, 'initial_overlap')}, over time "
+        f"{format_number(growth.last_time)}), bars of two standard errors, and theory. (b) Its zero, with bootstrap "
+        f"intervals of 95 %: {_list(kurtosis, evidence['threshold_by_sgd'])}; theory: "
+        f"{format_number(evidence['threshold_by_theory'][0])} at each. That the overlap is small, not zero, shifts the "
+        f"estimate by {largest:.1g} at most, by theory, against a tolerance (grey) of "
+        f"{format_number(claim['thresholds']['tolerance'])}. (c) Why no cut decides: the second moment at which the "
+        f"cosine similarity passes {CUT:g} at time {format_number(cut['time'])} (dimension "
+        f"{format_number(cut['dimension'])}; lines: the ODE) depends on the kurtosis: {_list(of_cut, cut['by_sgd'])}. "
+        "Whether a feature begins to grow is one thing, how far it gets another. (d) Measured growth rate by second "
+        f"moment and learning rate at dimension {_constant(phase, 'dimension')} (colour), its zero (circles), and "
+        "theory's border (line).\n"
+    )
+
+
+def _constant(summary: Summary, name: str) -> str:
+    return format_number(summary.experiment["constants"][name])
+
+
+def _list(kurtosis: list[str], estimates: list[Any]) -> str:
+    """Numbers by kurtosis, with their intervals if they have some."""
+    texts = []
+    for name, estimate in zip(kurtosis, estimates, strict=True):
+        value, *ends = estimate if isinstance(estimate, list) else [estimate]
+        text = "not known" if value is None else f"{value:.4f}"
+        if value is not None and ends:
+            text += f" ({ends[0]:.4f} to {ends[1]:.4f})"
+        texts.append(f"{text} at kurtosis {name}")
+    return ", ".join(texts)

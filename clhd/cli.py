@@ -204,8 +204,8 @@ def _plot(options: argparse.Namespace) -> int:
 
 
 def _claims(options: argparse.Namespace) -> int:
-    from clhd.analysis.claims import judge_claims, read_claims, write_claims
-    from clhd.figures.claims.draw import draw_claims
+    from clhd.analysis.claims import MATRIX, judge_cases, judge_claims, read_claims, write_claims
+    from clhd.figures.claims.draw import draw_cases, draw_claims
     from clhd.sweep.config import read_config
 
     config = read_config(options.config, check=False)
@@ -220,6 +220,10 @@ def _claims(options: argparse.Namespace) -> int:
             print(f"  {part['id']}  {part['verdict']:<14}  {part['statement']}")
     draw_claims(claims, settings, results)
     print(write_claims(claims, results / "claims.json"))
+    if MATRIX in settings:
+        matrix = judge_cases(settings[MATRIX], results)
+        draw_cases(matrix, results)
+        print(write_claims(matrix, results / "claims_matrix.json"))
     return 0
 
 

@@ -151,7 +151,7 @@ def _judge_agreement(summary: Summary, thresholds: Mapping[str, Any], part: xr.D
         return Cell(DIVERGED)
     later = part.isel(feature=0).sel(time=part["time"] > 0)
     difference = later["cosine_similarity_mean"] - later["cosine_similarity_theory"]
-    error = np.sqrt(later["cosine_similarity_standard_error"] ** 2 + _averaging_error(later) ** 2)
+    error = (later["cosine_similarity_standard_error"] ** 2 + _averaging_error(later) ** 2) ** 0.5
     allowance = thresholds["bias_coefficient"] / float(summary.experiment["constants"]["dimension"])
     estimates = [Estimate.with_error(d, e) for d, e in zip(difference.values.flat, error.values.flat, strict=True)]
     verdicts = [within(estimate, (-allowance, allowance)) for estimate in estimates]

@@ -7,12 +7,16 @@ rule judge_claims:
         claims=CONFIG.claims,
         summaries=expand(mark("summary"), experiment=CLAIM_EXPERIMENTS),
     output:
-        claims=f"{RESULTS}/claims.json",
+        claims=[
+            f"{RESULTS}/{name}.json"
+            for name in ("claims", "claims_matrix")
+            if name == "claims" or MATRIX in CLAIM_SETTINGS
+        ],
         figures=report(
-            expand(f"{RESULTS}/figures/{{claim}}.png", claim=CLAIM_SETTINGS),
+            expand(f"{RESULTS}/figures/{{claim}}.png", claim=CLAIM_FIGURES),
             category="Claims",
         ),
-        vectors=expand(f"{RESULTS}/figures/{{claim}}.{{suffix}}", claim=CLAIM_SETTINGS, suffix=["pdf", "svg"]),
+        vectors=expand(f"{RESULTS}/figures/{{claim}}.{{suffix}}", claim=CLAIM_FIGURES, suffix=["pdf", "svg"]),
     log:
         f"{RESULTS}/claims.log",
     conda:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from clhd.analysis.claims import read_claims
+from clhd.analysis.claims import MATRIX, read_claims
 from clhd.errors import ClhdError
 from clhd.figures.plot import NO_FIGURE, find_figure
 from clhd.sweep.config import read_config
@@ -62,6 +62,7 @@ try:
     DRAWN = find_figures()
     CLAIM_SETTINGS = read_claims(CONFIG.claims, EXPERIMENTS) if CONFIG.claims else {}
     CLAIM_EXPERIMENTS = sorted({name for claim in CLAIM_SETTINGS.values() for name in claim.experiments.values()})
+    CLAIM_FIGURES = [*CLAIM_SETTINGS, *(["universality"] if MATRIX in CLAIM_SETTINGS else [])]
     if workflow.is_main_process:
         for name, experiment in EXPERIMENTS.items():
             remove_false_markers(name, experiment)

@@ -69,27 +69,22 @@ def _plot_rates(axes: Axes, growth: xr.Dataset) -> None:
 
 
 def _plot_thresholds(axes: Axes, evidence: Mapping[str, Any], tolerance: float) -> None:
-    """Zero of the rates by kurtosis, and beside it the second moment at which a cut is passed."""
+    """Zero of the rates by kurtosis, of SGD and, with the same estimator, of the ODE."""
     kurtosis, exact = evidence["kurtosis"], evidence["threshold_by_theory"]
-    low, high = exact[0] - tolerance, exact[0] + tolerance
-    axes.axhspan(low, high, color=MUTED, alpha=0.2, linewidth=0, label="tolerance")
+    axes.axhspan(exact[0] - tolerance, exact[0] + tolerance, color=MUTED, alpha=0.2, linewidth=0, label="tolerance")
     axes.axhline(exact[0], color=INK, label="theory")
+    of_ode = [limit + error for limit, error in zip(exact, evidence["systematic_error_of_the_estimator"], strict=True)]
+    axes.plot(kurtosis, of_ode, color=INK, marker="_", linestyle="", markersize=9, label="ODE, rate of that overlap")
     colours = pick_colours(len(kurtosis), ordered=True)
-    for k, (value, bottom, top) in enumerate(evidence["threshold_by_sgd"]):
+    for k, (value, low, high) in enumerate(evidence["threshold_by_sgd"]):
         if value is not None:
-            bars = [[value - bottom], [top - value]]
-            label = "SGD, zero of the rate" if k == 0 else None
-            axes.errorbar([kurtosis[k]], [value], bars, color=colours[k], marker=MARKERS[k], linestyle="", label=label)
-    cut = evidence["second_moment_at_which_cosine_similarity_passes_one_half"]
-    places = [float("nan") if value is None else value for value in cut["by_sgd"]]
-    axes.plot(cut["kurtosis"], places, color=MUTED, marker="x", linestyle=":", label=f"SGD, cut at $S$ = {CUT:g}")
-    axes.set(
-        xlabel="kurtosis",
-        ylabel="threshold in second moment",
-        xticks=kurtosis,
-        ylim=(0.9 * low, None),
-    )
-    axes.legend(loc="center left", bbox_to_anchor=(0.3, 0.27))
+            bars, label = [[value - low], [high - value]], "SGD, 95 %" if k == 0 else None
+            axes.errorbar(
+                [kurtosis[k] + 0.12], [value], bars, color=colours[k], marker=MARKERS[k], linestyle="", label=label
+            )
+    axes.set(xlabel="kurtosis", ylabel="learnability threshold $m^*$", xticks=kurtosis)
+    axes.set(xlim=(0.4, kurtosis[-1] + 0.6), ylim=(exact[0] - 1.5 * tolerance, exact[0] + 2.6 * tolerance))
+    axes.legend(loc="upper left", ncols=2)
 
 
 def _plot_cut(axes: Axes, cut: xr.Dataset, evidence: Mapping[str, Any]) -> None:
@@ -119,6 +114,9 @@ def _plot_cut(axes: Axes, cut: xr.Dataset, evidence: Mapping[str, Any]) -> None:
             elinewidth=0.8,
             label=f"kurtosis {format_number(kurtosis[k])}",
         )
+        place = evidence["second_moment_at_which_cosine_similarity_passes_one_half"]["by_sgd"][k]
+        if place is not None:
+            axes.plot([place, place], [-0.03, CUT], color=colour, linestyle=":", linewidth=0.9)
     when = format_number(float(cut["time"][-1]))
     axes.set(xlabel="second moment $m$", ylabel=f"mean cosine similarity at time {when}", ylim=(-0.03, 1.0))
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.86))
@@ -128,17 +126,17 @@ def _plot_phases(figure: Figure, axes: Axes, phase: xr.Dataset, evidence: Mappin
     """Measured rates as colour, theory's border as a line, SGD's as points."""
     moment, rate = phase[_MOMENT].values, phase["learning_rate"].values
     measured, _ = measure_rates(phase, "learning_rate")
-    exact = phase["growth_rate_theory"].isel(feature=0).transpose("learning_rate", _MOMENT).values
     # White is zero, which is the border, whatever the two ends are.
     norm = TwoSlopeNorm(0.0, min(float(np.nanmin(measured)), -1e-6), max(float(np.nanmax(measured)), 1e-6))
     axes.pcolormesh(moment, rate, measured, cmap=_DIVERGING, norm=norm, shading="nearest", rasterized=True)
-    axes.contour(moment, rate, exact, levels=[0.0], colors=[INK], linewidths=1.2)
     border = evidence["border_by_learning_rate"]
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.plot([np.nan if value is None else value for value in border["by_theory"]], rate, color=INK, linewidth=1.2)
     for position, (value, low, high) in zip(border["learning_rate"], border["by_sgd"], strict=True):
-        if value is not None and moment[0] <= value <= moment[-1]:
+        if value is not None:
             bars = [[value - low], [high - value]]
             axes.errorbar([value], [position], xerr=bars, color=INK, marker="o", markerfacecolor="white", linestyle="")
-    axes.set(xlabel="second moment $m$", ylabel=r"learning rate $\eta$")
+    axes.set(xlabel="second moment $m$", ylabel=r"learning rate $\eta$", xlim=limits[0], ylim=limits[1])
     axes.spines[["top", "right"]].set_visible(True)
     bar = figure.colorbar(ScalarMappable(norm, _DIVERGING), ax=axes, pad=0.02)
     bar.set_label("growth rate, per time")

@@ -20,6 +20,7 @@ import xarray as xr
 
 from clhd.analysis.claim import Claim, Judgement, Part
 from clhd.analysis.learned import (
+    LEAST_OVERLAP,
     at_largest_dimension,
     describe_share,
     falls_along,
@@ -37,7 +38,7 @@ _SWITCHES = ("both", "drift", "gradient_variance")
 
 def judge_correlation(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge C7 from the stated setting, the map, and the cases in which the correlation is switched."""
-    parts = (_judge_ordering(summaries, thresholds), _judge_mechanism(summaries["cases"], thresholds))
+    parts = (_judge_ordering(summaries, thresholds), _judge_mechanism(summaries, thresholds))
     evidence = {"verdicts": {part.id: str(part.verdict) for part in parts}}
     return Judgement(verdict=all_hold(part.verdict for part in parts), evidence=evidence, parts=parts)
 
@@ -102,8 +103,7 @@ def _describe_times(theory: xr.Dataset, cases: Summary, least_change: float) -> 
     similarity = theory["cosine_similarity_theory"].isel(feature=0)
     rises_on_map = (similarity.diff(_AXIS) > least_change).any(_AXIS)
     positive, negative = (
-        (rises_on_map & (part >= 0)).sum(list(part.dims))
-        for part in split_map(falls_on_map(theory, least_change))
+        (rises_on_map & (part >= 0)).sum(list(part.dims)) for part in split_map(falls_on_map(theory, least_change))
     )
     of_cases = _switched(cases)["cosine_similarity_theory"].sel({_AXIS: CORRELATIONS, "correlation_acts_on": "both"})
     rises = (of_cases.diff(_AXIS) > least_change).any(_AXIS)
@@ -115,8 +115,9 @@ def _describe_times(theory: xr.Dataset, cases: Summary, least_change: float) -> 
     }
 
 
-def _judge_mechanism(cases: Summary, thresholds: Mapping[str, Any]) -> Part:
+def _judge_mechanism(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Part:
     """C7b: the gain that the gradient variance alone gives, in every case."""
+    cases = summaries["cases"]
     allowed = (-thresholds["allowance"], thresholds["allowance"])
     entries = {str(case): _judge_case(cases, case, thresholds["least_part"], allowed) for case in _cases(cases)}
     statement = "Negatively correlated noise does better because it reduces the variance of the gradient."
@@ -124,8 +125,33 @@ def _judge_mechanism(cases: Summary, thresholds: Mapping[str, Any]) -> Part:
         id="C7b",
         statement=statement,
         verdict=all_hold(verdict for verdict, _ in entries.values()),
-        evidence={case: {"verdict": str(verdict)} | evidence for case, (verdict, evidence) in entries.items()},
+        evidence={
+            "cases": {case: {"verdict": str(verdict)} | evidence for case, (verdict, evidence) in entries.items()},
+            "map": _describe_mechanism(summaries["map"].dataset, summaries["switched_map"], thresholds["least_part"]),
+        },
     )
+
+
+def _describe_mechanism(theory: xr.Dataset, switched: Summary, least_part: float) -> dict[str, Any]:
+    """At how many places that are learned and gain the gradient variance gives the larger part, and is smaller."""
+    theory = theory.sel({_VARIANCE: float(switched.experiment["constants"][_VARIANCE])}, drop=True)
+    similarity, variance = learned_similarity(theory), theory["gradient_variance_theory"]
+    gain = similarity.sel({_AXIS: -1}, drop=True) - similarity.sel({_AXIS: 0}, drop=True)
+    gains = (similarity.sel({_AXIS: [-1, 0]}) > 0).all(_AXIS) & (gain > 0)
+    end = switched.dataset.isel(feature=0, time=-1, drop=True)
+    alone = end["cosine_similarity_theory"].where(end["overlap_theory"] > LEAST_OVERLAP, 0.0)
+    alone = alone - similarity.sel({_AXIS: 0}, drop=True)
+    falls = variance.sel({_AXIS: -1}, drop=True) < variance.sel({_AXIS: 0}, drop=True)
+    holds = alone.sel(correlation_acts_on="gradient_variance") > least_part * gain
+    return {
+        "places_with_gain": int(gains.sum()),
+        "mechanism_holds": int((gains & holds).sum()),
+        "gradient_variance_alone_gains": int((gains & (alone.sel(correlation_acts_on="gradient_variance") > 0)).sum()),
+        "drift_alone_gains": int((gains & (alone.sel(correlation_acts_on="drift") > 0)).sum()),
+        "gradient_variance_smaller_at_start": int((gains & falls.isel(time=0)).sum()),
+        "gradient_variance_smaller_at_steady_state": int((gains & falls.isel(time=-1)).sum()),
+        "where_mechanism_holds": list_places((gains & holds).drop_vars("correlation_acts_on")),
+    }
 
 
 def _judge_case(cases: Summary, case: str, least_part: float, allowed: Range) -> tuple[Verdict, dict[str, Any]]:
@@ -181,6 +207,7 @@ CORRELATION = Claim(
     experiments={
         "setting": "steady cosine similarity by the variance and correlation of the noise, SGD and theory",
         "map": "the same over second moment, base noise variance and learning rate, theory alone",
+        "switched_map": "the map, for its largest variance, with correlation -1 in drift or gradient variance alone",
         "cases": "the correlation switched in drift and gradient variance, for cases that differ; SGD and theory",
     },
     thresholds={

@@ -78,3 +78,12 @@ def make_cases(*, variance_part=(1.0, 0.8), error=0.001, sgd_shift=0.0, gain=0.0
     theory = 0.8 - gain * (part * correlation).transpose("case", "noise_correlation", "correlation_acts_on")
     sgd = theory.sel(correlation_acts_on="both", drop=True) + sgd_shift
     return make_summary("noise_mechanism", add_simulation(describe(theory), sgd, error))
+
+
+def make_switched_map():
+    """Of `make_map` at variance 0.5, where independent noise gives 0.85: less by drift alone, more by D alone."""
+    coordinates = {"second_moment": MOMENT, "base_noise_variance": BASE, "correlation_acts_on": SWITCHES[1:]}
+    similarity = xr.DataArray(np.full((2, 2, 2), 0.84), coordinates, tuple(coordinates))
+    similarity[..., 1] = 0.87
+    similarity[0, 0, 1] = 0.86
+    return make_summary("noise_switch", describe(similarity), augmentation_noise_variance=0.5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clhd.analysis.correlation import judge_correlation
-from tests.analysis.noise_summaries import make_cases, make_map, make_setting
+from tests.analysis.noise_summaries import make_cases, make_map, make_setting, make_switched_map
 
 THRESHOLDS = {"least_share": 0.95, "least_change": 1e-6, "least_part": 0.5, "allowance": 0.005}
 
@@ -51,6 +51,7 @@ def judge(setting=None, on_map=None, cases=None):
     summaries = {
         "setting": make_setting(**setting or {}),
         "map": make_map(**on_map or {}),
+        "switched_map": make_switched_map(),
         "cases": make_cases(**cases or {}),
     }
     return judge_correlation(summaries, THRESHOLDS)
@@ -65,7 +66,7 @@ def test_the_verdict_follows_the_numbers(case):
 
 
 def test_the_gain_is_given_by_switch():
-    found = judge(cases={"variance_part": (1.0, -0.5)}).parts[1].evidence["tanh"]
+    found = judge(cases={"variance_part": (1.0, -0.5)}).parts[1].evidence["cases"]["tanh"]
     assert found["gain"] == pytest.approx({"both": 0.05, "drift": 0.075, "gradient_variance": -0.025})
     assert found["part_of_gradient_variance"] == pytest.approx(-0.5)
     assert found["verdict"] == "does not hold"
@@ -76,9 +77,10 @@ def test_anticorrelated_views_do_not_enter_the_verdict():
     on_map = make_map(rises_at_one_place).dataset.assign_coords(base_noise_variance=[0.25, 1.0])
     summary = make_map()
     object.__setattr__(summary, "dataset", on_map.assign_attrs(summary.dataset.attrs))
-    ordering = judge_correlation({"setting": make_setting(), "map": summary, "cases": make_cases()}, THRESHOLDS).parts[
-        0
-    ]
+    ordering = judge_correlation(
+        {"setting": make_setting(), "map": summary, "switched_map": make_switched_map(), "cases": make_cases()},
+        THRESHOLDS,
+    ).parts[0]
     assert ordering.verdict == "holds"
     apart = ordering.evidence["map_with_anticorrelated_views"]
     assert apart["share"].value == 0.5
@@ -100,8 +102,26 @@ def test_times_of_reversed_order_are_found():
     on_map, cases = make_map(), make_cases()
     on_map.dataset["cosine_similarity_theory"][0, 1, 1, :, 0] = [[0.5], [0.6], [0.7]]
     cases.dataset["cosine_similarity_theory"].loc[{"case": "tanh", "noise_correlation": 1, "time": 10}] = 0.99
-    summaries = {"setting": make_setting(), "map": on_map, "cases": cases}
+    summaries = {"setting": make_setting(), "map": on_map, "switched_map": make_switched_map(), "cases": cases}
     found = judge_correlation(summaries, THRESHOLDS).parts[0].evidence["finite_times"]
     assert found["places_of_map_reversed"].tolist() == [1, 0, 0]
     assert found["times_of_case_reversed"]["tanh"].tolist() == [10.0]
     assert found["times_of_case_reversed"]["linear"].tolist() == []
+
+
+def test_the_mechanism_is_counted_over_the_map():
+    """The gain is 0.025 at each of four places; the gradient variance alone gives 0.02, and at one place 0.01."""
+    on_map = make_map()
+    on_map.dataset["gradient_variance_theory"][:, 0, 1, 0, -1] = 0.9
+    summaries = {"setting": make_setting(), "map": on_map, "switched_map": make_switched_map(), "cases": make_cases()}
+    found = judge_correlation(summaries, THRESHOLDS).parts[1].evidence["map"]
+    where = found.pop("where_mechanism_holds")
+    assert found == {
+        "places_with_gain": 4,
+        "mechanism_holds": 3,
+        "gradient_variance_alone_gains": 4,
+        "drift_alone_gains": 0,
+        "gradient_variance_smaller_at_start": 0,
+        "gradient_variance_smaller_at_steady_state": 2,
+    }
+    assert {"second_moment": 1.0, "base_noise_variance": 0.5} not in where

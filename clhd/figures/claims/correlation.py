@@ -55,7 +55,6 @@ def plot_correlation(summaries: Mapping[str, Summary], claim: Mapping[str, Any])
         if k == 0:
             # On the line of the title, where there is room.
             row.legend(*panels[0].get_legend_handles_labels(), loc="upper right", ncols=5, borderaxespad=0.2)
-            panels[1].legend(loc="lower right")
         letters += list(panels)
     letters += _plot_map(figure.add_subfigure(rows[-1]), summaries["map"].dataset, claim["thresholds"])
     for axes, letter in zip(letters, "abcdefghijklmnop", strict=False):
@@ -100,14 +99,20 @@ def _plot_similarity(axes: Axes, case: xr.Dataset) -> None:
 def _plot_variance(axes: Axes, case: xr.Dataset) -> None:
     """D where all runs start, i.e. at one state, and where each ends."""
     variance = case["gradient_variance_theory"].sel(correlation_acts_on="both")
-    for index, label, style in ((0, "at the same state", "--"), (-1, "at the steady state", "-")):
-        axes.plot(
-            variance["noise_correlation"],
-            variance.isel(time=index),
-            color=INK,
-            linestyle=style,
-            marker="o",
-            label=label,
+    rises = bool(variance[-1, -1] > variance[0, -1])
+    lines = sorted([(0, "same state", "--"), (-1, "steady state", "-")], key=lambda line: -float(variance[0, line[0]]))
+    for is_upper, (index, label, style) in zip((True, False), lines, strict=True):
+        line = variance.isel(time=index)
+        axes.plot(line["noise_correlation"], line, color=INK, linestyle=style, marker="o")
+        # Off the lines: above the upper one and below the lower one, on the side to which they lie away.
+        axes.annotate(
+            label,
+            (0, float(line.sel(noise_correlation=0))),
+            (-4, 4) if is_upper and rises else (4, 4) if is_upper else (4, -4) if rises else (-4, -4),
+            textcoords="offset points",
+            ha="right" if is_upper == rises else "left",
+            va="bottom" if is_upper else "top",
+            fontsize=7,
         )
     axes.set(xlabel=_RHO, ylabel="gradient variance $D$", xticks=[-1, 0, 1])
 
@@ -151,17 +156,19 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     ordering, mechanism = claim["parts"]
     on_map, apart = ordering["evidence"]["map"], ordering["evidence"]["map_with_anticorrelated_views"]
     better = ordering["evidence"]["better_than_no_augmentation_noise"]
-    verdicts = "; ".join(f"{describe_case(case)}: {entry['verdict']}" for case, entry in mechanism["evidence"].items())
+    verdicts = "; ".join(
+        f"{describe_case(case)}: {entry['verdict']}" for case, entry in mechanism["evidence"]["cases"].items()
+    )
     return (
         f"{claim['statement']} The numbers say: {claim['verdict']} (ordering: {ordering['verdict']}; mechanism: "
         f"{mechanism['verdict']}). A row for each case. Left: steady cosine similarity, mean of "
         f"{summaries['cases'].replicas} runs of SGD with 95 % intervals, and ODE, in which the correlation enters "
         "drift and gradient variance, or one of them alone. Middle: the gradient variance, at one state and at the "
         "steady state of each correlation. Right: what correlation \N{MINUS SIGN}1 gains over independent noise, by "
-        f"switch. The mechanism by case: {verdicts}. Below: that gain over a map; left of the line the noise of the two "
-        "views is anticorrelated at correlation \N{MINUS SIGN}1. A cross marks a place where the similarity does not "
-        "fall from correlation \N{MINUS SIGN}1 to 0 and on to 1, a dash one where nothing is learned, and a question "
-        f"mark one that has not come to rest ({on_map['places_not_at_rest']}). With any variance, it falls at "
+        f"switch. The mechanism by case: {verdicts}. Below: that gain over a map; left of the line the noise of the "
+        "two views is anticorrelated at correlation \N{MINUS SIGN}1. A cross marks a place where the similarity does "
+        "not fall from correlation \N{MINUS SIGN}1 to 0 and on to 1, a dash one where nothing is learned, and a "
+        f"question mark one that has not come to rest ({on_map['places_not_at_rest']}). With any variance, it falls at "
         f"{_count(on_map)} places where the noise of the views is not anticorrelated, and at {_count(apart)} where it "
         f"is. Noise of correlation \N{MINUS SIGN}1 does better than no augmentation noise at {better['count']} of "
         f"{better['points']} points.\n"

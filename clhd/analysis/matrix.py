@@ -5,7 +5,7 @@ setting of the other parameters, judged from summaries alone:
 
 | column | asked of a case | from |
 |---|---|---|
-| C3 | SGD minus ODE, of the cosine similarity at all later times, lies within c / n | steady |
+| C3 | SGD minus ODE, of the cosine similarity at all times, lies within c / n; if not, at a larger n | steady |
 | C4 | growth rates do not depend on kurtosis, and SGD grows or decays as they say | growth |
 | C5 | kurtosis leaves growth as it is, and moves the eigenvalue of the pure state, so the border of its region | pure |
 | C6 | the cosine similarity falls at each step of the augmentation noise, views independent | steady, simulated |
@@ -46,6 +46,7 @@ COLUMNS = {
 }
 EXPERIMENTS = {
     "steady": "cosine similarity by case and noise, by SGD and ODE",
+    "larger": "some of these cases at a larger dimension",
     "growth": "a weak feature by case, kurtosis and second moment, from the uninformative state",
     "pure": "eigenvalues of pure states by case and kurtosis",
     "switch": "cosine similarity by case, noise correlation and what it acts on, theory alone",
@@ -100,7 +101,7 @@ def judge_matrix(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
     by_role = {role: _cases(summaries[role].dataset) for role in EXPERIMENTS if role != "universality"}
     simulated = by_role["simulated"] | by_role["steady"]
     judges: dict[str, tuple[dict[Case, xr.Dataset], Callable[[xr.Dataset], Cell]]] = {
-        "C3": (by_role["steady"], partial(_judge_agreement, summaries["steady"], thresholds)),
+        "C3": (by_role["steady"], partial(_judge_agreement, summaries, by_role["larger"], thresholds)),
         "C4": (by_role["growth"], partial(_judge_growth, thresholds)),
         "C5": (by_role["pure"], partial(_judge_pure_states, thresholds)),
         "C6": (simulated, partial(_judge_noise, thresholds, along="augmentation_noise_variance")),
@@ -126,7 +127,11 @@ def judge_matrix(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
 def _cases(dataset: xr.Dataset) -> dict[Case, xr.Dataset]:
     """The cases of an experiment, each with its part of the summary."""
     parts = [dataset.isel(case=k) for k in range(dataset.sizes["case"])]
-    return {tuple(str(part[name].item()) for name in OF_A_CASE): part for part in parts}
+    return {_name_case(part): part for part in parts}
+
+
+def _name_case(part: xr.Dataset) -> Case:
+    return tuple(str(part[name].item()) for name in OF_A_CASE)
 
 
 def _row_order(case: Case) -> tuple[Any, ...]:
@@ -145,19 +150,39 @@ def _has_diverged(part: xr.Dataset) -> bool:
     return int(part["replica_count"].sel(status="diverged").sum()) > 0
 
 
-def _judge_agreement(summary: Summary, thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
-    """C3: every point of the case, at every time after the start."""
+def _judge_agreement(
+    summaries: Mapping[str, Summary], larger: Mapping[Case, xr.Dataset], thresholds: Mapping[str, Any], part: xr.Dataset
+) -> Cell:
+    """C3: one dimension can support a limit, but not refute it; what it does not support is judged at a larger one."""
+    dimension, further = (float(summaries[role].experiment["constants"]["dimension"]) for role in ("steady", "larger"))
+    allowance = thresholds["bias_coefficient"] / dimension
+    cell = _compare_with_ode(part, dimension, allowance)
+    case = _name_case(part)
+    if cell.verdict in {DIVERGED, Verdict.HOLDS} or case not in larger:
+        return cell
+    again = _compare_with_ode(larger[case], further, allowance)
+    reason = f"at n = {dimension:g}, {cell.verdict}, so it was judged at n = {further:g}"
+    return Cell(again.verdict, {**again.evidence, "at_smaller_dimension": cell.evidence}, reason)
+
+
+def _compare_with_ode(part: xr.Dataset, dimension: float, allowance: float) -> Cell:
+    """SGD minus ODE, at every point of the case and every time after the start."""
     if _has_diverged(part):
         return Cell(DIVERGED)
     later = part.isel(feature=0).sel(time=part["time"] > 0)
     difference = later["cosine_similarity_mean"] - later["cosine_similarity_theory"]
     error = (later["cosine_similarity_standard_error"] ** 2 + _averaging_error(later) ** 2) ** 0.5
-    allowance = thresholds["bias_coefficient"] / float(summary.experiment["constants"]["dimension"])
     estimates = [Estimate.with_error(d, e) for d, e in zip(difference.values.flat, error.values.flat, strict=True)]
     verdicts = [within(estimate, (-allowance, allowance)) for estimate in estimates]
     worst = max(estimates, key=lambda estimate: abs(np.nan_to_num(estimate.value)))
-    counts = {str(verdict): verdicts.count(verdict) for verdict in Verdict}
-    return Cell(all_hold(verdicts), {"largest_difference": worst, "allowance": allowance, "points": counts})
+    evidence = {
+        "dimension": dimension,
+        "largest_difference": worst,
+        "times_dimension": worst.value * dimension,
+        "allowance": allowance,
+        "points": {str(verdict): verdicts.count(verdict) for verdict in Verdict},
+    }
+    return Cell(all_hold(verdicts), evidence)
 
 
 def _averaging_error(part: xr.Dataset) -> xr.DataArray:

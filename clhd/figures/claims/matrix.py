@@ -82,7 +82,7 @@ def _draw_cell(axes: Axes, x: float, top: float, column: str, cell: Mapping[str,
     if len(symbol) > 1:
         axes.text(x + 0.5, top + 0.5, symbol, ha="center", va="center", fontsize=_NUMBER_SIZE, color=colour)
         return
-    axes.text(x + 0.17, top + 0.5, symbol, ha="center", va="center", fontsize=_SYMBOL_SIZE, color=colour)
+    axes.text(x + 0.15, top + 0.5, symbol, ha="center", va="center", fontsize=_SYMBOL_SIZE, color=colour)
     numbers = _NUMBERS[column](cell["evidence"])
     text = ", ".join("\N{EN DASH}" if number is None else _format(number) for number in numbers)
     axes.text(x + 0.6, top + 0.5, text, ha="center", va="center", fontsize=_NUMBER_SIZE, color=INK)
@@ -114,11 +114,11 @@ def _caption(matrix: Mapping[str, Any]) -> str:
         "Which statements survive for which loss, activation and constraint, judged coarsely at one setting of the "
         f"other parameters. They hold in: {'; '.join(survivals)}. A check mark: holds; a cross: does not hold; a "
         "question mark: undecided. Beside the symbol stands what the verdict rests on: C3, largest deviation of the "
-        "mean cosine similarity from the ODE; C4, growth rates at the smaller and at the larger second moment, the same "
-        "for all kurtoses; C5, how far the eigenvalue of the pure state moves with kurtosis, over the growth rate; C6, "
-        "change of the cosine similarity from no to the strongest augmentation noise; C7a, its gain from correlation 0 "
-        "to \N{MINUS SIGN}1; C7b, the part of this gain that is left if the correlation acts on the gradient variance "
-        "alone.\n"
+        "mean cosine similarity from the ODE, at the dimension that decides; C4, growth rates at the smaller and at "
+        "the larger second moment, the same for all kurtoses; C5, how far the eigenvalue of the pure state moves with "
+        "kurtosis, over the growth rate; C6, change of the cosine similarity from no to the strongest augmentation "
+        "noise; C7a, its gain from correlation 0 to \N{MINUS SIGN}1; C7b, the part of this gain that is left if the "
+        "correlation acts on the gradient variance alone.\n"
     )
 
 

@@ -155,7 +155,7 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     """What is to be seen, and the numbers of the verdict."""
     ordering, mechanism = claim["parts"]
     on_map, apart = ordering["evidence"]["map"], ordering["evidence"]["map_with_anticorrelated_views"]
-    better = ordering["evidence"]["better_than_no_augmentation_noise"]
+    better, of_map = ordering["evidence"]["better_than_no_augmentation_noise"], mechanism["evidence"]["map"]
     verdicts = "; ".join(
         f"{describe_case(case)}: {entry['verdict']}" for case, entry in mechanism["evidence"]["cases"].items()
     )
@@ -171,7 +171,8 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         f"question mark one that has not come to rest ({on_map['places_not_at_rest']}). With any variance, it falls at "
         f"{_count(on_map)} places where the noise of the views is not anticorrelated, and at {_count(apart)} where it "
         f"is. Noise of correlation \N{MINUS SIGN}1 does better than no augmentation noise at {better['count']} of "
-        f"{better['points']} points.\n"
+        f"{better['points']} points. With the largest variance, the gradient variance alone gives the larger part of "
+        f"the gain at {of_map['mechanism_holds']} of {of_map['places_with_gain']} places that gain.\n"
     )
 
 

@@ -21,6 +21,7 @@ from clhd.report.markup import (
     render_details,
     render_note,
     render_table,
+    render_text,
     render_verdict,
 )
 from clhd.report.pictures import render_picture
@@ -75,7 +76,7 @@ def render_overview(claims: list[Entry]) -> str:
 def _render_overview_row(entry: Entry, claim: str, kind: str) -> str:
     link = f'<a href="#{make_anchor("claim", claim)}">{escape(entry["id"])}</a>'
     return (
-        f'<tr{kind}><th scope="row">{link}</th><td>{escape(entry["statement"])}</td>'
+        f'<tr{kind}><th scope="row">{link}</th><td>{render_text(entry["statement"])}</td>'
         f"<td>{render_verdict(entry['verdict'])}</td></tr>"
     )
 
@@ -95,7 +96,7 @@ def render_claim(entry: Entry, files: Mapping[str, Path], results: Path) -> str:
     anchor = make_anchor("claim", name)
     return (
         f'<section class="claim" id="{anchor}" aria-labelledby="{anchor}-title">'
-        f'<h3 id="{anchor}-title"><span class="name">{escape(name)}</span> {escape(entry["statement"])}</h3>'
+        f'<h3 id="{anchor}-title"><span class="name">{escape(name)}</span> {render_text(entry["statement"])}</h3>'
         f"<p>{render_verdict(entry['verdict'])}</p>"
         f"{_render_figure(name, entry['statement'], results)}"
         f"{''.join(_render_part(part, name) for part in entry.get('parts', []))}"
@@ -118,7 +119,7 @@ def _render_part(part: Entry, claim: str) -> str:
     name = part["id"]
     return (
         f'<div class="part" id="{make_anchor("part", name)}"><h4><span class="name">{escape(name)}</span> '
-        f"{escape(part['statement'])}</h4><p>{render_verdict(part['verdict'])}</p>"
+        f"{render_text(part['statement'])}</h4><p>{render_verdict(part['verdict'])}</p>"
         f'<div class="tables">{render_evidence(part["evidence"], f"{name}, numbers")}</div></div>'
     )
 

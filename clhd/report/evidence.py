@@ -6,14 +6,15 @@ Evidence is a mapping of names to plain values, as claims.json holds it:
 |---|---|
 | number, text, yes or no, verdict | a row |
 | ``[value, low, high]`` with low <= value <= high | a row with a 95 % interval, rounded to what the interval says |
-| lists of the same length under one mapping | the columns of one table |
-| mappings that share their keys | the rows of one table |
+| lists of the same length under one mapping, not all of them axes | the columns of one table |
+| mappings that share their keys, in a mapping or a list | the rows of one table |
 | any other mapping | tables of its own |
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 from clhd.figures.words import format_number
@@ -41,7 +42,8 @@ def _render(evidence: Mapping[str, Any], title: str, path: tuple[str, ...]) -> l
     columns = _find_columns(evidence)
     inner = {key: value for key, value in evidence.items() if isinstance(value, Mapping)}
     sentences = {key: value for key, value in evidence.items() if _is_sentence(value)}
-    others = {*inner, *sentences, *(key for keys in columns for key in keys)}
+    lists = {key: value for key, value in evidence.items() if isinstance(value, list) and _are_records(value)}
+    others = {*inner, *sentences, *lists, *(key for keys in columns for key in keys)}
     rows = [[escape(format_name(key)), *_render_leaf(value)] for key, value in evidence.items() if key not in others]
     parts = [_render_rows(name, rows, title=bool(path))] if rows else []
     for keys in columns:
@@ -54,7 +56,12 @@ def _render(evidence: Mapping[str, Any], title: str, path: tuple[str, ...]) -> l
     ]
     for key, value in inner.items():
         below = (*path, format_name(key))
-        parts += [_render_records(value, ": ".join(below))] if _are_records(value) else _render(value, title, below)
+        named = {format_name(inner_key): entry for inner_key, entry in value.items()}
+        are_records = _are_records(list(value.values()))
+        parts += [_render_records(named, ": ".join(below))] if are_records else _render(value, title, below)
+    for key, entries in lists.items():
+        numbered = {str(k): entry for k, entry in enumerate(entries, 1)}
+        parts.append(_render_records(numbered, ": ".join((*path, format_name(key)))))
     return parts
 
 
@@ -70,30 +77,38 @@ def _is_sentence(value: Any) -> bool:
 
 
 def _find_columns(evidence: Mapping[str, Any]) -> list[list[str]]:
-    """Groups of names whose lists have the same length; a list that has no companion is a row."""
+    """Groups of names whose lists have the same length; a list without companion is a row, and so are axes alone."""
     groups: dict[int, list[str]] = {}
     for name, value in evidence.items():
-        if isinstance(value, list) and len(value) > 1 and not is_estimate(value):
+        if isinstance(value, list) and len(value) > 1 and not is_estimate(value) and not _are_records(value):
             groups.setdefault(len(value), []).append(name)
-    return [names for names in groups.values() if len(names) > 1]
+    return [names for names in groups.values() if len(names) > 1 and not all(_is_axis(evidence[n]) for n in names)]
 
 
-def _are_records(value: Mapping[str, Any]) -> bool:
-    """True for two or more mappings with the same keys and nothing below them."""
-    entries = list(value.values())
+def _is_axis(values: list[Any]) -> bool:
+    """True for whole numbers that rise, such as dimensions."""
+    are_whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    return are_whole and all(low < high for low, high in pairwise(values))
+
+
+def _are_records(entries: list[Any]) -> bool:
+    """True for two or more mappings with the same keys and but single values below them."""
     return (
         len(entries) > 1
         and all(isinstance(entry, Mapping) and entry for entry in entries)
         and all(list(entry) == list(entries[0]) for entry in entries)
-        and not any(isinstance(leaf, Mapping) for entry in entries for leaf in entry.values())
+        and all(_is_single(leaf) for entry in entries for leaf in entry.values())
     )
 
 
+def _is_single(value: Any) -> bool:
+    return is_estimate(value) or not isinstance(value, Mapping | list)
+
+
 def _render_records(value: Mapping[str, Any], title: str) -> str:
+    """A row for each mapping, by its name."""
     names = list(next(iter(value.values())))
-    rows = [
-        [escape(format_name(name)), *(render_value(entry[column]) for column in names)] for name, entry in value.items()
-    ]
+    rows = [[escape(name), *(render_value(entry[column]) for column in names)] for name, entry in value.items()]
     return render_table(title, ["", *(format_name(name) for name in names)], rows)
 
 

@@ -30,6 +30,15 @@ def render_shape(verdict: str) -> str:
     return f'<svg class="shape {name}" viewBox="0 0 16 16" aria-hidden="true" focusable="false">{shape}</svg>'
 
 
+def render_text(text: str) -> str:
+    """A sentence; powers such as n^(-1/2) as mathematics."""
+    return re.sub(
+        r"\^(?:\((-?[\w/]+)\)|(-?\w+))",
+        lambda found: f"<sup>{(found[1] or found[2]).replace('-', '&minus;')}</sup>",
+        escape(text),
+    )
+
+
 def render_caption(text: str) -> str:
     """A caption in the little reStructuredText that captions use: paragraphs, bold, emphasis and code."""
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
@@ -37,7 +46,7 @@ def render_caption(text: str) -> str:
 
 
 def _render_inline(text: str) -> str:
-    html = re.sub(r"``(.+?)``", r"<code>\1</code>", escape(text))
+    html = re.sub(r"``(.+?)``", r"<code>\1</code>", render_text(text))
     html = re.sub(r"\*\*(?=\S)(.+?)(?<=\S)\*\*", r"<strong>\1</strong>", html)
     return re.sub(r"(?<![\w*])\*(?=[^\s*])([^*]+?)(?<=\S)\*(?![\w*])", r"<em>\1</em>", html)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from clhd.errors import ClhdError
 from clhd.report.evidence import format_name, render_evidence, render_value
-from clhd.report.markup import VERDICTS, render_caption, render_details, render_table, render_verdict
+from clhd.report.markup import VERDICTS, render_caption, render_details, render_table, render_text, render_verdict
 from clhd.report.pictures import render_picture
 
 
@@ -63,7 +63,7 @@ def _render_table(columns: list[Mapping[str, Any]], rows: list[Mapping[str, Any]
             for name in names
             if row["cells"][name].get("reason")
         ]
-    meaning = "".join(f"<li><strong>{escape(c['id'])}</strong>: {escape(c['statement'])}</li>" for c in columns)
+    meaning = "".join(f"<li><strong>{escape(c['id'])}</strong>: {render_text(c['statement'])}</li>" for c in columns)
     below = render_table("Reasons", ["case", "statement", "reason"], reasons, title=False)
     return (
         f"<p>The statements in a coarse form, one case in each row:</p><ul>{meaning}</ul>"
@@ -78,6 +78,6 @@ def _render_verdict(verdict: str) -> str:
 
 def _render_universality(entry: Mapping[str, Any]) -> str:
     return (
-        f"<h3>{escape(entry['statement'])}</h3><p>{render_verdict(entry['verdict'])}</p>"
+        f"<h3>{render_text(entry['statement'])}</h3><p>{render_verdict(entry['verdict'])}</p>"
         f'<div class="tables">{render_evidence(entry["evidence"], "universality, numbers")}</div>'
     )

@@ -3,6 +3,7 @@
 import pytest
 
 from clhd.report.evidence import is_estimate, render_evidence, render_value
+from clhd.report.markup import render_text
 from tests.report.page import Page
 
 CASES = {
@@ -45,3 +46,18 @@ def test_lists_of_one_length_are_columns_and_mappings_of_the_same_keys_are_rows(
     assert '<p class="remark"><strong>note</strong>' in html
     assert html.count("<table") == 3
     assert Page(html).faults == []
+
+
+def test_lists_that_only_have_the_same_length_are_no_table() -> None:
+    """Two axes say nothing of each other."""
+    html = render_evidence({"bias_dimensions": [30, 100], "spread_dimensions": [1000, 10000]}, "C3, numbers")
+    assert '<tr><th scope="row">bias dimensions</th><td>30, 100</td></tr>' in html
+
+
+def test_a_list_of_mappings_is_a_table() -> None:
+    html = render_evidence({"support": [{"threshold": 0.3, "recall": 0.9}, {"threshold": 0.7, "recall": 0.5}]}, "C1")
+    assert '<tr><th scope="row">2</th><td>0.7</td><td>0.5</td></tr>' in html
+
+
+def test_powers_are_set_as_such() -> None:
+    assert render_text("as n^(-1/2) or n^2 < 3") == "as n<sup>&minus;1/2</sup> or n<sup>2</sup> &lt; 3"

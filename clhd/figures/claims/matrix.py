@@ -53,7 +53,7 @@ def plot_matrix(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
     head = _HEAD_HEIGHT / _CELL_HEIGHT
     figure = make_figure(PAGE, _CELL_HEIGHT * (height + head))
     axes = figure.subplots()
-    axes.set(xlim=(-2.1, len(columns)), ylim=(height, -head))
+    axes.set(xlim=(-1.72, len(columns)), ylim=(height, -head))
     axes.axis("off")
     for k, column in enumerate(columns):
         axes.text(k + 0.5, -1.05, column, ha="center", va="bottom", weight="bold")
@@ -61,7 +61,7 @@ def plot_matrix(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
     for k, row in enumerate(rows):
         top = k + _GAP * losses.index(row["loss"])
         if k == 0 or rows[k - 1]["loss"] != row["loss"]:
-            axes.text(-2.1, top + 0.5, row["loss"], va="center", weight="bold")
+            axes.text(-1.72, top + 0.5, row["loss"], va="center", weight="bold")
         axes.text(-0.12, top + 0.5, _describe(row), ha="right", va="center", fontsize=7)
         for x, column in enumerate(columns):
             _draw_cell(axes, x, top, column, row["cells"][column])

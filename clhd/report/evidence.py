@@ -12,6 +12,7 @@ Evidence is a mapping of names to plain values, as claims.json holds it:
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
@@ -139,7 +140,7 @@ def render_value(value: Any) -> str:
         return _render_number(value)
     if isinstance(value, Mapping):
         return "; ".join(f"{escape(format_name(name))}: {render_value(entry)}" for name, entry in value.items())
-    return ", ".join(render_value(entry) for entry in value)
+    return ", ".join(render_value(entry) for entry in value) or "none"
 
 
 def is_estimate(value: Any) -> bool:
@@ -155,7 +156,8 @@ def is_estimate(value: Any) -> bool:
 
 def format_name(name: str) -> str:
     """A name as words."""
-    return name.replace("_", " ")
+    text = name.replace("_", " ").replace("=", " = ")
+    return re.sub(r"\b(sgd|ode|pde)\b", lambda found: found[0].upper(), text)
 
 
 def _digits(low: float, high: float) -> int | None:

@@ -67,7 +67,7 @@ def _render_table(columns: list[Mapping[str, Any]], rows: list[Mapping[str, Any]
     below = render_table("Reasons", ["case", "statement", "reason"], reasons, title=False)
     return (
         f"<p>The statements in a coarse form, one case in each row:</p><ul>{meaning}</ul>"
-        f"{render_table('Verdicts by case and statement', head, table, title=False)}"
+        f'<div class="dense">{render_table("Verdicts by case and statement", head, table, title=False)}</div>'
         f"{render_details('Reasons', below) if reasons else ''}"
     )
 

@@ -18,6 +18,7 @@ CASES = {
     "an axis": ([100, 1000, 10000], "100, 1,000, 10,000"),
     "an estimate that could not be had": ([None, None, None], "not known, not known, not known"),
     "a verdict": ("does not hold", "does not hold"),
+    "an empty list": ([], "none"),
     "a table": ({"a_b": 1, "c": [1, 2]}, "a b: 1; c: 1, 2"),
 }
 

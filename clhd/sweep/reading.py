@@ -59,10 +59,25 @@ class Summary:
         return f"{self.quantity}_{statistic}" in self.dataset
 
     def get(self, statistic: str) -> xr.DataArray:
-        """A statistic of the quantity, such as "mean", without dims of one value; NaN where there is none."""
-        if self.has(statistic):
-            return self.dataset[f"{self.quantity}_{statistic}"].squeeze(self._singles)
-        return xr.full_like(self.get("mean"), np.nan)
+        """A statistic of the quantity, such as "mean", without dims of one value; NaN where there is none.
+
+        Raises
+        ------
+        ClhdError
+            If the theory has an axis that the simulation lacks, so that they cannot be drawn side by side.
+        """
+        if not self.has(statistic):
+            return xr.full_like(self.get("mean"), np.nan)
+        values = self.dataset[f"{self.quantity}_{statistic}"].squeeze(self._singles)
+        own = [
+            str(dim) for dim in values.dims if dim not in {*self.dataset[f"{self.quantity}{_MEAN}"].dims, "quantile"}
+        ]
+        if own:
+            raise ClhdError(
+                f"summary of {self.name}: its theory has the axis {', '.join(own)}, which the simulation lacks, and no "
+                "figure of its own shows both; declare figure: none"
+            )
+        return values
 
     @cached_property
     def _singles(self) -> list[Any]:

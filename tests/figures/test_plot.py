@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
@@ -245,3 +246,12 @@ def test_the_figure_is_the_declared_one_else_that_of_the_name_else_lines() -> No
 def test_a_summary_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ClhdError, match=r"summary\.zarr: is not there"):
         plot_experiment(tmp_path / "summary.zarr", tmp_path)
+
+
+def test_a_theory_with_an_axis_of_its_own_is_refused_in_one_line() -> None:
+    dims = {"dimension": [10, 100], "time": [0.0, 1.0]}
+    mean = xr.DataArray(np.zeros((2, 2)), dims, dims=tuple(dims))
+    theory = mean.expand_dims(correlation_acts_on=["both", "drift"])
+    dataset = xr.Dataset({"overlap_mean": mean, "overlap_theory": theory}, attrs={"experiment": {"name": "switch"}})
+    with pytest.raises(ClhdError, match="its theory has the axis correlation_acts_on, which the simulation lacks"):
+        Summary(dataset).get("theory")

@@ -94,7 +94,7 @@ def _build_parser() -> argparse.ArgumentParser:
     sub.add_argument("experiment", type=Path, help="a YAML file")
     sub.add_argument("--json", action="store_true", help="for programs")
     for name, command, text in (
-        ("why", _why, "what is known of one point: parameters, key, status, error, time, code version"),
+        ("why", _why, "what is known of one simulated point: parameters, key, status, error, time, code version"),
         ("replay", _replay, "compute one point again, here, and compare the bits"),
     ):
         sub = add(name, command, text)
@@ -218,12 +218,13 @@ def _claims(options: argparse.Namespace) -> int:
         print(f"{entry['id']}  {entry['verdict']:<14}  {entry['statement']}")
         for part in entry.get("parts", []):
             print(f"  {part['id']}  {part['verdict']:<14}  {part['statement']}")
-    draw_claims(claims, settings, results)
     print(write_claims(claims, results / "claims.json"))
-    if MATRIX in settings:
-        matrix = judge_cases(settings[MATRIX], results)
-        draw_cases(matrix, results)
+    matrix = judge_cases(settings[MATRIX], results) if MATRIX in settings else None
+    if matrix is not None:
         print(write_claims(matrix, results / "claims_matrix.json"))
+    draw_claims(claims, settings, results)  # last: a figure that fails costs no verdict
+    if matrix is not None:
+        draw_cases(matrix, results)
     return 0
 
 

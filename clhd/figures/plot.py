@@ -49,7 +49,7 @@ def find_figure(experiment: Mapping[str, Any]) -> str:
     name = str(experiment["name"])
     if declared or name in FIGURES:
         return declared or name
-    return NO_FIGURE if experiment.get("constants", {}).get("simulation") == "none" else "lines"
+    return NO_FIGURE if experiment.get("replicas") == 0 else "lines"
 
 
 def plot_experiment(summary_path: str | Path, out_dir: str | Path, figure: str | None = None) -> list[Path]:

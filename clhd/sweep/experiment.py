@@ -145,15 +145,21 @@ class Experiment(BaseModel):
             raise ValueError("must be one or more times, 0 or later, in strictly increasing order")
         return tuple(times)
 
-    @field_validator("replicas", "seed", mode="before")
+    @field_validator("seed", mode="before")
     @classmethod
-    def _parse_count(cls, value: Any, info: ValidationInfo) -> int:
-        if info.field_name == "replicas" and value in (None, 0):
-            if not _has_simulation(info.data.get("constants") or {}):
-                return 0
-            if value is None:
+    def _parse_seed(cls, value: Any) -> int:
+        return parse_count("seed", value, minimum=0)
+
+    @field_validator("replicas", mode="before")
+    @classmethod
+    def _parse_replicas(cls, value: Any, info: ValidationInfo) -> int:
+        if info.context == UNCHECKED or _has_simulation(info):
+            if value is None and info.context != UNCHECKED:
                 raise ValueError(_MUST_BE_GIVEN)
-        return parse_count(str(info.field_name), value, minimum=1 if info.field_name == "replicas" else 0)
+            return parse_count("replicas", value or 0, minimum=0 if info.context == UNCHECKED else 1)
+        if value:
+            raise ValueError("must be left out, for there is no simulation")
+        return 0
 
     @field_validator("keep")
     @classmethod
@@ -174,8 +180,8 @@ class Experiment(BaseModel):
 
     @property
     def has_simulation(self) -> bool:
-        """False if the experiment is theory alone: what every system calls ``simulation: none``."""
-        return _has_simulation(self.constants)
+        """False if the experiment is theory alone."""
+        return self.replicas > 0
 
     def resolved(self) -> dict[str, Any]:
         """The experiment as plain values that JSON can hold and `parse_experiment` reads back."""
@@ -193,8 +199,15 @@ class Experiment(BaseModel):
         }
 
 
-def _has_simulation(constants: Mapping[str, Value]) -> bool:
-    return constants.get("simulation") != "none"
+def _has_simulation(info: ValidationInfo) -> bool:
+    """False if the system simulates nothing with the constants that were found right."""
+    system, constants = info.data.get("system"), info.data.get("constants")
+    if system is None or constants is None:
+        return True  # their own mistake is the one to report
+    try:
+        return bool(find_system(system).simulation_outputs(constants).variables)
+    except ClhdError:
+        return True  # found again, and reported, when the points are checked
 
 
 def _parameter_finder(info: ValidationInfo, features: Any) -> Callable[[str], Parameter]:

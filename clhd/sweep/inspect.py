@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.errors import ClhdError
 from clhd.sweep.blocks import choose_chunks, count_numbers, plan_blocks
 from clhd.sweep.cluster import count_cores
 from clhd.sweep.experiment import Experiment
@@ -58,9 +59,9 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
     Raises
     ------
     ClhdError
-        If there is no such point, or no store.
+        If there is no simulation, no such point, or no store.
     """
-    wanted = Road(experiment, "simulation")
+    wanted = _simulation(experiment)
     index = parse_place(wanted.grid, place)
     values = wanted.grid.values(index)
     point = wanted.point(values)
@@ -79,6 +80,14 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
     answer["code"] = sorted({runs[run]["code"] for run in np.unique(ledger["run"]).tolist() if run >= 0})
     answer["computed"] = sorted({runs[run]["started"] for run in np.unique(ledger["run"]).tolist() if run >= 0})
     return answer
+
+
+def _simulation(experiment: Experiment) -> Road:
+    """The simulation of an experiment, at whose points alone one can look closer."""
+    road = Road(experiment, "simulation")
+    if not road.outputs.variables:
+        raise ClhdError(f"{experiment.name}: has no simulation; why, replay and verify look at simulated points")
+    return road
 
 
 def _region_of(wanted: Road, room: Road, index: tuple[int, ...]) -> tuple[Any, ...]:
@@ -109,12 +118,14 @@ class Replay:
 
 def replay_point(experiment: Experiment, results: Path, place: Mapping[str, str]) -> Replay:
     """Simulate one point again, here and now, and compare its bits with the store."""
+    _simulation(experiment)
     wanted, store, room = open_road(experiment, "simulation", results)
     return _replay(wanted, store, room, parse_place(wanted.grid, place))
 
 
 def verify_share(experiment: Experiment, results: Path, fraction: float) -> list[Replay]:
     """Simulate a random share of the points again, at least one, other ones every time."""
+    _simulation(experiment)
     wanted, store, room = open_road(experiment, "simulation", results)
     count = min(wanted.grid.size, max(1, math.ceil(fraction * wanted.grid.size)))
     chosen = np.random.default_rng().choice(wanted.grid.size, count, replace=False)

@@ -42,6 +42,11 @@ def read_all(path: Path) -> None:
         ("slope: [0, 1]", "slope: [0, 1]\n  slope: [2]", "line 5, column 3: the key 'slope' is given twice"),
         ("replicas: 2", "replicas: 2\nreplica: 3", "replica: is no key here"),
         ("replicas: 2", "", "replicas: must be given"),
+        (
+            "system: toy",
+            "system: toy\nconstants: {simulation: none}",
+            "replicas = 2: must be left out, for there is no simulation",
+        ),
         ("replicas: 2", "replicas: many", "replicas = 'many': must be a number"),
         ("replicas: 2", "replicas: 0", "replicas = 0: must be a whole number, 1 or more"),
         ("replicas: 2", "replicas: 2\nkeep: all", "keep = 'all': must be one of replicas, moments"),

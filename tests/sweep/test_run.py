@@ -16,6 +16,7 @@ from distributed import Client
 import clhd.sweep.run
 from clhd.errors import ClhdError
 from clhd.sweep.experiment import Experiment, parse_experiment
+from clhd.sweep.inspect import explain_point, replay_point, verify_share
 from clhd.sweep.progress import Progress
 from clhd.sweep.reading import read_summary
 from clhd.sweep.road import check_experiment
@@ -97,6 +98,13 @@ def test_an_experiment_may_be_theory_alone(toy: MakeExperiment, results: Path, c
     report = describe_status(experiment, results)
     assert report["complete"]
     assert "simulation" not in format_status([report])
+    for look in (
+        lambda: explain_point(experiment, results, {"slope": "1"}),
+        lambda: replay_point(experiment, results, {"slope": "1"}),
+        lambda: verify_share(experiment, results, 1.0),
+    ):
+        with pytest.raises(ClhdError, match="toy: has no simulation; why, replay and verify look at simulated points"):
+            look()
 
 
 def test_an_experiment_must_leave_something_to_compute(toy: MakeExperiment) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.latents import ThreePoint
-from clhd.systems.selection import selection_probability
+from clhd.systems.outcomes import selection_probability
 from clhd.theory.ode import integrate_ode
 from clhd.theory.regions import attraction_region
 from clhd.theory.separatrix import measure_regions

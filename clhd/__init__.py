@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clhd.sweep.experiment import read_experiment
     from clhd.sweep.results import open_results
     from clhd.sweep.run import run_experiment
-    from clhd.systems.selection import selection_probability
+    from clhd.systems.outcomes import selection_probability
     from clhd.theory.fixed_points import find_fixed_points
     from clhd.theory.fluctuations import predict_fluctuations
     from clhd.theory.ode import integrate_ode
@@ -43,7 +43,7 @@ _HOMES = {
     "predict_fluctuations": "clhd.theory.fluctuations",
     "read_experiment": "clhd.sweep.experiment",
     "run_experiment": "clhd.sweep.run",
-    "selection_probability": "clhd.systems.selection",
+    "selection_probability": "clhd.systems.outcomes",
     "simulate_sgd": "clhd.simulation.sgd",
     "solve_pde": "clhd.theory.pde",
     "trace_separatrices": "clhd.theory.separatrix",

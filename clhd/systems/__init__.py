@@ -10,7 +10,7 @@ from clhd.systems.base import System
 SYSTEMS = {
     "contrastive": "clhd.systems.contrastive:ContrastiveSystem",
     "weights": "clhd.systems.weights:WeightsSystem",
-    "selection": "clhd.systems.selection_system:SelectionSystem",
+    "selection": "clhd.systems.selection:SelectionSystem",
     "portrait": "clhd.systems.portrait:PortraitSystem",
 }
 

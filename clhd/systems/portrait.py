@@ -120,7 +120,7 @@ class PortraitSystem:
             raise ClhdError("features: must be given, as a constant")
         shared = {name: value for name, value in values.items() if name != "nodes"}
         base = ContrastiveSystem().theory_point(shared | {"initial": "random"})
-        return PortraitPoint(model=base.model, squared_norm=base.squared_norm, nodes=int(values.get("nodes", 81)))  # type: ignore[arg-type]
+        return PortraitPoint(model=base.model, squared_norm=base.squared_norm, nodes=_count_nodes(values))
 
     def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """Nothing."""
@@ -128,7 +128,7 @@ class PortraitSystem:
 
     def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """Everything."""
-        grid = _grid(int(constants.get("nodes", 81))).tolist()  # type: ignore[arg-type]
+        grid = _grid(_count_nodes(constants)).tolist()
         sizes = {"feature": range(1, 3), "state": range(STATES), "curve": range(CURVES), "point": range(_POINTS)}
         coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {name: (grid, WORDS[name]) for name in _PLANE}
         coordinates |= {name: (values, WORDS[name]) for name, values in sizes.items()}
@@ -154,6 +154,10 @@ class PortraitSystem:
         portraits = [_predict(point) for point in points]
         values = {name: np.stack([portrait[name] for portrait in portraits]) for name in _DIMS}
         return Result(values=values, status=np.full(len(points), Status.OK, np.int8))
+
+
+def _count_nodes(values: Mapping[str, Value]) -> int:
+    return int(values.get("nodes", _OWN["nodes"].default))  # type: ignore[arg-type]
 
 
 def _grid(nodes: int) -> FloatArray:

@@ -1,155 +1,195 @@
-"""Selection probability: which feature a unit ends at that starts knowing none.
+"""Selection as a system that can be swept: which feature a unit ends at that starts knowing none.
 
-Random initial weights w ~ N(0, r I) have overlaps of order n^(-1/2): the start is uninformative, and chance decides. By
-SGD, runs start there at finite n; by the ODE, trajectories start on a small sphere |q| = radius sqrt(r), in directions
-that fill it evenly. Every run ends in one outcome:
+The simulation runs SGD from random weights w ~ N(0, r I) to the last of the output times and says of each run in which
+outcome it ended (`clhd.systems.outcomes`: the winner rule); the mean over replicas is the selection probability. The
+theory is that of infinite dimension and time: the share of the directions of a small circle, and of the disc of all
+cosine similarities, that flow into each outcome (`clhd.theory.separatrix`), and the eigenvalues that local stability
+rests on.
 
-| outcome | rule at the end |
-|---|---|
-| feature_j | abs(S_j) > 0.5, all rivals below 0.3, squared norm above 1e-3 |
-| none | all abs(S_j) below 0.3, or squared norm below 1e-3 (collapsed: S alone would mislead) |
-| undecided | everything else, divergence included |
+| output | dims | meaning |
+|---|---|---|
+| probability | outcome | 1 in the outcome of a run, else 0; theory: share of the directions of a small start |
+| area | outcome | theory only: share of the disc of initial cosine similarities |
+| growth_rate | feature | theory only: of a small overlap, at the uninformative state |
+| pure_eigenvalue | feature | theory only: largest real part at the pure state; NaN if the feature is not learned |
+
+With ``theory: eigenvalues`` the last two only.
 """
 
-from collections.abc import Hashable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
-from scipy.stats.qmc import Halton, MultivariateNormalQMC
 
 from clhd.errors import ClhdError
-from clhd.model.checks import parse_choice, parse_count, parse_number
 from clhd.model.contrastive import ContrastiveModel
-from clhd.model.labels import labelled
-from clhd.model.wilson import wilson_interval
+from clhd.model.labels import WORDS
 from clhd.simulation.point import Point
 from clhd.simulation.sgd import simulate_points
-from clhd.theory.ode import integrate_ode
-from clhd.theory.threshold import uninformative_state
+from clhd.systems.base import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.contrastive import PARAMETERS, ContrastiveSystem
+from clhd.systems.outcomes import classify_outcomes
+from clhd.theory.pure_states import find_pure_state
+from clhd.theory.separatrix import measure_regions
+from clhd.theory.threshold import growth_rates
 
-FloatArray = NDArray[np.float64]
+# Measured, in seconds: two searches for pure states, and all separatrices of one model.
+_EIGENVALUE_SECONDS, _REGION_SECONDS = 0.2, 1.5
+_NOT_HERE = {"initial", "initial_cosine_similarity", "initial_overlap", "correlation_acts_on"}
+_OWN: dict[str, Parameter] = {
+    "features": replace(PARAMETERS["features"], default=None, minimum=2),
+    "initial_radius": Parameter(
+        kind="number",
+        default=0.01,
+        meaning="cosine similarity of the small starts of the theory",
+        symbol="epsilon",
+        above=0,
+        maximum=1,
+        in_simulation=False,
+    ),
+    "theory": Parameter(
+        kind="choice",
+        default="regions",
+        meaning="what is predicted: shares, areas and eigenvalues, eigenvalues alone (a tenth of the work), or nothing",
+        choices=("regions", "eigenvalues", "none"),
+        in_simulation=False,
+        can_vary=False,
+    ),
+}
+_CONTRASTIVE = ContrastiveSystem()
 
-WINNER, RIVAL, COLLAPSED = 0.5, 0.3, 1e-3
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionTheoryPoint:
+    """What the theory of a point depends on."""
+
+    model: ContrastiveModel
+    squared_norm: float
+    radius: float
+    regions: bool
+
+    @property
+    def key(self) -> str:
+        """The point as text, exact to the last bit."""
+        return f"{self.model.canonical()}|squared_norm={self.squared_norm.hex()}|radius={self.radius.hex()}"
 
 
-def selection_probability(
-    model: ContrastiveModel,
-    *,
-    method: str = "ode",
-    time: float,
-    replicas: int = 1000,
-    dimension: int | None = None,
-    squared_norm: float | None = None,
-    radius: float = 0.01,
-    seed: int = 0,
-    threads: int | None = None,
-) -> xr.Dataset:
-    """Estimate with what probability each feature is selected from an uninformative random start.
+class SelectionSystem:
+    """Selection among features from random starts, by SGD and by the ODE; see `clhd.systems.base.System`."""
 
-    Parameters
-    ----------
-    model : ContrastiveModel
-    method : str
-        "sgd": the projected chain at `dimension`; "ode": the limit, from a small sphere.
-    time : float
-        When a run ends, in steps per dimension.
-    replicas : int
-        Random starts.
-    dimension : int, optional
-        n, needed for "sgd" and only there.
-    squared_norm : float, optional
-        r of the start; by default that of the uninformative state if it is positive and finite, else 1.
-    radius : float
-        Of the small sphere of "ode": |q| = radius sqrt(r), 0 < radius < 1.
-    seed : int
-        Of the random starts, and of the streams of SGD.
-    threads : int, optional
-        For "sgd", by default one per core.
+    kernel_version = 1
+    theory_version = 1
+    parameters: Mapping[str, Parameter] = {k: v for k, v in PARAMETERS.items() if k not in _NOT_HERE} | _OWN
+    size = "dimension"
 
-    Returns
-    -------
-    xarray.Dataset
+    def point(self, values: Mapping[str, Value], seed: int) -> Point:
+        """The point of the simulation; raises ClhdError where values do not go together."""
+        return _CONTRASTIVE.point(_contrastive(values), seed)
 
-    | variable | dims | meaning |
-    |---|---|---|
-    | probability | outcome | share of the runs |
-    | probability_lower, probability_upper | outcome | 95 % Wilson interval |
-    | runs | outcome | number of runs |
+    def theory_point(self, values: Mapping[str, Value]) -> SelectionTheoryPoint:
+        """The point of the theory; raises ClhdError where values do not go together."""
+        base = _CONTRASTIVE.theory_point(_contrastive(values))
+        regions = values.get("theory", "regions") == "regions"
+        if regions and base.model.features != 2:
+            raise ClhdError(
+                f"features = {base.model.features}: must be 2 for attraction regions; set theory: eigenvalues or none"
+            )
+        return SelectionTheoryPoint(
+            model=base.model,
+            squared_norm=base.squared_norm,
+            radius=float(values.get("initial_radius", _OWN["initial_radius"].default)),  # type: ignore[arg-type]
+            regions=regions,
+        )
 
-    Raises
-    ------
-    ClhdError
-        If a value is not allowed.
-    """
-    parse_choice("method", method, ("ode", "sgd"))
-    end = parse_number("time", time, above=0)
-    count = parse_count("replicas", replicas, minimum=1)
-    parse_count("seed", seed, minimum=0)
-    if (dimension is None) == (method == "sgd"):
-        need = "must be given with" if method == "sgd" else "is only for"
-        raise ClhdError(f"dimension = {dimension!r}: {need} method = 'sgd'")
-    norm = _starting_norm(model) if squared_norm is None else parse_number("squared_norm", squared_norm, above=0)
-    if method == "sgd":
-        point = Point(model=model, dimension=dimension or 0, overlap=None, squared_norm=norm, seed=seed)
-        states = simulate_points([point], [end], range(count), threads=threads)[0, :, -1]
-        overlap, last_norm = states[:, :-1], states[:, -1]
-    else:
-        length = parse_number("radius", radius, above=0, maximum=1) * np.sqrt(norm)
-        # Quasi-random directions fill the sphere evenly: the share then has an error of order 1 / replicas.
-        mean = np.zeros(model.features)
-        directions = MultivariateNormalQMC(mean, engine=Halton(model.features, rng=seed)).random(count)
-        starts = length * directions / np.linalg.norm(directions, axis=1, keepdims=True)
-        last = integrate_ode(model, overlap=starts, squared_norm=norm, time=[end]).isel(time=-1)
-        overlap, last_norm = last.overlap.values, last.squared_norm.values
-    runs = np.bincount(classify_outcomes(overlap, last_norm), minlength=model.features + 2)
-    probability, lower, upper = wilson_interval(runs, count)
-    attributes: dict[Hashable, object] = {
-        "model": model.canonical(),
-        "method": method,
-        "time": end,
-        "squared_norm": norm,
-        "seed": seed,
+    def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """The outcome of a run."""
+        if constants.get("simulation", "sgd") == "none":
+            return Outputs(variables={})
+        return _label(constants, {"probability": ("outcome",)})
+
+    def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """Shares, areas and eigenvalues."""
+        chosen = constants.get("theory", "regions")
+        if chosen == "none":
+            return Outputs(variables={})
+        shares = {"probability": ("outcome",), "area": ("outcome",)} if chosen == "regions" else {}
+        return _label(constants, {**shares, "growth_rate": ("feature",), "pure_eigenvalue": ("feature",)})
+
+    def simulation_cost(self, point: Point, time: FloatArray) -> Cost:
+        """That of the contrastive system."""
+        return _CONTRASTIVE.simulation_cost(point, time)
+
+    def theory_cost(self, point: SelectionTheoryPoint, time: FloatArray) -> Cost:
+        """From measurements at a few points."""
+        return Cost(seconds=_EIGENVALUE_SECONDS + _REGION_SECONDS * point.regions)
+
+    def simulate(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
+        """The outcome of every run; one that has diverged is no outcome, and says so by its status."""
+        last = simulate_points(points, time[-1:], replicas, threads=1)[:, :, 0]
+        features = last.shape[-1] - 1
+        outcome = classify_outcomes(last[..., :-1].reshape(-1, features), last[..., -1].ravel())
+        probability = np.eye(features + 2)[outcome].reshape(*last.shape[:2], features + 2)
+        diverged = np.isnan(last[..., -1])
+        probability[diverged] = np.nan
+        return Result(
+            values={"probability": probability},
+            status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8),
+        )
+
+    def predict(self, points: Sequence[SelectionTheoryPoint], time: FloatArray) -> Result:
+        """Shares, areas and eigenvalues of each point."""
+        predictions = [_predict(point) for point in points]
+        values = {name: np.stack([values[name] for values in predictions]) for name in predictions[0]}
+        return Result(values=values, status=np.full(len(points), Status.OK, np.int8))
+
+
+def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
+    """The same point for the contrastive system: random weights, and nothing that only this system knows."""
+    if "features" not in values:
+        raise ClhdError("features: must be given, as a constant")
+    return {name: value for name, value in values.items() if name not in {"initial_radius", "theory"}} | {
+        "initial": "random"
     }
-    attributes |= {"dimension": dimension} if method == "sgd" else {"radius": radius}
-    return labelled(
-        {
-            "probability": (("outcome",), probability),
-            "probability_lower": (("outcome",), lower),
-            "probability_upper": (("outcome",), upper),
-            "runs": (("outcome",), runs),
-        },
-        {"outcome": [*(f"feature_{j + 1}" for j in range(model.features)), "none", "undecided"]},
-        attributes,
+
+
+def _label(constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]]) -> Outputs:
+    features = range(1, int(constants.get("features", 2)) + 1)  # type: ignore[arg-type]
+    coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {}
+    used = {dim for of_one in dims.values() for dim in of_one}
+    if "feature" in used:
+        coordinates["feature"] = (features, WORDS["feature"])
+    if "outcome" in used:
+        coordinates["outcome"] = ([*(f"feature_{j}" for j in features), "none", "undecided"], WORDS["outcome"])
+    return Outputs(
+        variables={name: Output(dims=of_one, words=WORDS[name]) for name, of_one in dims.items()},
+        coordinates=coordinates,
     )
 
 
-def _starting_norm(model: ContrastiveModel) -> float:
-    """The squared norm of the uninformative state where it is positive and finite, else 1."""
-    norm = 1.0 if model.is_sphere else float(uninformative_state(model).squared_norm)
-    return norm if 0 < norm < np.inf else 1.0
+def _predict(point: SelectionTheoryPoint) -> dict[str, FloatArray]:
+    """Shares and areas by outcome, and eigenvalues by feature."""
+    model = point.model
+    values: dict[str, FloatArray] = {}
+    if point.regions:
+        states, share, area = measure_regions(model, squared_norm=point.squared_norm, radius=point.radius)
+        # What settles nowhere comes last, and is undecided.
+        outcome = np.append(classify_outcomes(states.overlap.values, states.squared_norm.values), model.features + 1)
+        for name, of_states in (("probability", share), ("area", area)):
+            values[name] = np.array([of_states[outcome == k].sum() for k in range(model.features + 2)])
+    values["growth_rate"] = growth_rates(model)
+    values["pure_eigenvalue"] = _pure_eigenvalues(model)
+    return values
 
 
-def classify_outcomes(overlap: FloatArray, squared_norm: FloatArray) -> NDArray[np.int64]:
-    """Outcome of each run, by the rules of this module's head.
-
-    Parameters
-    ----------
-    overlap, squared_norm : arrays of shape (runs, feature) and (runs,)
-        At the end; NaN where the run has diverged.
-
-    Returns
-    -------
-    array of shape (runs,)
-        0 .. p - 1 for the features, p for none, p + 1 for undecided.
-    """
-    features = overlap.shape[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        similarity = np.abs(overlap) / np.sqrt(squared_norm)[:, None]
-        low = similarity < RIVAL
-        none = np.all(low, axis=1) | (squared_norm < COLLAPSED)
-    outcome = np.full(len(overlap), features + 1)
-    for j in range(features):
-        outcome[(similarity[:, j] > WINNER) & np.all(np.delete(low, j, axis=1), axis=1)] = j
-    outcome[none] = features
-    return outcome
+def _pure_eigenvalues(model: ContrastiveModel) -> FloatArray:
+    """Largest real part at each pure state; found once for features that are alike."""
+    found: dict[Any, float] = {}
+    kinds = []
+    for j, law in enumerate(model.latents):
+        rivals = tuple(sorted(other.moment(2) for k, other in enumerate(model.latents) if k != j))
+        kinds.append((law, rivals))
+        if kinds[j] not in found:
+            state = find_pure_state(model, j + 1)
+            found[kinds[j]] = np.nan if state is None else state.largest_rate
+    return np.array([found[kind] for kind in kinds])

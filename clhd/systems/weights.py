@@ -25,13 +25,13 @@ from clhd.simulation.full import FullReplica
 from clhd.simulation.point import Point
 from clhd.systems.base import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
 from clhd.systems.contrastive import PARAMETERS as CONTRASTIVE
-from clhd.systems.contrastive import parse_model_and_start
+from clhd.systems.contrastive import ContrastiveSystem, parse_model_and_start
 from clhd.theory.density import integrate_density
 from clhd.theory.ode import integrate_ode
 from clhd.theory.pde import distribution_at
 
-# Measured, on a core of 2024 with AVX-512: of a step per dimension, of a PDE with 800 cells per unit of time.
-_FULL_SECONDS, _PDE_SECONDS = 4.3e-9, 0.03
+# Measured, on a core of 2024 with AVX-512: of a PDE with 800 cells per unit of time.
+_PDE_SECONDS = 0.03
 # Errors in time stay far below those of the weight axis, which the number of cells decides.
 _TOLERANCE = 1e-7
 _NOT_HERE = ("features", "engine", "initial", "correlation_acts_on", "simulation", "theory")
@@ -167,9 +167,9 @@ class WeightsSystem:
         return _label_outputs(constants, _describe() | by_ode)
 
     def simulation_cost(self, point: WeightsPoint, time: FloatArray) -> Cost:
-        """From the number of steps and the measured time of one."""
-        run = point.run
-        return Cost(seconds=float(time[-1]) * run.dimension**2 * _FULL_SECONDS, family=("weights", run.dimension))
+        """That of the run."""
+        cost = ContrastiveSystem().simulation_cost(point.run, time)
+        return replace(cost, family=("weights", cost.family))
 
     def theory_cost(self, point: WeightsTheoryPoint, time: FloatArray) -> Cost:
         """From measurements at a few points."""

@@ -1,88 +1,137 @@
-"""Selection probability: by SGD, by the ODE, and the rules that name an outcome."""
+"""Selection as a system: outcomes of runs, and what the theory says of them."""
 
 import numpy as np
 import pytest
 
 import clhd
-from clhd.model.wilson import wilson_interval
-from clhd.systems.selection import classify_outcomes, selection_probability
+from clhd.errors import ClhdError
+from clhd.systems import find_system
+from clhd.systems.base import Status
+from clhd.systems.outcomes import selection_probability
+
+SYSTEM = find_system("selection")
+VALUES = {
+    "features": 2,
+    "second_moment": 1.5,
+    "learning_rate": 0.3,
+    "weight_decay": 0.6,
+    "base_noise_variance": 0.25,
+    "augmentation_noise_variance": 0.25,
+    "noise_correlation": -1.0,
+}
+TIME = np.array([60.0])
 
 
-def model(*kurtosis, **changes):
-    settings = {
-        "latents": tuple(clhd.ThreePoint(second_moment=1.5, kurtosis=k) for k in kurtosis),
-        "learning_rate": 0.3,
-        "weight_decay": 0.6,
-        "base_noise_variance": 0.25,
-        "augmentation_noise_variance": 0.25,
-        "noise_correlation": -1.0,
+def predict(**changes):
+    values = VALUES | changes
+    result = SYSTEM.predict([SYSTEM.theory_point(values)], TIME)
+    return {name: array[0] for name, array in result.values.items()}
+
+
+def test_a_run_ends_in_one_outcome():
+    point = SYSTEM.point(VALUES | {"dimension": 200, "kurtosis_1": 1.0, "kurtosis_2": 2.0}, 3)
+    result = SYSTEM.simulate([point, point], TIME, range(7))
+    outcome = result.values["probability"]
+    assert outcome.shape == (2, 7, 4)
+    assert np.all(np.sort(outcome, axis=-1) == [0, 0, 0, 1])
+    assert np.array_equal(outcome[0], outcome[1])
+    assert np.all(result.status == Status.OK)
+
+
+def test_shares_are_those_of_selection_probability():
+    values = VALUES | {"dimension": 300, "kurtosis_1": 1.0, "kurtosis_2": 1.5}
+    point = SYSTEM.point(values, 11)
+    shares = SYSTEM.simulate([point], TIME, range(200)).values["probability"][0].mean(axis=0)
+    data = selection_probability(
+        point.model, method="sgd", time=60, replicas=200, dimension=300, squared_norm=1.0, seed=11
+    )
+    np.testing.assert_allclose(shares, data.probability, rtol=0, atol=1e-12)
+
+
+def test_the_theory_knows_shares_areas_and_eigenvalues():
+    values = predict(kurtosis_1=1.0, kurtosis_2=2.0)
+    # Kurtosis 2: the border is a straight line at the angle arctan(sqrt 2), so share and area are the same.
+    share = np.arctan(np.sqrt(2)) / (np.pi / 2)
+    for name in ("probability", "area"):
+        np.testing.assert_allclose(values[name], [share, 1 - share, 0, 0], rtol=0, atol=1e-8)
+    assert values["growth_rate"][0] == pytest.approx(values["growth_rate"][1], abs=1e-12)
+    assert values["pure_eigenvalue"] == pytest.approx([-0.3542, -0.0195], abs=1e-4)
+
+
+def test_the_only_attractor_has_the_whole_disc():
+    values = predict(kurtosis_1=1.0, kurtosis_2=3.0)
+    assert values["probability"] == pytest.approx([1, 0, 0, 0])
+    assert values["area"] == pytest.approx([1, 0, 0, 0])
+    assert values["pure_eigenvalue"][1] > 0
+
+
+def test_a_unit_that_collapses_selects_none():
+    values = predict(weight_decay=6.0)
+    assert values["probability"] == pytest.approx([0, 0, 1, 0])
+    assert np.all(np.isnan(values["pure_eigenvalue"]))
+
+
+def test_eigenvalues_alone_need_no_regions():
+    assert set(predict(theory="eigenvalues")) == {"growth_rate", "pure_eigenvalue"}
+    assert set(SYSTEM.theory_outputs({"features": 3, "theory": "eigenvalues"}).variables) == {
+        "growth_rate",
+        "pure_eigenvalue",
     }
-    return clhd.ContrastiveModel(**(settings | changes))
+    assert predict(theory="eigenvalues", features=3)["pure_eigenvalue"].shape == (3,)
 
 
-def test_sgd_and_ode_agree_where_the_second_moments_are_equal():
-    # Kurtosis 1 against 2: the letter's claim that higher moments act through the attraction region.
-    by_sgd = selection_probability(model(1, 2), method="sgd", dimension=1000, time=60, replicas=4000)
-    by_ode = selection_probability(model(1, 2), method="ode", time=120, replicas=512)
-    share = by_ode.probability.sel(outcome="feature_1").item()
-    assert by_ode.probability.sel(outcome="undecided") == 0
-    # 4 standard errors of SGD, and 0.02 for the finite n of SGD and the 512 directions of the ODE.
-    error = 4 * np.sqrt(share * (1 - share) / 4000) + 0.02
-    assert abs(by_sgd.probability.sel(outcome="feature_1").item() - share) < error
-    assert 0.55 < share < 0.66
+def test_the_faster_feature_takes_more_the_smaller_the_start():
+    shares = [
+        predict(second_moment_1=1.5, second_moment_2=1.3, initial_radius=radius)["probability"][0]
+        for radius in (0.2, 0.05, 0.01)
+    ]
+    assert 0.6 < shares[0] < shares[1] < shares[2] < 1
 
 
-def test_equal_features_are_selected_equally_often():
-    share = selection_probability(model(1.5, 1.5), time=150, replicas=500).probability
-    # By symmetry exactly one half; 500 quasi-random directions fill each half plane to about 1 in 100.
-    assert abs(share.sel(outcome="feature_1").item() - 0.5) < 0.02
-
-
-def test_the_only_attractor_takes_every_run():
-    for method, more in (("ode", {}), ("sgd", {"dimension": 1000})):
-        data = selection_probability(model(1, 3), method=method, time=200, replicas=200, **more)
-        assert data.runs.sel(outcome="feature_1") == 200
-        assert data.probability_upper.sel(outcome="feature_1") == 1
-        assert 0.97 < data.probability_lower.sel(outcome="feature_1") < 1
-
-
-def test_a_collapsing_unit_selects_nothing():
-    heavy = model(1, 1, weight_decay=6.0)  # the threshold of the collapsed state is lam / 2 = 3
-    data = selection_probability(heavy, method="sgd", dimension=200, time=20, replicas=50)
-    assert data.runs.sel(outcome="none") == 50
-
-
-def test_outcomes_follow_their_rules():
-    overlap = np.array([[0.9, 0.1], [-0.2, 0.8], [0.1, 0.2], [0.6, 0.4], [0.02, 0.0], [np.nan, np.nan], [0.4, 0.1]])
-    squared_norm = np.array([1.0, 1.0, 1.0, 1.0, 5e-4, np.nan, 1.0])
-    assert classify_outcomes(overlap, squared_norm).tolist() == [0, 1, 2, 3, 2, 3, 3]
-
-
-def test_the_wilson_interval_has_its_known_values():
-    # 10 of 100: limits solve (x - 0.1)^2 = z^2 x (1 - x) / 100.
-    share, lower, upper = wilson_interval(np.array([10, 0]), 100)
-    for limit in (lower[0], upper[0]):
-        assert (limit - 0.1) ** 2 == pytest.approx(1.959963984540054**2 * limit * (1 - limit) / 100, rel=1e-12)
-    assert share[1] == 0
-    assert lower[1] == pytest.approx(0, abs=1e-15)
-    assert 0.03 < upper[1] < 0.04
+def test_points_are_keyed_by_what_they_depend_on():
+    base = SYSTEM.theory_point(VALUES)
+    assert SYSTEM.theory_point(VALUES | {"initial_radius": 0.1}).key != base.key
+    assert SYSTEM.theory_point(VALUES | {"initial_squared_norm": 0.5}).key != base.key
 
 
 BAD_INPUT = {
-    "method": ({"method": "pde"}, "method = 'pde': must be one of ode, sgd"),
-    "time": ({"time": 0}, "time = 0: must be a finite number greater than 0"),
-    "replicas": ({"replicas": 0}, "replicas = 0: must be a whole number, 1 or more"),
-    "no dimension": ({"method": "sgd"}, "dimension = None: must be given with method = 'sgd'"),
-    "dimension of the limit": ({"dimension": 10}, "dimension = 10: is only for method = 'sgd'"),
-    "radius": ({"radius": 2.0}, "radius = 2.0: must be"),
-    "norm": ({"squared_norm": 0}, "squared_norm = 0: must be a finite number greater than 0"),
-    "sphere": ({"squared_norm": 2.0, "model": model(1, 1, constraint="sphere", weight_decay=0)}, "must be 1 with"),
+    "no features": ({"features": None}, "features: must be given"),
+    "three": ({"features": 3}, "features = 3: must be 2 for attraction regions; set theory: eigenvalues or none"),
+    "penalty": ({"l1_penalty": 0.1}, "l1_penalty = 0.1: must be 0 for the ODE"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_gets_one_sentence(case):
     change, message = BAD_INPUT[case]
-    settings = {"model": model(1, 1), "time": 10} | change
-    with pytest.raises(clhd.ClhdError, match=message):
-        selection_probability(settings.pop("model"), **settings)
+    values = {name: value for name, value in (VALUES | change).items() if value is not None}
+    with pytest.raises(ClhdError, match=message):
+        SYSTEM.theory_point(values)
+
+
+def test_the_simulation_needs_a_dimension():
+    with pytest.raises(ClhdError, match="dimension: must be given"):
+        SYSTEM.point(VALUES, 0)
+
+
+EXPERIMENT = """
+system: selection
+constants: {features: 2, second_moment: 1.5, learning_rate: 0.3, weight_decay: 0.6, theory: eigenvalues}
+axes:
+  dimension: [20, 40]
+  kurtosis_2: [1, 3]
+times: [30]
+replicas: 256
+keep: moments
+"""
+
+
+def test_a_sweep_keeps_shares_of_outcomes_as_moments(tmp_path):
+    path = tmp_path / "shares.yaml"
+    path.write_text(EXPERIMENT)
+    summary = clhd.run_experiment(path, results=tmp_path / "results")["summary"].to_dataset()
+    assert summary.probability_mean.dims == ("dimension", "kurtosis_2", "outcome")
+    assert summary.outcome.values.tolist() == ["feature_1", "feature_2", "none", "undecided"]
+    np.testing.assert_allclose(summary.probability_mean.sum("outcome"), 1, rtol=0, atol=1e-12)
+    assert summary.pure_eigenvalue_theory.dims == ("kurtosis_2", "feature")
+    assert "probability_theory" not in summary

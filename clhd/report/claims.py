@@ -16,7 +16,6 @@ from clhd.report.evidence import format_name, render_evidence, render_value
 from clhd.report.markup import (
     VERDICTS,
     make_anchor,
-    render_caption,
     render_code,
     render_details,
     render_note,
@@ -24,7 +23,7 @@ from clhd.report.markup import (
     render_text,
     render_verdict,
 )
-from clhd.report.pictures import render_picture
+from clhd.report.pictures import render_figure
 
 Entry = Mapping[str, Any]
 _NEEDED = {"id", "statement", "verdict", "evidence", "thresholds", "experiments", "rests_on"}
@@ -94,25 +93,18 @@ def render_claim(entry: Entry, files: Mapping[str, Path], results: Path) -> str:
     """
     name = entry["id"]
     anchor = make_anchor("claim", name)
+    picture = results / "figures" / f"{name}.svg"
+    figure = render_figure(picture, make_anchor("figure", name), f"{name}: {entry['statement']}")
     return (
         f'<section class="claim" id="{anchor}" aria-labelledby="{anchor}-title">'
         f'<h3 id="{anchor}-title"><span class="name">{escape(name)}</span> {render_text(entry["statement"])}</h3>'
         f"<p>{render_verdict(entry['verdict'])}</p>"
-        f"{_render_figure(name, entry['statement'], results)}"
-        f"{''.join(_render_part(part, name) for part in entry.get('parts', []))}"
+        f"{figure}{''.join(_render_part(part, name) for part in entry.get('parts', []))}"
         f'<h4>Numbers</h4><div class="tables">{render_evidence(entry["evidence"], f"{name}, numbers")}</div>'
-        f"<h4>Thresholds, fixed before the run</h4>{_render_thresholds(name, entry['thresholds'])}"
+        f"<h4>Thresholds</h4>{_render_thresholds(name, entry['thresholds'])}"
         f"<h4>What made it</h4>{_render_experiments(entry, files)}{_render_basis(name, entry['rests_on'])}"
         "</section>"
     )
-
-
-def _render_figure(name: str, statement: str, results: Path) -> str:
-    stem = results / "figures" / name
-    picture = render_picture(stem.with_suffix(".svg"), make_anchor("figure", name), f"{name}: {statement}")
-    caption = stem.with_suffix(".rst")
-    text = render_caption(caption.read_text(encoding="utf-8")) if caption.is_file() else ""
-    return f"<figure>{picture}<figcaption>{text}</figcaption></figure>"
 
 
 def _render_part(part: Entry, claim: str) -> str:

@@ -21,12 +21,11 @@ from clhd.figures.plot import NO_FIGURE, find_figure
 from clhd.report.claims import render_file
 from clhd.report.markup import (
     make_anchor,
-    render_caption,
     render_details,
     render_note,
     render_table,
 )
-from clhd.report.pictures import render_picture
+from clhd.report.pictures import render_figure
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.progress import format_seconds
 from clhd.sweep.status import describe_status, format_bytes
@@ -150,11 +149,8 @@ def _render_figure(experiment: Experiment, results: Path) -> str:
     if find_figure(experiment.resolved()) == NO_FIGURE:
         return ""
     name = experiment.name
-    stem = results / name / "figures" / name
-    caption = stem.with_suffix(".rst")
-    text = render_caption(caption.read_text(encoding="utf-8")) if caption.is_file() else ""
-    picture = render_picture(stem.with_suffix(".png"), make_anchor("figure", name), experiment.description or name)
-    return f"<figure>{picture}<figcaption>{text}</figcaption></figure>"
+    picture = results / name / "figures" / f"{name}.png"
+    return render_figure(picture, make_anchor("figure", name), experiment.description or name)
 
 
 def _render_runs(name: str, record: Record) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 from clhd.errors import ClhdError
 from clhd.report.evidence import format_name, render_evidence, render_value
-from clhd.report.markup import VERDICTS, render_caption, render_details, render_table, render_text, render_verdict
-from clhd.report.pictures import render_picture
+from clhd.report.markup import VERDICTS, render_details, render_table, render_text, render_verdict
+from clhd.report.pictures import render_figure
 
 
 def render_matrix(path: Path, results: Path) -> str:
@@ -36,17 +36,8 @@ def render_matrix(path: Path, results: Path) -> str:
         universality = _render_universality(matrix["universality"]) if "universality" in matrix else ""
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ClhdError(f"{path}: is no matrix of claims") from None
-    return f"{_render_figure(results)}{body}{universality}"
-
-
-def _render_figure(results: Path) -> str:
-    stem = results / "figures" / "matrix"
-    if not stem.with_suffix(".svg").is_file():
-        return ""
-    caption = stem.with_suffix(".rst")
-    text = render_caption(caption.read_text(encoding="utf-8")) if caption.is_file() else ""
-    picture = render_picture(stem.with_suffix(".svg"), "figure-matrix", "verdicts by case and statement")
-    return f"<figure>{picture}<figcaption>{text}</figcaption></figure>"
+    figure = render_figure(results / "figures" / "matrix.svg", "figure-matrix", "verdicts by case and statement")
+    return f"{figure}{body}{universality}"
 
 
 def _render_table(columns: list[Mapping[str, Any]], rows: list[Mapping[str, Any]]) -> str:

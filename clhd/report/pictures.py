@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from clhd.errors import ClhdError
-from clhd.report.markup import render_note, render_scroller
+from clhd.report.markup import render_caption, render_note, render_scroller
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _DROPPED = ("metadata", "script", "title", "foreignObject")
@@ -20,6 +20,13 @@ _PNG_DOTS_PER_INCH = 200  # as figures are saved
 _PIXELS = {"pt": 4 / 3, "px": 1.0, "in": 96.0, "": 1.0}
 # A figure is never drawn smaller than it was made, lest its words be too small, nor much larger.
 _LARGEST = 1.45
+
+
+def render_figure(path: Path, prefix: str, text: str) -> str:
+    """A picture with the caption that stands beside it, if there is one; parameters as for `render_picture`."""
+    file = path.with_suffix(".rst")
+    caption = render_caption(file.read_text(encoding="utf-8")) if file.is_file() else ""
+    return f"<figure>{render_picture(path, prefix, text)}<figcaption>{caption}</figcaption></figure>"
 
 
 def render_picture(path: Path, prefix: str, text: str) -> str:

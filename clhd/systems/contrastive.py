@@ -41,11 +41,11 @@ from clhd.theory.threshold import growth_rates, uninformative_state
 _LATENTS = ("three_point", "two_point", "gaussian", "uniform", "laplace")
 # Measured, on a core of 2024 with AVX-512: seconds per step and lane of the projected chain, for one feature and for
 # each further one, and for each negative beyond the first, likewise; many of these no longer vectorise. Per step, lane,
-# dimension and view of the full one; of one ODE and of one fluctuation theory.
+# dimension and view of the full one; of one ODE, at least and per unit of time; of one fluctuation theory.
 _PROJECTED_SECONDS, _FEATURE_SECONDS, _LANE_SECONDS = 9e-9, 4e-9, 3e-6
 _NEGATIVE_SECONDS, _NEGATIVE_FEATURE_SECONDS, _MANY_NEGATIVES, _MANY_FACTOR = 3e-9, 1e-9, 12, 5
 _FULL_SECONDS = 1.4e-9
-_ODE_SECONDS, _FLUCTUATION_SECONDS = 0.02, 1.0
+_ODE_SECONDS, _ODE_SECONDS_PER_TIME, _FLUCTUATION_SECONDS = 0.02, 1e-4, 1.0
 # Of one theory of infonce, for each term of its averages and each view.
 _TERM_SECONDS = 3.3e-6
 # Averages over points err by 1e-4 or more: the ODE need not be integrated more exactly by orders of magnitude.
@@ -251,7 +251,8 @@ class ContrastiveSystem:
         """From measurements at a few points."""
         if not point.model.loss_terms.factorises:
             return Cost(seconds=count_terms(point.model) * point.model.views * _TERM_SECONDS)
-        return Cost(seconds=(_FLUCTUATION_SECONDS if point.fluctuations else _ODE_SECONDS) * point.model.features)
+        of_ode = _ODE_SECONDS + _ODE_SECONDS_PER_TIME * float(time[-1])
+        return Cost(seconds=(_FLUCTUATION_SECONDS if point.fluctuations else of_ode) * point.model.features)
 
     def simulate(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
         """SGD by the engine of each point; diverged replicas are NaN from then on."""

@@ -107,6 +107,19 @@ def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(tmp
     assert project.plan() >= {("second", "simulate"), ("second", "summarise"), ("second", "plot")}
 
 
+def test_a_road_on_which_there_is_nothing_to_compute_has_no_job(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write("config/config.yaml", "experiments: [config/theory.yaml]\n")
+    text = "system: flaky\nconstants: {simulation: none}\naxes: {slope: [0, 1]}\ntimes: [0, 1]\nfigure: none\n"
+    project.write("config/theory.yaml", text)
+    assert project.plan() == {("theory", "predict"), ("theory", "summarise")}
+    run = project.run()
+    assert run.returncode == 0, run.stdout
+    assert project.plan() == set()
+    shutil.rmtree(tmp_path / "results" / "theory" / "theory.zarr")
+    assert project.plan() >= {("theory", "predict"), ("theory", "summarise")}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -13,10 +13,10 @@ rule judge_claims:
             if name == "claims" or MATRIX in CLAIM_SETTINGS
         ],
         figures=report(
-            expand(f"{RESULTS}/figures/{{claim}}.png", claim=CLAIM_FIGURES),
+            expand(f"{RESULTS}/figures/{{claim}}.png", claim=CLAIM_FIGURE_NAMES),
             category="Claims",
         ),
-        vectors=expand(f"{RESULTS}/figures/{{claim}}.{{suffix}}", claim=CLAIM_FIGURES, suffix=["pdf", "svg"]),
+        others=expand(f"{RESULTS}/figures/{{claim}}.{{suffix}}", claim=CLAIM_FIGURE_NAMES, suffix=["pdf", "svg", "rst"]),
     log:
         f"{RESULTS}/claims.log",
     conda:

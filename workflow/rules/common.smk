@@ -7,8 +7,8 @@ from clhd.analysis.claims import MATRIX, read_claims
 from clhd.errors import ClhdError
 from clhd.figures.plot import NO_FIGURE, find_figure
 from clhd.sweep.config import read_config
-from clhd.sweep.road import check_experiment
-from clhd.sweep.unfinished import STAGES, find_unfinished
+from clhd.sweep.road import Road, check_experiment
+from clhd.sweep.unfinished import find_unfinished
 
 # The list of experiments: config/config.yaml, or the one given by --configfile.
 CONFIG_FILE = str(([Path("config/config.yaml")] + list(workflow.configfiles))[-1])
@@ -31,10 +31,17 @@ def find_file(wildcards):
     return FILES[wildcards.experiment]
 
 
+def find_markers(name):
+    """The markers of the roads on which an experiment has something to compute; the others have no job."""
+    kinds = [kind for kind in ("simulation", "theory") if Road(EXPERIMENTS[name], kind).outputs.variables]
+    return [mark(kind).format(experiment=name) for kind in kinds]
+
+
 def is_checked(name):
     """True if an experiment was found right before it ran, and has not changed since."""
-    marker = Path(mark("simulation").format(experiment=name))
-    return marker.is_file() and marker.stat().st_mtime > Path(FILES[name]).stat().st_mtime
+    changed = Path(FILES[name]).stat().st_mtime
+    markers = [Path(marker) for marker in find_markers(name)]
+    return any(marker.is_file() and marker.stat().st_mtime > changed for marker in markers)
 
 
 def remove_false_markers(name, experiment):
@@ -62,7 +69,7 @@ try:
     DRAWN = find_figures()
     CLAIM_SETTINGS = read_claims(CONFIG.claims, EXPERIMENTS) if CONFIG.claims else {}
     CLAIM_EXPERIMENTS = sorted({name for claim in CLAIM_SETTINGS.values() for name in claim.experiments.values()})
-    CLAIM_FIGURES = [*CLAIM_SETTINGS, *(["universality"] if MATRIX in CLAIM_SETTINGS else [])]
+    CLAIM_FIGURE_NAMES = [*CLAIM_SETTINGS, *(["universality"] if MATRIX in CLAIM_SETTINGS else [])]
     if workflow.is_main_process:
         for name, experiment in EXPERIMENTS.items():
             remove_false_markers(name, experiment)

@@ -26,7 +26,8 @@ rule write_report:
 
 rule check_points:
     input:
-        expand(rules.plot_experiment.output.png, experiment=DRAWN),
+        summaries=expand(mark("summary"), experiment=EXPERIMENTS),
+        figures=expand(rules.plot_experiment.output.png, experiment=DRAWN),
     output:
         marker=f"{RESULTS}/.complete",
     log:

@@ -4,8 +4,7 @@
 rule summarise_points:
     input:
         experiment=find_file,
-        simulation=rules.simulate_points.output.marker,
-        theory=rules.predict_points.output.marker,
+        stages=lambda wildcards: find_markers(wildcards.experiment),
     output:
         marker=mark("summary"),
     log:

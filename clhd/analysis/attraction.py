@@ -39,7 +39,7 @@ def judge_attraction(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
     is_stable = np.asarray((selection["pure_eigenvalue_theory"] < 0).all("feature"))
     growth = limit["growth_rate_theory"].values
     spread = Estimate.exact(float(np.ptp(growth) / np.abs(growth).max()))
-    shares = [_share(selection.sel(kurtosis_2=k, dimension=largest)) for k in kurtosis]
+    shares = [measure_share(selection.sel(kurtosis_2=k, dimension=largest)) for k in kurtosis]
     by_ode = selection["probability_theory"].sel(dimension=largest, outcome="feature_1").values
     differences = [_shift(share, -float(ode)) for share, ode in zip(shares, by_ode, strict=True)]
 
@@ -76,8 +76,19 @@ def judge_attraction(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
     return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
 
 
-def _share(point: xr.Dataset) -> Estimate:
-    """Selection probability of feature 1 with its Wilson interval, to which undecided runs add on both sides."""
+def measure_share(point: xr.Dataset) -> Estimate:
+    """Selection probability of feature 1 with its Wilson interval, which undecided runs widen: each may end either way.
+
+    Parameters
+    ----------
+    point : Dataset
+        One point of a summary: ``probability_mean`` over the outcomes, and ``replica_count`` over the statuses.
+
+    Returns
+    -------
+    Estimate
+        Of the runs that were ok; NaN if there are none.
+    """
     total = int(point["replica_count"].sel(status="ok"))
     if total == 0:
         return Estimate.exact(np.nan)

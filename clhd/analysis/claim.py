@@ -22,7 +22,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What a judge says: the verdict, and the numbers it rests on, as plain values (an estimate as a list)."""
+    """What a judge says: the verdict, and the numbers it rests on, as plain values and estimates."""
 
     verdict: Verdict
     evidence: Mapping[str, Any]

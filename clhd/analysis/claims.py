@@ -21,6 +21,7 @@ from typing import Any
 
 from clhd.analysis import attraction, convergence, correlation, learnability, matrix, noise, reduction, weights
 from clhd.analysis.claim import Claim, Part, Threshold
+from clhd.analysis.verdict import Estimate
 from clhd.errors import ClhdError
 from clhd.model.checks import parse_number
 from clhd.sweep.reading import Summary, read_summary
@@ -75,16 +76,15 @@ def read_claims(path: str | Path, experiments: Iterable[str]) -> dict[str, Claim
         roles, thresholds = (
             _parse_table(entry[key], f"{name}.{key}", mistakes) for key in ("experiments", "thresholds")
         )
+        needed: Mapping[str, str]
+        optional: Mapping[str, str] = {}
+        meanings: Mapping[str, str]
         if name == MATRIX:
-            meanings: Mapping[str, str] = matrix.THRESHOLDS
-            optional = matrix.OPTIONAL_EXPERIMENTS.keys() & roles
-            needed: Mapping[str, str] = matrix.EXPERIMENTS | {
-                role: matrix.OPTIONAL_EXPERIMENTS[role] for role in optional if roles[role] in known
-            }
-            roles = {role: experiment for role, experiment in roles.items() if role not in optional - needed.keys()}
+            needed, optional, meanings = matrix.EXPERIMENTS, matrix.OPTIONAL_EXPERIMENTS, matrix.THRESHOLDS
         else:
             needed, meanings = CLAIMS[name].experiments, CLAIMS[name].thresholds
-        mistakes += _compare_keys(roles, needed, f"{name}.experiments")
+        roles = {role: found for role, found in roles.items() if role not in optional or found in known}
+        mistakes += _compare_keys(roles, needed, f"{name}.experiments", optional)
         mistakes += _compare_keys(thresholds, meanings, f"{name}.thresholds")
         mistakes += [
             f"{name}.experiments.{role} = {experiment!r}: must be one of {', '.join(sorted(known))}"
@@ -110,9 +110,11 @@ def _parse_table(value: Any, key: str, mistakes: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _compare_keys(found: Mapping[str, Any], needed: Mapping[str, str], key: str) -> list[str]:
+def _compare_keys(
+    found: Mapping[str, Any], needed: Mapping[str, str], key: str, optional: Iterable[str] = ()
+) -> list[str]:
     missing = [f"{key}.{name}: must be given: {needed[name]}" for name in needed if name not in found]
-    return missing + [f"{key}.{name}: is no key here" for name in found if name not in needed]
+    return missing + [f"{key}.{name}: is no key here" for name in found if name not in {*needed, *optional}]
 
 
 def _parse_threshold(key: str, value: Any, *, is_range: bool) -> Threshold:
@@ -231,12 +233,12 @@ def _describe_basis(summaries: Iterable[Summary]) -> dict[str, Any]:
 
 def make_plain(value: Any) -> Any:
     """A value as JSON holds it: arrays as lists, and None for what is not a finite number."""
+    if isinstance(value, Estimate):
+        return make_plain(value.as_dict())
     if isinstance(value, Mapping):
         return {str(key): make_plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [make_plain(entry) for entry in value]
-    if hasattr(value, "as_list"):
-        return make_plain(value.as_list())
     if hasattr(value, "tolist"):
         return make_plain(value.tolist())
     if isinstance(value, float):

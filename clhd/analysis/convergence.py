@@ -102,8 +102,9 @@ def fit_bias(dataset: xr.Dataset, quantity: str, time: int = -1) -> BiasFit:
     Parameters
     ----------
     dataset : xarray.Dataset
-        A summary with dims dimension and time.
+        A summary with dims dimension, time and, of the features' quantities, feature, of which the first is taken.
     quantity : str
+        One of `QUANTITIES`, none of which has a unit.
     time : int, optional
         Position of the output time.
 
@@ -136,7 +137,21 @@ def fit_spread(dataset: xr.Dataset, quantity: str, time: int = -1) -> Estimate:
 
 
 def spread_ratios(dataset: xr.Dataset, quantity: str, time: int = -1) -> tuple[FloatArray, FloatArray]:
-    """Measured over predicted standard deviation at each dimension, and its standard error."""
+    """Measured over predicted standard deviation at each dimension.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A summary with dims dimension and time.
+    quantity : str
+        One of `QUANTITIES`.
+    time : int, optional
+        Position of the output time.
+
+    Returns
+    -------
+    (ratios, standard errors), each of shape (dimension,)
+    """
     predicted = select(dataset, f"{quantity}_theory_standard_deviation", time)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = select(dataset, f"{quantity}_standard_deviation", time) / predicted
@@ -162,7 +177,7 @@ def _pool_ratios(dataset: xr.Dataset, quantity: str) -> Estimate:
 
 
 def _describe_weak_start(dataset: xr.Dataset) -> dict[str, Any]:
-    """Where fluctuations of the start decide much, small dimensions scatter more than leading order."""
+    """The spread from a small cosine similarity, whose size the start's own fluctuations decide, by dimension."""
     ratio, _ = spread_ratios(dataset, "cosine_similarity")
     return {
         "dimension": dataset[_SIZE].values,

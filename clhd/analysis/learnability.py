@@ -30,12 +30,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from clhd.analysis.claim import Claim, Judgement
-from clhd.analysis.verdict import Estimate, all_hold, within
+from clhd.analysis.verdict import UPPER_TAIL, Estimate, all_hold, within
 from clhd.sweep.reading import Summary
 
 CUT = 0.5  # cosine similarity
 _DRAWS, _SEED = 4000, 4
-_LEVELS = (2.5, 97.5)  # percent, of an interval
+_ENDS = (1 - UPPER_TAIL, UPPER_TAIL)  # quantiles at the ends of an interval
 _STEEP = 4.0  # standard errors by which a slope must exceed zero: else the zero has no finite interval
 _MOMENT = "second_moment"
 FloatArray = NDArray[np.float64]
@@ -105,7 +105,21 @@ def measure_rates(dataset: xr.Dataset, axis: str, statistic: str = "mean") -> tu
 
 
 def find_zero(moment: FloatArray, rates: FloatArray, errors: FloatArray | None = None) -> float:
-    """Zero of the line through the rates; NaN if one is not there, or errors leave the sign of the slope open."""
+    """Zero of the line through growth rates by second moment.
+
+    Parameters
+    ----------
+    moment : array of shape (second_moment,)
+    rates : array of shape (second_moment,)
+        Per unit of time.
+    errors : array of shape (second_moment,), optional
+        Standard errors of the rates, > 0; without them all rates count alike.
+
+    Returns
+    -------
+    float
+        A second moment; NaN if a rate is not there, or errors leave the sign of the slope open.
+    """
     if not np.all(np.isfinite(rates)):
         return float("nan")
     if errors is None:
@@ -129,7 +143,7 @@ def _draw_zeros(
 
 
 def _estimate(value: float, draws: FloatArray) -> Estimate:
-    low, high = np.percentile(draws, _LEVELS)
+    low, high = np.quantile(draws, _ENDS)
     return Estimate(float(value), float(low), float(high))
 
 
@@ -176,7 +190,22 @@ def _describe_cut(cut: xr.Dataset) -> dict[str, Any]:
 
 
 def find_crossing(moment: FloatArray, values: FloatArray, level: float) -> float:
-    """The first second moment at which values pass a level upwards, by interpolation; NaN if they do not."""
+    """The first second moment at which values pass a level upwards, by interpolation.
+
+    Parameters
+    ----------
+    moment : array of shape (second_moment,)
+        Ascending.
+    values : array of shape (second_moment,)
+        Of any quantity, such as cosine similarities.
+    level : float
+        Of that quantity.
+
+    Returns
+    -------
+    float
+        NaN if they do not pass it.
+    """
     changes = np.flatnonzero((values[:-1] < level) & (values[1:] >= level))
     if len(changes) == 0:
         return float("nan")

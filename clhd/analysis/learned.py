@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from clhd.analysis.verdict import Estimate
 from clhd.sweep.reading import Summary
@@ -20,6 +21,7 @@ from clhd.sweep.reading import Summary
 REST = 1e-4
 LEAST_OVERLAP = 0.01
 _ONLY: Any = {"feature": 0, "drop": True}
+FloatArray = NDArray[np.float64]
 
 
 def learned_similarity(theory: xr.Dataset) -> xr.DataArray:
@@ -33,7 +35,7 @@ def learned_similarity(theory: xr.Dataset) -> xr.DataArray:
     Returns
     -------
     DataArray
-        Over the grid: 0 where nothing is learned, NaN where the state is not at rest or could not be had.
+        Over the grid, without unit: 0 where nothing is learned, NaN where the state is not at rest or could not be had.
     """
     similarity, overlap = (theory[f"{name}_theory"].isel(**_ONLY) for name in ("cosine_similarity", "overlap"))
     at_end, end_overlap = similarity.isel(time=-1, drop=True), overlap.isel(time=-1, drop=True)
@@ -45,6 +47,15 @@ def learned_similarity(theory: xr.Dataset) -> xr.DataArray:
 
 def falls_along(similarity: xr.DataArray, axis: str, least_change: float) -> xr.DataArray:
     """Whether the similarity falls at every step along the axis, but for those between points that learn nothing.
+
+    Parameters
+    ----------
+    similarity : DataArray
+        From `learned_similarity`; any dims, the axis among them.
+    axis : str
+        Along it the values rise.
+    least_change : float
+        By which a step must fall.
 
     Returns
     -------
@@ -81,30 +92,84 @@ def list_places(is_listed: xr.DataArray) -> list[dict[str, float]]:
 
 
 def describe_share(falls: xr.DataArray) -> dict[str, Any]:
-    """Share and numbers of the places, and where it does not fall."""
+    """Share and numbers of the places, and where it does not fall; unknown ones are not at rest, or not to be had."""
     return {
         "share": share_of_places(falls),
         "places_with_something_learned": int((falls >= 0).sum()),
-        "places_not_at_rest": int(np.isnan(falls).sum()),
+        "places_unknown": int(np.isnan(falls).sum()),
         "exceptions": list_places(falls == 0),
     }
 
 
-def steps_by_sgd(summary: Summary, axis: str, **place: Any) -> list[Estimate]:
-    """Changes of SGD's mean similarity of the first feature between successive values of an axis, at the last time.
+def steps(mean: FloatArray, error: FloatArray, *, among: int) -> list[Estimate]:
+    """Changes of a mean between successive points of independent runs.
 
-    The dimension is the largest of the experiment.
+    Parameters
+    ----------
+    mean, error : arrays of shape (point,)
+        Means with their standard errors, in the same unit.
+    among : int
+        How many steps are judged together, these included.
+
+    Returns
+    -------
+    list of Estimate
+        One for each step.
     """
-    point = at_largest_dimension(summary).sel(place).isel(time=-1, feature=0).squeeze()
-    mean, error = (point[f"cosine_similarity_{name}"].values for name in ("mean", "standard_error"))
     return [
-        Estimate.with_error(change, spread)
+        Estimate.with_error(change, spread, among=among)
         for change, spread in zip(np.diff(mean), np.hypot(error[1:], error[:-1]), strict=True)
     ]
 
 
+def steps_by_sgd(summary: Summary, axis: str, *, among: int, **place: Any) -> list[Estimate]:
+    """Changes of SGD's mean similarity of the first feature along an axis, at the last time and the largest dimension.
+
+    Parameters
+    ----------
+    summary : Summary
+        With the simulated cosine similarity.
+    axis : str
+    among : int
+        As for `steps`.
+    **place
+        Values of the coordinates; what remains but the axis has one value.
+
+    Returns
+    -------
+    list of Estimate
+        One for each step from a value of the axis to the next, without unit.
+    """
+    point = at_largest_dimension(summary).sel(place).isel(time=-1, feature=0).squeeze()
+    mean, error = (point[f"cosine_similarity_{name}"].transpose(axis).values for name in ("mean", "standard_error"))
+    return steps(mean, error, among=among)
+
+
+def describe_last_change(dataset: xr.Dataset) -> dict[str, Any]:
+    """How far from rest a setting is: the last two times, and the largest change of the similarity between them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Of a summary, with the dims time and feature, of which the first is taken.
+
+    Returns
+    -------
+    dict
+        ``from_time``, ``to_time``, and of ``sgd`` (the mean over runs) and ``theory``, as far as there is such a road,
+        the largest change over all points; NaN if it could not be had anywhere.
+    """
+    found: dict[str, Any] = dict(zip(("from_time", "to_time"), dataset["time"].values[-2:].tolist(), strict=True))
+    for road, name in (("sgd", "cosine_similarity_mean"), ("theory", "cosine_similarity_theory")):
+        if name in dataset:
+            similarity = dataset[name].isel(feature=0)
+            change = abs(similarity.isel(time=-1) - similarity.isel(time=-2)).values
+            found[road] = float(np.nanmax(change)) if np.isfinite(change).any() else float("nan")
+    return found
+
+
 def steps_by_theory(similarity: xr.DataArray, axis: str) -> list[Estimate]:
-    """Changes of the theory's similarity between successive values of its only axis."""
+    """Changes of the theory's similarity between successive values of its only axis, without errors."""
     return [Estimate.exact(float(change)) for change in similarity.squeeze().diff(axis).values]
 
 

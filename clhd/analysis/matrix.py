@@ -5,12 +5,21 @@ setting of the other parameters, judged from summaries alone:
 
 | column | asked of a case | from |
 |---|---|---|
-| C3 | SGD minus ODE, of the cosine similarity at all times, lies within c / n; if not, at a larger n | steady |
+| C3 | SGD minus ODE, of the cosine similarity at all times, is small, or its limit is | steady, larger |
 | C4 | growth rates do not depend on kurtosis, and SGD grows or decays as they say | growth |
 | C5 | kurtosis leaves growth as it is, and moves the eigenvalue of the pure state, so the border of its region | pure |
-| C6 | the cosine similarity falls at each step of the augmentation noise, views independent | steady, simulated |
-| C7a | it falls at each step of the noise correlation | steady, simulated |
+| C6 | the cosine similarity falls at each step of independent augmentation noise | steady, larger, simulated |
+| C7a | it falls at each step of the noise correlation | steady, larger, simulated |
 | C7b | correlation in the gradient variance alone gives the larger part of the gain | switch |
+
+C3: a deviation d_n = b / n + ... of finite dimension vanishes, one of another limit stays. Where a case has two
+dimensions n < N, b is eliminated, and what is judged is the extrapolated deviation (N d_N - n d_n) / (N - n); where it
+has one, d_n itself. The same bound is set to both.
+
+C6 and C7a: a step counts where the feature is learned at one of its two ends (as in `clhd.analysis.learned`), which is
+to say that SGD's overlap is not small there. On the sphere the overlap is the cosine similarity; without it, a weight
+that dies may keep a direction, so that the similarity tells nothing. C6 to C7b are asked at the last time; how much the
+similarity still changed before it stands in the cell. All intervals of a cell hold together at 95 %.
 
 A cell holds a verdict, the numbers, and a reason where these are not all there is to say. Beside the three verdicts of
 `clhd.analysis.verdict` there are: no theory (there is none), not computed (no experiment has the case), diverged.
@@ -25,8 +34,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from clhd.analysis.learned import describe_last_change, steps
 from clhd.analysis.universality import judge_universality
-from clhd.analysis.verdict import NORMAL_95, Estimate, Verdict, above, all_hold, below, within
+from clhd.analysis.verdict import Estimate, Verdict, above, all_hold, below, within
 from clhd.model.losses import LOSSES
 from clhd.sweep.reading import Summary
 
@@ -44,6 +54,7 @@ COLUMNS = {
     "C7a": "negative correlation does better",
     "C7b": "it does so through the gradient variance",
 }
+_AT_LAST_TIME = {"C6": "steady", "C7a": "steady", "C7b": "switch"}  # the experiment that has the time
 EXPERIMENTS = {
     "steady": "cosine similarity by case and noise, by SGD and ODE",
     "larger": "some of these cases at a larger dimension",
@@ -59,10 +70,10 @@ OPTIONAL_EXPERIMENTS = {
     "universality_sparse": "sparse features by fraction and dimension",
 }
 THRESHOLDS = {
-    "bias_coefficient": "c: a deviation of c / n is what finite dimension may explain",
+    "largest_deviation": "deviation of SGD from the ODE (in the limit if it can be had), and of laws, that is none",
     "growth_spread": "largest spread of growth rates over kurtosis, relative to the largest rate",
     "least_move": "least move of the eigenvalue of the pure state over kurtosis, relative to the largest growth rate",
-    "least_similarity": "cosine similarity from which on a feature counts as learned",
+    "least_overlap": "overlap, on the sphere the cosine similarity, from which on a feature counts as learned",
     "least_gain": "gain of cosine similarity below which there is nothing to explain",
     "least_part": "part of the gain that the gradient variance alone must give",
     "spread_ratio_range": "ratio of standard deviations, another law to the projected chain",
@@ -99,9 +110,10 @@ def judge_matrix(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
         ``universality`` (statement, verdict, evidence).
     """
     by_role = {role: _cases(summaries[role].dataset) for role in EXPERIMENTS if role != "universality"}
-    simulated = by_role["simulated"] | by_role["steady"]
+    simulated = by_role["simulated"] | by_role["steady"] | by_role["larger"]
+    dimensions = {role: float(summaries[role].experiment["constants"]["dimension"]) for role in ("steady", "larger")}
     judges: dict[str, tuple[dict[Case, xr.Dataset], Callable[[xr.Dataset], Cell]]] = {
-        "C3": (by_role["steady"], partial(_judge_agreement, summaries, by_role["larger"], thresholds)),
+        "C3": (by_role["steady"], partial(_judge_agreement, by_role["larger"], dimensions, thresholds)),
         "C4": (by_role["growth"], partial(_judge_growth, thresholds)),
         "C5": (by_role["pure"], partial(_judge_pure_states, thresholds)),
         "C6": (simulated, partial(_judge_noise, thresholds, along="augmentation_noise_variance")),
@@ -118,10 +130,20 @@ def judge_matrix(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
         row |= {name: float(row[name]) for name in ("weight_decay", "learning_rate")}
         rows.append(row | {"cells": {column: cell.as_dict() for column, cell in cells.items()}})
     return {
-        "columns": [{"id": column, "statement": statement} for column, statement in COLUMNS.items()],
+        "columns": [
+            {"id": column, "statement": _name_time(summaries, column) + statement}
+            for column, statement in COLUMNS.items()
+        ],
         "rows": rows,
         "universality": judge_universality(summaries, thresholds),
     }
+
+
+def _name_time(summaries: Mapping[str, Summary], column: str) -> str:
+    """Of a statement that is asked at the last time: when that is."""
+    if column not in _AT_LAST_TIME:
+        return ""
+    return f"at time {float(summaries[_AT_LAST_TIME[column]].dataset['time'][-1]):g}, "
 
 
 def _cases(dataset: xr.Dataset) -> dict[Case, xr.Dataset]:
@@ -151,38 +173,54 @@ def _has_diverged(part: xr.Dataset) -> bool:
 
 
 def _judge_agreement(
-    summaries: Mapping[str, Summary], larger: Mapping[Case, xr.Dataset], thresholds: Mapping[str, Any], part: xr.Dataset
+    larger: Mapping[Case, xr.Dataset], dimensions: Mapping[str, float], thresholds: Mapping[str, Any], part: xr.Dataset
 ) -> Cell:
-    """C3: one dimension can support a limit, but not refute it; what it does not support is judged at a larger one."""
-    dimension, further = (float(summaries[role].experiment["constants"]["dimension"]) for role in ("steady", "larger"))
-    allowance = thresholds["bias_coefficient"] / dimension
-    cell = _compare_with_ode(part, dimension, allowance)
-    case = _name_case(part)
-    if cell.verdict in {DIVERGED, Verdict.HOLDS} or case not in larger:
-        return cell
-    again = _compare_with_ode(larger[case], further, allowance)
-    reason = f"at n = {dimension:g}, {cell.verdict}, so it was judged at n = {further:g}"
-    return Cell(again.verdict, {**again.evidence, "at_smaller_dimension": cell.evidence}, reason)
-
-
-def _compare_with_ode(part: xr.Dataset, dimension: float, allowance: float) -> Cell:
-    """SGD minus ODE, at every point of the case and every time after the start."""
-    if _has_diverged(part):
+    """C3: SGD minus ODE at every point and time after the start, extrapolated where there are two n."""
+    further = larger.get(_name_case(part))
+    if _has_diverged(part) or (further is not None and _has_diverged(further)):
         return Cell(DIVERGED)
-    later = part.isel(feature=0).sel(time=part["time"] > 0)
-    difference = later["cosine_similarity_mean"] - later["cosine_similarity_theory"]
-    error = (later["cosine_similarity_standard_error"] ** 2 + _averaging_error(later) ** 2) ** 0.5
-    estimates = [Estimate.with_error(d, e) for d, e in zip(difference.values.flat, error.values.flat, strict=True)]
-    verdicts = [within(estimate, (-allowance, allowance)) for estimate in estimates]
-    worst = max(estimates, key=lambda estimate: abs(np.nan_to_num(estimate.value)))
-    evidence = {
-        "dimension": dimension,
-        "largest_difference": worst,
-        "times_dimension": worst.value * dimension,
-        "allowance": allowance,
+    limit = thresholds["largest_deviation"]
+    difference, error = _compare_with_ode(part)
+    evidence: dict[str, Any] = {"dimension": dimensions["steady"]}
+    if further is not None:
+        few, many = dimensions["steady"], dimensions["larger"]
+        evidence = {"dimension": many, "smaller_dimension": few, "largest_difference_at_smaller": _largest(difference)}
+        beyond, error_beyond = _compare_with_ode(further)
+        evidence["largest_difference_at_larger"] = _largest(beyond)
+        difference, beyond = xr.align(difference, beyond, join="exact")
+        difference = (many * beyond - few * difference) / (many - few)
+        error = ((many * error_beyond) ** 2 + (few * error) ** 2) ** 0.5 / (many - few)
+    # The theory's own error is the same at every dimension.
+    error = (error**2 + _averaging_error(_later(part)) ** 2) ** 0.5
+    error = error.broadcast_like(difference).transpose(*difference.dims)
+    estimates = [
+        Estimate.with_error(d, e, among=difference.size)
+        for d, e in zip(difference.values.flat, error.values.flat, strict=True)
+    ]
+    verdicts = [within(estimate, (-limit, limit)) for estimate in estimates]
+    evidence |= {
+        "is_extrapolated": further is not None,
+        "largest_difference": max(estimates, key=lambda estimate: abs(np.nan_to_num(estimate.value))),
         "points": {str(verdict): verdicts.count(verdict) for verdict in Verdict},
     }
     return Cell(all_hold(verdicts), evidence)
+
+
+def _compare_with_ode(part: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """SGD minus ODE at every point and time after the start, and the standard error of SGD's mean."""
+    later = _later(part)
+    return (
+        later["cosine_similarity_mean"] - later["cosine_similarity_theory"],
+        later["cosine_similarity_standard_error"],
+    )
+
+
+def _later(part: xr.Dataset) -> xr.Dataset:
+    return part.isel(feature=0).sel(time=part["time"] > 0)
+
+
+def _largest(difference: xr.DataArray) -> float:
+    return float(difference.values.flat[np.argmax(np.abs(np.nan_to_num(difference.values)))])
 
 
 def _averaging_error(part: xr.Dataset) -> xr.DataArray:
@@ -204,7 +242,7 @@ def _judge_growth(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
     error_of_change = error.isel(time=-1).transpose("second_moment", "kurtosis").values
     spread = Estimate.exact(float(np.ptp(rate, axis=1).max() / np.abs(rate).max()))
     signed = [
-        Estimate.with_error(c * s, e)
+        Estimate.with_error(c * s, e, among=change.size)
         for c, s, e in zip(change.flat, np.sign(rate).flat, error_of_change.flat, strict=True)
     ]
     verdict = all_hold([below(spread, thresholds["growth_spread"]), *(above(estimate, 0.0) for estimate in signed)])
@@ -216,8 +254,10 @@ def _judge_growth(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
         "change_of_overlap_by_sgd": change,
         "standard_error": error_of_change,
     }
-    if verdict == Verdict.HOLDS and np.all(rate < 0):
-        return Cell(Verdict.UNDECIDED, evidence, "no feature grows at these second moments, so no threshold is seen")
+    if verdict == Verdict.HOLDS and (np.all(rate < 0) or np.all(rate > 0)):
+        verb = "grows" if np.all(rate < 0) else "decays"
+        reason = f"no feature {verb} at these second moments, so no threshold is seen"
+        return Cell(Verdict.UNDECIDED, evidence, reason)
     return Cell(verdict, evidence)
 
 
@@ -238,7 +278,6 @@ def _judge_noise(thresholds: Mapping[str, Any], part: xr.Dataset, *, along: str)
     """C6 and C7a: by SGD, at the last time, the cosine similarity falls at each step of one of the two noises."""
     if _has_diverged(part):
         return Cell(DIVERGED)
-    part = part.isel(feature=0, time=-1)
     correlation, variance = part["noise_correlation"].values, part["augmentation_noise_variance"].values
     if along == "noise_correlation":
         # The variance at which several correlations stand.
@@ -246,33 +285,46 @@ def _judge_noise(thresholds: Mapping[str, Any], part: xr.Dataset, *, along: str)
         used = np.flatnonzero(variance == levels[np.argmax(counts)])
     else:
         used = np.flatnonzero(correlation == 0)
-    used = used[np.argsort(part[along].values[used])]
-    mean = part["cosine_similarity_mean"].values[used]
-    error = part["cosine_similarity_standard_error"].values[used]
-    steps = [
-        Estimate.with_error(step, size)
-        for step, size in zip(np.diff(mean), np.hypot(error[1:], error[:-1]), strict=True)
-    ]
-    evidence = {along: part[along].values[used], "cosine_similarity": mean, "standard_error": error, "steps": steps}
-    if np.nanmax(mean, initial=-np.inf) < thresholds["least_similarity"]:
+    part = part.isel(noise=used[np.argsort(part[along].values[used])])
+    end = part.isel(feature=0, time=-1)
+    mean, error = (end[f"cosine_similarity_{name}"].values for name in ("mean", "standard_error"))
+    is_learned = end["overlap_mean"].values >= thresholds["least_overlap"]
+    matters = is_learned[1:] | is_learned[:-1]
+    found = steps(mean, error, among=int(matters.sum()))
+    evidence = {
+        along: part[along].values,
+        "cosine_similarity": mean,
+        "standard_error": error,
+        "is_learned": is_learned,
+        "steps": found,
+        "largest_last_change": describe_last_change(part),
+    }
+    if not matters.any():
         return Cell(Verdict.UNDECIDED, evidence, "nothing is learned")
-    return Cell(all_hold(below(step, 0.0) for step in steps), evidence)
+    verdict = all_hold(below(step, 0.0) for step, counts in zip(found, matters, strict=True) if counts)
+    reason = "" if matters.all() else "steps between points that learn nothing are left out"
+    return Cell(verdict, evidence, reason)
 
 
 def _judge_switch(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
     """C7b: what is left of the gain if the correlation enters the gradient variance alone."""
+    last_change = describe_last_change(part)
     part = part.isel(feature=0, time=-1)
     similarity = part["cosine_similarity_theory"]
     independent = float(similarity.sel(noise_correlation=0, correlation_acts_on="both"))
     negative = similarity.sel(noise_correlation=part["noise_correlation"].min())
     gain = {str(way): float(negative.sel(correlation_acts_on=way)) - independent for way in negative[_ACTS_ON].values}
     error = float(_averaging_error(part).max())
-    evidence: dict[str, Any] = {"cosine_similarity_at_correlation_0": independent, "gain": gain}
+    evidence: dict[str, Any] = {
+        "cosine_similarity_at_correlation_0": independent,
+        "gain": gain,
+        "largest_last_change": last_change,
+    }
     whole, kept = gain["both"], gain["gradient_variance"]
     if not whole >= thresholds["least_gain"]:
         return Cell(Verdict.UNDECIDED, evidence, "there is no gain to explain")
-    # Both gains are differences of two similarities, each with that error.
+    # Both gains are differences from the same similarity; all three have that error.
     ratio = kept / whole
-    size = np.sqrt(2) * error * np.hypot(1, ratio) / whole
-    share = Estimate(ratio, ratio - NORMAL_95 * size, ratio + NORMAL_95 * size)
+    size = np.sqrt(2 * (1 + ratio**2 - ratio)) * error / whole
+    share = Estimate.with_error(ratio, size)
     return Cell(above(share, thresholds["least_part"]), evidence | {"part_of_gradient_variance": share})

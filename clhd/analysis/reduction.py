@@ -23,7 +23,7 @@ from scipy.special import stdtrit
 from scipy.stats import linregress
 
 from clhd.analysis.claim import Claim, Judgement
-from clhd.analysis.verdict import Estimate, all_hold, below, within
+from clhd.analysis.verdict import UPPER_TAIL, Estimate, all_hold, below, within
 from clhd.sweep.reading import Summary
 
 FloatArray = NDArray[np.float64]
@@ -33,8 +33,8 @@ PARAMETERS = ("overlap", "squared_norm")
 def judge_reduction(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge C2 from the equation on several weight axes, and the ODE."""
     dataset = summaries["refinement"].dataset
-    cells = dataset["cells"].values.astype(float)
     errors = {name: measure_errors(dataset, name) for name in PARAMETERS}
+    cells = errors[PARAMETERS[0]]["cells"].values.astype(float)
     orders, finest, limits = {}, {}, {}
     for name, error in errors.items():
         for rate in error["learning_rate"].values:
@@ -67,11 +67,22 @@ def measure_errors(dataset: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def fit_order(cells: FloatArray, error: FloatArray) -> Estimate:
-    """Minus the slope of log(error) against log(cells), with the interval of a line's fit; NaN without three errors."""
+    """Minus the slope of log(error) against log(cells), with the interval of a line's fit.
+
+    Parameters
+    ----------
+    cells, error : arrays of shape (axis,)
+        Of the same axes in the same order.
+
+    Returns
+    -------
+    Estimate
+        Without unit; NaN without three axes, or where an error is not above 0.
+    """
     if len(cells) < 3 or not np.all(np.isfinite(error) & (error > 0)):
         return Estimate.exact(np.nan)
-    line = linregress(np.log(np.sort(cells)), np.log(error))
-    half = float(stdtrit(len(cells) - 2, 0.975) * line.stderr)
+    line = linregress(np.log(cells), np.log(error))
+    half = float(stdtrit(len(cells) - 2, UPPER_TAIL) * line.stderr)
     return Estimate(-float(line.slope), -float(line.slope) - half, -float(line.slope) + half)
 
 

@@ -6,13 +6,16 @@ every time after the start, two things are asked of each law:
 
 | measured | holds |
 |---|---|
-| difference of the mean cosine similarities | within c / n, what an Edgeworth correction of order 1/n may explain |
+| difference of the mean cosine similarities | below a bound, what an Edgeworth correction of order 1/n may explain |
 | ratio of their standard deviations | within a range around 1 |
 
-The differences at the other n, in standard errors too, and their exponent where they fix one, stand beside.
+The differences at the other n, in standard errors too, and their exponent where they fix one, stand beside. A control
+that does not hold leaves the whole undecided: what differs is then not the law. Each interval is of 95 % alone; a
+statement fails only if one lies wholly outside of its range, which of a law that changes nothing lies many errors away.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from clhd.analysis.power_law import fit_power_law
-from clhd.analysis.verdict import NORMAL_95, Estimate, all_hold, within
+from clhd.analysis.verdict import NORMAL_95, Estimate, Verdict, all_hold, within
 from clhd.sweep.reading import Summary
 
 FloatArray = NDArray[np.float64]
@@ -37,26 +40,45 @@ def judge_universality(summaries: Mapping[str, Summary], thresholds: Mapping[str
     summaries : mapping of role to Summary
         ``universality``, which holds the projected chain, and any of ``universality_student``, ``universality_sparse``.
     thresholds : mapping
-        ``bias_coefficient``, ``spread_ratio_range``.
+        ``largest_deviation``, ``spread_ratio_range``.
 
     Returns
     -------
     dict
-        statement, verdict, and as evidence a list with one entry for each law: its name, whether it is the control,
-        its verdict, and by dimension and time the differences and ratios.
+        statement, verdict, and as evidence whether the control holds, and a list with one entry for each law: its name,
+        whether it is the control, its verdict, and by dimension and time the differences and ratios.
+
+    Raises
+    ------
+    KeyError
+        If no summary holds the projected chain.
     """
-    parts = [entry for role in _ROLES if role in summaries for entry in _variants(summaries[role])]
-    reference = next(part for _, is_reference, part in parts if is_reference)
-    entries = [_judge_law(name, part, reference, thresholds) for name, is_reference, part in parts if not is_reference]
+    variants = [variant for role in _ROLES if role in summaries for variant in _variants(summaries[role])]
+    chains = [variant.part for variant in variants if variant.is_chain]
+    if not chains:
+        raise KeyError("engine = projected")
+    entries = [_judge_law(variant, chains[0], thresholds) for variant in variants if not variant.is_chain]
+    is_controlled = all(entry["verdict"] == Verdict.HOLDS for entry in entries if entry["is_control"])
+    verdict = all_hold(entry["verdict"] for entry in entries) if is_controlled else Verdict.UNDECIDED
     return {
         "statement": _STATEMENT,
-        "verdict": str(all_hold(entry["verdict"] for entry in entries)),
-        "evidence": {"laws": entries},
+        "verdict": str(verdict),
+        "evidence": {"control_holds": is_controlled, "laws": entries},
     }
 
 
-def _variants(summary: Summary) -> Iterator[tuple[str, bool, xr.Dataset]]:
-    """Each law of an experiment: its name, whether it is the projected chain, and its part of the summary."""
+@dataclass(frozen=True)
+class _Variant:
+    """A law of an experiment, with its part of the summary; the control is the full engine with the chain's laws."""
+
+    name: str
+    is_chain: bool
+    is_control: bool
+    part: xr.Dataset
+
+
+def _variants(summary: Summary) -> Iterator[_Variant]:
+    """Each law of an experiment."""
     dataset, constants = summary.dataset.isel(feature=0), summary.experiment["constants"]
     (axis,) = [name for name in summary.grid_axes if name != "dimension"]
     for k in range(dataset.sizes[axis]):
@@ -65,17 +87,19 @@ def _variants(summary: Summary) -> Iterator[tuple[str, bool, xr.Dataset]]:
         known = dict(constants) | known
         detail = "" if axis == "variant" else f" ({axis.replace('_', ' ')} {part[axis].item():g})"
         noise, features = (str(known.get(name, "gaussian")) for name in ("noise_law", "feature_law"))
-        yield f"{noise} noise, {features} features{detail}", known.get("engine", "projected") == "projected", part
+        is_chain = known.get("engine", "projected") == "projected"
+        is_control = not is_chain and (noise, features) == ("gaussian", "gaussian")
+        yield _Variant(f"{noise} noise, {features} features{detail}", is_chain, is_control, part)
 
 
-def _judge_law(name: str, part: xr.Dataset, reference: xr.Dataset, thresholds: Mapping[str, Any]) -> dict[str, Any]:
-    part, reference = (p.sel(time=p["time"] > 0) for p in xr.align(part, reference, join="inner"))
+def _judge_law(variant: _Variant, chain: xr.Dataset, thresholds: Mapping[str, Any]) -> dict[str, Any]:
+    part, reference = (p.sel(time=p["time"] > 0) for p in xr.align(variant.part, chain, join="inner"))
     size = part["dimension"].values.astype(float)
     difference = _ordered(part[_MEAN] - reference[_MEAN])
     error = np.hypot(_ordered(part[_ERROR]), _ordered(reference[_ERROR]))
     ratio, ratio_error = _compare_spreads(part, reference)
     last = int(np.argmax(size))
-    allowance = thresholds["bias_coefficient"] / size[last]
+    allowance = thresholds["largest_deviation"]
     means = [Estimate.with_error(d, e) for d, e in zip(difference[last], error[last], strict=True)]
     spreads = [Estimate.with_error(d, e) for d, e in zip(ratio[last], ratio_error[last], strict=True)]
     verdict = all_hold(
@@ -84,8 +108,8 @@ def _judge_law(name: str, part: xr.Dataset, reference: xr.Dataset, thresholds: M
     )
     fits = [fit_power_law(size, difference[:, t], error[:, t]) for t in range(difference.shape[1])]
     return {
-        "law": name,
-        "is_control": name.startswith("gaussian noise, gaussian features"),
+        "law": variant.name,
+        "is_control": variant.is_control,
         "verdict": verdict,
         "dimension": part["dimension"].values,
         "time": part["time"].values,
@@ -93,7 +117,7 @@ def _judge_law(name: str, part: xr.Dataset, reference: xr.Dataset, thresholds: M
         "standard_error": error,
         "difference_in_standard_errors": difference / error,
         "difference_times_dimension": difference * size[:, None],
-        "exponent": [None if fit is None else [fit.exponent, fit.error] for fit in fits],
+        "exponent": [None if fit is None else Estimate.with_error(fit.exponent, fit.error) for fit in fits],
         "ratio_of_standard_deviations": ratio,
         "half_interval_of_ratio": NORMAL_95 * ratio_error,
         "allowance_at_largest_dimension": allowance,

@@ -7,6 +7,10 @@ A measured quantity is an `Estimate` with an interval. It is compared with a ran
 | lies inside the range | holds |
 | lies outside of it | does not hold |
 | crosses an end of it, or could not be had (NaN) | undecided |
+
+An interval alone is of the level 95 %. Where a statement is of several random quantities, their intervals are wider, so
+that all of them hold together at 95 %, by Bonferroni (`among`): without that, the more of them are looked at, the more
+often one would fail by chance.
 """
 
 from collections.abc import Iterable
@@ -14,9 +18,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from scipy.special import ndtri
 
-# Of a normal law, on both sides: all intervals are of this level.
-NORMAL_95 = 1.959963984540054
+LEVEL = 0.95  # of all intervals, alone or together
+UPPER_TAIL = (1 + LEVEL) / 2  # the quantile at which an interval with two ends has its upper one
+NORMAL_95 = float(ndtri(UPPER_TAIL))  # standard errors
 Range = tuple[float, float]
 
 
@@ -43,9 +49,16 @@ class Estimate:
     high: float
 
     @classmethod
-    def with_error(cls, value: float, standard_error: float) -> "Estimate":
-        """A number with a normal error."""
-        half = NORMAL_95 * standard_error
+    def with_error(cls, value: float, standard_error: float, *, among: int = 1) -> "Estimate":
+        """A number with a normal error.
+
+        Parameters
+        ----------
+        value, standard_error : float
+        among : int, optional
+            How many intervals, this one included, are to hold together.
+        """
+        half = float(ndtri(1 - (1 - UPPER_TAIL) / max(among, 1))) * standard_error
         return cls(float(value), float(value - half), float(value + half))
 
     @classmethod
@@ -53,14 +66,14 @@ class Estimate:
         """A number without an error worth naming."""
         return cls(float(value), float(value), float(value))
 
-    def as_list(self) -> list[float]:
-        """``[value, low, high]``, as evidence holds it."""
-        return [self.value, self.low, self.high]
+    def as_dict(self) -> dict[str, float]:
+        """``{"value", "low", "high"}``, as evidence holds it."""
+        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 def within(estimate: Estimate, allowed: Range) -> Verdict:
     """Compare an estimate with a range, whose ends belong to it."""
-    if not np.all(np.isfinite(estimate.as_list())):
+    if not np.all(np.isfinite([estimate.value, estimate.low, estimate.high])):
         return Verdict.UNDECIDED
     if estimate.high < allowed[0] or estimate.low > allowed[1]:
         return Verdict.FAILS

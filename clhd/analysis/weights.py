@@ -25,11 +25,11 @@ distance is at most the sum of two, to first order in n^(-1/2):
     of the shared forces    sqrt(2 / pi) (sd(q) + sd(v) / (2 sqrt(v))),   v = r - q^2,   sd(v) <= sd(r) + 2 abs(q) sd(q)
 
 A shift by x is a distance of x, and a stretch from sqrt(v) to sqrt(v) + x at most one of x. The ratio of the distance
-to the sum must not exceed 1, but for the errors of both; were the equation wrong, it would grow as n^(1/2).
+to the sum must not exceed 1, but for the errors of sd(q) and sd(r) and for higher orders (that of the distance is in
+the interval of the ratio); were the equation wrong, it would grow as n^(1/2).
 
-Several intervals are compared with each range. They hold together at 95 %, by Bonferroni: without that, the more times
-are looked at, the more often one of them would fail by chance. Errors that may be correlated, such as those of the two
-signs of one replica, are added up as if they were wholly so.
+Several intervals are compared with each range; they hold together (`clhd.analysis.verdict`). Errors that may be
+correlated, such as those of the two signs of one replica, are added up as if they were wholly so.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from clhd.analysis.claim import Claim, Judgement
 from clhd.analysis.power_law import fit_power_law
@@ -48,7 +47,6 @@ from clhd.analysis.verdict import Estimate, Verdict, all_hold, below, within
 from clhd.sweep.reading import Summary
 
 FloatArray = NDArray[np.float64]
-_LEVEL = 0.95
 # Support is judged at the thresholds where the theory recalls these shares: few pass beyond the last.
 _RECALLS = (0.9, 0.7, 0.5, 0.3, 0.1)
 _DEFAULT_LAW = "rademacher"
@@ -185,7 +183,7 @@ def _judge_rate(distances: Distances, allowed: tuple[float, float]) -> tuple[Ver
         mean, error = distances.mean.sel(at).values, distances.error.sel(at).values
         slope = fit_power_law(distances.mean["dimension"].values.astype(float), mean, error)
         exponent, doubt = (slope.exponent, slope.error) if slope else (np.nan, np.nan)
-        found[_name_place(penalty, time)] = _one_of_several(exponent, doubt, len(places))
+        found[_name_place(penalty, time)] = Estimate.with_error(exponent, doubt, among=len(places))
     return all_hold(within(exponent, allowed) for exponent in found.values()), found
 
 
@@ -198,7 +196,7 @@ def _judge_size(distances: Distances, limit: float) -> tuple[Verdict, dict[str, 
             float(values.sel(at).isel(dimension=-1))
             for values in (distances.mean, distances.error, distances.explained)
         )
-        found[_name_place(penalty, time)] = _one_of_several(mean / explained, error / explained, len(places))
+        found[_name_place(penalty, time)] = Estimate.with_error(mean / explained, error / explained, among=len(places))
     return all_hold(below(ratio, limit) for ratio in found.values()), found
 
 
@@ -211,8 +209,8 @@ def _judge_support(summary: Summary, allowance: float) -> tuple[Verdict, dict[st
         rows = []
         for wanted in _RECALLS:
             k = int(np.argmin(np.abs(theory.recall - wanted)))
-            recall = _one_of_several(sgd.recall[k] - theory.recall[k], sgd.recall_error[k], count)
-            precision = _one_of_several(sgd.precision[k] - theory.precision[k], sgd.precision_error[k], count)
+            recall = Estimate.with_error(sgd.recall[k] - theory.recall[k], sgd.recall_error[k], among=count)
+            precision = Estimate.with_error(sgd.precision[k] - theory.precision[k], sgd.precision_error[k], among=count)
             verdicts += [within(difference, (-allowance, allowance)) for difference in (recall, precision)]
             rows.append(
                 {
@@ -293,12 +291,6 @@ def _places(values: xr.DataArray) -> list[tuple[float, float]]:
 
 def _name_place(penalty: float, time: float) -> str:
     return f"l1_penalty {penalty:g}, time {time:g}"
-
-
-def _one_of_several(value: float, standard_error: float, count: int) -> Estimate:
-    """An estimate whose interval holds together with those of all `count` at the level of one."""
-    half = ndtri(1 - (1 - _LEVEL) / (2 * count)) * standard_error
-    return Estimate(float(value), float(value - half), float(value + half))
 
 
 WEIGHTS = Claim(

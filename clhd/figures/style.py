@@ -6,12 +6,14 @@
 | MARKERS | one marker for each colour, so that a print in grey can be read too |
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -82,6 +84,12 @@ def pick_colours(count: int, *, ordered: bool) -> list[Any]:
 def pick_markers(count: int) -> list[str]:
     """Markers for `count` series."""
     return [MARKERS[k % len(MARKERS)] for k in range(count)]
+
+
+def letter_panels(panels: Iterable[Axes]) -> None:
+    """Write a, b, c, ... at the upper left corners of panels, in this order."""
+    for axes, letter in zip(panels, ascii_lowercase, strict=False):
+        axes.text(-0.02, 1.03, letter, transform=axes.transAxes, weight="bold", ha="right", va="bottom")
 
 
 def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "png")) -> list[Path]:

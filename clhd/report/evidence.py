@@ -5,7 +5,7 @@ Evidence is a mapping of names to plain values, as claims.json holds it:
 | value | becomes |
 |---|---|
 | number, text, yes or no, verdict | a row |
-| ``[value, low, high]`` with low <= value <= high | a row with a 95 % interval, rounded to what the interval says |
+| ``{"value", "low", "high"}``, an estimate | a row with a 95 % interval, rounded to what the interval says |
 | lists of the same length under one mapping, not all of them axes | the columns of one table |
 | mappings that share their keys, in a mapping or a list | the rows of one table |
 | any other mapping | tables of its own |
@@ -13,7 +13,7 @@ Evidence is a mapping of names to plain values, as claims.json holds it:
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from itertools import pairwise
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from clhd.figures.words import format_number
 from clhd.report.markup import VERDICTS, render_table, render_verdict
 
+_ESTIMATE = ("value", "low", "high")
 _LONGEST_CELL = 40  # characters; what is longer stands below the tables
 
 
@@ -41,7 +42,7 @@ def _render(evidence: Mapping[str, Any], title: str, path: tuple[str, ...]) -> l
     """Rows, columns, sentences, then what is inside, whose path of names is the title."""
     name = ": ".join(path) or title
     columns = _find_columns(evidence)
-    inner = {key: value for key, value in evidence.items() if isinstance(value, Mapping)}
+    inner = {key: value for key, value in evidence.items() if isinstance(value, Mapping) and not is_estimate(value)}
     sentences = {key: value for key, value in evidence.items() if _is_sentence(value)}
     lists = {key: value for key, value in evidence.items() if isinstance(value, list) and _are_records(value)}
     others = {*inner, *sentences, *lists, *(key for keys in columns for key in keys)}
@@ -81,7 +82,7 @@ def _find_columns(evidence: Mapping[str, Any]) -> list[list[str]]:
     """Groups of names whose lists have the same length; a list without companion is a row, and so are axes alone."""
     groups: dict[int, list[str]] = {}
     for name, value in evidence.items():
-        if isinstance(value, list) and len(value) > 1 and not is_estimate(value) and not _are_records(value):
+        if isinstance(value, list) and len(value) > 1 and not _are_records(value):
             groups.setdefault(len(value), []).append(name)
     return [names for names in groups.values() if len(names) > 1 and not all(_is_axis(evidence[n]) for n in names)]
 
@@ -96,7 +97,7 @@ def _are_records(entries: list[Any]) -> bool:
     """True for two or more mappings with the same keys and but single values below them."""
     return (
         len(entries) > 1
-        and all(isinstance(entry, Mapping) and entry for entry in entries)
+        and all(isinstance(entry, Mapping) and entry and not is_estimate(entry) for entry in entries)
         and all(list(entry) == list(entries[0]) for entry in entries)
         and all(_is_single(leaf) for entry in entries for leaf in entry.values())
     )
@@ -116,7 +117,9 @@ def _render_records(value: Mapping[str, Any], title: str) -> str:
 def _render_leaf(value: Any) -> tuple[str, str]:
     """Value and interval, the latter empty where there is none."""
     if is_estimate(value):
-        number, low, high = value
+        number, low, high = (value[name] for name in _ESTIMATE)
+        if number is None or low is None or high is None:
+            return render_value(number), ""
         digits = _digits(low, high)
         if digits is not None:
             interval = f"{_format_rounded(low, digits)} to {_format_rounded(high, digits)}"
@@ -129,7 +132,7 @@ def render_value(value: Any) -> str:
     """A plain value in one cell."""
     if is_estimate(value):
         number, interval = _render_leaf(value)
-        return number if interval == "exact" else f'{number} <span class="interval">({interval})</span>'
+        return number if interval in {"", "exact"} else f'{number} <span class="interval">({interval})</span>'
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
@@ -144,14 +147,8 @@ def render_value(value: Any) -> str:
 
 
 def is_estimate(value: Any) -> bool:
-    """True for ``[value, low, high]``; the rising values of an axis are not so ordered."""
-    return (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and len(value) == 3
-        and all(isinstance(number, int | float) and not isinstance(number, bool) for number in value)
-        and value[1] <= value[0] <= value[2]
-    )
+    """True for what `clhd.analysis.verdict.Estimate` becomes: a mapping of exactly its names, of numbers or None."""
+    return isinstance(value, Mapping) and set(value) == set(_ESTIMATE)
 
 
 def format_name(name: str) -> str:

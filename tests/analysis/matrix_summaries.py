@@ -33,9 +33,10 @@ def _case(k):
     return {name: ("case", values[k : k + 1]) for name, values in CASES.items()}
 
 
-def make_steady(*, similarity, deviation, dimension, case=0, diverged=0, averaging_error=0.0):
+def make_steady(*, similarity, deviation, dimension, case=0, diverged=0, averaging_error=0.0, overlap=None):
     """Cosine similarity by noise; the theory is less by the deviation at the last noise and the last time."""
-    mean = np.broadcast_to(np.array(similarity)[None, :, None, None], (1, 4, 3, 1)).copy()
+    mean = np.broadcast_to(np.array(similarity)[None, :, None, None], (1, 4, 4, 1)).copy()
+    mean[:, :, -2] -= 0.002  # not quite at rest
     theory = mean.copy()
     theory[0, -1, -1] -= deviation
     dims = ("case", "noise", "time", "feature")
@@ -44,6 +45,7 @@ def make_steady(*, similarity, deviation, dimension, case=0, diverged=0, averagi
             "cosine_similarity_mean": (dims, mean),
             "cosine_similarity_standard_error": (dims, np.full(mean.shape, ERROR)),
             "cosine_similarity_theory": (dims, theory),
+            "overlap_mean": (dims, mean if overlap is None else np.full(mean.shape, overlap)),
             "squared_norm_theory": (dims[:3], np.ones(mean.shape[:3])),
             "averaging_error_theory": (dims[:3], np.full(mean.shape[:3], averaging_error)),
             "replica_count": (("case", "noise", "status"), _count(1, 4, diverged=diverged)),
@@ -52,7 +54,7 @@ def make_steady(*, similarity, deviation, dimension, case=0, diverged=0, averagi
             **_case(case),
             "augmentation_noise_variance": ("noise", VARIANCE),
             "noise_correlation": ("noise", CORRELATION),
-            "time": [0.0, 5.0, 30.0],
+            "time": [0.0, 5.0, 25.0, 30.0],
             "status": STATUS,
         },
     )
@@ -86,31 +88,32 @@ def make_pure(eigenvalue):
     return make_summary("pure", dataset)
 
 
-def make_switch(gain):
+def make_switch(gain, averaging_error=0.0):
     """Gains from correlation 0 to -1 by both, drift and gradient variance."""
-    values = 0.8 + np.stack([np.array(gain), np.zeros(3)])[None, ..., None, None]
+    values = 0.8 + np.stack([np.array(gain), np.zeros(3)])[None, ..., None, None] + np.zeros((2, 1))
     dims = ("case", "noise_correlation", "correlation_acts_on", "time")
     dataset = xr.Dataset(
         {
             "cosine_similarity_theory": ((*dims, "feature"), values),
             "squared_norm_theory": (dims, np.ones(values.shape[:-1])),
-            "averaging_error_theory": (dims, np.zeros(values.shape[:-1])),
+            "averaging_error_theory": (dims, np.full(values.shape[:-1], averaging_error)),
         },
         {
             **_case(0),
             "noise_correlation": [-1.0, 0.0],
             "correlation_acts_on": ["both", "drift", "gradient_variance"],
-            "time": [30.0],
+            "time": [25.0, 30.0],
         },
     )
     return make_summary("switch", dataset)
 
 
-def make_universality(difference, ratio):
-    """The projected chain and one law in the full engine, whose mean is more by the difference, at each dimension."""
-    mean = np.array([[0.6, 0.6], [0.6, 0.6]])
-    mean[1] += np.array(difference)
-    deviation = np.array([[1.0, 1.0], [ratio, ratio]]) * ERROR * 16
+def make_universality(difference, ratio, control=(0.0, 0.0)):
+    """The projected chain, and in the full engine the control and a law, whose means are more, by dimension."""
+    mean = np.full((3, 2), 0.6)
+    mean[1] += np.array(control)
+    mean[2] += np.array(difference)
+    deviation = np.array([[1.0, 1.0], [1.0, 1.0], [ratio, ratio]]) * ERROR * 16
     dims = ("variant", "dimension", "time", "feature")
 
     def spread_out(values):
@@ -120,13 +123,13 @@ def make_universality(difference, ratio):
         {
             "cosine_similarity_mean": (dims, spread_out(mean)),
             "cosine_similarity_standard_deviation": (dims, spread_out(deviation)),
-            "cosine_similarity_standard_error": (dims, spread_out(np.full((2, 2), ERROR))),
-            "replica_count": (("variant", "dimension", "status"), _count(2, 2)),
+            "cosine_similarity_standard_error": (dims, spread_out(np.full((3, 2), ERROR))),
+            "replica_count": (("variant", "dimension", "status"), _count(3, 2)),
         },
         {
-            "engine": ("variant", ["projected", "full"]),
-            "noise_law": ("variant", ["gaussian", "rademacher"]),
-            "feature_law": ("variant", ["gaussian", "gaussian"]),
+            "engine": ("variant", ["projected", "full", "full"]),
+            "noise_law": ("variant", ["gaussian", "gaussian", "rademacher"]),
+            "feature_law": ("variant", ["gaussian", "gaussian", "gaussian"]),
             "dimension": [100, 1000],
             "time": [0.0, 6.0],
             "status": STATUS,
@@ -142,21 +145,24 @@ def make_summaries(
     larger=0.0,
     diverged=0,
     averaging_error=0.0,
+    switch_error=0.0,
+    overlap=None,
     rates=((-0.1, 0.5), (-0.1, 0.5)),
     change=((-0.02, 0.3), (-0.02, 0.2)),
     eigenvalue=(-0.2, 0.1),
     gain=(0.02, 0.005, 0.015),
     difference=(0.02, 0.002),
     ratio=1.0,
+    control=(0.0, 0.0),
 ):
     """All roles; the second case is in the simulated role alone."""
-    steady = {"similarity": similarity, "averaging_error": averaging_error, "diverged": diverged}
+    steady = {"similarity": similarity, "averaging_error": averaging_error, "diverged": diverged, "overlap": overlap}
     return {
         "steady": make_steady(**steady, deviation=deviation, dimension=1000),
         "larger": make_steady(**steady, deviation=larger, dimension=10000),
         "growth": make_growth(rates, change),
         "pure": make_pure(eigenvalue),
-        "switch": make_switch(gain),
+        "switch": make_switch(gain, switch_error),
         "simulated": make_steady(similarity=similarity, deviation=0.0, dimension=1000, case=1),
-        "universality": make_universality(difference, ratio),
+        "universality": make_universality(difference, ratio, control),
     }

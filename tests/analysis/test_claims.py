@@ -69,7 +69,7 @@ def test_a_claim_says_what_it_found_and_what_it_rests_on(
     assert entry["id"] == "T1"
     assert entry["statement"] == "The hill is steep."
     assert entry["verdict"] == verdict
-    assert entry["evidence"]["slope"][0] == slope
+    assert entry["evidence"]["slope"]["value"] == slope
     assert entry["thresholds"] == {"least": 0.5, "slope_range": [0, 2]}
     assert entry["parts"][0]["evidence"]["nothing"] is None
     assert entry["rests_on"] == {

@@ -6,7 +6,7 @@ import pytest
 from clhd.analysis.correlation import judge_correlation
 from tests.analysis.noise_summaries import make_cases, make_map, make_setting, make_switched_map
 
-THRESHOLDS = {"least_share": 0.95, "least_change": 1e-6, "least_part": 0.5, "allowance": 0.005}
+THRESHOLDS = {"least_share": 0.95, "least_change": 1e-4, "least_part": 0.5, "allowance": 0.005}
 
 
 def rises_at_one_place(similarity):
@@ -72,8 +72,8 @@ def test_the_gain_is_given_by_switch():
     assert found["verdict"] == "does not hold"
 
 
-def test_anticorrelated_views_do_not_enter_the_verdict():
-    """With more augmentation noise than base noise the order may be any; it is given apart."""
+def test_all_of_the_map_is_judged_and_anticorrelated_views_are_given_apart():
+    """The place where the order is reversed has more augmentation noise than base noise."""
     on_map = make_map(rises_at_one_place).dataset.assign_coords(base_noise_variance=[0.25, 1.0])
     summary = make_map()
     object.__setattr__(summary, "dataset", on_map.assign_attrs(summary.dataset.attrs))
@@ -81,7 +81,9 @@ def test_anticorrelated_views_do_not_enter_the_verdict():
         {"setting": make_setting(), "map": summary, "switched_map": make_switched_map(), "cases": make_cases()},
         THRESHOLDS,
     ).parts[0]
-    assert ordering.verdict == "holds"
+    assert ordering.verdict == "does not hold"
+    assert ordering.evidence["map"]["share"].value == 0.75
+    assert ordering.evidence["map_without_anticorrelated_views"]["share"].value == 1
     apart = ordering.evidence["map_with_anticorrelated_views"]
     assert apart["share"].value == 0.5
     assert apart["exceptions"] == [
@@ -118,6 +120,7 @@ def test_the_mechanism_is_counted_over_the_map():
     where = found.pop("where_mechanism_holds")
     assert found == {
         "places_with_gain": 4,
+        "places_unknown": 0,
         "mechanism_holds": 3,
         "gradient_variance_alone_gains": 4,
         "drift_alone_gains": 0,
@@ -125,3 +128,19 @@ def test_the_mechanism_is_counted_over_the_map():
         "gradient_variance_smaller_at_steady_state": 2,
     }
     assert {"second_moment": 1.0, "base_noise_variance": 0.5} not in where
+
+
+def test_a_switched_place_that_is_not_at_rest_is_unknown():
+    switched = make_switched_map()
+    switched.dataset["cosine_similarity_theory"][1, 1, 1, 1] -= 0.01
+    summaries = {"setting": make_setting(), "map": make_map(), "switched_map": switched, "cases": make_cases()}
+    found = judge_correlation(summaries, THRESHOLDS).parts[1].evidence["map"]
+    assert (found["places_with_gain"], found["places_unknown"], found["mechanism_holds"]) == (4, 1, 2)
+
+
+def test_the_steps_of_all_settings_and_cases_hold_together():
+    """Two variances and two cases, of two steps each: eight at 95 %, each at 99.375 %."""
+    steps = judge().parts[0].evidence["change_by_sgd"]
+    assert sum(len(found) for found in steps.values()) == 8
+    half = 2.7343687865 * 0.001 * np.sqrt(2)
+    assert [step.high - step.value for found in steps.values() for step in found] == pytest.approx([half] * 8)

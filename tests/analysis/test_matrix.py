@@ -1,21 +1,20 @@
 """The matrix of cases: what its judge says of numbers that are made up to hold, to fail and to leave it in doubt."""
 
-import json
-
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
-from clhd.analysis.claims import make_plain, read_claims
+from clhd.analysis.claims import read_claims
 from clhd.analysis.matrix import COLUMNS, EXPERIMENTS, THRESHOLDS, judge_matrix
+from clhd.analysis.verdict import NORMAL_95
 from clhd.errors import ClhdError
-from clhd.figures.claims.matrix import plot_matrix, plot_universality
-from tests.analysis.matrix_summaries import make_summaries, make_universality
+from tests.analysis.matrix_summaries import ERROR, make_summaries, make_universality
 
 VALUES = {
-    "bias_coefficient": 10.0,
+    "largest_deviation": 0.01,
     "growth_spread": 1e-6,
     "least_move": 0.05,
-    "least_similarity": 0.1,
+    "least_overlap": 0.1,
     "least_gain": 1e-4,
     "least_part": 0.5,
     "spread_ratio_range": (0.8, 1.25),
@@ -23,7 +22,13 @@ VALUES = {
 
 CELLS = {
     "SGD follows": ({"deviation": 0.005}, "C3", "holds"),
-    "SGD deviates, but not at the larger dimension": ({"deviation": 0.05, "larger": 0.003}, "C3", "holds"),
+    "SGD deviates as 1/n": ({"deviation": 0.05, "larger": 0.005}, "C3", "holds"),
+    "SGD deviates by less at the larger dimension, but not as 1/n": (
+        {"deviation": 0.05, "larger": 0.025},
+        "C3",
+        "does not hold",
+    ),
+    "SGD deviates little at the smaller dimension only": ({"deviation": 0.0, "larger": 0.02}, "C3", "does not hold"),
     "SGD deviates at both": ({"deviation": 0.05, "larger": 0.05}, "C3", "does not hold"),
     "SGD lies at the end of the allowance": ({"deviation": 0.01, "larger": 0.01}, "C3", "undecided"),
     "the theory is too vague": ({"averaging_error": 0.02}, "C3", "undecided"),
@@ -37,6 +42,11 @@ CELLS = {
         "C4",
         "undecided",
     ),
+    "everything grows": (
+        {"rates": ((0.1, 0.5), (0.1, 0.5)), "change": ((0.02, 0.3), (0.02, 0.2))},
+        "C4",
+        "undecided",
+    ),
     "the eigenvalue moves": ({}, "C5", "holds"),
     "the eigenvalue stays": ({"eigenvalue": (0.0, 1e-9)}, "C5", "does not hold"),
     "there is no pure state": ({"eigenvalue": (-0.2, np.nan)}, "C5", "undecided"),
@@ -44,11 +54,18 @@ CELLS = {
     "noise helps": ({"similarity": (0.6, 0.8, 0.7, 0.6)}, "C6", "does not hold"),
     "noise does nothing that is seen": ({"similarity": (0.701, 0.8, 0.7, 0.6)}, "C6", "undecided"),
     "nothing is learned, whatever the noise": ({"similarity": (0.05, 0.04, 0.03, 0.02)}, "C6", "undecided"),
+    "the strongest noises leave nothing, and steps between them say nothing": (
+        {"similarity": (0.05, 0.8, 0.05, 0.06)},
+        "C7a",
+        "holds",
+    ),
+    "the weights die, their direction stays": ({"overlap": 1e-3}, "C6", "undecided"),
     "similarity falls with the correlation": ({}, "C7a", "holds"),
     "it falls from 0 on only": ({"similarity": (0.9, 0.65, 0.7, 0.6)}, "C7a", "does not hold"),
     "it falls too little": ({"similarity": (0.9, 0.701, 0.7, 0.6)}, "C7a", "undecided"),
     "the gradient variance gives most": ({}, "C7b", "holds"),
     "the drift gives most": ({"gain": (0.02, 0.03, -0.01)}, "C7b", "does not hold"),
+    "the gradient variance gives most, but the averages are vague": ({"switch_error": 0.005}, "C7b", "undecided"),
     "there is no gain": ({"gain": (-0.01, 0.01, -0.02)}, "C7b", "undecided"),
 }
 
@@ -91,6 +108,8 @@ def test_a_case_that_no_experiment_has_is_not_computed():
         ({"difference": (0.0, 0.01)}, "undecided"),
         ({"ratio": 2.0}, "does not hold"),
         ({"ratio": 1.2}, "undecided"),
+        ({"control": (0.0, 0.03)}, "undecided"),
+        ({"control": (0.0, 0.03), "difference": (0.0, 0.03)}, "undecided"),
     ],
 )
 def test_universality_follows_the_numbers(changes, verdict):
@@ -99,30 +118,82 @@ def test_universality_follows_the_numbers(changes, verdict):
 
 def test_laws_of_further_experiments_are_held_against_the_same_chain():
     summaries = make_summaries()
-    further = make_universality((0.0, 0.05), 1.0).dataset.isel(variant=[1]).drop_vars(["engine", "noise_law"])
+    further = make_universality((0.0, 0.05), 1.0).dataset.isel(variant=[2]).drop_vars(["engine", "noise_law"])
     further = further.drop_vars("feature_law").rename(variant="noise_degrees_of_freedom")
     further = further.assign_coords(noise_degrees_of_freedom=[5.0])
     further.attrs["experiment"]["constants"] = {"engine": "full", "noise_law": "student_t"}
     summaries["universality_student"] = type(summaries["universality"])(further)
     universality = judge_matrix(summaries, VALUES)["universality"]
     verdicts = {law["law"]: law["verdict"] for law in universality["evidence"]["laws"]}
+    assert [law["is_control"] for law in universality["evidence"]["laws"]] == [True, False, False]
     assert verdicts == {
+        "gaussian noise, gaussian features": "holds",
         "rademacher noise, gaussian features": "holds",
         "student_t noise, gaussian features (noise degrees of freedom 5)": "does not hold",
     }
     assert universality["verdict"] == "does not hold"
 
 
-def test_the_figures_show_every_cell_and_every_law():
-    matrix = make_plain(judge_matrix(make_summaries(), VALUES) | {"thresholds": VALUES})
-    matrix = json.loads(json.dumps(matrix))
-    figure, caption = plot_matrix(matrix)
-    (axes,) = figure.axes
-    assert len(axes.patches) == len(matrix["rows"]) * len(COLUMNS)
-    assert "C6 2 of 2 (0 against)" in caption
-    figure, caption = plot_universality(matrix)
-    assert "holds" in caption
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["rademacher noise, gaussian features"]
+def test_universality_without_the_projected_chain_says_what_it_lacks():
+    summaries = make_summaries()
+    summaries["universality"] = type(summaries["universality"])(summaries["universality"].dataset.isel(variant=[1, 2]))
+    with pytest.raises(KeyError, match="engine = projected"):
+        judge_matrix(summaries, VALUES)
+
+
+def without_the_larger(summaries):
+    """The role is there, but has another case."""
+    other = summaries["larger"].dataset.assign_coords(activation=("case", ["erf"]))
+    return summaries | {"larger": type(summaries["larger"])(other)}
+
+
+@pytest.mark.parametrize(("deviation", "verdict"), [(0.005, "holds"), (0.05, "does not hold"), (0.01, "undecided")])
+def test_where_there_is_one_dimension_its_deviation_is_judged(deviation, verdict):
+    rows = judge_matrix(without_the_larger(make_summaries(deviation=deviation)), VALUES)["rows"]
+    cell = next(row["cells"]["C3"] for row in rows if row["activation"] == "tanh")
+    assert cell["verdict"] == verdict
+    assert cell["evidence"]["largest_difference"].value == pytest.approx(deviation)
+    assert not cell["evidence"]["is_extrapolated"]
+
+
+def test_two_dimensions_are_extrapolated_with_the_errors_of_both():
+    cell = judge_matrix(make_summaries(deviation=0.05, larger=0.014), VALUES)["rows"][0]["cells"]["C3"]
+    found = cell["evidence"]["largest_difference"]
+    assert found.value == pytest.approx((10 * 0.014 - 0.05) / 9)
+    among = 4 * 3  # noises and times
+    half = ndtri(1 - 0.025 / among) * ERROR * np.hypot(10, 1) / 9
+    assert found.high - found.value == pytest.approx(half)
+
+
+def test_the_larger_dimension_is_read_where_there_is_one():
+    summaries = make_summaries()
+    summaries["larger"].dataset["cosine_similarity_mean"][:] -= 0.2
+    cells = judge_matrix(summaries, VALUES)["rows"][0]["cells"]
+    assert cells["C6"]["evidence"]["cosine_similarity"].tolist() == pytest.approx([0.7, 0.5])
+    cells = judge_matrix(without_the_larger(summaries), VALUES)["rows"][0]["cells"]
+    assert cells["C6"]["evidence"]["cosine_similarity"].tolist() == pytest.approx([0.9, 0.7])
+
+
+def test_cells_and_statements_at_the_last_time_say_so():
+    matrix = judge_matrix(make_summaries(), VALUES)
+    statements = {column["id"]: column["statement"] for column in matrix["columns"]}
+    assert [name for name, statement in statements.items() if statement.startswith("at time 30, ")] == [
+        "C6",
+        "C7a",
+        "C7b",
+    ]
+    change = matrix["rows"][0]["cells"]["C7a"]["evidence"]["largest_last_change"]
+    assert change == {"from_time": 25.0, "to_time": 30.0, "sgd": pytest.approx(0.002), "theory": pytest.approx(0.002)}
+
+
+def test_an_error_that_both_gains_share_is_counted_once():
+    cell = judge_matrix(make_summaries(switch_error=1e-4), VALUES)["rows"][0]["cells"]["C7b"]
+    share = cell["evidence"]["part_of_gradient_variance"]
+    # Kept 0.015 of 0.02; each similarity, near 0.8 at squared norm 1, has an error of up to 1e-4 (1 + 0.82 / 2).
+    draws = np.random.default_rng(1).standard_normal((3, 400_000)) * 1e-4 * (1 + 0.82 / 2)
+    ratios = (0.015 + draws[0] - draws[2]) / (0.02 + draws[1] - draws[2])
+    assert share.value == pytest.approx(0.75)
+    assert (share.high - share.value) / NORMAL_95 == pytest.approx(ratios.std(), rel=0.01)
 
 
 def write_settings(path, experiments):

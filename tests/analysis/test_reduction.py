@@ -41,6 +41,9 @@ def test_the_order_of_axes_may_be_any():
         judge_reduction(make_refinement(cells=cells), THRESHOLDS) for cells in ((100, 200, 800), (800, 100, 200))
     )
     assert one.evidence["orders"] == other.evidence["orders"]
+    assert one.evidence["cells"].tolist() == other.evidence["cells"].tolist() == [100, 200, 800]
+    name = "difference_extrapolated_to_infinitely_many_cells"
+    assert one.evidence[name] == pytest.approx(other.evidence[name])
     assert one.evidence["difference_on_finest_axis"] == other.evidence["difference_on_finest_axis"]
     assert one.verdict == other.verdict == "holds"
 

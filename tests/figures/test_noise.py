@@ -12,7 +12,7 @@ from clhd.figures.claims.noise import plot_noise
 from clhd.figures.style import use_style
 from tests.analysis.noise_summaries import make_cases, make_map, make_setting, make_switched_map
 
-THRESHOLDS = {"least_share": 0.95, "least_change": 1e-6, "least_part": 0.5, "allowance": 0.005}
+THRESHOLDS = {"least_share": 0.95, "least_change": 1e-4, "least_part": 0.5, "allowance": 0.005}
 
 
 def rises_at_one_place_and_is_unknown_at_another(similarity):
@@ -76,7 +76,7 @@ def test_the_caption_of_noise_counts_the_places(noise):
     _, caption = noise
     assert "does not hold" in caption
     assert "at 6 of 7 places" in caption
-    assert "not come to rest (1)" in caption
+    assert "not known (1)" in caption
 
 
 def test_each_dimension_of_sgd_is_named(noise):

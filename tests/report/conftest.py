@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import clhd.systems
+from clhd.analysis.verdict import Estimate
 from clhd.figures.style import make_figure, save_figure, use_style
 from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.config import ConfigContent, read_config
@@ -23,6 +24,11 @@ replicas: 4
 """
 
 
+def make_estimate(value: float, low: float, high: float) -> dict[str, float]:
+    """An estimate as claims.json holds it."""
+    return Estimate(value, low, high).as_dict()
+
+
 def make_claim(name: str, verdict: str, **changes: Any) -> dict[str, Any]:
     """A claim as claims.json holds it."""
     claim = {
@@ -30,12 +36,16 @@ def make_claim(name: str, verdict: str, **changes: Any) -> dict[str, Any]:
         "statement": f"Statement of {name}, with a < b & c.",
         "verdict": verdict,
         "evidence": {
-            "exponent": [-0.5123, -0.5511, -0.4735],
+            "exponent": make_estimate(-0.5123, -0.5511, -0.4735),
             "is_steep": True,
             "largest_error": 3.2e-7,
             "not_had": None,
             "dimension": [100, 1000, 10000],
-            "distance": [[0.11, 0.1, 0.12], [0.035, 0.033, 0.037], [0.011, 0.0104, 0.0116]],
+            "distance": [
+                make_estimate(0.11, 0.1, 0.12),
+                make_estimate(0.035, 0.033, 0.037),
+                make_estimate(0.011, 0.0104, 0.0116),
+            ],
             "verdicts": {"slope": "holds", "spread": "undecided"},
             "cases": {"l2": {"slope": 1.5, "kind": "<i>x</i>"}, "elastic_net": {"slope": 2, "kind": "y"}},
         },
@@ -59,7 +69,12 @@ CLAIMS = [
         "C7",
         "does not hold",
         parts=[
-            {"id": "C7a", "statement": "Its order.", "verdict": "holds", "evidence": {"share": [0.97, 0.96, 0.98]}},
+            {
+                "id": "C7a",
+                "statement": "Its order.",
+                "verdict": "holds",
+                "evidence": {"share": make_estimate(0.97, 0.96, 0.98)},
+            },
             {"id": "C7b", "statement": "Its reason.", "verdict": "does not hold", "evidence": {"part": 0.1}},
         ],
     ),

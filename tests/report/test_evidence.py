@@ -2,6 +2,8 @@
 
 import pytest
 
+from clhd.analysis.claims import make_plain
+from clhd.analysis.verdict import Estimate
 from clhd.report.evidence import is_estimate, render_evidence, render_value
 from clhd.report.markup import render_text
 from tests.report.page import Page
@@ -12,11 +14,12 @@ CASES = {
     "a negative number": (-0.25, "-0.25"),
     "yes": (True, "yes"),
     "nothing": (None, "not known"),
-    "an estimate": ([0.61, 0.6005, 0.6194], "0.6100 (0.6005 to 0.6194)"),
-    "a wide one": ([1234.0, 1000.0, 1500.0], "1,230 (1,000 to 1,500)"),
-    "an exact one": ([0.5, 0.5, 0.5], "0.5"),
+    "an estimate": ({"value": 0.61, "low": 0.6005, "high": 0.6194}, "0.6100 (0.6005 to 0.6194)"),
+    "a wide one": ({"value": 1234.0, "low": 1000.0, "high": 1500.0}, "1,230 (1,000 to 1,500)"),
+    "an exact one": ({"value": 0.5, "low": 0.5, "high": 0.5}, "0.5"),
     "an axis": ([100, 1000, 10000], "100, 1,000, 10,000"),
-    "an estimate that could not be had": ([None, None, None], "not known, not known, not known"),
+    "an estimate that could not be had": ({"value": None, "low": None, "high": None}, "not known"),
+    "three thresholds": ([0.38, 0.38, 0.38], "0.38, 0.38, 0.38"),
     "a verdict": ("does not hold", "does not hold"),
     "an empty list": ([], "none"),
     "a table": ({"a_b": 1, "c": [1, 2]}, "a b: 1; c: 1, 2"),
@@ -29,10 +32,23 @@ def test_a_value_is_written_as(case: str) -> None:
     assert Page(render_value(value)).plain == text
 
 
-def test_an_axis_of_three_is_no_estimate() -> None:
-    assert not is_estimate([100, 1000, 10000])
-    assert not is_estimate([True, False, True])
-    assert is_estimate([2, 1, 3])
+def test_an_estimate_is_what_the_judges_make_of_one() -> None:
+    for estimate in (Estimate.with_error(1.0, 0.1), Estimate.exact(float("nan"))):
+        assert is_estimate(make_plain(estimate))
+    for other in ([2, 1, 3], [0.38, 0.38, 0.38], {"value": 1, "low": 0}, {"value": 1, "low": 0, "high": 2, "n": 3}):
+        assert not is_estimate(other)
+
+
+def test_an_estimate_that_could_not_be_had_has_no_interval() -> None:
+    html = render_evidence({"slope": make_plain(Estimate.exact(float("nan")))}, "C1, numbers")
+    assert '<tr><th scope="row">slope</th><td>not known</td></tr>' in html
+
+
+def test_estimates_by_name_are_rows_and_three_equal_numbers_are_a_list() -> None:
+    slopes = {name: make_plain(Estimate.with_error(value, 0.01)) for name, value in (("q", -0.5), ("r", -0.6))}
+    html = render_evidence({"slopes": slopes, "thresholds": [0.38, 0.38, 0.38]}, "C4, numbers")
+    assert '<th scope="row">thresholds</th><td>0.38, 0.38, 0.38</td>' in html
+    assert '<tr><th scope="row">q</th><td>\N{MINUS SIGN}0.500</td><td>\N{MINUS SIGN}0.520 to' in html
 
 
 def test_lists_of_one_length_are_columns_and_mappings_of_the_same_keys_are_rows() -> None:

@@ -13,18 +13,20 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
-from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, make_figure, pick_colours
+from clhd.analysis.attraction import measure_share
+from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.figures.words import format_number
 from clhd.model.labels import KINDS
-from clhd.model.wilson import wilson_interval
+from clhd.model.latents import Gaussian, Laplace, Uniform
 from clhd.sweep.reading import Summary
 
 _FIRST, _SECOND, _EDGE = CATEGORIES[0], CATEGORIES[1], INK
 _TINTS = ("#dcebf5", "#fbe6d8", "#ececec")  # regions of feature 1, of feature 2, of neither
 _KIND_MARKERS = dict(zip(KINDS, ("s", "s", "o", "D"), strict=True))
 _INNERMOST = 0.05
-_KURTOSIS = {"uniform": 1.8, "gaussian": 3.0, "laplace": 6.0}
+FloatArray = NDArray[np.float64]
 
 
 def plot_attraction(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
@@ -56,8 +58,7 @@ def plot_attraction(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) 
     _plot_selection(left, summaries["selection"].dataset, summaries["limit"].dataset)
     _plot_unequal(middle, summaries["unequal"].dataset)
     _plot_eigenvalues(right, summaries)
-    for axes, letter in zip((*panels, left, middle, right), "abcdefghij", strict=False):
-        axes.text(-0.02, 1.03, letter, transform=axes.transAxes, weight="bold", ha="right", va="bottom")
+    letter_panels((*panels, left, middle, right))
     return figure, _caption(summaries, claim)
 
 
@@ -151,15 +152,13 @@ def _plot_selection(axes: Axes, selection: xr.Dataset, limit: xr.Dataset) -> Non
     axes.plot(fine, limit["area_theory"].sel(outcome="feature_1"), color=INK, linestyle=":", label="area of the region")
     dimensions = selection["dimension"].values
     for k, (n, colour) in enumerate(zip(dimensions, pick_colours(len(dimensions), ordered=True), strict=True)):
-        point = selection.sel(dimension=n)
-        total = int(point["replica_count"].sel(status="ok").max())
-        runs = np.rint(point["probability_mean"].sel(outcome="feature_1").values * total).astype(np.int64)
-        share, low, high = wilson_interval(runs, total)
+        kurtosis = selection["kurtosis_2"].values
         shift = 0.025 * (k - (len(dimensions) - 1) / 2)  # side by side
+        shares, bars = _measure_shares(selection.sel(dimension=n), "kurtosis_2")
         axes.errorbar(
-            point["kurtosis_2"].values + shift,
-            share,
-            np.maximum([share - low, high - share], 0),
+            kurtosis + shift,
+            shares,
+            bars,
             color=colour,
             marker=MARKERS[k],
             linestyle="",
@@ -169,16 +168,21 @@ def _plot_selection(axes: Axes, selection: xr.Dataset, limit: xr.Dataset) -> Non
     axes.legend(loc="upper left")
 
 
+def _measure_shares(points: xr.Dataset, axis: str) -> tuple[FloatArray, FloatArray]:
+    """Selection probabilities along an axis, as the judge has them, and their bars, below and above."""
+    found = [measure_share(points.isel({axis: k})) for k in range(points.sizes[axis])]
+    bars = [[share.value - share.low for share in found], [share.high - share.value for share in found]]
+    # Rounding may put an end on the wrong side; a bar must not be negative.
+    return np.array([share.value for share in found]), np.maximum(bars, 0)
+
+
 def _plot_unequal(axes: Axes, unequal: xr.Dataset) -> None:
     """The faster feature's share by dimension; the theory at the start's size of each dimension."""
-    point = unequal.sel(outcome="feature_1")
-    total = int(unequal["replica_count"].sel(status="ok").max())
-    by_sgd = point["probability_mean"].values
-    share, low, high = wilson_interval(np.rint(by_sgd * total).astype(np.int64), total)
-    limits = np.maximum([share - low, high - share], 0)
-    theory = point["probability_theory"].isel(dimension=0, missing_dims="ignore")
+    shares, bars = _measure_shares(unequal, "dimension")
+    theory = unequal["probability_theory"].sel(outcome="feature_1").isel(dimension=0, missing_dims="ignore")
+    # The cosine similarities of a random start have a root-mean-square size of sqrt(2 / n), of two features.
     axes.plot(2 / theory["initial_radius"].values ** 2, theory.values, color=INK, label="ODE, start of that size")
-    axes.errorbar(point["dimension"].values, share, limits, color=_FIRST, marker="o", linestyle="", label="SGD")
+    axes.errorbar(unequal["dimension"].values, shares, bars, color=_FIRST, marker="o", linestyle="", label="SGD")
     axes.set(xscale="log", xlabel="dimension n", ylabel="share of the faster feature", ylim=(0.5, 0.8))
     axes.legend(loc="upper left")
 
@@ -198,14 +202,14 @@ def _plot_eigenvalues(axes: Axes, summaries: Mapping[str, Summary]) -> None:
     axes.plot(growth["kurtosis"], growth, color=_FIRST, linestyle="--")
     axes.annotate("no feature learned, tanh", (2.4, float(growth[0])), (0, 2), va="bottom", **text)
     laws = summaries["laws"].dataset["pure_eigenvalue_theory"].isel(feature=0)
-    for law, offset, side in (
-        ("uniform", (4, -3), "left"),
-        ("gaussian", (9, 2), "left"),
-        ("laplace", (0, -18), "center"),
+    for name, law, offset, side in (
+        ("uniform", Uniform(second_moment=1.0), (4, -3), "left"),
+        ("gaussian", Gaussian(second_moment=1.0), (9, 2), "left"),
+        ("laplace", Laplace(second_moment=1.0), (0, -18), "center"),
     ):
-        place = (_KURTOSIS[law], float(laws.sel(latent=law)))
+        place = (law.moment(4) / law.moment(2) ** 2, float(laws.sel(latent=name)))
         axes.plot(*place, marker="o", color=_FIRST, markerfacecolor="white")
-        axes.annotate(law.capitalize() if law != "uniform" else law, place, offset, ha=side, **text)
+        axes.annotate(name.capitalize() if name != "uniform" else name, place, offset, ha=side, **text)
     axes.set(
         xlabel="kurtosis", ylabel="largest eigenvalue, per time", xlim=(0.8, 7.4), ylim=(-0.95, 1), xticks=range(1, 8)
     )
@@ -215,7 +219,14 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     """What is to be seen, and the numbers of the verdict."""
     stability = claim["evidence"]["local_stability_of_informative_states"]
     selection = summaries["selection"]
-    critical, expanding = (format_number(stability[f"critical_kurtosis_{unit}"]) for unit in ("tanh", "expanding_unit"))
+    critical, expanding = (
+        "not to be had" if kurtosis is None else format_number(kurtosis)
+        for kurtosis in (stability[f"critical_kurtosis_{unit}"] for unit in ("tanh", "expanding_unit"))
+    )
+    laws = ", ".join(
+        f"{law} {'not to be had' if value is None else format_number(value)}"
+        for law, value in stability["eigenvalue_by_law"].items()
+    )
     return (
         f"{claim['statement']} The numbers say: {claim['verdict']}. "
         "Above: the plane of cosine similarities at the initial squared norm, for two features of equal second moment, "
@@ -223,9 +234,9 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         "separatrix, the stable manifold of a saddle. Fixed points have squared norms of their own and are projected, "
         "so that nullclines of the plane need not cross at them. "
         f"Below left: share of {selection.replicas} runs of SGD that select feature 1, with Wilson's 95 % intervals, "
-        "and the limit; small dimensions let noise carry runs out of a region that is but weakly stable. "
-        "Below middle: the larger of two second moments wins the more often the larger the dimension. "
-        "Below right: kurtosis does not enter the growth rate at the uninformative state, but the stability of pure "
-        f"states: for tanh it is lost at kurtosis {critical}, for an expanding unit gained at {expanding}. Gaussian "
-        "latents are marginal, and uniform and Laplace latents show that the kurtosis alone does not decide.\n"
+        "which runs that had not ended widen, and the limit. "
+        "Below middle: share of runs that select the feature of the larger of two second moments, by dimension. "
+        "Below right: largest eigenvalue of pure states by kurtosis (lines), whose sign changes for tanh at kurtosis "
+        f"{critical}, for an expanding unit at {expanding}; the growth rate at the uninformative state (dashed); and "
+        f"the eigenvalues of latents of other laws at their kurtosis (circles): {laws}.\n"
     )

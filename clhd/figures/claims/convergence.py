@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from clhd.analysis.convergence import QUANTITIES, fit_bias, select, spread_ratios
-from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, make_figure
+from clhd.analysis.verdict import NORMAL_95
+from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.figures.words import format_number
 from clhd.sweep.reading import Summary
 
 _SIZE = "dimension"
 _SYMBOLS = dict(zip(QUANTITIES, ("q", "r", "S"), strict=True))
-_TWO = 2.0  # standard errors, of all bars
 
 
 def plot_convergence(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
@@ -38,9 +38,9 @@ def plot_convergence(summaries: Mapping[str, Summary], claim: Mapping[str, Any])
     _plot_bias(panels[0], bias)
     _plot_spread(panels[1], bias, spread)
     _plot_ratios(panels[2], (bias, spread), summaries["weak_start"].dataset)
-    for axes, letter in zip(panels, "abc", strict=True):
+    for axes in panels:
         axes.set_xlabel("dimension $n$")
-        axes.text(-0.02, 1.03, letter, transform=axes.transAxes, weight="bold", ha="right", va="bottom")
+    letter_panels(panels)
     figure.legend(handles=_handles(), loc="outside lower center", ncols=6, columnspacing=1.2)
     return figure, _caption(summaries, claim)
 
@@ -50,7 +50,7 @@ def _plot_bias(axes: Axes, bias: xr.Dataset) -> None:
     size, highest = bias[_SIZE].values, 0.0
     for k, quantity in enumerate(QUANTITIES):
         distance = select(bias, f"{quantity}_mean", -1) - select(bias, f"{quantity}_theory", -1)
-        width = _TWO * select(bias, f"{quantity}_standard_error", -1)
+        width = NORMAL_95 * select(bias, f"{quantity}_standard_error", -1)
         fit = fit_bias(bias, quantity)
         colour, near = CATEGORIES[k], size * 1.06 ** (k - 1)  # side by side
         height = np.abs(distance)
@@ -94,7 +94,7 @@ def _plot_ratios(axes: Axes, datasets: tuple[xr.Dataset, ...], weak_start: xr.Da
             axes.errorbar(
                 dataset[_SIZE].values * 1.12 ** (k - 1),
                 ratio,
-                _TWO * error,
+                NORMAL_95 * error,
                 color=CATEGORIES[k],
                 marker=MARKERS[k],
                 markerfacecolor=face,
@@ -123,14 +123,14 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     first = format_number(evidence["spread_dimensions"][0])
     return (
         f"{claim['statement']} The numbers say: {claim['verdict']}. All at time {format_number(evidence['time'])}, "
-        f"bars of two standard errors. (a) Distance of the mean of {format_number(bias.replicas)} runs from the ODE; "
+        f"bars of 95 %. (a) Distance of the mean of {format_number(bias.replicas)} runs from the ODE; "
         "lines: power laws, fitted from the dimension upwards from which one fits, with exponents "
         f"{_list(evidence['bias_exponent'])} (theory: \N{MINUS SIGN}1). (b) Standard deviation over the runs, "
         f"{format_number(spread.replicas)} of them at large dimensions; lines: the fluctuation theory, without a free "
         f"number. Exponents fitted from dimension {first}: {_list(evidence['spread_exponent'])} (theory: "
         f"\N{MINUS SIGN}0.5). (c) Measured over predicted standard deviation, from dimension {first} on average "
-        f"{_list(evidence['spread_ratio'])}; at the smallest dimensions the theory, of leading order in 1/n, leaves "
-        f"something out. Crosses: {format_number(weak.replicas)} runs from a smaller cosine similarity.\n"
+        f"{_list(evidence['spread_ratio'])}; the theory is of leading "
+        f"order in 1/n. Crosses: {format_number(weak.replicas)} runs from a smaller cosine similarity.\n"
     )
 
 
@@ -140,7 +140,7 @@ def _list(estimates: Mapping[str, Any]) -> str:
 
 
 def _describe(estimate: Any) -> str:
-    value, low, high = estimate
+    value, low, high = (estimate[name] for name in ("value", "low", "high"))
     if value is None:
         return "not known"
     return f"{format_number(round(value, 3))} ± {format_number(round((high - low) / 2, 3))}"

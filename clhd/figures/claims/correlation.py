@@ -16,7 +16,7 @@ from clhd.analysis.correlation import CORRELATIONS, falls_on_map, gains_by_switc
 from clhd.analysis.learned import learned_similarity
 from clhd.analysis.verdict import NORMAL_95
 from clhd.figures.claims.place_map import draw_place_maps
-from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, make_figure
+from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.figures.words import format_number
 from clhd.sweep.reading import Summary
 
@@ -57,8 +57,7 @@ def plot_correlation(summaries: Mapping[str, Summary], claim: Mapping[str, Any])
             row.legend(*panels[0].get_legend_handles_labels(), loc="upper right", ncols=5, borderaxespad=0.2)
         letters += list(panels)
     letters += _plot_map(figure.add_subfigure(rows[-1]), summaries["map"].dataset, claim["thresholds"])
-    for axes, letter in zip(letters, "abcdefghijklmnop", strict=False):
-        axes.text(-0.02, 1.03, letter, transform=axes.transAxes, weight="bold", ha="right", va="bottom")
+    letter_panels(letters)
     return figure, _caption(summaries, claim)
 
 
@@ -154,7 +153,7 @@ def _plot_map(figure: Any, theory: xr.Dataset, thresholds: Mapping[str, Any]) ->
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     """What is to be seen, and the numbers of the verdict."""
     ordering, mechanism = claim["parts"]
-    on_map, apart = ordering["evidence"]["map"], ordering["evidence"]["map_with_anticorrelated_views"]
+    on_map, apart = ordering["evidence"]["map"], ordering["evidence"]["map_without_anticorrelated_views"]
     better, of_map = ordering["evidence"]["better_than_no_augmentation_noise"], mechanism["evidence"]["map"]
     verdicts = "; ".join(
         f"{describe_case(case)}: {entry['verdict']}" for case, entry in mechanism["evidence"]["cases"].items()
@@ -168,9 +167,9 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         f"switch. The mechanism by case: {verdicts}. Below: that gain over a map; left of the line the noise of the "
         "two views is anticorrelated at correlation \N{MINUS SIGN}1. A cross marks a place where the similarity does "
         "not fall from correlation \N{MINUS SIGN}1 to 0 and on to 1, a dash one where nothing is learned, and a "
-        f"question mark one that has not come to rest ({on_map['places_not_at_rest']}). With any variance, it falls at "
-        f"{_count(on_map)} places where the noise of the views is not anticorrelated, and at {_count(apart)} where it "
-        f"is. Noise of correlation \N{MINUS SIGN}1 does better than no augmentation noise at {better['count']} of "
+        f"question mark one that is not known ({on_map['places_unknown']}). With any variance, it falls at "
+        f"{_count(on_map)} places, and at {_count(apart)} of those where the noise of the views is not anticorrelated. "
+        f"Noise of correlation \N{MINUS SIGN}1 does better than no augmentation noise at {better['count']} of "
         f"{better['points']} points. With the largest variance, the gradient variance alone gives the larger part of "
         f"the gain at {of_map['mechanism_holds']} of {of_map['places_with_gain']} places that gain.\n"
     )

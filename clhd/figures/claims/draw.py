@@ -4,8 +4,7 @@ A figure is a function of the summaries, by role, and the entry, that returns a 
 `CLAIM_FIGURES`.
 """
 
-from collections.abc import Mapping
-from importlib import import_module
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,26 @@ from matplotlib.figure import Figure
 
 from clhd.analysis.claims import ClaimSettings, read_summaries
 from clhd.errors import ClhdError
+from clhd.figures.claims.attraction import plot_attraction
+from clhd.figures.claims.convergence import plot_convergence
+from clhd.figures.claims.correlation import plot_correlation
+from clhd.figures.claims.learnability import plot_learnability
 from clhd.figures.claims.matrix import plot_matrix, plot_universality
+from clhd.figures.claims.noise import plot_noise
+from clhd.figures.claims.reduction import plot_reduction
+from clhd.figures.claims.weights import plot_weights
 from clhd.figures.style import save_figure, use_style
+from clhd.sweep.reading import Summary
 
-CLAIM_FIGURES: dict[str, str] = {
-    "C1": "clhd.figures.claims.weights:plot_weights",
-    "C2": "clhd.figures.claims.reduction:plot_reduction",
-    "C3": "clhd.figures.claims.convergence:plot_convergence",
-    "C4": "clhd.figures.claims.learnability:plot_learnability",
-    "C5": "clhd.figures.claims.attraction:plot_attraction",
-    "C6": "clhd.figures.claims.noise:plot_noise",
-    "C7": "clhd.figures.claims.correlation:plot_correlation",
+ClaimFigure = Callable[[Mapping[str, Summary], Mapping[str, Any]], tuple[Figure, str]]
+CLAIM_FIGURES: dict[str, ClaimFigure] = {
+    "C1": plot_weights,
+    "C2": plot_reduction,
+    "C3": plot_convergence,
+    "C4": plot_learnability,
+    "C5": plot_attraction,
+    "C6": plot_noise,
+    "C7": plot_correlation,
 }
 
 
@@ -51,10 +59,8 @@ def draw_claims(claims: Mapping[str, Any], settings: Mapping[str, ClaimSettings]
     paths = []
     for entry in claims["claims"]:
         name = entry["id"]
-        module, _, function = CLAIM_FIGURES[name].partition(":")
-        plot: Any = getattr(import_module(module), function)
         with use_style():
-            figure, caption = plot(read_summaries(settings[name], results), entry)
+            figure, caption = CLAIM_FIGURES[name](read_summaries(settings[name], results), entry)
             paths += _save(figure, caption, results / "figures" / name)
     return paths
 

@@ -11,13 +11,13 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from clhd.analysis.learnability import CUT, measure_rates
-from clhd.figures.style import INK, MARKERS, MUTED, PAGE, make_figure, pick_colours
+from clhd.analysis.verdict import NORMAL_95
+from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.figures.words import format_number
 from clhd.sweep.reading import Summary
 
 _MOMENT = "second_moment"
 _DIVERGING = "RdBu_r"
-_TWO = 2.0  # standard errors, of all bars
 
 
 def plot_learnability(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
@@ -40,8 +40,7 @@ def plot_learnability(summaries: Mapping[str, Summary], claim: Mapping[str, Any]
     _plot_thresholds(panels[0, 1], evidence, float(claim["thresholds"]["tolerance"]))
     _plot_cut(panels[1, 0], summaries["cut"].dataset, evidence)
     _plot_phases(figure, panels[1, 1], summaries["phase"].dataset, evidence)
-    for axes, letter in zip(panels.flat, "abcd", strict=True):
-        axes.text(-0.02, 1.03, letter, transform=axes.transAxes, weight="bold", ha="right", va="bottom")
+    letter_panels(panels.flat)
     return figure, _caption(summaries, claim)
 
 
@@ -57,7 +56,7 @@ def _plot_rates(axes: Axes, growth: xr.Dataset) -> None:
         axes.errorbar(
             moment + width * (k - (len(kurtosis) - 1) / 2),
             rates[k],
-            _TWO * errors[k],
+            NORMAL_95 * errors[k],
             color=colour,
             marker=MARKERS[k],
             linestyle="",
@@ -76,9 +75,10 @@ def _plot_thresholds(axes: Axes, evidence: Mapping[str, Any], tolerance: float) 
     of_ode = [limit + error for limit, error in zip(exact, evidence["systematic_error_of_the_estimator"], strict=True)]
     axes.plot(kurtosis, of_ode, color=INK, marker="_", linestyle="", markersize=9, label="ODE, rate of that overlap")
     colours = pick_colours(len(kurtosis), ordered=True)
-    for k, (value, low, high) in enumerate(evidence["threshold_by_sgd"]):
+    for k, estimate in enumerate(evidence["threshold_by_sgd"]):
+        value = estimate["value"]
         if value is not None:
-            bars, label = [[value - low], [high - value]], "SGD, 95 %" if k == 0 else None
+            bars, label = [[value - estimate["low"]], [estimate["high"] - value]], "SGD, 95 %" if k == 0 else None
             axes.errorbar(
                 [kurtosis[k] + 0.12], [value], bars, color=colours[k], marker=MARKERS[k], linestyle="", label=label
             )
@@ -107,7 +107,7 @@ def _plot_cut(axes: Axes, cut: xr.Dataset, evidence: Mapping[str, Any]) -> None:
         axes.errorbar(
             moment,
             point["cosine_similarity_mean"],
-            _TWO * point["cosine_similarity_standard_error"],
+            NORMAL_95 * point["cosine_similarity_standard_error"],
             color=colour,
             marker=MARKERS[k],
             linestyle="",
@@ -132,9 +132,10 @@ def _plot_phases(figure: Figure, axes: Axes, phase: xr.Dataset, evidence: Mappin
     border = evidence["border_by_learning_rate"]
     limits = axes.get_xlim(), axes.get_ylim()
     axes.plot([np.nan if value is None else value for value in border["by_theory"]], rate, color=INK, linewidth=1.2)
-    for position, (value, low, high) in zip(border["learning_rate"], border["by_sgd"], strict=True):
+    for position, estimate in zip(border["learning_rate"], border["by_sgd"], strict=True):
+        value = estimate["value"]
         if value is not None:
-            bars = [[value - low], [high - value]]
+            bars = [[value - estimate["low"]], [estimate["high"] - value]]
             axes.errorbar([value], [position], xerr=bars, color=INK, marker="o", markerfacecolor="white", linestyle="")
     axes.set(xlabel="second moment $m$", ylabel=r"learning rate $\eta$", xlim=limits[0], ylim=limits[1])
     axes.spines[["top", "right"]].set_visible(True)
@@ -154,7 +155,7 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         f"{claim['statement']} The numbers say: {claim['verdict']}. (a) Rate at which a small overlap grows under SGD "
         f"({format_number(growth.replicas)} runs at dimension {_constant(growth, 'dimension')}, from the "
         f"uninformative state with an overlap of {_constant(growth, 'initial_overlap')}, over time "
-        f"{format_number(growth.last_time)}), bars of two standard errors, and theory. (b) Its zero, with bootstrap "
+        f"{format_number(growth.last_time)}), bars of 95 %, and theory. (b) Its zero, with bootstrap "
         f"intervals of 95 %: {_list(kurtosis, evidence['threshold_by_sgd'])}; theory: "
         f"{format_number(evidence['threshold_by_theory'][0])} at each. That the overlap is small, not zero, shifts the "
         f"estimate by {largest:.1g} at most, by theory, against a tolerance (grey) of "
@@ -162,8 +163,8 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         f"cosine similarity passes {CUT:g} at time {format_number(cut['time'])} (dimension "
         f"{format_number(cut['dimension'])}; lines: the ODE) depends on the kurtosis: {_list(of_cut, cut['by_sgd'])}. "
         "Whether a feature begins to grow is one thing, how far it gets another. (d) Measured growth rate by second "
-        f"moment and learning rate at dimension {_constant(phase, 'dimension')} (colour), its zero (circles), and "
-        "theory's border (line).\n"
+        f"moment and learning rate at dimension {_constant(phase, 'dimension')} (colour), its zero (circles, with "
+        "intervals of 95 %), and theory's border (line).\n"
     )
 
 
@@ -175,9 +176,9 @@ def _list(kurtosis: list[str], estimates: list[Any]) -> str:
     """Numbers by kurtosis, with their intervals if they have some."""
     texts = []
     for name, estimate in zip(kurtosis, estimates, strict=True):
-        value, *ends = estimate if isinstance(estimate, list) else [estimate]
+        value = estimate["value"] if isinstance(estimate, dict) else estimate
         text = "not known" if value is None else f"{value:.4f}"
-        if value is not None and ends:
-            text += f" ({ends[0]:.4f} to {ends[1]:.4f})"
+        if value is not None and isinstance(estimate, dict):
+            text += f" ({estimate['low']:.4f} to {estimate['high']:.4f})"
         texts.append(f"{text} at kurtosis {name}")
     return ", ".join(texts)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from clhd.analysis.verdict import NORMAL_95
-from clhd.figures.style import INK, MARKERS, MUTED, PAGE, make_figure, pick_colours
+from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.figures.words import format_number
 
 # Of each verdict: colour of the cell, of its symbol, the symbol.
@@ -83,9 +83,15 @@ def _draw_cell(axes: Axes, x: float, top: float, column: str, cell: Mapping[str,
         axes.text(x + 0.5, top + 0.5, symbol, ha="center", va="center", fontsize=_NUMBER_SIZE, color=colour)
         return
     axes.text(x + 0.15, top + 0.5, symbol, ha="center", va="center", fontsize=_SYMBOL_SIZE, color=colour)
-    numbers = _NUMBERS[column](cell["evidence"])
+    # A cell that has diverged has no numbers.
+    numbers = _NUMBERS[column](cell["evidence"]) if cell["evidence"] else []
     text = ", ".join("\N{EN DASH}" if number is None else _format(number) for number in numbers)
     axes.text(x + 0.6, top + 0.5, text, ha="center", va="center", fontsize=_NUMBER_SIZE, color=INK)
+
+
+def _subtract(minuend: float | None, subtrahend: float | None) -> float | None:
+    """Their difference; None if one of them is not known."""
+    return None if minuend is None or subtrahend is None else minuend - subtrahend
 
 
 def _format(number: float) -> str:
@@ -93,12 +99,12 @@ def _format(number: float) -> str:
 
 
 _NUMBERS: dict[str, Callable[[Mapping[str, Any]], Sequence[float | None]]] = {
-    "C3": lambda evidence: evidence["largest_difference"][:1],
+    "C3": lambda evidence: [evidence["largest_difference"]["value"]],
     "C4": lambda evidence: [evidence["growth_rate"][0], evidence["growth_rate"][-1]],
-    "C5": lambda evidence: evidence["move"][:1],
-    "C6": lambda evidence: [evidence["cosine_similarity"][-1] - evidence["cosine_similarity"][0]],
-    "C7a": lambda evidence: [evidence["cosine_similarity"][0] - evidence["cosine_similarity"][1]],
-    "C7b": lambda evidence: evidence.get("part_of_gradient_variance", [None])[:1],
+    "C5": lambda evidence: [evidence["move"]["value"]],
+    "C6": lambda evidence: [_subtract(evidence["cosine_similarity"][-1], evidence["cosine_similarity"][0])],
+    "C7a": lambda evidence: [_subtract(evidence["cosine_similarity"][0], evidence["cosine_similarity"][1])],
+    "C7b": lambda evidence: [evidence.get("part_of_gradient_variance", {}).get("value")],
 }
 
 
@@ -114,12 +120,19 @@ def _caption(matrix: Mapping[str, Any]) -> str:
         "Which statements survive for which loss, activation and constraint, judged coarsely at one setting of the "
         f"other parameters. They hold in: {'; '.join(survivals)}. A check mark: holds; a cross: does not hold; a "
         "question mark: undecided. Beside the symbol stands what the verdict rests on: C3, largest deviation of the "
-        "mean cosine similarity from the ODE, at the dimension that decides; C4, growth rates at the smaller and at "
-        "the larger second moment, the same for all kurtoses; C5, how far the eigenvalue of the pure state moves with "
+        "mean cosine similarity from the ODE, extrapolated to infinite dimension where there are two dimensions; C4, "
+        "growth rates at the smallest and at the largest second moment, at the first kurtosis; C5, how far the "
+        "eigenvalue of the pure state moves with "
         "kurtosis, over the growth rate; C6, change of the cosine similarity from no to the strongest augmentation "
         "noise; C7a, its gain from correlation 0 to \N{MINUS SIGN}1; C7b, the part of this gain that is left if the "
-        "correlation acts on the gradient variance alone.\n"
+        "correlation acts on the gradient variance alone. "
+        f"{_describe_statements(matrix)}\n"
     )
+
+
+def _describe_statements(matrix: Mapping[str, Any]) -> str:
+    """The statements in full, which say at which time they are asked."""
+    return "; ".join(f"{column['id']}: {column['statement']}" for column in matrix["columns"]) + "."
 
 
 def plot_universality(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
@@ -158,8 +171,9 @@ def plot_universality(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
             [row[-1] for row in law["half_interval_of_ratio"]],
             **style,
         )
-    coefficient, (low, high) = matrix["thresholds"]["bias_coefficient"], matrix["thresholds"]["spread_ratio_range"]
+    low, high = matrix["thresholds"]["spread_ratio_range"]
     dimensions = sorted({n for law in laws for n in law["dimension"]})
+    coefficient = matrix["thresholds"]["largest_deviation"] * dimensions[-1]
     edge = [dimensions[0] * 0.8, dimensions[-1] * 1.25]
     left.axhspan(-coefficient, coefficient, color="#eeeeee", linewidth=0)
     right.axhspan(low, high, color="#eeeeee", linewidth=0)
@@ -168,9 +182,9 @@ def plot_universality(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
     right.axhline(1, color=MUTED, linewidth=0.6, zorder=0.5)
     left.set(ylabel="n times difference of means")
     right.set(ylabel="ratio of standard deviations")
-    for axes, letter in ((left, "a"), (right, "b")):
+    for axes in (left, right):
         axes.set(xscale="log", xlabel="dimension n", xlim=edge)
-        axes.text(-0.02, 1.03, letter, transform=axes.transAxes, weight="bold", ha="right", va="bottom")
+    letter_panels((left, right))
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(laws), 3))
     return figure, (

@@ -12,7 +12,7 @@ from clhd.analysis.learned import falls_along, learned_similarity
 from clhd.analysis.noise import VARIANCE
 from clhd.analysis.verdict import NORMAL_95
 from clhd.figures.claims.place_map import draw_place_maps
-from clhd.figures.style import INK, MARKERS, PAGE, make_figure, pick_colours
+from clhd.figures.style import INK, MARKERS, PAGE, letter_panels, make_figure, pick_colours
 from clhd.figures.words import format_number
 from clhd.sweep.reading import Summary
 
@@ -45,8 +45,7 @@ def plot_noise(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tu
         falls_along(similarity, VARIANCE, claim["thresholds"]["least_change"]),
         f"$S$ with noise of variance\n{format_number(similarity[VARIANCE][-1])} minus $S$ without",
     )
-    for axes, letter in zip((left, right, *panels), "abcdefgh", strict=False):
-        axes.text(-0.02, 1.03, letter, transform=axes.transAxes, weight="bold", ha="right", va="bottom")
+    letter_panels((left, right, *panels))
     return figure, _caption(summaries, claim)
 
 
@@ -100,10 +99,10 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     return (
         f"{claim['statement']} The numbers say: {claim['verdict']}. "
         f"Above: the steady cosine similarity with independent augmentation noise, mean of {setting.replicas} runs of "
-        "SGD with 95 % intervals, and the limit of infinite dimension; beside it their difference, which shrinks with "
-        "the dimension. Below: what noise of the largest variance changes, by theory, at each place of a map; the "
+        "SGD with 95 % intervals, and the limit of infinite dimension; beside it their difference, by dimension. "
+        "Below: what noise of the largest variance changes, by theory, at each place of a map; the "
         f"similarity falls at every step of the variance at {fell} of {found['places_with_something_learned']} places "
         "where something is learned. A cross marks a place where it does not, a dash one where nothing is learned, and "
-        f"a question mark one that has not come to rest ({found['places_not_at_rest']}). At {lost} places the noise "
+        f"a question mark one that is not known ({found['places_unknown']}). At {lost} places the noise "
         "lets nothing be learned, which counts as a similarity of 0.\n"
     )

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from clhd.analysis.reduction import PARAMETERS, measure_errors
-from clhd.figures.style import INK, MARKERS, MUTED, PAGE, make_figure, pick_colours
+from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.figures.words import format_number
 from clhd.sweep.reading import Summary
 
@@ -48,8 +48,7 @@ def plot_reduction(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -
     marker = Line2D([], [], marker="o", color=INK, markerfacecolor="white", linestyle="", label="PDE")
     panels[1].legend(handles=[Line2D([], [], color=INK, label="ODE"), marker], loc="best")
     _plot_errors(panels[2], summary, colours)
-    for axes, letter in zip(panels, "abc", strict=True):
-        axes.text(-0.02, 1.03, letter, transform=axes.transAxes, weight="bold", ha="right", va="bottom")
+    letter_panels(panels)
     return figure, _caption(summary, claim)
 
 
@@ -90,12 +89,12 @@ def _plot_errors(axes: Axes, summary: Summary, colours: list[Any]) -> None:
 
 def _caption(summary: Summary, claim: Mapping[str, Any]) -> str:
     evidence = claim["evidence"]
-    orders = [value[0] for value in evidence["orders"].values() if value[0] is not None]
+    orders = [order["value"] for order in evidence["orders"].values() if order["value"] is not None]
     fitted = f"between {min(orders):.3f} and {max(orders):.3f}" if orders else "not to be had"
     finest = format_number(np.max(summary.dataset["cells"]))
     return (
         f"{claim['statement']} Verdict: {claim['verdict']}. Left and middle: overlap and squared norm by the ODEs "
         f"(lines) and by the McKean-Vlasov equation with {finest} cells (markers), by learning rate. Right: largest "
-        "difference between them over all times, against the cells of the equation's weight axis; it is the error of "
-        f"that axis, of second order: fitted orders are {fitted}.\n"
+        "difference between them over all times, against the cells of the equation's weight axis, whose error is of "
+        f"second order; fitted orders are {fitted}.\n"
     )

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from clhd.analysis.verdict import NORMAL_95
 from clhd.analysis.weights import measure_distances, measure_support
-from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, make_figure
+from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.figures.words import format_number
 from clhd.sweep.reading import Summary
 
@@ -55,8 +56,7 @@ def plot_weights(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> 
     _plot_distances(axes[1, 0], summaries)
     _plot_support(axes[1, 1], support, "recall")
     _plot_support(axes[1, 2], support, "precision")
-    for panel, letter in zip(axes.flat, "abcdef", strict=True):
-        panel.text(-0.02, 1.03, letter, transform=panel.transAxes, weight="bold", ha="right", va="bottom")
+    letter_panels(axes.flat)
     return figure, _caption(summaries, claim)
 
 
@@ -102,7 +102,7 @@ def _plot_distances(axes: Axes, summaries: Mapping[str, Summary]) -> None:
             axes.errorbar(
                 sizes * shift,
                 distances.mean.sel(place),
-                distances.error.sel(place),
+                NORMAL_95 * distances.error.sel(place),
                 color=colour,
                 marker=MARKERS[k],
                 markerfacecolor="white",
@@ -136,7 +136,7 @@ def _plot_support(axes: Axes, summary: Summary, word: str) -> None:
         axes.errorbar(
             sgd.threshold[::every],
             getattr(sgd, word)[::every],
-            getattr(sgd, f"{word}_error")[::every],
+            NORMAL_95 * getattr(sgd, f"{word}_error")[::every],
             color=colour,
             marker=marker,
             markerfacecolor="white",
@@ -149,7 +149,7 @@ def _plot_support(axes: Axes, summary: Summary, word: str) -> None:
 
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     large, support = summaries["large"], summaries["support"]
-    exponents = [value[0] for value in claim["evidence"]["exponents"].values()]
+    exponents = [exponent["value"] for exponent in claim["evidence"]["exponents"].values()]
     sizes = {
         name: format_number(summary.dataset["dimension"].max())
         for name, summary in (("large", large), ("support", support))
@@ -163,9 +163,9 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         f"sparse feature (a share {fraction} of its values is not 0): n = {sizes['support']}, {support.replicas} "
         f"replicas, at time {support.last_time:g}. An L1 penalty gives a kink at weight 0. "
         "Below left: Wasserstein-1 distance of the weights of one run to the equation, averaged over runs, with "
-        f"standard errors; fitted exponents are {exponent_text}. Below middle and right: the share of "
+        f"intervals of 95 %; fitted exponents are {exponent_text}. Below middle and right: the share of "
         "the feature's support whose weights exceed a threshold in size, and the share of the support among the "
-        "coordinates that do, by equation (lines) and SGD (markers), with standard errors.\n"
+        "coordinates that do, by equation (lines) and SGD (markers), with intervals of 95 %.\n"
     )
 
 

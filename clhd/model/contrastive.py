@@ -151,6 +151,11 @@ class ContrastiveModel:
         return 2 + (self.negatives or 1)
 
     @property
+    def softmax_temperature(self) -> float:
+        """T of the infonce loss; 1, which no kernel then looks at, for the others."""
+        return self.temperature or 1.0
+
+    @property
     def noise_variance(self) -> float:
         """s2, the variance per coordinate of the noise of one view."""
         return self.base_noise_variance + self.augmentation_noise_variance

@@ -1,4 +1,4 @@
-"""Checks of initial states: overlap q and squared norm r, for simulation and theory alike.
+"""States, overlap q and squared norm r, for simulation and theory alike: checks of initial ones, `cosine_similarity`.
 
 A state must have |q|^2 <= r (the overlaps are components of w, whose squared length they cannot exceed), and r = 1 on
 the sphere.
@@ -28,9 +28,29 @@ def parse_initial(initial: str, overlap: Any) -> None:
         raise ClhdError(f"overlap = {overlap!r}: must not be given with initial = 'random'")
 
 
-def parse_norm(model: ContrastiveModel, squared_norm: Any) -> float:
-    """Return the squared norm of a start: finite, not negative, 1 on the sphere."""
-    norm = parse_number("squared_norm", squared_norm, minimum=0)
+def cosine_similarity(overlap: FloatArray, squared_norm: FloatArray) -> FloatArray:
+    """S = q / sqrt r, NaN at r = 0.
+
+    Parameters
+    ----------
+    overlap : array of shape (..., feature)
+        q.
+    squared_norm : array of shape (...)
+        r.
+
+    Returns
+    -------
+    array of shape (..., feature)
+    """
+    norm = squared_norm[..., None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(norm > 0, overlap / np.sqrt(norm), np.nan)
+
+
+def parse_norm(model: ContrastiveModel, squared_norm: Any, *, may_be_zero: bool = True) -> float:
+    """Return the squared norm of a start: finite, not negative (or above 0), 1 on the sphere."""
+    limits: dict[str, float] = {"minimum": 0} if may_be_zero else {"above": 0}
+    norm = parse_number("squared_norm", squared_norm, **limits)
     if model.is_sphere and norm != 1:
         raise ClhdError(f"squared_norm = {squared_norm!r}: must be 1 with constraint = 'sphere'")
     return norm

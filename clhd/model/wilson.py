@@ -9,9 +9,21 @@ _NORMAL_95 = 1.959963984540054
 
 
 def wilson_interval(runs: NDArray[np.int64], total: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Share of `runs` in `total`, and the limits of its 95 % interval.
+    """Share of `runs` in `total`, and the limits of its interval at the level 95 %.
 
     Source: E. B. Wilson, *Probable inference, the law of succession, and statistical inference* (1927).
+
+    Parameters
+    ----------
+    runs : int array of any shape
+        Runs with the outcome, of each outcome or point.
+    total : int
+        All runs, > 0.
+
+    Returns
+    -------
+    (share, lower, upper) : arrays of the shape of `runs`
+        From 0 to 1.
     """
     share = np.asarray(runs / total, dtype=np.float64)
     z2 = _NORMAL_95**2

@@ -86,7 +86,7 @@ class FullReplica:
             activation=model.unit.code,
             coefficients=model.unit.coefficient_array,
             loss=model.loss_terms.code,
-            temperature=np.array([model.temperature or 1.0]),
+            temperature=np.array([model.softmax_temperature]),
             mixing=noise_mixing(model),
             learning_rate=model.learning_rate,
             weight_decay=model.weight_decay,

@@ -258,7 +258,7 @@ class LaneGroup:
             "sigma": math.sqrt(variance),
             "correlation": correlation,
             "orthogonal": math.sqrt(1 - correlation**2),
-            "temperature": model.temperature or 1.0,
+            "temperature": model.softmax_temperature,
         }
         for name, value in constants.items():
             group[name][lanes] = value

@@ -25,7 +25,7 @@ from clhd.errors import ClhdError, SimulationStopped
 from clhd.model.checks import parse_choice, parse_count, parse_times
 from clhd.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.model.labels import labelled
-from clhd.model.state import parse_initial
+from clhd.model.state import cosine_similarity, parse_initial
 from clhd.simulation.full import FullReplica
 from clhd.simulation.point import ENGINES, Point
 from clhd.simulation.projected import LANES, LaneGroup, family
@@ -266,14 +266,11 @@ def _blank_diverged(values: FloatArray) -> FloatArray:
 def _as_dataset(values: FloatArray, times: FloatArray, attributes: dict[Hashable, object]) -> xr.Dataset:
     """Label the values of one point, shape (replicas, times, feature + 1)."""
     overlap, squared_norm = values[..., :-1], values[..., -1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosine_similarity = overlap / np.sqrt(squared_norm)[..., None]
-    cosine_similarity[squared_norm == 0] = np.nan
     return labelled(
         {
             "overlap": (("replica", "time", "feature"), overlap),
             "squared_norm": (("replica", "time"), squared_norm),
-            "cosine_similarity": (("replica", "time", "feature"), cosine_similarity),
+            "cosine_similarity": (("replica", "time", "feature"), cosine_similarity(overlap, squared_norm)),
             "diverged": (("replica",), np.asarray(np.isnan(squared_norm).any(axis=-1))),
         },
         {

@@ -82,6 +82,11 @@ class Flow:
         self.points = None if model.loss_terms.factorises else draw_points(model, scrambling=scrambling)
         self._variance = None if gradient_variance_of is None else Flow(gradient_variance_of, scrambling=scrambling)
 
+    @property
+    def has_pair_averages(self) -> bool:
+        """True if g, A and D all come from the pair averages of `rule`."""
+        return self.points is None and self._variance is None
+
     def terms(self, overlap: FloatArray, squared_norm: float) -> tuple[FloatArray, float, float]:
         """Drift terms at one state.
 
@@ -106,7 +111,7 @@ class Flow:
                 code,
                 model.unit.code,
                 model.unit.coefficient_array,
-                model.temperature or 1.0,
+                model.softmax_temperature,
                 model.noise_variance,
                 model.noise_covariance,
                 self.points,
@@ -174,8 +179,7 @@ class Flow:
         reach = np.maximum(1.0, np.abs(self.atoms.values).max(axis=0))
         noise = np.sqrt(self.model.noise_variance)
         steps: FloatArray = _STEP / np.append(reach, max(1.0, noise))
-        if self.model.temperature is not None:  # the softmax varies with h^2 / T
-            steps *= min(1.0, self.model.temperature)
+        steps *= min(1.0, self.model.softmax_temperature)  # the softmax varies with h^2 / T
         if self.model.unit.code == RELU:  # only the noise smooths the kink, and it scales with sqrt r
             steps *= np.sqrt(squared_norm) * np.append(np.full(self.features, min(noise, 1.0)), 1.0)
         return steps

@@ -20,6 +20,7 @@ from clhd.errors import ClhdError
 from clhd.model.checks import parse_number, parse_vector
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.labels import WORDS
+from clhd.model.state import parse_norm
 from clhd.theory.destinations import NOT_SETTLED, Destinations
 
 __all__ = ["NOT_SETTLED", "NO_SUCH_START", "attraction_region"]
@@ -64,13 +65,14 @@ def attraction_region(
     Raises
     ------
     ClhdError
-        If a value is not allowed, or the model has one feature only.
+        If a value is not allowed, the model has one feature only or an L1 penalty, or its loss does not factorise over
+        the samples (infonce).
     """
     if model.features < 2:
         raise ClhdError("latents: 1 law given, must be 2 or more for an attraction region")
     first = _parse_similarities("cosine_similarity_1", cosine_similarity_1)
     second = _parse_similarities("cosine_similarity_2", cosine_similarity_2)
-    norm = parse_number("squared_norm", squared_norm, above=0)
+    norm = parse_norm(model, squared_norm, may_be_zero=False)
     end = parse_number("time", time, above=0)
     destinations = Destinations(model, end)
 

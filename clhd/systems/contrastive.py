@@ -28,7 +28,7 @@ from clhd.model.contrastive import CONSTRAINTS, FEATURE_LAWS, MOST_NEGATIVES, NO
 from clhd.model.labels import WORDS
 from clhd.model.latents import Gaussian, Laplace, Latent, ThreePoint, TwoPoint, Uniform, canonical_value
 from clhd.model.losses import LOSSES
-from clhd.model.state import parse_norm, parse_overlap
+from clhd.model.state import cosine_similarity, parse_norm, parse_overlap
 from clhd.simulation.point import ENGINES, Point
 from clhd.simulation.projected import LANES, family
 from clhd.simulation.sgd import simulate_points
@@ -176,7 +176,7 @@ class ContrastiveSystem:
     """The contrastive model, its SGD at finite dimension and its ODE; see `clhd.systems.base.System`."""
 
     kernel_version = 1
-    theory_version = 2
+    theory_version = 3
     parameters: Mapping[str, Parameter] = PARAMETERS
     size = "dimension"
 
@@ -259,11 +259,9 @@ class ContrastiveSystem:
         values = simulate_points(points, time, replicas, threads=1)
         overlap, squared_norm = values[..., :-1], values[..., -1]
         diverged = np.isnan(squared_norm).any(axis=-1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cosine_similarity = overlap / np.sqrt(squared_norm)[..., None]
-        cosine_similarity[squared_norm == 0] = np.nan
+        similarity = cosine_similarity(overlap, squared_norm)
         return Result(
-            values={"overlap": overlap, "squared_norm": squared_norm, "cosine_similarity": cosine_similarity},
+            values={"overlap": overlap, "squared_norm": squared_norm, "cosine_similarity": similarity},
             status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8),
         )
 
@@ -343,11 +341,11 @@ def _parse_latent(values: Mapping[str, Value], feature: int) -> Latent:
 
 def _parse_overlap(values: Mapping[str, Value], feature: int, squared_norm: float) -> float | None:
     overlap = _find(values, "initial_overlap", feature)
-    cosine_similarity = _find(values, "initial_cosine_similarity", feature)
-    if overlap is not None and cosine_similarity is not None:
+    similarity = _find(values, "initial_cosine_similarity", feature)
+    if overlap is not None and similarity is not None:
         raise ClhdError(f"initial_overlap = {overlap!r}: must not be given together with initial_cosine_similarity")
-    if cosine_similarity is not None:
-        return float(cosine_similarity) * float(np.sqrt(squared_norm))
+    if similarity is not None:
+        return float(similarity) * float(np.sqrt(squared_norm))
     return None if overlap is None else float(overlap)
 
 
@@ -367,7 +365,8 @@ def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
         flow = flow.assign(averaging_error=xr.zeros_like(flow["squared_norm"]))
     values = {name: flow[name].values for name in _OF_THEORY}
     is_switched = point.gradient_variance_of is not None
-    values["growth_rate"] = np.full_like(start, np.nan) if is_switched else growth_rates(point.model)
+    rates = np.full_like(start, np.nan) if is_switched else growth_rates(point.model, squared_norm=point.squared_norm)
+    values["growth_rate"] = rates
     return values | (_predict_spread(point, time) if point.fluctuations else {})
 
 

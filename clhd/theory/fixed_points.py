@@ -47,7 +47,7 @@ from clhd.theory.root_search import (
     search_single,
     sign_symmetries,
 )
-from clhd.theory.threshold import feature_gain, is_scale_free, probe_model, resting_norms
+from clhd.theory.threshold import feature_gain, is_scale_free, overlap_decay, probe_model, resting_norms
 
 # Real parts below this share of the largest eigenvalue count as 0: eigenvalues are known to about 1e-9.
 _MARGINAL = 1e-7
@@ -152,7 +152,7 @@ def silent_rates(model: ContrastiveModel, overlap: FloatArray, r: float) -> Floa
         return np.empty(0)
     eta, q, probe = model.learning_rate, overlap[list(active)], Flow(probe_model(model, active))
     g, alignment, gradient_variance = probe.terms(np.append(0.0, q), r)
-    decay = g[1:] @ q + 0.5 * eta * gradient_variance if model.is_sphere else model.weight_decay - alignment
+    decay = overlap_decay(model, alignment, gradient_variance) + (g[1:] @ q if model.is_sphere else 0.0)
     second_moments = np.array([model.latents[j].moment(2) for j in silent])
     return np.asarray(eta * (second_moments * feature_gain(probe, q, r) - decay))
 

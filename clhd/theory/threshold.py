@@ -7,7 +7,8 @@ of mean zero, whatever their law, a small overlap then grows at the rate
                               G = E[h_1'' h_2 + 2 h_1' h_2' + h_1 h_2''] - 2 E[h''] E[h]    for the bilinear loss,
 
 so feature j is learned from second moment m* = (lam - A) / G up. On the sphere lam is replaced by A + eta D / 2.
-G is read off the drift along a probe feature (its kurtosis does not matter), for any loss.
+m_j G is the slope of g_j along its own overlap. For the threshold G is that of a probe feature of second moment 1;
+`growth_rates` takes the slope along each feature of the model itself, so that it *shows* what the law of a latent does.
 
 | symbol | name | unit or scale |
 |---|---|---|
@@ -27,20 +28,22 @@ from scipy.optimize import brentq
 
 from clhd.errors import ClhdError
 from clhd.model.activations import LINEAR, RELU
-from clhd.model.checks import parse_number
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.labels import labelled
 from clhd.model.latents import ThreePoint
+from clhd.model.state import parse_norm
 from clhd.theory.averages import FloatArray
 from clhd.theory.drift import Flow
 
 # Squared norms between which roots are sought; beyond the second only where the norm still grows there.
 _SMALLEST, _LARGE, _LARGEST = 1e-8, 1e2, 2e3
 _POINTS_PER_DECADE = 12
-# g along a probe is odd in its overlap: g(x) / x at x = 1 ... 4 steps, extrapolated to 0 in x^2, has an error of order
-# step^8; at this step both it and the rounding error of the averages are below 1e-11.
-_PROBE_STEP = 0.014
-_PROBE_WEIGHTS = (8 / 5, -4 / 5, 8 / 35, -1 / 35)
+# The odd part of g_j along its overlap x: g(x) / x at x = 1 ... 4 steps, extrapolated to 0 in x^2, has an error of
+# order step^8; at this step both it and the rounding error of the averages are below 1e-11 for latents up to 1. The
+# averages vary with c x, so the step shrinks with the largest atom; rounding errors, divided by it, grow to 1e-9 where
+# that is 100.
+_STEP = 0.014
+_WEIGHTS = (8 / 5, -4 / 5, 8 / 35, -1 / 35)
 # For relu it varies with the noise, and with |x| at noise correlation -1; its closed forms allow a smaller step.
 _RELU_STEP, _RELU_WEIGHTS = 5e-4, (4, -6, 4, -1)
 _NEARLY_COLLAPSED = 1e-16
@@ -87,7 +90,8 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
     Raises
     ------
     ClhdError
-        If a latent has a mean other than 0 (zero overlap is then no state of rest in general), or with an L1 penalty.
+        If a latent has a mean other than 0 (zero overlap is then no state of rest in general), or as for
+        `uninformative_state`.
     """
     for j, law in enumerate(model.latents, start=1):
         if law.mean != 0:
@@ -96,10 +100,7 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
                 "because with another mean zero overlap is no state of rest"
             )
     state = uninformative_state(model, squared_norm=squared_norm)
-    if model.is_sphere:
-        needed = 0.5 * model.learning_rate * state.gradient_variance
-    else:
-        needed = model.weight_decay - state.alignment
+    needed = overlap_decay(model, state.alignment, state.gradient_variance)
     if math.isnan(state.gain):
         threshold = math.nan
     elif state.gain > 0:
@@ -129,7 +130,7 @@ def uninformative_state(model: ContrastiveModel, *, squared_norm: float = 1.0) -
     ----------
     model : ContrastiveModel
     squared_norm : float
-        Of the start, > 0.
+        Of the start; 1 on the sphere. At 0 it stands for the smallest of all norms.
 
     Returns
     -------
@@ -141,24 +142,36 @@ def uninformative_state(model: ContrastiveModel, *, squared_norm: float = 1.0) -
     Raises
     ------
     ClhdError
-        If the start is not above 0, or with an L1 penalty.
+        If the start is negative, or not 1 on the sphere, or with an L1 penalty.
     """
-    start = parse_number("squared_norm", squared_norm, above=0)
+    start = parse_norm(model, squared_norm)
+    rest = _reached_norm(model, start)
+    r = _norm_of_averages(model, rest, start)
+    if math.isnan(r):
+        return UninformativeState(rest, math.nan, math.nan, math.nan)
     probe = Flow(probe_model(model))
+    _, alignment, gradient_variance = probe.terms(np.zeros(1), r)
+    return UninformativeState(rest, feature_gain(probe, np.zeros(0), r), alignment, gradient_variance)
+
+
+def _reached_norm(model: ContrastiveModel, start: float) -> float:
+    """The stable squared norm that a start with zero overlap flows into; infinite if there is none."""
     roots = resting_norms(model)
     stable = [root for root, is_stable in roots if is_stable]
     if not stable:
-        if is_scale_free(model):
-            _, alignment, gradient_variance = probe.terms(np.zeros(1), start)
-            return UninformativeState(math.inf, feature_gain(probe, np.zeros(0), start), alignment, gradient_variance)
-        return UninformativeState(math.inf, math.nan, math.nan, math.nan)
+        return math.inf
     # Between two roots the norm flows one way, so the first stable root up or down the flow is reached.
     below = [root for root, _ in roots if root <= start]
     above = [root for root, _ in roots if root > start]
     reached = [root for root in (below[-1:] + above[:1]) if root in stable]
-    r = reached[0] if reached else stable[-1]
-    _, alignment, gradient_variance = probe.terms(np.zeros(1), r)
-    return UninformativeState(r, feature_gain(probe, np.zeros(0), r), alignment, gradient_variance)
+    return reached[0] if reached else stable[-1]
+
+
+def _norm_of_averages(model: ContrastiveModel, rest: float, start: float) -> float:
+    """Where the averages of the state of rest are taken: at infinity at the start if that is as good, else nowhere."""
+    if math.isfinite(rest):
+        return rest
+    return start if is_scale_free(model) else math.nan
 
 
 def growth_rates(model: ContrastiveModel, *, squared_norm: float = 1.0) -> FloatArray:
@@ -174,16 +187,30 @@ def growth_rates(model: ContrastiveModel, *, squared_norm: float = 1.0) -> Float
     Returns
     -------
     array of shape (feature,)
-        eta (m_j G + A - lam), on the sphere eta (m_j G - eta D / 2), per unit of time; NaN for latents with another
-        mean, and where the squared norm grows without bound.
+        The diagonal of the Jacobian there, eta (dg_j/dq_j + A - lam), on the sphere eta (dg_j/dq_j - eta D / 2), per
+        unit of time, to 1e-9; all from the averages over the latents of `model` itself (where these are sampled, for
+        infonce with laws of many atoms, with the error of the sample). NaN for latents with another mean, and where the
+        squared norm grows without bound; but linear and relu units with the bilinear loss have the same rates at every
+        squared norm, and get them there too.
+
+    Raises
+    ------
+    ClhdError
+        As for `uninformative_state`.
     """
-    if not model.has_zero_mean_latents:
+    start, zero = parse_norm(model, squared_norm), np.zeros(model.features)
+    r = _norm_of_averages(model, _reached_norm(model, start), start) if model.has_zero_mean_latents else math.nan
+    if math.isnan(r):
         return np.full(model.features, math.nan)
-    state = uninformative_state(model, squared_norm=squared_norm)
-    eta = model.learning_rate
-    needed = 0.5 * eta * state.gradient_variance if model.is_sphere else model.weight_decay - state.alignment
-    moments = np.array([law.moment(2) for law in model.latents])
-    return np.asarray(eta * (moments * state.gain - needed), dtype=np.float64)
+    flow = Flow(model)
+    _, alignment, gradient_variance = flow.terms(zero, r)
+    slopes = np.array([_slope_along(flow, j, zero, r) for j in range(model.features)])
+    return model.learning_rate * (slopes - overlap_decay(model, alignment, gradient_variance))
+
+
+def overlap_decay(model: ContrastiveModel, alignment: float, gradient_variance: float) -> float:
+    """What dg_j/dq_j must exceed for a small overlap to grow at zero overlap: lam - A, on the sphere eta D / 2."""
+    return 0.5 * model.learning_rate * gradient_variance if model.is_sphere else model.weight_decay - alignment
 
 
 def probe_model(model: ContrastiveModel, active: tuple[int, ...] = ()) -> ContrastiveModel:
@@ -204,19 +231,29 @@ def feature_gain(probe: Flow, overlap: FloatArray, squared_norm: float) -> float
     squared_norm : float
         r >= 0.
     """
-    r, weights = squared_norm, _PROBE_WEIGHTS
-    step = _PROBE_STEP * min(1.0, probe.model.temperature or 1.0)  # the softmax of infonce varies with h^2 / T
-    if probe.model.unit.code == RELU:
+    return _slope_along(probe, 0, np.append(0.0, overlap), squared_norm)
+
+
+def _slope_along(flow: Flow, feature: int, overlap: FloatArray, squared_norm: float) -> float:
+    """dg_j/dq_j where q_j = 0 and the other overlaps are as given, for a latent c_j of mean zero."""
+    model, r, weights = flow.model, squared_norm, _WEIGHTS
+    step = _STEP * min(1.0, model.softmax_temperature)  # the softmax of infonce varies with h^2 / T
+    if model.unit.code == RELU:
         if r == 0:  # at zero overlap the gain of a quadratic loss is the same at all r
-            r = 1.0 if is_scale_free(probe.model) else _NEARLY_COLLAPSED
-        step, weights = _RELU_STEP * math.sqrt(r) * min(math.sqrt(probe.model.noise_variance), 1.0), _RELU_WEIGHTS
+            r = 1.0 if is_scale_free(model) else _NEARLY_COLLAPSED
+        step, weights = _RELU_STEP * math.sqrt(r) * min(math.sqrt(model.noise_variance), 1.0), _RELU_WEIGHTS
         if step == 0:
             return math.nan  # without noise nothing smooths the kink
-    gain = 0.0
+    step /= max(1.0, float(np.abs(flow.atoms.values[:, feature]).max()))
+    slope = 0.0
+    # With symmetric latents g_j is odd in q_j; else its even part is no matter of the slope, and is taken out.
+    signs = (1.0,) if model.has_symmetric_latents else (1.0, -1.0)
     for k, weight in enumerate(weights, start=1):
-        g, _, _ = probe.terms(np.append(k * step, overlap), r)
-        gain += weight * g[0] / (k * step)
-    return gain
+        for sign in signs:
+            moved = overlap.copy()
+            moved[feature] = sign * k * step
+            slope += weight * flow.terms(moved, r)[0][feature] / (sign * k * step) / len(signs)
+    return slope
 
 
 def resting_norms(model: ContrastiveModel) -> list[tuple[float, bool]]:

@@ -8,9 +8,9 @@ import pytest
 
 from clhd.errors import ClhdError
 from clhd.model.contrastive import ContrastiveModel
-from clhd.model.latents import Atoms, Laplace, ThreePoint, TwoPoint
+from clhd.model.latents import Atoms, Gaussian, Laplace, ThreePoint, TwoPoint
 from clhd.theory.drift import Flow
-from clhd.theory.threshold import learnability_threshold, resting_norms, uninformative_state
+from clhd.theory.threshold import growth_rates, learnability_threshold, resting_norms, uninformative_state
 
 C4 = ContrastiveModel(latents=(ThreePoint(second_moment=1.0),), learning_rate=0.5, weight_decay=0.6)
 
@@ -92,6 +92,64 @@ def test_growth_from_the_uninformative_state_knows_the_second_moment_only(activa
     assert jacobian[[0, 1], [1, 0]] == pytest.approx([0, 0], abs=1e-8)
 
 
+SECOND_MOMENT = 0.7
+LAWS = {
+    "kurtosis 1": ThreePoint(second_moment=SECOND_MOMENT),
+    "kurtosis 3": ThreePoint(second_moment=SECOND_MOMENT, kurtosis=3.0),
+    "kurtosis 8": ThreePoint(second_moment=SECOND_MOMENT, kurtosis=8.0),
+    "gaussian": Gaussian(second_moment=SECOND_MOMENT),
+    "skewed": TwoPoint(second_moment=SECOND_MOMENT, skewness=1.5),
+}
+SPHERE = {"constraint": "sphere", "weight_decay": 0.0}
+CASES = {
+    "bilinear": {},
+    "sphere": SPHERE,
+    "relu on the sphere": {**SPHERE, "activation": "relu"},
+    "no parity": {"activation": (0.2, 1.0, 0.1, -0.1), "learning_rate": 0.3},
+    "spectral": {"loss": "spectral"},
+    "infonce": {"loss": "infonce", "temperature": 0.5, "weight_decay": 0.3},
+}
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
+def test_growth_rates_are_those_of_the_jacobian_whatever_the_law(law, changes):
+    # A probe, whose law is not that of the feature, gives neither: the rates come from the latents of the model.
+    model = replace(C4, latents=(law, ThreePoint(second_moment=0.4)), **changes)
+    rates, r = growth_rates(model), uninformative_state(model).squared_norm
+    # Both are finite differences that promise 1e-9.
+    jacobian = Flow(model).jacobian(np.array([0.0, 0.0, r]))
+    assert rates == pytest.approx(np.diag(jacobian)[:2], abs=2e-9)
+
+
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
+def test_growth_rates_do_not_depend_on_the_law(changes):
+    # infonce samples a law of many atoms: its moments have the error of the sample.
+    laws = [law for law in LAWS.values() if changes.get("loss") != "infonce" or not isinstance(law, Gaussian)]
+    rates = [growth_rates(replace(C4, latents=(law,), **changes))[0] for law in laws]
+    # Each is good to 1e-9, the moments of the laws to rounding.
+    assert np.ptp(rates) < 2e-9
+    assert abs(rates[0]) > 1e-3
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_growth_rates_of_units_without_a_scale_are_known_where_the_norm_grows_for_ever(activation):
+    model = replace(C4, activation=activation, weight_decay=0.0, latents=(ThreePoint(kurtosis=3.0),))
+    assert uninformative_state(model).squared_norm == math.inf
+    for r in (0.5, 2.0):
+        jacobian = Flow(model).jacobian(np.array([0.0, r]))
+        assert growth_rates(model, squared_norm=r) == pytest.approx(jacobian[:1, 0], abs=2e-9)
+    assert np.isnan(growth_rates(replace(C4, weight_decay=0.0))).all()
+
+
+def test_the_start_decides_between_two_growth_rates():
+    low, high = (growth_rates(TWO_NORMS, squared_norm=r) for r in (1e-3, 1.0))
+    for rates, r in ((low, 1e-3), (high, 1.0)):
+        rest = uninformative_state(TWO_NORMS, squared_norm=r).squared_norm
+        assert rates == pytest.approx(Flow(TWO_NORMS).jacobian(np.array([0.0, rest]))[:1, 0], abs=2e-9)
+    assert abs(low - high) > 1e-4  # far more than either is uncertain
+
+
 @pytest.mark.parametrize("constraint", ["none", "sphere"])
 def test_growth_changes_sign_at_the_threshold(constraint):
     model = replace(C4, constraint=constraint, weight_decay=0.0 if constraint == "sphere" else 0.6)
@@ -112,16 +170,19 @@ def test_resting_norms_of_a_cubic_unit_alternate_in_stability():
     assert [uninformative_state(model, squared_norm=r).squared_norm for r in (0.1, 2.0, 50.0)] == [roots[1][0]] * 3
 
 
+TWO_NORMS = ContrastiveModel(
+    latents=(ThreePoint(),), activation=(0.0, 0.9, 0.86, -0.08, -0.16, -0.01), learning_rate=0.02,
+    weight_decay=0.85, base_noise_variance=0.5, augmentation_noise_variance=0.0,
+)  # fmt: skip
+
+
 def test_start_decides_between_two_stable_norms():
-    model = ContrastiveModel(
-        latents=(ThreePoint(),), activation=(0.0, 0.9, 0.86, -0.08, -0.16, -0.01), learning_rate=0.02,
-        weight_decay=0.85, base_noise_variance=0.5, augmentation_noise_variance=0.0,
-    )  # fmt: skip
+    model = TWO_NORMS
     roots = resting_norms(model)
     assert [stable for _, stable in roots] == [True, False, True, False]
     (low, _), (edge, _), (high, _), (last, _) = roots
-    starts = (0.5 * edge, 1.01 * edge, 0.99 * last, 2.0 * last)
-    assert [uninformative_state(model, squared_norm=r).squared_norm for r in starts] == [low, high, high, high]
+    starts = (0.0, 0.5 * edge, 1.01 * edge, 0.99 * last, 2.0 * last)
+    assert [uninformative_state(model, squared_norm=r).squared_norm for r in starts] == [low, low, high, high, high]
 
 
 def test_the_spectral_loss_stops_the_growth_of_a_linear_unit():
@@ -164,6 +225,15 @@ def test_refusals(model, message):
         learnability_threshold(model)
 
 
-def test_a_start_must_have_a_norm():
-    with pytest.raises(ClhdError, match="squared_norm = 0: must be a finite number greater than 0"):
-        uninformative_state(C4, squared_norm=0)
+@pytest.mark.parametrize(
+    ("constraint", "norm", "message"),
+    [
+        ("none", -1, "squared_norm = -1: must be a finite number, 0 or more"),
+        ("sphere", 2, "squared_norm = 2: must be 1 with constraint = 'sphere'"),
+    ],
+)
+def test_a_start_must_have_a_norm(constraint, norm, message):
+    model = replace(C4, constraint=constraint, weight_decay=0.0)
+    for function in (uninformative_state, growth_rates, learnability_threshold):
+        with pytest.raises(ClhdError, match=message):
+            function(model, squared_norm=norm)

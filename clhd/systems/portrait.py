@@ -39,6 +39,7 @@ from clhd.systems.base import (
     Value,
 )
 from clhd.systems.contrastive import PARAMETERS, ContrastiveSystem
+from clhd.theory.batch import check_pair_averages
 from clhd.theory.drift import Flow
 from clhd.theory.fixed_points import state_eigenvalues
 from clhd.theory.regions import attraction_region
@@ -106,7 +107,7 @@ class PortraitSystem:
     """Phase portraits of two features; see `clhd.systems.base.System`."""
 
     kernel_version = 1
-    theory_version = 1
+    theory_version = 2
     parameters: Mapping[str, Parameter] = {name: PARAMETERS[name] for name in _OF_MODEL} | _OWN
     size = ""
 
@@ -120,6 +121,7 @@ class PortraitSystem:
             raise ClhdError("features: must be given, as a constant")
         shared = {name: value for name, value in values.items() if name != "nodes"}
         base = ContrastiveSystem().theory_point(shared | {"initial": "random"})
+        check_pair_averages(base.model)
         return PortraitPoint(model=base.model, squared_norm=base.squared_norm, nodes=_count_nodes(values))
 
     def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:

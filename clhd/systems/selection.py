@@ -30,6 +30,7 @@ from clhd.simulation.sgd import simulate_points
 from clhd.systems.base import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
 from clhd.systems.contrastive import PARAMETERS, ContrastiveSystem
 from clhd.systems.outcomes import classify_outcomes
+from clhd.theory.batch import check_pair_averages
 from clhd.theory.pure_states import find_pure_state
 from clhd.theory.separatrix import measure_regions
 from clhd.theory.threshold import growth_rates
@@ -79,7 +80,7 @@ class SelectionSystem:
     """Selection among features from random starts, by SGD and by the ODE; see `clhd.systems.base.System`."""
 
     kernel_version = 1
-    theory_version = 1
+    theory_version = 2
     parameters: Mapping[str, Parameter] = {k: v for k, v in PARAMETERS.items() if k not in _NOT_HERE} | _OWN
     size = "dimension"
 
@@ -95,6 +96,8 @@ class SelectionSystem:
             raise ClhdError(
                 f"features = {base.model.features}: must be 2 for attraction regions; set theory: eigenvalues or none"
             )
+        if regions:
+            check_pair_averages(base.model)
         return SelectionTheoryPoint(
             model=base.model,
             squared_norm=base.squared_norm,
@@ -177,7 +180,7 @@ def _predict(point: SelectionTheoryPoint) -> dict[str, FloatArray]:
         outcome = np.append(classify_outcomes(states.overlap.values, states.squared_norm.values), model.features + 1)
         for name, of_states in (("probability", share), ("area", area)):
             values[name] = np.array([of_states[outcome == k].sum() for k in range(model.features + 2)])
-    values["growth_rate"] = growth_rates(model)
+    values["growth_rate"] = growth_rates(model, squared_norm=point.squared_norm)
     values["pure_eigenvalue"] = _pure_eigenvalues(model)
     return values
 

@@ -14,7 +14,10 @@ import math
 
 import numpy as np
 
+from clhd.errors import ClhdError
 from clhd.model.activations import ERF, TANH
+from clhd.model.contrastive import ContrastiveModel
+from clhd.model.losses import LOSSES
 from clhd.theory.averages import FloatArray
 from clhd.theory.drift import Flow
 from clhd.theory.runge_kutta import LEFT_TABLE, Equation, IntArray, integrate_chunk
@@ -37,6 +40,16 @@ def step_tolerances(times: FloatArray, rtol: float, atol: float) -> tuple[float,
     return max(_CONTINUOUS_OUTPUT * rtol, 1e-13), _CONTINUOUS_OUTPUT * atol
 
 
+def check_pair_averages(model: ContrastiveModel) -> None:
+    """Refuse a loss whose averages do not factorise over the samples: no table serves it, and no kernel."""
+    if not model.loss_terms.factorises:
+        allowed = " or ".join(name for name, loss in LOSSES.items() if loss.factorises)
+        raise ClhdError(
+            f"loss = {model.loss!r}: must be {allowed} where many trajectories are integrated at once, "
+            "because its averages must factorise over the samples"
+        )
+
+
 class BatchIntegrator:
     """Integrates the ODE of one model from many starts.
 
@@ -51,9 +64,18 @@ class BatchIntegrator:
     ----------
     table : PairTable
         The largest table built so far; its ``error`` is the largest error found between its nodes.
+
+    Raises
+    ------
+    ClhdError
+        If the ODE is not made of pair averages: for a loss that does not factorise over the samples, or with a
+        gradient variance of another model.
     """
 
     def __init__(self, flow: Flow, *, rtol: float = 1e-9, atol: float = 1e-11) -> None:
+        check_pair_averages(flow.model)
+        if not flow.has_pair_averages:
+            raise ClhdError("gradient_variance_of: must be None where many trajectories are integrated at once")
         self.flow, self.rtol, self.atol = flow, rtol, atol
         self.table = no_table()
         self._slope = float(np.sqrt((flow.atoms.values**2).sum(axis=1).max()))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.labels import WORDS
 from clhd.theory.averages import FloatArray
-from clhd.theory.batch import BatchIntegrator
+from clhd.theory.batch import BatchIntegrator, check_pair_averages
 from clhd.theory.drift import Flow
 from clhd.theory.fixed_points import find_fixed_points
 from clhd.theory.root_search import sign_symmetries
@@ -27,8 +27,8 @@ NOT_SETTLED = -1
 # A trajectory this close to a fixed point has arrived: fixed points are much farther apart, and the approach is
 # exponential.
 _ARRIVED = 1e-3
-# Starts equal to this many digits are one start: grids are symmetric to rounding only.
-_DIGITS = 13
+# Starts equal to this many decimals are one start: grids are symmetric to rounding only.
+_DECIMALS = 13
 
 
 class Destinations:
@@ -46,11 +46,19 @@ class Destinations:
     ----------
     states : Dataset(state)
         The fixed points with all their sign images, from `expand_images`.
+    targets : array of shape (state, feature + 1)
+        Their overlaps and squared norms.
+
+    Raises
+    ------
+    ClhdError
+        If the model has an L1 penalty, or its loss does not factorise over the samples (infonce).
     """
 
     def __init__(self, model: ContrastiveModel, time: float = 2000.0) -> None:
+        check_pair_averages(model)
         self.states = expand_images(model, find_fixed_points(model))
-        self._targets = np.column_stack([self.states.overlap.values, self.states.squared_norm.values])
+        self.targets = np.column_stack([self.states.overlap.values, self.states.squared_norm.values])
         self._signs = np.column_stack([signs := sign_symmetries(model), np.ones(len(signs))])
         self._integrator = BatchIntegrator(Flow(model))
         self._times = np.array([time])
@@ -59,26 +67,30 @@ class Destinations:
         """Index of the fixed point that each start, shape (start, feature + 1), flows into; -1 where it has not yet."""
         if len(starts) == 0:
             return np.empty(0, dtype=np.int64)
-        images = np.round(starts, _DIGITS)[:, None] * self._signs + 0.0
-        chosen = np.zeros(len(starts), dtype=np.int64)  # of the images the lexicographically largest
-        for k in range(1, len(self._signs)):
-            rows = np.arange(len(starts))
+        images = np.round(starts, _DECIMALS)[:, None] * self._signs + 0.0
+        rows, chosen = np.arange(len(starts)), np.zeros(len(starts), dtype=np.int64)
+        for k in range(1, len(self._signs)):  # the image that is lexicographically the largest
             difference = images[:, k] - images[rows, chosen]
             first = np.argmax(difference != 0, axis=1)
             chosen[difference[rows, first] > 0] = k
-        folded, inverse = np.unique(images[np.arange(len(starts)), chosen], axis=0, return_inverse=True)
-        reached = self._flow(folded)[inverse.ravel()]
+        # One of the starts that are alike to rounding is integrated, and not the rounded one.
+        _, first, inverse = np.unique(images[rows, chosen], axis=0, return_index=True, return_inverse=True)
+        reached = self._flow((starts * self._signs[chosen])[first])[inverse.ravel()]
         destination = np.full(len(starts), NOT_SETTLED)
         is_known = reached >= 0
         # The way back from the image: signs are their own inverses.
-        ends = self._targets[reached[is_known]] * self._signs[chosen[is_known]]
-        destination[is_known] = nearest_state(self._targets, ends)
+        ends = self.targets[reached[is_known]] * self._signs[chosen[is_known]]
+        destination[is_known] = nearest_state(self.targets, ends)
         return destination
 
+    def follow(self, starts: FloatArray, times: FloatArray) -> FloatArray:
+        """Overlap and squared norm of trajectories, shape (start, time, feature + 1), from `starts` as in `assign`."""
+        return self._integrator.integrate(starts, times)[..., :-1]
+
     def _flow(self, starts: FloatArray) -> IntArray:
-        stable = self._targets[self.states.stable.values]
+        stable = self.targets[self.states.stable.values]
         ends = self._integrator.integrate(starts, self._times, targets=stable, reach=_ARRIVED)[:, -1, :-1]
-        return nearest_state(self._targets, ends)
+        return nearest_state(self.targets, ends)
 
 
 def nearest_state(states: FloatArray, ends: FloatArray) -> IntArray:

@@ -23,7 +23,7 @@ from scipy.integrate import solve_ivp
 from clhd.model.checks import parse_number, parse_times
 from clhd.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.model.labels import labelled
-from clhd.model.state import parse_starts
+from clhd.model.state import cosine_similarity, parse_starts
 from clhd.theory.averages import FloatArray
 from clhd.theory.batch import BatchIntegrator, step_tolerances
 from clhd.theory.drift import Flow
@@ -83,11 +83,10 @@ def integrate_ode(
     rtol = parse_number("rtol", rtol, minimum=1e-13, maximum=1e-1)
     atol = parse_number("atol", atol, above=0)
     flow = Flow(model, gradient_variance_of)
-    is_direct = len(states) == 1 or gradient_variance_of is not None or not model.loss_terms.factorises
-    if is_direct:
-        outcome = np.stack([integrate_direct(flow, state, times, rtol=rtol, atol=atol) for state in states])
-    else:
+    if len(states) > 1 and flow.has_pair_averages:
         outcome = BatchIntegrator(flow, rtol=rtol, atol=atol).integrate(states, times)
+    else:
+        outcome = np.stack([integrate_direct(flow, state, times, rtol=rtol, atol=atol) for state in states])
     dataset = _label(outcome, times)
     if not model.loss_terms.factorises:
         errors = measure_averaging_error(model, gradient_variance_of, states, times, outcome)
@@ -157,13 +156,11 @@ def measure_averaging_error(
 def _label(outcome: FloatArray, times: FloatArray) -> xr.Dataset:
     """The dataset of an outcome of shape (start, time, feature + 2)."""
     overlap, squared_norm, variance = outcome[..., :-2], outcome[..., -2], outcome[..., -1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosine_similarity = np.where(squared_norm[..., None] > 0, overlap / np.sqrt(squared_norm)[..., None], np.nan)
     return labelled(
         {
             "overlap": (("start", "time", "feature"), overlap),
             "squared_norm": (("start", "time"), squared_norm),
-            "cosine_similarity": (("start", "time", "feature"), cosine_similarity),
+            "cosine_similarity": (("start", "time", "feature"), cosine_similarity(overlap, squared_norm)),
             "gradient_variance": (("start", "time"), variance),
             "diverged": (("start",), np.isnan(squared_norm[:, -1])),
         },

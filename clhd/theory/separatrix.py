@@ -35,7 +35,6 @@ from clhd.model.contrastive import ContrastiveModel
 from clhd.model.labels import labelled
 from clhd.model.state import parse_norm
 from clhd.theory.averages import FloatArray
-from clhd.theory.batch import BatchIntegrator
 from clhd.theory.destinations import NOT_SETTLED, Destinations, IntArray
 from clhd.theory.drift import Flow
 
@@ -83,10 +82,11 @@ def trace_separatrices(model: ContrastiveModel, *, squared_norm: float = 1.0, po
     Raises
     ------
     ClhdError
-        If a value is not allowed, or the model has another number of features.
+        If a value is not allowed, the model has another number of features or an L1 penalty, or its loss does not
+        factorise over the samples (infonce).
     """
     count = parse_count("points", points, minimum=2)
-    norm = parse_norm(model, squared_norm)
+    norm = parse_norm(model, squared_norm, may_be_zero=False)
     if model.is_sphere:
         return trace_stable_manifolds(model, points=count)
     return track_edges(model, radius=np.linspace(0.0, 1.0, count + 1)[1:], squared_norm=norm)
@@ -122,17 +122,18 @@ def track_edges(
     Raises
     ------
     ClhdError
-        If a value is not allowed, or the model has another number of features.
+        If a value is not allowed, the model has another number of features or an L1 penalty, or its loss does not
+        factorise over the samples (infonce).
     """
     check_two_features(model)
     radii = parse_vector("radius", radius)
     if len(radii) == 0 or not np.all((radii > 0) & (radii <= 1)):
         raise ClhdError(f"radius = {radius!r}: must be one or more numbers above 0, up to 1")
-    norm = parse_number("squared_norm", squared_norm, above=0)
+    norm = parse_norm(model, squared_norm, may_be_zero=False)
     destinations = Destinations(model)
     edges = _find_edges(destinations, radii, norm)
     starts = _starts(radii[edges.arc], edges.angle, norm)
-    saddle, distance = _approach_saddles(model, destinations.states, starts)
+    saddle, distance = _approach_saddles(destinations, starts)
     return _join_edges(edges, radii, saddle, distance).merge(destinations.states)
 
 
@@ -154,15 +155,21 @@ def measure_regions(
     squared_norm : float
         Initial squared norm, > 0; 1 on the sphere.
     radius : float
-        |S| of the small circle, in (0, 1).
+        |S| of the small circle, in (0, 1].
 
     Returns
     -------
     (states, share, area) : Dataset(state), array (state + 1,), array (state + 1,)
         The share on the circle, and in the disc |S| <= 1; the last entry is what did not settle.
+
+    Raises
+    ------
+    ClhdError
+        If a value is not allowed, the model has another number of features or an L1 penalty, or its loss does not
+        factorise over the samples (infonce).
     """
     check_two_features(model)
-    norm = parse_number("squared_norm", squared_norm, above=0)
+    norm = parse_norm(model, squared_norm, may_be_zero=False)
     small = parse_number("radius", radius, above=0, maximum=1)
     destinations = Destinations(model)
     # Every area of the disc is equally likely if the square of the radius is: Gauss-Legendre in it.
@@ -234,14 +241,16 @@ def _halve(
     return 0.5 * (low + high), after, met
 
 
-def _approach_saddles(model: ContrastiveModel, states: xr.Dataset, starts: FloatArray) -> tuple[IntArray, FloatArray]:
+def _approach_saddles(destinations: Destinations, starts: FloatArray) -> tuple[IntArray, FloatArray]:
     """Which unstable state with overlap each trajectory comes closest to, and how close."""
+    states = destinations.states
     saddles = np.flatnonzero(~states.stable.values & np.any(states.overlap.values != 0, axis=1))
     if len(saddles) == 0 or len(starts) == 0:
         return np.full(len(starts), NOT_SETTLED), np.full(len(starts), np.nan)
-    paths = BatchIntegrator(Flow(model)).integrate(starts, _TIMES)[..., :-1]
-    targets = np.column_stack([states.overlap.values, states.squared_norm.values])[saddles]
-    distance = np.stack([np.linalg.norm(paths - target, axis=-1).min(axis=1) for target in targets], axis=-1)
+    paths = destinations.follow(starts, _TIMES)
+    distance = np.stack(
+        [np.linalg.norm(paths - target, axis=-1).min(axis=1) for target in destinations.targets[saddles]], axis=-1
+    )
     nearest = np.argmin(distance, axis=1)
     return saddles[nearest], distance[np.arange(len(starts)), nearest]
 
@@ -296,7 +305,8 @@ def trace_stable_manifolds(model: ContrastiveModel, *, points: int = 65) -> xr.D
     Raises
     ------
     ClhdError
-        If the model has another number of features, or no sphere constraint.
+        If the model has another number of features or no sphere constraint, or its loss does not factorise over the
+        samples (infonce).
     """
     check_two_features(model)
     if not model.is_sphere:

@@ -23,6 +23,11 @@ VALUES = {
 }
 
 
+def test_a_loss_that_does_not_factorise_is_refused():
+    with pytest.raises(ClhdError, match="loss = 'infonce': must be bilinear or spectral"):
+        SYSTEM.theory_point(VALUES | {"loss": "infonce"})
+
+
 @pytest.fixture(scope="module")
 def portrait():
     outputs = SYSTEM.theory_outputs(VALUES)

@@ -78,6 +78,8 @@ def test_eigenvalues_alone_need_no_regions():
         "pure_eigenvalue",
     }
     assert predict(theory="eigenvalues", features=3)["pure_eigenvalue"].shape == (3,)
+    infonce = predict(theory="eigenvalues", loss="infonce", weight_decay=0.2)
+    assert np.all(np.isfinite(infonce["growth_rate"]))
 
 
 def test_the_faster_feature_takes_more_the_smaller_the_start():
@@ -97,6 +99,7 @@ def test_points_are_keyed_by_what_they_depend_on():
 BAD_INPUT = {
     "no features": ({"features": None}, "features: must be given"),
     "three": ({"features": 3}, "features = 3: must be 2 for attraction regions; set theory: eigenvalues or none"),
+    "loss": ({"loss": "infonce"}, "loss = 'infonce': must be bilinear or spectral"),
     "penalty": ({"l1_penalty": 0.1}, "l1_penalty = 0.1: must be 0 for the ODE"),
 }
 

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from clhd.errors import ClhdError
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.latents import Gaussian, ThreePoint, TwoPoint
 from clhd.theory import batch
@@ -199,3 +200,14 @@ def test_few_starts_use_the_table_of_an_earlier_call():
     few = integrator.integrate(starts[:2], times)
     assert integrator.table is table
     assert np.array_equal(few, many[:2])
+
+
+def test_what_is_not_made_of_pair_averages_is_refused():
+    infonce = model_with(loss="infonce")
+    with pytest.raises(ClhdError, match="loss = 'infonce': must be bilinear or spectral"):
+        BatchIntegrator(Flow(infonce))
+    switched = Flow(model_with(), gradient_variance_of=model_with(noise_correlation=-1.0))
+    with pytest.raises(ClhdError, match="gradient_variance_of: must be None"):
+        BatchIntegrator(switched)
+    assert not switched.has_pair_averages
+    assert Flow(model_with()).has_pair_averages

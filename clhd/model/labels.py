@@ -56,7 +56,9 @@ WORDS: dict[str, dict[str, str]] = {
     ),
     "density": _words("density of the weights", "rho(w | xi)", "1", "given the feature values of their coordinate"),
     "cell_width": _words("cell width", "", "1", "of the weight axis"),
-    "mass_error": _words("mass error", "", "1", "largest deviation from 1 of the mass given feature values"),
+    "mass_error": _words(
+        "mass error", "", "1", "largest deviation from 1 of the mass given feature values after one step, so far"
+    ),
     "feature_values": _words("feature values", "xi", "1", "entries of the features of one coordinate"),
     "feature_probability": _words("probability of the feature values", "P(xi)", "1", "of one coordinate"),
     "attractor": _words(

@@ -50,8 +50,9 @@ class DensityPath:
         Probability of each cell given the feature values; NaN from a divergence on.
     outcome : array of shape (time, feature + 2)
         Overlaps, squared norm, gradient variance; NaN from a divergence on.
-    steps : int
-        Steps that were accepted.
+    mass_error : array of shape (time,)
+        Largest deviation from 1 so far of the mass given the feature values, after a step of the linear system and
+        before the masses are normalised; NaN from a divergence on.
     """
 
     grid: WeightGrid
@@ -59,7 +60,7 @@ class DensityPath:
     probabilities: FloatArray
     masses: FloatArray
     outcome: FloatArray
-    steps: int
+    mass_error: FloatArray
 
 
 class DensityFlow:
@@ -90,7 +91,7 @@ class DensityFlow:
         self._unit = unit
         self.masses = gaussian_masses(self.grid, means, deviation)
         self.tolerance = tolerance
-        self.steps = 0
+        self.mass_error = 0.0
         self._step = _FIRST_STEP
 
     def state(self, masses: FloatArray) -> tuple[FloatArray, float]:
@@ -111,14 +112,14 @@ class DensityFlow:
                 rest = duration - done
                 is_last = self._step >= rest
                 step = rest if is_last else self._step
-                result, error = self._try(step)
+                result, error, mass_error = self._try(step)
                 factor = _SAFETY * (self.tolerance / max(error, 1e-300)) ** (1 / 3) if math.isfinite(error) else 0.0
                 if error <= self.tolerance:
                     if result[:, [0, -1]].max() > _EDGE_MASS:
                         self.grid = self.grid.extended()
                         self.masses = pad_cells(self.masses, self.grid.half)
                         continue
-                    self.masses, self.steps = result, self.steps + 1
+                    self.masses, self.mass_error = result, max(self.mass_error, mass_error)
                     if not self.state(result)[1] <= DIVERGENCE_LIMIT:
                         return False
                     done = duration if is_last else done + step
@@ -128,10 +129,10 @@ class DensityFlow:
                     return False
         return True
 
-    def _try(self, step: float) -> tuple[FloatArray, float]:
-        """The masses after one step, and its error."""
+    def _try(self, step: float) -> tuple[FloatArray, float, float]:
+        """The masses after one step, its error, and the largest mass error of the linear systems."""
         first = self._coefficients(self.masses)
-        results = []
+        results, mass_error = [], 0.0
         for count in (1, 2, 3):
             masses, coefficients = self.masses, first
             for k in range(count):
@@ -139,16 +140,17 @@ class DensityFlow:
                     coefficients = self._coefficients(masses)
                 pulls, growth, shrinkage, diffusion = coefficients
                 if not math.isfinite(growth + diffusion):
-                    return masses, math.inf
-                masses = step_masses(
+                    return masses, math.inf, mass_error
+                masses, missed = step_masses(
                     masses, self.grid.centres, self.grid.widths, pulls, growth, shrinkage, diffusion, step / count
                 )
+                mass_error = max(mass_error, missed)
             results.append(masses)
         one, two, three = results
         norm = max(self.state(three)[1], self._unit)
         difference = np.abs(0.5 * one - 2.0 * two + 1.5 * three)
         error = self.probabilities @ (difference @ (1.0 + self.grid.centres**2 / norm))
-        return limit_masses(three, 0.5 * one - 4.0 * two + 4.5 * three), float(error)
+        return limit_masses(three, 0.5 * one - 4.0 * two + 4.5 * three), float(error), mass_error
 
     def _coefficients(self, masses: FloatArray) -> tuple[FloatArray, float, float, float]:
         """Pulls, growth, shrinkage and diffusion of `step_masses`."""
@@ -169,7 +171,7 @@ def integrate_density(
 ) -> DensityPath:
     """The law of the weights at `times`, from the Gaussian start of `DensityFlow`; parameters as there."""
     flow = DensityFlow(model, state, cells=cells, tolerance=tolerance)
-    outcome = np.full((len(times), model.features + 2), np.nan)
+    outcome, mass_error = np.full((len(times), model.features + 2), np.nan), np.full(len(times), np.nan)
     laws: list[FloatArray] = []
     now = 0.0
     for i, time in enumerate(times.tolist()):
@@ -177,9 +179,9 @@ def integrate_density(
             break
         now = time
         outcome[i, :-2], outcome[i, -2] = flow.state(flow.masses)
-        outcome[i, -1] = flow.gradient_variance()
+        outcome[i, -1], mass_error[i] = flow.gradient_variance(), flow.mass_error
         laws.append(flow.masses)
     masses = np.full((len(times), len(flow.values), 2 * flow.grid.half), np.nan)
     for i, law in enumerate(laws):
         masses[i] = pad_cells(law, flow.grid.half)
-    return DensityPath(flow.grid, flow.values, flow.probabilities, masses, outcome, flow.steps)
+    return DensityPath(flow.grid, flow.values, flow.probabilities, masses, outcome, mass_error)

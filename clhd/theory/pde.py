@@ -21,7 +21,7 @@ from clhd.errors import ClhdError
 from clhd.model.checks import parse_count, parse_number, parse_times
 from clhd.model.contrastive import ContrastiveModel
 from clhd.model.labels import labelled
-from clhd.model.state import parse_start
+from clhd.model.state import cosine_similarity, parse_start
 from clhd.theory.averages import FloatArray
 from clhd.theory.density import DensityPath, integrate_density
 
@@ -70,7 +70,7 @@ def solve_pde(
         | squared_norm | time | 1 | r |
         | cosine_similarity | time, feature | 1 | q / sqrt r, NaN at r = 0 |
         | gradient_variance | time | 1 | D |
-        | mass_error | time | 1 | largest deviation from 1 of the mass given feature values |
+        | mass_error | time | 1 | largest deviation from 1 so far of the mass given feature values, by one step |
         | cell_width | weight | 1 | width of a cell |
         | feature_values | feature_value, feature | 1 | xi |
         | feature_probability | feature_value | 1 | how likely these are |
@@ -108,16 +108,14 @@ def _label(path: DensityPath, times: FloatArray) -> xr.Dataset:
     """The dataset of a path."""
     overlap, squared_norm, variance = path.outcome[:, :-2], path.outcome[:, -2], path.outcome[:, -1]
     features = path.values.shape[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosine_similarity = np.where(squared_norm[:, None] > 0, overlap / np.sqrt(squared_norm)[:, None], np.nan)
     return labelled(
         {
             "density": (("time", "feature_value", "weight"), path.masses / path.grid.widths),
             "overlap": (("time", "feature"), overlap),
             "squared_norm": (("time",), squared_norm),
-            "cosine_similarity": (("time", "feature"), cosine_similarity),
+            "cosine_similarity": (("time", "feature"), cosine_similarity(overlap, squared_norm)),
             "gradient_variance": (("time",), variance),
-            "mass_error": (("time",), np.abs(path.masses.sum(axis=-1) - 1).max(axis=-1)),
+            "mass_error": (("time",), path.mass_error),
             "cell_width": (("weight",), path.grid.widths),
             "feature_values": (("feature_value", "feature"), path.values),
             "feature_probability": (("feature_value",), path.probabilities),

@@ -25,12 +25,13 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 from clhd.model.checks import parse_times
-from clhd.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
+from clhd.model.contrastive import ContrastiveModel
 from clhd.model.labels import labelled
-from clhd.model.state import parse_initial, parse_start
+from clhd.model.state import cosine_similarity, parse_initial, parse_start
 from clhd.theory.averages import FloatArray
 from clhd.theory.diffusion import diffusion_matrix
 from clhd.theory.drift import Flow
+from clhd.theory.ode import integrate_direct
 
 _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 1e-8, 1e-10
 
@@ -112,23 +113,23 @@ def _integrate(
         change = drift + drift.T + diffusion_matrix(model, x[:-1], x[-1])
         return np.concatenate([flow.velocity(x), change[upper]])
 
-    def has_diverged(_: float, variables: FloatArray) -> float:
-        return float(variables[size - 1]) - DIVERGENCE_LIMIT
-
-    has_diverged.terminal = True  # type: ignore[attr-defined]
+    # Where the ODE ends its fluctuations end too: theirs is integrated no further.
+    path = integrate_direct(flow, state, times, rtol=_RELATIVE_TOLERANCE, atol=_ABSOLUTE_TOLERANCE)
+    times_left = times[np.isfinite(path[:, -2])]
     states, covariances = np.full((len(times), size), np.nan), np.full((len(times), size, size), np.nan)
     start = np.concatenate([state, covariance[upper]])
-    if times[-1] == 0:
+    if len(times_left) == 0:
+        return states, covariances
+    if times_left[-1] == 0:
         reached = start[:, None]
     else:
         # Adams' method of variable order asks for the fewest right-hand sides, and one takes milliseconds.
         reached = solve_ivp(
             velocity,
-            (0.0, times[-1]),
+            (0.0, times_left[-1]),
             start,
             method="LSODA",
-            t_eval=times,
-            events=has_diverged,
+            t_eval=times_left,
             rtol=_RELATIVE_TOLERANCE,
             atol=_ABSOLUTE_TOLERANCE,
         ).y
@@ -142,7 +143,7 @@ def _as_dataset(model: ContrastiveModel, times: FloatArray, states: FloatArray, 
     p = model.features
     overlap, squared_norm = states[:, :-1], states[:, -1]
     norm = np.sqrt(np.where(squared_norm > 0, squared_norm, np.nan))
-    similarity = overlap / norm[:, None]
+    similarity = cosine_similarity(overlap, squared_norm)
     slope = np.zeros((len(times), p, p + 1))
     slope[:, :, :p] = np.eye(p) / norm[:, None, None]
     slope[:, :, p] = -0.5 * similarity / norm[:, None] ** 2

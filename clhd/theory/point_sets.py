@@ -138,8 +138,11 @@ def count_terms(model: ContrastiveModel) -> int:
 
 def _images(model: ContrastiveModel) -> list[tuple[float, FloatArray]]:
     """Signs of the noise and of the sampled latents under which a point comes, the identity first."""
-    has_sampled_latents = model.views > 3 or len(model.latent_atoms()[1]) > _MOST_ATOMS
-    patterns = _sign_patterns(model) if has_sampled_latents else [np.ones(model.features)]
+    is_sampled = len(model.latent_atoms()[1]) > _MOST_ATOMS
+    patterns = _sign_patterns(model) if is_sampled or model.views > 3 else [np.ones(model.features)]
+    if is_sampled and model.views == 3 and model.has_symmetric_latents:
+        # Both latents are summed over their two signs already: an image with all signs changed is the same term.
+        patterns = [pattern for pattern in patterns if pattern[0] > 0]
     signs = [1.0] if model.unit.parity != 0 and model.has_symmetric_latents else [1.0, -1.0]
     return list(product(signs, patterns))
 

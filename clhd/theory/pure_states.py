@@ -11,7 +11,7 @@ because rotating the features into each other leaves the law of the data unchang
 
 For h(z) = z + c z^3 at noise covariance 0, equal second moments and a three-point latent of kurtosis k the rate is
 
-    eta (8 a c m^2 q^2 (3 - k) + 6 c^2 q^4 m^3 k (5 - k)),        a = 1 + 3 c s2,
+    eta (8 a c m^2 q^2 (3 - k) + 6 c^2 q^4 m^3 k (5 - k)),        a = 1 + 3 c r s2,
 
 because g_j = 2 E[c_j H H'(c_j q)] with H(x) = a x + c x^3, and every overlap decays at the rate g_j / q_j at rest. For
 small overlaps the sign is that of c (3 - k): a saturating unit (c < 0, as tanh) keeps sub-Gaussian winners (k < 3)
@@ -27,16 +27,12 @@ and drops super-Gaussian ones, an expanding unit (c > 0) the reverse. Larger ove
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import brentq
 
 from clhd.errors import ClhdError
-from clhd.model.checks import parse_count, parse_number
+from clhd.model.checks import parse_count
 from clhd.model.contrastive import ContrastiveModel
-from clhd.model.latents import ThreePoint
 from clhd.theory.fixed_points import silent_rates, state_eigenvalues
 from clhd.theory.root_search import search_single
-
-_KURTOSES = 13
 
 
 @dataclass(frozen=True)
@@ -98,41 +94,3 @@ def find_pure_state(model: ContrastiveModel, feature: int) -> PureState | None:
         found.append(PureState(float(abs(overlap)), float(squared_norm), own, float(rivals.max(initial=-np.inf))))
     stable = [state for state in found if state.own_rate < 0]
     return max(stable, key=lambda state: state.overlap, default=None)
-
-
-def critical_kurtosis(model: ContrastiveModel, feature: int, *, highest: float = 10.0) -> float | None:
-    """The lowest kurtosis at which the pure state of a feature with a three-point latent changes its stability.
-
-    Parameters
-    ----------
-    model : ContrastiveModel
-        Of the latent of this feature only the second moment is used.
-    feature : int
-        j, from 1.
-    highest : float
-        Kurtoses from 1 up to here are searched.
-
-    Returns
-    -------
-    float or None
-        To about 1e-9; None if no rival's growth rate changes its sign.
-
-    Raises
-    ------
-    ClhdError
-        As `find_pure_state`.
-    """
-    second_moment = model.latents[feature - 1].moment(2)
-
-    def rate(kurtosis: float) -> float:
-        latents = list(model.latents)
-        latents[feature - 1] = ThreePoint(second_moment=second_moment, kurtosis=kurtosis)
-        state = find_pure_state(replace(model, latents=tuple(latents)), feature)
-        return np.nan if state is None else state.rival_rate
-
-    grid = np.geomspace(1.0, parse_number("highest", highest, above=1), _KURTOSES)
-    rates = [rate(kurtosis) for kurtosis in grid]
-    for low, high, before, after in zip(grid[:-1], grid[1:], rates[:-1], rates[1:], strict=True):
-        if before * after < 0:
-            return float(brentq(rate, low, high, xtol=1e-10))
-    return None

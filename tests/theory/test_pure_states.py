@@ -5,30 +5,15 @@ import pytest
 
 import clhd
 from clhd.theory.fixed_points import find_fixed_points
-from clhd.theory.pure_states import critical_kurtosis, find_pure_state
+from clhd.theory.pure_states import find_pure_state
+from tests.theory.example import make_model, three_point
 
 CUBIC = {"constraint": "sphere", "weight_decay": 0.0, "activation": (0.0, 1.0, 0.0, 0.1)}
 GAUSSIAN, UNIFORM, LAPLACE = (law(second_moment=1.5) for law in (clhd.Gaussian, clhd.Uniform, clhd.Laplace))
 
 
-def three_point(kurtosis):
-    return clhd.ThreePoint(second_moment=1.5, kurtosis=kurtosis)
-
-
-def model(*laws, **changes):
-    settings = {
-        "latents": laws,
-        "learning_rate": 0.3,
-        "weight_decay": 0.6,
-        "base_noise_variance": 0.25,
-        "augmentation_noise_variance": 0.25,
-        "noise_correlation": -1.0,
-    }
-    return clhd.ContrastiveModel(**(settings | changes))
-
-
 def rival_rate(law, **changes):
-    return find_pure_state(model(law, law, **changes), 1).rival_rate
+    return find_pure_state(make_model(law, law, **changes), 1).rival_rate
 
 
 @pytest.mark.parametrize("changes", [{}, CUBIC], ids=["tanh", "cubic"])
@@ -51,8 +36,8 @@ def test_saturation_drops_super_gaussian_winners_and_expansion_keeps_them(law):
 @pytest.mark.parametrize("kurtosis", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("c", [-0.02, 0.1])
 def test_a_cubic_unit_has_the_rate_of_its_closed_form(kurtosis, c):
-    """By hand, at noise covariance 0: eta times 8 a c m^2 q^2 (3 - k) + 6 c^2 q^4 m^3 k (5 - k), a = 1 + 3 c s2."""
-    settings = model(three_point(kurtosis), three_point(kurtosis), **CUBIC | {"activation": (0.0, 1.0, 0.0, c)})
+    """By hand, at kappa = 0: eta times 8 a c m^2 q^2 (3 - k) + 6 c^2 q^4 m^3 k (5 - k), a = 1 + 3 c s2 (r = 1)."""
+    settings = make_model(three_point(kurtosis), three_point(kurtosis), **CUBIC | {"activation": (0.0, 1.0, 0.0, c)})
     state = find_pure_state(settings, 1)
     a, m, q2 = 1 + 3 * c * settings.noise_variance, 1.5, state.overlap**2
     first_order = 8 * a * c * m**2 * q2 * (3 - kurtosis)
@@ -61,7 +46,7 @@ def test_a_cubic_unit_has_the_rate_of_its_closed_form(kurtosis, c):
 
 
 def test_pure_states_are_those_of_the_search_for_all_fixed_points():
-    settings = model(three_point(1), three_point(2.5))
+    settings = make_model(three_point(1), three_point(2.5))
     states = find_fixed_points(settings)
     for feature in (1, 2):
         state = find_pure_state(settings, feature)
@@ -71,24 +56,14 @@ def test_pure_states_are_those_of_the_search_for_all_fixed_points():
         assert state.largest_rate == pytest.approx(row.eigenvalues.values.real.max(), abs=1e-9)
 
 
-def test_stability_is_lost_where_the_eigenvalue_of_the_fixed_point_changes_its_sign():
-    critical = critical_kurtosis(model(three_point(1), three_point(1)), 2)
-    for kurtosis, is_stable in ((critical - 1e-3, True), (critical + 1e-3, False)):
-        states = find_fixed_points(model(three_point(1), three_point(kurtosis)))
-        row = states.isel(state=int(np.flatnonzero((states.kind == "pure") & (states.overlap[:, 0] == 0))[0]))
-        assert bool(row.stable) == is_stable
-    assert critical == pytest.approx(2.0883, abs=1e-4)
-
-
-def test_a_gaussian_winner_knows_no_critical_kurtosis_of_its_rivals():
-    assert critical_kurtosis(model(three_point(1), GAUSSIAN, weight_decay=0.6), 1, highest=1.5) is None
-
-
 def test_a_feature_that_is_not_learned_has_no_pure_state():
-    assert find_pure_state(model(three_point(1), three_point(1), weight_decay=6.0), 1) is None
+    assert find_pure_state(make_model(three_point(1), three_point(1), weight_decay=6.0), 1) is None
 
 
-def test_bad_input_gets_one_sentence():
-    settings = model(three_point(1), three_point(1))
-    with pytest.raises(clhd.ClhdError, match="feature = 3: must be at most 2"):
-        find_pure_state(settings, 3)
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [(3, "feature = 3: must be at most 2"), (0, "feature = 0: must be a whole number, 1 or more")],
+)
+def test_bad_input_gets_one_sentence(feature, message):
+    with pytest.raises(clhd.ClhdError, match=message):
+        find_pure_state(make_model(three_point(1), three_point(1)), feature)

@@ -70,7 +70,7 @@ def rows() -> list[dict[str, Any]]:
             "ratio": plain / region,
         },
         {
-            "what": "separatrix to 1e-10 on 13 arcs, shares and areas, s on one core, against the same map",
+            "what": "separatrix to 1e-10 on its arcs, shares and areas, s on one core, against the same map",
             "reach": "<= the map",
             "measured": border,
             "reference": region,

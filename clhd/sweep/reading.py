@@ -146,7 +146,7 @@ def read_summary(path: Path) -> Summary:
     """
     if not path.is_dir():
         raise ClhdError(f"{path}: is not there; clhd run makes it")
-    with xr.open_zarr(str(path)) as dataset:
+    with xr.open_zarr(str(path), chunks=None) as dataset:  # all is read: no need to wait for Dask
         if "experiment" not in dataset.attrs or not {"replica_count", "theory_status"} & {*dataset}:
             raise ClhdError(f"{path}: is no summary of an experiment")
         return Summary(dataset.load())

@@ -112,7 +112,7 @@ def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
     words = {"long_name": "number of replicas", "units": "1", "description": "by status; the statistics rest on ok"}
     variables["replica_count"] = xr.Variable((*axes, "status"), counts, words)
     summary = xr.Dataset(variables).isel(positions)
-    with xr.open_zarr(str(store.path)) as simulation:
+    with xr.open_zarr(str(store.path), chunks=None) as simulation:
         kept = [name for name in simulation.coords if store.dims[-1] not in simulation[name].dims]
         coordinates = simulation[kept].isel(positions).load().coords
     names = [status.name.lower() for status in Status]
@@ -207,7 +207,7 @@ def _add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> x
     """Put the theory beside the simulation, along all axes of both."""
     wanted, store, room = open_road(experiment, "theory", results)
     positions = dict(zip((axis.name for axis in wanted.grid.axes), positions_in(room, wanted), strict=True))
-    with xr.open_zarr(str(store.path)) as opened:
+    with xr.open_zarr(str(store.path), chunks=None) as opened:
         for name in (*store.outputs, "status"):
             store.read(name)  # a damaged chunk is named here
         theory = opened.isel(positions).load()
@@ -254,7 +254,7 @@ def _add_distances(summary: xr.Dataset, experiment: Experiment, results: Path) -
     wanted, store, room = open_road(experiment, "simulation", results)
     names = [*(axis.name for axis in wanted.grid.axes), "replica"]
     positions = dict(zip(names, positions_in(room, wanted), strict=True))
-    with xr.open_zarr(str(store.path)) as opened:
+    with xr.open_zarr(str(store.path), chunks=None) as opened:
         simulation = opened[["status", *(name for name, dim in along.items() if dim)]].isel(positions).load()
     for name, dim in along.items():
         if dim is None:

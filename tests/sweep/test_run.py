@@ -110,7 +110,7 @@ def test_an_experiment_may_be_theory_alone(toy: MakeExperiment, results: Path, c
 def test_an_experiment_must_leave_something_to_compute(toy: MakeExperiment) -> None:
     constants = {"simulation": "none", "theory": "none", "initial_overlap": 0.1}
     with pytest.raises(ClhdError, match="neither a simulation nor a theory"):
-        check_experiment(toy(system="contrastive", constants=constants, axes={}))
+        check_experiment(toy(system="contrastive", constants=constants, axes={}, replicas=None))
 
 
 def test_the_stores_open_without_a_warning(toy: MakeExperiment, results: Path, client: Client) -> None:

@@ -15,7 +15,7 @@ from tests.analysis.weights_summaries import (
     make_weights_summaries,
 )
 
-THRESHOLDS = {"exponent_range": (-0.6, -0.4), "largest_ratio": 1.5, "allowance": 0.05}
+THRESHOLDS = {"exponent_range": (-0.6, -0.4), "largest_ratio": 1.1, "allowance": 0.05}
 
 CASES = {
     "as expected": ({}, "holds", {"rate": "holds", "size": "holds", "support": "holds"}),

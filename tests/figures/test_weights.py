@@ -10,7 +10,7 @@ from clhd.figures.claims.weights import plot_weights
 from clhd.figures.style import use_style
 from tests.analysis.weights_summaries import make_refinement, make_weights_summaries
 
-C1 = {"exponent_range": (-0.6, -0.4), "largest_ratio": 1.5, "allowance": 0.05}
+C1 = {"exponent_range": (-0.6, -0.4), "largest_ratio": 1.1, "allowance": 0.05}
 C2 = {"order_range": (1.8, 2.2), "largest_error": 1e-4}
 
 

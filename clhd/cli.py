@@ -169,7 +169,7 @@ def _predict(options: argparse.Namespace) -> int:
 def _summarise(options: argparse.Namespace) -> int:
     from clhd.sweep.summary import write_summary
 
-    print(write_summary(_read(options)[0], options.results))
+    print(write_summary(read_experiment(options.experiment), options.results))
     return 0
 
 

@@ -33,7 +33,7 @@ def render_matrix(path: Path, results: Path) -> str:
     try:
         matrix = json.loads(path.read_text(encoding="utf-8"))
         body = _render_table(matrix["columns"], matrix["rows"])
-        universality = _render_universality(matrix["universality"]) if "universality" in matrix else ""
+        universality = _render_universality(matrix["universality"], results) if "universality" in matrix else ""
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ClhdError(f"{path}: is no matrix of claims") from None
     figure = render_figure(results / "figures" / "matrix.svg", "figure-matrix", "verdicts by case and statement")
@@ -67,8 +67,10 @@ def _render_verdict(verdict: str) -> str:
     return render_verdict(verdict) if verdict in VERDICTS else f'<span class="none">{escape(verdict)}</span>'
 
 
-def _render_universality(entry: Mapping[str, Any]) -> str:
+def _render_universality(entry: Mapping[str, Any], results: Path) -> str:
+    path = results / "figures" / "universality.svg"
+    figure = render_figure(path, "figure-universality", "other laws against the projected chain")
     return (
-        f"<h3>{render_text(entry['statement'])}</h3><p>{render_verdict(entry['verdict'])}</p>"
+        f"<h3>{render_text(entry['statement'])}</h3><p>{render_verdict(entry['verdict'])}</p>{figure}"
         f'<div class="tables">{render_evidence(entry["evidence"], "universality, numbers")}</div>'
     )

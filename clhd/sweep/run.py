@@ -1,35 +1,25 @@
 """`run_stage`: compute what a road's store does not know yet; `run_experiment`: both roads and the summary."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from distributed import Client, as_completed
-from distributed.scheduler import KilledWorker
+from distributed import Client
 
-from clhd.sweep.blocks import Block, BoolArray, Plan, plan_blocks
-from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.blocks import BoolArray, plan_blocks
+from clhd.sweep.cluster import Cluster
+from clhd.sweep.execute import execute_plan
 from clhd.sweep.experiment import Experiment, read_experiment
 from clhd.sweep.lock import hold_lock
 from clhd.sweep.prepare import prepare_store, select_wanted
-from clhd.sweep.progress import Progress, format_seconds
-from clhd.sweep.provenance import describe_run
 from clhd.sweep.results import open_results
 from clhd.sweep.road import Kind, Road, check_experiment
-from clhd.sweep.store import LEDGER, Store, StoreError
+from clhd.sweep.store import Store
 from clhd.sweep.summary import write_summary
-from clhd.sweep.tasks import BlockReport, compute_block
 from clhd.systems.base import Status
-
-# Tasks that are waiting beside those that run: enough that no worker waits for the driver.
-_WAITING_PER_WORKER = 2
-# Shorter work is done by threads of this process: starting processes would take longer.
-_THREADS_BELOW_SECONDS = 3.0
-_as_completed: Any = as_completed  # distributed is not typed
 
 
 @dataclass(frozen=True)
@@ -122,7 +112,7 @@ def run_stage(
         computed = 0
         if needed.any():
             plan = plan_blocks(room, needed, store.chunks, workers)
-            computed = _execute(store, plan, f"{experiment.name} {kind}", cluster, client)
+            computed = execute_plan(store, plan, f"{experiment.name} {kind}", cluster, client)
         counts = Store(path).count_runs(mask)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
 
@@ -133,84 +123,6 @@ def forget_damage(store: Store) -> list[Path]:
     for _, index in damage:
         store.forget(index)
     return [path for path, _ in damage]
-
-
-def _execute(store: Store, plan: Plan, title: str, cluster: Cluster, client: Client | None) -> int:
-    """Run the blocks of a plan; return how many lanes were computed."""
-    run = len(store.attributes["runs"])
-    begin = time.perf_counter()
-    description = describe_run()
-    store.update_attributes(runs=[*store.attributes["runs"], description])
-    size = store.entry_size
-    progress = Progress(title, plan.lanes * size, plan.seconds)
-    progress.say(
-        f"{plan.lanes * size} runs in {len(plan.blocks)} blocks, {format_seconds(plan.seconds)} of one core predicted"
-    )
-    processes = plan.seconds > _THREADS_BELOW_SECONDS
-    counts: dict[str, int] = {}
-    done = 0
-    opened: Any = open_client(cluster, processes=processes) if client is None else nullcontext(client)
-    try:
-        with opened as active:
-            for block, report in _run_blocks(active, store, plan, run):
-                for status, count in report.counts.items():
-                    counts[status] = counts.get(status, 0) + count
-                done += block.lanes * size
-                if report.first_error:
-                    progress.say(f"failed: {report.first_error.splitlines()[0]}")
-                progress.advance(block.lanes * size, block.seconds)
-    finally:
-        description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
-        store.update_attributes(runs=[*store.attributes["runs"][:run], description])
-    found = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    progress.finish(found)
-    return done
-
-
-def _run_blocks(client: Any, store: Store, plan: Plan, run: int) -> Iterator[tuple[Block, BlockReport]]:
-    """Run blocks, longest first, never many more at once than there are workers."""
-    limit = (1 + _WAITING_PER_WORKER) * max(1, sum(client.nthreads().values()))
-    blocks = iter(plan.blocks)
-    running: dict[Any, Block] = {}
-    finished: Any = _as_completed()
-
-    def submit() -> None:
-        block = next(blocks, None)
-        if block is not None:
-            priority = len(plan.blocks) - len(running)
-            future = client.submit(
-                compute_block, str(store.path.absolute()), block.chunks, run, pure=False, priority=priority
-            )
-            running[future] = block
-            finished.add(future)
-
-    for _ in range(min(limit, len(plan.blocks))):
-        submit()
-    for future in finished:
-        block = running.pop(future)
-        submit()
-        error = future.exception()
-        if isinstance(error, KilledWorker):
-            yield block, _record_death(store, block, run)
-        elif isinstance(error, OSError):
-            raise StoreError(f"{store.path}: cannot be written: {error}")
-        else:
-            yield block, future.result()
-
-
-def _record_death(store: Store, block: Block, run: int) -> BlockReport:
-    """Note in the ledger that a block killed its worker again and again; no task writes to its chunks any more."""
-    message = "its worker was killed each time it was tried; perhaps it needs more memory than a worker has"
-    for index, needed in block.chunks:
-        region = store.region(index)
-        ledger = {name: store.read(name, region) for name in LEDGER}
-        ledger["attempts"][needed] += 1
-        ledger["run"][needed] = run
-        ledger["error_type"][needed] = "KilledWorker"
-        ledger["error_message"][needed] = message
-        ledger["status"][needed] = Status.FAILED
-        store.write_chunk(index, {}, ledger)
-    return BlockReport({"failed": block.lanes * store.entry_size}, 0.0, f"KilledWorker: {message}")
 
 
 def run_experiment(

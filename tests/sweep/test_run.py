@@ -15,6 +15,7 @@ from distributed import Client
 
 import clhd.sweep.run
 from clhd.errors import ClhdError
+from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.experiment import Experiment, parse_experiment
 from clhd.sweep.inspect import explain_point, replay_point, verify_share
 from clhd.sweep.progress import Progress
@@ -345,7 +346,7 @@ def test_processes_and_threads_one_worker_and_two_give_the_same_bits(
         "replicas": 3,
     }
     experiment = parse_experiment(table)
-    with clhd.sweep.run.open_client(clhd.sweep.run.Cluster(workers=2)) as processes:
+    with open_client(Cluster(workers=2)) as processes:
         run_experiment(experiment, processes, results=results)
     run_experiment(experiment, client, results=tmp_path / "threads")
     for path in sorted((results / "toy" / "simulation.zarr" / "overlap" / "c").rglob("*")):

@@ -1,0 +1,192 @@
+"""A real SLURM of one node, from Debian's packages, started and stopped by this script: for the tests beside it.
+
+    python -m tests.cluster.slurm COMMAND ...      run a command with sbatch, squeue and scancel at hand
+
+It needs root and the packages slurm-wlm and munge, but no systemd, no cgroups and no configuration of the machine: all
+of it lies in one temporary folder and listens on loopback, on ports of its own. The daemons die with their parent.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAMS = {name: f"/usr/sbin/{name}" for name in ("munged", "slurmctld", "slurmd")}
+PATIENCE_SECONDS = 30
+# The node pretends to have these: its jobs mostly wait for each other, and must not wait for cores.
+_CORES, _MEGABYTES = 16, 64_000
+
+_CONFIG = """\
+ClusterName=clhd
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CryptoType=crypto/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+MpiDefault=none
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SlurmdParameters=config_overrides
+SchedulerParameters=sched_min_interval=0
+ReturnToService=2
+MinJobAge=300
+KillWait=5
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory={megabytes} State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=60 State=UP
+"""
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """A running SLURM, seen through its commands."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to use it."""
+        return {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")}
+
+    def call(self, *command: str) -> str:
+        """Run one of SLURM's commands; return what it prints."""
+        run = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
+        return run.stdout.strip()
+
+    def list_jobs(self, *states: str) -> list[str]:
+        """The jobs in some states, oldest first, by default all there were."""
+        wanted = ",".join(states) or "all"
+        return self.call("squeue", "--noheader", "--format=%i", "--sort=i", f"--states={wanted}").split()
+
+    def describe_job(self, job: str) -> dict[str, str]:
+        """What SLURM knows of a job: JobState, TimeLimit, Comment and so on."""
+        words = self.call("scontrol", "--oneliner", "show", "job", job).split()
+        return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def find_missing() -> str:
+    """Why SLURM cannot be started here; empty if it can."""
+    if os.geteuid() != 0:
+        return "not root"
+    missing = [name for name, path in PROGRAMS.items() if not Path(path).exists()]
+    missing += [name for name in ("sbatch", "squeue", "scancel", "setpriv") if shutil.which(name) is None]
+    return f"not installed: {', '.join(missing)} (apt-get install slurm-wlm munge)" if missing else ""
+
+
+@contextlib.contextmanager
+def run_slurm() -> Iterator[Slurm]:
+    """Start SLURM, wait until its node takes jobs, and end it with the context."""
+    with tempfile.TemporaryDirectory(prefix="clhd-slurm-") as name:
+        folder = Path(name)
+        slurm = Slurm(folder)
+        _write_config(folder)
+        daemons: list[subprocess.Popen[bytes]] = []
+        try:
+            daemons.append(_start(slurm, "munged", "--foreground", "--force", *_munge_options(folder)))
+            _wait_for(lambda: (folder / "munge.socket").exists(), "munged", folder)
+            daemons.append(_start(slurm, "slurmctld", "-D"))
+            daemons.append(_start(slurm, "slurmd", "-D"))
+            _wait_for(lambda: _is_idle(slurm), "the node", folder)
+            yield slurm
+        finally:
+            _end(slurm, daemons)
+
+
+def _write_config(folder: Path) -> None:
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    (folder / "munge.key").write_bytes(os.urandom(128))
+    (folder / "munge.key").chmod(0o600)
+    controller_port, node_port = _find_ports(2)
+    text = _CONFIG.format(
+        host=socket.gethostname().split(".")[0],
+        folder=folder,
+        controller_port=controller_port,
+        node_port=node_port,
+        cores=_CORES,
+        megabytes=_MEGABYTES,
+    )
+    (folder / "slurm.conf").write_text(text, encoding="utf-8")
+
+
+def _munge_options(folder: Path) -> list[str]:
+    files = {"socket": "socket", "key-file": "key", "pid-file": "pid", "seed-file": "seed", "log-file": "log"}
+    return [f"--{option}={folder}/munge.{suffix}" for option, suffix in files.items()]
+
+
+def _start(slurm: Slurm, name: str, *options: str) -> subprocess.Popen[bytes]:
+    """Start a daemon that dies with this process, also when that is killed."""
+    with (slurm.folder / f"{name}.out").open("wb") as output:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", PROGRAMS[name], *options],
+            env=slurm.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _find_ports(count: int) -> list[int]:
+    """Ports that are free now."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _is_idle(slurm: Slurm) -> bool:
+    try:
+        return slurm.call("sinfo", "--noheader", "--format=%t") == "idle"
+    except subprocess.CalledProcessError:
+        return False
+
+
+def _wait_for(is_so: Callable[[], bool], what: str, folder: Path) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        if time.monotonic() > end:
+            logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(folder.glob("*.[lo]*")))
+            raise RuntimeError(f"SLURM: {what} did not come up in {PATIENCE_SECONDS} s\n{logs}")
+        time.sleep(0.1)
+
+
+def _end(slurm: Slurm, daemons: list[subprocess.Popen[bytes]]) -> None:
+    """Cancel what runs, wait until it is gone, and end the daemons, the last one first."""
+    with contextlib.suppress(subprocess.SubprocessError):
+        slurm.call("scancel", "--user=root")
+        end = time.monotonic() + PATIENCE_SECONDS
+        while slurm.list_jobs("RUNNING", "PENDING", "COMPLETING") and time.monotonic() < end:
+            time.sleep(0.2)
+    for daemon in reversed(daemons):
+        daemon.terminate()
+        try:
+            daemon.wait(5)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+
+
+if __name__ == "__main__":
+    if reason := find_missing():
+        sys.exit(f"SLURM cannot be started here: {reason}")
+    with run_slurm() as slurm:
+        sys.exit(subprocess.run(sys.argv[1:], env=slurm.environment, check=False).returncode)

@@ -1,5 +1,11 @@
-"""`open_client`: where the blocks run: on the cores of this machine, or on a Dask cluster that is there already."""
+"""`open_client`: where the blocks run: on the cores of this machine, or on a Dask cluster that is there already.
 
+Dask runs the code that it is sent. So what listens on this machine listens on loopback only, and a scheduler elsewhere
+is talked to by TLS only, both sides showing their certificates.
+"""
+
+import ipaddress
+import json
 import logging
 import os
 import signal
@@ -11,15 +17,22 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from distributed import Client, LocalCluster
+import dask
+from distributed import Client, LocalCluster, Security
+from distributed.comm.core import FatalCommClosedError
 
 from clhd.errors import ClhdError
+from clhd.sweep.certificates import find_default_folder, load_security
 
 _LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 10
 _LOGGERS = tuple(f"distributed.{part}" for part in ("batched", "comm", "core", "nanny", "scheduler"))
+_make_client: Any = Client  # distributed is not typed
+_make_cluster: Any = LocalCluster
+_make_security: Any = Security
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -41,11 +54,25 @@ class Cluster:
         Address of a Dask scheduler to use instead.
     scheduler_file : Path or None
         File that names such a scheduler.
+    tls : Path or None
+        Folder of the certificates for it, by default what Dask is configured with, or else `find_default_folder`.
+
+    Raises
+    ------
+    ClhdError
+        If the scheduler is neither on loopback nor reached by TLS, or its file or the certificates cannot be read.
     """
 
     workers: int | None = None
     scheduler: str | None = None
     scheduler_file: Path | None = None
+    tls: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.is_local:
+            self.find_security()  # before anything is written
+        elif self.tls is not None:
+            raise ClhdError(f"--tls {self.tls}: is for a scheduler elsewhere: give --scheduler or --scheduler-file")
 
     @property
     def is_local(self) -> bool:
@@ -55,6 +82,56 @@ class Cluster:
     def count_workers(self) -> int:
         """Workers, as far as is known before they start."""
         return self.workers or count_cores()
+
+    def find_address(self) -> str:
+        """Address of the scheduler.
+
+        Raises
+        ------
+        ClhdError
+            If its file names none, or others could listen on the way to it.
+        """
+        name = f"scheduler {self.scheduler}"
+        address = self.scheduler
+        if address is None:
+            try:
+                address = str(json.loads(Path(str(self.scheduler_file)).read_bytes())["address"])
+            except OSError as error:
+                raise ClhdError(f"{self.scheduler_file}: cannot be read: {error.strerror}") from None
+            except (ValueError, TypeError, KeyError):
+                raise ClhdError(f"{self.scheduler_file}: is no file that `dask scheduler` has written") from None
+            name = f"{self.scheduler_file}: scheduler {address}"
+        protocol, separator, place = address.rpartition("://")
+        if protocol != "tls" and not (protocol in ("", "tcp") and _is_loopback(place)):
+            raise ClhdError(
+                f"{name}: must begin with tls:// unless it is on 127.0.0.1, for without certificates anyone who "
+                "reaches it can run programs as you: `clhd certificates` makes them and tells how to start it"
+            )
+        return address if separator else f"tcp://{address}"
+
+    def find_security(self) -> Any:
+        """The certificates for the scheduler, None if it is reached without."""
+        address = self.find_address()
+        if not address.startswith("tls://"):
+            if self.tls is not None:
+                raise ClhdError(f"scheduler {address}: must begin with tls:// to be used with --tls {self.tls}")
+            return None
+        if self.tls is not None:
+            return load_security(self.tls)
+        if dask.config.get("distributed.comm.tls.client.cert", None):
+            return _make_security()
+        if find_default_folder().exists():
+            return load_security(find_default_folder())
+        raise ClhdError(f"scheduler {address}: needs certificates: give their folder by --tls")
+
+
+def _is_loopback(place: str) -> bool:
+    """True if host:port is on this machine, where nobody else listens; a name may lead anywhere."""
+    try:
+        host = urlsplit(f"//{place}").hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def count_cores() -> int:
@@ -76,37 +153,53 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
     Raises
     ------
     ClhdError
-        If there is no scheduler at the address given.
+        If there is no scheduler at the address given, or it has another certificate.
     """
-    make_client: Any = Client  # distributed is not typed
-    make_cluster: Any = LocalCluster
     if not cluster.is_local:
-        try:
-            file = None if cluster.scheduler_file is None else str(cluster.scheduler_file)
-            client = make_client(cluster.scheduler, scheduler_file=file, timeout=CONNECT_SECONDS)
-        except (OSError, ValueError) as error:
-            raise ClhdError(
-                f"scheduler {cluster.scheduler or cluster.scheduler_file}: cannot be reached: {error}"
-            ) from None
-        with client:
+        with _connect(cluster) as client:
             yield client
         return
-    with _deaf_to_interrupts(), warnings.catch_warnings():
+    # What the user has configured Dask with is for other clusters: nothing of it opens a socket here, or asks for
+    # certificates. Without its own address the server of a worker that is a thread would listen to the world.
+    kind = (
+        {"host": _LOOPBACK, "protocol": "tcp://", "env": dict.fromkeys(_THREAD_VARIABLES, "1")}
+        if processes
+        else {"protocol": "inproc://", "worker_dashboard_address": f"{_LOOPBACK}:0"}
+    )
+    with (
+        _deaf_to_interrupts(),
+        warnings.catch_warnings(),
+        dask.config.set({"distributed.scheduler.contact-address": None}),
+    ):
         warnings.filterwarnings("ignore", message="Port .* is already in use")
-        local = make_cluster(
+        local = _make_cluster(
             n_workers=cluster.count_workers() if processes else 1,
             threads_per_worker=1 if processes else cluster.count_workers(),
             processes=processes,
             dashboard_address=f"{_LOOPBACK}:{_find_port()}",
-            **({"host": _LOOPBACK, "env": dict.fromkeys(_THREAD_VARIABLES, "1")} if processes else {}),
+            security=_make_security(require_encryption=False, tls_ca_file=None),
+            **kind,
         )
-    with _quiet_end(), local, make_client(local) as client:
+    with _quiet_end(), local, _make_client(local) as client:
         try:
             yield client
         finally:
             for name in _LOGGERS:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
             kill_workers(local)
+
+
+def _connect(cluster: Cluster) -> Any:
+    """A client of a scheduler that is there already."""
+    address, security = cluster.find_address(), cluster.find_security()
+    try:
+        return _make_client(address, security=security, timeout=CONNECT_SECONDS)
+    except FatalCommClosedError:
+        raise ClhdError(
+            f"scheduler {address}: has another certificate; both sides need those of one folder (--tls)"
+        ) from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ClhdError(f"scheduler {address}: cannot be reached: {error}") from None
 
 
 @contextmanager

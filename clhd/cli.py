@@ -82,7 +82,10 @@ def _build_parser() -> argparse.ArgumentParser:
         _add_cluster(sub)
         sub.add_argument("--fresh", action="store_true", help="move old stores aside and compute all again")
         sub.add_argument("--repair", action="store_true", help="read every chunk, and compute damaged ones again")
-    _add_experiment(add("summarise", _summarise, "summarise what is known of an experiment"))
+        _add_wait(sub)
+    sub = add("summarise", _summarise, "summarise what is known of an experiment")
+    _add_experiment(sub)
+    _add_wait(sub)
     _add_experiment(add("plot", _plot, "draw an experiment from its summary: pdf, png and a caption"))
     _add_config(add("claims", _claims, "judge the claims from the summaries: claims.json and a figure of each"))
     _add_config(add("report", _report, "write report.html: claims, experiments and equations in one file"))
@@ -90,8 +93,9 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_config(sub)
     sub.add_argument("--json", action="store_true", help="for programs")
     sub.add_argument("--check", action="store_true", help="end with exit code 1 unless all is complete")
-    sub = add("plan", _plan, "points, blocks, core-hours and bytes of an experiment, before anything runs")
-    sub.add_argument("experiment", type=Path, help="a YAML file")
+    sub = add("plan", _plan, "points, blocks, core-hours and bytes of an experiment, and what it takes to finish it")
+    _add_experiment(sub)
+    sub.add_argument("--workers", type=int, help="processes that there will be, by default one per core here")
     sub.add_argument("--json", action="store_true", help="for programs")
     for name, command, text in (
         ("why", _why, "what is known of one simulated point: parameters, key, status, error, time, code version"),
@@ -103,6 +107,8 @@ def _build_parser() -> argparse.ArgumentParser:
     sub = add("verify", _verify, "compute a random share of the points again, and compare the bits")
     _add_experiment(sub)
     sub.add_argument("--fraction", type=float, default=0.01, help="share of the points, by default 0.01")
+    sub = add("certificates", _certificates, "make certificates for a Dask cluster of your own; tells how to start it")
+    sub.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="by default clhd/tls in your ~/.config")
     sub = add("schema", _schema, "print the JSON schema of an experiment, for completion in editors")
     sub.add_argument("--config", action="store_true", help="that of the list of experiments instead")
     return parser
@@ -113,6 +119,10 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results")
 
 
+def _add_wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--wait", action="store_true", help="wait for another run of it, instead of refusing")
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", type=Path, default=Path("config/config.yaml"), help="list of experiments")
     parser.add_argument("--results", type=Path, help="folder of all results, by default that of the list")
@@ -120,8 +130,10 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="processes on this machine, by default one per core")
-    parser.add_argument("--scheduler", help="address of a running Dask scheduler to use instead")
-    parser.add_argument("--scheduler-file", type=Path, help="file that names such a scheduler")
+    elsewhere = parser.add_mutually_exclusive_group()
+    elsewhere.add_argument("--scheduler", help="address of a running Dask scheduler to use instead: tls://host:8786")
+    elsewhere.add_argument("--scheduler-file", type=Path, help="file that names such a scheduler")
+    parser.add_argument("--tls", type=Path, metavar="DIR", help="certificates for it, made by clhd certificates")
 
 
 def _read(options: argparse.Namespace) -> tuple[Experiment, list[Any]]:
@@ -132,14 +144,18 @@ def _read(options: argparse.Namespace) -> tuple[Experiment, list[Any]]:
     return experiment, check_experiment(experiment, str(options.experiment))
 
 
+def _check_count(option: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ClhdError(f"{option} = {value}: must be 1 or more")
+
+
 def _compute(options: argparse.Namespace, experiment: Experiment, kind: Any, checked: Sequence[Any]) -> bool:
     """Run one stage; True if it is complete."""
     from clhd.sweep.cluster import Cluster
     from clhd.sweep.run import run_stage
 
-    if options.workers is not None and options.workers < 1:
-        raise ClhdError(f"--workers = {options.workers}: must be 1 or more")
-    cluster = Cluster(options.workers, options.scheduler, options.scheduler_file)
+    _check_count("--workers", options.workers)
+    cluster = Cluster(options.workers, options.scheduler, options.scheduler_file, options.tls)
     report = run_stage(
         experiment,
         kind,
@@ -147,6 +163,7 @@ def _compute(options: argparse.Namespace, experiment: Experiment, kind: Any, che
         cluster=cluster,
         fresh=options.fresh,
         repair=options.repair,
+        wait=options.wait,
         checked=checked,
     )
     if report is None:
@@ -169,7 +186,7 @@ def _predict(options: argparse.Namespace) -> int:
 def _summarise(options: argparse.Namespace) -> int:
     from clhd.sweep.summary import write_summary
 
-    print(write_summary(read_experiment(options.experiment), options.results))
+    print(write_summary(read_experiment(options.experiment), options.results, wait=options.wait))
     return 0
 
 
@@ -178,7 +195,7 @@ def _run(options: argparse.Namespace) -> int:
 
     experiment, checked = _read(options)
     complete = [_compute(options, experiment, kind, checked) for kind in ("simulation", "theory")]
-    print(write_summary(experiment, options.results))
+    print(write_summary(experiment, options.results, wait=options.wait))
     return 0 if all(complete) else 1
 
 
@@ -238,19 +255,13 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from clhd.sweep.inspect import plan_roads
-    from clhd.sweep.status import format_bytes
+    from clhd.sweep.cluster import count_cores
+    from clhd.sweep.plan import format_plan, plan_roads
 
+    _check_count("--workers", options.workers)
     experiment, checked = _read(options)
-    plan = plan_roads(checked)
-    if options.json:
-        print(json.dumps(plan, indent=2))
-        return 0
-    for kind, part in plan.items():
-        print(
-            f"{experiment.name} {kind}: {part['points']} points, {part['runs']} runs, {part['blocks']} blocks, "
-            f"{part['core_hours']:.3g} core-hours, {format_bytes(part['bytes'])}"
-        )
+    plan = plan_roads(checked, options.results, options.workers or count_cores())
+    print(json.dumps(plan, indent=2) if options.json else format_plan(experiment.name, plan))
     return 0
 
 
@@ -294,6 +305,13 @@ def _report_replays(replays: Sequence[Any]) -> int:
     same = sum(replay.replicas for replay in replays if not replay.different)
     print(f"{len(replays)} points computed again: {same} runs with the same bits, {len(different)} points differ")
     return 1 if different else 0
+
+
+def _certificates(options: argparse.Namespace) -> int:
+    from clhd.sweep.certificates import find_default_folder, format_commands, make_certificates
+
+    print(format_commands(make_certificates(options.folder or find_default_folder())))
+    return 0
 
 
 def _schema(options: argparse.Namespace) -> int:

@@ -5,14 +5,17 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 from distributed import Client, as_completed
 from distributed.scheduler import KilledWorker
+from numpy.typing import NDArray
 
 from clhd.sweep.blocks import Block, Plan
 from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.lock import guard_writing
 from clhd.sweep.progress import Progress, format_seconds
 from clhd.sweep.provenance import describe_run
-from clhd.sweep.store import LEDGER, Store, StoreError
+from clhd.sweep.store import Store, StoreError
 from clhd.sweep.tasks import BlockReport, compute_block
 from clhd.systems.base import Status
 
@@ -23,8 +26,8 @@ _THREADS_BELOW_SECONDS = 3.0
 _as_completed: Any = as_completed  # distributed is not typed
 
 
-def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client: Client | None) -> int:
-    """Run the blocks of a plan; return how many lanes were computed."""
+def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client: Client | None, token: str) -> int:
+    """Run the blocks of a plan, by the token of the store's lease; return how many lanes were computed."""
     run = len(store.attributes["runs"])
     begin = time.perf_counter()
     description = describe_run()
@@ -40,7 +43,7 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
     opened: Any = open_client(cluster, processes=processes) if client is None else nullcontext(client)
     try:
         with opened as active:
-            for block, report in _run_blocks(active, store, plan, run):
+            for block, report in _run_blocks(active, store, plan, run, token):
                 for status, count in report.counts.items():
                     counts[status] = counts.get(status, 0) + count
                 done += block.lanes * size
@@ -55,7 +58,7 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
     return done
 
 
-def _run_blocks(client: Any, store: Store, plan: Plan, run: int) -> Iterator[tuple[Block, BlockReport]]:
+def _run_blocks(client: Any, store: Store, plan: Plan, run: int, token: str) -> Iterator[tuple[Block, BlockReport]]:
     """Run blocks, longest first, never many more at once than there are workers."""
     limit = (1 + _WAITING_PER_WORKER) * max(1, sum(client.nthreads().values()))
     blocks = iter(plan.blocks)
@@ -67,7 +70,7 @@ def _run_blocks(client: Any, store: Store, plan: Plan, run: int) -> Iterator[tup
         if block is not None:
             priority = len(plan.blocks) - len(running)
             future = client.submit(
-                compute_block, str(store.path.absolute()), block.chunks, run, pure=False, priority=priority
+                compute_block, str(store.path.absolute()), block.chunks, run, token, pure=False, priority=priority
             )
             running[future] = block
             finished.add(future)
@@ -79,23 +82,22 @@ def _run_blocks(client: Any, store: Store, plan: Plan, run: int) -> Iterator[tup
         submit()
         error = future.exception()
         if isinstance(error, KilledWorker):
-            yield block, _record_death(store, block, run)
+            yield block, _record_death(store, block, run, token)
         elif isinstance(error, OSError):
             raise StoreError(f"{store.path}: cannot be written: {error}")
         else:
             yield block, future.result()
 
 
-def _record_death(store: Store, block: Block, run: int) -> BlockReport:
-    """Note in the ledger that a block killed its worker again and again; no task writes to its chunks any more."""
+def _record_death(store: Store, block: Block, run: int, token: str) -> BlockReport:
+    """Note in the ledger that a block killed its worker again and again."""
     message = "its worker was killed each time it was tried; perhaps it needs more memory than a worker has"
     for index, needed in block.chunks:
-        region = store.region(index)
-        ledger = {name: store.read(name, region) for name in LEDGER}
-        ledger["attempts"][needed] += 1
-        ledger["run"][needed] = run
-        ledger["error_type"][needed] = "KilledWorker"
-        ledger["error_message"][needed] = message
-        ledger["status"][needed] = Status.FAILED
-        store.write_chunk(index, {}, ledger)
+        ledger: dict[str, NDArray[Any]] = {
+            "error_type": np.full(needed.shape, "KilledWorker", np.dtypes.StringDType()),
+            "error_message": np.full(needed.shape, message, np.dtypes.StringDType()),
+            "status": np.full(needed.shape, Status.FAILED, np.int8),
+        }
+        with guard_writing(store.path, token, store.chunk_number(index)):
+            store.merge_chunk(index, needed, ledger, run)
     return BlockReport({"failed": block.lanes * store.entry_size}, 0.0, f"KilledWorker: {message}")

@@ -1,7 +1,7 @@
 """Looking at single points: what is known of one, and whether it comes out the same again."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,43 +9,13 @@ from typing import Any
 import numpy as np
 
 from clhd.errors import ClhdError
-from clhd.sweep.blocks import choose_chunks, count_numbers, plan_blocks
-from clhd.sweep.cluster import count_cores
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.grid import parse_place
 from clhd.sweep.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.road import Road
-from clhd.sweep.store import Store
+from clhd.sweep.store import LEDGER, Store
 from clhd.systems.base import Status
-
-_BYTES_PER_NUMBER = 8
-_LEDGER_BYTES = 9  # status, attempts, seconds, run
-
-
-def plan_roads(roads: Sequence[Road]) -> dict[str, Any]:
-    """What the roads of an experiment are predicted to take, before anything runs.
-
-    Returns
-    -------
-    dict
-        For each road: points, runs (replicas of points), blocks, shape of a chunk, core hours, bytes (uncompressed).
-    """
-    plan: dict[str, Any] = {}
-    for road in roads:
-        chunks = choose_chunks(road)
-        shape = road.grid.shape + ((road.entries,) if road.entries is not None else ())
-        blocks = plan_blocks(road, np.ones(shape, dtype=bool), chunks, count_cores())
-        plan[road.kind] = {
-            "points": road.grid.size,
-            "runs": blocks.lanes * road.entry_size,
-            "blocks": len(blocks.blocks),
-            "chunk": list(chunks),
-            "core_hours": blocks.seconds / 3600,
-            "longest_block_seconds": blocks.blocks[0].seconds,
-            "bytes": blocks.lanes * (_BYTES_PER_NUMBER * count_numbers(road, road.stored) + _LEDGER_BYTES),
-        }
-    return plan
 
 
 def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str]) -> dict[str, Any]:
@@ -68,11 +38,11 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
     answer: dict[str, Any] = {"parameters": values, "key": point.key}
     wanted, store, room = open_road(experiment, "simulation", results)
     region = _region_of(wanted, room, index)
-    ledger = {name: np.asarray(store.group[name][region]) for name in ("status", "attempts", "seconds", "run")}  # type: ignore[index]
-    blocks = {name: store.read(name, region) for name in BLOCK_COUNTS} if wanted.has_moments else None
+    ledger = {name: store.read(name, region).ravel() for name in LEDGER}
+    blocks = {name: store.read(name, region).ravel() for name in BLOCK_COUNTS} if wanted.has_moments else None
     counts = count_runs(ledger["status"], wanted.entry_size, blocks)
     answer |= {name: count for name, count in counts.items() if count}
-    errors = zip(store.group["error_type"][region], store.group["error_message"][region], strict=True)  # type: ignore[index,arg-type]
+    errors = zip(ledger["error_type"], ledger["error_message"], strict=True)
     answer["errors"] = sorted({f"{kind}: {message}" for kind, message in errors if kind})
     answer["attempts"] = int(ledger["attempts"].max())
     answer["seconds"] = float(ledger["seconds"].sum())
@@ -90,9 +60,10 @@ def _simulation(experiment: Experiment) -> Road:
     return road
 
 
-def _region_of(wanted: Road, room: Road, index: tuple[int, ...]) -> tuple[Any, ...]:
-    places = positions_in(room, wanted)
-    return (*(places[axis][position] for axis, position in enumerate(index)), slice(0, wanted.entries or 0))
+def _region_of(wanted: Road, room: Road, index: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where all entries of one point stand in the store."""
+    places = [positions[i] for positions, i in zip(positions_in(room, wanted), index, strict=False)]
+    return (*(slice(place, place + 1) for place in places), slice(0, wanted.entries or 0))
 
 
 @dataclass(frozen=True)
@@ -135,7 +106,7 @@ def verify_share(experiment: Experiment, results: Path, fraction: float) -> list
 
 def _replay(wanted: Road, store: Store, room: Road, index: tuple[int, ...]) -> Replay:
     region = _region_of(wanted, room, index)
-    status = np.asarray(store.group["status"][region])  # type: ignore[index]
+    status = store.read("status", region).ravel()
     known = np.flatnonzero((status == Status.OK) | (status == Status.DIVERGED))
     place = wanted.grid.describe(index)
     if len(known) == 0:
@@ -143,7 +114,8 @@ def _replay(wanted: Road, store: Store, room: Road, index: tuple[int, ...]) -> R
     result = wanted.compute([wanted.point(wanted.grid.values(index))], known.tolist())
     different, largest = [], 0.0
     for name in store.outputs:
-        stored = np.asarray(store.group[name][region])[known]  # type: ignore[index]
+        values = store.read(name, region)
+        stored = values.reshape(len(status), *values.shape[len(region) :])[known]
         again = np.ascontiguousarray(result.values[name][0])
         if stored.tobytes() != again.tobytes():
             different.append(name)

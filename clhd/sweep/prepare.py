@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from clhd.sweep.axis import Axis, format_value
-from clhd.sweep.blocks import BoolArray, choose_chunks
+from clhd.sweep.blocks import BoolArray, ChunkIndex, choose_chunks
 from clhd.sweep.experiment import Experiment, find_parameter
 from clhd.sweep.road import Kind, Road
-from clhd.sweep.store import LEDGER, Store, StoreError, create_store, remove_tree
-from clhd.systems.base import Value
+from clhd.sweep.store import Store, StoreError, create_store, remove_tree
+from clhd.systems.base import Status, Value
 
 
 def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store, Road]:
@@ -191,26 +191,13 @@ def _grow(store: Store, held: Road, room: Road) -> Store:
         origin = np.full(length, -1)
         origin[positions] = np.arange(len(positions))
         origins.append(origin)
-    names = [*store.outputs, *LEDGER]
-    arrays: dict[str, tuple[Any, Any]] = {name: (store.group[name], larger.group[name]) for name in names}
+    store.check_files()  # what is missing would be copied as if it were NaN
     for index in larger.chunk_indices():
-        region = larger.region(index)
-        pieces = [origin[piece] for origin, piece in zip(origins, region, strict=True)]
+        pieces = [origin[piece] for origin, piece in zip(origins, larger.region(index), strict=True)]
         kept = [piece >= 0 for piece in pieces]
-        if not all(keep.any() for keep in kept):
-            continue
-        source = tuple(piece[keep] for piece, keep in zip(pieces, kept, strict=True))
-        for name in names:
-            old, new = arrays[name]
-            tail = (slice(None),) * (old.ndim - len(source))
-            try:
-                part = old.get_orthogonal_selection((*source, *tail))
-            except Exception:
-                store.read(name)  # names the damaged chunk
-                raise
-            block = new[region]
-            block[np.ix_(*kept)] = part
-            new[region] = block
+        if all(keep.any() for keep in kept):
+            source = tuple(piece[keep] for piece, keep in zip(pieces, kept, strict=True))
+            _copy_chunk(store, source, larger, index, np.ix_(*kept))
     old_path = path.with_name(f".{path.stem}-outgrown{path.suffix}")
     remove_tree(old_path)
     path.rename(old_path)
@@ -219,11 +206,20 @@ def _grow(store: Store, held: Road, room: Road) -> Store:
     return Store(path, "r+")
 
 
+def _copy_chunk(store: Store, source: tuple[Any, ...], larger: Store, index: ChunkIndex, kept: Any) -> None:
+    """Fill one chunk of the larger store from the old one."""
+    chunk = larger.read_chunk(index)
+    for name, values in chunk.items():
+        values[kept] = store.read_scattered(name, source)
+    if (chunk["status"] != Status.NOT_RUN).any():
+        larger.write_chunk(index, chunk)
+
+
 def _finish_growth(path: Path) -> None:
     """Undo or finish a growth that was killed between its two renames."""
     old_path = path.with_name(f".{path.stem}-outgrown{path.suffix}")
     grown = path.with_name(f".{path.stem}-grown{path.suffix}")
     if old_path.exists() and not path.exists():
         (grown if grown.exists() else old_path).rename(path)
-    remove_tree(old_path)
-    remove_tree(grown)
+    for stray in (old_path, grown, *path.parent.glob(f".*{path.stem}*.new")):
+        remove_tree(stray)

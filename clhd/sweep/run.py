@@ -17,7 +17,7 @@ from clhd.sweep.lock import hold_lock
 from clhd.sweep.prepare import prepare_store, select_wanted
 from clhd.sweep.results import open_results
 from clhd.sweep.road import Kind, Road, check_experiment
-from clhd.sweep.store import Store
+from clhd.sweep.store import Store, StoreError
 from clhd.sweep.summary import write_summary
 from clhd.systems.base import Status
 
@@ -62,6 +62,7 @@ def run_stage(
     client: Client | None = None,
     fresh: bool = False,
     repair: bool = False,
+    wait: bool = False,
     checked: Sequence[Road] = (),
 ) -> StageReport | None:
     """Compute what the store of one road does not know yet.
@@ -81,6 +82,8 @@ def run_stage(
         Move an old store aside, not deleting it, and compute all again.
     repair : bool
         Read every chunk first, and compute the damaged ones again.
+    wait : bool
+        Wait for another run of the same store, instead of refusing; it leaves the less to do.
     checked : sequence of Road
         What `check_experiment` returned for this experiment: the costs that it found are not worked out again.
 
@@ -101,10 +104,13 @@ def run_stage(
         return None
     begin = time.perf_counter()
     path = results / experiment.name / f"{kind}.zarr"
-    with hold_lock(path):
-        store, room = prepare_store(wanted, path, fresh=fresh)
-        if repair:
-            forget_damage(store)
+    with hold_lock(path, wait=wait) as lease:
+        try:
+            store, room = prepare_store(wanted, path, fresh=fresh)
+            if repair:
+                forget_damage(store)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from None
         mask = select_wanted(room, wanted)
         needed = find_needed(store.status(), mask)
         cluster = cluster or Cluster()
@@ -112,7 +118,9 @@ def run_stage(
         computed = 0
         if needed.any():
             plan = plan_blocks(room, needed, store.chunks, workers)
-            computed = execute_plan(store, plan, f"{experiment.name} {kind}", cluster, client)
+            computed = execute_plan(store, plan, f"{experiment.name} {kind}", cluster, client, lease.token)
+        if computed or lease.predecessor:
+            store.remove_strays()
         counts = Store(path).count_runs(mask)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
 

@@ -11,13 +11,14 @@
 
 A theory has no replicas; with ``keep: moments`` blocks of them, ``replica_block``, take their place. All of these share
 one chunk shape, so that a task writes whole files; data go first and the status last, so that what has a status is
-complete. Chunks carry checksums. A chunk file is replaced in one step, but not synced: after a power failure
-`Store.find_damage` finds what is torn.
+complete. Chunks carry checksums, and what has a status has all its files. A chunk file is replaced in one step, but not
+synced: after a power failure `Store.find_damage` finds what is torn or missing.
 """
 
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,12 @@ class StoreError(ClhdError):
 
 
 class DamagedChunkError(StoreError):
-    """A chunk whose file does not hold what was written."""
+    """A chunk whose file does not hold what was written, or is gone."""
 
-    def __init__(self, path: Path, command: str = "clhd run EXPERIMENT.yaml --repair") -> None:
-        super().__init__(f"{path}: is damaged; recompute it with {command}")
+
+def _describe_damage(path: Path) -> DamagedChunkError:
+    what = "is damaged" if path.exists() else "is missing, though its status says that it was written"
+    return DamagedChunkError(f"{path}: {what}; recompute it with clhd run EXPERIMENT.yaml --repair")
 
 
 class Store:
@@ -96,7 +99,9 @@ class Store:
     def _array(self, name: str) -> zarr.Array[Any]:
         """A variable; opening one costs as much as reading a chunk, so each is opened once."""
         if name not in self._arrays:
-            self._arrays[name] = self.group[name]  # type: ignore[assignment]
+            array: Any = self.group[name]
+            # Also what is all NaN has its file, so that a missing one is noticed.
+            self._arrays[name] = array if name in _TEXTS else array.with_config({"write_empty_chunks": True})
         return self._arrays[name]
 
     def experiment(self, *, check: bool = True) -> Experiment:
@@ -116,21 +121,57 @@ class Store:
         """What a chunk holds."""
         return chunk_region(index, self.shape, self.chunks)
 
+    def chunk_number(self, index: ChunkIndex) -> int:
+        """Number of a chunk, among all chunks of a variable."""
+        return int(np.ravel_multi_index(index, chunk_counts(self.shape, self.chunks))) if index else 0
+
     def read(self, name: str, region: Sequence[slice] = ()) -> NDArray[Any]:
         """Part of a variable, by default all of it.
+
+        Parameters
+        ----------
+        name : str
+        region : sequence of slice, optional
+            Of steps of 1; dims for which there is none are read in full.
 
         Raises
         ------
         DamagedChunkError
-            If a chunk in it is damaged.
+            If a chunk in it is damaged, or is missing although it has a status.
         """
         try:
-            return np.asarray(self._array(name)[tuple(region) or ...])
+            values = np.asarray(self._array(name)[tuple(region) or ...])
         except Exception:  # codecs and file systems raise what they like
             damaged = next((path for path, _ in self._find_damage_of(name)), None)
             if damaged is None:
                 raise
-            raise DamagedChunkError(damaged) from None
+            raise _describe_damage(damaged) from None
+        if name not in _TEXTS:
+            for index in self._chunks_of(region):
+                if self._is_missing(name, index):
+                    raise _describe_damage(self._file(name, index))
+        return values
+
+    def read_scattered(self, name: str, places: Sequence[NDArray[np.intp]]) -> NDArray[Any]:
+        """The entries of a variable at some positions along each dim; raises DamagedChunkError if one is damaged."""
+        array = self._array(name)
+        try:
+            return np.asarray(array.get_orthogonal_selection((*places, *[slice(None)] * (array.ndim - len(places)))))
+        except Exception:
+            self.read(name)  # names the damaged chunk
+            raise
+
+    def _chunks_of(self, region: Sequence[slice]) -> Iterator[ChunkIndex]:
+        """The chunks that a region touches."""
+        ranges = []
+        for axis, (length, size) in enumerate(zip(self.shape, self.chunks, strict=True)):
+            first, last, _ = region[axis].indices(length) if axis < len(region) else (0, length, 1)
+            ranges.append(range(first // size, -(-last // size)))
+        return product(*ranges)
+
+    def _is_missing(self, name: str, index: ChunkIndex) -> bool:
+        """True if a chunk has a status, but no file of a variable; only texts are left out where they are empty."""
+        return name not in _TEXTS and not self._file(name, index).exists() and self._file("status", index).exists()
 
     def status(self) -> NDArray[np.int8]:
         """The status of everything; what cannot be read is not run."""
@@ -157,30 +198,53 @@ class Store:
 
     def read_chunk(self, index: ChunkIndex) -> dict[str, NDArray[Any]]:
         """What a chunk holds of every variable; of one that was never written, without looking at its files."""
-        region = self.region(index)
-        names = (*self.outputs, *LEDGER)
-        if self._file("status", index).exists():
-            return {name: self.read(name, region) for name in names}
-        shape = tuple(piece.stop - piece.start for piece in region)
+        if not self._file("status", index).exists():
+            return self.make_chunk(index)
+        return {name: self.read(name, self.region(index)) for name in (*self.outputs, *LEDGER)}
+
+    def make_chunk(self, index: ChunkIndex) -> dict[str, NDArray[Any]]:
+        """A chunk in which nothing is known."""
+        shape = tuple(piece.stop - piece.start for piece in self.region(index))
         empty = {}
-        for name in names:
+        for name in (*self.outputs, *LEDGER):
             array = self._array(name)
-            tail = array.shape[len(shape) :]
             dtype = np.dtypes.StringDType() if name in _TEXTS else array.dtype
-            empty[name] = np.full(shape + tail, array.fill_value, dtype)
+            empty[name] = np.full(shape + array.shape[len(shape) :], array.fill_value, dtype)
         return empty
 
-    def write_chunk(self, index: ChunkIndex, values: Mapping[str, NDArray[Any]], ledger: Mapping[str, Any]) -> None:
-        """Write one chunk of every variable given, its status last."""
+    def merge_chunk(self, index: ChunkIndex, needed: BoolArray, data: Mapping[str, NDArray[Any]], run: int) -> None:
+        """Write what was computed of one chunk, its status last; what is known by now is kept.
+
+        The caller is its only writer, see `guard_writing`. So nothing is lost or mixed, whatever is killed, and whoever
+        else has written to the chunk since this task began.
+
+        Parameters
+        ----------
+        index : tuple of int
+        needed : array of bool, of the shape of the chunk
+            What was computed.
+        data : mapping of name to array
+            Of outputs and of the ledger; what is not there stays as it is. Attempts are counted here.
+        run : int
+            Entry of the store's runs that computed it.
+        """
+        held = self.read_chunk(index)
+        open_ = needed & ((held["status"] == Status.NOT_RUN) | (held["status"] == Status.FAILED))
+        if not open_.any():
+            return
+        held["attempts"][open_] += 1
+        held["run"][open_] = run
+        for name in data.keys() - {"attempts", "run"}:
+            held[name][open_] = data[name][open_]
+        self.write_chunk(index, held)
+
+    def write_chunk(self, index: ChunkIndex, held: Mapping[str, NDArray[Any]]) -> None:
+        """Write one chunk of every variable, its status last."""
         region = self.region(index)
-        for name, part in values.items():
-            self._array(name)[region] = part
-        for name in LEDGER:
-            if name not in ledger:
-                continue
-            if name in _TEXTS and not np.any(ledger[name] != "") and not self._file(name, index).exists():
+        for name in (*self.outputs, *LEDGER):
+            if name in _TEXTS and not np.any(held[name] != "") and not self._file(name, index).exists():
                 continue  # no error, as mostly: no file
-            self._array(name)[region] = ledger[name]
+            self._array(name)[region] = held[name]
 
     def _file(self, name: str, index: ChunkIndex) -> Path:
         """The file of one chunk of a variable."""
@@ -188,10 +252,12 @@ class Store:
         return self.path.joinpath(name, "c", *map(str, index), *["0"] * (array.ndim - len(index)))
 
     def _find_damage_of(self, name: str) -> Iterator[tuple[Path, ChunkIndex]]:
-        """Files of a variable that cannot be read, with their chunks."""
+        """Files of a variable that cannot be read or are missing, with their chunks."""
         array = self._array(name)
         for index in self.chunk_indices():
             path = self._file(name, index)
+            if self._is_missing(name, index):
+                yield path, index
             if not path.exists():
                 continue
             try:
@@ -200,8 +266,20 @@ class Store:
                 yield path, index
 
     def find_damage(self) -> list[tuple[Path, ChunkIndex]]:
-        """Files of any variable that cannot be read, with their chunks."""
+        """Files of any variable that cannot be read or are missing, with their chunks."""
         return [found for name in (*self.outputs, *LEDGER) for found in self._find_damage_of(name)]
+
+    def check_files(self) -> None:
+        """Raise DamagedChunkError if a chunk is missing although it has a status."""
+        for name in (*self.outputs, *LEDGER):
+            for index in self.chunk_indices():
+                if self._is_missing(name, index):
+                    raise _describe_damage(self._file(name, index))
+
+    def remove_strays(self) -> None:
+        """Delete what a task that was killed in the middle of writing a file has left of it."""
+        for stray in self.path.rglob("*.partial"):
+            stray.unlink(missing_ok=True)
 
     def forget(self, index: ChunkIndex) -> None:
         """Make a chunk as if it had never been run; its status goes first."""

@@ -35,7 +35,7 @@ from clhd.sweep.moments import pool_blocks
 from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.provenance import describe_code, now
 from clhd.sweep.road import Road
-from clhd.sweep.store import Store, remove_tree
+from clhd.sweep.store import Store, StoreError, remove_tree
 from clhd.systems import find_system
 from clhd.systems.base import Status
 
@@ -44,8 +44,16 @@ _STATISTICS = ("mean", "standard_deviation", "standard_error")
 FloatArray = NDArray[np.float64]
 
 
-def write_summary(experiment: Experiment, results: Path) -> Path:
-    """Summarise what is known of an experiment, and write it as one store, in one step.
+def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) -> Path:
+    """Summarise what is known of an experiment, and write it as one store; one that is half written has another name.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    results : Path
+        Folder of all results.
+    wait : bool
+        Wait for another process that writes it, instead of refusing.
 
     Returns
     -------
@@ -55,22 +63,33 @@ def write_summary(experiment: Experiment, results: Path) -> Path:
     Raises
     ------
     StoreError
-        If there is no simulation, or it belongs to another experiment.
+        If there is no simulation, it belongs to another experiment, or the summary cannot be written.
     DamagedChunkError
         If a chunk is damaged: names its file, and the command that recomputes it.
     """
     path = results / experiment.name / "summary.zarr"
-    with hold_lock(path):
+    with hold_lock(path, wait=wait):
         dataset = summarise(experiment, results)
-        encoding = {name: {"compressors": [ZstdCodec(level=3, checksum=True)]} for name in dataset.variables}
-        unfinished = path.with_name(f".{path.name}.new")
-        remove_tree(unfinished)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
-            dataset.to_zarr(str(unfinished), encoding=encoding, zarr_format=3, consolidated=True)
-        remove_tree(path)
-        unfinished.rename(path)
+        try:
+            _replace(path, dataset)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from None
     return path
+
+
+def _replace(path: Path, dataset: xr.Dataset) -> None:
+    """Write a dataset beside its place, then change the names: under its own name it is always whole, or not there."""
+    unfinished, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    for stray in (unfinished, old):
+        remove_tree(stray)
+    encoding = {name: {"compressors": [ZstdCodec(level=3, checksum=True)]} for name in dataset.variables}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        dataset.to_zarr(str(unfinished), encoding=encoding, zarr_format=3, consolidated=True)
+    if path.exists():
+        path.rename(old)
+    unfinished.rename(path)
+    remove_tree(old)
 
 
 def summarise(experiment: Experiment, results: Path) -> xr.Dataset:

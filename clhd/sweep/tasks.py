@@ -1,7 +1,7 @@
 """`compute_block`: the task of a worker. Computes a block, writes it chunk by chunk, returns a few counts.
 
-A task may run twice (a worker that died in mid-task): it finds what is still needed from its arguments alone, and
-writes the same bits again.
+A task may run twice (a worker that died in mid-task), even at the same time (a worker that was thought dead). It
+computes what its arguments say, and adds to each chunk what is unknown there, as its only writer at that moment.
 """
 
 import time
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clhd.errors import SimulationStopped
 from clhd.sweep.blocks import BoolArray, ChunkIndex
+from clhd.sweep.lock import check_lease, guard_writing
 from clhd.sweep.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.road import Road
 from clhd.sweep.store import Store
@@ -43,7 +44,7 @@ class _Lane(NamedTuple):
     first: int  # replica of the chunk
 
 
-def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int) -> BlockReport:
+def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str) -> BlockReport:
     """Compute what is needed of some chunks of a store, and write them.
 
     Parameters
@@ -53,24 +54,31 @@ def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run
     chunks : sequence of (chunk index, needed)
     run : int
         Which entry of the store's runs this is.
+    token : str
+        Of the run's lease.
 
     Returns
     -------
     BlockReport
         Counts by status of what was computed.
+
+    Raises
+    ------
+    SupersededError, MovedError
+        If the run has ended, or the store is not there any more: nothing is written then.
     """
+    check_lease(Path(path), token)
     store = Store(Path(path), "r+")
     road = Road(store.experiment(), store.kind)
     begin = time.perf_counter()
-    written = [store.read_chunk(index) for index, _ in chunks]
+    written = [store.make_chunk(index) for index, _ in chunks]
     for replicas, lanes in _group(road, store, chunks).items():
         _compute(road, lanes, replicas, written)
     counts: Counter[str] = Counter()
     first_error = ""
     for (index, needed), data in zip(chunks, written, strict=True):
-        data["attempts"][needed] += 1
-        data["run"][needed] = run
-        store.write_chunk(index, {name: data[name] for name in store.outputs}, data)
+        with guard_writing(store.path, token, store.chunk_number(index)):
+            store.merge_chunk(index, needed, data, run)
         by_status = {name: data[name][needed] for name in BLOCK_COUNTS} if road.has_moments else None
         counts.update(count_runs(data["status"][needed], road.entry_size, by_status))
         for kind, message in zip(data["error_type"][needed], data["error_message"][needed], strict=True):

@@ -13,6 +13,7 @@ import clhd.sweep.execute
 from clhd.sweep.blocks import choose_chunks, chunk_counts, plan_blocks
 from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.experiment import parse_experiment
+from clhd.sweep.lock import hold_lock
 from clhd.sweep.progress import Progress
 from clhd.sweep.road import Road
 from clhd.sweep.run import run_stage
@@ -78,7 +79,8 @@ def test_a_block_that_kills_its_workers_is_recorded_as_failed(toy: MakeExperimen
     road = Road(toy(), "simulation")
     store = create_store(tmp_path / "simulation.zarr", road, choose_chunks(road))
     plan = plan_blocks(road, np.ones(store.shape, dtype=bool), store.chunks, workers=2)
-    clhd.sweep.execute._record_death(store, plan.blocks[0], run=0)
+    with hold_lock(store.path) as lease:
+        clhd.sweep.execute._record_death(store, plan.blocks[0], 0, lease.token)
     with xr.open_zarr(str(store.path)) as opened:
         assert (opened["status"] == 4).sum() == plan.blocks[0].lanes
         assert (opened["error_type"] == "KilledWorker").sum() == plan.blocks[0].lanes

@@ -183,7 +183,11 @@ def test_growth_keeps_what_is_known_and_equals_the_whole(
     assert sum(len(replicas) for _, replicas in LOG.simulated) == report.computed
     simulate(toy(**changes), tmp_path / "whole", client)
     assert_same_bits(grown, heights(tmp_path / "whole"))
-    assert sorted(path.name for path in (results / "toy").iterdir()) == [".simulation.lock", "simulation.zarr"]
+    assert sorted(path.name for path in (results / "toy").iterdir()) == [
+        ".simulation.lock",
+        ".simulation.writing",
+        "simulation.zarr",
+    ]
 
 
 def test_a_smaller_experiment_forgets_nothing_and_is_summarised_alone(
@@ -366,7 +370,11 @@ def test_a_growth_that_was_killed_between_its_renames_is_finished_or_undone(
     (folder / "simulation.zarr").rename(folder / ".simulation-outgrown.zarr")
     assert simulate(toy(), results, client).computed == 0
     assert_same_bits(before, heights(results))
-    assert sorted(path.name for path in folder.iterdir()) == [".simulation.lock", "simulation.zarr"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".simulation.lock",
+        ".simulation.writing",
+        "simulation.zarr",
+    ]
 
 
 def test_a_result_tells_where_it_came_from(toy: MakeExperiment, results: Path, client: Client) -> None:

@@ -17,7 +17,7 @@ rule simulate_points:
     message:
         "{wildcards.experiment}: simulate"
     shell:
-        "python -m clhd simulate {input.experiment} --results {params.results} --workers {threads} 2>&1"
+        "python -m clhd simulate {input.experiment} --results {params.results} --workers {threads} --wait 2>&1"
         " | tee -i {log} || [ $? -eq 1 ]; date > {output.marker}"
 
 
@@ -36,5 +36,5 @@ rule predict_points:
     message:
         "{wildcards.experiment}: predict"
     shell:
-        "python -m clhd predict {input.experiment} --results {params.results} --workers {threads} 2>&1"
+        "python -m clhd predict {input.experiment} --results {params.results} --workers {threads} --wait 2>&1"
         " | tee -i {log} || [ $? -eq 1 ]; date > {output.marker}"

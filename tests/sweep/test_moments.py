@@ -10,8 +10,9 @@ from distributed import Client
 
 from clhd.errors import ClhdError
 from clhd.sweep.experiment import Experiment, parse_experiment
-from clhd.sweep.inspect import explain_point, plan_roads, replay_point, verify_share
+from clhd.sweep.inspect import explain_point, replay_point, verify_share
 from clhd.sweep.moments import count_runs, pool_blocks, reduce_blocks
+from clhd.sweep.plan import plan_roads
 from clhd.sweep.road import Road, check_experiment
 from clhd.sweep.run import StageReport, run_experiment, run_stage
 from clhd.sweep.status import describe_status
@@ -180,12 +181,14 @@ def test_another_keep_computes_again_and_loses_nothing(toy: MakeExperiment, resu
     assert Store(aside).outputs == ["height"]
 
 
-def test_moments_of_many_replicas_are_planned_in_whole_blocks_and_few_bytes(toy: MakeExperiment) -> None:
+def test_moments_of_many_replicas_are_planned_in_whole_blocks_and_few_bytes(toy: MakeExperiment, results: Path) -> None:
+    def make(keep: str) -> Experiment:
+        return toy(replicas=10240, constants={"seconds": 1e-3}, keep=keep)
+
     all_kept, moments = (
-        plan_roads(check_experiment(toy(replicas=10240, constants={"seconds": 1e-3}, keep=keep)))["simulation"]
-        for keep in ("replicas", "moments")
+        plan_roads(check_experiment(make(keep)), results, 2)["simulation"] for keep in ("replicas", "moments")
     )
     assert moments["runs"] == all_kept["runs"] == 81920
     assert moments["core_hours"] == pytest.approx(all_kept["core_hours"], rel=0.05)
     assert moments["bytes"] < all_kept["bytes"] / 50
-    assert Road(toy(replicas=10240, keep="moments"), "simulation").entries == 40
+    assert Road(make("moments"), "simulation").entries == 40

@@ -1,0 +1,198 @@
+"""`plan_roads`: what an experiment will take, before anything runs: core-hours, bytes, wall time and memory.
+
+The blocks are those that would run. Their cost is the systems' own prediction, put right by what the store's ledger has
+measured, as soon as that says something. Wall time and memory are made to be asked for from a batch system, so they lie
+on the safe side of what is likely.
+
+| symbol | name | unit |
+|---|---|---|
+| ``rate`` | measured seconds per predicted second, of what is known; None while too little is | 1 |
+| ``wall_seconds`` | time after which what is left is done, with `SAFETY` and the time of the start | s |
+| ``memory_mb`` | of all processes of a run | MB |
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.errors import ClhdError
+from clhd.sweep.blocks import Plan, choose_chunks, count_numbers, plan_blocks
+from clhd.sweep.prepare import is_of_same_form, list_changes
+from clhd.sweep.progress import format_seconds
+from clhd.sweep.road import Road
+from clhd.sweep.status import format_bytes
+from clhd.sweep.store import Store
+from clhd.systems.base import Status
+
+_BYTES_PER_NUMBER = 8
+_LEDGER_BYTES = 9  # status, attempts, seconds, run
+_KNOWN = (Status.OK, Status.DIVERGED, Status.NOT_CONVERGED)
+
+# A prediction errs by the processor and by what else runs on the node; a measured rate by the latter alone.
+SAFETY = {"predicted": 4.0, "measured": 2.0}
+# Imports from a shared file system, and compiling kernels, which a new version of the code does once.
+START_SECONDS = 300.0
+# Less would measure little more than the compilation of kernels.
+_ENOUGH_SECONDS = 30.0
+# Resident memory of the process that distributes the blocks and of one worker, and copies that a worker has of the
+# values of a block: as computed, in the order of the store, encoded.
+_DRIVER_MEGABYTES, _WORKER_MEGABYTES = 600, 600
+_DRIVER_BYTES_PER_ENTRY = 200
+_COPIES = 4
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What is needed to compute what a store does not know yet.
+
+    Parameters
+    ----------
+    runs : int
+        Replicas of points that are left.
+    core_seconds : float
+        Of one core, the rate included.
+    rate : float or None
+        Measured seconds per predicted second of what is known; None if that is too little to tell.
+    workers : int
+    wall_seconds : float
+        Time to ask for.
+    memory_mb : int
+        Memory to ask for, of all processes together.
+    """
+
+    runs: int
+    core_seconds: float
+    rate: float | None
+    workers: int
+    wall_seconds: float
+    memory_mb: int
+
+
+def plan_roads(roads: Sequence[Road], results: Path, workers: int) -> dict[str, Any]:
+    """What the roads of an experiment are predicted to take.
+
+    Parameters
+    ----------
+    roads : sequence of Road
+    results : Path
+        Folder of all results, which tell what is known already.
+    workers : int
+        Processes, of one core each.
+
+    Returns
+    -------
+    dict
+        For each road: points, runs (replicas of points), blocks, shape of a chunk, core hours, seconds of the longest
+        block, bytes (uncompressed) of all of it, and `Needs` of what is left, as ``left``.
+    """
+    plan: dict[str, Any] = {}
+    for road in roads:
+        chunks = choose_chunks(road)
+        blocks = plan_blocks(road, np.ones(_shape(road), dtype=bool), chunks, workers)
+        plan[road.kind] = {
+            "points": road.grid.size,
+            "runs": blocks.lanes * road.entry_size,
+            "blocks": len(blocks.blocks),
+            "chunk": list(chunks),
+            "core_hours": blocks.seconds / 3600,
+            "longest_block_seconds": blocks.blocks[0].seconds,
+            "bytes": blocks.lanes * _entry_bytes(road),
+            "left": asdict(predict_needs(road, results, workers)),
+        }
+    return plan
+
+
+def format_plan(name: str, plan: Mapping[str, Any]) -> str:
+    """A plan for people, two lines for each road."""
+    lines = []
+    for kind, part in plan.items():
+        left = part["left"]
+        basis = "predicted" if left["rate"] is None else f"measured: {left['rate']:.2g} of the predicted"
+        lines.append(
+            f"{name} {kind}: {part['points']} points, {part['runs']} runs, {part['blocks']} blocks, "
+            f"{part['core_hours']:.3g} core-hours, {format_bytes(part['bytes'])}"
+        )
+        if left["runs"]:
+            lines.append(
+                f"  left: {left['runs']} runs, {left['core_seconds'] / 3600:.3g} core-hours ({basis}); to ask for with "
+                f"{left['workers']} workers: {format_seconds(left['wall_seconds'])}, {left['memory_mb'] / 1000:.1f} GB"
+            )
+        else:
+            lines.append("  left: nothing")
+    return "\n".join(lines)
+
+
+def predict_needs(road: Road, results: Path, workers: int) -> Needs:
+    """What is needed to compute what the store of a road does not know yet: less than at first if a run was stopped."""
+    known, seconds = _read_ledger(road, results)
+    left = plan_blocks(road, ~known, choose_chunks(road), workers)
+    rate = _measure_rate(road, known, seconds, workers)
+    longest = max((block.seconds for block in left.blocks), default=0.0)
+    # Whoever is free takes the next block, the longest first: then the last one ends within this time (Graham).
+    wall = (rate or 1.0) * (left.seconds / workers + longest)
+    safety = SAFETY["predicted" if rate is None else "measured"]
+    return Needs(
+        runs=left.lanes * road.entry_size,
+        core_seconds=(rate or 1.0) * left.seconds,
+        rate=rate,
+        workers=workers,
+        wall_seconds=START_SECONDS + safety * wall,
+        memory_mb=_predict_memory(road, left, workers),
+    )
+
+
+def _predict_memory(road: Road, left: Plan, workers: int) -> int:
+    block = max((block.lanes for block in left.blocks), default=0) * _entry_bytes(road)
+    worker = _WORKER_MEGABYTES + _COPIES * block / 1e6
+    driver = _DRIVER_MEGABYTES + _DRIVER_BYTES_PER_ENTRY * math.prod(_shape(road)) / 1e6
+    return math.ceil(driver + workers * worker)
+
+
+def _entry_bytes(road: Road) -> int:
+    return _BYTES_PER_NUMBER * count_numbers(road, road.stored) + _LEDGER_BYTES
+
+
+def _shape(road: Road) -> tuple[int, ...]:
+    return road.grid.shape + ((road.entries,) if road.entries is not None else ())
+
+
+def _read_ledger(road: Road, results: Path) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """What of a road is known, and the seconds that it took; nothing if there is no store, or one that is of no use."""
+    known = np.zeros(_shape(road), dtype=bool)
+    seconds = np.zeros(_shape(road), dtype=np.float32)
+    path = results / road.experiment.name / f"{road.kind}.zarr"
+    try:
+        store = Store(path)
+        held = Road(store.experiment(check=False), road.kind)
+        is_usable = store.attributes["version"] == road.version and not list_changes(held, road)
+        if not is_usable or not is_of_same_form(held, road):
+            return known, seconds
+        status, ledger = store.status(), store.read("seconds")
+    except ClhdError:
+        return known, seconds
+    places: list[tuple[list[int], list[int]]] = []  # along each dim, of what both have: here, and in the store
+    for axis, held_axis in zip(road.grid.axes, held.grid.axes, strict=True):
+        positions = {value: position for position, value in enumerate(held_axis.values)}
+        here = [position for position, value in enumerate(axis.values) if value in positions]
+        places.append((here, [positions[axis.values[position]] for position in here]))
+    if road.entries is not None:
+        both = list(range(min(road.entries, store.shape[-1])))
+        places.append((both, both))
+    mine, other = (np.ix_(*[pair[side] for pair in places]) for side in (0, 1))
+    known[mine] = np.isin(status[other], _KNOWN)
+    seconds[mine] = ledger[other]
+    return known, seconds
+
+
+def _measure_rate(road: Road, known: NDArray[np.bool_], seconds: NDArray[np.float32], workers: int) -> float | None:
+    """Measured seconds per predicted second of what is known; None if too little is."""
+    measured = float(seconds[known].sum(dtype=float))
+    if measured < _ENOUGH_SECONDS:
+        return None
+    predicted = plan_blocks(road, known, choose_chunks(road), workers).seconds
+    return measured / predicted if predicted > 0 else None

@@ -1,0 +1,344 @@
+"""One run at a time writes to a store, and one task to a chunk; what outlives its run writes nothing any more."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import Client
+
+import clhd.sweep.lock
+import clhd.sweep.store
+from clhd.errors import ClhdError
+from clhd.sweep.blocks import choose_chunks
+from clhd.sweep.experiment import Experiment
+from clhd.sweep.lock import LockedError, MovedError, SupersededError, check_lease, guard_writing, hold_lock
+from clhd.sweep.road import Road
+from clhd.sweep.run import StageReport, run_experiment, run_stage
+from clhd.sweep.store import Store, create_store
+from clhd.sweep.summary import write_summary
+from clhd.sweep.tasks import compute_block
+from clhd.sweep.unfinished import find_unfinished
+from clhd.systems.base import Status
+from tests.sweep.conftest import MakeExperiment
+
+# Holds the lock of a store as a run does, until its input ends.
+HOLDER = """
+import sys
+from pathlib import Path
+from clhd.sweep.lock import hold_lock
+with hold_lock(Path(sys.argv[1])) as lease:
+    print(lease.token, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def simulate(experiment: Experiment, results: Path, client: Client, **options: Any) -> StageReport:
+    report = run_stage(experiment, "simulation", results, client=client, **options)
+    assert report is not None
+    return report
+
+
+def start_holder(store: Path) -> tuple[subprocess.Popen[str], str]:
+    """Another process that holds the lock, and its token."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    return holder, holder.stdout.readline().strip()
+
+
+def fill(store: Store, value: float, status: Status) -> dict[str, np.ndarray[Any, Any]]:
+    """A chunk as a task would have computed it."""
+    chunk = store.make_chunk((0, 0, 0))
+    chunk["height"][...] = value
+    chunk["status"][...] = status
+    return chunk
+
+
+@pytest.fixture
+def store(toy: MakeExperiment, results: Path) -> Store:
+    road = Road(toy(), "simulation")
+    path = results / "toy" / "simulation.zarr"
+    path.parent.mkdir(parents=True)
+    return create_store(path, road, choose_chunks(road))
+
+
+def test_an_orphan_writes_nothing_after_its_successor_has_begun(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    path = results / "toy" / "simulation.zarr"
+    holder, token = start_holder(path)  # a run ...
+    create_store(path, Road(toy(), "simulation"), choose_chunks(Road(toy(), "simulation")))
+    chunks = [((0, 0, 0), np.ones(Store(path).chunks, dtype=bool))]
+    holder.kill()  # ... that dies, while one of its tasks lives on elsewhere
+    holder.communicate()
+    larger = toy(axes={"slope": [-2, 0, 1, 2, 3], "size": [1, 4, 16]})
+    report = simulate(larger, results, client)
+    assert report.is_complete
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    with pytest.raises(SupersededError, match="is not written any more by this task: its run has ended"):
+        compute_block(str(path), chunks, 0, token)
+    # It may also have looked before its successor began, and write only now.
+    with pytest.raises(SupersededError), guard_writing(path, token, 0):
+        pytest.fail("an orphan was let through")
+    assert before == {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_a_task_learns_who_has_taken_over(store: Store) -> None:
+    with hold_lock(store.path) as lease:
+        token = lease.token
+        check_lease(store.path, token)
+    with hold_lock(store.path), pytest.raises(SupersededError, match=f"process {os.getpid()} on .* has taken over"):
+        check_lease(store.path, token)
+
+
+def test_nothing_is_written_where_results_have_been_moved_away(store: Store) -> None:
+    results = store.path.parent.parent
+    with hold_lock(store.path) as lease:
+        needed = np.ones(store.chunks, dtype=bool)
+        results.rename(results.with_name("elsewhere"))
+        with pytest.raises(MovedError, match="has been moved away or deleted while it was being written"):
+            compute_block(str(store.path), [((0, 0, 0), needed)], 0, lease.token)
+        with pytest.raises(MovedError), guard_writing(store.path, lease.token, 0):
+            pytest.fail("written where nothing is")
+    assert not results.exists()
+
+
+def test_a_run_that_was_killed_is_known_by_its_successor(store: Store) -> None:
+    holder, _ = start_holder(store.path)
+    holder.kill()
+    holder.communicate()
+    with hold_lock(store.path) as lease:
+        assert lease.predecessor is not None
+        assert lease.predecessor.startswith(f"process {holder.pid} on ")
+    with hold_lock(store.path) as lease:
+        assert lease.predecessor is None
+
+
+def test_a_run_begins_when_writes_of_earlier_tasks_have_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder, token = start_holder(store.path)
+    with guard_writing(store.path, token, 3):
+        holder.kill()
+        holder.communicate()
+        monkeypatch.setattr(clhd.sweep.lock, "_PATIENCE_SECONDS", 0.1)
+        with pytest.raises(LockedError, match="a task of an earlier run has been writing to it"), hold_lock(store.path):
+            pytest.fail("begun while a task was writing")
+    with hold_lock(store.path) as lease:
+        assert lease.token != token
+
+
+@pytest.mark.parametrize(("second", "together"), [(5, False), (6, True)])
+def test_a_chunk_has_one_writer_and_two_chunks_have_two(store: Store, second: int, together: bool) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def write(chunk: int, token: str, entered: threading.Event) -> None:
+        with guard_writing(store.path, token, chunk):
+            entered.set()
+            leave.wait(20)
+
+    with hold_lock(store.path) as lease:
+        threads = [threading.Thread(target=write, args=(5, lease.token, inside))]
+        threads[0].start()
+        assert inside.wait(20)
+        also = threading.Event()
+        threads.append(threading.Thread(target=write, args=(second, lease.token, also)))
+        threads[1].start()
+        assert also.wait(20 if together else 0.3) == together
+        leave.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_twin_that_failed_takes_nothing_away(store: Store) -> None:
+    needed = np.ones(store.chunks, dtype=bool)
+    store.merge_chunk((0, 0, 0), needed, fill(store, 1.0, Status.OK), 0)
+    store.merge_chunk((0, 0, 0), needed, fill(store, np.nan, Status.FAILED), 0)
+    chunk = store.read_chunk((0, 0, 0))
+    assert (chunk["height"] == 1).all()
+    assert (chunk["status"] == Status.OK).all()
+    assert (chunk["attempts"] == 1).all()
+
+
+def test_a_task_adds_what_it_was_asked_for_and_leaves_the_rest(store: Store) -> None:
+    needed = np.zeros(store.chunks, dtype=bool)
+    needed.flat[0] = True
+    store.merge_chunk((0, 0, 0), needed, fill(store, 1.0, Status.OK), 0)
+    store.merge_chunk((0, 0, 0), ~needed, fill(store, 2.0, Status.DIVERGED), 1)
+    chunk = store.read_chunk((0, 0, 0))
+    assert (chunk["height"][needed] == 1).all()
+    assert (chunk["height"][~needed] == 2).all()
+    assert (chunk["run"] == np.where(needed, 0, 1)).all()
+    assert (chunk["status"] == np.where(needed, Status.OK, Status.DIVERGED)).all()
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+@pytest.mark.parametrize("before", [Status.NOT_RUN, Status.FAILED])
+def test_a_task_killed_between_any_two_files_leaves_no_status_without_its_values(
+    store: Store, monkeypatch: pytest.MonkeyPatch, before: Status
+) -> None:
+    some = np.zeros(store.chunks, dtype=bool)
+    some.flat[0] = True
+    setitem = clhd.sweep.store.zarr.Array.__setitem__
+    for survived in range(7):
+        for file in (store.path / "status" / "c").rglob("*"):
+            if file.is_file():
+                store.forget((0, 0, 0))
+        store.merge_chunk((0, 0, 0), some, fill(store, 1.0, Status.OK), 0)
+        if before != Status.NOT_RUN:
+            store.merge_chunk((0, 0, 0), ~some, fill(store, np.nan, before), 0)
+        written = []
+
+        def write(array: Any, place: Any, values: Any, written: list[str] = written, last: int = survived) -> None:
+            if len(written) == last:
+                raise Killed
+            written.append(array.name)
+            setitem(array, place, values)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(clhd.sweep.store.zarr.Array, "__setitem__", write)
+            with contextlib.suppress(Killed):
+                store.merge_chunk((0, 0, 0), ~some, fill(store, 2.0, Status.OK), 1)
+        assert len(written) <= survived
+        chunk = store.read_chunk((0, 0, 0))
+        known = chunk["status"] == Status.OK
+        assert known.flat[0]
+        np.testing.assert_array_equal(chunk["height"][known, 0, 0], np.where(some, 1.0, 2.0)[known])
+    assert known.all(), "all files were written in the end"
+
+
+def test_a_file_system_without_locks_is_refused_with_a_reason(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(ClhdError, match=r"its file system has no locks, .* put them on one that has"):
+        simulate(toy(), results, client)
+    assert not (results / "toy" / "simulation.zarr").exists()
+
+
+def test_where_locks_hold_on_one_machine_alone_the_later_run_stops_the_earlier(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = results / "toy" / "simulation.zarr"
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    monkeypatch.setattr(clhd.sweep.lock, "_lock_bytes", lambda *_, **__: None)
+    later: list[Any] = []
+    compute = Road.compute
+
+    def begin_the_later(self: Road, *arguments: Any) -> Any:
+        if not later:
+            later.append(hold_lock(path))
+            later[0].__enter__()
+        return compute(self, *arguments)
+
+    monkeypatch.setattr(Road, "compute", begin_the_later)
+    with pytest.raises(SupersededError, match="has taken over"):
+        simulate(toy(), results, client)
+    monkeypatch.undo()
+    assert (Store(path).status() == Status.NOT_RUN).all()
+
+
+def test_a_run_can_wait_for_another_and_finds_its_work_done(
+    toy: MakeExperiment, results: Path, client: Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    simulate(toy(), results, client)
+    holder, _ = start_holder(results / "toy" / "simulation.zarr")
+    with pytest.raises(LockedError):
+        simulate(toy(), results, client)
+    reports: list[StageReport] = []
+    waiting = threading.Thread(target=lambda: reports.append(simulate(toy(), results, client, wait=True)))
+    waiting.start()
+    said = ""
+    while "waiting for it" not in said:
+        assert waiting.is_alive()
+        said += capfd.readouterr().err
+        time.sleep(0.01)
+    assert f"is being written by process {holder.pid}" in said
+    holder.communicate("\n")
+    waiting.join(20)
+    assert reports[0].computed == 0
+
+
+def test_a_killed_run_leaves_no_stray_files_in_the_end(toy: MakeExperiment, results: Path, client: Client) -> None:
+    simulate(toy(), results, client)
+    folder = results / "toy"
+    strays = [folder / "simulation.zarr" / "height" / "c" / "0.0123abcd.partial"]
+    strays += [folder / name / "zarr.json" for name in (".simulation.zarr.new", "..simulation-grown.zarr.new")]
+    for stray in strays:
+        stray.parent.mkdir(exist_ok=True)
+        stray.touch()
+    holder, _ = start_holder(folder / "simulation.zarr")
+    holder.kill()
+    holder.communicate()
+    assert simulate(toy(), results, client).computed == 0
+    assert not any(stray.exists() for stray in strays)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".simulation.lock",
+        ".simulation.writing",
+        "simulation.zarr",
+    ]
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_summary_whose_writing_was_killed_is_not_taken_for_whole(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    before = run_experiment(toy(), client, results=results)["summary"].to_dataset().load()
+    rename, done = Path.rename, []
+
+    def kill(path: Path, target: Path) -> Path:
+        if len(done) == renames:
+            raise Killed
+        done.append(path)
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", kill)
+        with pytest.raises(Killed):
+            write_summary(toy(), results)
+    assert ("summary" in find_unfinished(toy(), results)) == (renames > 0)
+    write_summary(toy(), results)
+    with xr.open_zarr(str(results / "toy" / "summary.zarr")) as after:
+        xr.testing.assert_equal(before, after)
+    assert [path for path in (results / "toy").glob(".summary*") if path.is_dir()] == []
+
+
+def test_only_summaries_of_other_names_are_deleted(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_experiment(toy(), client, results=results)
+    removed: list[str] = []
+    remove = clhd.sweep.store.remove_tree
+
+    def note(path: Path) -> None:
+        removed.append(path.name)
+        remove(path)
+
+    monkeypatch.setattr("clhd.sweep.summary.remove_tree", note)
+    write_summary(toy(), results)
+    assert set(removed) == {".summary.zarr.new", ".summary.zarr.old"}
+
+
+def test_locks_follow_the_umask(store: Store) -> None:
+    mask = os.umask(0o002)
+    try:
+        with hold_lock(store.path):
+            modes = [path.stat().st_mode & 0o777 for path in store.path.parent.glob(".simulation.*")]
+    finally:
+        os.umask(mask)
+    assert modes == [0o664, 0o664]

@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,8 +69,7 @@ def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run
         If the run has ended, or the store is not there any more: nothing is written then.
     """
     check_lease(Path(path), token)
-    store = Store(Path(path), "r+")
-    road = Road(store.experiment(), store.kind)
+    store, road = _open(path, token)
     begin = time.perf_counter()
     written = [store.make_chunk(index) for index, _ in chunks]
     for replicas, lanes in _group(road, store, chunks).items():
@@ -84,6 +84,13 @@ def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run
         for kind, message in zip(data["error_type"][needed], data["error_message"][needed], strict=True):
             first_error = first_error or (f"{kind}: {message}" if kind else "")
     return BlockReport(dict(counts), time.perf_counter() - begin, first_error)
+
+
+@lru_cache(maxsize=4)
+def _open(path: str, token: str) -> tuple[Store, Road]:
+    """A store and its road, which stay as they are while a run lasts; opening them takes as long as writing a block."""
+    store = Store(Path(path), "r+")
+    return store, Road(store.experiment(), store.kind)
 
 
 def _group(

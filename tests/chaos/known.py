@@ -1,0 +1,199 @@
+"""What a store knows at a moment, and how that differs from what it should know, bit for bit."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+LEDGER = ("status", "run", "attempts")
+ROADS = ("simulation", "theory")
+_OK = 1
+
+
+@dataclass(frozen=True)
+class Known:
+    """The content of a store.
+
+    Parameters
+    ----------
+    places : list of list
+        The coordinates along each dim of the status.
+    values : dict of name to array
+        The outputs; their leading dims are those of the status.
+    ledger : dict of name to array
+    chunks : shape of a chunk of the status
+    runs : int
+        How many runs had begun.
+    torn : int
+        Chunks of which data were there already, but no status.
+    """
+
+    places: list[list[Any]]
+    values: dict[str, NDArray[Any]]
+    ledger: dict[str, NDArray[Any]]
+    chunks: tuple[int, ...]
+    runs: int
+    torn: int
+
+    @property
+    def is_ok(self) -> NDArray[np.bool_]:
+        return self.ledger["status"] == _OK
+
+    def inside(self, other: "Known") -> Any:
+        """Index that picks the places of this store from the arrays of a larger one."""
+        positions = []
+        for mine, all_places in zip(self.places, other.places, strict=True):
+            where = {place: position for position, place in enumerate(all_places)}
+            positions.append([where[place] for place in mine])
+        return np.ix_(*positions)
+
+    def count_chunks(self, entries: NDArray[np.bool_]) -> int:
+        """In how many chunks at least one of some entries lies."""
+        where = np.argwhere(entries) // np.array(self.chunks)
+        return len(np.unique(where, axis=0))
+
+
+def read_known(path: Path) -> Known | None:
+    """What a store holds; None if there is none. A chunk that cannot be read raises, as zarr does."""
+    outgrown = path.with_name(f".{path.stem}-outgrown{path.suffix}")
+    if not path.exists():  # killed between the two renames of a growth
+        path = outgrown
+    if not (path / "zarr.json").exists():
+        return None
+    group = zarr.open_group(str(path), mode="r", use_consolidated=False)
+    attributes = dict(group.attrs)
+    status: Any = group["status"]
+    names: list[str] = attributes["outputs"]  # type: ignore[assignment]
+    data = {file.relative_to(path / names[-1] / "c").parts for file in (path / names[-1]).glob("c/**/*")}
+    done = {file.relative_to(path / "status" / "c").parts for file in (path / "status").glob("c/**/*")}
+    depth = status.ndim
+    complete = {parts for parts in done if len(parts) == depth}
+    written = {parts[:depth] for parts in data if len(parts) >= depth and not parts[-1].endswith(".partial")}
+    return Known(
+        places=[np.asarray(group[dim]).tolist() for dim in attributes["dims"]],  # type: ignore[union-attr]
+        values={name: np.asarray(group[name]) for name in names},
+        ledger={name: np.asarray(group[name]) for name in LEDGER},
+        chunks=status.chunks,
+        runs=len(attributes["runs"]),  # type: ignore[arg-type]
+        torn=len(written - complete),
+    )
+
+
+def find_wrong(known: Known, reference: Known) -> list[str]:
+    """Quantities whose bits are not those of an undisturbed run, where the status says ok."""
+    where = known.inside(reference)
+    is_ok = known.is_ok
+    return [
+        name
+        for name, values in known.values.items()
+        if values[is_ok].tobytes() != reference.values[name][where][is_ok].tobytes()
+    ]
+
+
+def find_recomputed(before: Known, after: Known) -> NDArray[np.bool_]:
+    """Entries that were ok before, and were computed again or lost since."""
+    where = before.inside(after)
+    same = after.is_ok[where]
+    for name in ("run", "attempts"):
+        same &= after.ledger[name][where] == before.ledger[name]
+    return before.is_ok & ~same
+
+
+def find_late_writes(path: Path, before: Known, reign: int) -> list[str]:
+    """Files of chunks that a dead run wrote after another had taken the store over, at `reign` (ns since 1970)."""
+    after = read_known(path)
+    if after is None or after.ledger["run"].shape != before.ledger["run"].shape:
+        return []
+    late = []
+    for file in (path / "status").glob("c/**/*"):
+        index = file.relative_to(path / "status" / "c").parts
+        if not file.is_file() or len(index) != len(after.chunks):
+            continue
+        region = tuple(slice(int(i) * n, (int(i) + 1) * n) for i, n in zip(index, after.chunks, strict=True))
+        if after.ledger["run"][region].max() >= before.runs:
+            continue  # the successor computed something in it itself
+        files = [file, *(part for name in after.values for part in path.joinpath(name, "c", *index).glob("**/*"))]
+        late += [str(part.relative_to(path)) for part in files if part.is_file() and part.stat().st_mtime_ns > reign]
+    return late
+
+
+def copy_stores(source: Path, target: Path) -> None:
+    """Copy the two stores of an experiment while others may write to them: each status before the data.
+
+    What has a status in the copy then had its data before that, as any reader may expect.
+    """
+    for road in ROADS:
+        for name in (f"{road}.zarr", f".{road}-outgrown.zarr"):
+            for _ in range(10):
+                store = source / name
+                before = _identify(store)
+                shutil.rmtree(target / name, ignore_errors=True)
+                if before is not None:
+                    _copy_tree(store / "status", target / name / "status")
+                    _copy_tree(store, target / name)
+                if _identify(store) == before:
+                    break
+
+
+def _identify(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """Copy what is not there yet, and pass over what vanishes meanwhile."""
+    try:
+        entries = list(os.scandir(source))
+    except FileNotFoundError:
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in entries:
+        place = target / entry.name
+        if entry.is_dir():
+            _copy_tree(Path(entry.path), place)
+        elif not place.exists():
+            try:
+                shutil.copyfile(entry.path, place)
+            except FileNotFoundError:
+                continue
+
+
+def read_summary(path: Path) -> dict[str, bytes]:
+    """The bits of every variable of a summary."""
+    group = zarr.open_group(str(path), mode="r")
+    return {name: _to_bytes(np.asarray(array)) for name, array in group.arrays()}
+
+
+def _to_bytes(values: NDArray[Any]) -> bytes:
+    if values.dtype.kind in "OUT":
+        return "\0".join(map(str, values.ravel().tolist())).encode()
+    return values.tobytes()
+
+
+def find_stray_files(folder: Path) -> list[str]:
+    """What is left in a folder of results, as paths in it, that no undisturbed run leaves."""
+    allowed = {"simulation.zarr", "theory.zarr", "summary.zarr", "figures", "logs"}
+    stray = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).parts
+        if len(name) == 1:
+            is_own = name[0] in allowed or path.suffix in (".lock", ".writing", ".done")
+        elif name[0].endswith(".zarr") and path.is_file():
+            is_own = path.name == "zarr.json" or (name[2] == "c" and path.name.isdigit()) or name[2:] == ("c",)
+        else:
+            is_own = True
+        if not is_own:
+            stray.append(str(path.relative_to(folder)))
+    return stray
+
+
+def is_consolidated(path: Path) -> bool:
+    """True if a store opens by its gathered metadata, which is fast and without a warning."""
+    return zarr.open_group(str(path), mode="r").metadata.consolidated_metadata is not None

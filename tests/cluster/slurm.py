@@ -64,7 +64,8 @@ class Slurm:
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs to use it."""
-        return {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")}
+        path = os.pathsep.join([str(self.folder / "bin"), os.environ["PATH"]])
+        return {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
 
     def call(self, *command: str) -> str:
         """Run one of SLURM's commands; return what it prints."""
@@ -101,7 +102,7 @@ def run_slurm() -> Iterator[Slurm]:
         daemons: list[subprocess.Popen[bytes]] = []
         try:
             daemons.append(_start(slurm, "munged", "--foreground", "--force", *_munge_options(folder)))
-            _wait_for(lambda: (folder / "munge.socket").exists(), "munged", folder)
+            _wait_for((folder / "munge.socket").exists, "munged", folder)
             daemons.append(_start(slurm, "slurmctld", "-D"))
             daemons.append(_start(slurm, "slurmd", "-D"))
             _wait_for(lambda: _is_idle(slurm), "the node", folder)
@@ -111,8 +112,12 @@ def run_slurm() -> Iterator[Slurm]:
 
 
 def _write_config(folder: Path) -> None:
-    for name in ("state", "spool"):
+    for name in ("state", "spool", "bin"):
         (folder / name).mkdir()
+    # Within a job, Snakemake's plugin takes SLURM_CONF from the environment, and would find no SLURM.
+    srun = folder / "bin" / "srun"
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n', encoding="utf-8")
+    srun.chmod(0o755)
     (folder / "munge.key").write_bytes(os.urandom(128))
     (folder / "munge.key").chmod(0o600)
     controller_port, node_port = _find_ports(2)

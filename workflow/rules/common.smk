@@ -1,12 +1,15 @@
 # The config, checked by the package's own parser, and what the rules share.
 
+import math
 import sys
+from functools import cache
 from pathlib import Path
 
 from clhd.analysis.claims import MATRIX, read_claims
 from clhd.errors import ClhdError
 from clhd.figures.plot import NO_FIGURE, find_figure
 from clhd.sweep.config import read_config
+from clhd.sweep.plan import predict_needs
 from clhd.sweep.road import Road, check_experiment
 from clhd.sweep.unfinished import find_unfinished
 
@@ -42,6 +45,31 @@ def is_checked(name):
     changed = Path(FILES[name]).stat().st_mtime
     markers = [Path(marker) for marker in find_markers(name)]
     return any(marker.is_file() and marker.stat().st_mtime > changed for marker in markers)
+
+
+@cache
+def find_needs(name, kind, workers):
+    """What a stage needs for what is still to be computed, as `clhd plan` says."""
+    return predict_needs(Road(EXPERIMENTS[name], kind), Path(RESULTS), workers)
+
+
+def ask_for(kind):
+    """Time and memory of a stage, for a batch system; more of both at every new attempt.
+
+    Asked for by the main process alone, when a job is due: its jobs, which read this file again, know theirs.
+    """
+
+    def find_minutes(wildcards, threads, attempt):
+        if not workflow.is_main_process:
+            return 1
+        return attempt * math.ceil(find_needs(wildcards.experiment, kind, threads).wall_seconds / 60)
+
+    def find_megabytes(wildcards, threads, attempt):
+        if not workflow.is_main_process:
+            return 1
+        return attempt * find_needs(wildcards.experiment, kind, threads).memory_mb
+
+    return {"runtime": find_minutes, "mem_mb": find_megabytes}
 
 
 def remove_false_markers(name, experiment):

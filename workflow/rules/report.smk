@@ -13,6 +13,7 @@ rule write_report:
         f"{RESULTS}/report.html",
     log:
         f"{RESULTS}/report.log",
+    localrule: True
     conda:
         "../envs/clhd.yaml"
     threads: 1
@@ -32,6 +33,8 @@ rule check_points:
         marker=f"{RESULTS}/.complete",
     log:
         f"{RESULTS}/status.log",
+    retries: 0  # it fails if points have failed, and would again
+    localrule: True
     conda:
         "../envs/clhd.yaml"
     threads: 1

@@ -12,6 +12,8 @@ rule simulate_points:
     conda:
         "../envs/clhd.yaml"
     threads: 1000  # all cores there are: Dask spreads the blocks over them
+    resources:
+        **ask_for("simulation"),
     params:
         results=RESULTS,
     message:
@@ -31,6 +33,8 @@ rule predict_points:
     conda:
         "../envs/clhd.yaml"
     threads: 1000
+    resources:
+        **ask_for("theory"),
     params:
         results=RESULTS,
     message:

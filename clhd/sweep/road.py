@@ -21,7 +21,7 @@ from clhd.sweep.experiment import REPLICAS_PER_BLOCK, Experiment, ExperimentErro
 from clhd.sweep.grid import Grid, PointCheck
 from clhd.sweep.moments import describe_moments, expand_blocks, reduce_blocks
 from clhd.systems import find_system
-from clhd.systems.base import Cost, FloatArray, Outputs, Result, System, Value
+from clhd.systems.base import Cost, FloatArray, Outputs, Result, Status, System, Value
 
 Kind = Literal["simulation", "theory"]
 
@@ -140,30 +140,32 @@ class Road:
         Points that are impossible, which only a store that has grown along several axes has room for, cost what the
         point before them does.
         """
-        costs: list[Cost] = []
+        costs = np.empty(self.grid.shape, dtype=object)
+        known: dict[Cost, Cost] = {}  # few costs differ, and sharing them keeps a large grid small
         cost = Cost(seconds=0.0)
         for index in self.grid.indices():
             with suppress(ClhdError):
                 cost = self.cost(self.point(self.grid.values(index)))
-            costs.append(cost)
-        return _as_array(costs, self.grid.shape)
+            costs[index] = known.setdefault(cost, cost)
+        return costs
 
     def compute(self, points: Sequence[Any], entries: Sequence[int]) -> Result:
         """Simulate or predict some points; a theory takes no notice of the entries, which are replicas or blocks."""
         if not self.is_simulation:
             return self.system.predict(points, self.time)
         if not self.has_moments:
-            return self.system.simulate(points, self.time, entries)
+            return _find_infinities(self.system.simulate(points, self.time, entries))
         replicas = expand_blocks(entries, self.entry_size)
-        return reduce_blocks(self.system.simulate(points, self.time, replicas), self.entry_size)
+        return reduce_blocks(_find_infinities(self.system.simulate(points, self.time, replicas)), self.entry_size)
 
 
-def _as_array(costs: list[Cost], shape: tuple[int, ...]) -> NDArray[np.object_]:
-    """Costs as an array; few differ, and sharing them keeps a large grid small."""
-    known: dict[Cost, Cost] = {}
-    array = np.empty(len(costs), dtype=object)
-    array[:] = [known.setdefault(cost, cost) for cost in costs]
-    return array.reshape(shape)
+def _find_infinities(result: Result) -> Result:
+    """Whatever a system calls a replica that has reached infinity, it has diverged: no mean may rest on it."""
+    infinite = np.zeros(result.status.shape, dtype=bool)
+    for values in result.values.values():
+        infinite |= np.isinf(values).any(axis=tuple(range(2, values.ndim)))
+    status = np.where(infinite & (result.status == Status.OK), np.int8(Status.DIVERGED), result.status)
+    return Result(values=result.values, status=status)
 
 
 def check_experiment(experiment: Experiment, source: str = "experiment") -> list[Road]:
@@ -216,4 +218,4 @@ def _check_points(roads: Sequence[Road]) -> None:
             if not any(place[k] for k in lacking):
                 check.visit(tuple([place[k] for k in own]))
     for road, (check, _, _) in zip(roads, visits, strict=True):  # the mistakes of both are mostly the same
-        road.__dict__["costs"] = _as_array(check.finish(), road.grid.shape)
+        road.__dict__["costs"] = check.finish()

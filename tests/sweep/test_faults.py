@@ -1,0 +1,290 @@
+"""Points that fail, diverge, never end or kill their worker: the others finish, and the statuses say what happened."""
+
+import os
+import re
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import Client
+from distributed.scheduler import KilledWorker
+
+import clhd.sweep.execute
+from clhd.errors import ClhdError, SimulationStopped
+from clhd.sweep.progress import Progress
+from clhd.sweep.run import run_experiment, run_stage
+from clhd.sweep.tasks import BlockReport, compute_block
+from clhd.systems.base import FloatArray, Result, Status
+from tests.sweep.conftest import MakeExperiment
+from tests.sweep.toy import LOG, ToyPoint, ToySystem
+
+ROOT = Path(__file__).parents[2]
+
+
+class Deaths:
+    """Tasks that kill their worker, as the driver sees it: without processes, whose start takes seconds."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.deadly: set[float] = set()  # slopes of points that kill
+        self.from_outside = 0  # how many tasks from now on are killed, whatever they do
+
+    def compute(self, *arguments: Any) -> BlockReport:
+        if self.from_outside:
+            self.from_outside -= 1
+            self._die()
+        try:
+            return compute_block(*arguments)
+        except SimulationStopped:
+            self._die()
+            raise
+
+    def _die(self) -> None:
+        self.count += 1
+        worker: Any = SimpleNamespace(address=f"worker {self.count}", memory_limit=10**9)
+        raise KilledWorker("a task", worker, 0)
+
+    def simulate(self, system: ToySystem, points: Sequence[ToyPoint], time: FloatArray, replicas: Sequence[int]) -> Any:
+        if self.deadly & {float(point.get("slope")) for point in points}:
+            raise SimulationStopped
+        return _simulate(system, points, time, replicas)
+
+
+_simulate = ToySystem.simulate
+
+
+@pytest.fixture
+def deaths(monkeypatch: pytest.MonkeyPatch) -> Deaths:
+    deaths = Deaths()
+    monkeypatch.setattr(clhd.sweep.execute, "compute_block", deaths.compute)
+    monkeypatch.setattr(ToySystem, "simulate", lambda *arguments: deaths.simulate(*arguments))  # noqa: PLW0108  # a method
+    monkeypatch.setattr(clhd.sweep.execute, "_EVENT_POLL_SECONDS", 0.0)
+    return deaths
+
+
+def open_simulation(results: Path) -> xr.Dataset:
+    with xr.open_zarr(str(results / "toy" / "simulation.zarr"), chunks=None) as opened:
+        return opened.load()
+
+
+def slopes_of(simulation: xr.Dataset, status: Status) -> set[float]:
+    """The slopes at which some replica has a status."""
+    found = (simulation["status"] == status).any([dim for dim in simulation["status"].dims if dim != "slope"])
+    return set(simulation["slope"].values[found.values].tolist())
+
+
+@pytest.mark.parametrize(
+    ("deadly", "most"), [({5}, 6), ({0, 63}, 9), ({7, 8, 9}, 13)], ids=["one", "ends", "neighbours"]
+)
+def test_points_that_kill_their_worker_are_found_in_their_block_and_the_others_finish(
+    toy: MakeExperiment,
+    results: Path,
+    client: Client,
+    deaths: Deaths,
+    capfd: pytest.CaptureFixture[str],
+    deadly: set[float],
+    most: int,
+) -> None:
+    deaths.deadly = deadly
+    experiment = toy(axes={"slope": list(range(64)), "size": [4]}, constants={"seconds": 0.001, "weight": 0.1})
+    report = run_stage(experiment, "simulation", results, client=client)
+    assert report is not None
+    assert (report.counts["ok"], report.counts["failed"]) == (4 * (64 - len(deadly)), 4 * len(deadly))
+    assert report.computed == 4 * 64, "each run is counted once, however often it was tried"
+    simulation = open_simulation(results)
+    assert slopes_of(simulation, Status.FAILED) == deadly
+    failed = simulation.sel(slope=min(deadly), size=4, replica=0)
+    assert failed["error_type"] == "KilledWorker"
+    assert "its worker was killed each time, also with nothing else to do" in failed["error_message"].item()
+    assert deaths.count <= most
+    error = capfd.readouterr().err
+    assert "toy simulation: 256 runs in 1 blocks" in error
+    assert f"failed: KilledWorker: slope={min(deadly)}, size=4: its worker was killed" in error
+    assert len(re.findall("a worker was killed: a crash, a signal from outside", error)) == deaths.count
+
+    deaths.deadly = set()
+    again = run_stage(experiment, "simulation", results, client=client)
+    assert again is not None
+    assert again.is_complete, "they are tried again by the next run"
+    assert again.computed == 4 * len(deadly)
+
+
+def test_points_of_the_theory_that_kill_their_worker_are_found_as_well(
+    toy: MakeExperiment, results: Path, client: Client, deaths: Deaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = ToySystem.predict
+
+    def die_at_two(system: ToySystem, points: Sequence[ToyPoint], time: FloatArray) -> Result:
+        if any(point.get("slope") == 2 for point in points):
+            raise SimulationStopped
+        return predict(system, points, time)
+
+    monkeypatch.setattr(ToySystem, "predict", die_at_two)
+    report = run_stage(toy(), "theory", results, client=client)
+    assert report is not None
+    assert (report.counts["ok"], report.counts["failed"], report.computed) == (3, 1, 4)
+
+
+def test_workers_that_are_killed_from_outside_make_no_point_fail(
+    toy: MakeExperiment, results: Path, client: Client, deaths: Deaths
+) -> None:
+    """The worst case: every block of the plan loses its worker in the first two rounds, and one once more alone."""
+    blocks = len(list(np.ndindex(4, 2)))
+    deaths.from_outside = 2 * blocks + 1
+    report = run_stage(toy(), "simulation", results, client=client)
+    assert report is not None
+    assert report.is_complete
+    assert deaths.count == 2 * blocks + 1
+    assert report.counts["ok"] == report.computed == 32
+
+
+HUNGRY = """\
+import time
+import numpy as np
+from tests.sweep.toy import ToySystem
+
+
+class HungrySystem(ToySystem):
+    def simulate(self, points, times, replicas):
+        kept = []
+        while any(point.get("slope") == 2 for point in points):
+            kept.append(np.ones(2**20))  # 8 MB, which are really used
+            time.sleep(0.002)
+        return super().simulate(points, times, replicas)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is one of Linux")
+def test_a_point_that_exhausts_the_memory_fails_alone_and_the_machine_survives(tmp_path: Path) -> None:
+    (tmp_path / "hungry.py").write_text(HUNGRY)
+    (tmp_path / "sitecustomize.py").write_text(
+        "from clhd.systems import SYSTEMS\nSYSTEMS['hungry'] = 'hungry:HungrySystem'"
+    )
+    axes = "{slope: [0, 1, 2, 3], size: [4]}"
+    (tmp_path / "toy.yaml").write_text(
+        f"system: hungry\naxes: {axes}\nconstants: {{seconds: 0.2}}\ntimes: [0, 1]\nreplicas: 4\nseed: 3\n"
+    )
+    most = 10**9  # the two workers have half of it each
+    done = subprocess.run(
+        [sys.executable, "-m", "clhd", "simulate", "toy.yaml", "--workers", "2"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_RSS, (most, most)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "12 ok, 4 failed; 16 computed now" in done.stdout
+    assert "a worker was killed: more than the 500 MB of memory that a worker has" in done.stderr
+    assert "failed: KilledWorker: slope=2, size=4: its worker was killed" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert slopes_of(open_simulation(tmp_path / "results"), Status.FAILED) == {2}
+
+
+def test_one_point_of_a_thousand_that_raises_is_found_at_three_times_the_cost(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+
+    def count(system: ToySystem, points: Sequence[ToyPoint], *rest: Any) -> Result:
+        nonlocal tried
+        tried += len(points)
+        return _simulate(system, points, *rest)
+
+    monkeypatch.setattr(ToySystem, "simulate", count)
+    LOG.broken.add(617.0)
+    axes = {"slope": list(range(1000)), "size": [4]}
+    experiment = toy(axes=axes, constants={"seconds": 0.0004, "weight": 0.01}, replicas=1)
+    report = run_stage(experiment, "simulation", results, client=client)
+    assert report is not None
+    assert (report.counts["ok"], report.counts["failed"]) == (999, 1)
+    assert slopes_of(open_simulation(results), Status.FAILED) == {617}
+    assert len(LOG.simulated) == 999, "each of the others is computed once, in whichever half succeeds"
+    assert tried <= 3 * 1000, "the block, its halves, a half of those, a quarter, ..."
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("keep", ["replicas", "moments"])
+def test_what_is_not_finite_has_diverged_and_no_mean_rests_on_it(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch, value: float, keep: str
+) -> None:
+    def overflow(system: ToySystem, points: Sequence[ToyPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
+        result = _simulate(system, points, time, replicas)
+        chosen = [position for position, replica in enumerate(replicas) if replica == 3]
+        result.values["height"][:, chosen, -1] = value
+        if np.isnan(value):  # a system says of this itself that it has diverged: NaN may be an answer
+            result.status[:, chosen] = Status.DIVERGED
+        return result
+
+    monkeypatch.setattr(ToySystem, "simulate", overflow)
+    replicas = 256 if keep == "moments" else 5
+    experiment = toy(axes={"slope": [1], "size": [4]}, replicas=replicas, keep=keep)
+    summary = run_experiment(experiment, client, results=results)["summary"]
+    counts = summary["replica_count"].isel(slope=0, size=0)
+    assert int(counts.sel(status="diverged")) == 1
+    assert int(counts.sel(status="ok")) == replicas - 1
+    assert np.isfinite(summary["height_mean"]).all()
+    assert np.isfinite(summary["height_standard_error"]).all()
+
+
+def test_a_point_that_takes_far_longer_than_predicted_holds_up_no_other_and_is_named(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    named = threading.Event()
+
+    def listen(self: Progress, text: str) -> None:
+        said.append(text)
+        if "no block has ended" in text:
+            named.set()
+
+    def hang_at_two(system: ToySystem, points: Sequence[ToyPoint], *rest: Any) -> Result:
+        if any(point.get("slope") == 2 for point in points):
+            assert named.wait(60), "the driver says that it waits"
+        return _simulate(system, points, *rest)
+
+    monkeypatch.setattr(Progress, "say", listen)
+    monkeypatch.setattr(ToySystem, "simulate", hang_at_two)
+    monkeypatch.setattr(clhd.sweep.execute, "_SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(clhd.sweep.execute, "_SILENT_TIMES", 0.0)
+    report = run_stage(toy(axes={"slope": [0, 1, 2, 3], "size": [4]}), "simulation", results, client=client)
+    assert report is not None
+    assert report.is_complete
+    (line,) = [text for text in said if "no block has ended" in text][-1:]
+    assert "none was predicted to take more than 1.2 s; 1 block is in work, the oldest from slope=2, size=4 on" in line
+    assert open_simulation(results)["seconds"].sum(["size", "replica"]).idxmax().item() == 2
+
+
+def test_a_scheduler_that_is_lost_is_one_line(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lost:
+        """A future whose scheduler is gone."""
+
+        def exception(self) -> None:
+            raise clhd.sweep.execute.CancelledError
+
+    collect = clhd.sweep.execute._Runner._collect
+    monkeypatch.setattr(clhd.sweep.execute._Runner, "_collect", lambda self, future: collect(self, Lost()))
+    with pytest.raises(ClhdError, match=r"^the scheduler was lost; what is done is kept: once it runs, the same"):
+        run_stage(toy(), "simulation", results, client=client)
+    monkeypatch.undo()
+
+
+@pytest.fixture(autouse=True)
+def idle_client(client: Client) -> Iterator[None]:
+    """Wait for tasks that a test has left behind."""
+    yield
+    idle: Callable[[], bool] = lambda: not any(client.processing().values())  # noqa: E731
+    while not idle():
+        threading.Event().wait(0.01)

@@ -160,8 +160,8 @@ def _exchange(store: Path, descriptor: int, gate: int, entry: bytes) -> None:
             )
         time.sleep(_POLL_SECONDS)
     try:
-        os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, entry, 0)
+        os.ftruncate(descriptor, len(entry))  # last: killed in between, it does not look as if it had ended in order
     except OSError as error:
         raise _explain(store, error) from None
     finally:

@@ -287,10 +287,10 @@ class Store:
             self._file(name, index).unlink(missing_ok=True)
 
     def update_attributes(self, **changes: Any) -> None:
-        """Change attributes of the store, and refresh the consolidated metadata."""
-        self.group.attrs.update(changes)
+        """Change attributes of the store in one step: whoever is killed leaves the gathered metadata in place."""
+        group = zarr.open_group(str(self.path), mode="r+")  # with these, and so they are written along
+        group.attrs.update(changes)
         self.attributes.update(changes)
-        consolidate(self.path)
 
 
 def consolidate(path: Path) -> None:

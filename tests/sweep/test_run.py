@@ -1,5 +1,6 @@
 """One experiment from end to end, and what must hold whatever happens on the way."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -375,6 +376,24 @@ def test_a_growth_that_was_killed_between_its_renames_is_finished_or_undone(
         ".simulation.writing",
         "simulation.zarr",
     ]
+
+
+def test_whatever_is_killed_a_store_opens_by_its_gathered_metadata(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, gathered = Path.replace, []
+
+    def watch(self: Path, target: Path) -> Path:
+        moved = replace(self, target)
+        if target == results / "toy" / "simulation.zarr" / "zarr.json":
+            gathered.append("consolidated_metadata" in json.loads(target.read_bytes()))
+        return moved
+
+    monkeypatch.setattr(Path, "replace", watch)
+    simulate(toy(), results, client)
+    assert gathered == [True, True], "at the start and the end of a run, and at no moment without them"
+    with xr.open_zarr(str(results / "toy" / "simulation.zarr")) as opened:
+        assert opened.attrs["runs"][0]["computed"] == 32
 
 
 def test_a_result_tells_where_it_came_from(toy: MakeExperiment, results: Path, client: Client) -> None:

@@ -32,8 +32,13 @@ from tests.chaos.known import (
 from tests.chaos.processes import MARK, Found, find_processes, kill, kill_all
 
 ROOT = Path(__file__).parents[2]
-# Hidden folders that are there only while something is being written: what to watch for.
-MOMENTS = {"creation": ".simulation*.new", "growth": ".simulation-grown*", "summary": ".summary*.new"}
+# What to watch for: hidden folders that are there only while something is being written, or the first status.
+MOMENTS = {
+    "creation": ".simulation*.new",
+    "growth": ".simulation-grown*",
+    "summary": ".summary*.new",
+    "computing": "simulation.zarr/status/c/*/*/*",
+}
 _LONGEST_RUN, _LONGEST_ORPHAN = 300.0, 120.0
 _MOST_TRIES = 4
 _POLL = 0.002

@@ -133,6 +133,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     elsewhere = parser.add_mutually_exclusive_group()
     elsewhere.add_argument("--scheduler", help="address of a running Dask scheduler to use instead: tls://host:8786")
     elsewhere.add_argument("--scheduler-file", type=Path, help="file that names such a scheduler")
+    elsewhere.add_argument("--slurm", type=int, metavar="N", help="up to N SLURM jobs of one core each, as needed")
     parser.add_argument("--tls", type=Path, metavar="DIR", help="certificates for it, made by clhd certificates")
 
 
@@ -155,7 +156,7 @@ def _compute(options: argparse.Namespace, experiment: Experiment, kind: Any, che
     from clhd.sweep.run import run_stage
 
     _check_count("--workers", options.workers)
-    cluster = Cluster(options.workers, options.scheduler, options.scheduler_file, options.tls)
+    cluster = Cluster(options.workers, options.scheduler, options.scheduler_file, options.tls, options.slurm)
     report = run_stage(
         experiment,
         kind,

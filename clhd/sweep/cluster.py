@@ -1,4 +1,4 @@
-"""`open_client`: where the blocks run: on the cores of this machine, or on a Dask cluster that is there already.
+"""`open_client`: where the blocks run: on this machine's cores, in SLURM jobs, or on a Dask cluster that runs already.
 
 Dask runs the code that it is sent. So what listens on this machine listens on loopback only, and a scheduler elsewhere
 is talked to by TLS only, both sides showing their certificates.
@@ -20,26 +20,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dask
-from distributed import Client, LocalCluster, Security
-from distributed.comm.core import FatalCommClosedError
+from distributed import CancelledError, Client, LocalCluster, Security
+from distributed.comm.core import CommClosedError, FatalCommClosedError
 
 from clhd.errors import ClhdError
+from clhd.sweep.batch import check_slurm, open_slurm
 from clhd.sweep.certificates import find_default_folder, load_security
 
 _LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 10
+_LOST = "the scheduler was lost; what is done is kept: once it runs, the same command goes on from there"
 _LOGGERS = tuple(f"distributed.{part}" for part in ("batched", "comm", "core", "nanny", "scheduler"))
 _make_client: Any = Client  # distributed is not typed
 _make_cluster: Any = LocalCluster
 _make_security: Any = Security
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
+_LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA")
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
 
 
 @dataclass(frozen=True)
@@ -56,32 +53,40 @@ class Cluster:
         File that names such a scheduler.
     tls : Path or None
         Folder of the certificates for it, by default what Dask is configured with, or else `find_default_folder`.
+    slurm : int or None
+        The most SLURM jobs to start instead, each a worker of one core; without `tls`, with certificates of their own.
 
     Raises
     ------
     ClhdError
-        If the scheduler is neither on loopback nor reached by TLS, or its file or the certificates cannot be read.
+        If the scheduler is neither on loopback nor reached by TLS, or its file or the certificates cannot be read; or
+        no SLURM jobs can be started from here.
     """
 
     workers: int | None = None
     scheduler: str | None = None
     scheduler_file: Path | None = None
     tls: Path | None = None
+    slurm: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.is_local:
+        if self.is_there:
             self.find_security()  # before anything is written
+        elif self.slurm is not None:
+            check_slurm(self.slurm)
         elif self.tls is not None:
-            raise ClhdError(f"--tls {self.tls}: is for a scheduler elsewhere: give --scheduler or --scheduler-file")
+            raise ClhdError(
+                f"--tls {self.tls}: is for workers elsewhere: give --scheduler, --scheduler-file or --slurm"
+            )
 
     @property
-    def is_local(self) -> bool:
-        """True if this machine's cores are used."""
-        return self.scheduler is None and self.scheduler_file is None
+    def is_there(self) -> bool:
+        """True if it runs already, and is not started here."""
+        return self.scheduler is not None or self.scheduler_file is not None
 
     def count_workers(self) -> int:
         """Workers, as far as is known before they start."""
-        return self.workers or count_cores()
+        return self.slurm or self.workers or count_cores()
 
     def find_address(self) -> str:
         """Address of the scheduler.
@@ -155,14 +160,29 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
     ClhdError
         If there is no scheduler at the address given, or it has another certificate.
     """
-    if not cluster.is_local:
+    if cluster.is_there:
         with _connect(cluster) as client:
+            try:
+                yield client
+            except (CancelledError, OSError, RuntimeError) as error:
+                if isinstance(error, CancelledError | CommClosedError) or client.status != "running":
+                    raise ClhdError(_LOST) from None
+                raise
+        return
+    dashboard_address = f"{_LOOPBACK}:{_find_port()}"
+    if cluster.slurm is not None:
+        security = None if cluster.tls is None else load_security(cluster.tls)
+        with (
+            _quiet_end(),
+            open_slurm(cluster.slurm, security, _ONE_THREAD, dashboard_address) as slurm,
+            _make_client(slurm) as client,
+        ):
             yield client
         return
     # What the user has configured Dask with is for other clusters: nothing of it opens a socket here, or asks for
     # certificates. Without its own address the server of a worker that is a thread would listen to the world.
     kind = (
-        {"host": _LOOPBACK, "protocol": "tcp://", "env": dict.fromkeys(_THREAD_VARIABLES, "1")}
+        {"host": _LOOPBACK, "protocol": "tcp://", "env": _ONE_THREAD}
         if processes
         else {"protocol": "inproc://", "worker_dashboard_address": f"{_LOOPBACK}:0"}
     )
@@ -176,7 +196,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
             n_workers=cluster.count_workers() if processes else 1,
             threads_per_worker=1 if processes else cluster.count_workers(),
             processes=processes,
-            dashboard_address=f"{_LOOPBACK}:{_find_port()}",
+            dashboard_address=dashboard_address,
             security=_make_security(require_encryption=False, tls_ca_file=None),
             **kind,
         )

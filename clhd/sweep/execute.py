@@ -55,6 +55,11 @@ _EVENT_POLLS, _EVENT_POLL_SECONDS = 5, 0.05
 # Workers come and go: how many there are is asked again after this time.
 _COUNT_SECONDS = 2.0
 _LOST_FILES = (errno.ENOSPC, errno.EDQUOT)
+# Settings of Dask. Deaths are counted here. And a worker on this machine is started again whenever it dies; Dask would
+# give it up for good if, 15 s after a death, it happened to be dead once more.
+_OWN_SCHEDULER = {"distributed.scheduler.allowed-failures": 0}
+_OWN_WORKERS = {"distributed.deploy.lost-worker-timeout": "365 days"}
+# What Dask would tell of each worker that is lost, and of each of its tasks: a line of our own is enough.
 _LOGGERS = ("distributed.nanny", "distributed.nanny.memory", "distributed.scheduler")
 _as_completed: Any = as_completed  # distributed is not typed
 
@@ -92,9 +97,12 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
     note_run()
     opened: Any = open_client(cluster, processes=processes) if client is None else nullcontext(client)
     try:
-        # Deaths are counted here, not by the scheduler, if that is our own.
-        with dask.config.set({"distributed.scheduler.allowed-failures": 0}), opened as active, _quiet():
-            for block, report in _Runner(active, store, run, token, progress).run(plan.blocks):
+        with (
+            dask.config.set(_OWN_SCHEDULER | (_OWN_WORKERS if cluster.slurm is None else {})),
+            opened as active,
+            _quiet(),
+        ):
+            for block, report in _Runner(active, store, run, token, progress, cluster.slurm or 1).run(plan.blocks):
                 for status, count in report.counts.items():
                     counts[status] = counts.get(status, 0) + count
                 done += block.lanes * size
@@ -143,7 +151,7 @@ def _explain(path: Path, error: OSError) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask from telling of each worker that is lost, and of each of its tasks: a line of our own is enough."""
+    """Keep Dask's loggers silent."""
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     try:
         for name in _LOGGERS:
@@ -157,11 +165,12 @@ def _quiet() -> Iterator[None]:
 class _Runner:
     """Runs blocks on a cluster, and finds out which of them kill their workers."""
 
-    def __init__(self, client: Any, store: Store, run: int, token: str, progress: Progress) -> None:
+    def __init__(self, client: Any, store: Store, run: int, token: str, progress: Progress, expected: int) -> None:
         self._client, self._store, self._run, self._token, self._progress = client, store, run, token, progress
         self._dead: set[str] = set()  # addresses of workers whose death was told
         self._cause = ""  # of the last death
         self._threads, self._counted = 0, -np.inf
+        self._expected = expected  # threads that are started only if there are blocks for them
 
     def run(self, blocks: Sequence[Block]) -> Iterator[tuple[Block, BlockReport]]:
         """Run blocks, or the parts of those that kill their workers; yield each with what came of it."""
@@ -202,7 +211,7 @@ class _Runner:
     def _count_threads(self) -> int:
         """How many blocks can be computed at once, at least one."""
         if time.monotonic() - self._counted > _COUNT_SECONDS:
-            self._threads = max(1, sum(self._client.nthreads().values()))
+            self._threads = max(self._expected, sum(self._client.nthreads().values()))
             self._counted = time.monotonic()
         return self._threads
 
@@ -232,11 +241,11 @@ class _Runner:
             silent = time.monotonic() - begin
             if silent > patience:
                 patience = 2 * silent
-                first = next(iter(running.values()))
+                first, workers = next(iter(running.values())), len(self._client.nthreads())
                 self._progress.say(
                     f"no block has ended for {format_seconds(silent)}, though none was predicted to take more than "
-                    f"{format_seconds(longest)}; {len(running)} block{'s are' if len(running) > 1 else ' is'} in work, "
-                    f"the oldest from {self._describe(first)} on"
+                    f"{format_seconds(longest)}; blocks in work: {len(running)}, the oldest from "
+                    f"{self._describe(first)} on; workers: {workers}"
                 )
 
     def _tell_death(self, error: KilledWorker) -> None:

@@ -1,0 +1,83 @@
+"""`open_slurm`: workers as SLURM jobs of one core each, as many as there is work for, by dask-jobqueue.
+
+The scheduler runs in this process; it asks SLURM for jobs while blocks wait, lets idle ones go, and asks for a new job
+when one is lost. What the site wants to be told (partition, account, time, memory) stands in dask-jobqueue's own
+``~/.config/dask/jobqueue.yaml``, under ``jobqueue: slurm:``; here are defaults for what is not said there.
+"""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Security
+
+from clhd.errors import ClhdError
+
+# For what jobqueue.yaml does not say. The time is the longest that a job may compute: then a new one takes its place.
+_MEMORY = "2GiB"
+_LOG_FOLDER = ".slurm-logs"
+# A block takes about a second, so this asks for a worker for each block that is ready.
+_TARGET_SECONDS = "500ms"
+# Seconds of idleness after which a job is let go: it may have waited long in the queue.
+_IDLE_SECONDS = 30
+_LOST_SECONDS = "2s"
+_make_security: Any = Security  # distributed is not typed
+
+
+def check_slurm(jobs: int) -> None:
+    """Raise ClhdError unless SLURM jobs can be submitted from here."""
+    if jobs < 1:
+        raise ClhdError(f"--slurm = {jobs}: must be 1 or more, the most jobs to run at once")
+    if importlib.util.find_spec("dask_jobqueue") is None:
+        raise ClhdError("--slurm: needs dask-jobqueue: pip install 'clhd[slurm]'")
+    if shutil.which("sbatch") is None:
+        raise ClhdError("--slurm: there is no sbatch here: run this on a machine from which SLURM jobs are submitted")
+
+
+@contextmanager
+def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard_address: str) -> Iterator[Any]:
+    """Start a scheduler here that has up to so many SLURM jobs work for it; end it, and them, with the context.
+
+    Parameters
+    ----------
+    jobs : int
+        Each a worker of one core.
+    security : distributed.Security or None
+        None makes certificates for this run alone. Their key is a file that only the user can read, in dask-jobqueue's
+        ``shared-temp-directory`` or else the working directory, as long as the run lasts.
+    variables : mapping of str to str
+        Environment of the workers.
+    dashboard_address : str
+
+    Yields
+    ------
+    dask_jobqueue.SLURMCluster
+    """
+    from dask_jobqueue.slurm import SLURMCluster  # noqa: PLC0415  # an extra, which others need not have
+
+    said = dask.config.get("jobqueue.slurm")
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": _LOST_SECONDS}),
+        SLURMCluster(
+            # One process for each job: Dask does not see that a job of several is lost (dask/distributed#9102).
+            cores=1,
+            processes=1,
+            memory=said["memory"] or _MEMORY,
+            security=security or _make_security.temporary(),
+            shared_temp_directory=said["shared-temp-directory"] or str(Path.cwd()),
+            log_directory=said["log-directory"] or _LOG_FOLDER,
+            job_script_prologue=[
+                *said["job-script-prologue"],
+                *(f"export {name}={value}" for name, value in variables.items()),
+            ],
+            worker_extra_args=[*said["worker-extra-args"], "--dashboard-address", "127.0.0.1:0"],
+            scheduler_options={**said["scheduler-options"], "dashboard_address": dashboard_address},
+            name="clhd",
+        ) as cluster,
+    ):
+        cluster.adapt(maximum_jobs=jobs, target_duration=_TARGET_SECONDS, wait_count=_IDLE_SECONDS)
+        yield cluster

@@ -1,0 +1,17 @@
+"""The toy system of the sweep's tests, which takes its time where a file called ``slow`` is in the working directory."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from clhd.systems.base import FloatArray, Result
+from tests.sweep.toy import ToyPoint, ToySystem
+
+
+class SlowSystem(ToySystem):
+    """height = slope * time + noise, after as many seconds as were predicted."""
+
+    def simulate(self, points: Sequence[ToyPoint], time_points: FloatArray, replicas: Sequence[int]) -> Result:
+        if Path("slow").exists():
+            time.sleep(sum(float(point.get("seconds", 0.3)) * len(replicas) for point in points))
+        return super().simulate(points, time_points, replicas)

@@ -12,9 +12,8 @@ block is of one kind and the cheap points need not wait for the dear ones.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +31,12 @@ _MOST_SECONDS, _LEAST_SECONDS = 2.0, 0.5
 _MOST_BYTES = 32 * 2**20
 # Blocks for each worker, so that all end at about the same time.
 _BLOCKS_PER_WORKER = 8
+# What one scheduler and one driver can hand out and take back at their ease; docs/scaling.md has the measurement.
+_BLOCKS_PER_SECOND = 100
+_Entry = tuple[ChunkIndex, BoolArray, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Block:
     """What one task computes.
 
@@ -121,9 +123,11 @@ def plan_blocks(road: Road, needed: BoolArray, chunks: tuple[int, ...], workers:
     needed : array of bool, of the shape of the store's dims
     chunks : shape of a chunk
     workers : int
-        Blocks are small enough that each worker gets several; this changes no bits.
+        Blocks are small enough that each worker gets several, and long enough that many workers do not wait for the
+        one scheduler; this changes no bits.
     """
-    families: dict[Cost, list[tuple[ChunkIndex, BoolArray, int]]] = defaultdict(list)
+    families: dict[Cost, list[_Entry]] = defaultdict(list)
+    masks: dict[tuple[tuple[int, ...], bytes], BoolArray] = {}  # few differ, and sharing them keeps a long plan small
     for index in np.ndindex(*chunk_counts(needed.shape, chunks)):
         region = chunk_region(index, needed.shape, chunks)
         part = needed[region]
@@ -131,32 +135,44 @@ def plan_blocks(road: Road, needed: BoolArray, chunks: tuple[int, ...], workers:
         if lanes:
             grid_region = region[:-1] if road.is_simulation else region
             cost: Cost = road.costs[tuple(piece.start for piece in grid_region)]
-            families[cost].append((index, part.copy(), lanes))
+            mask = masks.setdefault((part.shape, part.tobytes()), part.copy())
+            families[cost].append((index, mask, lanes))
     total = sum(_padded_seconds(cost, sum(lanes for *_, lanes in entries)) for cost, entries in families.items())
-    enough = min(max(total / (workers * _BLOCKS_PER_WORKER), _LEAST_SECONDS), _MOST_SECONDS)
-    blocks: list[Block] = []
-    for cost, entries in families.items():
-        pending: list[tuple[ChunkIndex, BoolArray, int]] = []
-        for entry in entries:
-            pending.append(entry)
-            if _padded_seconds(cost, sum(lanes for *_, lanes in pending)) >= enough:
-                blocks.append(_make_block(cost, pending))
-                pending = []
-        if pending:
-            blocks.append(_make_block(cost, pending))
+    enough = _choose_seconds(total, workers)
+    blocks = [_make_block(cost, part) for cost, entries in families.items() for part in _divide(cost, entries, enough)]
     blocks.sort(key=lambda block: (-block.seconds, block.chunks[0][0]))
     return Plan(tuple(blocks), sum(block.seconds for block in blocks), sum(block.lanes for block in blocks))
+
+
+def _choose_seconds(total: float, workers: int) -> float:
+    """How long a block should take, at least.
+
+    Blocks of w / rate seconds keep w workers busy, and the work ends after total / w + w / rate, the latter for the
+    last block. That is least for w = sqrt(total * rate): longer blocks, for more workers, would make it end later.
+    """
+    even = min(max(total / (workers * _BLOCKS_PER_WORKER), _LEAST_SECONDS), _MOST_SECONDS)
+    useful = min(workers, math.sqrt(total * _BLOCKS_PER_SECOND))
+    return max(even, useful / _BLOCKS_PER_SECOND)
+
+
+def _divide(cost: Cost, entries: Iterable[_Entry], enough: float) -> Iterator[list[_Entry]]:
+    """Chunks of one kind as the blocks that they make, none shorter than `enough` but for the last."""
+    pending: list[_Entry] = []
+    lanes = 0
+    for entry in entries:
+        pending.append(entry)
+        lanes += entry[2]
+        if _padded_seconds(cost, lanes) >= enough:
+            yield pending
+            pending, lanes = [], 0
+    if pending:
+        yield pending
 
 
 def _padded_seconds(cost: Cost, lanes: int) -> float:
     return cost.seconds * math.ceil(lanes / cost.lanes) * cost.lanes
 
 
-def _make_block(cost: Cost, entries: list[tuple[ChunkIndex, BoolArray, int]]) -> Block:
+def _make_block(cost: Cost, entries: Sequence[_Entry]) -> Block:
     lanes = sum(entry[2] for entry in entries)
     return Block(tuple((index, part) for index, part, _ in entries), _padded_seconds(cost, lanes), lanes)
-
-
-def as_table(plan: Plan) -> Mapping[str, Any]:
-    """The plan in numbers: blocks, lanes, predicted seconds on one core."""
-    return {"blocks": len(plan.blocks), "lanes": plan.lanes, "core_seconds": plan.seconds}

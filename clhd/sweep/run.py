@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import xarray as xr
 from distributed import Client
 
 from clhd.sweep.blocks import BoolArray, plan_blocks
-from clhd.sweep.cluster import Cluster
+from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.execute import execute_plan
 from clhd.sweep.experiment import Experiment, read_experiment
 from clhd.sweep.lock import hold_lock
@@ -114,15 +115,26 @@ def run_stage(
         mask = select_wanted(room, wanted)
         needed = find_needed(store.status(), mask)
         cluster = cluster or Cluster()
-        workers = cluster.count_workers() if client is None else max(1, len(client.scheduler_info()["workers"]))
         computed = 0
         if needed.any():
-            plan = plan_blocks(room, needed, store.chunks, workers)
-            computed = execute_plan(store, plan, f"{experiment.name} {kind}", cluster, client, lease.token)
+            with _reach(cluster, client) as reached:
+                workers = cluster.count_workers() if reached is None else _count_threads(reached)
+                plan = plan_blocks(room, needed, store.chunks, workers)
+                computed = execute_plan(store, plan, f"{experiment.name} {kind}", cluster, reached, lease.token)
         if computed or lease.predecessor:
             store.remove_strays()
         counts = Store(path).count_runs(mask)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
+
+
+def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Client | None]:
+    """A cluster that is there already, for its blocks are made to suit its workers; None if one is to be started."""
+    return nullcontext(client) if client is not None or not cluster.is_there else open_client(cluster)
+
+
+def _count_threads(client: Any) -> int:
+    """How many blocks can be computed at once; 1 while no worker has come yet."""
+    return max(1, sum(map(int, client.nthreads().values())))
 
 
 def forget_damage(store: Store) -> list[Path]:

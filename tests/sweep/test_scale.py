@@ -1,0 +1,98 @@
+"""What must not grow with the number of blocks or workers: tasks outstanding, what a task opens, what a plan holds."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from distributed import Client
+
+import clhd.sweep.tasks
+from clhd.sweep.blocks import Plan, choose_chunks, plan_blocks
+from clhd.sweep.road import Road
+from clhd.sweep.run import run_stage
+from clhd.sweep.store import Store
+from tests.sweep.conftest import MakeExperiment
+
+THREADS = 2  # of the client of the tests
+
+
+def plan_points(toy: MakeExperiment, count: int, workers: int, seconds: float = 2.0, share: float = 1.0) -> Plan:
+    """Blocks of points that take so long each."""
+    road = Road(
+        toy(
+            axes={"slope": {"start": 0, "stop": 50, "count": count}},
+            constants={"seconds": seconds},
+            replicas=1,
+        ),
+        "simulation",
+    )
+    needed = np.arange(count)[:, None] < share * count
+    return plan_blocks(road, needed, choose_chunks(road), workers)
+
+
+def test_no_more_tasks_are_outstanding_than_a_few_for_each_worker(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[Any] = []
+    outstanding: list[int] = []
+    submit = Client.submit
+
+    def count(self: Client, *arguments: Any, **options: Any) -> Any:
+        submitted.append(submit(self, *arguments, **options))
+        outstanding.append(sum(not future.done() for future in submitted))
+        return submitted[-1]
+
+    monkeypatch.setattr(Client, "submit", count)
+    axes = {"slope": {"start": 0, "stop": 1, "count": 20}, "size": [4, 16]}
+    experiment = toy(axes=axes, constants={"seconds": 2}, replicas=1)
+    report = run_stage(experiment, "simulation", results, client=client)
+    assert report is not None
+    assert report.is_complete
+    assert len(submitted) == 40
+    assert THREADS <= max(outstanding) <= 3 * THREADS
+
+
+def test_a_worker_opens_a_store_once_for_each_run(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    begin = Store.__init__
+
+    def note(self: Store, path: Path, mode: str = "r") -> None:
+        opened.append(mode)
+        begin(self, path, mode)
+
+    monkeypatch.setattr(Store, "__init__", note)
+    clhd.sweep.tasks._open.cache_clear()
+    run_stage(toy(), "simulation", results, client=client)
+    # By the driver once, when it makes the store; by each thread at most once, if all begin at the same moment.
+    assert opened.count("r+") <= 1 + THREADS
+
+
+def test_a_store_that_has_grown_is_opened_again(toy: MakeExperiment, results: Path, client: Client) -> None:
+    run_stage(toy(), "simulation", results, client=client)
+    report = run_stage(toy(replicas=8), "simulation", results, client=client)
+    assert report is not None
+    assert report.counts["ok"] == 64
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(2, 2.0), (100, 2.0), (1000, 10.0)])
+def test_blocks_for_many_workers_are_so_long_that_one_scheduler_can_hand_them_out(
+    toy: MakeExperiment, workers: int, seconds: float
+) -> None:
+    plan = plan_points(toy, count=20000, workers=workers)
+    assert plan.blocks[0].seconds == pytest.approx(seconds)
+    assert len(plan.blocks) * plan.blocks[0].seconds == pytest.approx(plan.seconds)
+
+
+def test_little_work_is_not_left_to_few_of_many_workers(toy: MakeExperiment) -> None:
+    plan = plan_points(toy, count=500, workers=1000)  # 1000 s: blocks of 10 s would leave 900 workers without any
+    assert plan.blocks[0].seconds == pytest.approx(4.0)  # sqrt(1000 s / (100 / s)), in whole chunks
+
+
+def test_a_plan_shares_what_its_blocks_need(toy: MakeExperiment) -> None:
+    plan = plan_points(toy, count=1000, workers=2, share=0.5)
+    masks = {id(mask) for block in plan.blocks for _, mask in block.chunks}
+    assert len(plan.blocks) == 500
+    assert len(masks) == 1

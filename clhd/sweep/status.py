@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from clhd.errors import ClhdError
+from clhd.sweep.axis import Axis
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.results import PARTS
 from clhd.sweep.store import Store
+from clhd.systems.base import Value
 
 
 def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
     positions, wanted = [], 1
     for axis in (axis for axis in experiment.axes if axis.name in store.dims):
         known = {value: position for position, value in enumerate(held[axis.name].values)}
-        positions.append([known[value] for value in axis.values if value in known])
+        positions.append([known[value] for value in _as_held(axis, held[axis.name]) if value in known])
         wanted *= len(axis)
     if store.kind == "simulation":
         if store.experiment(check=False).keep != experiment.keep:
@@ -68,6 +70,15 @@ def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
     counts = store.count_runs(mask)
     counts["not_run"] += wanted - int(mask.sum()) * store.entry_size
     return {"wanted": wanted, **counts}
+
+
+def _as_held(wanted: Axis, held: Axis) -> list[tuple[Value, ...]]:
+    """The values of an axis, those of a range of whole numbers rounded: without its system, it is one of numbers."""
+    whole = [isinstance(value, int) for value in held.values[0]]
+    return [
+        tuple(round(v) if is_whole and isinstance(v, float) else v for v, is_whole in zip(value, whole, strict=True))
+        for value in wanted.values
+    ]
 
 
 def _last_written(path: Path) -> float:

@@ -378,6 +378,17 @@ def test_a_growth_that_was_killed_between_its_renames_is_finished_or_undone(
     ]
 
 
+def test_the_status_of_a_range_of_whole_numbers_is_found_without_its_system(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    axes = {"slope": [0, 1], "size": {"start": 4, "stop": 9, "count": 3}}
+    run_experiment(toy(axes=axes), client, results=results)
+    table = {"system": "toy", "name": "toy", "axes": axes, "times": [0, 1, 2], "replicas": 4, "seed": 3}
+    unchecked = parse_experiment(table, check=False)
+    assert describe_status(unchecked, results)["simulation"]["ok"] == 24
+    assert describe_status(unchecked, results)["complete"]
+
+
 def test_whatever_is_killed_a_store_opens_by_its_gathered_metadata(
     toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

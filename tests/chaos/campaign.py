@@ -11,10 +11,12 @@ import os
 import platform
 import random
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from typing import Any
 from clhd.sweep.provenance import describe_code, describe_dependencies
 from tests.chaos.experiments import NAME, Undisturbed
 from tests.chaos.known import ROADS, Known, read_known, read_summary
-from tests.chaos.scenario import Act, Outcome, Scenario, Stage, measure_undisturbed
+from tests.chaos.processes import kill_all
+from tests.chaos.scenario import ROOT, Act, Outcome, Run, Scenario, Stage, measure_undisturbed
 
 _BEGIN, _END = "<!-- campaign -->", "<!-- end of campaign -->"
 _VICTIMS = {"clhd": ("worker", "driver", "all"), "snakemake": ("worker", "driver", "shell", "snakemake", "all")}
@@ -101,6 +104,15 @@ def play(scenarios: Sequence[Scenario], folder: Path, jobs: int) -> Iterator[Out
             yield future.result()
 
 
+def fuzz(examples: int) -> str:
+    """Mutate experiment files and stores, as the tests of security do, so many of each kind; what came of it."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/security"]
+    environment = {**os.environ, "CLHD_FUZZ": str(examples)}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    say(run.stdout[-4000:])
+    return run.stdout.strip().splitlines()[-1] if run.returncode == 0 else f"failed with exit code {run.returncode}"
+
+
 def tabulate(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """The campaign in numbers."""
     kills = [kill for outcome in outcomes for kill in outcome.kills if kill["killed"]]
@@ -156,6 +168,8 @@ def format_table(table: dict[str, Any], about: dict[str, Any]) -> str:
         ("workers live on after their driver, at most", f"{table['longest_orphan']:.2f} s"),
         ("tracebacks on the screen of a run that went on", table["tracebacks"]),
     ]
+    if table["fuzzed"]:
+        rows.append(("tests with mutated experiment files and stores", table["fuzzed"]))
     lines = ["| what | count |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     where = f"{about['cores']} cores ({about['machine']}, {about['system']})"
@@ -185,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--snakemake-runs", type=int, default=40, help="scenarios through Snakemake, by default 40")
     parser.add_argument("--seed", type=int, default=0, help="of victims and moments")
     parser.add_argument("--jobs", type=int, default=2, help="scenarios side by side, by default 2")
+    parser.add_argument("--fuzz", type=int, default=0, help="then mutate so many experiment files of each kind")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the scenarios to play, of those drawn")
     parser.add_argument("--output", type=Path, help="JSON file for all that was seen")
     parser.add_argument("--docs", type=Path, help="Markdown file whose table is written anew")
@@ -193,28 +208,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.only:
         scenarios = [scenario for scenario in scenarios if scenario.number in options.only]
     folder = Path(tempfile.mkdtemp(prefix="clhd-chaos-"))
-    began, outcomes = time.perf_counter(), []
-    for outcome in play(scenarios, folder, options.jobs):
-        outcomes.append(outcome)
-        done, seconds = len(outcomes), time.perf_counter() - began
-        left = seconds / done * (len(scenarios) - done)
-        say(
-            f"[{done}/{len(scenarios)}, {left / 60:.0f} min left] {outcome.scenario.number}: {outcome.scenario.title}: "
-            f"{outcome.finished_blocks} blocks done at the kill, {outcome.lost_blocks} lost, {outcome.seconds:.0f} s"
-        )
-        for problem in outcome.problems:
-            say(f"    {problem}")
-    table = tabulate(outcomes)
-    about = {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "minutes": (time.perf_counter() - began) / 60,
-        "cores": len(os.sched_getaffinity(0)),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "seed": options.seed,
-        "code": describe_code(),
-        "versions": describe_dependencies(),
-    }
+    began = time.perf_counter()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        outcomes = list(tell(play(scenarios, folder, options.jobs), len(scenarios)))
+        fuzzed = fuzz(options.fuzz) if options.fuzz else ""
+    except KeyboardInterrupt:
+        for run in Run.started:
+            kill_all(run.mark)
+        os._exit(1)  # the threads would go on
+    table = tabulate(outcomes) | {"fuzzed": fuzzed}
+    about = describe(options.seed, time.perf_counter() - began)
     text = format_table(table, about)
     say(f"\n{text}")
     if options.output:
@@ -227,7 +231,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"{table['problems']} problems; the folders of these scenarios are kept: {folder}")
         return 1
     shutil.rmtree(folder)
-    return 0
+    return 1 if fuzzed.startswith("failed") else 0
+
+
+def tell(outcomes: Iterable[Outcome], count: int) -> Iterator[Outcome]:
+    """Tell of each scenario as it ends, and how long the rest will take."""
+    began = time.perf_counter()
+    for done, outcome in enumerate(outcomes, 1):
+        left = (time.perf_counter() - began) / done * (count - done) / 60
+        say(
+            f"[{done}/{count}, {left:.0f} min left] {outcome.scenario.number}: {outcome.scenario.title}: "
+            f"{outcome.finished_blocks} blocks done at the kill, {outcome.lost_blocks} lost, {outcome.seconds:.0f} s"
+        )
+        for problem in outcome.problems:
+            say(f"    {problem}")
+        yield outcome
+
+
+def describe(seed: int, seconds: float) -> dict[str, Any]:
+    """Where and when a campaign took place."""
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "minutes": seconds / 60,
+        "cores": len(os.sched_getaffinity(0)),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "seed": seed,
+        "code": describe_code(),
+        "versions": describe_dependencies(),
+    }
 
 
 if __name__ == "__main__":

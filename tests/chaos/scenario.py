@@ -10,9 +10,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
@@ -41,7 +42,7 @@ MOMENTS = {
 }
 _LONGEST_RUN, _LONGEST_ORPHAN = 300.0, 120.0
 _MOST_TRIES = 4
-_POLL = 0.002
+_POLL = 0.004
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ class Outcome:
 class Run:
     """One run of the command, with the mark that its processes carry."""
 
+    started: ClassVar[list["Run"]] = []
+
     def __init__(self, scenario: Scenario, folder: Path, log: Path) -> None:
         self.mark = uuid.uuid4().hex
         self.folder, self.log = folder, log
@@ -135,6 +138,8 @@ class Run:
                 start_new_session=True,
             )
         self.reigns: dict[str, int] = {}
+        self.looked: dict[str, int] = {}
+        self.started.append(self)
 
     @property
     def is_over(self) -> bool:
@@ -167,18 +172,17 @@ class Run:
         return int(self.popen.wait())
 
     def _note_reigns(self) -> None:
+        """Note when this run took the lock of a store: from then on nobody else may write to it."""
         for road in ROADS:
             lock = self.folder / "results" / NAME / f".{road}.lock"
-            try:
-                if road not in self.reigns and str(self._holder(lock)) != "":
-                    self.reigns[road] = lock.stat().st_mtime_ns
-            except (OSError, ValueError, KeyError, psutil.Error):
-                continue
-
-    def _holder(self, lock: Path) -> str:
-        """This run's process that holds a lock, or nothing."""
-        process = psutil.Process(int(json.loads(lock.read_bytes())["process"]))
-        return str(process.pid) if process.environ().get(MARK) == self.mark else ""
+            with suppress(OSError, ValueError, KeyError, psutil.Error):
+                changed = lock.stat().st_mtime_ns
+                if road in self.reigns or changed == self.looked.get(road):
+                    continue
+                self.looked[road] = changed
+                holder = psutil.Process(int(json.loads(lock.read_bytes())["process"]))
+                if holder.environ().get(MARK) == self.mark:
+                    self.reigns[road] = changed
 
 
 def measure_undisturbed(scenario: Scenario, folder: Path, form: str) -> Undisturbed:

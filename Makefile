@@ -11,7 +11,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy
 	--no-header --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := all
-.PHONY: all help install paper report test check format bench figure lock clean
+.PHONY: all help install paper report test check chaos format bench figure lock clean
 
 # The list of experiments; without one, config/config.yaml.
 CONFIG ?=
@@ -40,6 +40,9 @@ check: $(INSTALLED)  ## lint, formatting and types, of the workflow too
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile workflow
 	@$(BIN)/snakemake --lint
+
+chaos: $(INSTALLED)  ## kill runs at random moments, damage files of experiments; writes docs/reliability.md's table (an hour)
+	@$(BIN)/python -m tests.chaos.campaign --fuzz 5000 --output results/chaos.json --docs docs/reliability.md $(ARGS)
 
 format: $(INSTALLED)  ## format the code
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -45,7 +45,9 @@ def draw_scenarios(seed: int, clhd_runs: int, snakemake_runs: int) -> list[Scena
 def _draw_scenario(draw: random.Random, number: int, road: str) -> Scenario:
     size = "threads" if draw.random() < _SHARE_THREADS else "processes"
     moment = draw.choice(_MOMENTS)
-    victims = [victim for victim in _VICTIMS[road] if victim != "worker" or (size == "processes" and moment == "any")]
+    victims = [victim for victim in _VICTIMS[road] if victim != "worker"]
+    if size == "processes" and moment in ("any", "growing"):  # at other moments there are no workers
+        victims += ["worker"] * 2
     form = "grown" if moment in ("growth", "growing") else "base"
     acts = [Act(form, draw.choice(victims), "any" if moment == "growing" else moment, draw.random())]
     start = "base" if form == "grown" else "empty"

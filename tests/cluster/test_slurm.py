@@ -1,0 +1,242 @@
+"""Experiments on a real SLURM: a run comes to the same bits there, whatever becomes of its jobs.
+
+About 2 minutes, mostly spent waiting: `python -m pytest -m cluster tests/cluster`, as root, with slurm-wlm and munge.
+"""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import clhd.systems
+from clhd.errors import ClhdError
+from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.experiment import read_experiment
+from clhd.sweep.plan import predict_needs
+from clhd.sweep.road import Road
+from clhd.sweep.run import run_experiment
+from clhd.sweep.store import Store
+from tests.cluster.slurm import Slurm, find_missing, run_slurm
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
+# After this time a test has failed; nothing is measured by it.
+PATIENCE_SECONDS = 240
+WORKERS = 2
+TINY = """\
+system: contrastive
+constants: {weight_decay: 0.6, initial_cosine_similarity: 0.5}
+axes: {second_moment: [0.5, 1.5], dimension: [50]}
+times: [0, 2]
+replicas: 4
+seed: 1
+"""
+# 400 s of sleep, in blocks of 2 s, as long as there is a file called slow.
+SLOW = """\
+system: slow
+axes: {slope: [0, 1, 2, 3, 4], size: [4, 16]}
+times: [0, 1]
+replicas: 20
+seed: 1
+constants: {seconds: 2}
+"""
+RUNS = 200
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with one experiment, and the SLURM on which it runs."""
+
+    folder: Path
+    slurm: Slurm
+
+    def write(self, name: str, text: str = "") -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def start(self, *command: str | Path) -> "subprocess.Popen[str]":
+        """Start a command in the folder."""
+        paths = os.pathsep.join([str(ROOT / "tests" / "cluster"), str(ROOT)])
+        with (self.folder / "output").open("a", encoding="utf-8") as output:
+            return subprocess.Popen(
+                [sys.executable, *command],
+                cwd=self.folder,
+                env={**self.slurm.environment, "PYTHONPATH": paths},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+
+    def start_workflow(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start the workflow with the profile, on fewer cores than that asks for."""
+        threads = [f"{rule}={WORKERS}" for rule in ("simulate_points", "predict_points")]
+        profile = ["--workflow-profile", ROOT / "profiles" / "slurm", "--set-threads", *threads]
+        script = ROOT / "tests" / "cluster" / "impatient.py"
+        return self.start(script, "--snakefile", ROOT / "Snakefile", *profile, "--latency-wait", "5", *arguments)
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "output").read_text(encoding="utf-8")
+
+    @property
+    def store(self) -> Store:
+        return Store(self.folder / "results" / "toy" / "simulation.zarr")
+
+    @property
+    def marker(self) -> Path:
+        return self.folder / "results" / "toy" / ".simulation.done"
+
+    def count_done(self) -> int:
+        try:
+            return self.store.count_runs(self.store.status() >= 0)["ok"]
+        except ClhdError:
+            return 0
+
+    def finish(self, process: "subprocess.Popen[str]") -> int:
+        """Wait for a process; return its exit code."""
+        return process.wait(PATIENCE_SECONDS)
+
+    def wait_for(self, is_so: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+        """Wait until something is so, while a process runs."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not is_so():
+            assert process.poll() is None, self.output
+            assert time.monotonic() < end, self.output
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Slurm]:
+    if reason := find_missing():
+        pytest.skip(f"SLURM cannot be started here: {reason}")
+    with run_slurm() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def make_project(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Project]:
+    def make(text: str) -> Project:
+        project = Project(tmp_path_factory.mktemp("project"), slurm)
+        project.write("config/config.yaml", "experiments: [config/toy.yaml]\n")
+        project.write("config/toy.yaml", text)
+        project.write("slow")
+        return project
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def local_bits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Of the slow experiment, computed here and at once."""
+    folder = tmp_path_factory.mktemp("local")
+    (folder / "toy.yaml").write_text(SLOW, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch, open_client(Cluster(workers=1), processes=False) as client:
+        patch.setitem(clhd.systems.SYSTEMS, "slow", "tests.cluster.slow:SlowSystem")
+        run_experiment(folder / "toy.yaml", client, results=folder / "results")
+    return read_bits(Store(folder / "results" / "toy" / "simulation.zarr"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def late(make_project: Callable[[str], Project]) -> Iterator[tuple[Project, "subprocess.Popen[str]"]]:
+    """A workflow whose job has a minute, and is not retried: it waits for its end while the other tests run."""
+    project = make_project(SLOW)
+    options = ["--retries", "0", "--set-resources", "simulate_points:runtime=1"]
+    process = project.start_workflow(*options, "results/toy/.simulation.done")
+    yield project, process
+    process.terminate()
+    process.wait(PATIENCE_SECONDS)
+
+
+def read_bits(store: Store) -> dict[str, bytes]:
+    return {name: store.read(name).tobytes() for name in (*store.outputs, "status")}
+
+
+def test_a_workflow_comes_to_the_bits_of_a_local_run(make_project: Callable[[str], Project], tmp_path: Path) -> None:
+    project = make_project(TINY)
+    experiment = read_experiment(project.folder / "config" / "toy.yaml")
+    before = project.slurm.list_jobs()
+    assert project.finish(project.start_workflow()) == 0, project.output
+
+    run_experiment(project.folder / "config" / "toy.yaml", results=tmp_path)
+    for part in ("simulation.zarr", "theory.zarr"):
+        assert read_bits(Store(project.folder / "results" / "toy" / part)) == read_bits(Store(tmp_path / "toy" / part))
+    assert (project.folder / "results" / "toy" / "figures" / "toy.png").exists()
+
+    jobs = [project.slurm.describe_job(job) for job in project.slurm.list_jobs() if job not in before]
+    by_rule = {job["Comment"].removesuffix("_wildcards_toy").removeprefix("rule_"): job for job in jobs}
+    assert set(by_rule) == {"simulate_points", "predict_points", "summarise_points", "plot_experiment"}
+    assert len(jobs) == 4
+    needs = predict_needs(Road(experiment, "simulation"), tmp_path / "empty", WORKERS)
+    asked = by_rule["simulate_points"]
+    assert (asked["NumCPUs"], asked["MinMemoryNode"]) == (str(WORKERS), f"{needs.memory_mb}M")
+    assert asked["TimeLimit"] == f"00:{math.ceil(needs.wall_seconds / 60):02d}:00"
+
+
+def test_a_cancelled_job_is_submitted_again_and_goes_on_where_it_was(
+    make_project: Callable[[str], Project], local_bits: dict[str, bytes]
+) -> None:
+    project = make_project(SLOW)
+    before = project.slurm.list_jobs()
+    process = project.start_workflow("results/toy/.simulation.done")
+    project.wait_for(lambda: project.count_done() > 0, process)
+    (job,) = set(project.slurm.list_jobs()) - set(before)
+    project.slurm.call("scancel", job)
+    project.wait_for(lambda: project.slurm.describe_job(job)["JobState"] == "CANCELLED", process)
+    assert not project.marker.exists(), "a job that was cancelled has not done its stage"
+    (project.folder / "slow").unlink()
+    assert project.finish(process) == 0, project.output
+    assert project.marker.exists()
+    assert_resumed(project, local_bits)
+
+
+def test_a_lost_worker_is_replaced(make_project: Callable[[str], Project], local_bits: dict[str, bytes]) -> None:
+    project = make_project(SLOW)
+    before = project.slurm.list_jobs()
+    process = project.start("-m", "clhd", "simulate", "config/toy.yaml", "--slurm", str(WORKERS))
+
+    def list_workers() -> list[str]:
+        return [job for job in project.slurm.list_jobs("RUNNING") if job not in before]
+
+    project.wait_for(lambda: project.count_done() > 0 and len(list_workers()) == WORKERS, process)
+    (key,) = project.folder.glob(".dask-jobqueue.worker.key.*")
+    assert key.stat().st_mode & 0o777 == 0o600
+    lost, *_ = list_workers()
+    project.slurm.call("scancel", lost)
+    project.wait_for(lambda: lost not in list_workers() and len(list_workers()) == WORKERS, process)
+    (project.folder / "slow").unlink()
+    assert project.finish(process) == 0, project.output
+    assert read_bits(project.store) == local_bits
+    assert not list(project.folder.glob(".dask-jobqueue.*"))
+    assert not list_workers(), "jobs outlive the run"
+    logs = "".join(path.read_text(encoding="utf-8") for path in (project.folder / ".slurm-logs").glob("*.err"))
+    assert "tls://" in logs
+    assert "tcp://" not in logs
+
+
+def test_after_the_time_limit_the_same_command_goes_on(
+    late: tuple[Project, "subprocess.Popen[str]"], local_bits: dict[str, bytes]
+) -> None:
+    project, process = late
+    assert project.finish(process) == 1, project.output
+    assert "SLURM status is: 'TIMEOUT'" in project.output
+    assert not project.marker.exists()
+    assert 0 < project.count_done() < RUNS
+    (project.folder / "slow").unlink()
+    assert project.finish(project.start_workflow("results/toy/.simulation.done")) == 0, project.output
+    assert_resumed(project, local_bits)
+
+
+def assert_resumed(project: Project, bits: dict[str, bytes]) -> None:
+    """Two runs shared the work, and nothing was done twice that was done."""
+    assert read_bits(project.store) == bits
+    assert all(0 < run["computed"] < RUNS for run in project.store.attributes["runs"])
+    assert len(project.store.attributes["runs"]) == 2
+    assert (project.store.read("attempts") == 1).all()

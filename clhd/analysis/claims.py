@@ -25,7 +25,7 @@ from clhd.analysis.verdict import Estimate
 from clhd.errors import ClhdError
 from clhd.model.checks import parse_number
 from clhd.sweep.reading import Summary, read_summary
-from clhd.sweep.yaml_file import read_yaml
+from clhd.sweep.yaml_file import cut_line, read_yaml
 
 CLAIMS: dict[str, Claim] = {  # in the order of the report
     "C1": weights.WEIGHTS,
@@ -83,13 +83,13 @@ def read_claims(path: str | Path, experiments: Iterable[str]) -> dict[str, Claim
             needed, optional, meanings = matrix.EXPERIMENTS, matrix.OPTIONAL_EXPERIMENTS, matrix.THRESHOLDS
         else:
             needed, meanings = CLAIMS[name].experiments, CLAIMS[name].thresholds
-        roles = {role: found for role, found in roles.items() if role not in optional or found in known}
+        roles = {role: found for role, found in roles.items() if role not in optional or str(found) in known}
         mistakes += _compare_keys(roles, needed, f"{name}.experiments", optional)
         mistakes += _compare_keys(thresholds, meanings, f"{name}.thresholds")
         mistakes += [
             f"{name}.experiments.{role} = {experiment!r}: must be one of {', '.join(sorted(known))}"
             for role, experiment in roles.items()
-            if experiment not in known
+            if not isinstance(experiment, str) or experiment not in known
         ]
         values: dict[str, Threshold] = {}
         for key, value in thresholds.items():
@@ -99,7 +99,7 @@ def read_claims(path: str | Path, experiments: Iterable[str]) -> dict[str, Claim
                 mistakes.append(str(error))
         settings[name] = ClaimSettings(roles, values)
     if mistakes:
-        raise ClhdError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
+        raise ClhdError("\n".join(f"{path}: {cut_line(mistake)}" for mistake in mistakes))
     return settings
 
 

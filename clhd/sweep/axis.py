@@ -9,6 +9,7 @@
 Values ascend along an axis, whatever their order in the file; a value that stands twice is refused.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from clhd.systems.base import Parameter, Value
 
 # Digits of a value of a range: 0.30000000000000004 should not differ from a 0.3 that is written out.
 _DIGITS = 12
+# Of a range. An axis of more values could not be part of any grid.
+_MOST_VALUES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ class Axis:
         return [index[value] for value in other.values]
 
 
+def is_plain_name(name: str) -> bool:
+    """True for lower-case letters, digits and _, starting with a letter: a name that file, shell and store take."""
+    return re.fullmatch("[a-z][a-z0-9_]{0,99}", name) is not None
+
+
 def format_value(value: Value) -> str:
     """A value as people write it."""
     return f"{value:.12g}" if isinstance(value, float) else str(value)
@@ -94,6 +102,8 @@ def parse_axis(name: str, entry: Any, find_parameter: Callable[[str], Parameter]
         raise ClhdError(f"{name}: values that vary together must be of one length, not {found}")
     if name in parsed and len(parsed) > 1:
         raise ClhdError(f"{name}: several parameters vary along it, so it needs a name that is none of theirs")
+    if not is_plain_name(name):
+        raise ClhdError(f"{name}: is the name of a dim, and must be lower-case letters, digits and _")
     return _sort(Axis(name, tuple(parsed), tuple(zip(*parsed.values(), strict=True))))
 
 
@@ -132,8 +142,10 @@ def parse_numbers(name: str, entry: Any) -> list[Any]:
         raise ClhdError(f"{name}: a range {found}; it is {{start: 0, stop: 1, count: 5, spacing: linear or log}}")
     start, stop = (parse_number(f"{name}.{key}", entry[key]) for key in ("start", "stop"))
     count = parse_count(f"{name}.count", entry["count"], minimum=1)
+    if count > _MOST_VALUES:
+        raise ClhdError(f"{name}.count = {entry['count']!r}: must be a whole number from 1 to {_MOST_VALUES}")
     spacing = entry.get("spacing", "linear")
-    if spacing not in {"linear", "log"}:
+    if spacing not in ("linear", "log"):  # a tuple: it may be a list
         raise ClhdError(f"{name}.spacing = {spacing!r}: must be linear or log")
     if spacing == "log" and not (start > 0 and stop > 0):
         raise ClhdError(f"{name}: a range with spacing log must start and stop above 0, not at {start:g} and {stop:g}")

@@ -71,6 +71,8 @@ def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
         except ValueError as error:
             mistakes.append(str(error))
             continue
+        if experiment.name in experiments:
+            mistakes.append(f"{file}: name = {experiment.name!r}: is that of {files[experiment.name]} as well")
         experiments[experiment.name] = experiment
         files[experiment.name] = file
     if mistakes:

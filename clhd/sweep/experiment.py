@@ -16,19 +16,30 @@ A user's mistakes are all reported at once, one line each: file, key, value foun
 """
 
 import json
+import math
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic_core.core_schema import ValidationInfo
 
 from clhd.errors import ClhdError
 from clhd.model.checks import parse_count, parse_number
-from clhd.sweep.axis import Axis, describe_axis, parse_axis, parse_numbers
-from clhd.sweep.yaml_file import read_yaml
+from clhd.sweep.axis import Axis, describe_axis, is_plain_name, parse_axis, parse_numbers
+from clhd.sweep.yaml_file import cut_line, read_yaml
 from clhd.systems import SYSTEMS, find_system
 from clhd.systems.base import Parameter, System, Value
 
@@ -64,6 +75,12 @@ UNCHECKED = "unchecked"
 # With keep: moments. As many as the lanes of one kernel call: a block is the least that can be computed by itself.
 REPLICAS_PER_BLOCK = 256
 _KEEP = ("replicas", "moments")
+# Each point is made and checked before anything runs: 4 million take some minutes and 2 GB. The status of each run
+# stands in memory, with masks of what is wanted and what is needed: of 400 million entries 2 GB.
+MOST_POINTS, MOST_ENTRIES = 4_000_000, 400_000_000
+_FIGURES_OF_CLAIMS = "figures"
+# Arrays of every store and every summary, beside the outputs and the parameters.
+_LEDGER = frozenset({"time", "quantile", "status", "attempts", "seconds", "run", "error_type", "error_message"})
 _MUST_BE_GIVEN = "must be given"
 # Of keys that cannot be checked without the system; its own mistake is the one to report.
 _UNKNOWN_SYSTEM = "cannot be checked without the system"
@@ -174,9 +191,31 @@ class Experiment(BaseModel):
     @field_validator("name")
     @classmethod
     def _check_name(cls, value: str) -> str:
-        if not (value.isascii() and value.isidentifier() and value == value.lower() and value[0] != "_"):
-            raise ValueError("must be lower-case letters, digits and _, starting with a letter")
+        if not is_plain_name(value):
+            raise ValueError("must be lower-case letters, digits and _, starting with a letter, at most 100 of them")
+        if value == _FIGURES_OF_CLAIMS:
+            raise ValueError("is the folder of the figures of the claims; choose another")
         return value
+
+    @model_validator(mode="after")
+    def _check_dims(self, info: ValidationInfo) -> "Experiment":
+        """Along an axis with a name of its own stands an array of that name, beside all others of the results."""
+        for axis in self.axes:
+            if not axis.is_single and _is_taken(axis.name, self, info):
+                raise ValueError(f"axes.{axis.name}: is the name of something else in the results; choose another")
+        return self
+
+    @model_validator(mode="after")
+    def _check_size(self) -> "Experiment":
+        points = math.prod(len(axis) for axis in self.axes)
+        if points > MOST_POINTS:
+            raise ValueError(f"axes: {points} points are more than {MOST_POINTS}; split the experiment")
+        entries = points * self.replicas // (REPLICAS_PER_BLOCK if self.keep == "moments" else 1)
+        if entries > MOST_ENTRIES:
+            more = "" if self.keep == "moments" else ", or keep: moments"
+            text = f"replicas = {self.replicas}: times {points} points is more than {MOST_ENTRIES}"
+            raise ValueError(f"{text}; split the experiment{more}")
+        return self
 
     @property
     def has_simulation(self) -> bool:
@@ -197,6 +236,22 @@ class Experiment(BaseModel):
             "keep": self.keep,
             "figure": self.figure,
         }
+
+
+def _is_taken(name: str, experiment: Experiment, info: ValidationInfo) -> bool:
+    """True if the stores or the summary of an experiment may hold an array of this name."""
+    if name in _LEDGER or name.startswith(("replica", "theory")):
+        return True
+    if info.context == UNCHECKED:
+        return False
+    system = find_system(experiment.system)
+    if name in system.parameters:
+        return True
+    with suppress(ClhdError):  # found again, and reported, when the points are checked
+        for outputs in (system.simulation_outputs(experiment.constants), system.theory_outputs(experiment.constants)):
+            if name in outputs.coordinates or name.startswith(tuple(outputs.variables)):
+                return True
+    return False
 
 
 def _has_simulation(info: ValidationInfo) -> bool:
@@ -233,7 +288,7 @@ def find_parameter(system: System, name: str, features: Value | None = None) -> 
         return system.parameters[name]
     base, _, index = name.rpartition("_")
     parameter = system.parameters.get(base)
-    if parameter is not None and parameter.per_feature and index.isdigit() and index[0] != "0":
+    if parameter is not None and parameter.per_feature and re.fullmatch("[1-9][0-9]{0,8}", index):
         if isinstance(features, int | None) and int(index) > (features or 1):
             raise ClhdError(f"{name}: there is no feature {index}, because features = {features or 1}")
         return parameter
@@ -299,20 +354,20 @@ def describe_mistakes(error: ValidationError, source: str) -> str:
         if _UNKNOWN_SYSTEM in mistake["msg"]:
             continue
         if mistake["type"] == "missing":
-            lines.append(f"{source}: {key}: {_MUST_BE_GIVEN}")
+            lines.append(f"{key}: {_MUST_BE_GIVEN}")
         elif mistake["type"] == "extra_forbidden":
-            lines.append(f"{source}: {key}: is no key here")
+            lines.append(f"{key}: is no key here")
         elif mistake["type"] == "value_error":
             for line in str(mistake["ctx"]["error"]).splitlines():
                 is_inner = key in {"constants", "axes"} and not line.startswith("must")
-                is_whole = line.startswith(f"{key} ")
+                is_whole = line.startswith(f"{key} ") or not key
                 found = "" if line == _MUST_BE_GIVEN else f" = {_shorten(mistake['input'])}"
                 prefix = f"{key}." if is_inner else "" if is_whole else f"{key}{found}: "
-                lines.append(f"{source}: {prefix}{line}")
+                lines.append(f"{prefix}{line}")
         else:
             allowed = mistake["msg"].replace("Input should be", "must be")
-            lines.append(f"{source}: {key} = {_shorten(mistake['input'])}: {allowed}")
-    return "\n".join(lines)
+            lines.append(f"{key} = {_shorten(mistake['input'])}: {allowed}")
+    return "\n".join(f"{source}: {cut_line(line)}" for line in lines)
 
 
 def _shorten(value: Any) -> str:

@@ -1,6 +1,18 @@
-"""`read_yaml`: a table from a YAML file, by a loader that is safe, refuses repeated keys and reads 1e-3 as a number."""
+"""`read_yaml`: a table from a YAML file, by a loader that is safe and has no traps in a file of numbers.
+
+| YAML 1.1 | here |
+|---|---|
+| ``1e-3`` is text | a number |
+| ``0100`` is 64, ``1:30`` is 90, ``2001-01-01`` a date | 100, text, text: numbers are decimal |
+| of two equal keys the last one counts | refused |
+| aliases, a few lines of which stand for a billion values; tags | refused: every value is written out |
+| text may hold control characters and halves of characters | refused: no file name and no terminal takes them |
+
+Whoever runs an experiment may have it from somebody else: a file can be wrong, but it cannot take all memory.
+"""
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +20,59 @@ import yaml
 
 from clhd.errors import ClhdError
 
+# Reading takes about 5 s at this size, which is 100 times that of the largest file that ships with clhd.
+_MOST_BYTES = 2**20
+# A whole number of more digits is no float, and Python itself refuses to print one of 4300.
+_MOST_DIGITS = 300
+# Unicode's control characters, halves of characters, and separators of lines and paragraphs.
+_FORBIDDEN = {"Cc", "Cs", "Zl", "Zp"}
+_LONGEST_LINE = 400
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-3 as text and the last of two equal keys; both are traps in a file of numbers."""
+    """Text, decimal numbers, true and false, null, lists and tables; nothing else."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse what is not written out."""
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise _refuse(f"the alias *{event.anchor} is not allowed; write the value out", event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise _refuse(f"the tag {event.tag} is not allowed", event.start_mark)
+        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+
+
+def _refuse(problem: str, mark: Any) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, mark)
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: list(resolvers) for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in {"bool", "null"}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9][0-9_]*$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9]+)[eE][-+]?[0-9]+|\.[0-9]+)$"),
+    re.compile(
+        r"^(?:[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*\.[0-9_]*"
+        r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN))$"
+    ),
     list("-+.0123456789"),
 )
+
+
+def _construct_number(loader: _Loader, node: yaml.ScalarNode) -> int:
+    digits = node.value.replace("_", "")
+    if len(digits) > _MOST_DIGITS:
+        raise _refuse(f"a number of {len(digits)} digits is not allowed", node.start_mark)
+    return int(digits)
+
+
+def _construct_text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    for character in node.value:
+        if character not in "\n\t" and unicodedata.category(character) in _FORBIDDEN:
+            raise _refuse(f"the character {character!a} is not allowed", node.start_mark)
+    return str(node.value)
 
 
 def _construct_table(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -28,13 +80,17 @@ def _construct_table(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is no text", key_node.start_mark)
+            raise _refuse(f"the key {key!r:.60} is no text", key_node.start_mark)
+        if not key.isprintable() or len(key) > 100:
+            raise _refuse(f"the key {key!r:.60} is no short line of text", key_node.start_mark)
         if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
+            raise _refuse(f"the key {key!r} is given twice", key_node.start_mark)
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_number)
+_Loader.add_constructor("tag:yaml.org,2002:str", _construct_text)
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_table)
 
 
@@ -44,22 +100,39 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises
     ------
     ClhdError
-        If the file cannot be read, is no YAML, or holds no table; names file, line and column.
+        If the file cannot be read, is too large, is no YAML, or holds no table; names file, line and column.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ClhdError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ClhdError(f"{path}: is not UTF-8 text") from None
+    text = _read_text(path)
     try:
         table = yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ClhdError(f"{path}{where}: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a bad character, an impossible date
+    except (yaml.YAMLError, ValueError) as error:  # a bad character, an impossible number
         raise ClhdError(f"{path}: is no YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise ClhdError(f"{path}: is nested too deeply") from None
     if not isinstance(table, dict):
         raise ClhdError(f"{path}: must hold a table of key: value")
     return table
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ClhdError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > _MOST_BYTES:
+        raise ClhdError(f"{path}: is larger than {_MOST_BYTES} bytes; write long axes as ranges")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ClhdError(f"{path}: is not UTF-8 text") from None
+
+
+def cut_line(line: str) -> str:
+    """A line about a mistake without its middle if it is very long: it begins with the key, and ends with the remedy."""
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"

@@ -150,6 +150,9 @@ _SHARED = (
 # What model and initial state do not depend on.
 _OF_THE_RUN = frozenset({"dimension", "engine", "simulation", "theory", "correlation_acts_on"})
 _WITH_FEATURE, _WITHOUT = ("time", "feature"), ("time",)
+# The averages at the uninformative state take some seconds at this noise variance, and minutes at ten times of it: too
+# long for a check of all points.
+_WIDEST_NOISE = 100
 _QUANTITIES = {"overlap": _WITH_FEATURE, "squared_norm": _WITHOUT, "cosine_similarity": _WITH_FEATURE}
 _OF_THEORY = {**_QUANTITIES, "gradient_variance": _WITHOUT, "averaging_error": _WITHOUT}
 
@@ -310,6 +313,12 @@ def _parse_norm(model: ContrastiveModel, value: Value) -> float:
     """The initial squared norm, given or that of the uninformative state."""
     if value != "uninformative":
         return parse_norm(model, value)
+    widest = max(model.base_noise_variance, model.augmentation_noise_variance)
+    if widest > _WIDEST_NOISE:
+        raise ClhdError(
+            f"initial_squared_norm = {value!r}: needs noise variances of at most {_WIDEST_NOISE}, not {widest:g}; "
+            "give the norm as a number"
+        )
     squared_norm = uninformative_state(model).squared_norm
     if not 0 < squared_norm < np.inf:
         end = "collapses" if squared_norm == 0 else "grows without bound"

@@ -261,7 +261,7 @@ def test_a_point_that_takes_far_longer_than_predicted_holds_up_no_other_and_is_n
     assert report is not None
     assert report.is_complete
     (line,) = [text for text in said if "no block has ended" in text][-1:]
-    assert "none was predicted to take more than 1.2 s; 1 block is in work, the oldest from slope=2, size=4 on" in line
+    assert "than 1.2 s; blocks in work: 1, the oldest from slope=2, size=4 on; workers: 1" in line
     assert open_simulation(results)["seconds"].sum(["size", "replica"]).idxmax().item() == 2
 
 

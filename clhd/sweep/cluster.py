@@ -31,7 +31,7 @@ _LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 10
 _LOST = "the scheduler was lost; what is done is kept: once it runs, the same command goes on from there"
-_LOGGERS = tuple(f"distributed.{part}" for part in ("batched", "comm", "core", "nanny", "scheduler"))
+_LOGGERS = tuple(f"distributed.{part}" for part in ("batched", "client", "comm", "core", "nanny", "scheduler"))
 _make_client: Any = Client  # distributed is not typed
 _make_cluster: Any = LocalCluster
 _make_security: Any = Security
@@ -161,7 +161,8 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
         If there is no scheduler at the address given, or it has another certificate.
     """
     if cluster.is_there:
-        with _connect(cluster) as client:
+        with _quiet_end(), _connect(cluster) as client:
+            logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # that it is lost is told here
             try:
                 yield client
             except (CancelledError, OSError, RuntimeError) as error:

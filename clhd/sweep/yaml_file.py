@@ -34,12 +34,12 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Refuse what is not written out."""
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             raise _refuse(f"the alias *{event.anchor} is not allowed; write the value out", event.start_mark)
         if getattr(event, "tag", None) is not None:
             raise _refuse(f"the tag {event.tag} is not allowed", event.start_mark)
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
 
 
 def _refuse(problem: str, mark: Any) -> yaml.constructor.ConstructorError:
@@ -133,6 +133,6 @@ def _read_text(path: Path) -> str:
 
 
 def cut_line(line: str) -> str:
-    """A line about a mistake without its middle if it is very long: it begins with the key, and ends with the remedy."""
+    """A line about a mistake without its middle if it is very long: it ends with the remedy."""
     half = _LONGEST_LINE // 2
     return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"

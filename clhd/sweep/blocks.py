@@ -113,6 +113,16 @@ def chunk_region(index: ChunkIndex, shape: Sequence[int], chunks: Sequence[int])
     )
 
 
+def widen_chunks(shape: Sequence[int], chunks: Sequence[int], most: int) -> tuple[int, ...]:
+    """The shape of whole chunks with at most so many entries together, or of one: a few reads cost less than many."""
+    wide = list(chunks)
+    for axis in reversed(range(len(wide))):
+        wide[axis] = min(shape[axis], wide[axis] * max(1, most // math.prod(wide)))
+        if wide[axis] < shape[axis]:
+            break
+    return tuple(wide)
+
+
 def plan_blocks(road: Road, needed: BoolArray, chunks: tuple[int, ...], workers: int) -> Plan:
     """Group the chunks in which something is needed into blocks.
 

@@ -1,7 +1,9 @@
 """`describe_status`: what is known of each experiment, read from the ledgers alone, without any system or compiler."""
 
 import math
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,11 @@ def _last_written(path: Path) -> float:
 
 
 def _measure(path: Path) -> dict[str, Any]:
-    sizes = [file.stat().st_size for file in path.rglob("*") if file.is_file()]
+    sizes = []
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):  # a run replaces files meanwhile
+                sizes.append(Path(folder, name).stat().st_size)
     return {"age_seconds": round(time.time() - _last_written(path), 1), "bytes": sum(sizes), "files": len(sizes)}
 
 

@@ -19,6 +19,7 @@ there as X_theory alone, along the axes that the theory has; an experiment witho
 point at which a quantity could not be had is NaN; a damaged chunk is an error, never averaged in.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from clhd.sweep.blocks import chunk_counts, chunk_region
+from clhd.sweep.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.lock import hold_lock
 from clhd.sweep.moments import pool_blocks
@@ -40,6 +41,8 @@ from clhd.systems import find_system
 from clhd.systems.base import Status
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# Of an output, that are read at once: sorting them for the quantiles takes a few times their memory.
+_MOST_NUMBERS = 2**22
 _STATISTICS = ("mean", "standard_deviation", "standard_error")
 FloatArray = NDArray[np.float64]
 
@@ -166,8 +169,9 @@ def _pool(store: Store, wanted: Road) -> tuple[dict[tuple[str, str], FloatArray]
 
 
 def _reduce_replicas(store: Store, wanted: Road) -> tuple[dict[tuple[str, str], FloatArray], NDArray[np.int32]]:
-    """Statistics over the first replicas of each point, by output and name, and counts by status; chunk by chunk."""
-    shape, chunks = store.shape[:-1], store.chunks[:-1]
+    """Statistics over the first replicas of each point, by output and name, and counts by status; part by part."""
+    shape = store.shape[:-1]
+    chunks = widen_chunks(shape, store.chunks[:-1], _MOST_NUMBERS // (store.shape[-1] * _count_largest(store)))
     out: dict[tuple[str, str], FloatArray] = {}
     counts = np.zeros((*shape, len(Status)), np.int32)
     for name in store.outputs:
@@ -190,6 +194,11 @@ def _reduce_replicas(store: Store, wanted: Road) -> tuple[dict[tuple[str, str], 
             out[name, "mean"][part], out[name, "standard_deviation"][part] = mean, deviation
             out[name, "standard_error"][part], out[name, "quantile"][part] = error, quantiles
     return out, counts
+
+
+def _count_largest(store: Store) -> int:
+    """Numbers of one replica in the largest output."""
+    return max(math.prod(store.group[name].shape[len(store.shape) :]) for name in store.outputs)  # type: ignore[union-attr]
 
 
 def compute_statistics(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from distributed import Client
 
+import clhd.sweep.summary
 import clhd.sweep.tasks
-from clhd.sweep.blocks import Plan, choose_chunks, plan_blocks
+from clhd.sweep.blocks import Plan, choose_chunks, plan_blocks, widen_chunks
 from clhd.sweep.road import Road
 from clhd.sweep.run import run_stage
 from clhd.sweep.store import Store
+from clhd.sweep.summary import summarise
 from tests.sweep.conftest import MakeExperiment
 
 THREADS = 2  # of the client of the tests
@@ -96,3 +98,33 @@ def test_a_plan_shares_what_its_blocks_need(toy: MakeExperiment) -> None:
     masks = {id(mask) for block in plan.blocks for _, mask in block.chunks}
     assert len(plan.blocks) == 500
     assert len(masks) == 1
+
+
+def test_the_bits_of_a_summary_do_not_depend_on_how_much_is_read_at_once(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = toy(replicas=32)
+    run_stage(experiment, "simulation", results, client=client)
+    run_stage(experiment, "theory", results, client=client)
+    at_once = summarise(experiment, results)
+    regions: list[Any] = []
+    read = Store.read
+
+    def note(self: Store, name: str, region: Any = ()) -> Any:
+        regions.append(region)
+        return read(self, name, region)
+
+    monkeypatch.setattr(Store, "read", note)
+    monkeypatch.setattr(clhd.sweep.summary, "_MOST_NUMBERS", 1)
+    by_chunk = summarise(experiment, results)
+    assert len(regions) > 8  # so it did read chunk by chunk
+    for name, variable in at_once.variables.items():
+        assert variable.values.tobytes() == by_chunk[name].values.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("most", "wide"),
+    [(1, (1, 2, 3)), (11, (1, 2, 3)), (12, (1, 2, 6)), (18, (1, 2, 7)), (28, (1, 4, 7)), (10**6, (2, 5, 7))],
+)
+def test_wide_regions_are_whole_chunks_the_last_dim_first(most: int, wide: tuple[int, ...]) -> None:
+    assert widen_chunks((2, 5, 7), (1, 2, 3), most) == wide

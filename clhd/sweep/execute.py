@@ -110,11 +110,11 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
                     progress.say(f"failed: {report.first_error.splitlines()[0]}")
                 progress.advance(block.lanes * size, block.seconds)
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            progress.say(f"stopped: {done} of {plan.lanes * size} runs are done and kept")
         with suppress(ClhdError):  # the first error is the one to be told
             description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
             note_run()
+        if isinstance(error, KeyboardInterrupt):  # last, for who reads it may be gone
+            progress.say(f"stopped: {done} of {plan.lanes * size} runs are done and kept")
         raise
     description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
     note_run()

@@ -1,4 +1,4 @@
-"""Snakemake, looking after its SLURM jobs every second: the plugin waits 10 s longer after each look that finds none done."""
+"""Snakemake that looks after its SLURM jobs every second: the plugin waits ever longer until the next one is done."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The toy system of the sweep's tests, which takes its time where a file called ``slow`` is in the working directory."""
+"""The toy system of the sweep's tests, which takes its time while there is a file ``slow`` in the working directory."""
 
 import time
 from collections.abc import Sequence

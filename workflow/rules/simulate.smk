@@ -1,5 +1,6 @@
 # The two roads to the same quantities. Exit code 1 says that points failed: their job is done all the same, for the
-# summary counts them, check_points fails because of them, and the next run tries them again.
+# summary counts them, check_points fails because of them, and the next run tries them again. A job that is cancelled gets SIGTERM, all of its
+# processes at once: bash ends and marks nothing, but the log outlives clhd and has its last words.
 
 
 rule simulate_points:
@@ -20,7 +21,7 @@ rule simulate_points:
         "{wildcards.experiment}: simulate"
     shell:
         "python -m clhd simulate {input.experiment} --results {params.results} --workers {threads} --wait 2>&1"
-        " | tee -i {log} || [ $? -eq 1 ]; date > {output.marker}"
+        " | (trap '' TERM; exec tee -i {log}) || [ $? -eq 1 ]; date > {output.marker}"
 
 
 rule predict_points:
@@ -41,4 +42,4 @@ rule predict_points:
         "{wildcards.experiment}: predict"
     shell:
         "python -m clhd predict {input.experiment} --results {params.results} --workers {threads} --wait 2>&1"
-        " | tee -i {log} || [ $? -eq 1 ]; date > {output.marker}"
+        " | (trap '' TERM; exec tee -i {log}) || [ $? -eq 1 ]; date > {output.marker}"

@@ -236,9 +236,10 @@ def _add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> x
     wanted, store, room = open_road(experiment, "theory", results)
     positions = dict(zip((axis.name for axis in wanted.grid.axes), positions_in(room, wanted), strict=True))
     with xr.open_zarr(str(store.path), chunks=None) as opened:
-        for name in (*store.outputs, "status"):
+        names = [*store.outputs, "status"]
+        for name in names:
             store.read(name)  # a damaged chunk is named here
-        theory = opened.isel(positions).load()
+        theory = opened[names].isel(positions).load()
     summary["theory_status"] = theory["status"]
     axes = [axis.name for axis in experiment.axes]
     for name, output in wanted.outputs.variables.items():

@@ -88,7 +88,7 @@ def find_missing() -> str:
     if os.geteuid() != 0:
         return "not root"
     missing = [name for name, path in PROGRAMS.items() if not Path(path).exists()]
-    missing += [name for name in ("sbatch", "squeue", "scancel", "setpriv") if shutil.which(name) is None]
+    missing += [name for name in ("sbatch", "squeue", "scancel", "setpriv", "unshare") if shutil.which(name) is None]
     return f"not installed: {', '.join(missing)} (apt-get install slurm-wlm munge)" if missing else ""
 
 
@@ -138,10 +138,11 @@ def _munge_options(folder: Path) -> list[str]:
 
 
 def _start(slurm: Slurm, name: str, *options: str) -> subprocess.Popen[bytes]:
-    """Start a daemon that dies with this process, also when that is killed."""
+    """Start a daemon that dies with this process, also when that is killed; and with it, all that it has started."""
+    namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     with (slurm.folder / f"{name}.out").open("wb") as output:
         return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", PROGRAMS[name], *options],
+            ["setpriv", "--pdeathsig", "KILL", *namespace, PROGRAMS[name], *options],
             env=slurm.environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

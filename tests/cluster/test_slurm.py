@@ -149,7 +149,7 @@ def late(make_project: Callable[[str], Project]) -> Iterator[tuple[Project, "sub
     """A workflow whose job has a minute, and is not retried: it waits for its end while the other tests run."""
     project = make_project(SLOW)
     options = ["--retries", "0", "--set-resources", "simulate_points:runtime=1"]
-    process = project.start_workflow(*options, "results/toy/.simulation.done")
+    process = project.start_workflow("results/toy/.simulation.done", *options)
     yield project, process
     process.terminate()
     process.wait(PATIENCE_SECONDS)

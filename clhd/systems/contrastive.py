@@ -206,7 +206,7 @@ class ContrastiveSystem:
         acts_on = values.get("correlation_acts_on", "both")
         if fluctuations and acts_on != "both":
             raise ClhdError(f"correlation_acts_on = {acts_on!r}: must be 'both' with theory = 'fluctuations'")
-        independent = replace(model, noise_correlation=0.0)
+        independent = model if acts_on == "both" else replace(model, noise_correlation=0.0)
         return TheoryPoint(
             model=independent if acts_on == "gradient_variance" else model,
             overlap=overlap,

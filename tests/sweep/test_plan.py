@@ -1,0 +1,73 @@
+"""What is predicted of an experiment counts what is left, at the measured rate, and lies on the safe side."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client
+
+from clhd.sweep.blocks import choose_chunks, plan_blocks
+from clhd.sweep.experiment import Experiment
+from clhd.sweep.plan import SAFETY, START_SECONDS, Needs, format_plan, plan_roads, predict_needs
+from clhd.sweep.road import Road
+from clhd.sweep.run import run_stage
+from clhd.sweep.store import Store
+from clhd.systems.base import Status
+from tests.sweep.conftest import MakeExperiment
+from tests.sweep.toy import LOG
+
+
+def predict(experiment: Experiment, results: Path, workers: int = 2) -> Needs:
+    return predict_needs(Road(experiment, "simulation"), results, workers)
+
+
+def test_at_first_all_is_left_and_the_time_holds_for_any_order_of_the_blocks(
+    toy: MakeExperiment, results: Path
+) -> None:
+    road = Road(toy(), "simulation")
+    blocks = plan_blocks(road, np.ones((4, 2, 4), dtype=bool), choose_chunks(road), 2).blocks
+    needs = predict(toy(), results)
+    assert (needs.runs, needs.rate, needs.workers) == (32, None, 2)
+    assert needs.core_seconds == pytest.approx(32 * 0.3)
+    ends = [0.0, 0.0]  # as free workers take one block after the other, the longest last
+    for block in reversed(blocks):
+        ends[int(np.argmin(ends))] += block.seconds
+    assert needs.wall_seconds >= START_SECONDS + SAFETY["predicted"] * max(ends)
+    assert needs.wall_seconds < START_SECONDS + 2 * SAFETY["predicted"] * max(ends)
+
+
+def test_more_workers_take_less_time_and_more_memory(toy: MakeExperiment, results: Path) -> None:
+    few, many = (predict(toy(replicas=400), results, workers) for workers in (2, 32))
+    assert many.wall_seconds - START_SECONDS < (few.wall_seconds - START_SECONDS) / 8
+    assert many.memory_mb > 8 * few.memory_mb
+
+
+def test_only_what_is_unknown_or_failed_is_left(toy: MakeExperiment, results: Path, client: Client) -> None:
+    LOG.broken.add(2.0)
+    run_stage(toy(), "simulation", results, client=client)
+    assert predict(toy(), results).runs == 8
+    LOG.broken.clear()
+    run_stage(toy(), "simulation", results, client=client)
+    assert predict(toy(), results).runs == 0
+    assert predict(toy(), results).wall_seconds == START_SECONDS
+    assert "left: nothing" in format_plan("toy", plan_roads([Road(toy(), "simulation")], results, 2))
+    grown = toy(axes={"slope": [0, 1, 1.5, 2, 3], "size": [4, 16]}, replicas=6)
+    assert predict(grown, results).runs == 5 * 2 * 6 - 32
+    assert predict(toy(replicas=2), results).runs == 0
+    assert predict(toy(seed=4), results).runs == 32, "a store of another experiment knows nothing of this one"
+
+
+@pytest.mark.parametrize(("factor", "rate"), [(3.0, 3.0), (0.5, None)], ids=["enough", "too little to tell"])
+def test_a_rate_is_measured_once_there_is_enough_of_it(
+    toy: MakeExperiment, results: Path, client: Client, factor: float, rate: float | None
+) -> None:
+    experiment = toy(constants={"seconds": 0.5})
+    run_stage(experiment, "simulation", results, client=client)
+    store = Store(results / "toy" / "simulation.zarr", "r+")
+    status = store.read("status")
+    status[0] = Status.NOT_RUN
+    store.group["status"][...] = status  # type: ignore[index]
+    store.group["seconds"][...] = np.full(store.shape, 0.5 * factor)  # type: ignore[index]
+    needs = predict(experiment, results)
+    assert needs.rate == (None if rate is None else pytest.approx(rate))
+    assert needs.core_seconds == pytest.approx(8 * 0.5 * (rate or 1.0))

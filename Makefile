@@ -31,8 +31,9 @@ help:  ## list the targets
 
 install: $(INSTALLED)  ## create .venv and install clhd into it, once
 
+# One process per core, each with the files of one part of tests/, whose kernels it compiles; whoever is done helps.
 test: $(INSTALLED)  ## run the tests (ARGS="-k name" picks some)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal $(ARGS)
 
 check: $(INSTALLED)  ## lint, formatting and types, of the workflow too
 	@$(BIN)/ruff check .

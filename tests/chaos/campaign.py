@@ -120,7 +120,10 @@ def tabulate(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     kills = [kill for outcome in outcomes for kill in outcome.kills if kill["killed"]]
     problems = [problem for outcome in outcomes for problem in outcome.problems]
     orphans = [
-        entry["seconds"] for outcome in outcomes for entry in outcome.orphan_seconds if "driver" in entry["killed"]
+        entry["seconds"]
+        for outcome in outcomes
+        for entry in outcome.orphan_seconds
+        if entry["killed"] == "driver" and outcome.scenario.road == "clhd"
     ]
     return {
         "scenarios": len(outcomes),

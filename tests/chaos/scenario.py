@@ -263,7 +263,7 @@ class Stage:
                     break
         for watcher in self.watchers:
             watcher.join()
-        self._check_end(form)
+        self.check_end(form)
         self.outcome.seconds = time.perf_counter() - began
         if not self.outcome.problems:
             shutil.rmtree(self.folder)
@@ -293,7 +293,7 @@ class Stage:
         if victims:
             self._look(act.form)
         if victims and "worker" not in roles:
-            self._watch_orphans(run, roles)
+            self._watch_orphans(run, act.victim)
         code = run.wait()
         self._check_late_writes(run)
         if code == 0 or roles == ["worker"]:
@@ -360,19 +360,19 @@ class Stage:
         if lost:
             self._blame(f"{road}: {lost} blocks that were done before a kill were lost or computed again")
 
-    def _watch_orphans(self, run: Run, roles: list[str]) -> None:
+    def _watch_orphans(self, run: Run, victim: str) -> None:
         """Note how long the other processes of a run live after a kill, while the next one goes on."""
         began = time.perf_counter()
 
         def watch() -> None:
             last = 0.0
-            while left := find_processes(run.mark):
+            while left := [found for found in find_processes(run.mark) if found.role in ("driver", "worker")]:
                 last = time.perf_counter() - began
                 if last > _LONGEST_ORPHAN:
                     self._blame(f"orphans live on: {', '.join(found.role for found in left)}")
                     kill_all(run.mark)
                 time.sleep(0.02)
-            self.outcome.orphan_seconds.append({"killed": roles, "seconds": round(last, 3)})
+            self.outcome.orphan_seconds.append({"killed": victim, "seconds": round(last, 3)})
 
         self.watchers.append(threading.Thread(target=watch))
         self.watchers[-1].start()
@@ -394,7 +394,7 @@ class Stage:
         if "Warning: " in text:
             self._blame(f"a warning on the screen: {text.strip()[-400:]}")
 
-    def _check_end(self, form: str) -> None:
+    def check_end(self, form: str) -> None:
         """What is there at last must be what an undisturbed run makes, and nothing else."""
         size = self.scenario.size
         for road in ROADS:

@@ -1,0 +1,216 @@
+"""Several hosts: whatever happens to cables and machines, a sweep comes to the bits of an undisturbed run.
+
+The hosts are network namespaces that share the file system, of a scheduler, two workers and a driver; they talk by TLS.
+About a minute, half of it waiting until a cut is noticed: `python -m pytest -m hosts tests/hosts`, as root.
+"""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from clhd.sweep.certificates import make_certificates
+from tests.hosts.network import Network, has_namespaces, wait_until
+
+pytestmark = pytest.mark.hosts
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+WORKERS = ("alice", "bob")
+# As short as Dask allows: after this time a connection that does not answer is given up.
+NOTICE_SECONDS = 11
+# After this time a test has failed; nothing is measured by it.
+PATIENCE_SECONDS = 240
+# 12 blocks of half a second each.
+BLOCKS = 12
+EXPERIMENT = f"""\
+system: contrastive
+constants: {{weight_decay: 0.6, initial_cosine_similarity: 0.5}}
+axes:
+  dimension: {[300 + 10 * k for k in range(BLOCKS)]}
+  noise_correlation: [-0.5, 0, 0.5]
+times: [0, 100, 200]
+replicas: 256
+seed: 1
+"""
+
+
+class Site:
+    """A scheduler, two hosts of workers, and a host for the driver; each test has results of its own."""
+
+    def __init__(self, network: Network, folder: Path) -> None:
+        self.network, self.folder = network, folder
+        self._certificates = make_certificates(folder / "tls")
+        self._file = folder / "scheduler.json"
+        self._environment = {
+            "DASK_CONFIG": str(self._certificates / "dask.yaml"),
+            "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": f"{NOTICE_SECONDS}s",
+            "PYTHONPATH": str(ROOT),
+        }
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.results = folder
+        self.experiment = folder / "hosts.yaml"
+        self.experiment.write_text(EXPERIMENT, encoding="utf-8")
+        self._start("scheduler", [str(BIN / "dask"), "scheduler", "--dashboard-address", "127.0.0.1:8787"])
+        wait_until(self._file.exists, PATIENCE_SECONDS, "the scheduler starts")
+
+    def _start(self, host: str, command: list[str]) -> subprocess.Popen[bytes]:
+        command = [*command, "--scheduler-file", str(self._file)]
+        return self.network.start(host, command, self.folder / f"{host}.log", self._environment)
+
+    def begin(self, results: Path) -> None:
+        """Make all whole again: cables, frozen processes, workers that have ended."""
+        self.results = results
+        for host in self.network.addresses:
+            self.network.heal(host)
+            self.network.signal(host, signal.SIGCONT)
+        for host in WORKERS:
+            if host not in self._workers or self._workers[host].poll() is not None:
+                command = [str(BIN / "dask"), "worker", "--dashboard-address", "127.0.0.1:0"]
+                self._workers[host] = self._start(host, [*command, "--nthreads", "1", "--nworkers", "1"])
+
+    def drive(self) -> subprocess.Popen[bytes]:
+        """Start `clhd simulate` on the driver's host."""
+        command = [sys.executable, "-m", "clhd", "simulate", str(self.experiment), "--results", str(self.results)]
+        return self._start("driver", [*command, "--tls", str(self._certificates)])
+
+    def read_log(self, host: str = "driver") -> str:
+        return (self.folder / f"{host}.log").read_text(encoding="utf-8")
+
+    @property
+    def store(self) -> Path:
+        return self.results / "hosts" / "simulation.zarr"
+
+    def count_blocks(self) -> int:
+        """Blocks that are known."""
+        return sum(path.is_file() and not path.name.startswith(".") for path in self.store.glob("status/c/**/*"))
+
+    def wait_for_blocks(self, count: int) -> None:
+        wait_until(lambda: self.count_blocks() >= count, PATIENCE_SECONDS, f"{count} blocks are done")
+
+    def wait_for_end(self, process: subprocess.Popen[bytes]) -> int:
+        wait_until(lambda: process.poll() is not None, PATIENCE_SECONDS, "a process ends")
+        return int(process.returncode)
+
+    def wait_for_worker_to_end(self, host: str) -> None:
+        self.wait_for_end(self._workers[host])
+
+    def fingerprint(self) -> dict[str, tuple[int, str]]:
+        """When each file of the store was written, and what it holds."""
+        return {
+            str(path.relative_to(self.store)): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+            for path in self.store.rglob("*")
+            if path.is_file()
+        }
+
+    @contextmanager
+    def frozen(self, host: str) -> Iterator[None]:
+        """Stop all processes of a host for a while."""
+        self.network.signal(host, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.network.signal(host, signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    if not has_namespaces():
+        pytest.skip("NOT TESTED: several hosts; needs root and `ip netns`")
+    with Network(["scheduler", "driver", *WORKERS]) as network:
+        yield Site(network, tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture
+def site(running: Site, tmp_path: Path) -> Site:
+    running.begin(tmp_path / "results")
+    return running
+
+
+def read_values(store: Path) -> dict[str, bytes]:
+    """What is computed, without when and at which attempt."""
+    with xr.open_zarr(store) as opened:
+        return {name: opened[name].values.tobytes() for name in ("overlap", "squared_norm", "status")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(running: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The values of a run on this machine."""
+    results = tmp_path_factory.mktemp("undisturbed")
+    command = [sys.executable, "-m", "clhd", "simulate", str(running.experiment), "--results", str(results)]
+    run = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert f"{BLOCKS * 3 * 256} ok; {BLOCKS * 3 * 256} computed now" in run.stdout
+    return read_values(results / "hosts" / "simulation.zarr")
+
+
+def test_short_cuts_are_not_even_noticed(site: Site, undisturbed: dict[str, bytes]) -> None:
+    driver = site.drive()
+    site.wait_for_blocks(1)
+    for host in ("bob", "driver"):
+        site.network.cut(host)
+    threading.Event().wait(NOTICE_SECONDS / 4)
+    for host in ("bob", "driver"):
+        site.network.heal(host)
+    assert site.wait_for_end(driver) == 0, site.read_log()
+    assert read_values(site.store) == undisturbed
+
+
+def test_a_slow_host_only_delays(site: Site, undisturbed: dict[str, bytes]) -> None:
+    driver = site.drive()
+    site.wait_for_blocks(1)
+    while driver.poll() is None:
+        with site.frozen("bob"):
+            threading.Event().wait(0.4)
+        threading.Event().wait(0.1)
+    assert driver.returncode == 0, site.read_log()
+    assert read_values(site.store) == undisturbed
+
+
+def test_a_driver_that_is_cut_off_ends_with_one_line_and_the_same_command_goes_on(
+    site: Site, undisturbed: dict[str, bytes]
+) -> None:
+    told = len(site.read_log())
+    driver = site.drive()
+    site.wait_for_blocks(1)
+    site.network.cut("driver")
+    assert site.wait_for_end(driver) == 2
+    lines = site.read_log()[told:].splitlines()
+    assert lines[-1] == (
+        "the scheduler was lost; what is done is kept: once it runs, the same command goes on from there"
+    )
+    assert all(line.startswith("hosts simulation: ") for line in lines[:-1])
+
+    site.network.heal("driver")
+    assert site.wait_for_end(site.drive()) == 0, site.read_log()
+    assert read_values(site.store) == undisturbed
+
+
+def test_a_host_that_is_cut_off_for_good_writes_on_and_changes_nothing(
+    site: Site, undisturbed: dict[str, bytes]
+) -> None:
+    driver = site.drive()
+    site.wait_for_blocks(2)
+    with site.frozen("alice"):
+        known = site.count_blocks()
+        site.network.cut("bob")
+        # He has blocks in hand, does not know that he is alone, and shares the store.
+        site.wait_for_blocks(known + 1)
+        site.network.signal("bob", signal.SIGSTOP)
+    assert site.wait_for_end(driver) == 0, site.read_log()
+    assert read_values(site.store) == undisturbed
+
+    # He wakes up in the middle of a block of a run that has ended: too late.
+    before = site.fingerprint()
+    site.network.signal("bob", signal.SIGCONT)
+    site.wait_for_worker_to_end("bob")
+    assert site.fingerprint() == before

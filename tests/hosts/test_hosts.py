@@ -146,9 +146,8 @@ def undisturbed(running: Site, tmp_path_factory: pytest.TempPathFactory) -> dict
     """The values of a run on this machine."""
     results = tmp_path_factory.mktemp("undisturbed")
     command = [sys.executable, "-m", "clhd", "simulate", str(running.experiment), "--results", str(results)]
-    run = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert f"{BLOCKS * 3 * 256} ok; {BLOCKS * 3 * 256} computed now" in run.stdout
     return read_values(results / "hosts" / "simulation.zarr")
 

@@ -92,6 +92,7 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
         try:
             store.update_attributes(runs=[*store.attributes["runs"][:run], description])
         except OSError as error:
+            check_lease(store.path, token)  # or was it moved away in this very moment?
             raise StoreError(_explain(store.path, error)) from None
 
     note_run()
@@ -136,11 +137,13 @@ def _try_block(
     # The driver tells if a worker is killed for its memory; that it will be soon, many times over, helps nobody.
     logging.getLogger("distributed.worker.memory").setLevel(logging.ERROR)
     try:
-        return compute_block(path, chunks, run, token)
+        try:
+            return compute_block(path, chunks, run, token)
+        except OSError as error:
+            check_lease(Path(path), token)
+            return _Obstacle(_explain(Path(path), error))
     except ClhdError as error:
         return _Obstacle(str(error))
-    except OSError as error:
-        return _Obstacle(_explain(Path(path), error))
 
 
 def _explain(path: Path, error: OSError) -> str:

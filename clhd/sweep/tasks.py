@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clhd.errors import SimulationStopped
 from clhd.sweep.blocks import BoolArray, ChunkIndex
-from clhd.sweep.lock import check_lease, guard_writing
+from clhd.sweep.lock import MovedError, check_lease, guard_writing
 from clhd.sweep.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.road import Road
 from clhd.sweep.store import Store
@@ -79,6 +79,11 @@ def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run
     for (index, needed), data in zip(chunks, written, strict=True):
         with guard_writing(store.path, token, store.chunk_number(index)):
             store.merge_chunk(index, needed, data, run)
+            try:
+                check_lease(store.path, token)
+            except MovedError:
+                store.forget(index)  # what was moved away in this very moment must not rise again
+                raise
         by_status = {name: data[name][needed] for name in BLOCK_COUNTS} if road.has_moments else None
         counts.update(count_runs(data["status"][needed], road.entry_size, by_status))
         for kind, message in zip(data["error_type"][needed], data["error_message"][needed], strict=True):

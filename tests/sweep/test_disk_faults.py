@@ -1,0 +1,219 @@
+"""Full, read-only and moved results, and damaged files: each is one line that names it, and one command mends it."""
+
+import itertools
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import clhd.sweep.execute
+from clhd.cli import main
+from clhd.sweep.store import Store
+from tests.sweep.toy import LOG
+
+TABLE = """\
+system: toy
+axes: {slope: [0, 1, 2, 7], size: [4, 16]}
+times: [0, 1, 2]
+replicas: 4
+seed: 3
+"""
+PARTS = ("simulation", "theory")
+
+
+class Project:
+    """A folder with an experiment, in which commands are run."""
+
+    def __init__(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capfd = folder, capfd
+        (folder / "toy.yaml").write_text(TABLE)
+        (folder / "config.yaml").write_text("experiments: [toy.yaml]")
+
+    def run(self, command: str, results: Path | str = "results") -> tuple[int, str, list[str]]:
+        """Exit code, output and the last line of errors of a command; never a traceback, also of Dask's."""
+        verb, *places = command.split()
+        file = "config.yaml" if verb in ("status", "report") else "toy.yaml"
+        self._capfd.readouterr()
+        code = main([verb, file, "--results", str(results), *places])
+        output, error = self._capfd.readouterr()
+        assert "Traceback" not in output + error
+        return code, output, error.strip().splitlines()[-1:]
+
+    def bits(self, results: Path | str = "results") -> dict[str, bytes]:
+        """What a run has computed."""
+        found = {}
+        for part in PARTS:
+            store = Store(self.folder / results / "toy" / f"{part}.zarr")
+            found |= {f"{part} {name}": store.read(name).tobytes() for name in (*store.outputs, "status")}
+        return found
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Project:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(clhd.sweep.execute, "_THREADS_BELOW_SECONDS", np.inf)  # processes do not know the toy
+    return Project(tmp_path, capfd)
+
+
+@pytest.fixture
+def whole(project: Project) -> dict[str, bytes]:
+    """What a run comes to that nothing disturbs."""
+    code, _, error = project.run("run", "whole")
+    assert code == 0, error
+    return project.bits("whole")
+
+
+class Disk:
+    """A small disk of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def mount(self, options: str) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.path], check=True, capture_output=True)
+
+    def change(self, options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", self.path], check=True, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    disk = Disk(tmp_path / "disk")
+    disk.path.mkdir()
+    try:
+        disk.mount("size=64k")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("only root can mount a disk")
+    yield disk
+    subprocess.run(["umount", disk.path], check=True)
+
+
+# The disk is full before the first file, among the chunks, where the end of a run is noted, in the theory, the summary.
+@pytest.mark.parametrize("room", [0, 160, 244, 350, 440])
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_room(
+    project: Project, whole: dict[str, bytes], disk: Disk, room: int
+) -> None:
+    disk.change(f"size={room + 4}k")
+    code, _, error = project.run("run", disk.path)
+    assert code == 2, "the room is too small"
+    assert "No space left on device" in error[0]
+    for command in ("status", "summarise", "why slope=1 size=4", "verify"):
+        project.run(command, disk.path)
+    disk.change("size=4m")
+    code, _, error = project.run("run", disk.path)
+    assert code == 0, error
+    assert project.bits(disk.path) == whole
+    assert not [path for path in disk.path.rglob("*") if path.name.endswith((".partial", ".new"))]
+
+
+def test_results_that_are_read_only_are_refused_before_any_work_and_can_be_looked_at(
+    project: Project, disk: Disk
+) -> None:
+    disk.change("size=4m")
+    assert project.run("run", disk.path)[0] == 0
+    disk.change("ro")
+    LOG.calls = 0
+    (project.folder / "toy.yaml").write_text(TABLE.replace("replicas: 4", "replicas: 5"))
+    for command in ("run", "summarise", "plot"):
+        code, _, error = project.run(command, disk.path)
+        assert code == 2
+        assert re.match(rf"{disk.path}/toy.*: cannot be written.*Read-only file system", error[0])
+    assert LOG.calls == 0
+    (project.folder / "toy.yaml").write_text(TABLE)
+    for command in ("status", "why slope=1 size=4", "verify"):
+        assert project.run(command, disk.path)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "at"),
+    [(clhd.sweep.execute, "compute_block", 0), (Store, "merge_chunk", 5), (Store, "update_attributes", 1)],
+    ids=["before a block", "while a chunk is written", "at the end"],
+)
+def test_results_that_are_moved_in_the_middle_of_a_run_stay_moved_and_the_run_goes_on_there(
+    project: Project, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, where: Any, name: str, at: int
+) -> None:
+    calls, real = itertools.count(), getattr(where, name)
+
+    def move(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == at:
+            Path("results").rename("elsewhere")
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, move)
+        code, _, error = project.run("run")
+    assert code == 2
+    assert "has been moved away or deleted while it was being written" in error[0]
+    assert not Path("results").exists()
+    assert project.run("run", "elsewhere")[0] == 0
+    assert project.bits("elsewhere") == whole
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def zero(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def find_chunk(variable: str) -> Path:
+    """The last chunk of a variable of the results: that of slope 7 and size 16, or of the whole theory."""
+    return max(path for path in Path("results/toy", variable, "c").rglob("*") if path.is_file())
+
+
+WHY, VERIFY, REPLAY = "why slope=7 size=16", "verify --fraction 1", "replay slope=7 size=16"
+
+
+@pytest.mark.parametrize(
+    ("variable", "damage", "commands"),
+    [
+        ("simulation.zarr/height", flip, {"run", "summarise", VERIFY, REPLAY}),
+        ("simulation.zarr/height", Path.unlink, {"run", "summarise", VERIFY, REPLAY}),
+        ("simulation.zarr/status", truncate, {"run", "summarise", VERIFY, REPLAY, WHY}),
+        ("simulation.zarr/attempts", zero, {WHY}),
+        ("simulation.zarr/run", Path.unlink, {WHY}),
+        ("theory.zarr/height", truncate, {"run", "summarise"}),
+        ("theory.zarr/status", flip, {"run", "summarise"}),
+        ("theory.zarr/error_message", zero, set()),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_damaged_file_is_named_by_each_command_that_reads_it_and_mended_by_one(
+    project: Project, whole: dict[str, bytes], variable: str, damage: Callable[[Path], None], commands: set[str]
+) -> None:
+    shutil.copytree("whole", "results")
+    chunk = find_chunk(variable)
+    damage(chunk)
+    for command in ("status", "summarise", WHY, VERIFY, REPLAY, "run"):
+        code, _, error = project.run(command)
+        if command in commands:
+            assert code == 2
+            assert str(chunk) in error[0]
+            assert error[0].endswith("recompute it with clhd run EXPERIMENT.yaml --repair")
+        else:
+            assert code == 0
+    code, _, error = project.run("run --repair")
+    assert code == 0, error
+    assert project.bits() == whole
+    assert "0 computed now" in project.run("run --repair")[1]
+
+
+def test_a_lost_status_is_computed_again(project: Project, whole: dict[str, bytes]) -> None:
+    shutil.copytree("whole", "results")
+    find_chunk("simulation.zarr/status").unlink()
+    code, output, _ = project.run("run")
+    assert code == 0
+    assert "32 ok; 4 computed now" in output
+    assert project.bits() == whole

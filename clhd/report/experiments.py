@@ -8,13 +8,13 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
 from clhd.errors import ClhdError
 from clhd.figures.plot import NO_FIGURE, find_figure
@@ -26,8 +26,10 @@ from clhd.report.markup import (
     render_table,
 )
 from clhd.report.pictures import render_figure
+from clhd.sweep.documents import read_group
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.progress import format_seconds
+from clhd.sweep.seal import check_summary
 from clhd.sweep.status import describe_status, format_bytes
 from clhd.sweep.store import Store
 
@@ -74,13 +76,11 @@ def read_record(experiment: Experiment, results: Path) -> Record:
     seconds, runs = {}, {}
     for kind in _KINDS:
         path = folder / f"{kind}.zarr"
-        try:
-            store = Store(path) if path.is_dir() else None
-        except ClhdError:
-            continue  # the status says what is wrong with it
-        if store is not None:
-            seconds[kind] = float(np.sum(np.asarray(store.group["seconds"]), dtype=np.float64))
-            runs[kind] = list(store.attributes["runs"])
+        with suppress(ClhdError):  # the status says what is wrong with it
+            if path.is_dir():
+                store = Store(path)
+                seconds[kind] = float(np.sum(store.read("seconds"), dtype=np.float64))
+                runs[kind] = list(store.attributes["runs"])
     return Record(describe_status(experiment, results), seconds, runs, _has_changed(experiment, folder))
 
 
@@ -88,7 +88,11 @@ def _has_changed(experiment: Experiment, folder: Path) -> bool:
     path = folder / "summary.zarr"
     if not path.is_dir():
         return False
-    summarised: Any = zarr.open_group(str(path), mode="r").attrs["experiment"]
+    try:
+        check_summary(path)
+    except ClhdError:
+        return False  # the status says what is wrong with it
+    summarised: Any = read_group(path)["attributes"]["experiment"]
     wanted = json.loads(json.dumps(experiment.resolved()))
     # A key that clhd learned later is no change of the file.
     return any(wanted.get(key) != value for key, value in summarised.items())

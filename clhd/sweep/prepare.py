@@ -17,6 +17,7 @@ import numpy as np
 from clhd.sweep.axis import Axis, format_value
 from clhd.sweep.blocks import BoolArray, ChunkIndex, choose_chunks
 from clhd.sweep.experiment import Experiment, find_parameter
+from clhd.sweep.metadata import check_road
 from clhd.sweep.road import Kind, Road
 from clhd.sweep.store import Store, StoreError, create_store, remove_tree
 from clhd.systems.base import Status, Value
@@ -55,6 +56,7 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
             f"{path}: holds results of {road.kind} version {store.attributes['version']}, and this code is version "
             f"{road.version}; --fresh moves it aside and computes all again"
         )
+    check_road(path, store.layout, held, store.group)
     changes = list_changes(held, road)
     if changes:
         raise StoreError(
@@ -169,6 +171,7 @@ def open_road(experiment: Experiment, kind: Kind, results: Path) -> tuple[Road, 
         changes.append("other times or outputs")
     if changes:
         raise StoreError(f"{path}: holds results for {'; '.join(changes)}; run the experiment again")
+    check_road(path, store.layout, room, store.group)
     for axis, held in zip(wanted.grid.axes, room.grid.axes, strict=True):
         missing = set(axis.values) - set(held.values)
         if missing:

@@ -15,6 +15,9 @@ import numpy as np
 import xarray as xr
 
 from clhd.errors import ClhdError
+from clhd.sweep.documents import AGAIN, MetadataError
+from clhd.sweep.metadata import check_coordinates
+from clhd.sweep.seal import check_summary
 
 _QUANTITY = "cosine_similarity"
 _MEAN = "_mean"
@@ -142,11 +145,16 @@ def read_summary(path: Path) -> Summary:
     Raises
     ------
     ClhdError
-        If there is none.
+        If there is none, or it is not what was written.
     """
     if not path.is_dir():
         raise ClhdError(f"{path}: is not there; clhd run makes it")
-    with xr.open_zarr(str(path), chunks=None) as dataset:  # all is read: no need to wait for Dask
-        if "experiment" not in dataset.attrs or not {"replica_count", "theory_status"} & {*dataset}:
-            raise ClhdError(f"{path}: is no summary of an experiment")
-        return Summary(dataset.load())
+    layout = check_summary(path)
+    with xr.open_zarr(str(path), chunks=None, zarr_format=3) as dataset:  # all is read: no need to wait for Dask
+        for name in dataset.variables:
+            try:
+                dataset[name].load()
+            except Exception:  # codecs raise what they like
+                raise MetadataError(f"{path / str(name)}: is damaged; {AGAIN}") from None
+        check_coordinates(path, layout, lambda name: dataset[name].values)
+        return Summary(dataset)

@@ -5,6 +5,9 @@ from pathlib import Path
 import xarray as xr
 
 from clhd.errors import ClhdError
+from clhd.sweep.metadata import check_coordinates
+from clhd.sweep.seal import check_summary
+from clhd.sweep.store import Store
 
 PARTS = ("simulation", "theory", "summary")
 
@@ -32,10 +35,19 @@ def open_results(path: str | Path) -> xr.DataTree:
     Raises
     ------
     ClhdError
-        If none is there.
+        If none is there, or one is not what its experiment says that it must be.
     """
     path = Path(path)
     found = {name: path / f"{name}.zarr" for name in PARTS if (path / f"{name}.zarr").is_dir()}
     if not found:
         raise ClhdError(f"{path}: holds no results; clhd run makes them")
-    return xr.DataTree.from_dict({name: xr.open_zarr(str(store)) for name, store in found.items()}, name=path.name)
+    opened = {name: _open(name, store) for name, store in found.items()}
+    return xr.DataTree.from_dict(opened, name=path.name)
+
+
+def _open(name: str, path: Path) -> xr.Dataset:
+    """A store, lazily, after a look at its metadata and its coordinates."""
+    coordinates = check_summary(path) if name == "summary" else Store(path).layout.coordinates()
+    dataset: xr.Dataset = xr.open_zarr(str(path), zarr_format=3)
+    check_coordinates(path, coordinates, lambda coordinate: dataset[coordinate].values)
+    return dataset

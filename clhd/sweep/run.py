@@ -15,10 +15,11 @@ from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.execute import execute_plan
 from clhd.sweep.experiment import Experiment, read_experiment
 from clhd.sweep.lock import hold_lock
+from clhd.sweep.metadata import restore_metadata
 from clhd.sweep.prepare import prepare_store, select_wanted
 from clhd.sweep.results import open_results
 from clhd.sweep.road import Kind, Road, check_experiment
-from clhd.sweep.store import Store, StoreError
+from clhd.sweep.store import LEDGER, Store, StoreError
 from clhd.sweep.summary import write_summary
 from clhd.systems.base import Status
 
@@ -107,6 +108,8 @@ def run_stage(
     path = results / experiment.name / f"{kind}.zarr"
     with hold_lock(path, wait=wait) as lease:
         try:
+            if repair and path.is_dir() and not fresh:
+                restore_metadata(path, LEDGER)
             store, room = prepare_store(wanted, path, fresh=fresh)
             if repair:
                 forget_damage(store)

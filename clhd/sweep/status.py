@@ -13,6 +13,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.results import PARTS
+from clhd.sweep.seal import check_summary
 from clhd.sweep.store import Store
 from clhd.systems.base import Value
 
@@ -42,10 +43,14 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
         report[needed] = {"wanted": wanted, "not_run": wanted}
     path = folder / "summary.zarr"
     if path.is_dir():
-        parts = [part for part in PARTS[:2] if (folder / f"{part}.zarr").is_dir()]
+        parts = [part for part in PARTS[:2] if (folder / f"{part}.zarr" / "zarr.json").is_file()]
         newest = max((_last_written(folder / f"{part}.zarr") for part in parts), default=0.0)
-        report["summary"] = _measure(path) | {"stale": _last_written(path) < newest}
-    stages = [report[kind] for kind in ("simulation", "theory") if kind in report]
+        try:
+            check_summary(path)
+            report["summary"] = _measure(path) | {"stale": _last_written(path) < newest}
+        except ClhdError as error:
+            report["summary"] = {"problem": str(error)}
+    stages = [report[kind] for kind in PARTS if kind in report]
     report["complete"] = "summary" in report and all(
         "problem" not in stage and stage.get("not_run", 0) == 0 and stage.get("failed", 0) == 0 for stage in stages
     )

@@ -15,9 +15,11 @@ complete. Chunks carry checksums, and what has a status has all its files. A chu
 synced: after a power failure `Store.find_damage` finds what is torn or missing.
 """
 
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,9 @@ from clhd.errors import ClhdError
 from clhd.model.labels import WORDS
 from clhd.sweep.axis import Axis
 from clhd.sweep.blocks import BoolArray, ChunkIndex, chunk_counts, chunk_region
+from clhd.sweep.documents import read_group
 from clhd.sweep.experiment import REPLICAS_PER_BLOCK, Experiment, find_parameter, parse_experiment
+from clhd.sweep.metadata import check_store
 from clhd.sweep.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.provenance import now
 from clhd.sweep.road import Kind, Road
@@ -52,6 +56,7 @@ _BLOCK_WORDS = {
     "description": f"index of {REPLICAS_PER_BLOCK} replicas that follow each other, from 0",
 }
 _TEXTS = ("error_type", "error_message")
+_CODECS = [ZstdCodec(level=3, checksum=True)]
 
 
 class StoreError(ClhdError):
@@ -76,25 +81,24 @@ class Store:
 
     Raises
     ------
-    StoreError
-        If there is none, or it is none of clhd's.
+    ClhdError
+        If there is none, it is none of clhd's, or its metadata are damaged.
     """
 
     def __init__(self, path: Path, mode: str = "r") -> None:
         self.path = path
-        try:
-            self.group = zarr.open_group(str(path), mode=mode, use_consolidated=False)  # type: ignore[arg-type]
-            self.attributes: dict[str, Any] = dict(self.group.attrs)
-        except (OSError, ValueError, KeyError) as error:
-            raise StoreError(f"{path}: cannot be opened as a store: {error or type(error).__name__}") from None
+        metadata = read_group(path)
+        self.attributes: dict[str, Any] = metadata["attributes"]
         if self.attributes.get("clhd_store") != FORMAT:
             raise StoreError(f"{path}: is no store of this version of clhd; move it away")
+        self.layout = check_store(path, metadata, LEDGER)
+        self.group = zarr.open_group(str(path), mode=mode, zarr_format=3, use_consolidated=False)  # type: ignore[arg-type]
         self._arrays: dict[str, zarr.Array[Any]] = {}
         status = self._array("status")
-        self.dims: tuple[str, ...] = tuple(self.attributes["dims"])
+        self.dims: tuple[str, ...] = self.layout.dims
         self.shape: tuple[int, ...] = status.shape
         self.chunks: tuple[int, ...] = status.chunks
-        self.kind: Kind = self.attributes["kind"]
+        self.kind: Kind = self.layout.kind
 
     def _array(self, name: str) -> zarr.Array[Any]:
         """A variable; opening one costs as much as reading a chunk, so each is opened once."""
@@ -282,9 +286,12 @@ class Store:
             stray.unlink(missing_ok=True)
 
     def forget(self, index: ChunkIndex) -> None:
-        """Make a chunk as if it had never been run; its status goes first."""
+        """Make a chunk as if it had never been run; its status goes first, and folders that are empty then last."""
         for name in reversed((*self.outputs, *LEDGER)):
-            self._file(name, index).unlink(missing_ok=True)
+            file = self._file(name, index)
+            file.unlink(missing_ok=True)
+            with suppress(OSError):
+                os.removedirs(file.parent)
 
     def update_attributes(self, **changes: Any) -> None:
         """Change attributes of the store in one step: whoever is killed leaves the gathered metadata in place."""
@@ -346,7 +353,6 @@ def _write_empty(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence
     if together:
         attributes["coordinates"] = " ".join(together)
     group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes=attributes)
-    codecs = [ZstdCodec(level=3, checksum=True)]
     sizes: dict[str, int] = {"time": len(road.time)}
     _write_coordinate(group, "time", ("time",), road.time, WORDS["time"])
     if road.entries is not None:
@@ -365,7 +371,7 @@ def _write_empty(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence
             chunks=chunks + tail,
             dtype="float64",
             fill_value=float("nan"),
-            compressors=codecs,
+            compressors=_CODECS,
             dimension_names=dims + output.dims,
             attributes=dict(output.words),
         )
@@ -384,7 +390,7 @@ def _write_empty(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence
             chunks=chunks,
             dtype=dtype,
             fill_value=fill if dtype is str else np.dtype(dtype).type(fill),
-            compressors=codecs,
+            compressors=_CODECS,
             dimension_names=dims,
             attributes=attributes,
         )
@@ -396,11 +402,17 @@ def _write_coordinate(
 ) -> None:
     if values.dtype.kind in "OU":
         array = group.create_array(
-            name, shape=values.shape, dtype=str, fill_value="", dimension_names=dims, attributes=dict(words)
+            name,
+            shape=values.shape,
+            dtype=str,
+            fill_value="",
+            dimension_names=dims,
+            attributes=dict(words),
+            compressors=_CODECS,
         )
         array[:] = values.astype(object)
     else:
-        group.create_array(name, data=values, dimension_names=dims, attributes=dict(words))
+        group.create_array(name, data=values, dimension_names=dims, attributes=dict(words), compressors=_CODECS)
 
 
 def _write_axis(group: zarr.Group, axis: Axis, system: System, experiment: Experiment) -> None:

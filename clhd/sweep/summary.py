@@ -20,14 +20,12 @@ point at which a quantity could not be had is NaN; a damaged chunk is an error, 
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
 
 from clhd.sweep.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.experiment import Experiment
@@ -36,6 +34,7 @@ from clhd.sweep.moments import pool_blocks
 from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.provenance import describe_code, now
 from clhd.sweep.road import Road
+from clhd.sweep.seal import write_sealed
 from clhd.sweep.store import Store, StoreError, remove_tree
 from clhd.systems import find_system
 from clhd.systems.base import Status
@@ -85,10 +84,7 @@ def _replace(path: Path, dataset: xr.Dataset) -> None:
     unfinished, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     for stray in (unfinished, old):
         remove_tree(stray)
-    encoding = {name: {"compressors": [ZstdCodec(level=3, checksum=True)]} for name in dataset.variables}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        dataset.to_zarr(str(unfinished), encoding=encoding, zarr_format=3, consolidated=True)
+    write_sealed(dataset, unfinished)
     if path.exists():
         path.rename(old)
     unfinished.rename(path)
@@ -134,7 +130,7 @@ def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
     words = {"long_name": "number of replicas", "units": "1", "description": "by status; the statistics rest on ok"}
     variables["replica_count"] = xr.Variable((*axes, "status"), counts, words)
     summary = xr.Dataset(variables).isel(positions)
-    with xr.open_zarr(str(store.path), chunks=None) as simulation:
+    with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as simulation:
         kept = [name for name in simulation.coords if store.dims[-1] not in simulation[name].dims]
         coordinates = simulation[kept].isel(positions).load().coords
     names = [status.name.lower() for status in Status]
@@ -235,7 +231,7 @@ def _add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> x
     """Put the theory beside the simulation, along all axes of both."""
     wanted, store, room = open_road(experiment, "theory", results)
     positions = dict(zip((axis.name for axis in wanted.grid.axes), positions_in(room, wanted), strict=True))
-    with xr.open_zarr(str(store.path), chunks=None) as opened:
+    with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as opened:
         names = [*store.outputs, "status"]
         for name in names:
             store.read(name)  # a damaged chunk is named here
@@ -283,7 +279,7 @@ def _add_distances(summary: xr.Dataset, experiment: Experiment, results: Path) -
     wanted, store, room = open_road(experiment, "simulation", results)
     names = [*(axis.name for axis in wanted.grid.axes), "replica"]
     positions = dict(zip(names, positions_in(room, wanted), strict=True))
-    with xr.open_zarr(str(store.path), chunks=None) as opened:
+    with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as opened:
         simulation = opened[["status", *(name for name, dim in along.items() if dim)]].isel(positions).load()
     for name, dim in along.items():
         if dim is None:

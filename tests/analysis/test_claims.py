@@ -15,6 +15,8 @@ from clhd.analysis.claims import judge_claims, read_claims, write_claims
 from clhd.analysis.verdict import Estimate, Verdict, above
 from clhd.errors import ClhdError
 from clhd.sweep.reading import Summary
+from clhd.sweep.seal import write_sealed
+from clhd.systems.base import Status
 
 SETTINGS = """
 T1:
@@ -48,18 +50,20 @@ def claims_file(tmp_path: Path) -> Path:
     return path
 
 
-def write_hill(results: Path, slope: float) -> None:
+HILL = {"name": "hill", "system": "contrastive", "times": [0], "replicas": 8, "seed": 3}
+
+
+def write_hill(results: Path, slope: float, quantity: str = "slope") -> None:
     counts = np.array([[0, 8, 0, 0, 0], [0, 8, 0, 0, 0]])
     dataset = xr.Dataset(
         {"slope_mean": ("x", [slope, slope]), "replica_count": (("x", "status"), counts)},
-        {"x": [0, 1], "status": ["not_run", "ok", "diverged", "not_converged", "failed"]},
-        {"experiment": {"name": "hill", "replicas": 8, "seed": 3}, "code": "1.0"},
-    )
-    dataset.to_zarr(str(results / "hill" / "summary.zarr"), zarr_format=3, consolidated=False)
+        {"x": [0, 1], "status": np.array([status.name.lower() for status in Status], np.dtypes.StringDType())},
+        {"experiment": HILL, "code": "1.0", "created": "2020-01-01T00:00:00Z"},
+    ).rename(slope_mean=f"{quantity}_mean")
+    write_sealed(dataset, results / "hill" / "summary.zarr")
 
 
 @pytest.mark.parametrize(("slope", "verdict"), [(1.0, "holds"), (0.5, "undecided"), (0.0, "does not hold")])
-@pytest.mark.filterwarnings("ignore")
 def test_a_claim_says_what_it_found_and_what_it_rests_on(
     claims_file: Path, tmp_path: Path, slope: float, verdict: Verdict
 ) -> None:
@@ -101,14 +105,10 @@ def test_settings_that_are_wrong_are_refused_in_one_line(claims_file: Path, old:
     assert str(error.value).splitlines()[0].startswith(f"{claims_file}: {message}")
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_summary_without_what_a_judge_needs_is_named(claims_file: Path, tmp_path: Path) -> None:
     settings = read_claims(claims_file, ["hill"])
     with pytest.raises(ClhdError, match="is not there"):
         judge_claims(settings, tmp_path)
-    write_hill(tmp_path, 1.0)
-    xr.open_zarr(tmp_path / "hill" / "summary.zarr").load().rename(slope_mean="height_mean").to_zarr(
-        str(tmp_path / "hill" / "summary.zarr"), mode="w", zarr_format=3, consolidated=False
-    )
+    write_hill(tmp_path, 1.0, "height")
     with pytest.raises(ClhdError, match=r"T1: an experiment \(slope = hill\) lacks"):
         judge_claims(settings, tmp_path)

@@ -1,6 +1,5 @@
 """Summaries that are made up, so that every number on a figure is known."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import xarray as xr
 
 from clhd.model.labels import WORDS
 from clhd.sweep.reading import Summary
+from clhd.sweep.seal import write_sealed
 
 MakeSummary = Callable[..., Summary]
 STATUSES = ("not_run", "ok", "diverged", "not_converged", "failed")
@@ -82,7 +82,9 @@ def make_summary() -> MakeSummary:
         }
         experiment = {
             "name": name,
+            "system": "contrastive",
             "description": "Made up",
+            "times": list(times),
             "axes": {axis: list(values) for axis, values in axes.items()},
             "replicas": REPLICAS,
             "seed": 7,
@@ -100,9 +102,7 @@ def stored(tmp_path: Path) -> Callable[[Summary], Path]:
 
     def store(summary: Summary) -> Path:
         path = tmp_path / "summary.zarr"
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
-            summary.dataset.to_zarr(str(path), zarr_format=3, consolidated=True)
+        write_sealed(summary.dataset, path)
         return path
 
     return store

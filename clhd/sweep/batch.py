@@ -7,6 +7,7 @@ when one is lost. What the site wants to be told (partition, account, time, memo
 
 import importlib.util
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,15 @@ def check_slurm(jobs: int) -> None:
         raise ClhdError("--slurm: there is no sbatch here: run this on a machine from which SLURM jobs are submitted")
 
 
+def import_slurm_cluster() -> Any:
+    """Import dask-jobqueue, which others need not have, and keep Ctrl-C: it would make that an end without a word."""
+    answer = signal.getsignal(signal.SIGINT)
+    from dask_jobqueue.slurm import SLURMCluster  # noqa: PLC0415
+
+    signal.signal(signal.SIGINT, answer)
+    return SLURMCluster
+
+
 @contextmanager
 def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard_address: str) -> Iterator[Any]:
     """Start a scheduler here that has up to so many SLURM jobs work for it; end it, and them, with the context.
@@ -57,12 +67,11 @@ def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard
     ------
     dask_jobqueue.SLURMCluster
     """
-    from dask_jobqueue.slurm import SLURMCluster  # noqa: PLC0415  # an extra, which others need not have
-
+    make_cluster = import_slurm_cluster()
     said = dask.config.get("jobqueue.slurm")
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": _LOST_SECONDS}),
-        SLURMCluster(
+        make_cluster(
             # One process for each job: Dask does not see that a job of several is lost (dask/distributed#9102).
             cores=1,
             processes=1,

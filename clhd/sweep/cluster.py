@@ -12,7 +12,7 @@ import signal
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -173,12 +173,10 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
     dashboard_address = f"{_LOOPBACK}:{_find_port()}"
     if cluster.slurm is not None:
         security = None if cluster.tls is None else load_security(cluster.tls)
-        with (
-            _quiet_end(),
-            open_slurm(cluster.slurm, security, _ONE_THREAD, dashboard_address) as slurm,
-            _make_client(slurm) as client,
-        ):
-            yield client
+        with _quiet_end(), ExitStack() as stack:
+            with _deaf_to_interrupts():
+                slurm = stack.enter_context(open_slurm(cluster.slurm, security, _ONE_THREAD, dashboard_address))
+            yield stack.enter_context(_make_client(slurm))
         return
     # What the user has configured Dask with is for other clusters: nothing of it opens a socket here, or asks for
     # certificates. Without its own address the server of a worker that is a thread would listen to the world.

@@ -1,5 +1,6 @@
 """Where SLURM jobs cannot be started, that is one line, and nothing is written."""
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clhd.cli import main
+from clhd.sweep.batch import import_slurm_cluster
 
 TEXT = "system: toy\naxes: {slope: [0, 1]}\ntimes: [0, 1]\nreplicas: 4\nseed: 1\n"
 
@@ -48,3 +50,11 @@ def test_slurm_and_another_scheduler_exclude_each_other(capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         main(["run", "toy.yaml", "--slurm", "4", "--scheduler", "127.0.0.1:8786"])
     assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_dask_jobqueue_does_not_take_ctrl_c_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "dask_jobqueue"]:
+        monkeypatch.delitem(sys.modules, name)
+    before = signal.getsignal(signal.SIGINT)
+    assert import_slurm_cluster().__name__ == "SLURMCluster"
+    assert signal.getsignal(signal.SIGINT) is before

@@ -7,19 +7,24 @@
 | 2 | the input is wrong; nothing was done |
 """
 # ruff: noqa: PLC0415, T201
-# Imports stand in the commands that need them: `clhd status` must not wait for compilers and clusters. It prints.
+# Imports stand in the commands that need them: `clhd status` must not wait for compilers and clusters, and Ctrl-C is
+# answered by `main` from the first tenth of a second on. It prints.
 
 import argparse
+import errno
 import json
+import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from clhd.errors import ClhdError
-from clhd.sweep.experiment import Experiment, format_schema, read_experiment
-from clhd.sweep.progress import format_seconds
+
+if TYPE_CHECKING:
+    from clhd.sweep.experiment import Experiment
 
 _EXAMPLES = """examples:
   clhd plan config/experiments/grid.yaml                   what it will take
@@ -28,20 +33,17 @@ _EXAMPLES = """examples:
   clhd why config/experiments/grid.yaml kurtosis=3 ...     what is known of one point
   clhd verify config/experiments/grid.yaml --fraction .01  compute some points again, compare the bits
 """
+# Errors of the file system that are no mistakes of ours, wherever they come up.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = _build_parser()
-    options, rest = parser.parse_known_args(arguments)
-    if rest and (not hasattr(options, "place") or any(text.startswith("-") for text in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:  # argparse takes no places that stand behind an option
-        options.place += rest
-    signal.signal(signal.SIGTERM, _interrupt)
-    command: Callable[[argparse.Namespace], int] = options.command
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell has it for a job in the background
+            signal.signal(number, _interrupt)
     try:
-        return command(options)
+        return _run_command(arguments)
     except ClhdError as error:
         print(error, file=sys.stderr)
         return 2
@@ -50,11 +52,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        print(f"{error.filename or 'results'}: cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+def _run_command(arguments: Sequence[str] | None) -> int:
+    parser = _build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "place") or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # argparse takes no places that stand behind an option
+        options.place += rest
+    command: Callable[[argparse.Namespace], int] = options.command
+    return command(options)
 
 
 def _interrupt(*_: Any) -> NoReturn:
-    """Treat a polite request to end (of Snakemake, of a batch system) as Ctrl-C."""
+    """Answer Ctrl-C, or the polite request to end of Snakemake or a batch system; the second Ctrl-C ends at once."""
+    signal.signal(signal.SIGINT, _end_at_once)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end has begun
     raise KeyboardInterrupt
+
+
+def _end_at_once(*_: Any) -> NoReturn:
+    """End without any order; what is in the stores is whole at every moment."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    os.write(2, b"\nended at once; what was done is kept: the same command goes on from there\n")
+    os._exit(1)
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -137,8 +165,9 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls", type=Path, metavar="DIR", help="certificates for it, made by clhd certificates")
 
 
-def _read(options: argparse.Namespace) -> tuple[Experiment, list[Any]]:
+def _read(options: argparse.Namespace) -> "tuple[Experiment, list[Any]]":
     """Read and check an experiment, all of its points, before any work; with the roads on which there is some."""
+    from clhd.sweep.experiment import read_experiment
     from clhd.sweep.road import check_experiment
 
     experiment = read_experiment(options.experiment)
@@ -150,9 +179,10 @@ def _check_count(option: str, value: int | None) -> None:
         raise ClhdError(f"{option} = {value}: must be 1 or more")
 
 
-def _compute(options: argparse.Namespace, experiment: Experiment, kind: Any, checked: Sequence[Any]) -> bool:
+def _compute(options: argparse.Namespace, experiment: "Experiment", kind: Any, checked: Sequence[Any]) -> bool:
     """Run one stage; True if it is complete."""
     from clhd.sweep.cluster import Cluster
+    from clhd.sweep.progress import format_seconds
     from clhd.sweep.run import run_stage
 
     _check_count("--workers", options.workers)
@@ -185,6 +215,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _summarise(options: argparse.Namespace) -> int:
+    from clhd.sweep.experiment import read_experiment
     from clhd.sweep.summary import write_summary
 
     print(write_summary(read_experiment(options.experiment), options.results, wait=options.wait))
@@ -213,6 +244,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _plot(options: argparse.Namespace) -> int:
     from clhd.figures.plot import find_figure, plot_experiment
+    from clhd.sweep.experiment import read_experiment
 
     experiment = read_experiment(options.experiment, check=False)
     folder = options.results / experiment.name
@@ -317,6 +349,7 @@ def _certificates(options: argparse.Namespace) -> int:
 
 def _schema(options: argparse.Namespace) -> int:
     from clhd.sweep.config import format_config_schema
+    from clhd.sweep.experiment import format_schema
 
     print(format_config_schema() if options.config else format_schema(), end="")
     return 0

@@ -11,7 +11,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy
 	--no-header --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := all
-.PHONY: all help install paper report test check chaos format bench figure lock clean
+.PHONY: all help install paper report test check chaos format bench scaling figure lock clean
 
 # The list of experiments; without one, config/config.yaml.
 CONFIG ?=
@@ -52,6 +52,9 @@ format: $(INSTALLED)  ## format the code
 
 bench: $(INSTALLED)  ## measure the kernels, as one table
 	@$(BIN)/python benchmarks/kernels.py
+
+scaling: $(INSTALLED)  ## measure what a sweep takes beside the computing; writes docs/scaling.md's table (10 minutes)
+	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 figure: $(INSTALLED)  ## draw the figure of the README
 	@$(BIN)/python docs/figures/sgd_against_ode.py

@@ -1,7 +1,7 @@
 """The experiments that are killed: small, in many blocks; and what an undisturbed run makes of them.
 
-`processes` is predicted to take long enough that Dask starts worker processes, `threads` is not. Each has a grown
-form: another value on an axis and half as many replicas again, in other chunks.
+`processes` is predicted to take long enough that Dask starts worker processes, `threads` is not. Each has larger forms:
+`wider`, with another value on an axis, and `grown`, also with half as many replicas again, in other chunks.
 """
 
 import shutil
@@ -23,7 +23,11 @@ replicas: {replicas}
 seed: 1
 """
 _DIMENSIONS = {"processes": 24, "threads": 12}
-_FORMS = {"base": ([0.5, 1.0, 1.5], 256), "grown": ([0.5, 0.75, 1.0, 1.5], 384)}
+_FORMS = {
+    "base": ([0.5, 1.0, 1.5], 256),
+    "wider": ([0.5, 0.75, 1.0, 1.5], 256),
+    "grown": ([0.5, 0.75, 1.0, 1.5], 384),
+}
 
 
 def write_experiment(folder: Path, size: str, form: str) -> None:

@@ -52,7 +52,7 @@ class Act:
     Parameters
     ----------
     form : str
-        base or grown: what the experiment asks for.
+        base, wider or grown: what the experiment asks for.
     victim : str
         worker, driver, shell, snakemake or all.
     moment : str
@@ -291,7 +291,7 @@ class Stage:
         roles = sorted({found.role for found in victims})
         self.outcome.kills.append({**asdict(act), "killed": roles, "at": round(at, 3), "of": round(timing.seconds, 3)})
         if victims:
-            self._look(act.form)
+            self._look()
         if victims and "worker" not in roles:
             self._watch_orphans(run, act.victim)
         code = run.wait()
@@ -328,7 +328,7 @@ class Stage:
                 return several if role == "shell" else [self.random.choice(several)]
         return []
 
-    def _look(self, form: str) -> None:
+    def _look(self) -> None:
         """Copy what is known at this moment, check it, and remember it for the end."""
         copy = self.folder / f"seen{len(self.outcome.kills)}"
         copy_stores(self.place, copy)
@@ -342,7 +342,7 @@ class Stage:
                 if road in self.before:
                     self._blame(f"{road} is gone right after the kill")
                 continue
-            reference = self.references[self.scenario.size, "grown"][road]
+            reference = self.references[self.scenario.size, self.scenario.acts[-1].form][road]
             if wrong := find_wrong(known, reference):
                 self._blame(f"{road} right after the kill: other bits of {', '.join(wrong)}")
             self._compare(road, known)

@@ -29,6 +29,9 @@ BoolArray = NDArray[np.bool_]
 # would wait for its last block, and an interruption would lose more.
 _MOST_SECONDS, _LEAST_SECONDS = 2.0, 0.5
 _MOST_BYTES = 32 * 2**20
+# A store has no more chunks than about this: of longer work, each takes longer. A chunk is several files, all of which
+# the ledger is read from; docs/scaling.md has what so many take.
+_MOST_CHUNKS = 100_000
 # Blocks for each worker, so that all end at about the same time.
 _BLOCKS_PER_WORKER = 8
 # What one scheduler and one driver can hand out and take back at their ease; docs/scaling.md has the measurement.
@@ -70,11 +73,12 @@ def choose_chunks(road: Road) -> tuple[int, ...]:
     every: list[Cost] = costs.ravel().tolist()
     dearest = max(every, key=lambda cost: cost.seconds)
     replicas = road.entries or 1
+    most_seconds = max(_MOST_SECONDS, replicas * sum(cost.seconds for cost in every) / _MOST_CHUNKS)
     # Replicas of one point: whole groups of lanes, as many as the time allows.
-    groups = max(1, int(_MOST_SECONDS / max(dearest.seconds * dearest.lanes, 1e-9)))
+    groups = max(1, int(most_seconds / max(dearest.seconds * dearest.lanes, 1e-9)))
     kept = min(replicas, groups * dearest.lanes)
     most_bytes = _MOST_BYTES / (8 * count_numbers(road, road.outputs) * road.entry_size * kept)
-    fitting = int(_MOST_SECONDS / max(dearest.seconds * kept, 1e-9))
+    fitting = int(most_seconds / max(dearest.seconds * kept, 1e-9))
     filling = math.ceil(dearest.lanes / kept)
     points = max(1, int(min(max(fitting, filling), most_bytes)))
     shape = []

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from distributed import Client
 
+import clhd.sweep.blocks
 import clhd.sweep.summary
 import clhd.sweep.tasks
 from clhd.sweep.blocks import Plan, choose_chunks, plan_blocks, widen_chunks
@@ -91,6 +92,14 @@ def test_blocks_for_many_workers_are_so_long_that_one_scheduler_can_hand_them_ou
 def test_little_work_is_not_left_to_few_of_many_workers(toy: MakeExperiment) -> None:
     plan = plan_points(toy, count=500, workers=1000)  # 1000 s: blocks of 10 s would leave 900 workers without any
     assert plan.blocks[0].seconds == pytest.approx(4.0)  # sqrt(1000 s / (100 / s)), in whole chunks
+
+
+def test_of_much_work_chunks_take_longer_and_are_not_more(toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(plan_points(toy, count=1000, workers=2).blocks) == 1000
+    monkeypatch.setattr(clhd.sweep.blocks, "_MOST_CHUNKS", 50)
+    blocks = plan_points(toy, count=1000, workers=2).blocks
+    assert [len(block.chunks) for block in blocks] == [1] * 50
+    assert blocks[0].seconds == pytest.approx(1000 * 2.0 / 50)
 
 
 def test_a_plan_shares_what_its_blocks_need(toy: MakeExperiment) -> None:

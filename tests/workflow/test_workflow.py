@@ -142,6 +142,18 @@ def test_a_mistake_in_a_file_is_one_line_and_exit_code_2_and_nothing_is_written(
     assert not (tmp_path / "results").exists()
 
 
+def test_the_profile_of_slurm_sets_what_the_default_one_does_and_the_cores_of_what_takes_all() -> None:
+    default, slurm = (
+        yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text(encoding="utf-8"))
+        for name in ("default", "slurm")
+    )
+    del default["cores"]  # of this machine
+    assert default.items() <= slurm.items()
+    rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    takes_all = {rule.partition(":")[0] for rule in rules.split("\nrule ") if "threads: 1000" in rule}
+    assert set(slurm["set-threads"]) == takes_all
+
+
 def test_the_environment_of_the_workflow_names_what_the_package_needs() -> None:
     environment = yaml.safe_load((ROOT / "workflow" / "envs" / "clhd.yaml").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -148,5 +149,47 @@ def test_ctrl_c_ends_a_run_within_seconds_and_keeps_what_is_done(experiment: Pat
         assert time.monotonic() - begin < 5
     assert error.strip().endswith("stopped; what was done is kept: the same command goes on from there")
     assert "Traceback" not in error
+    assert re.search(r"small simulation: stopped: \d+ of 96 runs are done and kept", error)
     known = Store(tmp_path / "results" / "small" / "simulation.zarr").status()
     assert 0 < (known == Status.OK).sum() < known.size
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+import clhd.cli
+
+def hang():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+def hang_twice(arguments):
+    try:
+        hang()
+    finally:
+        hang()  # an end in good order that takes its time
+
+def check(*arguments):
+    hang()
+
+{patch}
+sys.exit(clhd.cli.main(["run", "small.yaml"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        (
+            "import clhd.sweep.road\nclhd.sweep.road.check_experiment = check",
+            "stopped; what was done is kept: the same",
+        ),
+        ("clhd.cli._run_command = hang_twice", "ended at once; what was done is kept: the same"),
+    ],
+    ids=["while points are checked", "twice"],
+)
+def test_ctrl_c_before_any_work_and_a_second_one_end_at_once(experiment: Path, patch: str, message: str) -> None:
+    clhd = ["env", "--default-signal=INT", sys.executable, "-c", INTERRUPTED.format(patch=patch)]
+    done = subprocess.run(clhd, capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == 1
+    assert done.stderr == f"\n{message} command goes on from there\n"
+    assert not Path("results").exists()

@@ -9,15 +9,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import clhd.sweep.execute
 from clhd.sweep.blocks import choose_chunks, chunk_counts, plan_blocks
 from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.experiment import parse_experiment
-from clhd.sweep.lock import hold_lock
 from clhd.sweep.progress import Progress
 from clhd.sweep.road import Road
 from clhd.sweep.run import run_stage
-from clhd.sweep.store import create_store
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG
 
@@ -73,17 +70,6 @@ def test_cheap_points_share_blocks_and_files() -> None:
     needed = np.ones((10000, 1, 1), dtype=bool)
     plan = plan_blocks(road, needed, choose_chunks(road), workers=2)
     assert len(plan.blocks) == 1
-
-
-def test_a_block_that_kills_its_workers_is_recorded_as_failed(toy: MakeExperiment, tmp_path: Path) -> None:
-    road = Road(toy(), "simulation")
-    store = create_store(tmp_path / "simulation.zarr", road, choose_chunks(road))
-    plan = plan_blocks(road, np.ones(store.shape, dtype=bool), store.chunks, workers=2)
-    with hold_lock(store.path) as lease:
-        clhd.sweep.execute._record_death(store, plan.blocks[0], 0, lease.token)
-    with xr.open_zarr(str(store.path)) as opened:
-        assert (opened["status"] == 4).sum() == plan.blocks[0].lanes
-        assert (opened["error_type"] == "KilledWorker").sum() == plan.blocks[0].lanes
 
 
 def test_a_worker_that_is_killed_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ _ENOUGH_SECONDS = 30.0
 # Resident memory of the process that distributes the blocks and of one worker, and copies that a worker has of the
 # values of a block: as computed, in the order of the store, encoded.
 _DRIVER_MEGABYTES, _WORKER_MEGABYTES = 600, 600
-_DRIVER_BYTES_PER_ENTRY = 200
+_DRIVER_BYTES_PER_ENTRY = 50
 _COPIES = 4
 
 

@@ -133,13 +133,19 @@ def make_project(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Call
     return make
 
 
+@pytest.fixture(scope="module", autouse=True)
+def slow_system() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(clhd.systems.SYSTEMS, "slow", "tests.cluster.slow:SlowSystem")
+        yield
+
+
 @pytest.fixture(scope="module")
 def local_bits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Of the slow experiment, computed here and at once."""
     folder = tmp_path_factory.mktemp("local")
     (folder / "toy.yaml").write_text(SLOW, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch, open_client(Cluster(workers=1), processes=False) as client:
-        patch.setitem(clhd.systems.SYSTEMS, "slow", "tests.cluster.slow:SlowSystem")
+    with open_client(Cluster(workers=1), processes=False) as client:
         run_experiment(folder / "toy.yaml", client, results=folder / "results")
     return read_bits(Store(folder / "results" / "toy" / "simulation.zarr"))
 

@@ -64,7 +64,8 @@ class Site:
 
     def _start(self, host: str, command: list[str]) -> subprocess.Popen[bytes]:
         command = [*command, "--scheduler-file", str(self._file)]
-        return self.network.start(host, command, self.folder / f"{host}.log", self._environment)
+        log = self._driver_log if host == "driver" else self.folder / f"{host}.log"
+        return self.network.start(host, command, log, self._environment)
 
     def begin(self, results: Path) -> None:
         """Make all whole again: cables, frozen processes, workers that have ended."""
@@ -82,8 +83,13 @@ class Site:
         command = [sys.executable, "-m", "clhd", "simulate", str(self.experiment), "--results", str(self.results)]
         return self._start("driver", [*command, "--tls", str(self._certificates)])
 
-    def read_log(self, host: str = "driver") -> str:
-        return (self.folder / f"{host}.log").read_text(encoding="utf-8")
+    def read_log(self) -> str:
+        """What the driver has said in this test."""
+        return self._driver_log.read_text(encoding="utf-8")
+
+    @property
+    def _driver_log(self) -> Path:
+        return self.results.with_name("driver.log")
 
     @property
     def store(self) -> Path:
@@ -178,12 +184,11 @@ def test_a_slow_host_only_delays(site: Site, undisturbed: dict[str, bytes]) -> N
 def test_a_driver_that_is_cut_off_ends_with_one_line_and_the_same_command_goes_on(
     site: Site, undisturbed: dict[str, bytes]
 ) -> None:
-    told = len(site.read_log())
     driver = site.drive()
     site.wait_for_blocks(1)
     site.network.cut("driver")
     assert site.wait_for_end(driver) == 2
-    lines = site.read_log()[told:].splitlines()
+    lines = site.read_log().splitlines()
     assert lines[-1] == (
         "the scheduler was lost; what is done is kept: once it runs, the same command goes on from there"
     )

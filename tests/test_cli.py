@@ -124,7 +124,11 @@ def test_status_imports_neither_compiler_nor_cluster_nor_pyplot(experiment: Path
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_ctrl_c_ends_a_run_within_seconds_and_keeps_what_is_done(experiment: Path, tmp_path: Path) -> None:
+def count_files(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def test_ctrl_c_ends_a_run_with_the_blocks_at_work_and_keeps_what_is_done(experiment: Path, tmp_path: Path) -> None:
     # Many blocks of seconds each, for 20 s or more: after the first of them there is always work to interrupt.
     dimensions = "[" + ", ".join(str(60_000 + k) for k in range(16)) + "]"
     experiment.write_text(EXPERIMENT.replace("[20, 50]", dimensions).replace("[0, 1]", "[0, 20]"))
@@ -136,17 +140,14 @@ def test_ctrl_c_ends_a_run_within_seconds_and_keeps_what_is_done(experiment: Pat
         process.stderr.readline()  # the plan is made, the workers start
         status = tmp_path / "results" / "small" / "simulation.zarr" / "status" / "c"
         deadline = time.monotonic() + 120
-        while (
-            not any(path.is_file() for path in status.rglob("*"))
-            and process.poll() is None
-            and time.monotonic() < deadline
-        ):
+        while not count_files(status) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
+        done = count_files(status)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it as well
-        begin = time.monotonic()
         error = process.stderr.read()
         assert process.wait() == 1
-        assert time.monotonic() - begin < 5
+    # On a busy machine seconds say little: it ends with the blocks that ran, the last of them while files were counted.
+    assert count_files(status) <= done + 4
     assert error.strip().endswith("stopped; what was done is kept: the same command goes on from there")
     assert "Traceback" not in error
     assert re.search(r"small simulation: stopped: \d+ of 96 runs are done and kept", error)

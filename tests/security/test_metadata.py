@@ -1,0 +1,169 @@
+"""Stores whose metadata are damaged: one line that names the file, and never wrong numbers taken for right ones."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+import clhd.systems
+from clhd.cli import main
+from clhd.errors import ClhdError
+from clhd.sweep.reading import read_summary
+from clhd.sweep.results import open_results
+from tests.security.fuzz import VALUES, WEIRD_WORDS, campaign, mutated_bytes, mutated_values, no_hang
+
+EXPERIMENT = """system: toy
+constants: {seconds: 0.001}
+axes:
+  slope: [0, 1, 2]
+  pair: {together: {weight: [1, 2], colour: [red, blue]}}
+  size: [4]
+times: [0, 1, 2]
+replicas: 4
+"""
+COMMANDS = (
+    ("run", "toy.yaml"),
+    ("summarise", "toy.yaml"),
+    ("status", "config.yaml"),
+    ("why", "toy.yaml", "slope=1", "weight=1"),
+    ("replay", "toy.yaml", "slope=1", "weight=1"),
+    ("verify", "toy.yaml"),
+    ("plot", "toy.yaml"),
+    ("report", "config.yaml"),
+    ("plan", "toy.yaml"),
+)
+_ANSWERS_ANYHOW = {"status", "report", "plan"}
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the toy was run, summarised and drawn."""
+    folder = tmp_path_factory.mktemp("pristine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+        patch.chdir(folder)
+        Path("toy.yaml").write_text(EXPERIMENT)
+        Path("config.yaml").write_text("experiments: [toy.yaml]\n")
+        assert main(["run", "toy.yaml"]) == 0
+        assert main(["plot", "toy.yaml"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def right(pristine: Path) -> dict[str, xr.Dataset]:
+    return read_all(pristine)
+
+
+@pytest.fixture
+def work(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+    """A new copy of that folder, in which commands run."""
+    folder = tmp_path / "work"
+
+    def renew() -> Path:
+        if folder.exists():
+            shutil.rmtree(folder)
+        shutil.copytree(pristine, folder)
+        monkeypatch.chdir(folder)
+        return folder
+
+    return renew
+
+
+def read_all(folder: Path) -> dict[str, xr.Dataset]:
+    """All numbers of the results, without attributes."""
+    tree = open_results(folder / "results" / "toy")
+    found = {name: node.to_dataset().load().drop_attrs() for name, node in tree.children.items()}
+    found["read"] = read_summary(folder / "results" / "toy" / "summary.zarr").dataset.load().drop_attrs()
+    return found
+
+
+# What may differ between two runs that did the same.
+_OF_THE_RUN = ("attempts", "seconds", "run")
+
+
+def compare(found: dict[str, xr.Dataset], right: dict[str, xr.Dataset]) -> None:
+    assert set(found) == set(right)
+    for name, dataset in right.items():
+        known = [variable for variable in _OF_THE_RUN if variable in dataset]
+        xr.testing.assert_identical(found[name].drop_vars(known), dataset.drop_vars(known))
+
+
+def answer(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Exit code and last line of a command, which is no traceback and names a file if it is a refusal."""
+    with no_hang():
+        code = main(command)
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    line = (printed.err.splitlines() or [""])[-1]
+    assert code in {0, 2}, printed.err
+    if code == 2:
+        assert line.startswith("results/toy/"), printed.err
+        assert line.isprintable()
+        assert len(line) < 1000
+    return code, line + printed.out
+
+
+METADATA = st.one_of(
+    VALUES,
+    st.sampled_from(WEIRD_WORDS),
+    st.sampled_from(
+        (
+            [], [0], [1], [2], [3], [4, 3], [3, 2, 4], [1, 1, 1], [10**12] * 3, [2**62], [-1], [3, 2, 4, 3, 1], 0, 1, 2,
+            "int64", "int8", "float32", "float64", "complex128", "string", "bytes", "r64", {"name": "object"}, "NaN",
+            [{"name": "bytes", "configuration": {"endian": "big"}}], [{"name": "bytes"}], {"scale_factor": 2}, "0x7ff",
+            [{"name": "gzip", "configuration": {"level": 5}}], {"level": 3, "checksum": False}, {"separator": "."},
+            [{"name": "transpose", "configuration": {"order": [2, 1, 0]}}], {"units": "days since 2000-01-01"},
+            {"_FillValue": 1.0}, {"missing_value": 0}, {"coordinates": "height"}, "theory", "simulation", "replica",
+            ["slope", "pair", "replica"], ["pair", "slope", "replica"], ["height"], ["status"],
+            [{"name": "numcodecs.pickle"}],
+        )
+    ),
+)  # fmt: skip
+
+
+def list_documents(folder: Path) -> list[Path]:
+    return sorted(path.relative_to(folder) for path in (folder / "results").rglob("zarr.json"))
+
+
+def damage_and_run(
+    data: st.DataObject, folder: Path, right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], damage: Any
+) -> None:
+    file = data.draw(st.sampled_from(list_documents(folder)))
+    changed = damage(data, file.read_bytes())
+    file.write_bytes(changed)
+    command = data.draw(st.sampled_from(COMMANDS))
+    code, text = answer(command, capsys)
+    if command[0] in _ANSWERS_ANYHOW:
+        assert code == 0, text
+    try:
+        found = read_all(folder)
+    except ClhdError as error:
+        assert str(folder / "results" / "toy") in str(error)  # noqa: PT017
+        return
+    compare(found, right)
+
+
+def change_json(data: st.DataObject, content: bytes) -> bytes:
+    return json.dumps(data.draw(mutated_values(json.loads(content), METADATA, most=2))).encode()
+
+
+@campaign(40)
+@given(st.data())
+def test_metadata_with_other_values_are_refused_or_harmless(
+    work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject
+) -> None:
+    damage_and_run(data, work(), right, capsys, change_json)
+
+
+@campaign(20)
+@given(st.data())
+def test_metadata_with_other_bytes_are_refused_or_harmless(
+    work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject
+) -> None:
+    damage_and_run(data, work(), right, capsys, lambda data, content: data.draw(mutated_bytes(content)))

@@ -51,7 +51,8 @@ def check_summary(path: Path) -> dict[str, Coordinate]:
             raise refuse(f"{name!r:.60} is no name")
         document = read_document(path / name / FILE)
         problem = find_problem(document, {}, checksum=True)
-        dims = [] if isinstance(document, str) else document.get("dimension_names")
+        # Of a number without dims, none are named at all.
+        dims = [] if isinstance(document, str) else document.get("dimension_names") or []
         if not problem and not isinstance(document, str):
             if not isinstance(dims, list) or len(dims) != len(document["shape"]):
                 problem = f"dimension_names = {dims!r:.60}"

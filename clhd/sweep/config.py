@@ -29,14 +29,30 @@ class Config(BaseModel):
     experiments: tuple[Path, ...] = Field(description="files of the experiments", min_length=1)
     claims: Path | None = Field(default=None, description="file of the claims that are judged by them")
 
+    @field_validator("results", "claims")
+    @classmethod
+    def _check_path(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            _check_plain(value)
+        return value
+
     @field_validator("experiments")
     @classmethod
     def _check_names(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        for path in value:
+            _check_plain(path)
         names = [path.stem for path in value]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"must have different names, but {', '.join(repeated)} stands there twice")
         return value
+
+
+def _check_plain(path: Path) -> None:
+    """Refuse what commands would take as an option, Snakemake as a wildcard, and a terminal as a command."""
+    text = str(path)
+    if text.startswith("-") or "{" in text or "}" in text or not text.isprintable():
+        raise ValueError(f"{text!r:.60} must be a path of printable characters, without braces, that begins with no -")
 
 
 @dataclass(frozen=True)

@@ -27,4 +27,4 @@ rule judge_claims:
     message:
         "claims: judge"
     shell:
-        "python -m clhd claims {input.config} --results {params.results} 2>&1 | tee -i {log}"
+        "python -m clhd claims {input.config:q} --results {params.results:q} 2>&1 | tee -i {log:q}"

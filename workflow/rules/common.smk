@@ -1,6 +1,7 @@
 # The config, checked by the package's own parser, and what the rules share.
 
 import math
+import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ CONFIG_FILE = str(([Path("config/config.yaml")] + list(workflow.configfiles))[-1
 
 # Bash's strict mode, which a prefix of one's own replaces; and the clhd beside this snakemake, also where its
 # environment is not activated.
-shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; ')
+shell.prefix(f'set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; ')
 
 
 def mark(stage):

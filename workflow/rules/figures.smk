@@ -24,4 +24,4 @@ rule plot_experiment:
     message:
         "{wildcards.experiment}: plot"
     shell:
-        "python -m clhd plot {input.experiment} --results {params.results} 2>&1 | tee -i {log}"
+        "python -m clhd plot {input.experiment:q} --results {params.results:q} 2>&1 | tee -i {log:q}"

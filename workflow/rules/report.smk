@@ -22,7 +22,7 @@ rule write_report:
     message:
         "write the report"
     shell:
-        "python -m clhd report {input.config} --results {params.results} 2>&1 | tee -i {log}"
+        "python -m clhd report {input.config:q} --results {params.results:q} 2>&1 | tee -i {log:q}"
 
 
 rule check_points:
@@ -44,5 +44,5 @@ rule check_points:
     message:
         "what is known"
     shell:
-        "python -m clhd status {params.config} --results {params.results} --check 2>&1 | tee -i {log}"
-        "; date > {output.marker}"
+        "python -m clhd status {params.config:q} --results {params.results:q} --check 2>&1 | tee -i {log:q}"
+        "; date > {output.marker:q}"

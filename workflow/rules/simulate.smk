@@ -20,8 +20,8 @@ rule simulate_points:
     message:
         "{wildcards.experiment}: simulate"
     shell:
-        "python -m clhd simulate {input.experiment} --results {params.results} --workers {threads} --wait 2>&1"
-        " | (trap '' TERM; exec tee -i {log}) || [ $? -eq 1 ]; date > {output.marker}"
+        "python -m clhd simulate {input.experiment:q} --results {params.results:q} --workers {threads} --wait 2>&1"
+        " | (trap '' TERM; exec tee -i {log:q}) || [ $? -eq 1 ]; date > {output.marker:q}"
 
 
 rule predict_points:
@@ -41,5 +41,5 @@ rule predict_points:
     message:
         "{wildcards.experiment}: predict"
     shell:
-        "python -m clhd predict {input.experiment} --results {params.results} --workers {threads} --wait 2>&1"
-        " | (trap '' TERM; exec tee -i {log}) || [ $? -eq 1 ]; date > {output.marker}"
+        "python -m clhd predict {input.experiment:q} --results {params.results:q} --workers {threads} --wait 2>&1"
+        " | (trap '' TERM; exec tee -i {log:q}) || [ $? -eq 1 ]; date > {output.marker:q}"

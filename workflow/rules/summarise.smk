@@ -17,5 +17,5 @@ rule summarise_points:
     message:
         "{wildcards.experiment}: summarise"
     shell:
-        "python -m clhd summarise {input.experiment} --results {params.results} --wait 2>&1 | tee -i {log}"
-        "; date > {output.marker}"
+        "python -m clhd summarise {input.experiment:q} --results {params.results:q} --wait 2>&1 | tee -i {log:q}"
+        "; date > {output.marker:q}"

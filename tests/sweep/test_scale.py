@@ -1,5 +1,6 @@
 """What must not grow with the number of blocks or workers: tasks outstanding, what a task opens, what a plan holds."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 from distributed import Client
 
 import clhd.sweep.blocks
+import clhd.sweep.run
 import clhd.sweep.summary
 import clhd.sweep.tasks
 from clhd.sweep.blocks import Plan, choose_chunks, plan_blocks, widen_chunks
+from clhd.sweep.cluster import Cluster
 from clhd.sweep.road import Road
 from clhd.sweep.run import run_stage
 from clhd.sweep.store import Store
@@ -92,6 +95,22 @@ def test_blocks_for_many_workers_are_so_long_that_one_scheduler_can_hand_them_ou
 def test_little_work_is_not_left_to_few_of_many_workers(toy: MakeExperiment) -> None:
     plan = plan_points(toy, count=500, workers=1000)  # 1000 s: blocks of 10 s would leave 900 workers without any
     assert plan.blocks[0].seconds == pytest.approx(4.0)  # sqrt(1000 s / (100 / s)), in whole chunks
+
+
+def test_blocks_are_made_for_the_workers_of_the_cluster_not_for_the_cores_of_this_machine(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[int] = []
+
+    def note(road: Road, needed: Any, chunks: Any, workers: int) -> Plan:
+        planned.append(workers)
+        return plan_blocks(road, needed, chunks, workers)
+
+    monkeypatch.setattr(clhd.sweep.run, "plan_blocks", note)
+    monkeypatch.setattr(clhd.sweep.run, "open_client", lambda cluster: nullcontext(client))
+    monkeypatch.setattr(Client, "nthreads", lambda self: {"one host": 300, "another": 700})
+    run_stage(toy(), "simulation", results, cluster=Cluster(scheduler="tcp://127.0.0.1:8786"))
+    assert planned == [1000]
 
 
 def test_of_much_work_chunks_take_longer_and_are_not_more(toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,8 @@ def run_stage(
                 computed = execute_plan(store, plan, f"{experiment.name} {kind}", cluster, reached, lease.token)
         if computed or lease.predecessor:
             store.remove_strays()
+        if lease.predecessor:  # it may have written blocks after a summary, without a note that the store has changed
+            (path / "zarr.json").touch()
         counts = Store(path).count_runs(mask)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
 

@@ -193,9 +193,7 @@ def test_a_task_killed_between_any_two_files_leaves_no_status_without_its_values
     some.flat[0] = True
     setitem = clhd.sweep.store.zarr.Array.__setitem__
     for survived in range(7):
-        for file in (store.path / "status" / "c").rglob("*"):
-            if file.is_file():
-                store.forget((0, 0, 0))
+        store.forget((0, 0, 0))
         store.merge_chunk((0, 0, 0), some, fill(store, 1.0, Status.OK), 0)
         if before != Status.NOT_RUN:
             store.merge_chunk((0, 0, 0), ~some, fill(store, np.nan, before), 0)
@@ -247,7 +245,7 @@ def test_where_locks_hold_on_one_machine_alone_the_later_run_stops_the_earlier(
         return compute(self, *arguments)
 
     monkeypatch.setattr(Road, "compute", begin_the_later)
-    with pytest.raises(SupersededError, match="has taken over"):
+    with pytest.raises(ClhdError, match="has taken over"):
         simulate(toy(), results, client)
     monkeypatch.undo()
     assert (Store(path).status() == Status.NOT_RUN).all()
@@ -292,6 +290,18 @@ def test_a_killed_run_leaves_no_stray_files_in_the_end(toy: MakeExperiment, resu
         ".simulation.writing",
         "simulation.zarr",
     ]
+
+
+def test_a_summary_from_the_middle_of_a_run_that_was_killed_is_out_of_date(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    run_experiment(toy(), client, results=results)  # its summary is newer than all that notes a change of the stores
+    assert find_unfinished(toy(), results) == []
+    holder, _ = start_holder(results / "toy" / "simulation.zarr")
+    holder.kill()
+    holder.communicate()
+    assert simulate(toy(), results, client).computed == 0
+    assert find_unfinished(toy(), results) == ["summary"]
 
 
 @pytest.mark.parametrize("renames", [0, 1])

@@ -7,11 +7,7 @@ rule judge_claims:
         claims=CONFIG.claims,
         summaries=expand(mark("summary"), experiment=CLAIM_EXPERIMENTS),
     output:
-        claims=[
-            f"{RESULTS}/{name}.json"
-            for name in ("claims", "claims_matrix")
-            if name == "claims" or MATRIX in CLAIM_SETTINGS
-        ],
+        claims=[f"{RESULTS}/{name}.json" for name in ("claims", "claims_matrix") if name == "claims" or HAS_MATRIX],
         figures=report(
             expand(f"{RESULTS}/figures/{{claim}}.png", claim=CLAIM_FIGURE_NAMES),
             category="Claims",

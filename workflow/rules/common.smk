@@ -6,7 +6,6 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from clhd.analysis.claims import MATRIX, read_claims
 from clhd.errors import ClhdError
 from clhd.figures.plot import NO_FIGURE, find_figure
 from clhd.sweep.config import read_config
@@ -96,9 +95,14 @@ try:
     RESULTS, EXPERIMENTS = CONFIG.results, CONFIG.experiments
     FILES = {name: str(file) for name, file in CONFIG.files.items()}
     DRAWN = find_figures()
-    CLAIM_SETTINGS = read_claims(CONFIG.claims, EXPERIMENTS) if CONFIG.claims else {}
+    CLAIM_SETTINGS, HAS_MATRIX = {}, False
+    if CONFIG.claims:
+        from clhd.analysis.claims import MATRIX, read_claims  # half a second, which others save
+
+        CLAIM_SETTINGS = read_claims(CONFIG.claims, EXPERIMENTS)
+        HAS_MATRIX = MATRIX in CLAIM_SETTINGS
     CLAIM_EXPERIMENTS = sorted({name for claim in CLAIM_SETTINGS.values() for name in claim.experiments.values()})
-    CLAIM_FIGURE_NAMES = [*CLAIM_SETTINGS, *(["universality"] if MATRIX in CLAIM_SETTINGS else [])]
+    CLAIM_FIGURE_NAMES = [*CLAIM_SETTINGS, *(["universality"] if HAS_MATRIX else [])]
     if workflow.is_main_process:
         for name, experiment in EXPERIMENTS.items():
             remove_false_markers(name, experiment)

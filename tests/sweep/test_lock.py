@@ -233,8 +233,6 @@ def test_where_locks_hold_on_one_machine_alone_the_later_run_stops_the_earlier(
     toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = results / "toy" / "simulation.zarr"
-    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
-    monkeypatch.setattr(clhd.sweep.lock, "_lock_bytes", lambda *_, **__: None)
     later: list[Any] = []
     compute = Road.compute
 
@@ -244,10 +242,12 @@ def test_where_locks_hold_on_one_machine_alone_the_later_run_stops_the_earlier(
             later[0].__enter__()
         return compute(self, *arguments)
 
-    monkeypatch.setattr(Road, "compute", begin_the_later)
-    with pytest.raises(ClhdError, match="has taken over"):
-        simulate(toy(), results, client)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", lambda *_: None)
+        patch.setattr(clhd.sweep.lock, "_lock_bytes", lambda *_, **__: None)
+        patch.setattr(Road, "compute", begin_the_later)
+        with pytest.raises(ClhdError, match="has taken over"):
+            simulate(toy(), results, client)
     assert (Store(path).status() == Status.NOT_RUN).all()
 
 

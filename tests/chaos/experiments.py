@@ -55,6 +55,12 @@ class Undisturbed:
     seconds: float
     spans: dict[str, Span]
 
+    def rescaled(self, seconds: float) -> "Undisturbed":
+        """The same on a machine that is faster or slower by now."""
+        share = seconds / self.seconds
+        spans = {moment: Span(share * span.first, share * span.last) for moment, span in self.spans.items()}
+        return Undisturbed(self.folder, seconds, spans)
+
     def copy_to(self, folder: Path) -> None:
         """Begin a folder as if this run had been done in it."""
         shutil.copytree(self.folder, folder)

@@ -69,7 +69,7 @@ def measure(folder: Path, scenarios: Sequence[Scenario], jobs: int) -> tuple[Any
     for size in sorted({scenario.size for scenario in scenarios}):
         for form in ("base", "grown"):
             place = folder / f"reference-{size}-{form}"
-            place.mkdir()
+            place.mkdir(parents=True)
             kind = Scenario(-1, "clhd", size, "empty", ())
             measure_undisturbed(kind, place, form)
             stores = {road: read_known(place / "results" / NAME / f"{road}.zarr") for road in ROADS}

@@ -29,6 +29,7 @@ from distributed import Security
 from clhd.errors import ClhdError
 
 _AUTHORITY, _CERTIFICATE, _KEY, _SETTINGS = "ca.pem", "certificate.pem", "key.pem", "dask.yaml"
+_ROLES = ("scheduler", "worker", "client")
 _VALID = timedelta(days=365)
 _CLOCK_SKEW = timedelta(days=1)  # a host whose clock is behind takes the certificate as well
 _SIGNING = x509.KeyUsage(False, False, False, False, False, True, False, False, False)  # certificates, and nothing else
@@ -67,9 +68,10 @@ def make_certificates(folder: Path) -> Path:
         # Under another name until it is complete. Its mode is 0700.
         room = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            for name, content in _make_contents(folder).items():
+            settings = yaml.safe_dump(_dask_settings(folder), sort_keys=False)
+            for name, content in {**_make_contents(), _SETTINGS: settings}.items():
                 descriptor = os.open(room / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "wb") as file:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                     file.write(content)
             room.rename(folder)
         except BaseException:
@@ -80,16 +82,27 @@ def make_certificates(folder: Path) -> Path:
     return folder
 
 
-def _make_contents(folder: Path) -> dict[str, bytes]:
+def make_security() -> Any:
+    """Certificates for one run, that nobody else has and that are not kept in files.
+
+    Returns
+    -------
+    distributed.Security
+    """
+    contents = _make_contents()
+    return _secure(contents[_AUTHORITY], contents[_CERTIFICATE], contents[_KEY])
+
+
+def _make_contents() -> dict[str, str]:
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority = _sign("clhd authority", authority_key, authority_key, x509.BasicConstraints(True, 0))
     certificate = _sign("clhd", key, authority_key, x509.BasicConstraints(False, None))
-    return {
+    contents = {
         _AUTHORITY: authority.public_bytes(Encoding.PEM),
         _CERTIFICATE: certificate.public_bytes(Encoding.PEM),
         _KEY: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        _SETTINGS: yaml.safe_dump(_dask_settings(folder), sort_keys=False).encode(),
     }
+    return {name: content.decode("ascii") for name, content in contents.items()}
 
 
 def _sign(
@@ -122,7 +135,7 @@ def _sign(
 
 def _dask_settings(folder: Path) -> dict[str, Any]:
     own = {"cert": str(folder / _CERTIFICATE), "key": str(folder / _KEY)}
-    roles = {role: dict(own) for role in ("scheduler", "worker", "client")}
+    roles = {role: dict(own) for role in _ROLES}
     tls = {"ca-file": str(folder / _AUTHORITY), **roles}
     return {"distributed": {"comm": {"require-encryption": True, "tls": tls}}}
 
@@ -154,12 +167,14 @@ def load_security(folder: Path) -> Any:
             f"{files[_CERTIFICATE]}: expired on {certificate.not_valid_after_utc:%Y-%m-%d}; "
             f"{remedy}, once the folder is removed"
         )
-    own = {
-        f"tls_{role}_{part}": str(files[name].absolute())
-        for role in ("scheduler", "worker", "client")
-        for part, name in (("cert", _CERTIFICATE), ("key", _KEY))
-    }
-    return _make_security(require_encryption=True, tls_ca_file=str(files[_AUTHORITY].absolute()), **own)
+    return _secure(*(str(path.absolute()) for path in files.values()))
+
+
+def _secure(authority: str, certificate: str, key: str) -> Any:
+    """Dask's settings, from contents or from names of files."""
+    parts = {"cert": certificate, "key": key}
+    own = {f"tls_{role}_{part}": text for role in _ROLES for part, text in parts.items()}
+    return _make_security(require_encryption=True, tls_ca_file=authority, **own)
 
 
 def format_commands(folder: Path) -> str:

@@ -1,7 +1,7 @@
 """`open_client`: where the blocks run: on this machine's cores, in SLURM jobs, or on a Dask cluster that runs already.
 
-Dask runs the code that it is sent. So what listens on this machine listens on loopback only, and a scheduler elsewhere
-is talked to by TLS only, both sides showing their certificates.
+Dask runs the code that it is sent. So on this machine it listens on loopback only, and all processes talk by TLS, both
+sides showing their certificates: neither another machine nor another user of this one can join in.
 """
 
 import ipaddress
@@ -12,7 +12,7 @@ import signal
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -25,7 +25,7 @@ from distributed.comm.core import CommClosedError, FatalCommClosedError
 
 from clhd.errors import ClhdError
 from clhd.sweep.batch import check_slurm, open_slurm
-from clhd.sweep.certificates import find_default_folder, load_security
+from clhd.sweep.certificates import find_default_folder, load_security, make_security
 
 _LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORT = 8787
@@ -178,10 +178,10 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
                 slurm = stack.enter_context(open_slurm(cluster.slurm, security, _ONE_THREAD, dashboard_address))
             yield stack.enter_context(_make_client(slurm))
         return
-    # What the user has configured Dask with is for other clusters: nothing of it opens a socket here, or asks for
+    # What the user has configured Dask with is for other clusters: nothing of it opens a socket here, or asks for other
     # certificates. Without its own address the server of a worker that is a thread would listen to the world.
     kind = (
-        {"host": _LOOPBACK, "protocol": "tcp://", "env": _ONE_THREAD}
+        {"host": _LOOPBACK, "protocol": "tls://", "env": _ONE_THREAD}
         if processes
         else {"protocol": "inproc://", "worker_dashboard_address": f"{_LOOPBACK}:0"}
     )
@@ -196,7 +196,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
             threads_per_worker=1 if processes else cluster.count_workers(),
             processes=processes,
             dashboard_address=dashboard_address,
-            security=_make_security(require_encryption=False, tls_ca_file=None),
+            security=make_security() if processes else _make_security(require_encryption=False, tls_ca_file=None),
             **kind,
         )
     with _quiet_end(), local, _make_client(local) as client:
@@ -258,7 +258,8 @@ def kill_workers(local: LocalCluster) -> None:
         process = getattr(getattr(nanny, "process", None), "process", None)
         if process is not None and process.is_alive():
             nanny.auto_restart = False
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)  # its own kill() needs an event loop in this thread
 
 
 def _find_port() -> int:

@@ -100,18 +100,31 @@ def test_a_worker_with_another_certificate_is_refused(
     assert set(scheduler.scheduler.workers) == before
 
 
-def test_who_shows_no_certificate_is_refused(folder: Path, scheduler: LocalCluster) -> None:
-    """By the scheduler and by a worker; a client of Dask without one does not even try."""
-    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-    context.check_hostname = False
+def show_nothing(address: str) -> None:
+    """Connect without a certificate, believing anything; nothing but a refusal comes back."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    place = urlsplit(address)
+    with (
+        socket.create_connection((place.hostname, place.port), timeout=10) as plain,
+        context.wrap_socket(plain) as encrypted,
+        pytest.raises(ssl.SSLError, match="certificate required"),
+    ):
+        encrypted.recv(1)
+
+
+def test_who_shows_no_certificate_is_refused_by_scheduler_and_worker(scheduler: LocalCluster) -> None:
+    """A client of Dask without one does not even try."""
     for address in (scheduler.scheduler_address, *scheduler.scheduler.workers):
-        place = urlsplit(address)
-        with (
-            socket.create_connection((place.hostname, place.port), timeout=10) as plain,
-            context.wrap_socket(plain) as encrypted,
-            pytest.raises(ssl.SSLError, match="certificate required"),
-        ):
-            encrypted.recv(1)
+        show_nothing(address)
+
+
+def test_another_user_of_this_machine_cannot_join_in() -> None:
+    with open_client(Cluster(workers=1)) as client:
+        workers = client.scheduler_info()["workers"]
+        for address in (client.scheduler.address, *workers, *(worker["nanny"] for worker in workers.values())):
+            show_nothing(address)
+        assert client.submit(sum, [1, 2]).result() == 3
 
 
 def test_who_speaks_without_encryption_is_refused(scheduler: LocalCluster) -> None:
@@ -227,7 +240,7 @@ def test_a_scheduler_file_that_is_none_is_one_line(tmp_path: Path, content: str 
 
 
 def test_certificates_are_for_a_scheduler_elsewhere(folder: Path) -> None:
-    with pytest.raises(ClhdError, match=r"--tls .*: is for a scheduler elsewhere"):
+    with pytest.raises(ClhdError, match=r"--tls .*: is for workers elsewhere"):
         Cluster(tls=folder)
     with pytest.raises(ClhdError, match="must begin with tls:// to be used with --tls"):
         Cluster(scheduler="tcp://127.0.0.1:8786", tls=folder)

@@ -28,6 +28,7 @@ import zarr
 from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis, is_plain_name
 from clhd.sweep.documents import (
+    AGAIN,
     FILE,
     FRESH,
     REPAIR,
@@ -218,16 +219,24 @@ def check_coordinates(path: Path, wanted: Mapping[str, Coordinate], read: Callab
     MetadataError
         Names the first that is damaged or has other values.
     """
+    remedy = AGAIN if path.name.startswith("summary") else REPAIR
     for name, (_, values) in wanted.items():
         try:
             found = np.asarray(read(name))
         except Exception:  # codecs raise what they like
-            raise MetadataError(f"{path / name}: is damaged; {suggest(path)}") from None
+            raise MetadataError(f"{path / name}: is damaged; {remedy}") from None
         must = np.array(values)
         if must.dtype.kind in "OU":
             found, must = found.astype(object), must.astype(object)
         if found.shape != must.shape or not np.array_equal(found, must):
+            if not _has_files(path / name):
+                raise MetadataError(f"{path / name}: is missing; {remedy}")
             raise MetadataError(f"{path / name}: holds other values than the experiment has; {suggest(path)}")
+
+
+def _has_files(variable: Path) -> bool:
+    """True if a variable has a chunk; one that holds nothing but its fill value need not have any."""
+    return any(file.is_file() for file in (variable / "c").rglob("*"))
 
 
 def check_road(path: Path, layout: Layout, road: Road, group: zarr.Group) -> None:
@@ -282,3 +291,22 @@ def restore_metadata(path: Path, ledger: Mapping[str, tuple[Any, Any, str]]) -> 
         inner = {"kind": "inline", "must_understand": False, "metadata": {name: right[name] for name in sorted(right)}}
         write_document(path / FILE, {**group, "consolidated_metadata": inner})
     return [path / name / FILE for name in damaged] + ([path / FILE] if gathered != right else [])
+
+
+def restore_coordinates(path: Path) -> None:
+    """Write coordinates again that cannot be read or are missing, from the experiment of the store.
+
+    One that can be read, and has other values, is left as it is: nobody knows then which of the two is right.
+    """
+    layout = _read_layout(path, read_group(path)["attributes"])
+    group = zarr.open_group(str(path), mode="r+", zarr_format=3)
+    for name, (_, values) in layout.coordinates().items():
+        array: Any = group[name]
+        try:
+            array[...]
+            is_there = _has_files(path / name)
+        except Exception:  # codecs raise what they like
+            is_there = False
+        if not is_there:
+            column = np.array(values)
+            array[...] = column.astype(object) if column.dtype.kind in "OU" else column

@@ -15,7 +15,7 @@ from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.execute import execute_plan
 from clhd.sweep.experiment import Experiment, read_experiment
 from clhd.sweep.lock import hold_lock
-from clhd.sweep.metadata import restore_metadata
+from clhd.sweep.metadata import restore_coordinates, restore_metadata
 from clhd.sweep.prepare import prepare_store, select_wanted
 from clhd.sweep.results import open_results
 from clhd.sweep.road import Kind, Road, check_experiment
@@ -110,6 +110,7 @@ def run_stage(
         try:
             if repair and path.is_dir() and not fresh:
                 restore_metadata(path, LEDGER)
+                restore_coordinates(path)
             store, room = prepare_store(wanted, path, fresh=fresh)
             if repair:
                 forget_damage(store)

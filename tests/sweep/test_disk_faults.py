@@ -210,6 +210,24 @@ def test_a_damaged_file_is_named_by_each_command_that_reads_it_and_mended_by_one
     assert "0 computed now" in project.run("run --repair")[1]
 
 
+@pytest.mark.parametrize(("name", "damage"), [("slope", zero), ("time", Path.unlink)])
+def test_a_damaged_coordinate_costs_nothing_that_was_computed(
+    project: Project, whole: dict[str, bytes], name: str, damage: Callable[[Path], None]
+) -> None:
+    shutil.copytree("whole", "results")
+    damage(find_chunk(f"simulation.zarr/{name}"))
+    code, _, error = project.run("run")
+    assert code == 2
+    assert re.fullmatch(
+        rf"results/toy/simulation.zarr/{name}: is (damaged|missing); clhd run .* writes it again", error[0]
+    )
+    code, output, error = project.run("run --repair")
+    assert code == 0, error
+    assert "32 ok; 0 computed now" in output
+    assert project.bits() == whole
+    assert project.run("run")[0] == 0
+
+
 def test_a_lost_status_is_computed_again(project: Project, whole: dict[str, bytes]) -> None:
     shutil.copytree("whole", "results")
     find_chunk("simulation.zarr/status").unlink()

@@ -201,14 +201,15 @@ class _Runner:
         submit((1 + waiting) * self._count_threads())
         while running:
             self._wait(finished, running)
-            future = next(finished)
-            block = running.pop(future)
+            ready = {future: running.pop(future) for future in finished.next_batch(block=False)}
             submit((1 + waiting) * self._count_threads())
-            report = self._collect(future)
-            if isinstance(report, KilledWorker):
-                killed.append((block, report.allowed_failures + 1))
-            else:
-                yield block, report
+            fetched = self._fetch([*ready])
+            for future, block in ready.items():
+                report = self._collect(future, fetched)
+                if isinstance(report, KilledWorker):
+                    killed.append((block, report.allowed_failures + 1))
+                else:
+                    yield block, report
         return killed
 
     def _count_threads(self) -> int:
@@ -218,8 +219,24 @@ class _Runner:
             self._counted = time.monotonic()
         return self._threads
 
-    def _collect(self, future: Any) -> BlockReport | KilledWorker:
+    def _fetch(self, futures: list[Any]) -> dict[Any, BlockReport | _Obstacle]:
+        """The results of blocks that are done, in one request: many workers must not wait for one after the other.
+
+        None of them if one cannot be had; `_collect` finds out which, and why.
+        """
+        with suppress(Exception):
+            return dict(zip(futures, self._client.gather(futures), strict=True))
+        return {}
+
+    def _collect(self, future: Any, fetched: dict[Any, BlockReport | _Obstacle]) -> BlockReport | KilledWorker:
         """What became of a block, or that its worker was killed; raises what stops the run."""
+        report = fetched.get(future) or self._ask(future)
+        if isinstance(report, _Obstacle):
+            raise StoreError(report.message)
+        return report
+
+    def _ask(self, future: Any) -> BlockReport | _Obstacle | KilledWorker:
+        """The result of one block, or that its worker was killed; raises what stops the run."""
         try:
             error = future.exception()
         except CancelledError:
@@ -229,10 +246,7 @@ class _Runner:
         if isinstance(error, KilledWorker):
             self._tell_death(error)
             return error
-        report = future.result()
-        if isinstance(report, _Obstacle):
-            raise StoreError(report.message)
-        return report  # type: ignore[no-any-return]
+        return future.result()  # type: ignore[no-any-return]
 
     def _wait(self, finished: Any, running: dict[Any, Block]) -> None:
         """Wait until a block is finished; now and then, if that takes far longer than predicted, say so."""

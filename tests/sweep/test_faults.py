@@ -274,8 +274,9 @@ def test_a_scheduler_that_is_lost_is_one_line(
         def exception(self) -> None:
             raise clhd.sweep.execute.CancelledError
 
-    collect = clhd.sweep.execute._Runner._collect
-    monkeypatch.setattr(clhd.sweep.execute._Runner, "_collect", lambda self, future: collect(self, Lost()))
+    ask = clhd.sweep.execute._Runner._ask
+    monkeypatch.setattr(clhd.sweep.execute._Runner, "_fetch", lambda self, futures: {})
+    monkeypatch.setattr(clhd.sweep.execute._Runner, "_ask", lambda self, future: ask(self, Lost()))
     with pytest.raises(ClhdError, match=r"^the scheduler was lost; what is done is kept: once it runs, the same"):
         run_stage(toy(), "simulation", results, client=client)
     monkeypatch.undo()

@@ -9,6 +9,7 @@ import pytest
 from distributed import Client
 
 import clhd.sweep.blocks
+import clhd.sweep.execute
 import clhd.sweep.run
 import clhd.sweep.summary
 import clhd.sweep.tasks
@@ -57,6 +58,30 @@ def test_no_more_tasks_are_outstanding_than_a_few_for_each_worker(
     assert report.is_complete
     assert len(submitted) == 40
     assert THREADS <= max(outstanding) <= 3 * THREADS
+
+
+def test_results_that_are_there_are_fetched_in_one_request(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(clhd.sweep.execute._Runner, "_ask", lambda self, future: asked.append(future))
+    report = run_stage(toy(constants={"seconds": 2}), "simulation", results, client=client)
+    assert report is not None
+    assert report.is_complete
+    assert not asked
+
+
+def test_results_that_cannot_be_fetched_together_are_fetched_one_by_one(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("one of the workers is gone")
+
+    monkeypatch.setattr(Client, "gather", fail)
+    report = run_stage(toy(constants={"seconds": 2}), "simulation", results, client=client)
+    assert report is not None
+    assert report.is_complete
+    assert report.computed == 32
 
 
 def test_a_worker_opens_a_store_once_for_each_run(

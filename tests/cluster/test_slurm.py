@@ -28,7 +28,7 @@ pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
 # After this time a test has failed; nothing is measured by it.
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 600
 WORKERS = 2
 TINY = """\
 system: contrastive

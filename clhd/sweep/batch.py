@@ -18,7 +18,7 @@ from distributed import Security
 
 from clhd.errors import ClhdError
 
-# For what jobqueue.yaml does not say. The time is the longest that a job may compute: then a new one takes its place.
+# Where jobqueue.yaml says nothing.
 _MEMORY = "2GiB"
 _LOG_FOLDER = ".slurm-logs"
 # A block takes about a second, so this asks for a worker for each block that is ready.

@@ -98,11 +98,13 @@ def _measure_busy(kind: Scenario, folder: Path, form: str, jobs: int) -> Undistu
         return next(iter(list(pool.map(lambda place: measure_undisturbed(kind, place, form), folders))))
 
 
-def play(scenarios: Sequence[Scenario], folder: Path, jobs: int) -> Iterator[Outcome]:
-    """Play all scenarios, some side by side."""
+def play(scenarios: Sequence[Scenario], folder: Path, jobs: int, until: float) -> Iterator[Outcome]:
+    """Play all scenarios, some side by side; none is begun after a moment of `time.monotonic`."""
     known = measure(folder / "undisturbed", scenarios, jobs)
 
-    def play_one(scenario: Scenario) -> Outcome:
+    def play_one(scenario: Scenario) -> Outcome | None:
+        if time.monotonic() > until:
+            return None
         for attempt in range(_ATTEMPTS):
             stage = Stage(scenario, folder / f"scenario{scenario.number}-{attempt}", *known)
             try:
@@ -116,7 +118,8 @@ def play(scenarios: Sequence[Scenario], folder: Path, jobs: int) -> Iterator[Out
 
     with ThreadPoolExecutor(jobs) as pool:
         for future in as_completed([pool.submit(play_one, scenario) for scenario in scenarios]):
-            yield future.result()
+            if outcome := future.result():
+                yield outcome
 
 
 def fuzz(examples: int) -> str:
@@ -217,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--snakemake-runs", type=int, default=40, help="scenarios through Snakemake, by default 40")
     parser.add_argument("--seed", type=int, default=0, help="of victims and moments")
     parser.add_argument("--jobs", type=int, default=2, help="scenarios side by side, by default 2")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no scenario after this time")
     parser.add_argument("--fuzz", type=int, default=0, help="then mutate so many experiment files of each kind")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the scenarios to play, of those drawn")
     parser.add_argument("--output", type=Path, help="JSON file for all that was seen")
@@ -227,9 +231,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scenarios = [scenario for scenario in scenarios if scenario.number in options.only]
     folder = Path(tempfile.mkdtemp(prefix="clhd-chaos-"))
     began = time.perf_counter()
+    until = time.monotonic() + 60 * options.minutes
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        outcomes = list(tell(play(scenarios, folder, options.jobs), len(scenarios)))
+        outcomes = list(tell(play(scenarios, folder, options.jobs, until), len(scenarios)))
         fuzzed = fuzz(options.fuzz) if options.fuzz else ""
     except KeyboardInterrupt:
         for run in Run.started:

@@ -69,6 +69,7 @@ def describe_source(summary: Summary) -> str:
 
 def compose_caption(summary: Summary, what: str) -> str:
     """A whole caption: a headline, what is shown, what it rests on, how far it agrees, and where it is from."""
-    description = str(summary.experiment.get("description") or summary.name.replace("_", " "))
+    # One line, lest it become a directive of reStructuredText.
+    description = " ".join(str(summary.experiment.get("description") or summary.name.replace("_", " ")).split())
     parts = [what, describe_points(summary), describe_agreement(summary)]
     return f"**{description.rstrip('.')}.** {' '.join(part for part in parts if part)}\n\n{describe_source(summary)}\n"

@@ -1,7 +1,6 @@
 """Stores whose metadata are damaged: one line that names the file, and never wrong numbers taken for right ones."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,12 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-import clhd.systems
 from clhd.cli import main
 from clhd.errors import ClhdError
 from clhd.sweep.reading import read_summary
 from clhd.sweep.results import open_results
 from tests.security.fuzz import VALUES, WEIRD_WORDS, campaign, mutated_bytes, mutated_values, no_hang
 
-EXPERIMENT = """system: toy
-constants: {seconds: 0.001}
-axes:
-  slope: [0, 1, 2]
-  pair: {together: {weight: [1, 2], colour: [red, blue]}}
-  size: [4]
-times: [0, 1, 2]
-replicas: 4
-"""
 COMMANDS = (
     ("run", "toy.yaml"),
     ("summarise", "toy.yaml"),
@@ -41,46 +30,17 @@ COMMANDS = (
 _ANSWERS_ANYHOW = {"status", "report", "plan"}
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the toy was run, summarised and drawn."""
-    folder = tmp_path_factory.mktemp("pristine")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
-        patch.chdir(folder)
-        Path("toy.yaml").write_text(EXPERIMENT)
-        Path("config.yaml").write_text("experiments: [toy.yaml]\n")
-        assert main(["run", "toy.yaml"]) == 0
-        assert main(["plot", "toy.yaml"]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def right(pristine: Path) -> dict[str, xr.Dataset]:
-    return read_all(pristine)
-
-
-@pytest.fixture
-def work(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
-    """A new copy of that folder, in which commands run."""
-    folder = tmp_path / "work"
-
-    def renew() -> Path:
-        if folder.exists():
-            shutil.rmtree(folder)
-        shutil.copytree(pristine, folder)
-        monkeypatch.chdir(folder)
-        return folder
-
-    return renew
-
-
 def read_all(folder: Path) -> dict[str, xr.Dataset]:
     """All numbers of the results, without attributes."""
     tree = open_results(folder / "results" / "toy")
     found = {name: node.to_dataset().load().drop_attrs() for name, node in tree.children.items()}
     found["read"] = read_summary(folder / "results" / "toy" / "summary.zarr").dataset.load().drop_attrs()
     return found
+
+
+@pytest.fixture(scope="session")
+def right(pristine: Path) -> dict[str, xr.Dataset]:
+    return read_all(pristine)
 
 
 # What may differ between two runs that did the same.

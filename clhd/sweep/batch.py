@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Security
 
 from clhd.errors import ClhdError
 
@@ -26,7 +25,6 @@ _TARGET_SECONDS = "500ms"
 # Seconds of idleness after which a job is let go: it may have waited long in the queue.
 _IDLE_SECONDS = 30
 _LOST_SECONDS = "2s"
-_make_security: Any = Security  # distributed is not typed
 
 
 def check_slurm(jobs: int) -> None:
@@ -56,9 +54,9 @@ def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard
     ----------
     jobs : int
         Each a worker of one core.
-    security : distributed.Security or None
-        None makes certificates for this run alone. Their key is a file that only the user can read, in dask-jobqueue's
-        ``shared-temp-directory`` or else the working directory, as long as the run lasts.
+    security : distributed.Security
+        Certificates. If they are in no files, the workers find them in some that only the user can read, as long as the
+        run lasts, in dask-jobqueue's ``shared-temp-directory`` or else the working directory.
     variables : mapping of str to str
         Environment of the workers.
     dashboard_address : str
@@ -76,7 +74,7 @@ def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard
             cores=1,
             processes=1,
             memory=said["memory"] or _MEMORY,
-            security=security or _make_security.temporary(),
+            security=security,
             shared_temp_directory=said["shared-temp-directory"] or str(Path.cwd()),
             log_directory=said["log-directory"] or _LOG_FOLDER,
             job_script_prologue=[

@@ -172,7 +172,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
         return
     dashboard_address = f"{_LOOPBACK}:{_find_port()}"
     if cluster.slurm is not None:
-        security = None if cluster.tls is None else load_security(cluster.tls)
+        security = make_security() if cluster.tls is None else load_security(cluster.tls)
         with _quiet_end(), ExitStack() as stack:
             with _deaf_to_interrupts():
                 slurm = stack.enter_context(open_slurm(cluster.slurm, security, _ONE_THREAD, dashboard_address))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clhd.errors import ClhdError
+from clhd.sweep.axis import is_plain_name
 
 FILE = "zarr.json"
 FRESH = "clhd run EXPERIMENT.yaml --fresh moves the store aside and computes all again"
@@ -130,6 +131,9 @@ def find_problem(document: Document | str, wanted: Document, *, checksum: bool =
     for key, value in _FIXED.items():
         if document[key] != value:
             return f"{key} = {document[key]!r:.60}"
+    names = document["dimension_names"]
+    if not isinstance(names, list) or not all(isinstance(name, str) and is_plain_name(name) for name in names):
+        return f"dimension_names = {names!r:.60}"
     shape = document["shape"]
     if not isinstance(shape, list) or not all(is_count(length) for length in shape):
         return f"shape = {shape!r:.60}"

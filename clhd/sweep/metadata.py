@@ -189,10 +189,11 @@ def _find_problems(
         yield name, find_problem(read(name), {"shape": (len(values),), "dimension_names": (dim,)})
     for name in layout.outputs:
         document = read(name)
-        tail = [] if isinstance(document, str) else document.get("dimension_names")
-        tail = tail[len(layout.dims) :] if isinstance(tail, list) else []
+        names: Any = [] if isinstance(document, str) else document.get("dimension_names")
+        is_right = isinstance(names, list) and all(isinstance(dim, str) for dim in names)
+        tail = names[len(layout.dims) :] if is_right else []
         for dim in tail:
-            if dim not in sizes and isinstance(dim, str) and is_plain_name(dim):
+            if dim not in sizes and is_plain_name(dim):
                 own = read(dim)
                 shape = () if isinstance(own, str) else own.get("shape")
                 sizes[dim] = shape[0] if isinstance(shape, list) and len(shape) == 1 and is_count(shape[0]) else 0

@@ -5,15 +5,20 @@ when one is lost. What the site wants to be told (partition, account, time, memo
 ``~/.config/dask/jobqueue.yaml``, under ``jobqueue: slurm:``; here are defaults for what is not said there.
 """
 
+import asyncio
 import importlib.util
 import shutil
 import signal
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dask
+from distributed.deploy.adaptive import Adaptive
 
 from clhd.errors import ClhdError
 
@@ -25,6 +30,10 @@ _TARGET_SECONDS = "500ms"
 # Seconds of idleness after which a job is let go: it may have waited long in the queue.
 _IDLE_SECONDS = 30
 _LOST_SECONDS = "2s"
+# How often SLURM is asked for jobs that ended before their worker came, and after how many of them, with no worker
+# there, it makes no sense to go on.
+_LOOK_SECONDS = 10.0
+_MOST_ENDED = 10
 
 
 def check_slurm(jobs: int) -> None:
@@ -44,6 +53,44 @@ def import_slurm_cluster() -> Any:
 
     signal.signal(signal.SIGINT, answer)
     return SLURMCluster
+
+
+class ReplacingAdaptive(Adaptive):
+    """Dask's own, that also misses jobs which end before their worker has come: Dask would wait for them forever."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._looked, self._ended = time.monotonic(), 0
+
+    async def recommendations(self, target: int) -> dict[str, Any]:
+        """What to start or stop; asked for every second."""
+        if time.monotonic() - self._looked > _LOOK_SECONDS and self._ended < _MOST_ENDED:
+            self._looked = time.monotonic()
+            await self._forget_ended()
+        return await super().recommendations(target)
+
+    async def _forget_ended(self) -> None:
+        """Take jobs off the list of those that are waited for, so that others are started in their place."""
+        cluster: Any = self.cluster
+        if cluster.observed:
+            self._ended = 0
+        awaited = {name: job for name, job in cluster.workers.items() if name not in cluster.observed}
+        if not awaited:
+            return
+        command = ("squeue", "--me", "--noheader", "--format=%i")
+        squeue = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=DEVNULL)
+        known = (await squeue.communicate())[0].decode().split()
+        if squeue.returncode != 0:
+            return  # SLURM is busy: later
+        for name, job in awaited.items():
+            if job.job_id not in known and name not in cluster.observed:
+                del cluster.workers[name]
+                self._ended += 1
+        if self._ended >= _MOST_ENDED:
+            sys.stderr.write(
+                f"{self._ended} SLURM jobs have ended before their workers came, and no more are started in their "
+                f"place: their output, by default in {_LOG_FOLDER}, says why\n"
+            )
 
 
 @contextmanager
@@ -86,5 +133,10 @@ def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard
             name="clhd",
         ) as cluster,
     ):
-        cluster.adapt(maximum_jobs=jobs, target_duration=_TARGET_SECONDS, wait_count=_IDLE_SECONDS)
+        cluster.adapt(
+            Adaptive=ReplacingAdaptive,
+            maximum_jobs=jobs,
+            target_duration=_TARGET_SECONDS,
+            wait_count=_IDLE_SECONDS,
+        )
         yield cluster

@@ -217,6 +217,9 @@ def test_a_lost_worker_is_replaced(make_project: Callable[[str], Project], local
     lost, *_ = list_workers()
     project.slurm.call("scancel", lost)
     project.wait_for(lambda: lost not in list_workers() and len(list_workers()) == WORKERS, process)
+    early = list_workers()[-1]  # its worker has not come yet
+    project.slurm.call("scancel", early)
+    project.wait_for(lambda: early not in list_workers() and len(list_workers()) == WORKERS, process)
     (project.folder / "slow").unlink()
     assert project.finish(process) == 0, project.output
     assert read_bits(project.store) == local_bits

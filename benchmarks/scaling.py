@@ -2,7 +2,7 @@
 
 Each size runs in a fresh process, with the scheduler and two workers in processes of their own, so that the time and
 memory of each part are told apart; on one machine driver and scheduler are one process. What was measured is kept in a
-folder, one file for each size, and not measured again: the table in docs/scaling.md is made of these files.
+folder, a file for each size and system, and not measured again: the table in docs/scaling.md is made of these files.
 
 | word | meaning |
 |---|---|
@@ -260,36 +260,37 @@ def format_table(found: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", f"Measured on: {describe_machine()}, {packages}."])
 
 
+_MEASURES = {"empty": measure, "contrastive": measure_contrastive}
+
+
+def _file(folder: Path, points: int, system: str) -> Path:
+    return folder / f"{system}-{points}.json"
+
+
 def main() -> None:
     """Measure the sizes that are asked for and not known, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of points, powers of ten")
     parser.add_argument("--folder", type=Path, default=ROOT / "results" / "scaling", help="where measurements are kept")
-    parser.add_argument("--measure", choices=("empty", "contrastive"), help="one size, here and now, as JSON")
+    parser.add_argument("--measure", choices=_MEASURES, help="one size, here and now")
     options = parser.parse_args()
-    if options.measure:
-        function = measure if options.measure == "empty" else measure_contrastive
-        with tempfile.TemporaryDirectory(prefix="clhd-scaling-") as folder:
-            print(json.dumps(function(options.sizes[0], Path(folder))))
-        return
     options.folder.mkdir(parents=True, exist_ok=True)
-    found = []
+    if options.measure:
+        with tempfile.TemporaryDirectory(prefix="clhd-scaling-") as folder:
+            found = _MEASURES[options.measure](options.sizes[0], Path(folder))
+            # Before the files are deleted, which takes minutes.
+            _file(options.folder, options.sizes[0], options.measure).write_text(json.dumps(found, indent=1) + "\n")
+        return
     for points in options.sizes:
-        file = options.folder / f"{points}.json"
-        if not file.exists():
-            empty, contrastive = (
-                json.loads(
-                    subprocess.run(
-                        [sys.executable, "-m", "benchmarks.scaling", str(points), "--measure", system],
-                        cwd=ROOT,
-                        check=True,
-                        stdout=subprocess.PIPE,
-                    ).stdout
-                )
-                for system in ("empty", "contrastive")
-            )
-            file.write_text(json.dumps({**empty, "contrastive": contrastive}, indent=1) + "\n")
-        found.append(json.loads(file.read_text()))
+        for system in _MEASURES:
+            if not _file(options.folder, points, system).exists():
+                command = [str(points), "--measure", system, "--folder", str(options.folder.absolute())]
+                subprocess.run([sys.executable, "-m", "benchmarks.scaling", *command], cwd=ROOT, check=True)
+    found = [
+        {system: json.loads(_file(options.folder, points, system).read_text()) for system in _MEASURES}
+        for points in options.sizes
+    ]
+    found = [{**size["empty"], "contrastive": size["contrastive"]} for size in found]
     table = format_table(found)
     print(table)
     before, _, rest = _PAGE.read_text().partition(_BEGIN)

@@ -10,7 +10,7 @@ Values ascend along an axis, whatever their order in the file; a value that stan
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class Axis:
 
     def merged(self, other: "Axis") -> "Axis":
         """The axis with the values of both."""
-        return Axis(self.name, self.parameters, tuple(sorted({*self.values, *other.values})))
+        return Axis(self.name, self.parameters, _order({*self.values, *other.values}))
 
     def positions(self, other: "Axis") -> list[int]:
         """Where the values of `other`, all of which this axis has, stand along this axis."""
@@ -121,12 +121,19 @@ def _parse_column(name: str, entry: Any, parameter: Parameter) -> list[Value]:
 
 
 def _sort(axis: Axis) -> Axis:
+    if not all(isinstance(entry, int | float | str) for value in axis.values for entry in value):
+        raise ClhdError(f"{axis.name}: must hold numbers or words")
     seen: set[tuple[Value, ...]] = set()
     for position, value in enumerate(axis.values):
         if value in seen:
             raise ClhdError(f"{axis.name}: {axis.label(position)} stands there twice")
         seen.add(value)
-    return Axis(axis.name, axis.parameters, tuple(sorted(axis.values)))
+    return Axis(axis.name, axis.parameters, _order(axis.values))
+
+
+def _order(values: Iterable[tuple[Value, ...]]) -> tuple[tuple[Value, ...], ...]:
+    """Ascending values, numbers before words."""
+    return tuple(sorted(values, key=lambda value: [(isinstance(entry, str), entry) for entry in value]))
 
 
 def parse_numbers(name: str, entry: Any) -> list[Any]:

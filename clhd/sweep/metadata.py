@@ -181,7 +181,8 @@ def _find_problems(
     chunks = read_chunks(read("status"), layout.shape)
     for name, (dtype, fill, _) in ledger.items():
         wanted: dict[str, Any] = {"shape": layout.shape, "dimension_names": layout.dims, "chunks": chunks}
-        wanted |= {"data_type": "string" if dtype is str else np.dtype(dtype).name, "fill_value": fill}
+        wanted |= {"data_type": "string" if dtype is str else np.dtype(dtype).name}
+        wanted["fill_value"] = fill if isinstance(fill, str) else np.dtype(dtype).type(fill).item()
         yield name, find_problem(read(name), wanted, checksum=True)
     given = layout.coordinates()
     sizes = {name: len(values) for name, (_, values) in given.items()}

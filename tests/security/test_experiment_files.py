@@ -14,6 +14,7 @@ from clhd.analysis.claims import read_claims
 from clhd.cli import main
 from clhd.errors import ClhdError
 from clhd.sweep.config import read_config
+from clhd.sweep.experiment import parse_experiment
 from clhd.sweep.yaml_file import read_yaml
 from tests.security.fuzz import ROOT, as_yaml, campaign, mutated_bytes, mutated_values, no_hang, run_clearly
 
@@ -168,6 +169,17 @@ def test_a_grid_of_a_billion_points_is_refused_before_memory_is_exhausted(tmp_pa
 @pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "/proc/self/mem", "/", "a" * 300])
 def test_what_is_no_file_of_yaml_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert run_clearly(["plan", name], capsys, name) == 2
+
+
+def test_numbers_and_words_can_stand_along_one_axis() -> None:
+    table = {
+        "system": "contrastive",
+        "times": [0],
+        "replicas": 1,
+        "axes": {"initial_squared_norm": ["uninformative", 2, 1]},
+    }
+    (axis,) = parse_experiment(table).axes
+    assert axis.values == ((1.0,), (2.0,), ("uninformative",))
 
 
 # config.yaml and claims.yaml

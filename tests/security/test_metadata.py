@@ -10,6 +10,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+import clhd.systems
 from clhd.cli import main
 from clhd.errors import ClhdError
 from clhd.sweep.reading import read_summary
@@ -40,7 +41,9 @@ def read_all(folder: Path) -> dict[str, xr.Dataset]:
 
 @pytest.fixture(scope="session")
 def right(pristine: Path) -> dict[str, xr.Dataset]:
-    return read_all(pristine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+        return read_all(pristine)
 
 
 # What may differ between two runs that did the same.

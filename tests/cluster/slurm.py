@@ -72,10 +72,11 @@ class Slurm:
         run = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
         return run.stdout.strip()
 
-    def list_jobs(self, *states: str) -> list[str]:
-        """The jobs in some states, oldest first, by default all there were."""
+    def list_jobs(self, directory: Path, *states: str) -> list[str]:
+        """The jobs that work in a directory and are in some states, by default any; oldest first."""
         wanted = ",".join(states) or "all"
-        return self.call("squeue", "--noheader", "--format=%i", "--sort=i", f"--states={wanted}").split()
+        lines = self.call("squeue", "--noheader", "--format=%i %Z", "--sort=i", f"--states={wanted}").splitlines()
+        return [job for job, _, place in (line.partition(" ") for line in lines) if Path(place) == directory]
 
     def describe_job(self, job: str) -> dict[str, str]:
         """What SLURM knows of a job: JobState, TimeLimit, Comment and so on."""
@@ -180,7 +181,7 @@ def _end(slurm: Slurm, daemons: list[subprocess.Popen[bytes]]) -> None:
     with contextlib.suppress(subprocess.SubprocessError):
         slurm.call("scancel", "--user=root")
         end = time.monotonic() + PATIENCE_SECONDS
-        while slurm.list_jobs("RUNNING", "PENDING", "COMPLETING") and time.monotonic() < end:
+        while slurm.call("squeue", "--noheader") and time.monotonic() < end:
             time.sleep(0.2)
     for daemon in reversed(daemons):
         daemon.terminate()

@@ -94,6 +94,10 @@ class Project:
     def marker(self) -> Path:
         return self.folder / "results" / "toy" / ".simulation.done"
 
+    def list_jobs(self, *states: str) -> list[str]:
+        """Its own jobs, oldest first."""
+        return self.slurm.list_jobs(self.folder, *states)
+
     def count_done(self) -> int:
         try:
             return self.store.count_runs(self.store.status() >= 0)["ok"]
@@ -168,7 +172,6 @@ def read_bits(store: Store) -> dict[str, bytes]:
 def test_a_workflow_comes_to_the_bits_of_a_local_run(make_project: Callable[[str], Project], tmp_path: Path) -> None:
     project = make_project(TINY)
     experiment = read_experiment(project.folder / "config" / "toy.yaml")
-    before = project.slurm.list_jobs()
     assert project.finish(project.start_workflow()) == 0, project.output
 
     run_experiment(project.folder / "config" / "toy.yaml", results=tmp_path)
@@ -176,7 +179,7 @@ def test_a_workflow_comes_to_the_bits_of_a_local_run(make_project: Callable[[str
         assert read_bits(Store(project.folder / "results" / "toy" / part)) == read_bits(Store(tmp_path / "toy" / part))
     assert (project.folder / "results" / "toy" / "figures" / "toy.png").exists()
 
-    jobs = [project.slurm.describe_job(job) for job in project.slurm.list_jobs() if job not in before]
+    jobs = [project.slurm.describe_job(job) for job in project.list_jobs()]
     by_rule = {job["Comment"].removesuffix("_wildcards_toy").removeprefix("rule_"): job for job in jobs}
     assert set(by_rule) == {"simulate_points", "predict_points", "summarise_points", "plot_experiment"}
     assert len(jobs) == 4
@@ -190,10 +193,9 @@ def test_a_cancelled_job_is_submitted_again_and_goes_on_where_it_was(
     make_project: Callable[[str], Project], local_bits: dict[str, bytes]
 ) -> None:
     project = make_project(SLOW)
-    before = project.slurm.list_jobs()
     process = project.start_workflow("results/toy/.simulation.done")
     project.wait_for(lambda: project.count_done() > 0, process)
-    (job,) = set(project.slurm.list_jobs()) - set(before)
+    (job,) = project.list_jobs()
     project.slurm.call("scancel", job)
     project.wait_for(lambda: project.slurm.describe_job(job)["JobState"] == "CANCELLED", process)
     assert not project.marker.exists(), "a job that was cancelled has not done its stage"
@@ -205,11 +207,10 @@ def test_a_cancelled_job_is_submitted_again_and_goes_on_where_it_was(
 
 def test_a_lost_worker_is_replaced(make_project: Callable[[str], Project], local_bits: dict[str, bytes]) -> None:
     project = make_project(SLOW)
-    before = project.slurm.list_jobs()
     process = project.start("-m", "clhd", "simulate", "config/toy.yaml", "--slurm", str(WORKERS))
 
     def list_workers() -> list[str]:
-        return [job for job in project.slurm.list_jobs("RUNNING") if job not in before]
+        return project.list_jobs("RUNNING")
 
     project.wait_for(lambda: project.count_done() > 0 and len(list_workers()) == WORKERS, process)
     (key,) = project.folder.glob(".dask-jobqueue.worker.key.*")

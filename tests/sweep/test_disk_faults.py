@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import clhd.sweep.dispatch
 import clhd.sweep.execute
 import clhd.systems
 from clhd.cli import main
@@ -145,7 +146,7 @@ def test_results_that_are_read_only_are_refused_before_any_work_and_can_be_looke
 
 @pytest.mark.parametrize(
     ("where", "name", "at"),
-    [(clhd.sweep.execute, "compute_block", 0), (Store, "merge_chunk", 5), (Store, "update_attributes", 1)],
+    [(clhd.sweep.dispatch, "compute_block", 0), (Store, "merge_chunk", 5), (Store, "update_attributes", 1)],
     ids=["before a block", "while a chunk is written", "at the end"],
 )
 def test_results_that_are_moved_in_the_middle_of_a_run_stay_moved_and_the_run_goes_on_there(

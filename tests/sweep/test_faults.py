@@ -17,7 +17,7 @@ import xarray as xr
 from distributed import Client
 from distributed.scheduler import KilledWorker
 
-import clhd.sweep.execute
+import clhd.sweep.dispatch
 from clhd.errors import ClhdError, SimulationStopped
 from clhd.sweep.progress import Progress
 from clhd.sweep.run import run_experiment, run_stage
@@ -64,9 +64,9 @@ _simulate = ToySystem.simulate
 @pytest.fixture
 def deaths(monkeypatch: pytest.MonkeyPatch) -> Deaths:
     deaths = Deaths()
-    monkeypatch.setattr(clhd.sweep.execute, "compute_block", deaths.compute)
+    monkeypatch.setattr(clhd.sweep.dispatch, "compute_block", deaths.compute)
     monkeypatch.setattr(ToySystem, "simulate", lambda *arguments: deaths.simulate(*arguments))  # noqa: PLW0108  # a method
-    monkeypatch.setattr(clhd.sweep.execute, "_EVENT_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(clhd.sweep.dispatch, "_EVENT_POLL_SECONDS", 0.0)
     return deaths
 
 
@@ -255,8 +255,8 @@ def test_a_point_that_takes_far_longer_than_predicted_holds_up_no_other_and_is_n
 
     monkeypatch.setattr(Progress, "say", listen)
     monkeypatch.setattr(ToySystem, "simulate", hang_at_two)
-    monkeypatch.setattr(clhd.sweep.execute, "_SILENT_SECONDS", 0.3)
-    monkeypatch.setattr(clhd.sweep.execute, "_SILENT_TIMES", 0.0)
+    monkeypatch.setattr(clhd.sweep.dispatch, "_SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(clhd.sweep.dispatch, "_SILENT_TIMES", 0.0)
     report = run_stage(toy(axes={"slope": [0, 1, 2, 3], "size": [4]}), "simulation", results, client=client)
     assert report is not None
     assert report.is_complete
@@ -272,11 +272,11 @@ def test_a_scheduler_that_is_lost_is_one_line(
         """A future whose scheduler is gone."""
 
         def exception(self) -> None:
-            raise clhd.sweep.execute.CancelledError
+            raise clhd.sweep.dispatch.CancelledError
 
-    ask = clhd.sweep.execute._Runner._ask
-    monkeypatch.setattr(clhd.sweep.execute._Runner, "_fetch", lambda self, futures: {})
-    monkeypatch.setattr(clhd.sweep.execute._Runner, "_ask", lambda self, future: ask(self, Lost()))
+    ask = clhd.sweep.dispatch.Dispatcher._ask
+    monkeypatch.setattr(clhd.sweep.dispatch.Dispatcher, "_fetch", lambda self, futures: {})
+    monkeypatch.setattr(clhd.sweep.dispatch.Dispatcher, "_ask", lambda self, future: ask(self, Lost()))
     with pytest.raises(ClhdError, match=r"^the scheduler was lost; what is done is kept: once it runs, the same"):
         run_stage(toy(), "simulation", results, client=client)
     monkeypatch.undo()

@@ -9,7 +9,7 @@ import pytest
 from distributed import Client
 
 import clhd.sweep.blocks
-import clhd.sweep.execute
+import clhd.sweep.dispatch
 import clhd.sweep.run
 import clhd.sweep.summary
 import clhd.sweep.tasks
@@ -64,7 +64,7 @@ def test_results_that_are_there_are_fetched_in_one_request(
     toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(clhd.sweep.execute._Runner, "_ask", lambda self, future: asked.append(future))
+    monkeypatch.setattr(clhd.sweep.dispatch.Dispatcher, "_ask", lambda self, future: asked.append(future))
     report = run_stage(toy(constants={"seconds": 2}), "simulation", results, client=client)
     assert report is not None
     assert report.is_complete

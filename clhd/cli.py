@@ -5,6 +5,7 @@
 | 0 | done |
 | 1 | done in part: points failed, bits differ, or it was interrupted |
 | 2 | the input is wrong; nothing was done |
+| 3 | a fault of clhd itself, with its traceback: not 1, by which a workflow goes on |
 """
 # ruff: noqa: PLC0415, T201
 # Imports stand in the commands that need them: `clhd status` must not wait for compilers and clusters, and Ctrl-C is
@@ -17,6 +18,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -52,11 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         return 1
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        print(f"{error.filename or 'results'}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            print(f"{error.filename or 'results'}: cannot be written: {error.strerror}", file=sys.stderr)
+            return 2
+        traceback.print_exc()
+        return 3
 
 
 def _run_command(arguments: Sequence[str] | None) -> int:

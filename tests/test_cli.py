@@ -194,3 +194,14 @@ def test_ctrl_c_before_any_work_and_a_second_one_end_at_once(experiment: Path, p
     assert done.returncode == 1
     assert done.stderr == f"\n{message} command goes on from there\n"
     assert not Path("results").exists()
+
+
+def test_a_fault_of_clhd_is_not_taken_for_points_that_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> int:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("clhd.cli._run_command", fail)
+    assert main(["status"]) == 3
+    assert "RuntimeError: a fault" in capsys.readouterr().err

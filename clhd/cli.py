@@ -3,9 +3,10 @@
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | done in part: points failed, bits differ, or it was interrupted |
-| 2 | the input is wrong; nothing was done |
-| 3 | a fault of clhd itself, with its traceback: not 1, by which a workflow goes on |
+| 1 | done in part: points failed, or bits differ; a workflow goes on |
+| 2 | it cannot be done, or cannot go on, and one line says why: the input is wrong, the disk full, the scheduler lost |
+| 3 | a fault of clhd itself, with its traceback |
+| 130 | interrupted, by Ctrl-C or a batch system |
 """
 # ruff: noqa: PLC0415, T201
 # Imports stand in the commands that need them: `clhd status` must not wait for compilers and clusters, and Ctrl-C is
@@ -35,6 +36,7 @@ _EXAMPLES = """examples:
   clhd why config/experiments/grid.yaml kurtosis=3 ...     what is known of one point
   clhd verify config/experiments/grid.yaml --fraction .01  compute some points again, compare the bits
 """
+_INTERRUPTED = 130  # as shells say it
 # Errors of the file system that are no mistakes of ours, wherever they come up.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -51,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("\nstopped; what was done is kept: the same command goes on from there", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        return 1
+        return _INTERRUPTED
+    except BrokenPipeError:  # who read the output is gone
+        return _INTERRUPTED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE:
             print(f"{error.filename or 'results'}: cannot be written: {error.strerror}", file=sys.stderr)
@@ -85,7 +87,7 @@ def _end_at_once(*_: Any) -> NoReturn:
     for worker in multiprocessing.active_children():
         worker.kill()
     os.write(2, b"\nended at once; what was done is kept: the same command goes on from there\n")
-    os._exit(1)
+    os._exit(_INTERRUPTED)
 
 
 def _build_parser() -> argparse.ArgumentParser:

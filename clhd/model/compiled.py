@@ -2,7 +2,8 @@
 
 numba caches machine code on disk by the date of the file in which a function stands, so a kernel would survive a
 change of a formula that it inlines from another file. Here every kernel is cached under the contents of *all*
-modules that hold kernels: a stale kernel cannot be loaded.
+modules that hold kernels: a stale kernel cannot be loaded. Nor can that of other types: processes that compile at
+once, as the jobs of a cluster do that share a home directory, may write each other's files.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 from llvmlite import ir
 from numba import float64, njit, uint64
+from numba.core.caching import IndexDataCacheFile
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
@@ -31,6 +33,21 @@ def source_stamp() -> str:
     return digest.hexdigest()
 
 
+class _CheckedCacheFile(IndexDataCacheFile):
+    """Files of machine code that say what they hold.
+
+    numba numbers them, in an index that two processes may read before either has written: the index can then name the
+    code of other types or of another processor, and after a kill in between, that of an older source.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        super().save(key, (self._source_stamp, key, data))  # type: ignore[no-untyped-call]
+
+    def load(self, key: Any) -> Any:
+        held: Any = super().load(key)  # type: ignore[no-untyped-call]
+        return held[2] if held is not None and held[:2] == (self._source_stamp, key) else None
+
+
 def kernel(function: Function) -> Function:
     """Compile `function`: without the GIL, without exceptions for division by zero, cached on disk.
 
@@ -38,6 +55,8 @@ def kernel(function: Function) -> Function:
     tricks of `clhd.model.vector_math`.
     """
     compiled: Any = njit(function, nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+    # Another class for the object that is there: its constructor takes what only numba's cache knows.
+    compiled._cache._cache_file.__class__ = _CheckedCacheFile
     compiled._cache._cache_file._source_stamp = source_stamp()
     return cast("Function", compiled)
 

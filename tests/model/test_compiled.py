@@ -48,6 +48,40 @@ def test_a_kernel_is_recompiled_when_any_source_changes(tmp_path: Path) -> None:
     np.testing.assert_allclose([first["h"], third["h"]], [t / (t + 2), t / (t + 4)], rtol=1e-15)
 
 
+# Sums along the last axis; the file may be that of an array with other strides.
+SUMS = """
+import sys
+import numpy as np
+from clhd.model.compiled import kernel
+
+@kernel
+def add_up(x):
+    total = 0.0
+    for i in range(len(x)):
+        total += x[i]
+    return total
+
+values = np.arange(12.0)
+print([add_up(values), add_up(values[::2])], sum(add_up.stats.cache_hits.values()))
+"""
+
+
+def test_machine_code_of_other_types_is_not_taken_for_that_of_the_index(tmp_path: Path) -> None:
+    script = tmp_path / "sums.py"
+    script.write_text(SUMS)
+
+    def run() -> str:
+        environment = {**os.environ, "PYTHONPATH": str(Path(clhd.__file__).parents[1]), "NUMBA_CACHE_DIR": ""}
+        done = subprocess.run([sys.executable, script], env=environment, capture_output=True, check=True, text=True)
+        return done.stdout.strip()
+
+    assert [run(), run()] == ["[66.0, 30.0] 0", "[66.0, 30.0] 2"]
+    # What two processes leave that number their files at once: both have written number 1.
+    first, second = sorted((tmp_path / "__pycache__").glob("*.nbc"))
+    shutil.copy(first, second)
+    assert run() == "[66.0, 30.0] 1"
+
+
 def test_kernels_are_cached_under_the_stamp_of_all_sources() -> None:
     # Should numba rename what `kernel` sets, this fails rather than leave a stale kernel on disk.
     assert activate._cache._cache_file._source_stamp == source_stamp()

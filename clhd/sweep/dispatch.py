@@ -29,12 +29,12 @@ from distributed.scheduler import KilledWorker
 
 from clhd.errors import ClhdError
 from clhd.sweep.blocks import Block, BoolArray, ChunkIndex
-from clhd.sweep.lock import check_lease, guard_writing
+from clhd.sweep.lock import check_lease
 from clhd.sweep.progress import Progress, format_seconds
 from clhd.sweep.road import Road
 from clhd.sweep.status import format_bytes
 from clhd.sweep.store import Store, StoreError
-from clhd.sweep.tasks import BlockReport, compute_block
+from clhd.sweep.tasks import BlockReport, compute_block, write_merged
 from clhd.systems.base import Status
 
 # Tasks that are waiting beside those that run: enough that no worker waits for the driver.
@@ -230,8 +230,7 @@ class Dispatcher:
                 "status": np.full(needed.shape, Status.FAILED, np.int8),
             }
             try:
-                with guard_writing(self._store.path, self._token, self._store.chunk_number(index)):
-                    self._store.merge_chunk(index, needed, ledger, self._run)
+                write_merged(self._store, self._token, index, needed, ledger, self._run)
             except OSError as error:
                 raise StoreError(explain_failure(self._store.path, error)) from None
         failed = {"failed": block.lanes * self._store.entry_size}

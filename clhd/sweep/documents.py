@@ -12,6 +12,7 @@ the metadata of an array must be what clhd writes:
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,10 @@ def _find_strange_word(attributes: Any) -> str:
 
 
 def write_document(path: Path, document: Document) -> None:
-    """Write a JSON document in one step."""
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.write_text(json.dumps(document), encoding="utf-8")
+    """Write a JSON document in one step, also for a machine that loses power right then."""
+    unfinished = path.with_name(f".{path.name}.partial")
+    with unfinished.open("w", encoding="utf-8") as file:
+        json.dump(document, file)
+        file.flush()
+        os.fsync(file.fileno())
     unfinished.replace(path)

@@ -7,7 +7,7 @@ must not write into a store that the next run has grown meanwhile, so each write
 |---|---|---|
 | ``.simulation.lock`` | the run, as long as it lasts | flock; holds process, host, time and a random token |
 | ``.simulation.writing`` | a task, while it writes a chunk | the byte of that chunk: one writer for each |
-| | a run, when it begins and ends | all bytes: waits for writes that have begun, then changes the token |
+| | a run, when it begins, after it has put its token in place | all bytes: waits for writes that have begun before |
 
 A task that finds another token, or none, writes nothing. Both kinds of locks work across machines on file systems that
 share locks (NFS 4, Lustre with the option flock, GPFS). Where locks hold on one machine alone, two runs on two machines
@@ -88,18 +88,21 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _open_locked(store, wait=wait)
-        gate = os.open(_gate_of(store), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise _explain(store, error) from None
     try:
         entry = {"process": os.getpid(), "host": socket.gethostname(), "since": now(), "token": uuid.uuid4().hex}
         held = _read_entry(descriptor)
-        _exchange(store, descriptor, gate, json.dumps(entry).encode())
+        try:
+            _write_entry(descriptor, json.dumps(entry).encode())
+            _await_writers(store)
+        except OSError as error:
+            raise _explain(store, error) from None
         yield Lease(str(entry["token"]), _describe(held) if held != {} else None)
-        with suppress(LockedError):  # a task that hangs while it writes the same bits again spoils nothing
-            _exchange(store, descriptor, gate, b"")
+        if _read_entry(descriptor) == entry:  # else another has taken over, where locks hold on one machine alone
+            with suppress(OSError):
+                _write_entry(descriptor, b"")
     finally:
-        os.close(gate)
         os.close(descriptor)
 
 
@@ -143,34 +146,39 @@ def _is_same(descriptor: int, path: Path) -> bool:
     return False
 
 
-def _exchange(store: Path, descriptor: int, gate: int, entry: bytes) -> None:
-    """Change what the lock file says, while no task writes."""
+def _write_entry(descriptor: int, entry: bytes) -> None:
+    """Change what the lock file says, for readers on other machines too."""
+    os.pwrite(descriptor, entry, 0)
+    os.ftruncate(descriptor, len(entry))  # last: killed in between, it does not look as if it had ended in order
+    os.fsync(descriptor)
+
+
+def _await_writers(store: Path) -> None:
+    """Wait until no task writes that has begun under an earlier token; one that begins now finds its own gone."""
+    gate = os.open(_gate_of(store), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            _lock_bytes(gate, *_WHOLE_FILE, wait=False)
-            break
-        except OSError as error:
-            if error.errno not in _BUSY:
-                raise _explain(store, error) from None
-        if time.monotonic() > deadline:
-            raise LockedError(
-                f"{store}: a task of an earlier run has been writing to it for {_PATIENCE_SECONDS:g} s; it may hang, "
-                "or its machine may be cut off: end it, or try again later"
-            )
-        time.sleep(_POLL_SECONDS)
     try:
-        os.pwrite(descriptor, entry, 0)
-        os.ftruncate(descriptor, len(entry))  # last: killed in between, it does not look as if it had ended in order
-    except OSError as error:
-        raise _explain(store, error) from None
+        while True:
+            try:
+                _lock_bytes(gate, *_WHOLE_FILE, wait=False)
+            except OSError as error:
+                if error.errno not in _BUSY:
+                    raise
+            else:
+                return
+            if time.monotonic() > deadline:
+                raise LockedError(
+                    f"{store}: a task of an earlier run has been writing to it for {_PATIENCE_SECONDS:g} s; it may "
+                    "hang, or its machine may be cut off: end it, or try again later"
+                )
+            time.sleep(_POLL_SECONDS)
     finally:
-        _lock_bytes(gate, *_WHOLE_FILE, kind=fcntl.F_UNLCK, wait=False)
+        os.close(gate)  # and with it the lock
 
 
-def _lock_bytes(descriptor: int, start: int, length: int, *, kind: int = fcntl.F_WRLCK, wait: bool) -> None:
+def _lock_bytes(descriptor: int, start: int, length: int, *, wait: bool) -> None:
     """Lock part of a file, by a lock that belongs to this opening of it: threads exclude each other as processes do."""
-    lock = struct.pack("hhqqi", kind, os.SEEK_SET, start, length, 0)  # struct flock of fcntl(2)
+    lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)  # struct flock of fcntl(2)
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, lock)
 
 

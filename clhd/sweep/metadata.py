@@ -49,6 +49,7 @@ from clhd.sweep.road import Kind, Road
 
 # The dim of a coordinate, and its values.
 Coordinate = tuple[str, Sequence[Any]]
+_MOST_SECONDS = 1e12  # and runs: no run has had more of either
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _are_runs(runs: Any) -> bool:
     return isinstance(runs, list) and all(
         isinstance(run, dict)
         and all(isinstance(run.get(name), str) for name in texts)
-        and all(type(run.get(name, 0)) in {int, float} for name in numbers)
+        and all(type(run.get(name, 0)) in {int, float} and 0 <= run.get(name, 0) < _MOST_SECONDS for name in numbers)
         and isinstance(run.get("dependencies", {}), dict)
         for run in runs
     )
@@ -295,13 +296,11 @@ def restore_metadata(path: Path, ledger: Mapping[str, tuple[Any, Any, str]]) -> 
     return [path / name / FILE for name in damaged] + ([path / FILE] if gathered != right else [])
 
 
-def restore_coordinates(path: Path) -> None:
-    """Write coordinates again that cannot be read or are missing, from the experiment of the store.
+def restore_coordinates(path: Path, layout: Layout, group: zarr.Group) -> None:
+    """Write coordinates of an open store again that cannot be read or are missing, from its experiment.
 
     One that can be read, and has other values, is left as it is: nobody knows then which of the two is right.
     """
-    layout = _read_layout(path, read_group(path)["attributes"])
-    group = zarr.open_group(str(path), mode="r+", zarr_format=3)
     for name, (_, values) in layout.coordinates().items():
         array: Any = group[name]
         try:

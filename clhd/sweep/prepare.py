@@ -8,6 +8,7 @@
 | constants, seed, axes, version of the code | refused, naming old and new; ``--fresh`` moves the old store aside |
 """
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,7 @@ def _grow(store: Store, held: Road, room: Road) -> Store:
             _copy_chunk(store, source, larger, index, np.ix_(*kept))
     old_path = path.with_name(f".{path.stem}-outgrown{path.suffix}")
     remove_tree(old_path)
+    os.sync()  # the copy is all there is, once the old one is deleted
     path.rename(old_path)
     grown.rename(path)
     remove_tree(old_path)

@@ -110,7 +110,8 @@ def run_stage(
         try:
             if repair and path.is_dir() and not fresh:
                 restore_metadata(path, LEDGER)
-                restore_coordinates(path)
+                held = Store(path, "r+")  # refuses what could not be mended
+                restore_coordinates(path, held.layout, held.group)
             store, room = prepare_store(wanted, path, fresh=fresh)
             if repair:
                 forget_damage(store)

@@ -62,8 +62,10 @@ def check_summary(path: Path) -> dict[str, Coordinate]:
             raise MetadataError(f"{path / name / FILE}: {problem}; {AGAIN}")
     compare_copies(path, list(gathered), gathered, AGAIN)
     noted = attributes.get(_SEAL)
-    for name, digest in {} if noted is None else _digest(path, group).items():
-        if not isinstance(noted, dict) or noted.get(name) != digest:
+    if not isinstance(noted, dict):
+        raise refuse("has no seal, as those of earlier versions")
+    for name, digest in _digest(path, group).items():
+        if noted.get(name) != digest:
             raise MetadataError(f"{path / name}: is not what was written; {AGAIN}")
     coordinates = list_coordinates(experiment.axes, experiment.times)
     return {name: found for name, found in coordinates.items() if name in gathered}

@@ -35,7 +35,7 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
         if path.is_dir():
             try:
                 report[kind] = _count(experiment, Store(path)) | _measure(path)
-            except ClhdError as error:
+            except (ClhdError, FileNotFoundError) as error:  # replaced by another run in this moment
                 report[kind] = {"problem": str(error)}
     needed = "simulation" if experiment.has_simulation else "theory"
     if needed not in report:
@@ -48,11 +48,12 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
         try:
             check_summary(path)
             report["summary"] = _measure(path) | {"stale": _last_written(path) < newest}
-        except ClhdError as error:
+        except (ClhdError, FileNotFoundError) as error:
             report["summary"] = {"problem": str(error)}
     stages = [report[kind] for kind in PARTS if kind in report]
     report["complete"] = "summary" in report and all(
-        "problem" not in stage and stage.get("not_run", 0) == 0 and stage.get("failed", 0) == 0 for stage in stages
+        "problem" not in stage and not any(stage.get(word) for word in ("not_run", "failed", "stale"))
+        for stage in stages
     )
     return report
 

@@ -15,6 +15,7 @@ complete. Chunks carry checksums, and what has a status has all its files. A chu
 synced: after a power failure `Store.find_damage` finds what is torn or missing.
 """
 
+import json
 import os
 import shutil
 import warnings
@@ -33,7 +34,7 @@ from clhd.errors import ClhdError
 from clhd.model.labels import WORDS
 from clhd.sweep.axis import Axis
 from clhd.sweep.blocks import BoolArray, ChunkIndex, chunk_counts, chunk_region
-from clhd.sweep.documents import read_group
+from clhd.sweep.documents import FILE, read_group, write_document
 from clhd.sweep.experiment import REPLICAS_PER_BLOCK, Experiment, find_parameter, parse_experiment
 from clhd.sweep.metadata import check_store
 from clhd.sweep.moments import BLOCK_COUNTS, count_runs
@@ -175,7 +176,8 @@ class Store:
 
     def _is_missing(self, name: str, index: ChunkIndex) -> bool:
         """True if a chunk has a status, but no file of a variable; only texts are left out where they are empty."""
-        return name not in _TEXTS and not self._file(name, index).exists() and self._file("status", index).exists()
+        # The status first: whoever is writing just now writes it last.
+        return name not in _TEXTS and self._file("status", index).exists() and not self._file(name, index).exists()
 
     def status(self) -> NDArray[np.int8]:
         """The status of everything; what cannot be read is not run."""
@@ -197,8 +199,9 @@ class Store:
 
     def count_runs(self, wanted: BoolArray) -> dict[str, int]:
         """How many replicas of points have each status, of the entries wanted."""
+        status = self.status()[wanted]  # before the counts, which a task writes before it
         counts = {name: self.read(name)[wanted] for name in BLOCK_COUNTS} if self.entry_size > 1 else None
-        return count_runs(self.status()[wanted], self.entry_size, counts)
+        return count_runs(status, self.entry_size, counts)
 
     def read_chunk(self, index: ChunkIndex) -> dict[str, NDArray[Any]]:
         """What a chunk holds of every variable; of one that was never written, without looking at its files."""
@@ -293,10 +296,15 @@ class Store:
             with suppress(OSError):
                 os.removedirs(file.parent)
 
+    def exists(self) -> bool:
+        """False if it has been moved away or deleted since it was opened."""
+        return (self.path / FILE).is_file()
+
     def update_attributes(self, **changes: Any) -> None:
-        """Change attributes of the store in one step: whoever is killed leaves the gathered metadata in place."""
-        group = zarr.open_group(str(self.path), mode="r+")  # with these, and so they are written along
-        group.attrs.update(changes)
+        """Change attributes of the store in one step, which keeps the gathered metadata of its arrays as they are."""
+        document: dict[str, Any] = json.loads((self.path / FILE).read_bytes())
+        document["attributes"] |= changes
+        write_document(self.path / FILE, document)
         self.attributes.update(changes)
 
 

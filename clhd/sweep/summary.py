@@ -71,12 +71,21 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
     """
     path = results / experiment.name / "summary.zarr"
     with hold_lock(path, wait=wait):
+        folders = _identify_stores(path.parent)
         dataset = summarise(experiment, results)
+        if _identify_stores(path.parent) != folders:
+            raise StoreError(f"{path.parent}: has grown while it was summarised; do it again")
         try:
             _replace(path, dataset)
         except OSError as error:
             raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from None
     return path
+
+
+def _identify_stores(folder: Path) -> list[tuple[int, int]]:
+    """What tells the folders of stores from others that take their names; in a store that grows, chunks move."""
+    found = [folder / f"{kind}.zarr" for kind in ("simulation", "theory")]
+    return [(state.st_dev, state.st_ino) for state in (path.stat() for path in found if path.is_dir())]
 
 
 def _replace(path: Path, dataset: xr.Dataset) -> None:
@@ -232,10 +241,12 @@ def _add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> x
     wanted, store, room = open_road(experiment, "theory", results)
     positions = dict(zip((axis.name for axis in wanted.grid.axes), positions_in(room, wanted), strict=True))
     with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as opened:
-        names = [*store.outputs, "status"]
-        for name in names:
+        for name in ("status", *store.outputs):
             store.read(name)  # a damaged chunk is named here
-        theory = opened[names].isel(positions).load()
+        status = opened["status"].isel(positions).load()  # first: a task that is writing just now writes it last
+        theory = opened[store.outputs].isel(positions).load()
+    is_known = (status != Status.NOT_RUN) & (status != Status.FAILED)
+    theory = theory.where(is_known).assign(status=status)
     summary["theory_status"] = theory["status"]
     axes = [axis.name for axis in experiment.axes]
     for name, output in wanted.outputs.variables.items():

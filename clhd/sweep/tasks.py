@@ -6,7 +6,7 @@ computes what its arguments say, and adds to each chunk what is unknown there, a
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clhd.errors import SimulationStopped
 from clhd.sweep.blocks import BoolArray, ChunkIndex
-from clhd.sweep.lock import MovedError, check_lease, guard_writing
+from clhd.sweep.lock import check_lease, guard_writing
 from clhd.sweep.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.road import Road
 from clhd.sweep.store import Store
@@ -77,18 +77,29 @@ def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run
     counts: Counter[str] = Counter()
     first_error = ""
     for (index, needed), data in zip(chunks, written, strict=True):
-        with guard_writing(store.path, token, store.chunk_number(index)):
-            store.merge_chunk(index, needed, data, run)
-            try:
-                check_lease(store.path, token)
-            except MovedError:
-                store.forget(index)  # what was moved away in this very moment must not rise again
-                raise
+        write_merged(store, token, index, needed, data, run)
         by_status = {name: data[name][needed] for name in BLOCK_COUNTS} if road.has_moments else None
         counts.update(count_runs(data["status"][needed], road.entry_size, by_status))
         for kind, message in zip(data["error_type"][needed], data["error_message"][needed], strict=True):
             first_error = first_error or (f"{kind}: {message}" if kind else "")
     return BlockReport(dict(counts), time.perf_counter() - begin, first_error)
+
+
+def write_merged(
+    store: Store, token: str, index: ChunkIndex, needed: BoolArray, data: Mapping[str, NDArray[Any]], run: int
+) -> None:
+    """Add to a chunk what was computed of it, as `Store.merge_chunk` does, as its only writer.
+
+    Raises
+    ------
+    SupersededError, MovedError
+        If the run has ended, or the store is not there any more: nothing is written then.
+    """
+    with guard_writing(store.path, token, store.chunk_number(index)):
+        store.merge_chunk(index, needed, data, run)
+        if not store.exists():  # what was moved away in this very moment must not rise again
+            store.forget(index)
+            check_lease(store.path, token)
 
 
 @lru_cache(maxsize=4)

@@ -12,6 +12,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.road import Kind, Road
+from clhd.sweep.seal import check_summary
 from clhd.systems.base import Status
 
 Stage = Literal["simulation", "theory", "summary"]
@@ -32,9 +33,18 @@ def find_unfinished(experiment: Experiment, results: Path) -> list[Stage]:
     stages: list[Stage] = [kind for kind in _ROADS if not _is_known(experiment, kind, results)]
     folder = results / experiment.name
     summary, stores = _last_written(folder, "summary"), [_last_written(folder, kind) for kind in _ROADS]
-    if summary is None or any(written is not None and written > summary for written in stores):
+    is_old = summary is None or any(written is not None and written > summary for written in stores)
+    if is_old or not _is_whole(folder / "summary.zarr"):
         stages.append("summary")
     return stages
+
+
+def _is_whole(summary: Path) -> bool:
+    try:
+        check_summary(summary)
+    except ClhdError:
+        return False
+    return True
 
 
 def _last_written(folder: Path, stage: Stage) -> float | None:

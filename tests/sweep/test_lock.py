@@ -268,7 +268,7 @@ def test_a_run_can_wait_for_another_and_finds_its_work_done(
         time.sleep(0.01)
     assert f"is being written by process {holder.pid}" in said
     holder.communicate("\n")
-    waiting.join(20)
+    waiting.join()
     assert reports[0].computed == 0
 
 

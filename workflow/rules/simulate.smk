@@ -1,6 +1,6 @@
 # The two roads to the same quantities. Exit code 1 says that points failed: their job is done all the same, for the
-# summary counts them, check_points fails because of them, and the next run tries them again. A job that is cancelled gets SIGTERM, all of its
-# processes at once: bash ends and marks nothing, but the log outlives clhd and has its last words.
+# summary counts them, check_points fails because of them, and the next run tries them again. A job that is cancelled
+# gets SIGTERM, all of its processes at once: it marks nothing, but the log outlives clhd and has its last words.
 
 
 rule simulate_points:
@@ -20,8 +20,8 @@ rule simulate_points:
     message:
         "{wildcards.experiment}: simulate"
     shell:
-        "python -m clhd simulate {input.experiment:q} --results {params.results:q} --workers {threads} --wait 2>&1"
-        " | (trap '' TERM; exec tee -i {log:q}) || [ $? -eq 1 ]; date > {output.marker:q}"
+        "(python -m clhd simulate {input.experiment:q} --results {params.results:q} --workers {threads} --wait"
+        " || [ $? -eq 1 ]) 2>&1 | (trap '' TERM; exec tee -i {log:q}); date > {output.marker:q}"
 
 
 rule predict_points:
@@ -41,5 +41,5 @@ rule predict_points:
     message:
         "{wildcards.experiment}: predict"
     shell:
-        "python -m clhd predict {input.experiment:q} --results {params.results:q} --workers {threads} --wait 2>&1"
-        " | (trap '' TERM; exec tee -i {log:q}) || [ $? -eq 1 ]; date > {output.marker:q}"
+        "(python -m clhd predict {input.experiment:q} --results {params.results:q} --workers {threads} --wait"
+        " || [ $? -eq 1 ]) 2>&1 | (trap '' TERM; exec tee -i {log:q}); date > {output.marker:q}"

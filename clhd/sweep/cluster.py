@@ -29,6 +29,7 @@ from clhd.sweep.certificates import find_default_folder, load_security, make_sec
 
 _LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORT = 8787
+_STARTS = 3
 CONNECT_SECONDS = 10
 _LOST = "the scheduler was lost; what is done is kept: once it runs, the same command goes on from there"
 _LOGGERS = tuple(f"distributed.{part}" for part in ("batched", "client", "comm", "core", "nanny", "scheduler"))
@@ -191,7 +192,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
         dask.config.set({"distributed.scheduler.contact-address": None}),
     ):
         warnings.filterwarnings("ignore", message="Port .* is already in use")
-        local = _make_cluster(
+        local = _start_cluster(
             n_workers=cluster.count_workers() if processes else 1,
             threads_per_worker=1 if processes else cluster.count_workers(),
             processes=processes,
@@ -206,6 +207,17 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
             for name in _LOGGERS:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
             kill_workers(local)
+
+
+def _start_cluster(**options: Any) -> Any:
+    """A cluster of this machine; a worker that is killed while it starts would take all others along, so once more."""
+    problem: RuntimeError | None = None
+    for _ in range(_STARTS):
+        try:
+            return _make_cluster(**options)
+        except RuntimeError as error:
+            problem = error
+    raise ClhdError(f"the worker processes could not be started: {problem}")
 
 
 def _connect(cluster: Cluster) -> Any:

@@ -10,6 +10,8 @@ import pytest
 import xarray as xr
 from distributed import LocalCluster
 
+import clhd.sweep.cluster
+from clhd.errors import ClhdError
 from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.experiment import Experiment, parse_experiment
 from clhd.sweep.run import run_stage
@@ -69,3 +71,23 @@ def test_work_of_seconds_is_done_by_threads_of_this_process() -> None:
     with open_client(Cluster(workers=2), processes=False) as client:
         assert client.scheduler.address.startswith("inproc://")
         assert sum(client.nthreads().values()) == 2
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    start, left = clhd.sweep.cluster._make_cluster, [RuntimeError("Nanny failed to start.")] * failures
+
+    def fail_at_first(**options: Any) -> Any:
+        if left:
+            raise left.pop()
+        return start(**options)
+
+    monkeypatch.setattr(clhd.sweep.cluster, "_make_cluster", fail_at_first)
+    if failures == 1:
+        with open_client(Cluster(workers=1), processes=False) as client:
+            assert client.submit(sum, [2, 3]).result(timeout=20) == 5
+    else:
+        with pytest.raises(ClhdError, match="the worker processes could not be started: Nanny failed"):
+            open_client(Cluster(workers=1), processes=False).__enter__()

@@ -83,7 +83,9 @@ class ReplacingAdaptive(Adaptive):
         if squeue.returncode != 0:
             return  # SLURM is busy: later
         for name, job in awaited.items():
-            if job.job_id not in known and name not in cluster.observed:
+            # Dask may have given it up meanwhile, and its name to another.
+            is_same = cluster.workers.get(name) is job
+            if is_same and job.job_id not in known and name not in cluster.observed:
                 del cluster.workers[name]
                 self._ended += 1
         if self._ended >= _MOST_ENDED:

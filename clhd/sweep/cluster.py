@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import dask
 from distributed import CancelledError, Client, LocalCluster, Security
+from distributed.comm.addressing import parse_host_port
 from distributed.comm.core import CommClosedError, FatalCommClosedError
 
 from clhd.errors import ClhdError
@@ -31,7 +31,7 @@ _LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORT = 8787
 _STARTS = 3
 CONNECT_SECONDS = 10
-_LOST = "the scheduler was lost; what is done is kept: once it runs, the same command goes on from there"
+LOST = "the scheduler was lost; what is done is kept: once it runs, the same command goes on from there"
 _LOGGERS = tuple(f"distributed.{part}" for part in ("batched", "client", "comm", "core", "nanny", "scheduler"))
 _make_client: Any = Client  # distributed is not typed
 _make_cluster: Any = LocalCluster
@@ -75,6 +75,8 @@ class Cluster:
             self.find_security()  # before anything is written
         elif self.slurm is not None:
             check_slurm(self.slurm)
+            if self.tls is not None:
+                load_security(self.tls)
         elif self.tls is not None:
             raise ClhdError(
                 f"--tls {self.tls}: is for workers elsewhere: give --scheduler, --scheduler-file or --slurm"
@@ -134,7 +136,7 @@ class Cluster:
 def _is_loopback(place: str) -> bool:
     """True if host:port is on this machine, where nobody else listens; a name may lead anywhere."""
     try:
-        host = urlsplit(f"//{place}").hostname or ""
+        host, _ = parse_host_port(place, 0)  # as Dask will read it
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
@@ -168,7 +170,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
                 yield client
             except (CancelledError, OSError, RuntimeError) as error:
                 if isinstance(error, CancelledError | CommClosedError) or client.status != "running":
-                    raise ClhdError(_LOST) from None
+                    raise ClhdError(LOST) from None
                 raise
         return
     dashboard_address = f"{_LOOPBACK}:{_find_port()}"

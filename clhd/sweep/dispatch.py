@@ -29,6 +29,7 @@ from distributed.scheduler import KilledWorker
 
 from clhd.errors import ClhdError
 from clhd.sweep.blocks import Block, BoolArray, ChunkIndex
+from clhd.sweep.cluster import LOST
 from clhd.sweep.lock import check_lease
 from clhd.sweep.progress import Progress, format_seconds
 from clhd.sweep.road import Road
@@ -157,9 +158,7 @@ class Dispatcher:
         try:
             error = future.exception()
         except CancelledError:
-            raise ClhdError(
-                "the scheduler was lost; what is done is kept: once it runs, the same command goes on from there"
-            ) from None
+            raise ClhdError(LOST) from None
         if isinstance(error, KilledWorker):
             self._tell_death(error)
             return error

@@ -10,8 +10,8 @@ must not write into a store that the next run has grown meanwhile, so each write
 | | a run, when it begins, after it has put its token in place | all bytes: waits for writes that have begun before |
 
 A task that finds another token, or none, writes nothing. Both kinds of locks work across machines on file systems that
-share locks (NFS 4, Lustre with the option flock, GPFS). Where locks hold on one machine alone, two runs on two machines
-can begin at once: the token of the later one stops the earlier one.
+share locks (NFS 4, Lustre with the option flock, GPFS). Where locks hold on one machine alone, all workers must be on
+it; of two runs on two machines the token of the later one stops the earlier one at its next block.
 """
 
 import errno

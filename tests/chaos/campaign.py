@@ -116,10 +116,13 @@ def play(scenarios: Sequence[Scenario], folder: Path, jobs: int, until: float) -
                 break  # else all of its runs had ended before their moment came: the machine is faster by now
         return outcome
 
-    with ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(jobs)
+    try:
         for future in as_completed([pool.submit(play_one, scenario) for scenario in scenarios]):
             if outcome := future.result():
                 yield outcome
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for the rest
 
 
 def fuzz(examples: int) -> str:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
 # After this time a test has failed; nothing is measured by it.
-PATIENCE_SECONDS = 600
+PATIENCE_SECONDS = 180
 WORKERS = 2
 TINY = """\
 system: contrastive
@@ -158,7 +158,7 @@ def local_bits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def late(make_project: Callable[[str], Project]) -> Iterator[tuple[Project, "subprocess.Popen[str]"]]:
     """A workflow whose job has a minute, and is not retried: it waits for its end while the other tests run."""
     project = make_project(SLOW)
-    options = ["--retries", "0", "--set-resources", "simulate_points:runtime=1"]
+    options = ["--retries", "0", "--set-resources", "simulate_points:runtime=2"]
     process = project.start_workflow("results/toy/.simulation.done", *options)
     yield project, process
     process.terminate()

@@ -9,7 +9,9 @@ import asyncio
 import importlib.util
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator, Mapping
@@ -95,6 +97,17 @@ class ReplacingAdaptive(Adaptive):
             )
 
 
+def _try_submission(cluster: Any) -> None:
+    """Ask SLURM whether it takes such a job: of one that it refused later, Dask would wait for the worker forever."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
+        script.write(cluster.job_script())
+        script.flush()
+        tried = subprocess.run(["sbatch", "--test-only", script.name], capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        reason = " ".join(tried.stderr.split())
+        raise ClhdError(f"--slurm: SLURM refuses the jobs: {reason}; what your site wants stands in jobqueue.yaml")
+
+
 @contextmanager
 def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard_address: str) -> Iterator[Any]:
     """Start a scheduler here that has up to so many SLURM jobs work for it; end it, and them, with the context.
@@ -113,6 +126,11 @@ def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard
     Yields
     ------
     dask_jobqueue.SLURMCluster
+
+    Raises
+    ------
+    ClhdError
+        If SLURM refuses such jobs.
     """
     make_cluster = import_slurm_cluster()
     said = dask.config.get("jobqueue.slurm")
@@ -135,6 +153,7 @@ def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard
             name="clhd",
         ) as cluster,
     ):
+        _try_submission(cluster)
         cluster.adapt(
             Adaptive=ReplacingAdaptive,
             maximum_jobs=jobs,

@@ -58,3 +58,19 @@ def test_dask_jobqueue_does_not_take_ctrl_c_away(monkeypatch: pytest.MonkeyPatch
     before = signal.getsignal(signal.SIGINT)
     assert import_slurm_cluster().__name__ == "SLURMCluster"
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_job_that_slurm_refuses_is_one_line_and_a_run_does_not_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "toy.yaml").write_text(TEXT, encoding="utf-8")
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text('#!/bin/sh\n[ "$1" = --test-only ] && echo "invalid partition: nowhere" >&2\nexit 1\n')
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    assert main(["simulate", "toy.yaml", "--slurm", "4"]) == 2
+    message = (
+        "--slurm: SLURM refuses the jobs: invalid partition: nowhere; what your site wants stands in jobqueue.yaml\n"
+    )
+    assert capsys.readouterr().err.endswith(message)

@@ -18,7 +18,7 @@ def test_what_is_done_survives_four_kills_and_ends_as_if_nothing_had_been(
     acts = (
         Act("base", "worker", "computing", 0.0),
         Act("wider", "driver", "growth", 0.0),
-        Act("wider", "all", "growth", 0.0),
+        Act("wider", "all", "any", 0.4),
         Act("wider", "driver", "summary", 0.0),
     )
     scenario = Scenario(0, "clhd", "processes", "empty", acts)

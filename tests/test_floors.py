@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("analysis",),
     ("figures",),
     ("report",),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )

@@ -1,0 +1,218 @@
+"""The commands of `clhd`: each takes its options, makes one call, prints what came of it, and returns the exit code."""
+# ruff: noqa: PLC0415, T201
+# Imports stand in the commands that need them: `clhd status` must not wait for compilers and clusters, and Ctrl-C is
+# answered from the first tenth of a second on. They print.
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from clhd.errors import ClhdError
+
+if TYPE_CHECKING:
+    from clhd.sweep.experiment import Experiment
+
+
+def _read(options: Namespace) -> "tuple[Experiment, list[Any]]":
+    """Read and check an experiment, all of its points, before any work; with the roads on which there is some."""
+    from clhd.sweep.experiment import read_experiment
+    from clhd.sweep.road import check_experiment
+
+    experiment = read_experiment(options.experiment)
+    return experiment, check_experiment(experiment, str(options.experiment))
+
+
+def _check_count(option: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ClhdError(f"{option} = {value}: must be 1 or more")
+
+
+def _compute(options: Namespace, experiment: "Experiment", kind: Any, checked: Sequence[Any]) -> bool:
+    """Run one stage; True if it is complete."""
+    from clhd.sweep.cluster import Cluster
+    from clhd.sweep.progress import format_seconds
+    from clhd.sweep.run import run_stage
+
+    _check_count("--workers", options.workers)
+    cluster = Cluster(options.workers, options.scheduler, options.scheduler_file, options.tls, options.slurm)
+    report = run_stage(
+        experiment,
+        kind,
+        options.results,
+        cluster=cluster,
+        fresh=options.fresh,
+        repair=options.repair,
+        wait=options.wait,
+        checked=checked,
+    )
+    if report is None:
+        return True
+    found = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
+    print(f"{report.path}: {found}; {report.computed} computed now, {format_seconds(report.seconds)}")
+    return report.is_complete
+
+
+def simulate(options: Namespace) -> int:
+    """Compute what the simulation lacks."""
+    experiment, checked = _read(options)
+    return 0 if _compute(options, experiment, "simulation", checked) else 1
+
+
+def predict(options: Namespace) -> int:
+    """Compute what the theory lacks."""
+    experiment, checked = _read(options)
+    return 0 if _compute(options, experiment, "theory", checked) else 1
+
+
+def summarise(options: Namespace) -> int:
+    """Summarise what is known."""
+    from clhd.sweep.experiment import read_experiment
+    from clhd.sweep.summary import write_summary
+
+    print(write_summary(read_experiment(options.experiment), options.results, wait=options.wait))
+    return 0
+
+
+def run(options: Namespace) -> int:
+    """Simulate, predict and summarise."""
+    from clhd.sweep.summary import write_summary
+
+    experiment, checked = _read(options)
+    complete = [_compute(options, experiment, kind, checked) for kind in ("simulation", "theory")]
+    print(write_summary(experiment, options.results, wait=options.wait))
+    return 0 if all(complete) else 1
+
+
+def status(options: Namespace) -> int:
+    """Print a table of what is known of all experiments of a list."""
+    from clhd.sweep.config import read_config
+    from clhd.sweep.status import describe_status, format_status
+
+    config = read_config(options.config, check=False)
+    results = options.results or config.results
+    reports = [describe_status(experiment, results) for experiment in config.experiments.values()]
+    print(json.dumps(reports, indent=2) if options.json else format_status(reports))
+    return 1 if options.check and not all(report["complete"] for report in reports) else 0
+
+
+def plot(options: Namespace) -> int:
+    """Draw the figure of an experiment."""
+    from clhd.figures.plot import find_figure, plot_experiment
+    from clhd.sweep.experiment import read_experiment
+
+    experiment = read_experiment(options.experiment, check=False)
+    folder = options.results / experiment.name
+    for path in plot_experiment(folder / "summary.zarr", folder / "figures", find_figure(experiment.resolved())):
+        print(path)
+    return 0
+
+
+def claims(options: Namespace) -> int:
+    """Judge the claims, print the verdicts, draw a figure of each."""
+    from clhd.analysis.claims import MATRIX, judge_cases, judge_claims, read_claims, write_claims
+    from clhd.figures.claims.draw import draw_cases, draw_claims
+    from clhd.sweep.config import read_config
+
+    config = read_config(options.config, check=False)
+    if config.claims is None:
+        raise ClhdError(f"{options.config}: claims: must be given, such as config/claims.yaml")
+    results = options.results or config.results
+    settings = read_claims(config.claims, config.experiments)
+    judged = judge_claims(settings, results)
+    for entry in judged["claims"]:
+        print(f"{entry['id']}  {entry['verdict']:<14}  {entry['statement']}")
+        for part in entry.get("parts", []):
+            print(f"  {part['id']}  {part['verdict']:<14}  {part['statement']}")
+    print(write_claims(judged, results / "claims.json"))
+    matrix = judge_cases(settings[MATRIX], results) if MATRIX in settings else None
+    if matrix is not None:
+        print(write_claims(matrix, results / "claims_matrix.json"))
+    draw_claims(judged, settings, results)  # last: a figure that fails costs no verdict
+    if matrix is not None:
+        draw_cases(matrix, results)
+    return 0
+
+
+def report(options: Namespace) -> int:
+    """Write the report."""
+    from clhd.report.write import write_report
+    from clhd.sweep.config import read_config
+
+    config = read_config(options.config, check=False)
+    print(write_report(config, options.results or config.results))
+    return 0
+
+
+def plan(options: Namespace) -> int:
+    """Print what an experiment is, and what is left of it."""
+    from clhd.sweep.cluster import count_cores
+    from clhd.sweep.plan import format_plan, plan_roads
+
+    _check_count("--workers", options.workers)
+    experiment, checked = _read(options)
+    planned = plan_roads(checked, options.results, options.workers or count_cores())
+    print(json.dumps(planned, indent=2) if options.json else format_plan(experiment.name, planned))
+    return 0
+
+
+def _parse_place(texts: Sequence[str]) -> dict[str, str]:
+    place = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ClhdError(f"{text}: must be AXIS=VALUE")
+        place[name] = value
+    return place
+
+
+def why(options: Namespace) -> int:
+    """Print what is known of one simulated point."""
+    from clhd.sweep.inspect import explain_point
+
+    for name, value in explain_point(_read(options)[0], options.results, _parse_place(options.place)).items():
+        print(f"{name}: {', '.join(f'{k}={v}' for k, v in value.items()) if isinstance(value, dict) else value}")
+    return 0
+
+
+def replay(options: Namespace) -> int:
+    """Compute one point again, and compare the bits."""
+    from clhd.sweep.inspect import replay_point
+
+    return _report_replays([replay_point(_read(options)[0], options.results, _parse_place(options.place))])
+
+
+def verify(options: Namespace) -> int:
+    """Compute a random share of the points again, and compare the bits."""
+    from clhd.sweep.inspect import verify_share
+
+    if not 0 < options.fraction <= 1:
+        raise ClhdError(f"--fraction = {options.fraction:g}: must be greater than 0, at most 1")
+    return _report_replays(verify_share(_read(options)[0], options.results, options.fraction))
+
+
+def _report_replays(replays: Sequence[Any]) -> int:
+    different = [replay for replay in replays if replay.different]
+    for replay in different:
+        outputs = ", ".join(replay.different)
+        print(f"{replay.place}: {outputs} came out otherwise, by up to {replay.largest_difference:.3g}")
+    same = sum(replay.replicas for replay in replays if not replay.different)
+    print(f"{len(replays)} points computed again: {same} runs with the same bits, {len(different)} points differ")
+    return 1 if different else 0
+
+
+def certificates(options: Namespace) -> int:
+    """Make certificates, and print how a cluster is started with them."""
+    from clhd.sweep.certificates import find_default_folder, format_commands, make_certificates
+
+    print(format_commands(make_certificates(options.folder or find_default_folder())))
+    return 0
+
+
+def schema(options: Namespace) -> int:
+    """Print the JSON schema of an experiment, or that of the list of experiments."""
+    from clhd.sweep.config import format_config_schema
+    from clhd.sweep.experiment import format_schema
+
+    print(format_config_schema() if options.config else format_schema(), end="")
+    return 0

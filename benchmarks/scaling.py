@@ -31,9 +31,10 @@ import numpy as np
 import clhd.sweep.run
 from benchmarks.empty_system import read_writing, register, register_on_worker
 from clhd.sweep.blocks import choose_chunks, plan_blocks
+from clhd.sweep.check import check_experiment
 from clhd.sweep.experiment import Experiment, parse_experiment
 from clhd.sweep.progress import Progress
-from clhd.sweep.road import Road, check_experiment
+from clhd.sweep.road import Road
 from clhd.sweep.run import run_stage
 from clhd.sweep.status import describe_status
 from clhd.sweep.store import create_store

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def _read(options: Namespace) -> "tuple[Experiment, list[Any]]":
     """Read and check an experiment, all of its points, before any work; with the roads on which there is some."""
+    from clhd.sweep.check import check_experiment
     from clhd.sweep.experiment import read_experiment
-    from clhd.sweep.road import check_experiment
 
     experiment = read_experiment(options.experiment)
     return experiment, check_experiment(experiment, str(options.experiment))
@@ -212,7 +212,7 @@ def certificates(options: Namespace) -> int:
 def schema(options: Namespace) -> int:
     """Print the JSON schema of an experiment, or that of the list of experiments."""
     from clhd.sweep.config import format_config_schema
-    from clhd.sweep.experiment import format_schema
+    from clhd.sweep.schema import format_schema
 
     print(format_config_schema() if options.config else format_schema(), end="")
     return 0

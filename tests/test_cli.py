@@ -181,7 +181,7 @@ sys.exit(clhd.cli.main(["run", "small.yaml"]))
     ("patch", "message"),
     [
         (
-            "import clhd.sweep.road\nclhd.sweep.road.check_experiment = check",
+            "import clhd.sweep.check\nclhd.sweep.check.check_experiment = check",
             "stopped; what was done is kept: the same",
         ),
         ("clhd.cli._run_command = hang_twice", "ended at once; what was done is kept: the same"),

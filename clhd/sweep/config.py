@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from clhd.sweep.experiment import Experiment, ExperimentError, describe_mistakes, read_experiment
+from clhd.sweep.experiment import Experiment, read_experiment
+from clhd.sweep.mistakes import ExperimentError, describe_mistakes
 from clhd.sweep.yaml_file import read_yaml
 
 

@@ -15,14 +15,13 @@
 A user's mistakes are all reported at once, one line each: file, key, value found, what is allowed.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from pydantic import (
@@ -30,7 +29,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -39,36 +37,10 @@ from pydantic_core.core_schema import ValidationInfo
 from clhd.errors import ClhdError
 from clhd.model.checks import parse_count, parse_number
 from clhd.sweep.axis import Axis, describe_axis, is_plain_name, parse_axis, parse_numbers
-from clhd.sweep.yaml_file import cut_line, read_yaml
+from clhd.sweep.mistakes import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes
+from clhd.sweep.yaml_file import read_yaml
 from clhd.systems import SYSTEMS, find_system
 from clhd.systems.base import Parameter, System, Value
-
-_RANGE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "description": "count values from start to stop, both included; spacing linear (default) or log",
-    "properties": {
-        "start": {"type": "number"},
-        "stop": {"type": "number"},
-        "count": {"type": "integer", "minimum": 1},
-        "spacing": {"enum": ["linear", "log"]},
-    },
-    "required": ["start", "stop", "count"],
-    "additionalProperties": False,
-}
-_NUMBERS_SCHEMA: dict[str, Any] = {
-    "oneOf": [
-        {"type": "array", "items": {"type": ["number", "string"]}, "minItems": 1},
-        _RANGE_SCHEMA,
-    ]
-}
-_TOGETHER_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "description": "parameters that vary together: lists of one length",
-    "properties": {"together": {"type": "object", "additionalProperties": _NUMBERS_SCHEMA}},
-    "required": ["together"],
-    "additionalProperties": False,
-}
-
 
 # Context of a validation that takes parameters as they stand: what only reads results should not wait for a system.
 UNCHECKED = "unchecked"
@@ -81,13 +53,6 @@ MOST_POINTS, MOST_ENTRIES = 4_000_000, 400_000_000
 _FIGURES_OF_CLAIMS = "figures"
 # Arrays of every store and every summary, beside the outputs and the parameters.
 _LEDGER = frozenset({"time", "quantile", "status", "attempts", "seconds", "run", "error_type", "error_message"})
-_MUST_BE_GIVEN = "must be given"
-# Of keys that cannot be checked without the system; its own mistake is the one to report.
-_UNKNOWN_SYSTEM = "cannot be checked without the system"
-
-
-class ExperimentError(ClhdError):
-    """An experiment that cannot be run; one line for each mistake."""
 
 
 class Experiment(BaseModel):
@@ -97,16 +62,11 @@ class Experiment(BaseModel):
 
     system: str = Field(description="what is swept", json_schema_extra={"enum": [*sorted(SYSTEMS)]})
     description: str = Field(default="", description="for people")
-    constants: Annotated[dict[str, Value], WithJsonSchema({"type": "object"})] = Field(
-        default_factory=dict, description="parameters that all points share"
+    constants: dict[str, Value] = Field(default_factory=dict, description="parameters that all points share")
+    axes: tuple[Axis, ...] = Field(
+        default=(), description="parameters that vary, in the order of the dims of the store"
     )
-    axes: Annotated[
-        tuple[Axis, ...],
-        WithJsonSchema(
-            {"type": "object", "additionalProperties": {"oneOf": [*_NUMBERS_SCHEMA["oneOf"], _TOGETHER_SCHEMA]}}
-        ),
-    ] = Field(default=(), description="parameters that vary, in the order of the dims of the store")
-    times: Annotated[tuple[float, ...], WithJsonSchema(_NUMBERS_SCHEMA)] = Field(description="output times")
+    times: tuple[float, ...] = Field(description="output times")
     replicas: int = Field(
         default=None,
         validate_default=True,
@@ -122,8 +82,10 @@ class Experiment(BaseModel):
     figure: str = Field(
         default="", description="how it is drawn; by default the figure of the experiment's name, or lines"
     )
-    name: Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]*$"})] = Field(
-        default="experiment", description="name of the results; by default that of the file"
+    name: str = Field(
+        default="experiment",
+        description="name of the results; by default that of the file",
+        json_schema_extra={"pattern": "^[a-z][a-z0-9_]*$"},
     )
 
     @field_validator("system")
@@ -172,7 +134,7 @@ class Experiment(BaseModel):
     def _parse_replicas(cls, value: Any, info: ValidationInfo) -> int:
         if info.context == UNCHECKED or _has_simulation(info):
             if value is None and info.context != UNCHECKED:
-                raise ValueError(_MUST_BE_GIVEN)
+                raise ValueError(MUST_BE_GIVEN)
             return parse_count("replicas", value or 0, minimum=0 if info.context == UNCHECKED else 1)
         if value:
             raise ValueError("must be left out, for there is no simulation")
@@ -269,7 +231,7 @@ def _parameter_finder(info: ValidationInfo, features: Any) -> Callable[[str], Pa
     """A function that finds a parameter of the experiment's system by name."""
     name = info.data.get("system")
     if name is None:
-        raise ValueError(_UNKNOWN_SYSTEM)
+        raise ValueError(UNKNOWN_SYSTEM)
     if info.context == UNCHECKED:
         return lambda parameter: Parameter(kind="any", default=None, meaning="")
     system = find_system(name)
@@ -344,76 +306,3 @@ def parse_experiment(table: Mapping[str, Any], source: str = "experiment", *, ch
         return Experiment.model_validate(dict(table), context=None if check else UNCHECKED)
     except ValidationError as error:
         raise ExperimentError(describe_mistakes(error, source)) from None
-
-
-def describe_mistakes(error: ValidationError, source: str) -> str:
-    """One line for each mistake that pydantic found: source, key, value found, what is allowed."""
-    lines = []
-    for mistake in error.errors():
-        key = ".".join(str(part) for part in mistake["loc"])
-        if _UNKNOWN_SYSTEM in mistake["msg"]:
-            continue
-        if mistake["type"] == "missing":
-            lines.append(f"{key}: {_MUST_BE_GIVEN}")
-        elif mistake["type"] == "extra_forbidden":
-            lines.append(f"{key}: is no key here")
-        elif mistake["type"] == "value_error":
-            for line in str(mistake["ctx"]["error"]).splitlines():
-                is_inner = key in {"constants", "axes"} and not line.startswith("must")
-                is_whole = line.startswith(f"{key} ") or not key
-                found = "" if line == _MUST_BE_GIVEN else f" = {_shorten(mistake['input'])}"
-                prefix = f"{key}." if is_inner else "" if is_whole else f"{key}{found}: "
-                lines.append(f"{prefix}{line}")
-        else:
-            allowed = mistake["msg"].replace("Input should be", "must be")
-            lines.append(f"{key} = {_shorten(mistake['input'])}: {allowed}")
-    return "\n".join(f"{source}: {cut_line(line)}" for line in lines)
-
-
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def build_schema() -> dict[str, Any]:
-    """The JSON schema of an experiment file, for completion in editors; parameters come from the systems."""
-    schema = Experiment.model_json_schema()
-    found: dict[str, list[dict[str, Any]]] = {}
-    for name in SYSTEMS:
-        for parameter_name, parameter in find_system(name).parameters.items():
-            entries, entry = found.setdefault(parameter_name, []), _describe_parameter(parameter)
-            if entry not in entries:
-                entries.append(entry)
-    # Systems may mean different things by a name, such as what their theory can do.
-    constants = {name: entries[0] if len(entries) == 1 else {"anyOf": entries} for name, entries in found.items()}
-    patterns = {
-        f"^{name}_[1-9]$": entry
-        for name, entry in constants.items()
-        if any(find_system(s).parameters[name].per_feature for s in SYSTEMS if name in find_system(s).parameters)
-    }
-    schema["properties"]["constants"] |= {
-        "properties": constants,
-        "patternProperties": patterns,
-        "additionalProperties": False,
-    }
-    return schema
-
-
-def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
-    kinds: dict[str, dict[str, Any]] = {
-        "number": {"type": "number"},
-        "count": {"type": "integer"},
-        "choice": {"enum": list(parameter.choices)},
-        "curve": {"oneOf": [{"enum": list(parameter.choices)}, {"type": "array", "items": {"type": "number"}}]},
-    }
-    entry = {"description": parameter.meaning, **kinds[parameter.kind]}
-    limits = (("minimum", parameter.minimum), ("maximum", parameter.maximum), ("exclusiveMinimum", parameter.above))
-    entry |= {word: limit for word, limit in limits if np.isfinite(limit)}
-    if parameter.default is not None:
-        entry["default"] = parameter.default
-    return entry
-
-
-def format_schema() -> str:
-    """The schema as it is committed."""
-    return json.dumps(build_schema(), indent=2) + "\n"

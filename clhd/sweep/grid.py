@@ -1,21 +1,13 @@
-"""`Grid`: the labelled points of an experiment, all checked before anything runs."""
+"""`Grid`: the labelled points of an experiment."""
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis, format_value
 from clhd.systems.base import Value
-
-# So many impossible points are told apart by their messages; of the others only the number is reported.
-_MOST_MESSAGES = 3
 
 
 @dataclass(frozen=True)
@@ -56,58 +48,6 @@ class Grid:
     def describe(self, index: tuple[int, ...]) -> str:
         """Where a point stands, such as ``kurtosis=3, dimension=1000``."""
         return ", ".join(axis.label(position) for axis, position in zip(self.axes, index, strict=True)) or "the point"
-
-
-class PointCheck:
-    """Makes something of the points of a grid, one at a time and in any order, and remembers which are impossible.
-
-    Parameters
-    ----------
-    grid : Grid
-    make : callable
-        Returns what is made of the parameters of a point, or raises ClhdError.
-    """
-
-    def __init__(self, grid: Grid, make: Callable[[dict[str, Value]], Any]) -> None:
-        self.grid = grid
-        self._make = make
-        self._made = np.empty(grid.shape, dtype=object)  # a tenth of a dict's memory
-        # Of each axis, what each position sets.
-        self._settings = [[dict(zip(axis.parameters, v, strict=True)) for v in axis.values] for axis in grid.axes]
-        self._counts: Counter[str] = Counter()
-        self._examples: dict[str, tuple[tuple[int, ...], str]] = {}
-
-    def visit(self, index: tuple[int, ...]) -> None:
-        """Make one point."""
-        values = dict(self.grid.constants)
-        for settings, position in zip(self._settings, index, strict=True):
-            values.update(settings[position])
-        try:
-            self._made[index] = self._make(values)
-        except ClhdError as error:
-            # Messages that differ in the value alone are one reason.
-            reason = str(error).partition(" = ")[0]
-            self._counts[reason] += 1
-            self._examples[reason] = min(self._examples.get(reason, (index, str(error))), (index, str(error)))
-
-    def finish(self) -> NDArray[np.object_]:
-        """What was made, of the shape of the grid.
-
-        Raises
-        ------
-        ClhdError
-            If points are impossible: one line for each reason, naming the first such point and how many there are.
-        """
-        first = sorted((*self._examples[reason], reason) for reason in self._counts)
-        if first:
-            raise ClhdError("\n".join(self._describe(*entry) for entry in first[:_MOST_MESSAGES]))
-        return self._made
-
-    def _describe(self, place: tuple[int, ...], example: str, reason: str) -> str:
-        if not self.grid.axes:
-            return example
-        count = f"{self._counts[reason]} of {self.grid.size} points are impossible"
-        return f"axes: {count}, the first at {self.grid.describe(place)}: {example}"
 
 
 def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:

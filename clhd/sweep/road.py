@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis
-from clhd.sweep.experiment import REPLICAS_PER_BLOCK, Experiment, ExperimentError, find_parameter
-from clhd.sweep.grid import Grid, PointCheck
+from clhd.sweep.experiment import REPLICAS_PER_BLOCK, Experiment, find_parameter
+from clhd.sweep.grid import Grid
+from clhd.sweep.mistakes import ExperimentError
 from clhd.sweep.moments import describe_moments, expand_blocks, reduce_blocks
 from clhd.systems import find_system
 from clhd.systems.base import Cost, FloatArray, Outputs, Result, Status, System, Value
@@ -166,56 +166,3 @@ def _find_infinities(result: Result) -> Result:
         infinite |= np.isinf(values).any(axis=tuple(range(2, values.ndim)))
     status = np.where(infinite & (result.status == Status.OK), np.int8(Status.DIVERGED), result.status)
     return Result(values=result.values, status=status)
-
-
-def check_experiment(experiment: Experiment, source: str = "experiment") -> list[Road]:
-    """Check all points of both roads, so that nothing impossible is found when half of the work is done.
-
-    Returns
-    -------
-    list of Road
-        Those on which there is something to compute, their costs known.
-
-    Raises
-    ------
-    ExperimentError
-        With one line for each mistake, each starting with `source`.
-    """
-    kinds: tuple[Kind, ...] = ("simulation", "theory")
-    try:
-        roads = [road for road in (Road(experiment, kind) for kind in kinds) if road.outputs.variables]
-        if not roads:
-            raise ExperimentError("constants: leave nothing to compute, neither a simulation nor a theory")
-        _check_points(roads)
-    except ClhdError as error:
-        raise ExperimentError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
-    return roads
-
-
-def _check_points(roads: Sequence[Road]) -> None:
-    """Make every point of every road once, and note its cost; raises ClhdError if some are impossible.
-
-    In one pass, in which what the roads share changes last: a system that remembers what it has just made then makes
-    it once for both of them, which halves the time.
-    """
-    axes = {axis.name: axis for road in roads for axis in road.grid.axes}
-    known = [{axis.name for axis in road.grid.axes} for road in roads]
-    order = sorted(axes, key=lambda name: not all(name in names for names in known))
-    # Of each road: its check, where its axes stand in that order, and where the axes stand that it lacks.
-    visits = []
-    shared: dict[Cost, Cost] = {}  # few costs differ, and sharing them keeps a large grid small
-    for road, names in zip(roads, known, strict=True):
-
-        def find_cost(values: dict[str, Value], road: Road = road) -> Cost:
-            cost = road.cost(road.point(values))
-            return shared.setdefault(cost, cost)
-
-        check = PointCheck(road.grid, find_cost)
-        own = [order.index(axis.name) for axis in road.grid.axes]
-        visits.append((check, own, [k for k, name in enumerate(order) if name not in names]))
-    for place in product(*(range(len(axes[name])) for name in order)):
-        for check, own, lacking in visits:
-            if not any(place[k] for k in lacking):
-                check.visit(tuple([place[k] for k in own]))
-    for road, (check, _, _) in zip(roads, visits, strict=True):  # the mistakes of both are mostly the same
-        road.__dict__["costs"] = check.finish()

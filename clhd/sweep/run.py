@@ -11,6 +11,7 @@ import xarray as xr
 from distributed import Client
 
 from clhd.sweep.blocks import BoolArray, plan_blocks
+from clhd.sweep.check import check_experiment
 from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.execute import execute_plan
 from clhd.sweep.experiment import Experiment, read_experiment
@@ -18,7 +19,7 @@ from clhd.sweep.lock import hold_lock
 from clhd.sweep.metadata import restore_coordinates, restore_metadata
 from clhd.sweep.prepare import prepare_store, select_wanted
 from clhd.sweep.results import open_results
-from clhd.sweep.road import Kind, Road, check_experiment
+from clhd.sweep.road import Kind, Road
 from clhd.sweep.store import LEDGER, Store, StoreError
 from clhd.sweep.summary import write_summary
 from clhd.systems.base import Status

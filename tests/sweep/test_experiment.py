@@ -10,10 +10,11 @@ import yaml
 
 from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis
+from clhd.sweep.check import check_experiment
 from clhd.sweep.config import Config, format_config_schema, read_config
-from clhd.sweep.experiment import Experiment, format_schema, parse_experiment, read_experiment
-from clhd.sweep.road import check_experiment
-from clhd.systems.contrastive import PARAMETERS
+from clhd.sweep.experiment import Experiment, parse_experiment, read_experiment
+from clhd.sweep.schema import format_schema
+from clhd.systems.parameters import PARAMETERS
 from tests.sweep.conftest import MakeExperiment
 
 ROOT = Path(__file__).parents[2]

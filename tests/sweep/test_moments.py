@@ -9,11 +9,12 @@ import xarray as xr
 from distributed import Client
 
 from clhd.errors import ClhdError
+from clhd.sweep.check import check_experiment
 from clhd.sweep.experiment import Experiment, parse_experiment
 from clhd.sweep.inspect import explain_point, replay_point, verify_share
 from clhd.sweep.moments import count_runs, pool_blocks, reduce_blocks
 from clhd.sweep.plan import plan_roads
-from clhd.sweep.road import Road, check_experiment
+from clhd.sweep.road import Road
 from clhd.sweep.run import StageReport, run_experiment, run_stage
 from clhd.sweep.status import describe_status
 from clhd.sweep.store import Store

@@ -16,12 +16,12 @@ from distributed import Client
 
 import clhd.sweep.run
 from clhd.errors import ClhdError
+from clhd.sweep.check import check_experiment
 from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.experiment import Experiment, parse_experiment
 from clhd.sweep.inspect import explain_point, replay_point, verify_share
 from clhd.sweep.progress import Progress
 from clhd.sweep.reading import read_summary
-from clhd.sweep.road import check_experiment
 from clhd.sweep.run import StageReport, run_experiment, run_stage
 from clhd.sweep.status import describe_status, format_status
 from clhd.sweep.store import Store

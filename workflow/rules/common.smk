@@ -8,9 +8,10 @@ from pathlib import Path
 
 from clhd.errors import ClhdError
 from clhd.figures.plot import NO_FIGURE, find_figure
+from clhd.sweep.check import check_experiment
 from clhd.sweep.config import read_config
 from clhd.sweep.plan import predict_needs
-from clhd.sweep.road import Road, check_experiment
+from clhd.sweep.road import Road
 from clhd.sweep.unfinished import find_unfinished
 
 # The list of experiments: config/config.yaml, or the one given by --configfile.

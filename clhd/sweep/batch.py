@@ -109,7 +109,7 @@ def _try_submission(cluster: Any) -> None:
 
 
 @contextmanager
-def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard_address: str) -> Iterator[Any]:
+def open_slurm(jobs: int, security: Any, variables: Mapping[str, str]) -> Iterator[Any]:
     """Start a scheduler here that has up to so many SLURM jobs work for it; end it, and them, with the context.
 
     Parameters
@@ -121,7 +121,6 @@ def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard
         run lasts, in dask-jobqueue's ``shared-temp-directory`` or else the working directory.
     variables : mapping of str to str
         Environment of the workers.
-    dashboard_address : str
 
     Yields
     ------
@@ -149,7 +148,7 @@ def open_slurm(jobs: int, security: Any, variables: Mapping[str, str], dashboard
                 *(f"export {name}={value}" for name, value in variables.items()),
             ],
             worker_extra_args=[*said["worker-extra-args"], "--dashboard-address", "127.0.0.1:0"],
-            scheduler_options={**said["scheduler-options"], "dashboard_address": dashboard_address},
+            scheduler_options={**said["scheduler-options"], "dashboard_address": "127.0.0.1:0"},
             name="clhd",
         ) as cluster,
     ):

@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import socket
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -173,12 +172,12 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
                     raise ClhdError(LOST) from None
                 raise
         return
-    dashboard_address = f"{_LOOPBACK}:{_find_port()}"
     if cluster.slurm is not None:
         security = make_security() if cluster.tls is None else load_security(cluster.tls)
         with _quiet_end(), ExitStack() as stack:
             with _deaf_to_interrupts():
-                slurm = stack.enter_context(open_slurm(cluster.slurm, security, _ONE_THREAD, dashboard_address))
+                slurm = stack.enter_context(open_slurm(cluster.slurm, security, _ONE_THREAD))
+            _serve_dashboard(slurm)
             yield stack.enter_context(_make_client(slurm))
         return
     # What the user has configured Dask with is for other clusters: nothing of it opens a socket here, or asks for other
@@ -188,21 +187,18 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
         if processes
         else {"protocol": "inproc://", "worker_dashboard_address": f"{_LOOPBACK}:0"}
     )
-    with (
-        _deaf_to_interrupts(),
-        warnings.catch_warnings(),
-        dask.config.set({"distributed.scheduler.contact-address": None}),
-    ):
-        warnings.filterwarnings("ignore", message="Port .* is already in use")
+    with _deaf_to_interrupts(), dask.config.set({"distributed.scheduler.contact-address": None}):
         local = _start_cluster(
             n_workers=cluster.count_workers() if processes else 1,
             threads_per_worker=1 if processes else cluster.count_workers(),
             processes=processes,
-            dashboard_address=dashboard_address,
+            dashboard_address=f"{_LOOPBACK}:0",
             security=make_security() if processes else _make_security(require_encryption=False, tls_ca_file=None),
             **kind,
         )
     with _quiet_end(), local, _make_client(local) as client:
+        if processes:
+            _serve_dashboard(local)
         try:
             yield client
         finally:
@@ -276,12 +272,9 @@ def kill_workers(local: LocalCluster) -> None:
                 os.kill(process.pid, signal.SIGKILL)  # its own kill() needs an event loop in this thread
 
 
-def _find_port() -> int:
-    """Dask's port for the dashboard if it is free, else any."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_LOOPBACK, _DASHBOARD_PORT))
-        except OSError:
-            return 0
-    return _DASHBOARD_PORT
+def _serve_dashboard(cluster: Any) -> None:
+    """Serve Dask's pages at their usual port as well, unless that is taken; then Dask itself would leak a socket."""
+    with suppress(OSError):
+        usual = socket.create_server((_LOOPBACK, _DASHBOARD_PORT))
+        usual.setblocking(False)
+        cluster.loop.add_callback(cluster.scheduler.http_server.add_socket, usual)

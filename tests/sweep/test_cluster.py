@@ -1,6 +1,9 @@
 """Where blocks run changes nothing: any number of workers, a scheduler by address or by file."""
 
+import gc
 import json
+import socket
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,3 +94,22 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(
     else:
         with pytest.raises(ClhdError, match="the worker processes could not be started: Nanny failed"):
             open_client(Cluster(workers=1), processes=False).__enter__()
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_the_dashboard_has_its_usual_port_if_that_is_free(
+    monkeypatch: pytest.MonkeyPatch, scheduler: Any, is_taken: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr(clhd.sweep.cluster, "_DASHBOARD_PORT", port)
+        if not is_taken:
+            other.close()
+        clhd.sweep.cluster._serve_dashboard(scheduler)
+        gc.collect()  # a socket that is left behind warns, and fails the test
+        ports = {port, scheduler.scheduler.http_server.port}
+        if is_taken:
+            ports.remove(port)
+        for served in ports:
+            with urllib.request.urlopen(f"http://127.0.0.1:{served}/health", timeout=20) as answer:
+                assert answer.read() == b"ok"

@@ -38,7 +38,8 @@ from clhd.systems.base import (
     Status,
     Value,
 )
-from clhd.systems.contrastive import PARAMETERS, ContrastiveSystem
+from clhd.systems.contrastive import ContrastiveSystem
+from clhd.systems.parameters import PARAMETERS
 from clhd.theory.batch import check_pair_averages
 from clhd.theory.drift import Flow
 from clhd.theory.fixed_points import state_eigenvalues

@@ -28,8 +28,9 @@ from clhd.model.labels import WORDS
 from clhd.simulation.point import Point
 from clhd.simulation.sgd import simulate_points
 from clhd.systems.base import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
-from clhd.systems.contrastive import PARAMETERS, ContrastiveSystem
+from clhd.systems.contrastive import ContrastiveSystem
 from clhd.systems.outcomes import classify_outcomes
+from clhd.systems.parameters import PARAMETERS
 from clhd.theory.batch import check_pair_averages
 from clhd.theory.pure_states import find_pure_state
 from clhd.theory.separatrix import measure_regions

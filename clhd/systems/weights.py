@@ -24,8 +24,9 @@ from clhd.model.latents import canonical_value
 from clhd.simulation.full import FullReplica
 from clhd.simulation.point import Point
 from clhd.systems.base import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
-from clhd.systems.contrastive import PARAMETERS as CONTRASTIVE
-from clhd.systems.contrastive import ContrastiveSystem, parse_model_and_start
+from clhd.systems.contrastive import ContrastiveSystem
+from clhd.systems.parameters import PARAMETERS as CONTRASTIVE
+from clhd.systems.parameters import parse_model_and_start
 from clhd.theory.density import integrate_density
 from clhd.theory.ode import integrate_ode
 from clhd.theory.pde import distribution_at

@@ -9,7 +9,8 @@ import pytest
 import clhd
 from clhd.errors import ClhdError
 from clhd.systems.base import Status
-from clhd.systems.contrastive import PARAMETERS, ContrastiveSystem
+from clhd.systems.contrastive import ContrastiveSystem
+from clhd.systems.parameters import PARAMETERS
 
 SYSTEM = ContrastiveSystem()
 BASE: dict[str, Any] = {"dimension": 30, "initial_cosine_similarity": 0.4, "weight_decay": 0.6}

@@ -12,7 +12,7 @@ from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.experiment import parse_experiment
 from clhd.sweep.run import run_experiment
 from clhd.systems.base import Status
-from clhd.systems.contrastive import PARAMETERS as CONTRASTIVE
+from clhd.systems.parameters import PARAMETERS as CONTRASTIVE
 from clhd.systems.weights import PARAMETERS, WeightsSystem
 
 SYSTEM = WeightsSystem()

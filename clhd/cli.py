@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from clhd import commands
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, describe_unwritable
 
 _EXAMPLES = """examples:
   clhd plan config/experiments/grid.yaml                   what it will take
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-            print(f"{error.filename or 'results'}: cannot be written: {error.strerror}", file=sys.stderr)
+            print(describe_unwritable(error.filename or "results", error), file=sys.stderr)
             return 2
         traceback.print_exc()
         return 3

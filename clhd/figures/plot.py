@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, explain_unwritable
 
 # Where each figure is drawn. Modules are imported at need: what only checks a name should not wait for matplotlib.
 NO_FIGURE = "none"
@@ -85,11 +85,9 @@ def plot_experiment(summary_path: str | Path, out_dir: str | Path, figure: str |
     plot: Any = getattr(import_module(module), function)
     with use_style():
         drawn, caption = plot(summary)
-        try:
+        with explain_unwritable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             paths = save_figure(drawn, folder / summary.name)
             path = folder / f"{summary.name}.rst"
             path.write_text(caption, encoding="utf-8")
-        except OSError as error:
-            raise ClhdError(f"{folder}: cannot be written to: {error.strerror}") from None
     return [*paths, path]

@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from clhd.errors import ClhdError
+from clhd.errors import explain_unwritable
 from clhd.report.claims import (
     Entry,
     count_verdicts,
@@ -54,12 +54,10 @@ def write_report(config: ConfigContent, results: Path) -> Path:
     path = results / "report.html"
     page = compose_report(config, results)
     unfinished = path.with_name(f".{path.name}.new")
-    try:
+    with explain_unwritable(path):
         results.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(page, encoding="utf-8")
         unfinished.replace(path)
-    except OSError as error:
-        raise ClhdError(f"{path}: cannot be written: {error.strerror}") from None
     return path
 
 

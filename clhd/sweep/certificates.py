@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from distributed import Security
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, explain_unwritable
 
 _AUTHORITY, _CERTIFICATE, _KEY, _SETTINGS = "ca.pem", "certificate.pem", "key.pem", "dask.yaml"
 _ROLES = ("scheduler", "worker", "client")
@@ -63,7 +63,7 @@ def make_certificates(folder: Path) -> Path:
     folder = folder.absolute()
     if folder.exists():
         raise ClhdError(f"{folder}: exists already, and is not overwritten: remove it first, or name another folder")
-    try:
+    with explain_unwritable(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Under another name until it is complete. Its mode is 0700.
         room = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -77,8 +77,6 @@ def make_certificates(folder: Path) -> Path:
         except BaseException:
             shutil.rmtree(room)
             raise
-    except OSError as error:
-        raise ClhdError(f"{folder}: cannot be written: {error.strerror}") from None
     return folder
 
 

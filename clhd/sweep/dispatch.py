@@ -13,7 +13,6 @@ A point fails if it is killed twice in the last round; whatever kills from outsi
 a block of 64 points one that kills is found by 6 deaths.
 """
 
-import errno
 import logging
 import math
 import time
@@ -27,7 +26,7 @@ import numpy as np
 from distributed import CancelledError, as_completed
 from distributed.scheduler import KilledWorker
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, describe_unwritable, explain_unwritable
 from clhd.sweep.blocks import Block, BoolArray, ChunkIndex
 from clhd.sweep.cluster import LOST
 from clhd.sweep.lock import check_lease
@@ -50,7 +49,6 @@ _POLL_SECONDS = 0.01
 _EVENT_POLLS, _EVENT_POLL_SECONDS = 5, 0.05
 # Workers come and go: how many there are is asked again after this time.
 _COUNT_SECONDS = 2.0
-_LOST_FILES = (errno.ENOSPC, errno.EDQUOT)
 _as_completed: Any = as_completed  # distributed is not typed
 
 
@@ -72,15 +70,9 @@ def _try_block(
             return compute_block(path, chunks, run, token)
         except OSError as error:
             check_lease(Path(path), token)
-            return _Obstacle(explain_failure(Path(path), error))
+            return _Obstacle(describe_unwritable(path, error))
     except ClhdError as error:
         return _Obstacle(str(error))
-
-
-def explain_failure(path: Path, error: OSError) -> str:
-    """An error of the file system as one line."""
-    remedy = "; free some, then the same command goes on from there" if error.errno in _LOST_FILES else ""
-    return f"{path}: cannot be written: {error.strerror or error}{remedy}"
 
 
 class Dispatcher:
@@ -228,10 +220,8 @@ class Dispatcher:
                 "error_message": np.full(needed.shape, message, np.dtypes.StringDType()),
                 "status": np.full(needed.shape, Status.FAILED, np.int8),
             }
-            try:
+            with explain_unwritable(self._store.path):
                 write_merged(self._store, self._token, index, needed, ledger, self._run)
-            except OSError as error:
-                raise StoreError(explain_failure(self._store.path, error)) from None
         failed = {"failed": block.lanes * self._store.entry_size}
         return BlockReport(failed, 0.0, f"KilledWorker: {self._describe(block)}: {message}")
 

@@ -9,14 +9,14 @@ from typing import Any
 import dask
 from distributed import Client
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, describe_unwritable
 from clhd.sweep.blocks import Plan
 from clhd.sweep.cluster import Cluster, open_client
-from clhd.sweep.dispatch import Dispatcher, explain_failure
+from clhd.sweep.dispatch import Dispatcher
 from clhd.sweep.lock import check_lease
 from clhd.sweep.progress import Progress, format_seconds
 from clhd.sweep.provenance import describe_run
-from clhd.sweep.store import Store, StoreError
+from clhd.sweep.store import Store
 
 # Shorter work is done by threads of this process: starting processes would take longer.
 _THREADS_BELOW_SECONDS = 3.0
@@ -57,7 +57,7 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
             store.update_attributes(runs=[*store.attributes["runs"][:run], description])
         except OSError as error:
             check_lease(store.path, token)  # or was it moved away in this very moment?
-            raise StoreError(explain_failure(store.path, error)) from None
+            raise ClhdError(describe_unwritable(store.path, error)) from None
 
     note_run()
     opened: Any = open_client(cluster, processes=processes) if client is None else nullcontext(client)

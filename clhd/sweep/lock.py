@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, describe_unwritable
 from clhd.sweep.provenance import now
 
 _BUSY = (errno.EAGAIN, errno.EACCES)
@@ -247,4 +247,4 @@ def _explain(store: Path, error: OSError) -> ClhdError:
             f"{store.parent}: its file system has no locks, without which two runs could mix their results; put them "
             "on one that has (--results), or have it mounted with locks (Lustre: flock, NFS: version 4)"
         )
-    return ClhdError(f"{store.parent}: cannot be written to: {error.strerror}")
+    return ClhdError(describe_unwritable(store.parent, error))

@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 from distributed import Client
 
+from clhd.errors import explain_unwritable
 from clhd.sweep.blocks import BoolArray, plan_blocks
 from clhd.sweep.check import check_experiment
 from clhd.sweep.cluster import Cluster, open_client
@@ -20,7 +21,7 @@ from clhd.sweep.metadata import restore_coordinates, restore_metadata
 from clhd.sweep.prepare import prepare_store, select_wanted
 from clhd.sweep.results import open_results
 from clhd.sweep.road import Kind, Road
-from clhd.sweep.store import LEDGER, Store, StoreError
+from clhd.sweep.store import LEDGER, Store
 from clhd.sweep.summary import write_summary
 from clhd.systems.base import Status
 
@@ -108,7 +109,7 @@ def run_stage(
     begin = time.perf_counter()
     path = results / experiment.name / f"{kind}.zarr"
     with hold_lock(path, wait=wait) as lease:
-        try:
+        with explain_unwritable(path):
             if repair and path.is_dir() and not fresh:
                 restore_metadata(path, LEDGER)
                 held = Store(path, "r+")  # refuses what could not be mended
@@ -116,8 +117,6 @@ def run_stage(
             store, room = prepare_store(wanted, path, fresh=fresh)
             if repair:
                 forget_damage(store)
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from None
         mask = select_wanted(room, wanted)
         needed = find_needed(store.status(), mask)
         cluster = cluster or Cluster()

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from clhd.analysis.claims import ClaimSettings, read_summaries
-from clhd.errors import ClhdError
+from clhd.errors import explain_unwritable
 from clhd.figures.claims.attraction import plot_attraction
 from clhd.figures.claims.convergence import plot_convergence
 from clhd.figures.claims.correlation import plot_correlation
@@ -94,11 +94,9 @@ def draw_cases(matrix: Mapping[str, Any], results: Path) -> list[Path]:
 
 def _save(figure: Figure, caption: str, stem: Path) -> list[Path]:
     """Write a figure in three formats, and its caption."""
-    try:
+    with explain_unwritable(stem.parent):
         stem.parent.mkdir(parents=True, exist_ok=True)
         paths = save_figure(figure, stem, ("pdf", "png", "svg"))
         paths.append(stem.with_suffix(".rst"))
         paths[-1].write_text(caption, encoding="utf-8")
-    except OSError as error:
-        raise ClhdError(f"{stem.parent}: cannot be written to: {error.strerror}") from None
     return paths

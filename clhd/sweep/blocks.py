@@ -32,6 +32,8 @@ _MOST_BYTES = 32 * 2**20
 # A store has no more chunks than about this: of longer work, each takes longer. A chunk is several files, all of which
 # the ledger is read from; docs/scaling.md has what so many take.
 _MOST_CHUNKS = 100_000
+# So many times more or fewer chunks than are best are about as good.
+_AS_GOOD = 2
 # Blocks for each worker, so that all end at about the same time.
 _BLOCKS_PER_WORKER = 8
 # What one scheduler and one driver can hand out and take back at their ease; docs/scaling.md has the measurement.
@@ -90,6 +92,24 @@ def choose_chunks(road: Road) -> tuple[int, ...]:
         points = max(points, 1)
         shape.append(size)
     return (*reversed(shape), kept) if road.is_simulation else tuple(reversed(shape))
+
+
+def keep_chunks(chunks: tuple[int, ...], road: Road) -> tuple[int, ...]:
+    """Shape of a chunk of a store that grows: as it was, if that is about as good, so that its files can stay.
+
+    Parameters
+    ----------
+    chunks : tuple of int
+        Shape of a chunk until now.
+    road : Road
+        That the store is to have room for.
+    """
+    best = choose_chunks(road)
+    shape = road.grid.shape + ((road.entries,) if road.entries is not None else ())
+    counts = [math.prod(chunk_counts(shape, sizes)) for sizes in (chunks, best)]
+    sizes = chunks[: road.costs.ndim]
+    is_uniform = all(size == 1 or _is_uniform(road.costs, axis) for axis, size in enumerate(sizes))
+    return chunks if is_uniform and max(counts) <= _AS_GOOD * min(counts) else best
 
 
 def count_numbers(road: Road, outputs: Outputs) -> int:

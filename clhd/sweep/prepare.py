@@ -8,7 +8,6 @@
 | constants, seed, axes, version of the code | refused, naming old and new; ``--fresh`` moves the old store aside |
 """
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from clhd.sweep.axis import Axis, format_value
-from clhd.sweep.blocks import BoolArray, ChunkIndex, choose_chunks
+from clhd.sweep.blocks import BoolArray, choose_chunks
 from clhd.sweep.experiment import Experiment, find_parameter
+from clhd.sweep.grow import finish_growth, grow_store, predict_growth
 from clhd.sweep.metadata import check_road
 from clhd.sweep.road import Kind, Road
-from clhd.sweep.store import Store, StoreError, create_store, remove_tree
-from clhd.systems.base import Status, Value
+from clhd.sweep.store import Store, StoreError, create_store
+from clhd.systems.base import Value
 
 
 def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store, Road]:
@@ -45,7 +45,7 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
     StoreError
         If the store cannot be used, cannot be written, or belongs to other constants.
     """
-    _finish_growth(path)
+    finish_growth(path)
     if path.exists() and fresh:
         move_aside(path)
     if not path.exists():
@@ -67,9 +67,19 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
         move_aside(path)
         return create_store(path, road, choose_chunks(road)), road
     room = _unite(held, road)
-    if room.grid.axes == held.grid.axes and room.entries == held.entries:
+    if not _is_larger(room, held):
         return store, room
-    return _grow(store, held, room), room
+    return grow_store(store, room, positions_in(room, held)), room
+
+
+def predict_growth_seconds(store: Store, held: Road, wanted: Road) -> float:
+    """How long `prepare_store` takes to make room for what is wanted in a store that can grow; 0 if it has that."""
+    room = _unite(held, wanted)
+    return predict_growth(store, room, positions_in(room, held)) if _is_larger(room, held) else 0.0
+
+
+def _is_larger(room: Road, held: Road) -> bool:
+    return room.grid.axes != held.grid.axes or room.entries != held.entries
 
 
 def list_changes(held: Road, wanted: Road) -> list[str]:
@@ -181,50 +191,3 @@ def open_road(experiment: Experiment, kind: Kind, results: Path) -> tuple[Road, 
         has, wants = (count * store.entry_size for count in (store.shape[-1], wanted.entries))
         raise StoreError(f"{path}: has {has} replicas, not {wants}; run the experiment again")
     return wanted, store, room
-
-
-def _grow(store: Store, held: Road, room: Road) -> Store:
-    """Copy a store into a larger one, which then takes its name."""
-    path = store.path
-    grown = path.with_name(f".{path.stem}-grown{path.suffix}")
-    remove_tree(grown)
-    larger = create_store(grown, room, choose_chunks(room), store.attributes["runs"])
-    places = positions_in(room, held)
-    origins = []  # along each dim of the larger store: the position in the old one, or -1
-    for length, positions in zip(larger.shape, places, strict=True):
-        origin = np.full(length, -1)
-        origin[positions] = np.arange(len(positions))
-        origins.append(origin)
-    store.check_files()  # what is missing would be copied as if it were NaN
-    for index in larger.chunk_indices():
-        pieces = [origin[piece] for origin, piece in zip(origins, larger.region(index), strict=True)]
-        kept = [piece >= 0 for piece in pieces]
-        if all(keep.any() for keep in kept):
-            source = tuple(piece[keep] for piece, keep in zip(pieces, kept, strict=True))
-            _copy_chunk(store, source, larger, index, np.ix_(*kept))
-    old_path = path.with_name(f".{path.stem}-outgrown{path.suffix}")
-    remove_tree(old_path)
-    os.sync()  # the copy is all there is, once the old one is deleted
-    path.rename(old_path)
-    grown.rename(path)
-    remove_tree(old_path)
-    return Store(path, "r+")
-
-
-def _copy_chunk(store: Store, source: tuple[Any, ...], larger: Store, index: ChunkIndex, kept: Any) -> None:
-    """Fill one chunk of the larger store from the old one."""
-    chunk = larger.read_chunk(index)
-    for name, values in chunk.items():
-        values[kept] = store.read_scattered(name, source)
-    if (chunk["status"] != Status.NOT_RUN).any():
-        larger.write_chunk(index, chunk)
-
-
-def _finish_growth(path: Path) -> None:
-    """Undo or finish a growth that was killed between its two renames."""
-    old_path = path.with_name(f".{path.stem}-outgrown{path.suffix}")
-    grown = path.with_name(f".{path.stem}-grown{path.suffix}")
-    if old_path.exists() and not path.exists():
-        (grown if grown.exists() else old_path).rename(path)
-    for stray in (old_path, grown, *path.parent.glob(f".*{path.stem}*.new")):
-        remove_tree(stray)

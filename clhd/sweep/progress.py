@@ -40,9 +40,11 @@ class Progress:
         self._begin = time.monotonic()
         self._shown = self._begin
         self._lanes_done, self._seconds_done = 0, 0.0
+        self.is_shown = False  # nothing has been written yet: of short work, nothing need be
 
     def say(self, text: str) -> None:
         """Write one line."""
+        self.is_shown = True
         self._stream.write(f"{_CLEAR if self._is_terminal else ''}{self._title}: {text}\n")
         self._stream.flush()
 
@@ -62,6 +64,7 @@ class Progress:
             f"{self._lanes_done / elapsed:.4g} per second, {format_seconds(left)} left"
         )
         if self._is_terminal:
+            self.is_shown = True
             filled = round(share * _BAR_WIDTH)
             bar = "#" * filled + "." * (_BAR_WIDTH - filled)
             self._stream.write(f"{_CLEAR}{self._title}: {bar} {text}")

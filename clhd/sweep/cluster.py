@@ -4,12 +4,15 @@ Dask runs the code that it is sent. So on this machine it listens on loopback on
 sides showing their certificates: neither another machine nor another user of this one can join in.
 """
 
+import asyncio
 import ipaddress
 import json
 import logging
 import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ import dask
 from distributed import CancelledError, Client, LocalCluster, Security
 from distributed.comm.addressing import parse_host_port
 from distributed.comm.core import CommClosedError, FatalCommClosedError
+from distributed.system import MEMORY_LIMIT
 
 from clhd.errors import ClhdError
 from clhd.sweep.batch import check_slurm, open_slurm
@@ -29,8 +33,10 @@ from clhd.sweep.certificates import find_default_folder, load_security, make_sec
 _LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORT = 8787
 _STARTS = 3
+_POLL_SECONDS = 0.05
 CONNECT_SECONDS = 10
 LOST = "the scheduler was lost; what is done is kept: once it runs, the same command goes on from there"
+# What tells about every connection that breaks when workers are killed, some with a traceback.
 _LOGGERS = tuple(f"distributed.{part}" for part in ("batched", "client", "comm", "core", "nanny", "scheduler"))
 _make_client: Any = Client  # distributed is not typed
 _make_cluster: Any = LocalCluster
@@ -163,10 +169,10 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
         If there is no scheduler at the address given, or it has another certificate.
     """
     if cluster.is_there:
-        with _quiet_end(), _connect(cluster) as client:
-            logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # that it is lost is told here
+        with quiet("distributed.client"), _connect(cluster) as client:  # that it is lost is told here
             try:
-                yield client
+                with _forgetting(client):
+                    yield client
             except (CancelledError, OSError, RuntimeError) as error:
                 if isinstance(error, CancelledError | CommClosedError) or client.status != "running":
                     raise ClhdError(LOST) from None
@@ -174,11 +180,13 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
         return
     if cluster.slurm is not None:
         security = make_security() if cluster.tls is None else load_security(cluster.tls)
-        with _quiet_end(), ExitStack() as stack:
+        with ExitStack() as stack:
             with _deaf_to_interrupts():
                 slurm = stack.enter_context(open_slurm(cluster.slurm, security, _ONE_THREAD))
             _serve_dashboard(slurm)
-            yield stack.enter_context(_make_client(slurm))
+            client = stack.enter_context(_make_client(slurm))
+            with _forgetting(client):
+                yield client
         return
     # What the user has configured Dask with is for other clusters: nothing of it opens a socket here, or asks for other
     # certificates. Without its own address the server of a worker that is a thread would listen to the world.
@@ -187,35 +195,60 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
         if processes
         else {"protocol": "inproc://", "worker_dashboard_address": f"{_LOOPBACK}:0"}
     )
-    with _deaf_to_interrupts(), dask.config.set({"distributed.scheduler.contact-address": None}):
-        local = _start_cluster(
-            n_workers=cluster.count_workers() if processes else 1,
-            threads_per_worker=1 if processes else cluster.count_workers(),
-            processes=processes,
-            dashboard_address=f"{_LOOPBACK}:0",
-            security=make_security() if processes else _make_security(require_encryption=False, tls_ca_file=None),
-            **kind,
-        )
-    with _quiet_end(), local, _make_client(local) as client:
+    local = _start_cluster(
+        cluster.count_workers() if processes else 1,
+        threads_per_worker=1 if processes else cluster.count_workers(),
+        processes=processes,
+        dashboard_address=f"{_LOOPBACK}:0",
+        security=make_security() if processes else _make_security(require_encryption=False, tls_ca_file=None),
+        **kind,
+    )
+    with ExitStack() as end, local, _make_client(local) as client:
         if processes:
             _serve_dashboard(local)
         try:
-            yield client
+            with _forgetting(client):
+                yield client
         finally:
-            for name in _LOGGERS:
-                logging.getLogger(name).setLevel(logging.CRITICAL)
+            end.enter_context(quiet(*_LOGGERS))
             kill_workers(local)
 
 
-def _start_cluster(**options: Any) -> Any:
-    """A cluster of this machine; a worker that is killed while it starts would take all others along, so once more."""
+def _start_cluster(workers: int, **options: Any) -> Any:
+    """A cluster of this machine; a worker that is killed while it starts takes all others along, so once more."""
+    options |= {"n_workers": 0, "memory_limit": MEMORY_LIMIT // workers}
     problem: RuntimeError | None = None
     for _ in range(_STARTS):
         try:
-            return _make_cluster(**options)
+            with quiet(*_LOGGERS), ExitStack() as stack:
+                with _deaf_to_interrupts(), dask.config.set({"distributed.scheduler.contact-address": None}):
+                    local = stack.enter_context(_make_cluster(**options))
+                _start_workers(local, workers)
+                stack.pop_all()
+                return local
         except RuntimeError as error:
             problem = error
     raise ClhdError(f"the worker processes could not be started: {problem}")
+
+
+def _start_workers(local: Any, count: int) -> None:
+    """Start them in a way that an interrupt ends them at once: Dask would wait until all are there, which may be long.
+
+    The thread that starts them is deaf to interrupts, and so are they.
+    """
+
+    async def start() -> None:
+        local.worker_spec.update(dict.fromkeys(range(count), local.new_spec))
+        await local
+
+    started = asyncio.run_coroutine_threadsafe(start(), local.loop.asyncio_loop)
+    try:
+        started.result()
+    except KeyboardInterrupt:
+        while not started.done():
+            kill_workers(local)
+            time.sleep(_POLL_SECONDS)
+        raise
 
 
 def _connect(cluster: Cluster) -> Any:
@@ -232,13 +265,12 @@ def _connect(cluster: Cluster) -> Any:
 
 
 @contextmanager
-def _quiet_end() -> Iterator[None]:
-    """Give Dask's loggers their levels back, which the end of a cluster sets higher.
-
-    Its workers are killed, and it would tell about every connection that breaks thereby, some with a traceback.
-    """
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+def quiet(*loggers: str) -> Iterator[None]:
+    """Keep loggers silent: a line of our own is enough, where Dask would tell about all that breaks thereby."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
     try:
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         yield
     finally:
         for name, level in levels.items():
@@ -246,28 +278,52 @@ def _quiet_end() -> Iterator[None]:
 
 
 @contextmanager
+def _forgetting(client: Any) -> Iterator[None]:
+    """Afterwards forget what Dask leaves unfinished when its thread ends, which may be a TimeoutError nobody waits for.
+
+    By it, asyncio would make the last line of a run that went well ``TimeoutError: Timeout``.
+    """
+    loop = client.loop.asyncio_loop
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(lambda *_: None)
+
+
+@contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
     """Start threads and processes that never see Ctrl-C, which a terminal sends to all: this thread alone answers it.
 
-    They inherit the mask. An interrupt that comes meanwhile is delivered at the end.
+    They inherit the mask. An interrupt that comes meanwhile is answered at the end, when what was started has an owner;
+    the mask would not hold it back, for the threads of other libraries see it too.
     """
     resource_tracker.ensure_running()  # by its first start it would take the mask off again
+    came: list[int] = []
+    answers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # no other may
+        answers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in answers:
+            signal.signal(number, lambda number, _: came.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, answer in answers.items():
+            signal.signal(number, answer)
+        if came:
+            signal.raise_signal(came[0])
 
 
-def kill_workers(local: LocalCluster) -> None:
-    """End the worker processes of a cluster at once, where an orderly end would take seconds.
+def kill_workers(local: Any) -> None:
+    """End the worker processes of a cluster at once, also those that are starting; an orderly end would take seconds.
 
     No block is lost that was reported, and of a block in work nothing but time: files are replaced in one step.
     """
-    for nanny in local.workers.values():
+    for nanny in list(local._created):  # local.workers lacks those that are starting
         process = getattr(getattr(nanny, "process", None), "process", None)
         if process is not None and process.is_alive():
-            nanny.auto_restart = False
+            nanny.close_gracefully()  # it is not to start another
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)  # its own kill() needs an event loop in this thread
 

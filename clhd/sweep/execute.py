@@ -1,9 +1,7 @@
 """`execute_plan`: the blocks of a plan, run by the workers of a cluster, with progress, and noted in the store."""
 
-import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import dask
@@ -11,7 +9,7 @@ from distributed import Client
 
 from clhd.errors import ClhdError, describe_unwritable
 from clhd.sweep.blocks import Plan
-from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.cluster import Cluster, open_client, quiet
 from clhd.sweep.dispatch import Dispatcher
 from clhd.sweep.lock import check_lease
 from clhd.sweep.progress import Progress, format_seconds
@@ -65,7 +63,7 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
         with (
             dask.config.set(_OWN_SCHEDULER | (_OWN_WORKERS if cluster.slurm is None else {})),
             opened as active,
-            _quiet(),
+            quiet(*_LOGGERS),
         ):
             for block, report in Dispatcher(active, store, run, token, progress, cluster.slurm or 1).run(plan.blocks):
                 for status, count in report.counts.items():
@@ -85,16 +83,3 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
     note_run()
     progress.finish(", ".join(f"{count} {status}" for status, count in counts.items() if count))
     return done
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Dask's loggers silent."""
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
-    try:
-        for name in _LOGGERS:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

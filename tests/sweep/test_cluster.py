@@ -2,7 +2,12 @@
 
 import gc
 import json
+import multiprocessing
+import os
+import signal
 import socket
+import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +20,7 @@ from distributed import LocalCluster
 
 import clhd.sweep.cluster
 from clhd.errors import ClhdError
-from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.cluster import Cluster, _deaf_to_interrupts, open_client
 from clhd.sweep.experiment import Experiment, parse_experiment
 from clhd.sweep.run import run_stage
 
@@ -94,6 +99,53 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(
     else:
         with pytest.raises(ClhdError, match="the worker processes could not be started: Nanny failed"):
             open_client(Cluster(workers=1), processes=False).__enter__()
+
+
+def test_an_interrupt_ends_workers_that_are_starting() -> None:
+    seen: list[int] = []
+
+    def interrupt() -> None:
+        while not (children := multiprocessing.active_children()):
+            time.sleep(0.01)
+        seen.append(int(children[0].pid or 0))
+        os.kill(seen[0], signal.SIGSTOP)  # it will never be there
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt), open_client(Cluster(workers=2)):
+        pytest.fail("the start was not interrupted")
+    thread.join()
+    assert seen
+    assert not multiprocessing.active_children()
+
+
+def test_what_dask_leaves_unfinished_at_its_end_is_no_line_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    with open_client(Cluster(workers=1), processes=False) as client:
+        unread = client.loop.asyncio_loop.create_future()
+    unread.set_exception(TimeoutError("Timeout"))
+    del unread
+    gc.collect()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_until_what_was_started_has_an_owner(number: signal.Signals) -> None:
+    done: list[int] = []
+
+    def start() -> None:
+        with _deaf_to_interrupts():
+            os.kill(os.getpid(), number)
+            done.append(1)
+
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        assert done
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize("is_taken", [False, True])

@@ -7,10 +7,10 @@ when one is lost. What the site wants to be told (partition, account, time, memo
 
 import asyncio
 import importlib.util
+import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE
@@ -23,17 +23,19 @@ import dask
 from distributed.deploy.adaptive import Adaptive
 
 from clhd.errors import ClhdError
+from clhd.sweep.certificates import load_security, make_certificates
 
 # Where jobqueue.yaml says nothing.
 _MEMORY = "2GiB"
 _LOG_FOLDER = ".slurm-logs"
+_KEY_FOLDER = ".clhd-keys-"
 # A block takes about a second, so this asks for a worker for each block that is ready.
 _TARGET_SECONDS = "500ms"
 # Seconds of idleness after which a job is let go: it may have waited long in the queue.
 _IDLE_SECONDS = 30
 _LOST_SECONDS = "2s"
 # How often SLURM is asked for jobs that ended before their worker came, and after how many of them, with no worker
-# there, it makes no sense to go on.
+# there, a run ends.
 _LOOK_SECONDS = 10.0
 _MOST_ENDED = 10
 
@@ -91,10 +93,21 @@ class ReplacingAdaptive(Adaptive):
                 del cluster.workers[name]
                 self._ended += 1
         if self._ended >= _MOST_ENDED:
-            sys.stderr.write(
-                f"{self._ended} SLURM jobs have ended before their workers came, and no more are started in their "
-                f"place: their output, by default in {_LOG_FOLDER}, says why\n"
-            )
+            cluster.lost_jobs = self._ended  # for `check_jobs`
+
+
+def check_jobs(cluster: Any) -> None:
+    """Raise ClhdError if a cluster has lost so many jobs that it makes no sense to wait; `open_slurm` counts them."""
+    if lost := getattr(cluster, "lost_jobs", 0):
+        raise ClhdError(
+            f"--slurm: {lost} jobs have ended before their workers came, and no worker is left; what is done is kept: "
+            f"what the jobs say in {_find_logs()} tells why, and then the same command goes on from there"
+        )
+
+
+def _find_logs() -> str:
+    """The folder of what the jobs say."""
+    return str(dask.config.get("jobqueue.slurm.log-directory") or _LOG_FOLDER)
 
 
 def _try_submission(cluster: Any) -> None:
@@ -109,16 +122,27 @@ def _try_submission(cluster: Any) -> None:
 
 
 @contextmanager
-def open_slurm(jobs: int, security: Any, variables: Mapping[str, str]) -> Iterator[Any]:
+def _provide_security(tls: Path | None, shared: str) -> Iterator[Any]:
+    """The certificates of a folder, or of one for this run in a place that all nodes see."""
+    if tls is not None:
+        yield load_security(tls)
+        return
+    place = os.path.expanduser(os.path.expandvars(shared))  # noqa: PTH111  # as dask-jobqueue does it
+    with tempfile.TemporaryDirectory(prefix=_KEY_FOLDER, dir=place) as folder:
+        yield load_security(make_certificates(Path(folder) / "tls"))
+
+
+@contextmanager
+def open_slurm(jobs: int, tls: Path | None, variables: Mapping[str, str]) -> Iterator[Any]:
     """Start a scheduler here that has up to so many SLURM jobs work for it; end it, and them, with the context.
 
     Parameters
     ----------
     jobs : int
         Each a worker of one core.
-    security : distributed.Security
-        Certificates. If they are in no files, the workers find them in some that only the user can read, as long as the
-        run lasts, in dask-jobqueue's ``shared-temp-directory`` or else the working directory.
+    tls : Path or None
+        Folder of the certificates. Without one, some are made for this run, in a folder that is the user's alone and
+        lasts as long, in dask-jobqueue's ``shared-temp-directory`` or else the working directory.
     variables : mapping of str to str
         Environment of the workers.
 
@@ -129,11 +153,12 @@ def open_slurm(jobs: int, security: Any, variables: Mapping[str, str]) -> Iterat
     Raises
     ------
     ClhdError
-        If SLURM refuses such jobs.
+        If SLURM refuses such jobs, or the certificates cannot be read.
     """
     make_cluster = import_slurm_cluster()
     said = dask.config.get("jobqueue.slurm")
     with (
+        _provide_security(tls, said["shared-temp-directory"] or str(Path.cwd())) as security,
         dask.config.set({"distributed.deploy.lost-worker-timeout": _LOST_SECONDS}),
         make_cluster(
             # One process for each job: Dask does not see that a job of several is lost (dask/distributed#9102).
@@ -141,8 +166,7 @@ def open_slurm(jobs: int, security: Any, variables: Mapping[str, str]) -> Iterat
             processes=1,
             memory=said["memory"] or _MEMORY,
             security=security,
-            shared_temp_directory=said["shared-temp-directory"] or str(Path.cwd()),
-            log_directory=said["log-directory"] or _LOG_FOLDER,
+            log_directory=_find_logs(),
             job_script_prologue=[
                 *said["job-script-prologue"],
                 *(f"export {name}={value}" for name, value in variables.items()),
@@ -150,6 +174,7 @@ def open_slurm(jobs: int, security: Any, variables: Mapping[str, str]) -> Iterat
             worker_extra_args=[*said["worker-extra-args"], "--dashboard-address", "127.0.0.1:0"],
             scheduler_options={**said["scheduler-options"], "dashboard_address": "127.0.0.1:0"},
             name="clhd",
+            job_name=f"clhd-{os.getpid()}",  # by which those that a killed run has left are found
         ) as cluster,
     ):
         _try_submission(cluster)

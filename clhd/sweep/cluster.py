@@ -179,10 +179,9 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
                 raise
         return
     if cluster.slurm is not None:
-        security = make_security() if cluster.tls is None else load_security(cluster.tls)
         with ExitStack() as stack:
             with _deaf_to_interrupts():
-                slurm = stack.enter_context(open_slurm(cluster.slurm, security, _ONE_THREAD))
+                slurm = stack.enter_context(open_slurm(cluster.slurm, cluster.tls, _ONE_THREAD))
             _serve_dashboard(slurm)
             client = stack.enter_context(_make_client(slurm))
             with _forgetting(client):

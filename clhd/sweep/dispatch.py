@@ -27,6 +27,7 @@ from distributed import CancelledError, as_completed
 from distributed.scheduler import KilledWorker
 
 from clhd.errors import ClhdError, describe_unwritable, explain_unwritable
+from clhd.sweep.batch import check_jobs
 from clhd.sweep.blocks import Block, BoolArray, ChunkIndex
 from clhd.sweep.cluster import LOST
 from clhd.sweep.lock import check_lease
@@ -163,6 +164,7 @@ class Dispatcher:
         patience = max(_SILENT_SECONDS, _SILENT_TIMES * longest)
         while not finished.has_ready():
             time.sleep(_POLL_SECONDS)
+            check_jobs(self._client.cluster)
             silent = time.monotonic() - begin
             if silent > patience:
                 patience = 2 * silent

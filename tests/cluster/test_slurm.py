@@ -212,18 +212,24 @@ def test_a_lost_worker_is_replaced(make_project: Callable[[str], Project], local
     def list_workers() -> list[str]:
         return project.list_jobs("RUNNING")
 
+    project.wait_for(lambda: bool(list_workers()), process)
+    first = list_workers()[0]  # the only one, and its worker has not come yet
+    project.slurm.call("scancel", first)
+    assert project.count_done() == 0
     project.wait_for(lambda: project.count_done() > 0 and len(list_workers()) == WORKERS, process)
-    (key,) = project.folder.glob(".dask-jobqueue.worker.key.*")
-    assert key.stat().st_mode & 0o777 == 0o600
+    assert first not in list_workers()
+    (keys,) = project.folder.glob(".clhd-keys-*")
+    assert keys.stat().st_mode & 0o777 == 0o700
     lost, *_ = list_workers()
     project.slurm.call("scancel", lost)
     project.wait_for(lambda: lost not in list_workers() and len(list_workers()) == WORKERS, process)
-    early = list_workers()[-1]  # its worker has not come yet
+    early = list_workers()[-1]  # its worker has not come yet, but others have
     project.slurm.call("scancel", early)
     project.wait_for(lambda: early not in list_workers() and len(list_workers()) == WORKERS, process)
     (project.folder / "slow").unlink()
     assert project.finish(process) == 0, project.output
     assert read_bits(project.store) == local_bits
+    assert not keys.exists()
     assert not list(project.folder.glob(".dask-jobqueue.*"))
     assert not list_workers(), "jobs outlive the run"
     logs = "".join(path.read_text(encoding="utf-8") for path in (project.folder / ".slurm-logs").glob("*.err"))

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import dask
 import pytest
 
+import clhd.sweep.batch
 from clhd.cli import main
 from clhd.sweep.batch import import_slurm_cluster
 
@@ -74,3 +76,28 @@ def test_a_job_that_slurm_refuses_is_one_line_and_a_run_does_not_wait_for_it(
         "--slurm: SLURM refuses the jobs: invalid partition: nowhere; what your site wants stands in jobqueue.yaml\n"
     )
     assert capsys.readouterr().err.endswith(message)
+
+
+def test_a_run_whose_jobs_end_one_after_the_other_ends_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "toy.yaml").write_text(TEXT, encoding="utf-8")
+    commands = {
+        "sbatch": 'echo "$@" >> submitted; echo "Submitted batch job $(wc -l < submitted)"',
+        "squeue": "exit 0",  # it knows of none
+        "scancel": "exit 1",
+    }
+    for name, text in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(clhd.sweep.batch, "_LOOK_SECONDS", 0.0)
+    with dask.config.set({"distributed.adaptive.interval": "20ms"}):
+        assert main(["simulate", "toy.yaml", "--slurm", "4"]) == 2
+    assert capsys.readouterr().err.endswith(
+        "--slurm: 10 jobs have ended before their workers came, and no worker is left; what is done is kept: "
+        "what the jobs say in .slurm-logs tells why, and then the same command goes on from there\n"
+    )
+    assert {path.name for path in tmp_path.glob(".*")} == {".slurm-logs"}, "keys outlive the run"
+    assert len((tmp_path / "submitted").read_text(encoding="utf-8").splitlines()) >= 11  # with the one that is tried

@@ -31,6 +31,7 @@ _EXAMPLES = """examples:
   clhd why config/experiments/grid.yaml kurtosis=3 ...     what is known of one point
   clhd verify config/experiments/grid.yaml --fraction .01  compute some points again, compare the bits
 """
+_FRESH = "move old stores aside and compute all again; if this is stopped, go on without it"
 _INTERRUPTED = 130  # as shells say it
 # Errors of the file system that are no mistakes of ours, wherever they come up.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -108,7 +109,7 @@ def _build_parser() -> argparse.ArgumentParser:
         sub = add(command, text)
         _add_experiment(sub)
         _add_cluster(sub)
-        sub.add_argument("--fresh", action="store_true", help="move old stores aside and compute all again")
+        sub.add_argument("--fresh", action="store_true", help=_FRESH)
         sub.add_argument("--repair", action="store_true", help="read every chunk, and compute damaged ones again")
         _add_wait(sub)
     sub = add(commands.summarise, "summarise what is known of an experiment")

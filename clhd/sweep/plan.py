@@ -2,11 +2,12 @@
 
 The blocks are those that would run. Their cost is the systems' own prediction, put right by what the store's ledger has
 measured, as soon as that says something. Wall time and memory are made to be asked for from a batch system, so they lie
-on the safe side of what is likely.
+on the safe side of what is likely. A store that must grow first is copied by one process, before anything is computed.
 
 | symbol | name | unit |
 |---|---|---|
 | ``rate`` | measured seconds per predicted second, of what is known; None while too little is | 1 |
+| ``growth_seconds`` | of the copying of a store that must grow; 0 if it need not | s |
 | ``wall_seconds`` | time after which what is left is done, with `SAFETY` and the time of the start | s |
 | ``memory_mb`` | of all processes of a run | MB |
 """
@@ -21,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
-from clhd.sweep.blocks import Plan, choose_chunks, count_numbers, plan_blocks
-from clhd.sweep.prepare import is_of_same_form, list_changes
+from clhd.sweep.blocks import Plan, choose_chunks, plan_blocks
+from clhd.sweep.prepare import is_of_same_form, list_changes, predict_growth_seconds
 from clhd.sweep.progress import format_seconds
 from clhd.sweep.road import Road
 from clhd.sweep.status import format_bytes
@@ -59,8 +60,10 @@ class Needs:
     rate : float or None
         Measured seconds per predicted second of what is known; None if that is too little to tell.
     workers : int
+    growth_seconds : float
+        That the growth of the store is predicted to take, before anything is computed.
     wall_seconds : float
-        Time to ask for.
+        Time to ask for, with the growth.
     memory_mb : int
         Memory to ask for, of all processes together.
     """
@@ -69,6 +72,7 @@ class Needs:
     core_seconds: float
     rate: float | None
     workers: int
+    growth_seconds: float
     wall_seconds: float
     memory_mb: int
 
@@ -118,6 +122,8 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
             f"{part['core_hours']:.3g} core-hours, {format_bytes(part['bytes'])}"
         )
         if left["runs"]:
+            if left["growth_seconds"]:
+                basis += f", and {format_seconds(left['growth_seconds'])} in which its store grows"
             lines.append(
                 f"  left: {left['runs']} runs, {left['core_seconds'] / 3600:.3g} core-hours ({basis}); to ask for with "
                 f"{left['workers']} workers: {format_seconds(left['wall_seconds'])}, {left['memory_mb'] / 1000:.1f} GB"
@@ -129,7 +135,9 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
 
 def predict_needs(road: Road, results: Path, workers: int) -> Needs:
     """What is needed to compute what the store of a road does not know yet: less than at first if a run was stopped."""
-    known, seconds = _read_ledger(road, results)
+    found = _find_store(road, results)
+    known, seconds = _read_ledger(road, found)
+    growth = predict_growth_seconds(*found, road) if found else 0.0
     left = plan_blocks(road, ~known, choose_chunks(road), workers)
     rate = _measure_rate(road, known, seconds, workers)
     longest = max((block.seconds for block in left.blocks), default=0.0)
@@ -141,7 +149,8 @@ def predict_needs(road: Road, results: Path, workers: int) -> Needs:
         core_seconds=(rate or 1.0) * left.seconds,
         rate=rate,
         workers=workers,
-        wall_seconds=START_SECONDS + safety * wall,
+        growth_seconds=growth,
+        wall_seconds=START_SECONDS + safety * wall + SAFETY["predicted"] * growth,
         memory_mb=_predict_memory(road, left, workers),
     )
 
@@ -154,24 +163,32 @@ def _predict_memory(road: Road, left: Plan, workers: int) -> int:
 
 
 def _entry_bytes(road: Road) -> int:
-    return _BYTES_PER_NUMBER * count_numbers(road, road.stored) + _LEDGER_BYTES
+    return _BYTES_PER_NUMBER * road.count_numbers(road.stored) + _LEDGER_BYTES
 
 
 def _shape(road: Road) -> tuple[int, ...]:
     return road.grid.shape + ((road.entries,) if road.entries is not None else ())
 
 
-def _read_ledger(road: Road, results: Path) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """What of a road is known, and the seconds that it took; nothing if there is no store, or one that is of no use."""
-    known = np.zeros(_shape(road), dtype=bool)
-    seconds = np.zeros(_shape(road), dtype=np.float32)
-    path = results / road.experiment.name / f"{road.kind}.zarr"
+def _find_store(road: Road, results: Path) -> tuple[Store, Road] | None:
+    """The store of a road, and what it has room for; None if there is none, or one that is of no use."""
     try:
-        store = Store(path)
+        store = Store(results / road.experiment.name / f"{road.kind}.zarr")
         held = Road(store.experiment(check=False), road.kind)
         is_usable = store.attributes["version"] == road.version and not list_changes(held, road)
-        if not is_usable or not is_of_same_form(held, road):
-            return known, seconds
+    except ClhdError:
+        return None
+    return (store, held) if is_usable and is_of_same_form(held, road) else None
+
+
+def _read_ledger(road: Road, found: tuple[Store, Road] | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """What of a road is known, and the seconds that it took."""
+    known = np.zeros(_shape(road), dtype=bool)
+    seconds = np.zeros(_shape(road), dtype=np.float32)
+    if found is None:
+        return known, seconds
+    store, held = found
+    try:
         status, ledger = store.status(), store.read("seconds")
     except ClhdError:
         return known, seconds

@@ -16,6 +16,7 @@ from clhd.sweep.check import check_experiment
 from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.execute import execute_plan
 from clhd.sweep.experiment import Experiment, read_experiment
+from clhd.sweep.grow import finish_growth
 from clhd.sweep.lock import hold_lock
 from clhd.sweep.metadata import restore_coordinates, restore_metadata
 from clhd.sweep.prepare import prepare_store, select_wanted
@@ -110,15 +111,12 @@ def run_stage(
     path = results / experiment.name / f"{kind}.zarr"
     with hold_lock(path, wait=wait) as lease:
         with explain_unwritable(path):
-            if repair and path.is_dir() and not fresh:
-                restore_metadata(path, LEDGER)
-                held = Store(path, "r+")  # refuses what could not be mended
-                restore_coordinates(path, held.layout, held.group)
+            if repair and not fresh:
+                _repair(path)
             store, room = prepare_store(wanted, path, fresh=fresh)
-            if repair:
-                forget_damage(store)
         mask = select_wanted(room, wanted)
-        needed = find_needed(store.status(), mask)
+        status = store.status()
+        needed = find_needed(status, mask)
         cluster = cluster or Cluster()
         computed = 0
         if needed.any():
@@ -130,8 +128,19 @@ def run_stage(
             store.remove_strays()
         if lease.predecessor:  # it may have written blocks after a summary, without a note that the store has changed
             (path / "zarr.json").touch()
-        counts = Store(path).count_runs(mask)
+        counts = Store(path).count_runs(mask) if computed else store.count_runs(mask, status)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
+
+
+def _repair(path: Path) -> None:
+    """Mend the store of a road, if there is one; before it grows, for it would not with files that are missing."""
+    finish_growth(path)
+    if not path.is_dir():
+        return
+    restore_metadata(path, LEDGER)
+    store = Store(path, "r+")  # refuses what could not be mended
+    restore_coordinates(path, store.layout, store.group)
+    forget_damage(store)
 
 
 def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Client | None]:

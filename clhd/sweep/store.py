@@ -188,9 +188,9 @@ class Store:
         """Replicas of one entry along the last dim: 1, or those of a block."""
         return int(self.attributes.get("replicas_per_entry", 1))
 
-    def count_runs(self, wanted: BoolArray) -> dict[str, int]:
-        """How many replicas of points have each status, of the entries wanted."""
-        status = self.status()[wanted]  # before the counts, which a task writes before it
+    def count_runs(self, wanted: BoolArray, status: NDArray[np.int8] | None = None) -> dict[str, int]:
+        """How many replicas of points have each status, of the entries wanted; `status`, if it has just been read."""
+        status = (self.status() if status is None else status)[wanted]  # before the counts, which are written before it
         counts = {name: self.read(name)[wanted] for name in BLOCK_COUNTS} if self.entry_size > 1 else None
         return count_runs(status, self.entry_size, counts)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from distributed import Client
 
+import clhd.sweep.plan
 from clhd.sweep.blocks import choose_chunks, plan_blocks
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.plan import SAFETY, START_SECONDS, Needs, format_plan, plan_roads, predict_needs
@@ -55,6 +56,20 @@ def test_only_what_is_unknown_or_failed_is_left(toy: MakeExperiment, results: Pa
     assert predict(grown, results).runs == 5 * 2 * 6 - 32
     assert predict(toy(replicas=2), results).runs == 0
     assert predict(toy(seed=4), results).runs == 32, "a store of another experiment knows nothing of this one"
+
+
+def test_the_growth_of_a_store_is_part_of_what_it_takes(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_stage(toy(), "simulation", results, client=client)
+    assert predict(toy(), results).growth_seconds == 0
+    larger = toy(replicas=6)
+    little = predict(larger, results)
+    assert little.growth_seconds > 0
+    monkeypatch.setattr(clhd.sweep.plan, "predict_growth_seconds", lambda *_: little.growth_seconds + 1000)
+    much = predict(larger, results)
+    assert much.wall_seconds == pytest.approx(little.wall_seconds + 1000 * SAFETY["predicted"])
+    assert "17 min in which its store grows" in format_plan("toy", plan_roads([Road(larger, "simulation")], results, 2))
 
 
 @pytest.mark.parametrize(("factor", "rate"), [(3.0, 3.0), (0.5, None)], ids=["enough", "too little to tell"])

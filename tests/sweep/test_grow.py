@@ -1,0 +1,201 @@
+"""A store that grows holds what it held, to the bit; it takes over whole files where it can, and shows long work."""
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from distributed import Client
+
+import clhd.sweep.grow
+import clhd.sweep.progress
+from clhd.errors import ClhdError
+from clhd.sweep.experiment import Experiment
+from clhd.sweep.grow import grow_store, predict_growth
+from clhd.sweep.prepare import positions_in, predict_growth_seconds
+from clhd.sweep.progress import Progress
+from clhd.sweep.road import Road
+from clhd.sweep.run import StageReport, run_stage
+from clhd.sweep.store import LEDGER, Store, create_store
+from clhd.systems.base import Status
+from tests.sweep.conftest import MakeExperiment
+
+LARGER = {"axes": {"slope": [0, 1, 2, 3, 4], "size": [4, 8, 16]}}
+
+
+def simulate(experiment: Experiment, results: Path, client: Client, **options: Any) -> StageReport:
+    report = run_stage(experiment, "simulation", results, client=client, **options)
+    assert report is not None
+    return report
+
+
+def make_store(path: Path, road: Road, chunks: tuple[int, ...], unknown: Sequence[tuple[int, ...]] = ()) -> Store:
+    """A store in which every number is another, and some chunks were never written."""
+    store = create_store(path, road, chunks)
+    counter = itertools.count(1)
+    for index in store.chunk_indices():
+        chunk = store.make_chunk(index)
+        for values in chunk.values():
+            numbers = [next(counter) % 1000 for _ in range(values.size)]
+            values[...] = np.reshape([str(n) for n in numbers] if values.dtype.kind == "T" else numbers, values.shape)
+        chunk["status"][...] = Status.OK
+        if index not in unknown:
+            store.write_chunk(index, chunk)
+    return store
+
+
+def list_files(store: Path) -> dict[str, os.stat_result]:
+    return {
+        str(path.relative_to(store)): path.stat()
+        for path in store.glob("*/c/**/*")
+        if path.is_file() and path.relative_to(store).parts[0] in {"height", *LEDGER}
+    }
+
+
+@pytest.mark.parametrize(
+    ("axes", "replicas", "chunks"),
+    [
+        ({"slope": [0, 1, 2, 3, 4, 5, 6, 7], "size": [4, 16]}, 4, (2, 1, 3)),
+        ({"slope": [0, 1, 2, 3, 4, 5], "size": [4, 16]}, 9, (2, 1, 3)),
+        ({"slope": [-2, -1, 0, 1, 2, 3, 4], "size": [1, 4, 16]}, 4, (2, 1, 3)),
+        ({"slope": [-1, 0, 1, 2, 3, 4], "size": [4, 16]}, 5, (2, 1, 3)),
+        ({"slope": [0, 0.5, 1, 2, 3, 4], "size": [4, 8, 16]}, 6, (3, 2, 2)),
+        ({"slope": [0, 1, 2, 3, 4, 5], "size": [4, 16]}, 4, (6, 2, 4)),
+        ({"slope": [0, 1, 2, 3, 4, 5], "size": [4, 16]}, 5, (1, 1, 1)),
+    ],
+    ids=["behind", "behind a part", "whole chunks before", "before", "between", "one chunk", "smallest chunks"],
+)
+def test_every_number_stands_where_it_belongs_whatever_the_chunks(
+    toy: MakeExperiment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    axes: dict[str, Any],
+    replicas: int,
+    chunks: tuple[int, ...],
+) -> None:
+    held = Road(toy(axes={"slope": [0, 1, 2, 3, 4], "size": [4, 16]}), "simulation")
+    room = Road(toy(axes=axes, replicas=replicas), "simulation")
+    store = make_store(tmp_path / "simulation.zarr", held, (2, 1, 3), unknown=[(1, 0, 0), (0, 1, 0)])
+    before = {name: store.read(name) for name in (*store.outputs, *LEDGER)}
+    places = positions_in(room, held)
+    monkeypatch.setattr(clhd.sweep.grow, "keep_chunks", lambda *_: chunks)
+    predicted, advanced = predict_growth(store, room, places), []
+
+    def note(self: Progress, lanes: int, seconds: float) -> None:
+        advanced.append((lanes, seconds))
+
+    monkeypatch.setattr(Progress, "advance", note)
+    grown = grow_store(store, room, places)
+    assert grown.chunks == chunks
+    new = np.ones(grown.shape, dtype=bool)
+    new[np.ix_(*places)] = False
+    for name, values in before.items():
+        after = grown.read(name)
+        assert after[np.ix_(*places)].tobytes() == values.tobytes() or name.startswith("error_")
+        assert after[np.ix_(*places)].tolist() == values.tolist() or values.dtype.kind == "f"
+        assert (grown.read("status")[new] == Status.NOT_RUN).all()
+    assert sum(lanes for lanes, _ in advanced) == before["status"].size
+    assert sum(seconds for _, seconds in advanced) == pytest.approx(predicted)
+    assert grown.find_damage() == []
+
+
+def test_chunks_that_stay_as_they_are_keep_their_files(toy: MakeExperiment, results: Path, client: Client) -> None:
+    simulate(toy(), results, client)
+    path = results / "toy" / "simulation.zarr"
+    before = list_files(path)
+    simulate(toy(axes={"slope": [0, 1, 2, 3, 4], "size": [4, 16]}), results, client)
+    after = list_files(path)
+    assert {name: after[name].st_ino for name in before} == {name: state.st_ino for name, state in before.items()}
+    assert len(after) == len(before) * 5 / 4
+
+
+@pytest.mark.parametrize("obstacle", ["links within a folder alone", "another form"])
+def test_the_same_files_copied_files_and_new_ones_have_the_same_bytes(
+    toy: MakeExperiment,
+    results: Path,
+    tmp_path: Path,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    obstacle: str,
+) -> None:
+    for folder in (results, tmp_path / "other"):
+        simulate(toy(), folder, client)
+    simulate(toy(**LARGER), results, client)
+    with monkeypatch.context() as patch:
+        if obstacle != "another form":
+            link = os.link  # which Zarr uses, too
+
+            def refuse(old: Path, new: Path) -> None:
+                if Path(old).parent != Path(new).parent:
+                    raise PermissionError(1, "Operation not permitted")
+                link(old, new)
+
+            patch.setattr(os, "link", refuse)
+        else:
+            patch.setattr(clhd.sweep.grow, "_find_form", lambda store, _: store.path)
+        simulate(toy(**LARGER), tmp_path / "other", client)
+    paths = [folder / "toy" / "simulation.zarr" for folder in (results, tmp_path / "other")]
+    names = [sorted(list_files(path)) for path in paths]
+    assert names[0] == names[1]
+    for name in names[0]:
+        if not name.startswith("seconds"):
+            assert (paths[0] / name).read_bytes() == (paths[1] / name).read_bytes()
+
+
+def test_damage_is_found_after_growth_and_a_missing_file_before(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    simulate(toy(), results, client)
+    path = results / "toy" / "simulation.zarr"
+    file = max(path.glob("height/c/**/*"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    simulate(toy(**LARGER), results, client)
+    ((damaged, _),) = Store(path).find_damage()
+    damaged.unlink()
+    with pytest.raises(ClhdError, match="is missing, though its status says that it was written"):
+        simulate(toy(**LARGER, replicas=5), results, client)
+    assert simulate(toy(**LARGER, replicas=5), results, client, repair=True).is_complete
+
+
+def test_long_growth_is_predicted_and_shown_and_short_growth_is_silent(
+    toy: MakeExperiment,
+    results: Path,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    simulate(toy(), results, client)
+    simulate(toy(**LARGER), results, client)
+    assert "grows" not in capsys.readouterr().err
+    monkeypatch.setattr(clhd.sweep.grow, "_LONG_SECONDS", 0.0)
+    monkeypatch.setattr(clhd.sweep.progress, "_LINE_SECONDS", 0.0)
+    simulate(toy(**LARGER, replicas=5), results, client)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "grows" in line]
+    assert lines[0].startswith("toy simulation, its store grows: 60 runs are taken over into a larger one, ")
+    assert "of 60 runs" in lines[1]
+    assert lines[-1].startswith("toy simulation, its store grows: 60 runs taken over, ")
+
+
+def test_a_store_keeps_the_shape_of_its_chunks_unless_another_is_far_better(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    cheap = {"constants": {"seconds": 0.001}, "axes": {"slope": [0, 1, 2, 3]}}
+    simulate(toy(**cheap), results, client)
+    path = results / "toy" / "simulation.zarr"
+    assert Store(path).chunks == (4, 4)
+    simulate(toy(**cheap, replicas=8), results, client)
+    assert Store(path).chunks == (4, 4)
+    simulate(toy(**cheap, replicas=64), results, client)
+    assert Store(path).chunks == (4, 64)
+
+
+def test_nothing_is_predicted_of_a_store_that_has_room(toy: MakeExperiment, tmp_path: Path) -> None:
+    held, wanted = Road(toy(), "simulation"), Road(toy(replicas=2), "simulation")
+    store = make_store(tmp_path / "simulation.zarr", held, (1, 1, 4))
+    assert predict_growth_seconds(store, held, wanted) == 0
+    assert predict_growth_seconds(store, held, Road(toy(replicas=5), "simulation")) > 0

@@ -44,6 +44,10 @@ class Known:
     def is_ok(self) -> NDArray[np.bool_]:
         return self.ledger["status"] == _OK
 
+    @property
+    def blocks(self) -> int:
+        return self.count_chunks(np.ones(self.ledger["status"].shape, bool))
+
     def inside(self, other: "Known") -> Any:
         """Index that picks the places of this store from the arrays of a larger one."""
         positions = []

@@ -62,3 +62,9 @@ def kill_all(mark: str) -> None:
     while processes := find_processes(mark):
         kill(processes)
         time.sleep(0.01)
+
+
+def kill_children() -> None:
+    """SIGKILL to all that this process has started, and what they have."""
+    children = psutil.Process().children(recursive=True)
+    kill([Found(process, "other") for process in children])

@@ -7,7 +7,8 @@ from distributed import Client
 from clhd.sweep.run import run_experiment
 from tests.chaos.experiments import NAME, Undisturbed, write_experiment
 from tests.chaos.known import ROADS, read_known, read_summary
-from tests.chaos.scenario import Act, Scenario, Stage
+from tests.chaos.scenario import Act, Scenario
+from tests.chaos.stage import Stage
 from tests.sweep.conftest import client  # noqa: F401  # a fixture
 
 

@@ -14,7 +14,8 @@ from clhd.sweep.experiment import parse_experiment
 from clhd.sweep.run import run_experiment
 from tests.chaos.experiments import NAME
 from tests.chaos.known import ROADS, find_late_writes, read_known, read_summary
-from tests.chaos.scenario import Act, Scenario, Stage
+from tests.chaos.scenario import Act, Scenario
+from tests.chaos.stage import Stage
 from tests.sweep.conftest import client  # noqa: F401  # a fixture
 
 

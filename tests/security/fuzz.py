@@ -1,7 +1,7 @@
 """How inputs are damaged, and how a command must answer: done, or clear lines and exit code 2.
 
-A campaign of N examples (`make chaos`): ``CLHD_FUZZ=5000 pytest tests/security``. Without it, a few hundred, which are
-always the same.
+A campaign with N experiment files (`make chaos`): ``CLHD_FUZZ=5000 pytest --hypothesis-seed=0 tests/security``. Without
+it, a few hundred, which are always the same.
 """
 
 import copy
@@ -56,17 +56,28 @@ VALUES = st.one_of(
 )
 
 
+# Of so many mutated experiment files come all examples of a test run without CLHD_FUZZ.
+_USUAL = 400
+
+
 def campaign(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Settings of a test: so many examples, always the same; or as many as CLHD_FUZZ says, other ones each time."""
+    """Settings of a test: so many examples, always the same; or in proportion to CLHD_FUZZ, by --hypothesis-seed."""
     wanted = os.environ.get("CLHD_FUZZ")
     return settings(
-        max_examples=int(wanted or examples),
+        max_examples=-(-examples * int(wanted) // _USUAL) if wanted else examples,
         derandomize=wanted is None,
         database=None,
         deadline=None,
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
+
+
+def tally(what: str, answer: str) -> None:
+    """Note what came of one example in the file that CLHD_FUZZ_TALLY names, for the campaign's report."""
+    if name := os.environ.get("CLHD_FUZZ_TALLY"):
+        with Path(name).open("a", encoding="utf-8") as file:
+            file.write(f"{what}: {answer}\n")
 
 
 def places_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -16,12 +16,13 @@ from clhd.errors import ClhdError
 from clhd.sweep.config import read_config
 from clhd.sweep.experiment import parse_experiment
 from clhd.sweep.yaml_file import read_yaml
-from tests.security.fuzz import ROOT, as_yaml, campaign, mutated_bytes, mutated_values, no_hang, run_clearly
+from tests.security.fuzz import ROOT, as_yaml, campaign, mutated_bytes, mutated_values, no_hang, run_clearly, tally
 
 FILES = sorted([*(ROOT / "config" / "experiments").glob("*.yaml"), *(ROOT / "config" / "paper").glob("*.yaml")])
 # Of a list, so many values are kept: what is fuzzed is what the file says, not how long it is.
 _KEPT = 2
 _MOST = {"count": _KEPT, "replicas": 256}
+_ANSWERS = {0: "valid plans", 2: "refused"}
 _TOY: dict[str, Any] = {
     "system": "toy",
     "constants": {"colour": "red", "features": 2, "weight_2": 2},
@@ -52,6 +53,7 @@ def plan(data: bytes, workspace: Path, capsys: pytest.CaptureFixture[str]) -> in
     path.write_bytes(data)
     code = run_clearly(["plan", path], capsys, str(path))
     assert list_folder(workspace) == [str(path)]
+    tally("experiment files", _ANSWERS[code])
     return code
 
 
@@ -106,17 +108,17 @@ _LAUGHS = "\n".join(f"a{k}: &a{k} [{', '.join(['*a' + str(k - 1)] * 9)}]" for k 
         (TOY.replace("[0, 1]", "[0, '" + "x" * 10**5 + "']", 1), "must be a number"),
         (
             TOY.replace("[0, 1]", "{start: 0, stop: 1, count: 1000000000}", 1),
-            "must be a whole number from 1 to 1000000",
+            "axes: 1000000000 points (1000000000 of slope) are more than 4000000; give fewer, or split",
         ),
         (TOY.replace("[0, 1]", "{start: 0, stop: 1, count: 2, spacing: {a: 1}}", 1), "must be linear or log"),
         (TOY + "constants: {weight_\u00b2: 1}", "weight_\u00b2: is no parameter of this system"),
         (
             TOY.replace("[0, 1]}", "&, weight: &, size: &}".replace("&", "{start: 1, stop: 1000, count: 1000}")),
-            "axes: 1000000000 points are more than 4000000; split the experiment",
+            "axes: 1000000000 points (1000 of slope x 1000 of weight x 1000 of size) are more than 4000000",
         ),
         (
             TOY.replace("replicas: 2", "replicas: 1e300"),
-            "is more than 400000000; split the experiment, or keep: moments",
+            "runs are more than 400000000; give fewer, or split the experiment, or keep: moments",
         ),
         (TOY + "# " + "x" * 2**20, "is larger than 1048576 bytes"),
         (
@@ -163,7 +165,10 @@ def test_a_grid_of_a_billion_points_is_refused_before_memory_is_exhausted(tmp_pa
     command = [sys.executable, "-m", "clhd", "plan", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, preexec_fn=set_limit, check=False)
     assert done.returncode == 2, done.stderr
-    assert done.stderr == f"{path}: axes: 1000000000 points are more than 4000000; split the experiment\n"
+    product = "1000 of second_moment x 1000 of weight_decay x 1000 of learning_rate"
+    assert done.stderr == (
+        f"{path}: axes: 1000000000 points ({product}) are more than 4000000; give fewer, or split the experiment\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "/proc/self/mem", "/", "a" * 300])
@@ -194,7 +199,9 @@ def refuse_or_take(read: Any, path: Path, data: bytes) -> None:
     with no_hang():
         try:
             read(path)
+            tally("lists of experiments or claims", "read")
         except ClhdError as error:
+            tally("lists of experiments or claims", "refused")
             for line in str(error).splitlines():
                 assert ": " in line
                 assert len(line) < 2000

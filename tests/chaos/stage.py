@@ -1,0 +1,266 @@
+"""Plays one scenario: starts, kills, looks at what is left, and goes on until the end, which is compared."""
+
+import random
+import shutil
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.chaos.experiments import NAME, Span, Undisturbed, write_experiment
+from tests.chaos.known import (
+    ROADS,
+    Known,
+    copy_stores,
+    find_late_writes,
+    find_recomputed,
+    find_stray_files,
+    find_wrong,
+    is_consolidated,
+    read_known,
+    read_summary,
+)
+from tests.chaos.processes import Found, find_processes, kill, kill_all
+from tests.chaos.runs import MOMENTS, Run
+from tests.chaos.scenario import Act, Outcome, Scenario
+
+_LONGEST_ORPHAN = 120.0
+_MOST_TRIES = 4
+
+
+class Stage:
+    """Plays one scenario.
+
+    Parameters
+    ----------
+    undisturbed : dict of (road, size, form) to Undisturbed
+        When things happen, and a folder of the finished base form.
+    references : dict of (size, form) to dict of road to Known
+    summaries : dict of (size, form) to bits of the summary
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        folder: Path,
+        undisturbed: dict[tuple[str, str, str], Undisturbed],
+        references: dict[tuple[str, str], dict[str, Known]],
+        summaries: dict[tuple[str, str], dict[str, bytes]],
+    ) -> None:
+        self.scenario, self.folder = scenario, folder
+        self.undisturbed, self.references, self.summaries = undisturbed, references, summaries
+        self.outcome = Outcome(scenario, folder=str(folder))
+        self.random = random.Random(scenario.number)
+        self.watchers: list[threading.Thread] = []
+        self.before: dict[str, Known] = {}  # at the last kill
+        self.inherited: dict[str, Known] = {}  # at the last kill before the present run began
+        self.runs: list[Run] = []
+
+    @property
+    def place(self) -> Path:
+        return self.folder / "results" / NAME
+
+    def play(self) -> Outcome:
+        """All acts, then the command again until it ends by itself, then the checks.
+
+        The folder is removed, unless there are problems: then it holds the screen of each run, and the results as they
+        were copied after the kills and before each further try.
+        """
+        began = time.perf_counter()
+        start = self.undisturbed.get((self.scenario.road, self.scenario.size, "base"))
+        if self.scenario.start == "base" and start is not None:
+            start.copy_to(self.folder)
+        else:
+            self.folder.mkdir(parents=True)
+        code: int | None = None
+        for act in self.scenario.acts:
+            code = self._act(act)
+        form = self.scenario.acts[-1].form
+        while code != 0:
+            run = self._start(form)
+            code = run.wait()
+            self._check_screen(run, code)
+            self._check_late_writes(run)
+            if code != 0:
+                self.outcome.manual_steps += 1
+                copy_stores(self.place, self.folder / f"failed{len(self.runs)}")
+                if self.outcome.manual_steps == _MOST_TRIES:
+                    self._blame(f"does not end by itself: exit code {code}")
+                    break
+        for watcher in self.watchers:
+            watcher.join()
+        self.check_end(form)
+        self.outcome.seconds = time.perf_counter() - began
+        if not self.outcome.problems:
+            shutil.rmtree(self.folder)
+        return self.outcome
+
+    def _blame(self, problem: str) -> None:
+        self.outcome.problems.append(problem)
+
+    def _start(self, form: str) -> Run:
+        write_experiment(self.folder, self.scenario.size, form)
+        self.inherited = dict(self.before)
+        self.runs.append(Run(self.scenario, self.folder, self.folder / f"run{len(self.runs) + 1}.log"))
+        return self.runs[-1]
+
+    def stop(self) -> None:
+        """End all processes of the scenario, at whatever moment."""
+        for run in self.runs:
+            kill_all(run.mark)
+
+    def _act(self, act: Act) -> int:
+        """Start a run, kill, look at once at what is known; return the exit code, negative if it was killed itself."""
+        timing = self.undisturbed[self.scenario.road, self.scenario.size, act.form]
+        run = self._start(act.form)
+        came = self._await_moment(run, act, timing)
+        victims = self._choose(run, act) if came else []
+        kill(victims)
+        if act.victim == "all":
+            kill_all(run.mark)
+        at = run.seconds
+        roles = sorted({found.role for found in victims})
+        self.outcome.kills.append({**asdict(act), "killed": roles, "at": round(at, 3), "of": round(timing.seconds, 3)})
+        if victims:
+            self._look()
+        if victims and "worker" not in roles:
+            self._watch_orphans(run, act.victim)
+        code = run.wait()
+        if not victims and len(self.runs) == 1:  # it is an undisturbed run then, and a newer measurement
+            self.undisturbed[self.scenario.road, self.scenario.size, act.form] = timing.rescaled(run.seconds)
+        self._check_late_writes(run)
+        if code == 0 or roles in ([], ["worker"]):  # it should have gone on
+            self._check_screen(run, code)
+        return code
+
+    def _await_moment(self, run: Run, act: Act, timing: Undisturbed) -> bool:
+        """Wait for the moment of an act; False if the run ended before."""
+        if act.moment in MOMENTS:
+            if not run.wait_for(lambda: run.has_folder(MOMENTS[act.moment])):
+                return False
+            span = timing.spans.get(act.moment, Span(0.0, 0.0))
+            begin, end = run.seconds, run.seconds + span.last - span.first
+        elif act.victim == "worker":
+            span = timing.spans.get("worker", Span(0.0, timing.seconds))
+            begin, end = span.first, span.last
+        else:
+            begin, end = 0.0, timing.seconds
+        moment = begin + act.share * (end - begin)
+        run.wait_for(lambda: run.seconds >= moment)
+        return not run.is_over
+
+    def _choose(self, run: Run, act: Act) -> list[Found]:
+        """The processes to kill: of the role wanted, or the nearest to it that is alive."""
+        alive = find_processes(run.mark)
+        if act.victim == "all":
+            return alive
+        order = ["worker", "driver", "shell", "snakemake", "other"]
+        for role in order[order.index(act.victim) :]:
+            several = sorted((found for found in alive if found.role == role), key=lambda found: found.process.pid)
+            if several:
+                return several if role == "shell" else [self.random.choice(several)]
+        return []
+
+    def _look(self) -> None:
+        """Copy what is known at this moment, check it, and remember it for the end."""
+        copy, problems = self.folder / f"seen{len(self.outcome.kills)}", len(self.outcome.problems)
+        copy_stores(self.place, copy)
+        for road in ROADS:
+            try:
+                known = read_known(copy / f"{road}.zarr")
+            except Exception as error:
+                self._blame(f"{road} cannot be read right after the kill: {type(error).__name__}: {error}")
+                continue
+            if known is None:
+                if road in self.before:
+                    self._blame(f"{road} is gone right after the kill")
+                continue
+            reference = self.references[self.scenario.size, self.scenario.acts[-1].form][road]
+            if wrong := find_wrong(known, reference):
+                self.outcome.wrong += 1
+                self._blame(f"{road} right after the kill: other bits of {', '.join(wrong)}")
+            self._compare(road, known)
+            finished = known.count_chunks(known.is_ok)
+            self.outcome.kills[-1][f"{road}_blocks"] = finished
+            self.outcome.torn_blocks += known.torn
+            self.outcome.finished_blocks += finished
+            self.before[road] = known
+        if len(self.outcome.problems) == problems:
+            shutil.rmtree(copy, ignore_errors=True)
+
+    def _compare(self, road: str, known: Known) -> None:
+        if road not in self.before:
+            return
+        before = self.before[road]
+        lost = before.count_chunks(find_recomputed(before, known))
+        self.outcome.lost_blocks += lost
+        if lost:
+            self._blame(f"{road}: {lost} blocks that were done before a kill were lost or computed again")
+
+    def _watch_orphans(self, run: Run, victim: str) -> None:
+        """Note how long the other processes of a run live after a kill, while the next one goes on."""
+        began = time.perf_counter()
+
+        def watch() -> None:
+            last = 0.0
+            while left := [found for found in find_processes(run.mark) if found.role in ("driver", "worker")]:
+                last = time.perf_counter() - began
+                if last > _LONGEST_ORPHAN:
+                    self._blame(f"orphans live on: {', '.join(found.role for found in left)}")
+                    kill_all(run.mark)
+                time.sleep(0.02)
+            self.outcome.orphan_seconds.append({"killed": victim, "seconds": round(last, 3)})
+
+        self.watchers.append(threading.Thread(target=watch))
+        self.watchers[-1].start()
+
+    def _check_late_writes(self, run: Run) -> None:
+        """Nothing of the dead may be written once another run has taken over."""
+        for road, reign in run.reigns.items():
+            if road in self.inherited and (
+                late := find_late_writes(self.place / f"{road}.zarr", self.inherited[road], reign)
+            ):
+                self._blame(f"{road}: an orphan wrote {', '.join(late[:3])} after its successor had begun")
+
+    def _check_screen(self, run: Run, code: int) -> None:
+        text = run.log.read_text(encoding="utf-8", errors="replace")
+        if code != 0:
+            self._blame(f"exit code {code} of a run that was not killed: {text.strip()[-400:]}")
+        if "Traceback (most recent call last)" in text:
+            self._blame(f"a traceback on the screen: {text.strip()[-400:]}")
+        if "Warning: " in text:
+            self._blame(f"a warning on the screen: {text.strip()[-400:]}")
+
+    def check_end(self, form: str) -> None:
+        """What is there at last must be what an undisturbed run makes, and nothing else."""
+        size, same = self.scenario.size, 0
+        for road in ROADS:
+            path = self.place / f"{road}.zarr"
+            known = read_known(path)
+            if known is None:
+                self._blame(f"{road} is not there")
+                continue
+            reference = self.references[size, form][road]
+            if known.places != reference.places:
+                self._blame(f"{road}: other coordinates")
+                continue
+            if not known.is_ok.all():
+                self._blame(f"{road}: {int((~known.is_ok).sum())} runs are not ok")
+            if wrong := find_wrong(known, reference):
+                self.outcome.wrong += 1
+                self._blame(f"{road}: other bits of {', '.join(wrong)}")
+            same += bool(known.is_ok.all() and not wrong)
+            self._compare(road, known)
+            if not is_consolidated(path):
+                self._blame(f"{road}: its metadata are not consolidated")
+        if (self.place / "summary.zarr").exists():
+            summary, wanted = read_summary(self.place / "summary.zarr"), self.summaries[size, form]
+            if other := sorted(name for name in {*summary, *wanted} if summary.get(name) != wanted.get(name)):
+                self.outcome.wrong += 1
+                self._blame(f"summary: other bits of {', '.join(other)}")
+            same += not other
+        else:
+            self._blame("summary is not there")
+        self.outcome.has_same_bits = same == len(ROADS) + 1
+        if stray := find_stray_files(self.place):
+            self._blame(f"stray files: {', '.join(stray[:5])}")

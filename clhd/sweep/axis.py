@@ -22,7 +22,7 @@ from clhd.systems.base import Parameter, Value
 
 # Digits of a value of a range: 0.30000000000000004 should not differ from a 0.3 that is written out.
 _DIGITS = 12
-# Of a range. An axis of more values could not be part of any grid.
+# Of a range.
 _MOST_VALUES = 1_000_000
 
 
@@ -134,6 +134,23 @@ def _sort(axis: Axis) -> Axis:
 def _order(values: Iterable[tuple[Value, ...]]) -> tuple[tuple[Value, ...], ...]:
     """Ascending values, numbers before words."""
     return tuple(sorted(values, key=lambda value: [(isinstance(entry, str), entry) for entry in value]))
+
+
+def count_values(name: str, entry: Any) -> int:
+    """Number of values along an axis, of its entry in the file; no value is made.
+
+    Raises
+    ------
+    ClhdError
+        If that cannot be told.
+    """
+    if isinstance(entry, list | tuple):
+        return len(entry)
+    if isinstance(entry, Mapping) and "count" in entry:
+        return parse_count(f"{name}.count", entry["count"], minimum=1)
+    if isinstance(entry, Mapping) and isinstance(columns := entry.get("together"), Mapping) and columns:
+        return max(count_values(str(key), column) for key, column in columns.items())
+    raise ClhdError(f"{name} = {entry!r}: must be a list, a range, or several of these together")
 
 
 def parse_numbers(name: str, entry: Any) -> list[Any]:

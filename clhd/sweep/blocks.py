@@ -1,8 +1,9 @@
 """Blocks: whole chunks of a store, sized by predicted cost, longest first.
 
 A chunk is what one file of a variable holds, and what one task writes; a block is one or more chunks, and what one
-task computes. Chunks never reach across positions at which the cost or the family of the points differs, so that a
-block is of one kind and the cheap points need not wait for the dear ones.
+task computes. Chunks do not reach across positions at which the cost or the family of the points differs, so that a
+block is of one kind and the cheap points need not wait for the dear ones; unless there is so little to do for so many
+kinds that the files would cost more than the work.
 
 | symbol | name | unit |
 |---|---|---|
@@ -12,14 +13,16 @@ block is of one kind and the cheap points need not wait for the dear ones.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.sweep.costs import MIXED, CostTable, IntArray
+from clhd.sweep.limits import CHUNK_BYTES, MOST_BYTES_AT_ONCE, check_bytes, check_chunks
 from clhd.sweep.road import Road
-from clhd.systems.base import Cost, Outputs
+from clhd.systems.base import FloatArray
 
 ChunkIndex = tuple[int, ...]
 BoolArray = NDArray[np.bool_]
@@ -28,7 +31,6 @@ BoolArray = NDArray[np.bool_]
 # there is so much to do. Below, the cost of a task and of its files (some ms) would show; above, the end of a run
 # would wait for its last block, and an interruption would lose more.
 _MOST_SECONDS, _LEAST_SECONDS = 2.0, 0.5
-_MOST_BYTES = 32 * 2**20
 # A store has no more chunks than about this: of longer work, each takes longer. A chunk is several files, all of which
 # the ledger is read from; docs/scaling.md has what so many take.
 _MOST_CHUNKS = 100_000
@@ -38,7 +40,8 @@ _AS_GOOD = 2
 _BLOCKS_PER_WORKER = 8
 # What one scheduler and one driver can hand out and take back at their ease; docs/scaling.md has the measurement.
 _BLOCKS_PER_SECOND = 100
-_Entry = tuple[ChunkIndex, BoolArray, int]
+# A chunk, what is needed of it, and how many lanes of each kind these are.
+_Entry = tuple[ChunkIndex, BoolArray, Mapping[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +73,71 @@ class Plan:
 
 
 def choose_chunks(road: Road) -> tuple[int, ...]:
-    """Shape of a chunk of a road's store: along the axes of the grid and, for a simulation, the replicas."""
-    costs = road.costs
-    every: list[Cost] = costs.ravel().tolist()
-    dearest = max(every, key=lambda cost: cost.seconds)
-    replicas = road.entries or 1
-    most_seconds = max(_MOST_SECONDS, replicas * sum(cost.seconds for cost in every) / _MOST_CHUNKS)
+    """Shape of a chunk of a road's store: along the axes of the grid and, for a simulation, the replicas.
+
+    Raises
+    ------
+    ExperimentError
+        If there would be more chunks, or a larger one, than a store can have.
+    """
+    check_bytes(road)
+    table, shape = road.cost_table, road.shape
+    dearest = table.dearest
+    most_seconds = max(_MOST_SECONDS, (road.entries or 1) * table.seconds / _MOST_CHUNKS)
+    most_entries = max(1, CHUNK_BYTES // road.entry_bytes)
     # Replicas of one point: whole groups of lanes, as many as the time allows.
     groups = max(1, int(most_seconds / max(dearest.seconds * dearest.lanes, 1e-9)))
-    kept = min(replicas, groups * dearest.lanes)
-    most_bytes = _MOST_BYTES / (8 * count_numbers(road, road.outputs) * road.entry_size * kept)
+    kept = min(road.entries or 1, groups * dearest.lanes, most_entries)
     fitting = int(most_seconds / max(dearest.seconds * kept, 1e-9))
     filling = math.ceil(dearest.lanes / kept)
-    points = max(1, int(min(max(fitting, filling), most_bytes)))
-    shape = []
-    for axis in reversed(range(costs.ndim)):
-        length = costs.shape[axis]
-        size = min(length, points) if _is_uniform(costs, axis) else 1
-        size = math.ceil(length / math.ceil(length / size))  # as even as can be
-        points //= size
-        points = max(points, 1)
-        shape.append(size)
-    return (*reversed(shape), kept) if road.is_simulation else tuple(reversed(shape))
+    points = max(1, min(max(fitting, filling), most_entries // kept))
+    sizes = [kept] if road.is_simulation else []
+    for axis in reversed(range(table.numbers.ndim)):
+        size = _make_even(shape[axis], min(points, shape[axis]) if table.is_uniform(axis) else 1)
+        points = max(points // size, 1)
+        sizes.insert(0, size)
+    chunks = tuple(sizes)
+    if len(table.kinds) > 1:
+        chunks = _share_chunks(road, chunks, most_seconds, most_entries)
+    check_chunks(road, math.prod(chunk_counts(shape, chunks)))
+    return chunks
+
+
+def _make_even(length: int, size: int) -> int:
+    return math.ceil(length / math.ceil(length / size))
+
+
+def _share_chunks(road: Road, chunks: tuple[int, ...], most_seconds: float, most_entries: int) -> tuple[int, ...]:
+    """Let chunks reach across kinds of points, if with one kind each they would be too many for so little work.
+
+    They become wider, first along the axes on which the kind depends, until they take about as long as a block should.
+    """
+    table, shape = road.cost_table, road.shape
+    enough = most_seconds if most_seconds > _MOST_SECONDS else _LEAST_SECONDS
+    sizes, places = list(chunks), range(table.numbers.ndim)
+
+    def find_seconds() -> FloatArray:
+        return table.chunk_seconds([sizes[axis] for axis in places], sizes[-1] if road.is_simulation else 1)
+
+    seconds = find_seconds()
+    if seconds.max() > most_seconds:  # for a few dear points, the cheap ones do not all stay alone
+        most_seconds = 2 * float(seconds.max())
+    is_alike = [table.is_uniform(axis) for axis in places] + [True] * (len(sizes) - len(places))
+    for axis in sorted(range(len(sizes)), key=lambda axis: (is_alike[axis], -axis)):
+        while seconds.mean() < enough and sizes[axis] < shape[axis]:
+            before, size = seconds, sizes[axis]
+            wide = min(size * math.ceil(enough / max(float(seconds.mean()), 1e-9)), shape[axis])
+            wide = min(wide, size * (most_entries // math.prod(sizes)))
+            while wide > size:
+                sizes[axis] = _make_even(shape[axis], wide)
+                seconds = find_seconds()
+                if seconds.max() <= most_seconds or math.prod(chunk_counts(shape, sizes)) > _MOST_CHUNKS:
+                    break
+                wide //= 2
+            if wide <= size:
+                sizes[axis], seconds = size, before
+                break
+    return tuple(sizes)
 
 
 def keep_chunks(chunks: tuple[int, ...], road: Road) -> tuple[int, ...]:
@@ -105,24 +151,8 @@ def keep_chunks(chunks: tuple[int, ...], road: Road) -> tuple[int, ...]:
         That the store is to have room for.
     """
     best = choose_chunks(road)
-    shape = road.grid.shape + ((road.entries,) if road.entries is not None else ())
-    counts = [math.prod(chunk_counts(shape, sizes)) for sizes in (chunks, best)]
-    sizes = chunks[: road.costs.ndim]
-    is_uniform = all(size == 1 or _is_uniform(road.costs, axis) for axis, size in enumerate(sizes))
-    return chunks if is_uniform and max(counts) <= _AS_GOOD * min(counts) else best
-
-
-def count_numbers(road: Road, outputs: Outputs) -> int:
-    """Numbers of one lane, or of one entry of the store, in all variables."""
-    sizes = {name: len(values) for name, (values, _) in road.outputs.coordinates.items()}
-    sizes["time"] = len(road.time)
-    return sum(math.prod(sizes[dim] for dim in output.dims) for output in outputs.variables.values())
-
-
-def _is_uniform(costs: NDArray[np.object_], axis: int) -> bool:
-    """True if neither cost nor family changes along an axis."""
-    first = costs.take([0], axis=axis)
-    return bool(np.all(costs == first))
+    counts = [math.prod(chunk_counts(road.shape, sizes)) for sizes in (chunks, best)]
+    return chunks if max(counts) <= _AS_GOOD * min(counts) else best
 
 
 def chunk_counts(shape: Sequence[int], chunks: Sequence[int]) -> tuple[int, ...]:
@@ -160,22 +190,34 @@ def plan_blocks(road: Road, needed: BoolArray, chunks: tuple[int, ...], workers:
         Blocks are small enough that each worker gets several, and long enough that many workers do not wait for the
         one scheduler; this changes no bits.
     """
-    families: dict[Cost, list[_Entry]] = defaultdict(list)
+    table, dims = road.cost_table, road.cost_table.numbers.ndim
+    kinds = table.chunk_kinds(chunks[:dims])
+    groups: dict[int, list[_Entry]] = defaultdict(list)  # chunks of more than one kind are a group of their own
     masks: dict[tuple[tuple[int, ...], bytes], BoolArray] = {}  # few differ, and sharing them keeps a long plan small
+    total: dict[int, int] = defaultdict(int)
     for index in np.ndindex(*chunk_counts(needed.shape, chunks)):
         region = chunk_region(index, needed.shape, chunks)
         part = needed[region]
-        lanes = int(part.sum())
-        if lanes:
-            grid_region = region[:-1] if road.is_simulation else region
-            cost: Cost = road.costs[tuple(piece.start for piece in grid_region)]
+        count = int(part.sum())
+        if count:
+            kind = int(kinds[index[:dims]])
+            lanes = {kind: count} if kind != MIXED else _count_lanes(table.numbers[region[:dims]], part)
+            for of_kind, more in lanes.items():
+                total[of_kind] += more
             mask = masks.setdefault((part.shape, part.tobytes()), part.copy())
-            families[cost].append((index, mask, lanes))
-    total = sum(_padded_seconds(cost, sum(lanes for *_, lanes in entries)) for cost, entries in families.items())
-    enough = _choose_seconds(total, workers)
-    blocks = [_make_block(cost, part) for cost, entries in families.items() for part in _divide(cost, entries, enough)]
+            groups[kind].append((index, mask, lanes))
+    enough = _choose_seconds(sum(table.padded_seconds(*of_kind) for of_kind in total.items()), workers)
+    most_lanes = max(1, MOST_BYTES_AT_ONCE // road.entry_bytes)
+    blocks = [block for entries in groups.values() for block in _divide(table, entries, enough, most_lanes)]
     blocks.sort(key=lambda block: (-block.seconds, block.chunks[0][0]))
     return Plan(tuple(blocks), sum(block.seconds for block in blocks), sum(block.lanes for block in blocks))
+
+
+def _count_lanes(kinds: IntArray, needed: BoolArray) -> Mapping[int, int]:
+    """How many entries of each kind of point are needed."""
+    of_point = needed.reshape(*kinds.shape, -1).sum(axis=-1)
+    counts = np.bincount(kinds.ravel(), weights=of_point.ravel())
+    return {kind: int(counts[kind]) for kind in np.flatnonzero(counts).tolist()}
 
 
 def _choose_seconds(total: float, workers: int) -> float:
@@ -189,24 +231,26 @@ def _choose_seconds(total: float, workers: int) -> float:
     return max(even, useful / _BLOCKS_PER_SECOND)
 
 
-def _divide(cost: Cost, entries: Iterable[_Entry], enough: float) -> Iterator[list[_Entry]]:
-    """Chunks of one kind as the blocks that they make, none shorter than `enough` but for the last."""
+def _divide(table: CostTable, entries: Iterable[_Entry], enough: float, most_lanes: int) -> Iterator[Block]:
+    """Blocks of some chunks, none shorter than `enough` but for the last, and for those that are large."""
     pending: list[_Entry] = []
-    lanes = 0
+    lanes: dict[int, int] = {}
+    seconds, count = 0.0, 0
+    enough *= 1 - 1e-9  # of what is a sum of rounded parts
     for entry in entries:
+        of_entry = sum(entry[2].values())
+        if seconds >= enough or (pending and count + of_entry > most_lanes):
+            yield _make_block(pending, seconds, count)
+            pending, lanes, seconds, count = [], {}, 0.0, 0
         pending.append(entry)
-        lanes += entry[2]
-        if _padded_seconds(cost, lanes) >= enough:
-            yield pending
-            pending, lanes = [], 0
+        count += of_entry
+        for kind, more in entry[2].items():
+            before = lanes.get(kind, 0)
+            lanes[kind] = before + more
+            seconds += table.padded_seconds(kind, before + more) - table.padded_seconds(kind, before)
     if pending:
-        yield pending
+        yield _make_block(pending, seconds, count)
 
 
-def _padded_seconds(cost: Cost, lanes: int) -> float:
-    return cost.seconds * math.ceil(lanes / cost.lanes) * cost.lanes
-
-
-def _make_block(cost: Cost, entries: Sequence[_Entry]) -> Block:
-    lanes = sum(entry[2] for entry in entries)
-    return Block(tuple((index, part) for index, part, _ in entries), _padded_seconds(cost, lanes), lanes)
+def _make_block(entries: Sequence[_Entry], seconds: float, lanes: int) -> Block:
+    return Block(tuple((index, part) for index, part, _ in entries), seconds, lanes)

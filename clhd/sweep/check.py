@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
+from clhd.sweep.blocks import choose_chunks
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.grid import Grid
+from clhd.sweep.limits import check_bytes
 from clhd.sweep.mistakes import ExperimentError
 from clhd.sweep.road import Kind, Road
 from clhd.systems.base import Cost, Value
@@ -41,7 +43,11 @@ def check_experiment(experiment: Experiment, source: str = "experiment") -> list
         roads = [road for road in (Road(experiment, kind) for kind in kinds) if road.outputs.variables]
         if not roads:
             raise ExperimentError("constants: leave nothing to compute, neither a simulation nor a theory")
+        for road in roads:
+            check_bytes(road)
         _check_points(roads)
+        for road in roads:
+            choose_chunks(road)  # refuses too many
     except ClhdError as error:
         raise ExperimentError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
     return roads

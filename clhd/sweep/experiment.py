@@ -15,7 +15,6 @@
 A user's mistakes are all reported at once, one line each: file, key, value found, what is allowed.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -37,6 +36,7 @@ from pydantic_core.core_schema import ValidationInfo
 from clhd.errors import ClhdError
 from clhd.model.checks import parse_count, parse_number
 from clhd.sweep.axis import Axis, describe_axis, is_plain_name, parse_axis, parse_numbers
+from clhd.sweep.limits import check_table
 from clhd.sweep.mistakes import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes
 from clhd.sweep.yaml_file import read_yaml
 from clhd.systems import SYSTEMS, find_system
@@ -47,9 +47,6 @@ UNCHECKED = "unchecked"
 # With keep: moments. As many as the lanes of one kernel call: a block is the least that can be computed by itself.
 REPLICAS_PER_BLOCK = 256
 _KEEP = ("replicas", "moments")
-# Each point is made and checked before anything runs: 4 million take some minutes and 2 GB. The status of each run
-# stands in memory, with masks of what is wanted and what is needed: of 400 million entries 2 GB.
-MOST_POINTS, MOST_ENTRIES = 4_000_000, 400_000_000
 _FIGURES_OF_CLAIMS = "figures"
 # Arrays of every store and every summary, beside the outputs and the parameters.
 _LEDGER = frozenset({"time", "quantile", "status", "attempts", "seconds", "run", "error_type", "error_message"})
@@ -87,6 +84,13 @@ class Experiment(BaseModel):
         description="name of the results; by default that of the file",
         json_schema_extra={"pattern": "^[a-z][a-z0-9_]*$"},
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_size(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Before the values of a range are made, which of many ranges takes long."""
+        check_table(table, REPLICAS_PER_BLOCK)
+        return table
 
     @field_validator("system")
     @classmethod
@@ -165,18 +169,6 @@ class Experiment(BaseModel):
         for axis in self.axes:
             if not axis.is_single and _is_taken(axis.name, self, info):
                 raise ValueError(f"axes.{axis.name}: is the name of something else in the results; choose another")
-        return self
-
-    @model_validator(mode="after")
-    def _check_size(self) -> "Experiment":
-        points = math.prod(len(axis) for axis in self.axes)
-        if points > MOST_POINTS:
-            raise ValueError(f"axes: {points} points are more than {MOST_POINTS}; split the experiment")
-        entries = points * self.replicas // (REPLICAS_PER_BLOCK if self.keep == "moments" else 1)
-        if entries > MOST_ENTRIES:
-            more = "" if self.keep == "moments" else ", or keep: moments"
-            text = f"replicas = {self.replicas}: times {points} points is more than {MOST_ENTRIES}"
-            raise ValueError(f"{text}; split the experiment{more}")
         return self
 
     @property

@@ -18,7 +18,9 @@ from clhd.sweep.axis import Axis, format_value
 from clhd.sweep.blocks import BoolArray, choose_chunks
 from clhd.sweep.experiment import Experiment, find_parameter
 from clhd.sweep.grow import finish_growth, grow_store, predict_growth
+from clhd.sweep.limits import describe_size
 from clhd.sweep.metadata import check_road
+from clhd.sweep.mistakes import ExperimentError
 from clhd.sweep.road import Kind, Road
 from clhd.sweep.store import Store, StoreError, create_store
 from clhd.systems.base import Value
@@ -66,7 +68,7 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
     if not is_of_same_form(held, road):
         move_aside(path)
         return create_store(path, road, choose_chunks(road)), road
-    room = _unite(held, road)
+    room = _unite(held, road, path)
     if not _is_larger(room, held):
         return store, room
     return grow_store(store, room, positions_in(room, held)), room
@@ -74,7 +76,7 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
 
 def predict_growth_seconds(store: Store, held: Road, wanted: Road) -> float:
     """How long `prepare_store` takes to make room for what is wanted in a store that can grow; 0 if it has that."""
-    room = _unite(held, wanted)
+    room = _unite(held, wanted, store.path)
     return predict_growth(store, room, positions_in(room, held)) if _is_larger(room, held) else 0.0
 
 
@@ -134,8 +136,8 @@ def move_aside(path: Path) -> Path:
     return target
 
 
-def _unite(held: Road, wanted: Road) -> Road:
-    """The road with room for both."""
+def _unite(held: Road, wanted: Road, path: Path) -> Road:
+    """The road with room for both; raises StoreError if that is more than a store can hold."""
     axes: dict[str, Axis] = {axis.name: axis for axis in wanted.experiment.axes}
     for axis in held.experiment.axes:
         if axis.name in axes and axis.parameters == axes[axis.name].parameters:
@@ -144,7 +146,18 @@ def _unite(held: Road, wanted: Road) -> Road:
     experiment: Experiment = wanted.experiment.model_copy(update={"axes": tuple(axes.values()), "replicas": replicas})
     if experiment.axes == wanted.experiment.axes and replicas == wanted.experiment.replicas:
         return wanted  # the costs of its points are known
-    return Road(experiment, wanted.kind)
+    room = Road(experiment, wanted.kind)
+    try:
+        mistake = describe_size({axis.name: len(axis) for axis in experiment.axes}, replicas, room.entry_size)
+        if mistake:
+            raise ExperimentError(mistake)
+        choose_chunks(room)
+    except ExperimentError as error:
+        raise StoreError(
+            f"{path}: would have to hold what it holds and what is wanted: {error}; add fewer values at a time, "
+            "give the experiment another name, or start again with --fresh"
+        ) from None
+    return room
 
 
 def select_wanted(room: Road, wanted: Road) -> BoolArray:

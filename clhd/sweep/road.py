@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis
+from clhd.sweep.costs import CostTable
 from clhd.sweep.experiment import REPLICAS_PER_BLOCK, Experiment, find_parameter
 from clhd.sweep.grid import Grid
 from clhd.sweep.mistakes import ExperimentError
@@ -148,6 +149,30 @@ class Road:
                 cost = self.cost(self.point(self.grid.values(index)))
             costs[index] = known.setdefault(cost, cost)
         return costs
+
+    @cached_property
+    def cost_table(self) -> CostTable:
+        """The same as arrays."""
+        return CostTable.gather(self.costs)
+
+    @cached_property
+    def inner_dims(self) -> dict[str, int]:
+        """Number of positions along each dim of the outputs that is not of the grid."""
+        return {"time": len(self.time)} | {name: len(places) for name, (places, _) in self.outputs.coordinates.items()}
+
+    def count_numbers(self, outputs: Outputs) -> int:
+        """Numbers of one lane, or of one entry of the store, in all variables."""
+        return sum(math.prod(self.inner_dims[dim] for dim in output.dims) for output in outputs.variables.values())
+
+    @cached_property
+    def entry_bytes(self) -> int:
+        """Of one entry of the store, while it is computed."""
+        return 8 * max(1, self.count_numbers(self.outputs)) * self.entry_size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the dims of the store: the grid and, of a simulation, the entries of each point."""
+        return self.grid.shape + ((self.entries,) if self.entries is not None else ())
 
     def compute(self, points: Sequence[Any], entries: Sequence[int]) -> Result:
         """Simulate or predict some points; a theory takes no notice of the entries, which are replicas or blocks."""

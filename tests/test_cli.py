@@ -40,7 +40,7 @@ def test_an_experiment_can_be_planned_run_inspected_and_replayed(
     experiment: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", "small.yaml"]) == 0
-    assert "small simulation: 4 points, 12 runs, 2 blocks" in capsys.readouterr().out
+    assert "small simulation: 4 points, 12 runs, 1 blocks" in capsys.readouterr().out
     assert main(["status", "config.yaml", "--json"]) == 0
     (report,) = json.loads(capsys.readouterr().out)
     assert report["simulation"] == {"wanted": 12, "not_run": 12}

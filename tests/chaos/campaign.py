@@ -67,8 +67,12 @@ def _measure_busy(kind: Scenario, folder: Path, form: str, jobs: int) -> Undistu
             shutil.copytree(folder, other)
         other.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(jobs) as pool:
-        return next(iter(list(pool.map(lambda place: measure_undisturbed(kind, place, form), folders))))
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        first, *_ = pool.map(lambda place: measure_undisturbed(kind, place, form), folders)
+        return first
+    finally:
+        pool.shutdown(wait=False)  # as below
 
 
 def play(scenarios: Sequence[Scenario], folder: Path, jobs: int, until: float) -> Iterator[Outcome]:

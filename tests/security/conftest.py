@@ -1,13 +1,19 @@
 """The toy system, as for the tests of the sweep, and a folder in which it was run."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import clhd.analysis.claims
+import clhd.figures.claims.draw
 import clhd.systems
+from clhd.analysis.claim import Claim, Judgement
+from clhd.analysis.verdict import Verdict
 from clhd.cli import main
+from clhd.sweep.reading import Summary
 
 EXPERIMENT = """system: toy
 constants: {seconds: 0.001}
@@ -18,11 +24,24 @@ axes:
 times: [0, 1, 2]
 replicas: 4
 """
+CLAIMS = "C1: {experiments: {line: toy}, thresholds: {}}\n"
+
+
+def judge_toy(summaries: Mapping[str, Summary], _: Mapping[str, Any]) -> Judgement:
+    return Judgement(verdict=Verdict.HOLDS, evidence={"heights": summaries["line"].dataset["height_mean"].values})
+
+
+def know_toy(patch: pytest.MonkeyPatch) -> None:
+    """Have the toy system, and one claim about it, without a figure."""
+    claim = Claim(statement="The toy has heights.", experiments={"line": "a line"}, thresholds={}, judge=judge_toy)
+    patch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    patch.setitem(clhd.analysis.claims.CLAIMS, "C1", claim)
+    patch.setattr(clhd.figures.claims.draw, "draw_claims", lambda *_: [])
 
 
 @pytest.fixture(autouse=True)
 def toy_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    know_toy(monkeypatch)
 
 
 @pytest.fixture
@@ -36,15 +55,19 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the toy was run, summarised and drawn."""
+    """A folder in which the toy was run, summarised and drawn; what its claim comes to is set aside."""
     folder = tmp_path_factory.mktemp("pristine")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+        know_toy(patch)
         patch.chdir(folder)
         Path("toy.yaml").write_text(EXPERIMENT)
         Path("config.yaml").write_text("experiments: [toy.yaml]\n")
+        Path("claims.yaml").write_text(CLAIMS)
+        Path("judged.yaml").write_text("{experiments: [toy.yaml], claims: claims.yaml}\n")
         assert main(["run", "toy.yaml"]) == 0
         assert main(["plot", "toy.yaml"]) == 0
+        assert main(["claims", "judged.yaml"]) == 0
+        Path("results/claims.json").rename("right-claims.json")
     return folder
 
 

@@ -1,7 +1,7 @@
-"""Stores whose metadata are damaged: one line that names the file, and never wrong numbers taken for right ones."""
+"""Results of which a file is damaged: one line that names it, and never wrong numbers taken for right ones."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from clhd.cli import main
 from clhd.errors import ClhdError
 from clhd.sweep.reading import read_summary
 from clhd.sweep.results import open_results
-from tests.security.fuzz import VALUES, WEIRD_WORDS, campaign, mutated_bytes, mutated_values, no_hang
+from tests.security.fuzz import VALUES, WEIRD_WORDS, campaign, mutated_bytes, mutated_values, no_hang, tally
 
 COMMANDS = (
     ("run", "toy.yaml"),
+    ("run", "toy.yaml", "--wait"),
+    ("run", "toy.yaml", "--repair"),
     ("summarise", "toy.yaml"),
     ("status", "config.yaml"),
     ("why", "toy.yaml", "slope=1", "weight=1"),
@@ -26,6 +28,7 @@ COMMANDS = (
     ("verify", "toy.yaml"),
     ("plot", "toy.yaml"),
     ("report", "config.yaml"),
+    ("claims", "judged.yaml"),
     ("plan", "toy.yaml"),
 )
 _ANSWERS_ANYHOW = {"status", "report", "plan"}
@@ -90,26 +93,32 @@ METADATA = st.one_of(
 )  # fmt: skip
 
 
-def list_documents(folder: Path) -> list[Path]:
-    return sorted(path.relative_to(folder) for path in (folder / "results").rglob("zarr.json"))
-
-
 def damage_and_run(
-    data: st.DataObject, folder: Path, right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], damage: Any
+    data: st.DataObject, capsys: pytest.CaptureFixture[str], files: Iterable[Path], damage: Any, what: str
 ) -> None:
-    file = data.draw(st.sampled_from(list_documents(folder)))
-    changed = damage(data, file.read_bytes())
-    file.write_bytes(changed)
+    """Damage one of the files, and run a command, which must refuse in one line or come to what is right."""
+    file = data.draw(st.sampled_from(sorted(files)))
+    file.write_bytes(damage(data, file.read_bytes()))
     command = data.draw(st.sampled_from(COMMANDS))
     code, text = answer(command, capsys)
+    tally(what, "refused in one line" if code else "done")
     if command[0] in _ANSWERS_ANYHOW:
         assert code == 0, text
+    if command[0] == "claims" and code == 0:
+        assert Path("results/claims.json").read_bytes() == Path("right-claims.json").read_bytes()
+
+
+def compare_or_refuse(folder: Path, right: dict[str, xr.Dataset]) -> None:
     try:
         found = read_all(folder)
     except ClhdError as error:
         assert str(folder / "results" / "toy") in str(error)  # noqa: PT017
         return
     compare(found, right)
+
+
+def change_bytes(data: st.DataObject, content: bytes) -> bytes:
+    return data.draw(mutated_bytes(content))
 
 
 def change_json(data: st.DataObject, content: bytes) -> bytes:
@@ -121,7 +130,9 @@ def change_json(data: st.DataObject, content: bytes) -> bytes:
 def test_metadata_with_other_values_are_refused_or_harmless(
     work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject
 ) -> None:
-    damage_and_run(data, work(), right, capsys, change_json)
+    folder = work()
+    damage_and_run(data, capsys, Path("results").rglob("zarr.json"), change_json, "files of metadata")
+    compare_or_refuse(folder, right)
 
 
 @campaign(20)
@@ -129,4 +140,24 @@ def test_metadata_with_other_values_are_refused_or_harmless(
 def test_metadata_with_other_bytes_are_refused_or_harmless(
     work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject
 ) -> None:
-    damage_and_run(data, work(), right, capsys, lambda data, content: data.draw(mutated_bytes(content)))
+    folder = work()
+    damage_and_run(data, capsys, Path("results").rglob("zarr.json"), change_bytes, "files of metadata")
+    compare_or_refuse(folder, right)
+
+
+def list_other_files() -> list[Path]:
+    """Chunks, and the hidden files beside the stores."""
+    hidden = [path for path in Path("results/toy").glob(".*") if path.is_file()]
+    return hidden + [path for path in Path("results/toy").glob("*.zarr/*/c/**/*") if path.is_file()]
+
+
+@campaign(20)
+@given(st.data())
+def test_chunks_and_locks_with_other_bytes_are_refused_or_harmless_and_mended_by_one_command(
+    work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject
+) -> None:
+    folder = work()
+    damage_and_run(data, capsys, list_other_files(), change_bytes, "chunks and locks")
+    code, text = answer(("run", "toy.yaml", "--repair"), capsys)
+    assert code == 0, text
+    compare(read_all(folder), right)

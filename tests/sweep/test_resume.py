@@ -1,0 +1,220 @@
+"""Whatever was run before: the next run goes on, grows what is there, mends it, or refuses."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import Client
+
+import clhd.sweep.run
+from clhd.errors import ClhdError
+from clhd.sweep.progress import Progress
+from clhd.sweep.run import run_experiment
+from clhd.sweep.store import Store
+from tests.sweep.conftest import MakeExperiment
+from tests.sweep.stages import assert_same_bits, heights, simulate
+from tests.sweep.toy import LOG, ToySystem
+
+
+def test_a_second_run_computes_nothing(toy: MakeExperiment, results: Path, client: Client) -> None:
+    assert simulate(toy(), results, client).computed == 32
+    before = heights(results)
+    calls = LOG.calls
+    assert simulate(toy(), results, client).computed == 0
+    assert LOG.calls == calls
+    assert_same_bits(before, heights(results))
+
+
+def test_an_interrupted_run_goes_on_where_it_was(
+    toy: MakeExperiment, results: Path, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(toy(), tmp_path / "whole", client)
+    LOG.simulated.clear()
+    done = 0
+
+    def stop_after_two(self: Progress, lanes: int, seconds: float) -> None:
+        nonlocal done
+        done += 1
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            simulate(toy(), results, client)
+    while any(client.processing().values()):  # tasks in work end
+        time.sleep(0.01)
+    known = (Store(results / "toy" / "simulation.zarr").status() > 0).sum()
+    assert known > 0
+    report = simulate(toy(), results, client)
+    assert report.is_complete
+    assert report.computed <= 32 - 2
+    assert_same_bits(heights(tmp_path / "whole"), heights(results))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"axes": {"slope": [-1, 0, 0.5, 1, 2, 3, 9], "size": [4, 8, 16]}},
+        {"replicas": 7},
+        {"axes": {"slope": [0, 1, 2, 3, 4], "size": [1, 4, 16]}, "replicas": 5},
+    ],
+    ids=["axes", "replicas", "both"],
+)
+def test_growth_keeps_what_is_known_and_equals_the_whole(
+    toy: MakeExperiment, results: Path, tmp_path: Path, client: Client, changes: dict[str, Any]
+) -> None:
+    simulate(toy(), results, client)
+    LOG.simulated.clear()
+    report = simulate(toy(**changes), results, client)
+    assert report.is_complete
+    grown = heights(results)
+    assert report.computed == grown.isel(time=0).size - 32
+    assert sum(len(replicas) for _, replicas in LOG.simulated) == report.computed
+    simulate(toy(**changes), tmp_path / "whole", client)
+    assert_same_bits(grown, heights(tmp_path / "whole"))
+    assert sorted(path.name for path in (results / "toy").iterdir()) == [
+        ".simulation.lock",
+        ".simulation.writing",
+        "simulation.zarr",
+    ]
+
+
+def test_a_smaller_experiment_forgets_nothing_and_is_summarised_alone(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    run_experiment(toy(), client, results=results)
+    small = toy(axes={"slope": [1, 3], "size": [16]}, replicas=3)
+    tree = run_experiment(small, client, results=results)
+    assert tree["simulation"]["height"].sizes["slope"] == 4
+    summary = tree["summary"]
+    assert summary["height_mean"].shape == (2, 1, 3, 1)
+    expected = tree["simulation"]["height"].sel(slope=[1, 3], size=[16], replica=[0, 1, 2]).mean("replica")
+    np.testing.assert_allclose(summary["height_mean"], expected)
+    assert simulate(toy(), results, client).computed == 0
+
+
+def test_a_failing_point_stops_no_other_and_is_tried_again(toy: MakeExperiment, results: Path, client: Client) -> None:
+    LOG.broken.add(2.0)
+    axes = {"slope": [-1, 0, 1, 2, 3], "size": [4, 16]}
+    report = simulate(toy(axes=axes, constants={"seconds": 0.01}), results, client)
+    assert report.counts == {"not_run": 0, "ok": 24, "diverged": 8, "not_converged": 0, "failed": 8}
+    assert not report.is_complete
+    with xr.open_zarr(str(results / "toy" / "simulation.zarr"), chunks=None) as opened:
+        failed = opened.sel(slope=2, size=4, replica=0)
+        assert failed["error_type"].item() == "ZeroDivisionError"
+        assert failed["error_message"].item() == "the slope 2 is broken"
+        assert failed["attempts"].item() == 1
+    LOG.broken.clear()
+    LOG.simulated.clear()
+    report = simulate(toy(axes=axes, constants={"seconds": 0.01}), results, client)
+    assert report.counts == {"not_run": 0, "ok": 32, "diverged": 8, "not_converged": 0, "failed": 0}
+    assert report.computed == 8  # the divergences are results
+    with xr.open_zarr(str(results / "toy" / "simulation.zarr")) as opened:
+        assert opened["error_type"].sel(slope=2).values.tolist() == [[""] * 4] * 2
+        assert opened["attempts"].max() == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"constants": {"weight": 2.0}}, r"weight = 1, not 2; --fresh"),
+        ({"seed": 4}, r"seed = 3, not 4"),
+        ({"axes": {"slope": [0, 1]}}, r"the axes slope, size, not slope"),
+    ],
+)
+def test_other_constants_are_refused(
+    toy: MakeExperiment, results: Path, client: Client, changes: dict[str, Any], message: str
+) -> None:
+    simulate(toy(), results, client)
+    before = heights(results)
+    with pytest.raises(ClhdError, match=message):
+        simulate(toy(**changes), results, client)
+    assert_same_bits(before, heights(results))
+
+
+def test_a_default_that_is_written_out_is_no_change(toy: MakeExperiment, results: Path, client: Client) -> None:
+    simulate(toy(), results, client)
+    assert simulate(toy(constants={"colour": "red", "weight": 1}), results, client).computed == 0
+
+
+def test_fresh_moves_the_old_store_aside(toy: MakeExperiment, results: Path, client: Client) -> None:
+    simulate(toy(), results, client)
+    assert simulate(toy(seed=4), results, client, fresh=True).computed == 32
+    (aside,) = (results / "toy").glob("simulation-until-*.zarr")
+    assert Store(aside).attributes["experiment"]["seed"] == 3
+
+
+def test_other_times_are_computed_again(toy: MakeExperiment, results: Path, client: Client) -> None:
+    simulate(toy(), results, client)
+    assert simulate(toy(times=[0, 5]), results, client).computed == 32
+    assert len(list((results / "toy").glob("simulation-until-*.zarr"))) == 1
+
+
+def test_a_store_of_another_version_is_refused(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(toy(), results, client)
+    monkeypatch.setattr(ToySystem, "kernel_version", 2)
+    with pytest.raises(ClhdError, match="simulation version 1, and this code is version 2; --fresh"):
+        simulate(toy(), results, client)
+
+
+def test_a_second_run_at_the_same_time_is_refused(toy: MakeExperiment, results: Path, client: Client) -> None:
+    simulate(toy(), results, client)
+    lock = results / "toy" / ".simulation.lock"
+    program = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'r+'); fcntl.flock(f, fcntl.LOCK_EX);"
+        'f.write(\'{"process": 123, "host": "elsewhere", "since": "noon"}\'); f.flush();'
+        "print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(lock)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(ClhdError, match="is being written by process 123 on elsewhere since noon"):
+            simulate(toy(), results, client)
+        holder.kill()
+    assert simulate(toy(), results, client).computed == 0
+
+
+@pytest.mark.parametrize("name", ["height", "status"])
+def test_a_damaged_chunk_is_named_never_averaged_in_and_repaired(
+    toy: MakeExperiment, results: Path, client: Client, name: str
+) -> None:
+    run_experiment(toy(), client, results=results)
+    before = heights(results)
+    path = sorted(file for file in (results / "toy" / "simulation.zarr" / name / "c").rglob("*") if file.is_file())[1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ClhdError, match=rf"{path}: is damaged; recompute it with clhd run"):
+        clhd.sweep.run.write_summary(toy(), results)
+    report = simulate(toy(), results, client, repair=True)
+    assert 0 < report.computed < 32
+    assert_same_bits(before, heights(results))
+    clhd.sweep.run.write_summary(toy(), results)
+
+
+@pytest.mark.parametrize("is_grown_there", [True, False])
+def test_a_growth_that_was_killed_between_its_renames_is_finished_or_undone(
+    toy: MakeExperiment, results: Path, client: Client, is_grown_there: bool
+) -> None:
+    simulate(toy(), results, client)
+    before = heights(results)
+    folder = results / "toy"
+    if is_grown_there:
+        shutil.copytree(folder / "simulation.zarr", folder / ".simulation-grown.zarr")
+    (folder / "simulation.zarr").rename(folder / ".simulation-outgrown.zarr")
+    assert simulate(toy(), results, client).computed == 0
+    assert_same_bits(before, heights(results))
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".simulation.lock",
+        ".simulation.writing",
+        "simulation.zarr",
+    ]

@@ -112,6 +112,19 @@ class Network:
         for pid in self.find_processes(host):
             _kill(pid, number)
 
+    def stop(self, host: str) -> None:
+        """Stop all processes of a host, and wait until each is."""
+        self.signal(host, signal.SIGSTOP)
+        wait_until(lambda: all(map(_is_stopped, self.find_processes(host))), 10, f"the processes of {host} stop")
+
+
+def _is_stopped(pid: int) -> bool:
+    """True if a process does nothing; so does one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] in "TZ"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
 
 def _kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
     with suppress(ProcessLookupError):

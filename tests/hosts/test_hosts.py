@@ -4,9 +4,11 @@ The hosts are network namespaces that share the file system, of a scheduler, two
 About a minute, half of it waiting until a cut is noticed: `python -m pytest -m hosts tests/hosts`, as root.
 """
 
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -73,10 +75,18 @@ class Site:
         for host in self.network.addresses:
             self.network.heal(host)
             self.network.signal(host, signal.SIGCONT)
-        for host in WORKERS:
-            if host not in self._workers or self._workers[host].poll() is not None:
-                command = [str(BIN / "dask"), "worker", "--dashboard-address", "127.0.0.1:0"]
-                self._workers[host] = self._start(host, [*command, "--nthreads", "1", "--nworkers", "1"])
+        started = [host for host in WORKERS if host not in self._workers or self._workers[host].poll() is not None]
+        expected = {host: self.count_registrations(host) + (host in started) for host in WORKERS}
+        for host in started:
+            command = [str(BIN / "dask"), "worker", "--dashboard-address", "127.0.0.1:0"]
+            self._workers[host] = self._start(host, [*command, "--nthreads", "1", "--nworkers", "1"])
+        for host in started:
+            wait_until(lambda: self.count_registrations(host) >= expected[host], PATIENCE_SECONDS, "workers are there")  # noqa: B023
+
+    def count_registrations(self, host: str) -> int:
+        """How often a worker of a host has come to the scheduler."""
+        log = self.folder / f"{host}.log"
+        return log.read_text(encoding="utf-8").count("Registered to:") if log.exists() else 0
 
     def drive(self) -> subprocess.Popen[bytes]:
         """Start `clhd simulate` on the driver's host."""
@@ -118,14 +128,32 @@ class Site:
         """All that has been computed, as it lies on the disk."""
         return {str(path): path.read_bytes() for path in self.store.glob("*/c/**/*") if path.is_file()}
 
+    def is_written(self) -> bool:
+        """True if a task holds the lock under which it writes a chunk."""
+        with (self.store.parent / ".simulation.writing").open("r+b") as gate:
+            lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind: int = struct.unpack("hhqqi", fcntl.fcntl(gate, fcntl.F_OFD_GETLK, lock))[0]
+        return kind != fcntl.F_UNLCK
+
     @contextmanager
     def frozen(self, host: str) -> Iterator[None]:
         """Stop all processes of a host for a while."""
-        self.network.signal(host, signal.SIGSTOP)
+        self.network.stop(host)
         try:
             yield
         finally:
             self.network.signal(host, signal.SIGCONT)
+
+    @contextmanager
+    def frozen_between_writes(self, host: str) -> Iterator[None]:
+        """Stop all processes of a host for a while, and not in the middle of a write: that would rightly be ended."""
+        while True:
+            with self.frozen(host):
+                # The other host writes for some milliseconds at a time; a lock that stays is the one of this host.
+                if any(not self.is_written() or threading.Event().wait(0.02) for _ in range(50)):
+                    yield
+                    return
+            threading.Event().wait(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +188,7 @@ def undisturbed(running: Site, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def test_short_cuts_are_not_even_noticed(site: Site, undisturbed: dict[str, bytes]) -> None:
+    before = set(site.network.find_processes("bob")), site.count_registrations("bob")
     driver = site.drive()
     site.wait_for_blocks(1)
     for host in ("bob", "driver"):
@@ -169,6 +198,12 @@ def test_short_cuts_are_not_even_noticed(site: Site, undisturbed: dict[str, byte
         site.network.heal(host)
     assert site.wait_for_end(driver) == 0, site.read_log()
     assert read_values(site.store) == undisturbed
+    with xr.open_zarr(site.store) as opened:
+        assert (opened.attempts == 1).all()
+    processes, registrations = before
+    assert len(processes) >= 2, "the worker and its nanny"
+    assert processes <= set(site.network.find_processes("bob"))
+    assert site.count_registrations("bob") == registrations
 
 
 def test_a_slow_host_only_delays(site: Site, undisturbed: dict[str, bytes]) -> None:
@@ -220,11 +255,11 @@ def test_a_lost_host_that_wakes_up_when_the_next_run_has_begun_writes_nothing(
 ) -> None:
     driver = site.drive()
     site.wait_for_blocks(2)
-    with site.frozen("alice"):
+    with site.frozen_between_writes("alice"):
         known = site.count_blocks()
         site.network.cut("bob")
         site.wait_for_blocks(known + 1)
-        with site.frozen("bob"):  # in the middle of his next block
+        with site.frozen_between_writes("bob"):  # in the middle of his next block
             token = site.read_token()
             driver.kill()
             driver.wait()

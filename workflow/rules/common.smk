@@ -51,22 +51,27 @@ def is_checked(name):
 @cache
 def find_needs(name, kind, workers):
     """What a stage needs for what is still to be computed, as `clhd plan` says."""
-    return predict_needs(Road(EXPERIMENTS[name], kind), Path(RESULTS), workers)
+    road = CHECKED.get((name, kind)) or Road(EXPERIMENTS[name], kind)
+    return predict_needs(road, Path(RESULTS), workers)
 
 
 def ask_for(kind):
     """Time and memory of a stage, for a batch system; more of both at every new attempt.
 
-    Asked for by the main process alone, when a job is due: its jobs, which read this file again, know theirs.
+    Asked for by the main process alone, when a job is due: its jobs, which read this file again, know theirs. Nothing
+    is worked out for jobs on this machine, of which nobody asks it.
     """
 
+    def is_asked():
+        return workflow.is_main_process and workflow.non_local_exec
+
     def find_minutes(wildcards, threads, attempt):
-        if not workflow.is_main_process:
+        if not is_asked():
             return 1
         return attempt * math.ceil(find_needs(wildcards.experiment, kind, threads).wall_seconds / 60)
 
     def find_megabytes(wildcards, threads, attempt):
-        if not workflow.is_main_process:
+        if not is_asked():
             return 1
         return attempt * find_needs(wildcards.experiment, kind, threads).memory_mb
 
@@ -104,11 +109,12 @@ try:
         HAS_MATRIX = MATRIX in CLAIM_SETTINGS
     CLAIM_EXPERIMENTS = sorted({name for claim in CLAIM_SETTINGS.values() for name in claim.experiments.values()})
     CLAIM_FIGURE_NAMES = [*CLAIM_SETTINGS, *(["universality"] if HAS_MATRIX else [])]
+    CHECKED = {}  # roads whose costs are known, by experiment and kind
     if workflow.is_main_process:
         for name, experiment in EXPERIMENTS.items():
             remove_false_markers(name, experiment)
             if not is_checked(name):
-                check_experiment(experiment, FILES[name])
+                CHECKED |= {(name, road.kind): road for road in check_experiment(experiment, FILES[name])}
 except ClhdError as error:
     print(error, file=sys.stderr)
     sys.exit(2)

@@ -22,12 +22,22 @@ from tests.sweep.stages import assert_same_bits, heights, simulate
 from tests.sweep.toy import LOG, ToySystem
 
 
-def test_a_second_run_computes_nothing(toy: MakeExperiment, results: Path, client: Client) -> None:
+def test_a_second_run_computes_nothing_and_reads_the_status_once(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert simulate(toy(), results, client).computed == 32
     before = heights(results)
-    calls = LOG.calls
-    assert simulate(toy(), results, client).computed == 0
+    calls, readings, read = LOG.calls, [], Store.status
+
+    def count(store: Store) -> Any:
+        readings.append(store.path)
+        return read(store)
+
+    monkeypatch.setattr(Store, "status", count)
+    report = simulate(toy(), results, client)
+    assert (report.computed, report.counts["ok"]) == (0, 32)
     assert LOG.calls == calls
+    assert len(readings) == 1
     assert_same_bits(before, heights(results))
 
 

@@ -1,7 +1,9 @@
 """Full, read-only and moved results, and damaged files: each is one line that names it, and one command mends it."""
 
 import itertools
+import math
 import re
+import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -26,6 +28,8 @@ replicas: 4
 seed: 3
 """
 PARTS = ("simulation", "theory")
+PAGE = resource.getpagesize()
+LANES = 4 * 2 * 4
 
 
 class Project:
@@ -108,15 +112,60 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     subprocess.run(["umount", disk.path], check=True)
 
 
-# The disk is full before the first file, among the chunks, where the end of a run is noted, in the theory, the summary.
-@pytest.mark.parametrize("room", [0, 160, 244, 350, 440])
+def count_pages(*paths: Path) -> int:
+    """What files take on a tmpfs, in its pages."""
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    return sum(math.ceil(file.stat().st_size / PAGE) for file in files)
+
+
+def find_room(results: Path, moment: str) -> int:
+    """Pages that an undisturbed run has filled at a moment: the next file finds no room."""
+    simulation, theory, summary = (results / "toy" / f"{name}.zarr" for name in (*PARTS, "summary"))
+    documents = count_pages(*simulation.rglob("zarr.json"))
+    chunks = count_pages(simulation) - documents
+    hidden = {part: count_pages(*(results / "toy").glob(f".{part}.*")) for part in PARTS}
+    computed = documents + hidden["simulation"] + chunks
+    both = computed + count_pages(theory) + hidden["theory"]
+    return {
+        "before the first file": 0,
+        "among the chunks": documents + hidden["simulation"] + chunks // 2,
+        "where the end of a run is noted": computed + count_pages(simulation / "zarr.json") - 1,  # a copy of it
+        "in the theory": computed + count_pages(theory) // 2,
+        "in the summary": both + count_pages(summary) // 2,
+    }[moment]
+
+
+def find_moment(results: Path) -> str:
+    """Where a run was when it stopped."""
+    stores = {part: Store(path) for part in PARTS if (path := results / "toy" / f"{part}.zarr").exists()}
+    known = {part: int(np.count_nonzero(store.status())) for part, store in stores.items()}
+    if "simulation" not in known:
+        return "before the first file"
+    if known["simulation"] < LANES:
+        return "among the chunks"
+    if "seconds" not in stores["simulation"].attributes["runs"][0]:
+        return "where the end of a run is noted"
+    return "in the summary" if known.get("theory") else "in the theory"
+
+
+MOMENTS = (
+    "before the first file",
+    "among the chunks",
+    "where the end of a run is noted",
+    "in the theory",
+    "in the summary",
+)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_room(
-    project: Project, whole: dict[str, bytes], disk: Disk, room: int
+    project: Project, undisturbed: Path, whole: dict[str, bytes], disk: Disk, moment: str
 ) -> None:
-    disk.change(f"size={room + 4}k")
+    disk.change(f"size={max(find_room(undisturbed, moment), 1) * PAGE}")  # 0 would be no limit
     code, _, error = project.run("run", disk.path)
-    assert code == 2, "the room is too small"
+    assert code == 2, "the room is too large"
     assert "No space left on device" in error[0]
+    assert find_moment(disk.path) == moment
     for command in ("status", "summarise", "why slope=1 size=4", "verify"):
         project.run(command, disk.path)
     disk.change("size=4m")

@@ -13,23 +13,16 @@ from distributed import Client
 import clhd.sweep.grow
 import clhd.sweep.progress
 from clhd.errors import ClhdError
-from clhd.sweep.experiment import Experiment
 from clhd.sweep.grow import grow_store, predict_growth
 from clhd.sweep.prepare import positions_in, predict_growth_seconds
 from clhd.sweep.progress import Progress
 from clhd.sweep.road import Road
-from clhd.sweep.run import StageReport, run_stage
 from clhd.sweep.store import LEDGER, Store, create_store
 from clhd.systems.base import Status
 from tests.sweep.conftest import MakeExperiment
+from tests.sweep.stages import simulate
 
 LARGER = {"axes": {"slope": [0, 1, 2, 3, 4], "size": [4, 8, 16]}}
-
-
-def simulate(experiment: Experiment, results: Path, client: Client, **options: Any) -> StageReport:
-    report = run_stage(experiment, "simulation", results, client=client, **options)
-    assert report is not None
-    return report
 
 
 def make_store(path: Path, road: Road, chunks: tuple[int, ...], unknown: Sequence[tuple[int, ...]] = ()) -> Store:

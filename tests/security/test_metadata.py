@@ -125,7 +125,7 @@ def change_json(data: st.DataObject, content: bytes) -> bytes:
     return json.dumps(data.draw(mutated_values(json.loads(content), METADATA, most=2))).encode()
 
 
-@campaign(40)
+@campaign(30)
 @given(st.data())
 def test_metadata_with_other_values_are_refused_or_harmless(
     work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject
@@ -135,7 +135,7 @@ def test_metadata_with_other_values_are_refused_or_harmless(
     compare_or_refuse(folder, right)
 
 
-@campaign(20)
+@campaign(15)
 @given(st.data())
 def test_metadata_with_other_bytes_are_refused_or_harmless(
     work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject
@@ -151,7 +151,7 @@ def list_other_files() -> list[Path]:
     return hidden + [path for path in Path("results/toy").glob("*.zarr/*/c/**/*") if path.is_file()]
 
 
-@campaign(20)
+@campaign(8)
 @given(st.data())
 def test_chunks_and_locks_with_other_bytes_are_refused_or_harmless_and_mended_by_one_command(
     work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject

@@ -30,6 +30,9 @@ seed: 3
 PARTS = ("simulation", "theory")
 PAGE = resource.getpagesize()
 LANES = 4 * 2 * 4
+MOMENTS = (
+    "before the first file", "among the chunks", "where the end of a run is noted", "in the theory", "in the summary",
+)  # fmt: skip
 
 
 class Project:
@@ -126,13 +129,14 @@ def find_room(results: Path, moment: str) -> int:
     hidden = {part: count_pages(*(results / "toy").glob(f".{part}.*")) for part in PARTS}
     computed = documents + hidden["simulation"] + chunks
     both = computed + count_pages(theory) + hidden["theory"]
-    return {
-        "before the first file": 0,
-        "among the chunks": documents + hidden["simulation"] + chunks // 2,
-        "where the end of a run is noted": computed + count_pages(simulation / "zarr.json") - 1,  # a copy of it
-        "in the theory": computed + count_pages(theory) // 2,
-        "in the summary": both + count_pages(summary) // 2,
-    }[moment]
+    rooms = (
+        0,
+        documents + hidden["simulation"] + chunks // 2,
+        computed + count_pages(simulation / "zarr.json") - 1,  # a copy of it
+        computed + count_pages(theory) // 2,
+        both + count_pages(summary) // 2,
+    )
+    return dict(zip(MOMENTS, rooms, strict=True))[moment]
 
 
 def find_moment(results: Path) -> str:
@@ -140,21 +144,12 @@ def find_moment(results: Path) -> str:
     stores = {part: Store(path) for part in PARTS if (path := results / "toy" / f"{part}.zarr").exists()}
     known = {part: int(np.count_nonzero(store.status())) for part, store in stores.items()}
     if "simulation" not in known:
-        return "before the first file"
+        return MOMENTS[0]
     if known["simulation"] < LANES:
-        return "among the chunks"
+        return MOMENTS[1]
     if "seconds" not in stores["simulation"].attributes["runs"][0]:
-        return "where the end of a run is noted"
-    return "in the summary" if known.get("theory") else "in the theory"
-
-
-MOMENTS = (
-    "before the first file",
-    "among the chunks",
-    "where the end of a run is noted",
-    "in the theory",
-    "in the summary",
-)
+        return MOMENTS[2]
+    return MOMENTS[4] if known.get("theory") else MOMENTS[3]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

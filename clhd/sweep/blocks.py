@@ -131,7 +131,7 @@ def _share_chunks(road: Road, chunks: tuple[int, ...], most_seconds: float, most
             while wide > size:
                 sizes[axis] = _make_even(shape[axis], wide)
                 seconds = find_seconds()
-                if seconds.max() <= most_seconds or math.prod(chunk_counts(shape, sizes)) > _MOST_CHUNKS:
+                if seconds.max() <= most_seconds or 2 * math.prod(chunk_counts(shape, sizes)) > _MOST_CHUNKS:
                     break
                 wide //= 2
             if wide <= size:
@@ -215,9 +215,11 @@ def plan_blocks(road: Road, needed: BoolArray, chunks: tuple[int, ...], workers:
 
 def _count_lanes(kinds: IntArray, needed: BoolArray) -> Mapping[int, int]:
     """How many entries of each kind of point are needed."""
-    of_point = needed.reshape(*kinds.shape, -1).sum(axis=-1)
-    counts = np.bincount(kinds.ravel(), weights=of_point.ravel())
-    return {kind: int(counts[kind]) for kind in np.flatnonzero(counts).tolist()}
+    lanes: dict[int, int] = defaultdict(int)
+    of_point = needed.reshape(kinds.size, -1).sum(axis=-1)
+    for kind, count in zip(kinds.ravel().tolist(), of_point.tolist(), strict=True):
+        lanes[kind] += count
+    return lanes
 
 
 def _choose_seconds(total: float, workers: int) -> float:

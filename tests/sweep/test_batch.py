@@ -94,7 +94,7 @@ def test_a_run_whose_jobs_end_one_after_the_other_ends_with_one_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(clhd.sweep.batch, "_LOOK_SECONDS", 0.0)
     with dask.config.set({"distributed.adaptive.interval": "20ms"}):
-        assert main(["simulate", "toy.yaml", "--slurm", "4"]) == 2
+        assert main(["simulate", "toy.yaml", "--slurm", "1"]) == 2
     assert capsys.readouterr().err.endswith(
         "--slurm: 10 jobs have ended before their workers came, and no worker is left; what is done is kept: "
         "what the jobs say in .slurm-logs tells why, and then the same command goes on from there\n"

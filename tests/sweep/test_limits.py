@@ -1,0 +1,112 @@
+"""What asks for too much is refused in one line, before values are made, points are made, or anything is written."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import clhd.sweep.axis
+import clhd.sweep.limits
+from clhd.errors import ClhdError
+from clhd.sweep.blocks import choose_chunks, chunk_counts, plan_blocks
+from clhd.sweep.check import check_experiment
+from clhd.sweep.limits import CHUNK_BYTES
+from clhd.sweep.prepare import prepare_store
+from clhd.sweep.road import Road
+from clhd.sweep.store import StoreError
+from tests.sweep.conftest import MakeExperiment
+
+
+def span(count: float, start: float = 1, stop: float = 2) -> dict[str, Any]:
+    return {"start": start, "stop": stop, "count": count}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"axes": {name: span(10**6) for name in "abcdefgh"}}, "axes: about 10^48 points (1000000 of a x "),
+        ({"axes": {"slope": span(1e12)}}, "axes: 1000000000000 points (1000000000000 of slope) are more than 4000000"),
+        ({"axes": {"p": {"together": {"slope": span(1e7), "weight": span(1e7)}}}}, "10000000 of p) are more than"),
+        (
+            {"axes": {"slope": span(1e6)}, "replicas": 1e6},
+            "of 1000000 points, 1000000000000 runs are more than 400000000; give fewer, or split the experiment",
+        ),
+    ],
+    ids=["8 axes", "one range", "together", "replicas"],
+)
+def test_values_are_counted_before_any_is_made(
+    toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("values were made")
+
+    monkeypatch.setattr(clhd.sweep.axis, "parse_numbers", fail)
+    with pytest.raises(ClhdError) as error:
+        toy(**changes)
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_result_that_no_worker_can_hold_is_refused_before_points_are_made(toy: MakeExperiment) -> None:
+    experiment = toy(times=span(10000), keep="moments", replicas=256, constants={"features": 9})
+    assert check_experiment(experiment)
+    experiment = toy(times=span(20000), keep="moments", replicas=256, constants={"features": 9})
+    with pytest.raises(ClhdError) as error:
+        check_experiment(experiment, "big.yaml")
+    assert str(error.value) == (
+        "big.yaml: times: the simulation of 256 replicas is 352 MiB (20000 of time x 9 of feature), more than 256 MiB; "
+        "give fewer of these, or keep: replicas"
+    )
+
+
+def test_a_store_of_too_many_chunks_is_refused(toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clhd.sweep.limits, "MOST_CHUNKS", 7)
+    assert check_experiment(toy(constants={"seconds": 1e-6}))
+    with pytest.raises(ClhdError, match=r"8 results of .* in 8 files of each variable, more than 7; give fewer values"):
+        check_experiment(toy(constants={"seconds": 2}, replicas=1))
+
+
+@pytest.mark.parametrize("replicas", [1, 3000])
+def test_a_chunk_of_long_results_is_bounded_in_bytes(toy: MakeExperiment, replicas: int) -> None:
+    changes = {"constants": {"seconds": 1e-9}, "axes": {"slope": span(50)}, "times": span(100000)}
+    road = Road(toy(replicas=replicas, **changes), "simulation")
+    assert math.prod(choose_chunks(road)) * road.entry_bytes <= CHUNK_BYTES
+    plan = plan_blocks(road, np.ones(road.shape, dtype=bool), choose_chunks(road), workers=2)
+    most = clhd.sweep.limits.MOST_BYTES_AT_ONCE
+    assert most / 2 < max(block.lanes * road.entry_bytes for block in plan.blocks) <= most or replicas == 1
+
+
+def test_points_of_many_costs_share_chunks_if_there_is_little_to_do(toy: MakeExperiment) -> None:
+    road = Road(toy(axes={"seconds": span(3000, 1e-5, 2e-5)}, replicas=1), "simulation")
+    assert len(road.cost_table.kinds) == 3000
+    assert choose_chunks(road) == (3000, 1)
+    needed = np.arange(3000)[:, None] < 1000
+    plan = plan_blocks(road, needed, choose_chunks(road), workers=2)
+    assert plan.lanes == 1000
+    assert plan.seconds == pytest.approx(sum(cost.seconds for cost in road.costs[:1000]))
+
+
+def test_a_dear_point_among_cheap_ones_leaves_them_few_chunks(toy: MakeExperiment) -> None:
+    seconds = [*np.linspace(1e-6, 1e-5, 999).tolist(), 20.0]
+    road = Road(toy(axes={"seconds": seconds}, replicas=1), "simulation")
+    assert math.prod(chunk_counts(road.shape, choose_chunks(road))) <= 2 * 20 / 0.5
+
+
+def test_growth_beyond_a_limit_is_refused_before_anything_is_copied(
+    toy: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "toy" / "simulation.zarr"
+    path.parent.mkdir()
+    prepare_store(Road(toy(), "simulation"), path)
+    before = sorted((file, file.stat().st_mtime_ns) for file in path.parent.rglob("*"))
+    monkeypatch.setattr(clhd.sweep.limits, "MOST_POINTS", 12)
+    wanted = toy(axes={"slope": [5, 6, 7], "size": [5, 6, 7, 8]})  # 12 points, and 7 x 6 with those of the store
+    with pytest.raises(StoreError) as error:
+        prepare_store(Road(wanted, "simulation"), path)
+    assert str(error.value) == (
+        f"{path}: would have to hold what it holds and what is wanted: axes: 42 points (7 of slope x 6 of size) are "
+        "more than 12; add fewer values at a time, give the experiment another name, or start again with --fresh"
+    )
+    assert sorted((file, file.stat().st_mtime_ns) for file in path.parent.rglob("*")) == before

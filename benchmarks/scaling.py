@@ -32,12 +32,12 @@ import clhd.sweep.run
 from benchmarks.empty_system import read_writing, register, register_on_worker
 from clhd.sweep.blocks import choose_chunks, plan_blocks
 from clhd.sweep.check import check_experiment
+from clhd.sweep.create import create_store
 from clhd.sweep.experiment import Experiment, parse_experiment
 from clhd.sweep.progress import Progress
 from clhd.sweep.road import Road
 from clhd.sweep.run import run_stage
 from clhd.sweep.status import describe_status
-from clhd.sweep.store import create_store
 from clhd.sweep.summary import write_summary
 
 ROOT = Path(__file__).parents[1]

@@ -26,10 +26,9 @@ from clhd.report.markup import (
     render_table,
 )
 from clhd.report.pictures import render_figure
-from clhd.sweep.documents import read_group
 from clhd.sweep.experiment import Experiment
+from clhd.sweep.layout import check_summary
 from clhd.sweep.progress import format_seconds
-from clhd.sweep.seal import check_summary
 from clhd.sweep.status import describe_status, format_bytes
 from clhd.sweep.store import Store
 
@@ -89,10 +88,9 @@ def _has_changed(experiment: Experiment, folder: Path) -> bool:
     if not path.is_dir():
         return False
     try:
-        check_summary(path)
+        summarised: Any = check_summary(path)["experiment"]
     except ClhdError:
         return False  # the status says what is wrong with it
-    summarised: Any = read_group(path)["attributes"]["experiment"]
     wanted = json.loads(json.dumps(experiment.resolved()))
     # A key that clhd learned later is no change of the file.
     return any(wanted.get(key) != value for key, value in summarised.items())

@@ -92,6 +92,8 @@ class Dispatcher:
         suspects = yield from self._run_together([block for block, _ in suspects], 0)
         for block, _ in suspects:
             yield from self._isolate(block)
+        if self._dead:
+            self._store.remove_strays()
 
     def _run_together(
         self, blocks: Sequence[Block], waiting: int
@@ -232,7 +234,7 @@ class Dispatcher:
         index, needed = block.chunks[0]
         starts = [piece.start for piece in self._store.region(index)]
         place = [start + int(step) for start, step in zip(starts, np.argwhere(needed)[0], strict=True)]
-        grid = Road(self._store.experiment(check=False), self._store.kind).grid
+        grid = Road(self._store.experiment, self._store.kind).grid
         return grid.describe(tuple(place[: len(grid.axes)]))
 
 

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from clhd.sweep.blocks import BoolArray, ChunkIndex, chunk_counts, keep_chunks
+from clhd.sweep.create import create_store, remove_tree
+from clhd.sweep.layout import LEDGER
 from clhd.sweep.progress import Progress, format_seconds
 from clhd.sweep.road import Road
-from clhd.sweep.store import LEDGER, Store, create_store, remove_tree
+from clhd.sweep.store import Store
 from clhd.systems.base import Status
 
 # Seconds for a chunk of the larger store that has the files of an old one, or is put together of one; for each further

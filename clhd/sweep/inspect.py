@@ -11,10 +11,11 @@ import numpy as np
 from clhd.errors import ClhdError
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.grid import parse_place
+from clhd.sweep.layout import LEDGER
 from clhd.sweep.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.road import Road
-from clhd.sweep.store import LEDGER, Store
+from clhd.sweep.store import Store
 from clhd.systems.base import Status
 
 

@@ -174,7 +174,7 @@ def _find_store(road: Road, results: Path) -> tuple[Store, Road] | None:
     """The store of a road, and what it has room for; None if there is none, or one that is of no use."""
     try:
         store = Store(results / road.experiment.name / f"{road.kind}.zarr")
-        held = Road(store.experiment(check=False), road.kind)
+        held = Road(store.experiment, road.kind)
         is_usable = store.attributes["version"] == road.version and not list_changes(held, road)
     except ClhdError:
         return None

@@ -16,13 +16,14 @@ import numpy as np
 
 from clhd.sweep.axis import Axis, format_value
 from clhd.sweep.blocks import BoolArray, choose_chunks
+from clhd.sweep.create import create_store
 from clhd.sweep.experiment import Experiment, find_parameter
 from clhd.sweep.grow import finish_growth, grow_store, predict_growth
+from clhd.sweep.layout import check_road
 from clhd.sweep.limits import describe_size
-from clhd.sweep.metadata import check_road
 from clhd.sweep.mistakes import ExperimentError
 from clhd.sweep.road import Kind, Road
-from clhd.sweep.store import Store, StoreError, create_store
+from clhd.sweep.store import Store, StoreError
 from clhd.systems.base import Value
 
 
@@ -53,7 +54,7 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
     if not path.exists():
         return create_store(path, road, choose_chunks(road)), road
     store = Store(path, "r+")
-    held = Road(store.experiment(check=False), road.kind)
+    held = Road(store.experiment, road.kind)
     if store.attributes["version"] != road.version:
         raise StoreError(
             f"{path}: holds results of {road.kind} version {store.attributes['version']}, and this code is version "
@@ -187,7 +188,7 @@ def open_road(experiment: Experiment, kind: Kind, results: Path) -> tuple[Road, 
     if not path.exists():
         raise StoreError(f"{path}: is not there; clhd run makes it")
     store = Store(path)
-    room = Road(store.experiment(check=False), kind)
+    room = Road(store.experiment, kind)
     changes = list_changes(room, wanted)
     if store.attributes["version"] != wanted.version:
         changes.append(f"version {store.attributes['version']} of the code, not {wanted.version}")

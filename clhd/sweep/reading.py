@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from clhd.errors import ClhdError
 from clhd.sweep.documents import AGAIN, MetadataError
-from clhd.sweep.metadata import check_coordinates
-from clhd.sweep.seal import check_summary
+from clhd.sweep.layout import check_summary, find_damaged
 
 _QUANTITY = "cosine_similarity"
 _MEAN = "_mean"
@@ -150,21 +148,13 @@ def read_summary(path: Path) -> Summary:
     """
     if not path.is_dir():
         raise ClhdError(f"{path}: is not there; clhd run makes it")
-    layout = check_summary(path)
+    check_summary(path)
     try:
         with xr.open_zarr(str(path), chunks=None, zarr_format=3) as dataset:  # all is read: no need to wait for Dask
             dataset.load()
     except Exception:  # codecs raise what they like
-        raise MetadataError(f"{_find_damaged(path)}: is damaged; {AGAIN}") from None
-    check_coordinates(path, layout, lambda name: dataset[name].values)
+        damaged = find_damaged(path)
+        if damaged is None:
+            raise
+        raise MetadataError(f"{damaged}: is damaged; {AGAIN}") from None
     return Summary(dataset)
-
-
-def _find_damaged(path: Path) -> Path:
-    """The variable of a store that cannot be read."""
-    for name, array in zarr.open_group(str(path), mode="r", zarr_format=3).arrays():
-        try:
-            array[...]
-        except Exception:
-            return path / name
-    return path

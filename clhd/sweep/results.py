@@ -5,8 +5,8 @@ from pathlib import Path
 import xarray as xr
 
 from clhd.errors import ClhdError
-from clhd.sweep.metadata import check_coordinates
-from clhd.sweep.seal import check_summary
+from clhd.sweep.documents import REPAIR, MetadataError, suggest
+from clhd.sweep.layout import LEDGER, check_summary, find_damaged
 from clhd.sweep.store import Store
 
 PARTS = ("simulation", "theory", "summary")
@@ -47,7 +47,18 @@ def open_results(path: str | Path) -> xr.DataTree:
 
 def _open(name: str, path: Path) -> xr.Dataset:
     """A store, lazily, after a look at its metadata and its coordinates."""
-    coordinates = check_summary(path) if name == "summary" else Store(path).layout.coordinates()
-    dataset: xr.Dataset = xr.open_zarr(str(path), zarr_format=3)
-    check_coordinates(path, coordinates, lambda coordinate: dataset[coordinate].values)
+    data: set[str] = set()
+    if name == "summary":
+        check_summary(path)
+    else:
+        data = {*Store(path).outputs, *LEDGER}
+    try:
+        dataset: xr.Dataset = xr.open_zarr(str(path), zarr_format=3)
+        for coordinate in dataset.coords.values():
+            coordinate.load()
+    except Exception:  # codecs raise what they like
+        damaged = find_damaged(path, but=data)
+        if damaged is None:
+            raise
+        raise MetadataError(f"{damaged}: is damaged; {suggest(path, REPAIR)}") from None
     return dataset

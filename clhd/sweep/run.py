@@ -14,15 +14,15 @@ from clhd.errors import explain_unwritable
 from clhd.sweep.blocks import BoolArray, plan_blocks
 from clhd.sweep.check import check_experiment
 from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.documents import FILE
 from clhd.sweep.execute import execute_plan
 from clhd.sweep.experiment import Experiment, read_experiment
-from clhd.sweep.grow import finish_growth
 from clhd.sweep.lock import hold_lock
-from clhd.sweep.metadata import restore_coordinates, restore_metadata
 from clhd.sweep.prepare import prepare_store, select_wanted
+from clhd.sweep.repair import repair_store
 from clhd.sweep.results import open_results
 from clhd.sweep.road import Kind, Road
-from clhd.sweep.store import LEDGER, Store
+from clhd.sweep.store import Store
 from clhd.sweep.summary import write_summary
 from clhd.systems.base import Status
 
@@ -112,8 +112,11 @@ def run_stage(
     with hold_lock(path, wait=wait) as lease:
         with explain_unwritable(path):
             if repair and not fresh:
-                _repair(path)
+                repair_store(path)
             store, room = prepare_store(wanted, path, fresh=fresh)
+            if lease.predecessor:
+                store.remove_strays()
+                (path / FILE).touch()  # it may have written blocks after a summary, without a note of that
         mask = select_wanted(room, wanted)
         status = store.status()
         needed = find_needed(status, mask)
@@ -124,23 +127,8 @@ def run_stage(
                 workers = cluster.count_workers() if reached is None else _count_threads(reached)
                 plan = plan_blocks(room, needed, store.chunks, workers)
                 computed = execute_plan(store, plan, f"{experiment.name} {kind}", cluster, reached, lease.token)
-        if computed or lease.predecessor:
-            store.remove_strays()
-        if lease.predecessor:  # it may have written blocks after a summary, without a note that the store has changed
-            (path / "zarr.json").touch()
         counts = Store(path).count_runs(mask) if computed else store.count_runs(mask, status)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
-
-
-def _repair(path: Path) -> None:
-    """Mend the store of a road, if there is one; before it grows, for it would not with files that are missing."""
-    finish_growth(path)
-    if not path.is_dir():
-        return
-    restore_metadata(path, LEDGER)
-    store = Store(path, "r+")  # refuses what could not be mended
-    restore_coordinates(path, store.layout, store.group)
-    forget_damage(store)
 
 
 def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Client | None]:
@@ -151,14 +139,6 @@ def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Cl
 def _count_threads(client: Any) -> int:
     """How many blocks can be computed at once; 1 while no worker has come yet."""
     return max(1, sum(map(int, client.nthreads().values())))
-
-
-def forget_damage(store: Store) -> list[Path]:
-    """Make damaged chunks as if they had never been run, and return their files."""
-    damage = store.find_damage()
-    for _, index in damage:
-        store.forget(index)
-    return [path for path, _ in damage]
 
 
 def run_experiment(

@@ -12,8 +12,8 @@ import numpy as np
 from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis
 from clhd.sweep.experiment import Experiment
+from clhd.sweep.layout import check_summary
 from clhd.sweep.results import PARTS
-from clhd.sweep.seal import check_summary
 from clhd.sweep.store import Store
 from clhd.systems.base import Value
 
@@ -60,14 +60,14 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
 
 def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
     """Counts by status of what an experiment wants; what the store has no room for is not run."""
-    held = {axis.name: axis for axis in store.experiment(check=False).axes}
+    held = {axis.name: axis for axis in store.experiment.axes}
     positions, wanted = [], 1
     for axis in (axis for axis in experiment.axes if axis.name in store.dims):
         known = {value: position for position, value in enumerate(held[axis.name].values)}
         positions.append([known[value] for value in _as_held(axis, held[axis.name]) if value in known])
         wanted *= len(axis)
     if store.kind == "simulation":
-        if store.experiment(check=False).keep != experiment.keep:
+        if store.experiment.keep != experiment.keep:
             return {"problem": f"does not keep {experiment.keep}, as the experiment asks for"}
         wanted *= experiment.replicas
         positions.append(list(range(min(experiment.replicas // store.entry_size, store.shape[-1]))))

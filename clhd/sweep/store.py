@@ -15,10 +15,8 @@ complete. Chunks carry checksums, and what has a status has all its files. A chu
 synced: after a power failure `Store.find_damage` finds what is torn or missing.
 """
 
-import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import product
@@ -28,36 +26,18 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
 
 from clhd.errors import ClhdError
-from clhd.model.labels import WORDS
-from clhd.sweep.axis import Axis
 from clhd.sweep.blocks import BoolArray, ChunkIndex, chunk_counts, chunk_region
-from clhd.sweep.documents import FILE, read_group, write_document
-from clhd.sweep.experiment import REPLICAS_PER_BLOCK, Experiment, find_parameter, parse_experiment
-from clhd.sweep.metadata import check_store
+from clhd.sweep.documents import FILE, MetadataError
+from clhd.sweep.experiment import Experiment
+from clhd.sweep.layout import FORMAT, LEDGER, read_layout
 from clhd.sweep.moments import BLOCK_COUNTS, count_runs
-from clhd.sweep.provenance import now
-from clhd.sweep.road import Kind, Road
-from clhd.systems.base import Parameter, Status, System
+from clhd.sweep.road import Kind
+from clhd.sweep.seal import change_attributes, check_seal
+from clhd.systems.base import Status
 
-FORMAT = 1
-LEDGER: dict[str, tuple[Any, Any, str]] = {
-    "attempts": (np.int16, 0, "how often it was tried"),
-    "seconds": (np.float32, 0.0, "share of the wall time of its block, s"),
-    "run": (np.int16, -1, "entry of the attribute runs that computed it"),
-    "error_type": (str, "", "of the last failure"),
-    "error_message": (str, "", "of the last failure"),
-    "status": (np.int8, Status.NOT_RUN, "what is known of it"),
-}
-_BLOCK_WORDS = {
-    "long_name": "block of replicas",
-    "units": "1",
-    "description": f"index of {REPLICAS_PER_BLOCK} replicas that follow each other, from 0",
-}
 _TEXTS = ("error_type", "error_message")
-_CODECS = [ZstdCodec(level=3, checksum=True)]
 
 
 class StoreError(ClhdError):
@@ -88,11 +68,12 @@ class Store:
 
     def __init__(self, path: Path, mode: str = "r") -> None:
         self.path = path
-        metadata = read_group(path)
-        self.attributes: dict[str, Any] = metadata["attributes"]
+        contents = check_seal(path)
+        self.attributes: dict[str, Any] = contents.attributes
         if self.attributes.get("clhd_store") != FORMAT:
             raise StoreError(f"{path}: is no store of this version of clhd; move it away")
-        self.layout = check_store(path, metadata, LEDGER)
+        self.layout = read_layout(path, contents)
+        self.coordinates = tuple(contents.arrays.keys() - {*self.layout.outputs, *LEDGER})
         self.group = zarr.open_group(str(path), mode=mode, zarr_format=3, use_consolidated=False)  # type: ignore[arg-type]
         self._arrays: dict[str, zarr.Array[Any]] = {}
         status = self._array("status")
@@ -109,9 +90,10 @@ class Store:
             self._arrays[name] = array if name in _TEXTS else array.with_config({"write_empty_chunks": True})
         return self._arrays[name]
 
-    def experiment(self, *, check: bool = True) -> Experiment:
+    @property
+    def experiment(self) -> Experiment:
         """The experiment that the store has room for."""
-        return parse_experiment(self.attributes["experiment"], source=str(self.path), check=check)
+        return self.layout.experiment
 
     @property
     def outputs(self) -> list[str]:
@@ -292,7 +274,7 @@ class Store:
                     raise _describe_damage(self._file(name, index))
 
     def remove_strays(self) -> None:
-        """Delete what a task that was killed in the middle of writing a file has left of it."""
+        """Delete what processes that were killed in the middle of writing files have left of them."""
         for stray in self.path.rglob("*.partial"):
             stray.unlink(missing_ok=True)
 
@@ -309,144 +291,10 @@ class Store:
         return (self.path / FILE).is_file()
 
     def update_attributes(self, **changes: Any) -> None:
-        """Change attributes of the store in one step, which keeps the gathered metadata of its arrays as they are."""
-        document: dict[str, Any] = json.loads((self.path / FILE).read_bytes())
-        document["attributes"] |= changes
-        write_document(self.path / FILE, document)
+        """Change attributes of the store, and its seal, in one step; raises FileNotFoundError if it was moved away."""
+        try:
+            change_attributes(self.path, **changes)
+        except MetadataError:
+            (self.path / FILE).stat()
+            raise
         self.attributes.update(changes)
-
-
-def consolidate(path: Path) -> None:
-    """Gather the metadata of a store in one file, so that it opens without a warning and fast."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(str(path))
-
-
-def create_store(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]] = ()) -> Store:
-    """Make an empty store for a road; it appears under `path` complete.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be written.
-    """
-    growing = path.with_name(f".{path.name}.new")
-    try:
-        remove_tree(growing)
-        _write_empty(growing, road, chunks, runs)
-        growing.rename(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
-    return Store(path, "r+")
-
-
-def remove_tree(path: Path) -> None:
-    """Delete a folder, if there is one."""
-    if path.exists():
-        shutil.rmtree(path)
-
-
-def _write_empty(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]]) -> None:
-    entry = "replica_block" if road.has_moments else "replica"
-    shape = road.grid.shape + ((road.entries,) if road.entries is not None else ())
-    dims = tuple(axis.name for axis in road.grid.axes) + ((entry,) if road.entries is not None else ())
-    together = [name for axis in road.grid.axes if not axis.is_single for name in axis.parameters]
-    attributes: dict[str, Any] = {
-        "title": f"{road.kind} of {road.experiment.name}",
-        "description": road.experiment.description,
-        "clhd_store": FORMAT,
-        "kind": road.kind,
-        "system": road.experiment.system,
-        "version": road.version,
-        "experiment": road.experiment.resolved(),
-        "dims": list(dims),
-        "outputs": list(road.stored.variables),
-        "replicas_per_entry": road.entry_size,
-        "created": now(),
-        "runs": [dict(run) for run in runs],
-    }
-    if together:
-        attributes["coordinates"] = " ".join(together)
-    group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes=attributes)
-    sizes: dict[str, int] = {"time": len(road.time)}
-    _write_coordinate(group, "time", ("time",), road.time, WORDS["time"])
-    if road.entries is not None:
-        label = _BLOCK_WORDS if road.has_moments else WORDS["replica"]
-        _write_coordinate(group, entry, (entry,), np.arange(road.entries), label)
-    for name, (values, words) in road.outputs.coordinates.items():
-        sizes[name] = len(values)
-        _write_coordinate(group, name, (name,), np.array(values), words)
-    for axis in road.grid.axes:
-        _write_axis(group, axis, road.system, road.experiment)
-    for name, output in road.stored.variables.items():
-        tail = tuple(sizes[dim] for dim in output.dims)
-        group.create_array(
-            name,
-            shape=shape + tail,
-            chunks=chunks + tail,
-            dtype="float64",
-            fill_value=float("nan"),
-            compressors=_CODECS,
-            dimension_names=dims + output.dims,
-            attributes=dict(output.words),
-        )
-    for name, (dtype, fill, meaning) in LEDGER.items():
-        attributes = {"long_name": name.replace("_", " "), "units": "1", "description": meaning}
-        if name == "seconds":
-            attributes["units"] = "s"
-        if name == "status":
-            attributes |= {
-                "flag_values": [int(status) for status in Status],
-                "flag_meanings": " ".join(status.name.lower() for status in Status),
-            }
-        group.create_array(
-            name,
-            shape=shape,
-            chunks=chunks,
-            dtype=dtype,
-            fill_value=fill if dtype is str else np.dtype(dtype).type(fill),
-            compressors=_CODECS,
-            dimension_names=dims,
-            attributes=attributes,
-        )
-    consolidate(path)
-
-
-def _write_coordinate(
-    group: zarr.Group, name: str, dims: tuple[str, ...], values: NDArray[Any], words: Mapping[str, str]
-) -> None:
-    if values.dtype.kind in "OU":
-        array = group.create_array(
-            name,
-            shape=values.shape,
-            dtype=str,
-            fill_value="",
-            dimension_names=dims,
-            attributes=dict(words),
-            compressors=_CODECS,
-        )
-        array[:] = values.astype(object)
-    else:
-        group.create_array(name, data=values, dimension_names=dims, attributes=dict(words), compressors=_CODECS)
-
-
-def _write_axis(group: zarr.Group, axis: Axis, system: System, experiment: Experiment) -> None:
-    """The coordinate of an axis: the parameter's values, or labels beside the values of several parameters."""
-    for k, name in enumerate(axis.parameters):
-        parameter = find_parameter(system, name, experiment.constants.get("features"))
-        column = np.array([value[k] for value in axis.values])
-        _write_coordinate(group, name, (axis.name,), column, describe_words(parameter, name))
-    if not axis.is_single:
-        labels = np.array([axis.label(position) for position in range(len(axis))])
-        words = {"long_name": axis.name.replace("_", " "), "description": f"{', '.join(axis.parameters)} together"}
-        _write_coordinate(group, axis.name, (axis.name,), labels, words)
-
-
-def describe_words(parameter: Parameter, name: str) -> dict[str, str]:
-    """The words of a coordinate that holds a parameter."""
-    base, _, index = name.rpartition("_")
-    is_one = parameter.per_feature and index.isdigit()
-    long_name = f"{base.replace('_', ' ')} of feature {index}" if is_one else name.replace("_", " ")
-    symbol = f"{parameter.symbol}_{index}" if is_one and parameter.symbol else parameter.symbol
-    return {"long_name": long_name, "symbol": symbol, "units": parameter.units, "description": parameter.meaning}

@@ -28,14 +28,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from clhd.sweep.blocks import chunk_counts, chunk_region, widen_chunks
+from clhd.sweep.create import remove_tree, write_sealed
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.lock import hold_lock
 from clhd.sweep.moments import pool_blocks
 from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.provenance import describe_code, now
 from clhd.sweep.road import Road
-from clhd.sweep.seal import write_sealed
-from clhd.sweep.store import Store, StoreError, remove_tree
+from clhd.sweep.store import Store, StoreError
 from clhd.systems import find_system
 from clhd.systems.base import Status
 

@@ -106,7 +106,7 @@ def write_merged(
 def _open(path: str, token: str) -> tuple[Store, Road]:
     """A store and its road, which stay as they are while a run lasts; opening them takes as long as writing a block."""
     store = Store(Path(path), "r+")
-    return store, Road(store.experiment(), store.kind)
+    return store, Road(store.experiment, store.kind)
 
 
 def _group(

@@ -10,9 +10,9 @@ import numpy as np
 
 from clhd.errors import ClhdError
 from clhd.sweep.experiment import Experiment
+from clhd.sweep.layout import check_summary
 from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.road import Kind, Road
-from clhd.sweep.seal import check_summary
 from clhd.systems.base import Status
 
 Stage = Literal["simulation", "theory", "summary"]

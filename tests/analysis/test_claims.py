@@ -14,8 +14,8 @@ from clhd.analysis.claim import Claim, Judgement, Part
 from clhd.analysis.claims import judge_claims, read_claims, write_claims
 from clhd.analysis.verdict import Estimate, Verdict, above
 from clhd.errors import ClhdError
+from clhd.sweep.create import write_sealed
 from clhd.sweep.reading import Summary
-from clhd.sweep.seal import write_sealed
 from clhd.systems.base import Status
 
 SETTINGS = """

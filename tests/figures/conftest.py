@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from clhd.model.labels import WORDS
+from clhd.sweep.create import write_sealed
 from clhd.sweep.reading import Summary
-from clhd.sweep.seal import write_sealed
 
 MakeSummary = Callable[..., Summary]
 STATUSES = ("not_run", "ok", "diverged", "not_converged", "failed")

@@ -19,6 +19,7 @@ from clhd.errors import ClhdError
 from clhd.figures.caption import compose_caption
 from clhd.sweep.reading import read_summary
 from clhd.sweep.results import open_results
+from clhd.sweep.seal import write_seal
 from clhd.sweep.store import Store
 from tests.security.fuzz import ROOT
 
@@ -217,6 +218,7 @@ def test_text_of_stores_and_files_is_no_markup_of_the_report(
         for run in document["attributes"].get("runs", []):
             run |= {"code": SCRIPT, "machine": SCRIPT, "started": SCRIPT, "dependencies": {SCRIPT: SCRIPT}}
         file.write_text(json.dumps(document))
+        write_seal(file.parent, document["attributes"]["seal"]["arrays"], whole=())
     (folder / "results" / "toy" / "figures" / "toy.rst").write_text(
         f"**{SCRIPT}** ``{SCRIPT}``\n\n.. raw:: html\n\n {SCRIPT}"
     )

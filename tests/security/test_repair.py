@@ -42,13 +42,16 @@ ARRAYS: list[tuple[str, Change, str]] = [
     ("height", put("shape", 0, value=10**12), "shape = [1000000000000"),
     ("height", put("chunk_grid", "configuration", "chunk_shape", 0, value=1), "chunk_grid = "),
     ("height", put("dimension_names", 0, value="pair"), "dimension_names = ['pair'"),
-    ("height", put("attributes", "scale_factor", value=2.0), "the attribute 'scale_factor' = 2.0"),
-    ("height", put("attributes", "units", value="days since 2000-01-01"), "the attribute 'units'"),
+    ("height", put("attributes", "scale_factor", value=2.0), "attributes = {"),
+    ("height", put("attributes", "units", value="days since 2000-01-01"), "attributes = {"),
     ("status", put("fill_value", value=1), "fill_value = 1, not 0"),
     ("status", put("chunk_key_encoding", "configuration", "separator", value="."), "chunk_key_encoding = "),
     ("status", put("dimension_names", 0, value={}), "dimension_names = [{}"),
     ("seconds", put("zarr_format", value=2), "zarr_format = 2"),
     ("time", put("storage_transformers", value=[{"name": "x"}]), "storage_transformers = "),
+    ("time", put("data_type", value="int64"), "data_type = 'int64', not 'float64'"),
+    ("feature", put("fill_value", value=1), "fill_value = 1, not 0"),
+    ("feature", put("attributes", "long_name", value="x"), "attributes = {'long_name': 'x'}, not"),
 ]
 
 
@@ -84,32 +87,90 @@ def test_gathered_metadata_are_mended_from_those_of_the_arrays(
 
 
 GROUP: list[tuple[Change, str]] = [
-    (put("attributes", "kind", value="theory"), "kind = 'theory' is not that of this store"),
-    (put("attributes", "dims", value=["pair", "slope", "size", "replica"]), "dims = pair, slope, size, replica, not"),
-    (put("attributes", "experiment", "replicas", value=10**18), "experiment: replicas = "),
-    (put("attributes", "experiment", value=[]), "experiment is no table"),
-    (put("attributes", "experiment", "times", value=[0.0, 1.0, 3.0]), "holds other values than the experiment has"),
-    (put("attributes", "experiment", "axes", "slope", value=[0.0, 1.0, 3.0]), "holds other values"),
-    (put("attributes", "runs", value=[{}]), "runs is no list of runs"),
-    (put("attributes", "coordinates", value="height"), "coordinates are not those of the axes"),
+    (put("attributes", "kind", value="theory"), "is not what was written"),
+    (put("attributes", "dims", value=["pair", "slope", "size", "replica"]), "is not what was written"),
+    (put("attributes", "experiment", "seed", value=77), "is not what was written"),
+    (put("attributes", "experiment", "replicas", value=10**18), "is not what was written"),
+    (put("attributes", "experiment", value=[]), "is not what was written"),
+    (put("attributes", "experiment", "times", value=[0.0, 1.0, 3.0]), "is not what was written"),
+    (put("attributes", "runs", value=[{}]), "is not what was written"),
+    (put("attributes", "runs", 0, "seconds", value=10**350), "is not what was written"),
+    (put("attributes", "seal", value=None), "is not what was written"),
+    (put("attributes", "seal", "files", value=[]), "is not what was written"),
+    (put("attributes", "seal", "arrays", "height", value="0"), "is not what was written"),
+    (put("attributes", "clhd_store", value=9), "is not what was written"),
+    (put("attributes", value=[]), "has no attributes"),
     (put("zarr_format", value=2), "is no group of Zarr format 3"),
+    (put("storage_transformers", value=[]), "is no group of Zarr format 3"),
 ]
 
 
-@pytest.mark.parametrize(("edit", "message"), GROUP, ids=[message[:30] for _, message in GROUP])
+@pytest.mark.parametrize(("edit", "message"), GROUP)
 def test_attributes_of_a_store_that_are_wrong_are_refused_and_fresh_loses_nothing(
     work: Callable[[], Path], capsys: pytest.CaptureFixture[str], edit: Change, message: str
 ) -> None:
     folder = work()
-    change(Path("results/toy/simulation.zarr/zarr.json"), edit)
+    file = Path("results/toy/simulation.zarr/zarr.json")
+    change(file, edit)
     for options in ([], ["--repair"]):
         assert main(["run", "toy.yaml", *options]) == 2
         error = capsys.readouterr().err
-        assert error.startswith("results/toy/simulation.zarr/")
-        assert message in error
+        assert error.startswith(f"{file}: {message}; ")
+        assert error.count("\n") == 1
         assert "--fresh" in error
     assert main(["run", "toy.yaml", "--fresh"]) == 0
     assert len(list((folder / "results" / "toy").glob("simulation-until-*.zarr"))) == 1
+
+
+@pytest.mark.parametrize("name", ["feature", "time", "replica", "colour", "slope"])
+def test_a_coordinate_whose_file_is_gone_is_named_and_written_again(
+    work: Callable[[], Path],
+    right: dict[str, xr.Dataset],  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    folder = work()
+    file = Path("results/toy/simulation.zarr") / name / "c" / "0"
+    before = file.read_bytes()
+    file.unlink()
+    for command in ("run", "summarise"):
+        assert main([command, "toy.yaml"]) == 2
+        assert capsys.readouterr().err == f"{file}: is missing; clhd run EXPERIMENT.yaml --repair writes it again\n"
+    assert main(["run", "toy.yaml", "--repair"]) == 0
+    assert file.read_bytes() == before
+    compare(read_all(folder), right)
+
+
+@pytest.mark.parametrize("part", ["simulation", "summary"])
+@pytest.mark.parametrize("name", ["feature", "time"])
+def test_a_coordinate_that_is_damaged_is_named_by_whatever_reads_it(
+    work: Callable[[], Path], capsys: pytest.CaptureFixture[str], part: str, name: str
+) -> None:
+    folder = work()
+    path = Path("results/toy") / f"{part}.zarr" / name
+    (path / "c" / "0").write_bytes(b"")
+    with pytest.raises(ClhdError, match=f"{path}: is damaged; .*writes it again|{path}: is damaged; .*makes it again"):
+        open_results(folder / "results" / "toy")
+    command = "summarise" if part == "simulation" else "plot"
+    assert main([command, "toy.yaml"]) == 2
+    assert capsys.readouterr().err.startswith(f"{path}: is damaged; ")
+    assert main(["run", "toy.yaml", "--repair"]) == 0
+    open_results(folder / "results" / "toy")
+
+
+def test_a_store_of_an_earlier_version_is_refused_and_adopted_by_repair(
+    work: Callable[[], Path],
+    right: dict[str, xr.Dataset],  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = work()
+    for part in ("simulation", "theory"):
+        change(Path(f"results/toy/{part}.zarr/zarr.json"), lambda document: document["attributes"].pop("seal"))
+    assert main(["run", "toy.yaml"]) == 2
+    assert "has no seal, as those of earlier versions; clhd run EXPERIMENT.yaml --repair" in capsys.readouterr().err
+    assert main(["run", "toy.yaml", "--repair"]) == 0
+    assert "24 ok; 0 computed now" in capsys.readouterr().out
+    compare(read_all(folder), right)
 
 
 def test_a_summary_of_which_a_chunk_is_gone_is_refused_and_made_again(
@@ -121,6 +182,6 @@ def test_a_summary_of_which_a_chunk_is_gone_is_refused_and_made_again(
     chunk = next((folder / "results/toy/summary.zarr/replica_count/c").rglob("0/0/0/0"))
     chunk.unlink()
     assert main(["plot", "toy.yaml"]) == 2
-    assert capsys.readouterr().err.startswith("results/toy/summary.zarr/replica_count: is not what was written")
+    assert capsys.readouterr().err.startswith("results/toy/summary.zarr/replica_count/c/0/0/0/0: is missing")
     assert main(["summarise", "toy.yaml"]) == 0
     compare(read_all(folder), right)

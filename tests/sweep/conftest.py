@@ -8,8 +8,12 @@ import pytest
 from distributed import Client
 
 import clhd.systems
+from clhd.sweep.blocks import choose_chunks
 from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.create import create_store
 from clhd.sweep.experiment import Experiment, parse_experiment
+from clhd.sweep.road import Road
+from clhd.sweep.store import Store
 from tests.sweep.toy import LOG
 
 MakeExperiment = Callable[..., Experiment]
@@ -51,3 +55,12 @@ def toy() -> MakeExperiment:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
+
+
+@pytest.fixture
+def store(toy: MakeExperiment, results: Path) -> Store:
+    """The store of a simulation, still empty."""
+    road = Road(toy(), "simulation")
+    path = results / "toy" / "simulation.zarr"
+    path.parent.mkdir(parents=True)
+    return create_store(path, road, choose_chunks(road))

@@ -13,11 +13,13 @@ from distributed import Client
 import clhd.sweep.grow
 import clhd.sweep.progress
 from clhd.errors import ClhdError
+from clhd.sweep.create import create_store
 from clhd.sweep.grow import grow_store, predict_growth
+from clhd.sweep.layout import LEDGER
 from clhd.sweep.prepare import positions_in, predict_growth_seconds
 from clhd.sweep.progress import Progress
 from clhd.sweep.road import Road
-from clhd.sweep.store import LEDGER, Store, create_store
+from clhd.sweep.store import Store
 from clhd.systems.base import Status
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import simulate

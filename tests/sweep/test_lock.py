@@ -1,6 +1,5 @@
 """One run at a time writes to a store, and one task to a chunk; what outlives its run writes nothing any more."""
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -20,11 +19,12 @@ import clhd.sweep.lock
 import clhd.sweep.store
 from clhd.errors import ClhdError
 from clhd.sweep.blocks import choose_chunks
+from clhd.sweep.create import create_store, remove_tree
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.lock import LockedError, MovedError, SupersededError, check_lease, guard_writing, hold_lock
 from clhd.sweep.road import Road
 from clhd.sweep.run import StageReport, run_experiment, run_stage
-from clhd.sweep.store import Store, create_store
+from clhd.sweep.store import Store
 from clhd.sweep.summary import write_summary
 from clhd.sweep.tasks import compute_block
 from clhd.sweep.unfinished import find_unfinished
@@ -55,22 +55,6 @@ def start_holder(store: Path) -> tuple[subprocess.Popen[str], str]:
     )
     assert holder.stdout is not None
     return holder, holder.stdout.readline().strip()
-
-
-def fill(store: Store, value: float, status: Status) -> dict[str, np.ndarray[Any, Any]]:
-    """A chunk as a task would have computed it."""
-    chunk = store.make_chunk((0, 0, 0))
-    chunk["height"][...] = value
-    chunk["status"][...] = status
-    return chunk
-
-
-@pytest.fixture
-def store(toy: MakeExperiment, results: Path) -> Store:
-    road = Road(toy(), "simulation")
-    path = results / "toy" / "simulation.zarr"
-    path.parent.mkdir(parents=True)
-    return create_store(path, road, choose_chunks(road))
 
 
 def test_an_orphan_writes_nothing_after_its_successor_has_begun(
@@ -159,62 +143,8 @@ def test_a_chunk_has_one_writer_and_two_chunks_have_two(store: Store, second: in
             thread.join()
 
 
-def test_a_twin_that_failed_takes_nothing_away(store: Store) -> None:
-    needed = np.ones(store.chunks, dtype=bool)
-    store.merge_chunk((0, 0, 0), needed, fill(store, 1.0, Status.OK), 0)
-    store.merge_chunk((0, 0, 0), needed, fill(store, np.nan, Status.FAILED), 0)
-    chunk = store.read_chunk((0, 0, 0))
-    assert (chunk["height"] == 1).all()
-    assert (chunk["status"] == Status.OK).all()
-    assert (chunk["attempts"] == 1).all()
-
-
-def test_a_task_adds_what_it_was_asked_for_and_leaves_the_rest(store: Store) -> None:
-    needed = np.zeros(store.chunks, dtype=bool)
-    needed.flat[0] = True
-    store.merge_chunk((0, 0, 0), needed, fill(store, 1.0, Status.OK), 0)
-    store.merge_chunk((0, 0, 0), ~needed, fill(store, 2.0, Status.DIVERGED), 1)
-    chunk = store.read_chunk((0, 0, 0))
-    assert (chunk["height"][needed] == 1).all()
-    assert (chunk["height"][~needed] == 2).all()
-    assert (chunk["run"] == np.where(needed, 0, 1)).all()
-    assert (chunk["status"] == np.where(needed, Status.OK, Status.DIVERGED)).all()
-
-
 class Killed(BaseException):
     """The end of a process."""
-
-
-@pytest.mark.parametrize("before", [Status.NOT_RUN, Status.FAILED])
-def test_a_task_killed_between_any_two_files_leaves_no_status_without_its_values(
-    store: Store, monkeypatch: pytest.MonkeyPatch, before: Status
-) -> None:
-    some = np.zeros(store.chunks, dtype=bool)
-    some.flat[0] = True
-    setitem = clhd.sweep.store.zarr.Array.__setitem__
-    for survived in range(7):
-        store.forget((0, 0, 0))
-        store.merge_chunk((0, 0, 0), some, fill(store, 1.0, Status.OK), 0)
-        if before != Status.NOT_RUN:
-            store.merge_chunk((0, 0, 0), ~some, fill(store, np.nan, before), 0)
-        written = []
-
-        def write(array: Any, place: Any, values: Any, written: list[str] = written, last: int = survived) -> None:
-            if len(written) == last:
-                raise Killed
-            written.append(array.name)
-            setitem(array, place, values)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(clhd.sweep.store.zarr.Array, "__setitem__", write)
-            with contextlib.suppress(Killed):
-                store.merge_chunk((0, 0, 0), ~some, fill(store, 2.0, Status.OK), 1)
-        assert len(written) <= survived
-        chunk = store.read_chunk((0, 0, 0))
-        known = chunk["status"] == Status.OK
-        assert known.flat[0]
-        np.testing.assert_array_equal(chunk["height"][known, 0, 0], np.where(some, 1.0, 2.0)[known])
-    assert known.all(), "all files were written in the end"
 
 
 def test_a_file_system_without_locks_is_refused_with_a_reason(
@@ -333,11 +263,10 @@ def test_only_summaries_of_other_names_are_deleted(
 ) -> None:
     run_experiment(toy(), client, results=results)
     removed: list[str] = []
-    remove = clhd.sweep.store.remove_tree
 
     def note(path: Path) -> None:
         removed.append(path.name)
-        remove(path)
+        remove_tree(path)
 
     monkeypatch.setattr("clhd.sweep.summary.remove_tree", note)
     write_summary(toy(), results)

@@ -1,0 +1,231 @@
+"""What a store holds is whole at every moment: chunks, what is said of them, and the seal of that."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from clhd.errors import ClhdError
+from clhd.sweep.blocks import choose_chunks
+from clhd.sweep.create import create_store
+from clhd.sweep.documents import MetadataError, write_document
+from clhd.sweep.repair import repair_store
+from clhd.sweep.road import Road
+from clhd.sweep.seal import check_seal
+from clhd.sweep.store import Store
+from clhd.systems.base import Status
+from tests.sweep.conftest import MakeExperiment
+
+
+def fill(store: Store, value: float, status: Status) -> dict[str, np.ndarray[Any, Any]]:
+    """A chunk as a task would have computed it."""
+    chunk = store.make_chunk((0, 0, 0))
+    chunk["height"][...] = value
+    chunk["status"][...] = status
+    return chunk
+
+
+def test_a_twin_that_failed_takes_nothing_away(store: Store) -> None:
+    needed = np.ones(store.chunks, dtype=bool)
+    store.merge_chunk((0, 0, 0), needed, fill(store, 1.0, Status.OK), 0)
+    store.merge_chunk((0, 0, 0), needed, fill(store, np.nan, Status.FAILED), 0)
+    chunk = store.read_chunk((0, 0, 0))
+    assert (chunk["height"] == 1).all()
+    assert (chunk["status"] == Status.OK).all()
+    assert (chunk["attempts"] == 1).all()
+
+
+def test_a_task_adds_what_it_was_asked_for_and_leaves_the_rest(store: Store) -> None:
+    needed = np.zeros(store.chunks, dtype=bool)
+    needed.flat[0] = True
+    store.merge_chunk((0, 0, 0), needed, fill(store, 1.0, Status.OK), 0)
+    store.merge_chunk((0, 0, 0), ~needed, fill(store, 2.0, Status.DIVERGED), 1)
+    chunk = store.read_chunk((0, 0, 0))
+    assert (chunk["height"][needed] == 1).all()
+    assert (chunk["height"][~needed] == 2).all()
+    assert (chunk["run"] == np.where(needed, 0, 1)).all()
+    assert (chunk["status"] == np.where(needed, Status.OK, Status.DIVERGED)).all()
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+@pytest.mark.parametrize("before", [Status.NOT_RUN, Status.FAILED])
+def test_a_task_killed_between_any_two_files_leaves_no_status_without_its_values(
+    store: Store, monkeypatch: pytest.MonkeyPatch, before: Status
+) -> None:
+    some = np.zeros(store.chunks, dtype=bool)
+    some.flat[0] = True
+    setitem = zarr.Array.__setitem__
+    for survived in range(7):
+        store.forget((0, 0, 0))
+        store.merge_chunk((0, 0, 0), some, fill(store, 1.0, Status.OK), 0)
+        if before != Status.NOT_RUN:
+            store.merge_chunk((0, 0, 0), ~some, fill(store, np.nan, before), 0)
+        written = []
+
+        def write(array: Any, place: Any, values: Any, written: list[str] = written, last: int = survived) -> None:
+            if len(written) == last:
+                raise Killed
+            written.append(array.name)
+            setitem(array, place, values)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(zarr.Array, "__setitem__", write)
+            with contextlib.suppress(Killed):
+                store.merge_chunk((0, 0, 0), ~some, fill(store, 2.0, Status.OK), 1)
+        assert len(written) <= survived
+        chunk = store.read_chunk((0, 0, 0))
+        known = chunk["status"] == Status.OK
+        assert known.flat[0]
+        np.testing.assert_array_equal(chunk["height"][known, 0, 0], np.where(some, 1.0, 2.0)[known])
+    assert known.all(), "all files were written in the end"
+
+
+def test_every_coordinate_is_one_file_that_the_seal_knows(toy: MakeExperiment, results: Path) -> None:
+    road = Road(toy(axes={"slope": [0], "size": {"start": 1, "stop": 3000, "count": 3000}}), "simulation")
+    results.mkdir()
+    store = create_store(results / "simulation.zarr", road, choose_chunks(road))
+    assert set(store.coordinates) == {"time", "slope", "size", "replica", "feature"}
+    sealed = store.attributes["seal"]["files"]
+    assert sealed == sorted(f"{name}/c/0" for name in store.coordinates), "also where all values are 0"
+
+
+def test_attributes_that_are_not_what_was_written_are_never_sealed(store: Store) -> None:
+    file = store.path / "zarr.json"
+    document = json.loads(file.read_bytes())
+    document["attributes"]["experiment"]["seed"] = 4
+    write_document(file, document)
+    with pytest.raises(MetadataError, match="is not what was written"):
+        store.update_attributes(runs=[])
+    assert json.loads(file.read_bytes()) == document
+
+
+def forget_attributes(store: Store) -> None:
+    store.update_attributes(runs=[{"started": "now", "code": "1", "seconds": 1, "words": {2: (1.5, None)}}])
+
+
+def damage_and_mend(store: Store) -> None:
+    """What can be lost at once of a store without losing what was computed."""
+    for name in ("time", "height", "status"):
+        (store.path / name / "zarr.json").write_text("")
+    shutil.rmtree(store.path / "slope")
+    shutil.rmtree(store.path / "feature" / "c")
+    repair_store(store.path)
+
+
+@pytest.mark.parametrize("change", [forget_attributes, damage_and_mend])
+def test_a_change_of_metadata_killed_at_any_moment_leaves_a_store_that_is_mended_or_whole(
+    toy: MakeExperiment, results: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Store], None]
+) -> None:
+    road = Road(toy(), "simulation")
+    results.mkdir()
+    replace, survived, is_done = Path.replace, 0, False
+    while not is_done:
+        store = create_store(results / f"simulation-{survived}.zarr", road, choose_chunks(road))
+        sealed = [file.read_bytes() for file in sorted(store.path.rglob("c/0"))]
+        written: list[Path] = []
+
+        def kill(path: Path, target: Path, written: list[Path] = written, last: int = survived) -> Path:
+            if len(written) == last:
+                raise Killed
+            written.append(target)
+            return replace(path, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", kill)
+            with contextlib.suppress(Killed):
+                change(store)
+                is_done = True
+        repair_store(store.path)
+        Store(store.path)
+        assert [file.read_bytes() for file in sorted(store.path.rglob("c/0"))] == sealed
+        survived += 1
+    assert survived > 1
+
+
+def test_a_store_of_which_both_copies_of_the_metadata_are_damaged_is_left_as_it_is(store: Store) -> None:
+    group = json.loads((store.path / "zarr.json").read_bytes())
+    group["consolidated_metadata"]["metadata"]["height"]["shape"] = [1]
+    write_document(store.path / "zarr.json", group)
+    (store.path / "height" / "zarr.json").unlink()
+    (store.path / "status" / "zarr.json").unlink()
+    with pytest.raises(ClhdError, match=r"height/zarr\.json: is not what was written, nor is its copy; .* --fresh"):
+        repair_store(store.path)
+    assert not (store.path / "status" / "zarr.json").exists()
+
+
+def unseal(path: Path) -> dict[str, Any]:
+    """Make a store as if an earlier version had written it."""
+    group: dict[str, Any] = json.loads((path / "zarr.json").read_bytes())
+    del group["attributes"]["seal"]
+    write_document(path / "zarr.json", group)
+    return group
+
+
+def test_a_store_of_an_earlier_version_is_adopted_with_what_it_holds(store: Store) -> None:
+    store.merge_chunk((0, 0, 0), np.ones(store.chunks, dtype=bool), fill(store, 1.0, Status.OK), 0)
+    before = check_seal(store.path)
+    unseal(store.path)
+    (store.path / "slope" / "c" / "0").unlink()  # as that of a coordinate of zeros might be
+    with pytest.raises(ClhdError, match=r"zarr\.json: has no seal, .*; clhd run EXPERIMENT\.yaml --repair adopts"):
+        Store(store.path)
+    repair_store(store.path)
+    assert check_seal(store.path) == before
+    assert (Store(store.path).read_chunk((0, 0, 0))["height"] == 1).all()
+
+
+def contradict(group: dict[str, Any]) -> None:
+    group["consolidated_metadata"]["metadata"]["height"]["data_type"] = "float32"
+
+
+def lose(group: dict[str, Any]) -> None:
+    del group["consolidated_metadata"]["metadata"]["height"]
+
+
+def lose_axis(group: dict[str, Any]) -> None:
+    group["attributes"]["experiment"]["axes"]["slope"].pop()
+
+
+def lose_dims(group: dict[str, Any]) -> None:
+    group["attributes"]["dims"].pop()
+
+
+def lose_runs(group: dict[str, Any]) -> None:
+    group["attributes"]["runs"] = [{}]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (contradict, r"height/zarr\.json: data_type = 'float64', not 'float32'"),
+        (lose, r"zarr\.json: holds other variables than its experiment has: feature, height"),
+        (lose_axis, r"/zarr\.json: has another shape than its experiment gives it"),
+        (lose_dims, r"zarr\.json: dims = slope, size, not slope, size, replica"),
+        (lose_runs, r"zarr\.json: runs\.0\.started: Field required"),
+    ],
+)
+def test_a_store_of_an_earlier_version_that_contradicts_itself_is_refused(
+    store: Store, damage: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    group = unseal(store.path)
+    damage(group)
+    write_document(store.path / "zarr.json", group)
+    with pytest.raises(ClhdError, match=f"{message}.*--fresh"):
+        repair_store(store.path)
+    assert json.loads((store.path / "zarr.json").read_bytes()) == group
+
+
+def test_a_coordinate_of_an_earlier_version_that_has_other_values_stays_as_it_is(store: Store) -> None:
+    array: Any = store.group["slope"]
+    array[0] = 5.0
+    unseal(store.path)
+    with pytest.raises(ClhdError, match=r"slope: holds other values than the experiment has; .*--fresh"):
+        repair_store(store.path)

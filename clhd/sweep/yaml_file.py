@@ -123,7 +123,8 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ClhdError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ClhdError(cut_line(f"{path}: cannot be read: {reason}")) from None
     if len(data) > _MOST_BYTES:
         raise ClhdError(f"{path}: is larger than {_MOST_BYTES} bytes; write long axes as ranges")
     try:

@@ -28,41 +28,44 @@ def _check_count(option: str, value: int | None) -> None:
         raise ClhdError(f"{option} = {value}: must be 1 or more")
 
 
-def _compute(options: Namespace, experiment: "Experiment", kind: Any, checked: Sequence[Any]) -> bool:
-    """Run one stage; True if it is complete."""
+def _compute(options: Namespace, experiment: "Experiment", roads: Sequence[Any]) -> bool:
+    """Run stages of an experiment; True if they are complete."""
     from clhd.sweep.cluster import Cluster
     from clhd.sweep.progress import format_seconds
-    from clhd.sweep.run import run_stage
+    from clhd.sweep.run import run_stage, set_aside
 
     _check_count("--workers", options.workers)
     cluster = Cluster(options.workers, options.scheduler, options.scheduler_file, options.tls, options.slurm)
-    report = run_stage(
-        experiment,
-        kind,
-        options.results,
-        cluster=cluster,
-        fresh=options.fresh,
-        repair=options.repair,
-        wait=options.wait,
-        checked=checked,
-    )
-    if report is None:
-        return True
-    found = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
-    print(f"{report.path}: {found}; {report.computed} computed now, {format_seconds(report.seconds)}")
-    return report.is_complete
+    if options.fresh:
+        set_aside(roads, options.results, wait=options.wait)
+    is_complete = True
+    for road in roads:
+        report = run_stage(
+            experiment,
+            road.kind,
+            options.results,
+            cluster=cluster,
+            repair=options.repair,
+            wait=options.wait,
+            checked=roads,
+        )
+        if report is not None:
+            found = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
+            print(f"{report.path}: {found}; {report.computed} computed now, {format_seconds(report.seconds)}")
+            is_complete &= report.is_complete
+    return is_complete
 
 
 def simulate(options: Namespace) -> int:
     """Compute what the simulation lacks."""
-    experiment, checked = _read(options)
-    return 0 if _compute(options, experiment, "simulation", checked) else 1
+    experiment, roads = _read(options)
+    return 0 if _compute(options, experiment, [road for road in roads if road.kind == "simulation"]) else 1
 
 
 def predict(options: Namespace) -> int:
     """Compute what the theory lacks."""
-    experiment, checked = _read(options)
-    return 0 if _compute(options, experiment, "theory", checked) else 1
+    experiment, roads = _read(options)
+    return 0 if _compute(options, experiment, [road for road in roads if road.kind == "theory"]) else 1
 
 
 def summarise(options: Namespace) -> int:
@@ -78,10 +81,10 @@ def run(options: Namespace) -> int:
     """Simulate, predict and summarise."""
     from clhd.sweep.summary import write_summary
 
-    experiment, checked = _read(options)
-    complete = [_compute(options, experiment, kind, checked) for kind in ("simulation", "theory")]
+    experiment, roads = _read(options)
+    is_complete = _compute(options, experiment, roads)
     print(write_summary(experiment, options.results, wait=options.wait))
-    return 0 if all(complete) else 1
+    return 0 if is_complete else 1
 
 
 def status(options: Namespace) -> int:

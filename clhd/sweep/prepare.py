@@ -27,7 +27,7 @@ from clhd.sweep.store import Store, StoreError
 from clhd.systems.base import Value
 
 
-def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store, Road]:
+def prepare_store(road: Road, path: Path) -> tuple[Store, Road]:
     """Open, create or grow the store of a road. The caller holds its lock.
 
     Parameters
@@ -35,8 +35,6 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
     road : Road
         What is wanted.
     path : Path
-    fresh : bool
-        Move an old store aside, whatever it holds.
 
     Returns
     -------
@@ -49,8 +47,6 @@ def prepare_store(road: Road, path: Path, *, fresh: bool = False) -> tuple[Store
         If the store cannot be used, cannot be written, or belongs to other constants.
     """
     finish_growth(path)
-    if path.exists() and fresh:
-        move_aside(path)
     if not path.exists():
         return create_store(path, road, choose_chunks(road)), road
     store = Store(path, "r+")

@@ -1,4 +1,7 @@
-"""`run_stage`: compute what a road's store does not know yet; `run_experiment`: both roads and the summary."""
+"""`run_stage`: compute what a road's store does not know yet; `run_experiment`: both roads and the summary.
+
+`set_aside` comes first where all is to be computed again, so that after a kill the plain command goes on.
+"""
 
 import time
 from collections.abc import Sequence
@@ -17,8 +20,9 @@ from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.documents import FILE
 from clhd.sweep.execute import execute_plan
 from clhd.sweep.experiment import Experiment, read_experiment
+from clhd.sweep.grow import finish_growth
 from clhd.sweep.lock import hold_lock
-from clhd.sweep.prepare import prepare_store, select_wanted
+from clhd.sweep.prepare import move_aside, prepare_store, select_wanted
 from clhd.sweep.repair import repair_store
 from clhd.sweep.results import open_results
 from clhd.sweep.road import Kind, Road
@@ -58,6 +62,30 @@ def find_needed(status: Any, wanted: BoolArray) -> BoolArray:
     return needed
 
 
+def set_aside(roads: Sequence[Road], results: Path, *, wait: bool = False) -> None:
+    """Move the stores of roads aside, none of them deleted, before anything is computed again.
+
+    Parameters
+    ----------
+    roads : sequence of Road
+    results : Path
+        Folder of the stores of all experiments.
+    wait : bool
+        Wait for another run of the same store, instead of refusing.
+
+    Raises
+    ------
+    ClhdError
+        If another run holds a store, or it cannot be moved.
+    """
+    for road in roads:
+        path = results / road.experiment.name / f"{road.kind}.zarr"
+        with hold_lock(path, wait=wait), explain_unwritable(path):
+            finish_growth(path)
+            if path.exists():
+                move_aside(path)
+
+
 def run_stage(
     experiment: Experiment,
     kind: Kind,
@@ -65,7 +93,6 @@ def run_stage(
     *,
     cluster: Cluster | None = None,
     client: Client | None = None,
-    fresh: bool = False,
     repair: bool = False,
     wait: bool = False,
     checked: Sequence[Road] = (),
@@ -83,8 +110,6 @@ def run_stage(
         Where to compute, by default on all cores.
     client : distributed.Client, optional
         An open client, instead.
-    fresh : bool
-        Move an old store aside, not deleting it, and compute all again.
     repair : bool
         Read every chunk first, and compute the damaged ones again.
     wait : bool
@@ -111,9 +136,9 @@ def run_stage(
     path = results / experiment.name / f"{kind}.zarr"
     with hold_lock(path, wait=wait) as lease:
         with explain_unwritable(path):
-            if repair and not fresh:
+            if repair:
                 repair_store(path)
-            store, room = prepare_store(wanted, path, fresh=fresh)
+            store, room = prepare_store(wanted, path)
             if lease.predecessor:
                 store.remove_strays()
                 (path / FILE).touch()  # it may have written blocks after a summary, without a note of that
@@ -177,8 +202,9 @@ def run_experiment(
         experiment = read_experiment(experiment)
     checked = check_experiment(experiment)
     results = Path(results)
-    kinds: tuple[Kind, ...] = ("simulation", "theory")
-    for kind in kinds:
-        run_stage(experiment, kind, results, cluster=cluster, client=client, fresh=fresh, checked=checked)
+    if fresh:
+        set_aside(checked, results)
+    for road in checked:
+        run_stage(experiment, road.kind, results, cluster=cluster, client=client, checked=checked)
     write_summary(experiment, results)
     return open_results(results / experiment.name)

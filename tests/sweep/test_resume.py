@@ -15,7 +15,8 @@ from distributed import Client
 import clhd.sweep.run
 from clhd.errors import ClhdError
 from clhd.sweep.progress import Progress
-from clhd.sweep.run import run_experiment
+from clhd.sweep.road import Road
+from clhd.sweep.run import run_experiment, set_aside
 from clhd.sweep.store import Store
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import assert_same_bits, heights, simulate
@@ -156,9 +157,26 @@ def test_a_default_that_is_written_out_is_no_change(toy: MakeExperiment, results
 
 def test_fresh_moves_the_old_store_aside(toy: MakeExperiment, results: Path, client: Client) -> None:
     simulate(toy(), results, client)
-    assert simulate(toy(seed=4), results, client, fresh=True).computed == 32
+    set_aside([Road(toy(seed=4), "simulation")], results)
+    assert simulate(toy(seed=4), results, client).computed == 32
     (aside,) = (results / "toy").glob("simulation-until-*.zarr")
     assert Store(aside).attributes["experiment"]["seed"] == 3
+
+
+def test_fresh_moves_all_stores_aside_before_anything_is_computed(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_experiment(toy(), client, results=results)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clhd.sweep.run, "execute_plan", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_experiment(toy(seed=4), client, results=results, fresh=True)
+    assert len(list((results / "toy").glob("*-until-*.zarr"))) == 2
+    assert run_experiment(toy(seed=4), client, results=results)["summary"].attrs["experiment"]["seed"] == 4
 
 
 def test_other_times_are_computed_again(toy: MakeExperiment, results: Path, client: Client) -> None:

@@ -34,7 +34,9 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
         path = folder / f"{kind}.zarr"
         if path.is_dir():
             try:
-                report[kind] = _count(experiment, Store(path)) | _measure(path)
+                store = Store(path)
+                store.check_files()
+                report[kind] = _count(experiment, store) | _measure(path)
             except (ClhdError, FileNotFoundError) as error:  # replaced by another run in this moment
                 report[kind] = {"problem": str(error)}
     needed = "simulation" if experiment.has_simulation else "theory"

@@ -268,10 +268,11 @@ class Store:
 
     def check_files(self) -> None:
         """Raise DamagedChunkError if a chunk is missing although it has a status."""
-        for name in (*self.outputs, *LEDGER):
-            for index in self.chunk_indices():
-                if self._is_missing(name, index):
-                    raise _describe_damage(self._file(name, index))
+        for index in self.chunk_indices():
+            if self._file("status", index).exists():
+                for name in (*self.outputs, *LEDGER):
+                    if self._is_missing(name, index):
+                        raise _describe_damage(self._file(name, index))
 
     def remove_strays(self) -> None:
         """Delete what processes that were killed in the middle of writing files have left of them."""

@@ -259,6 +259,7 @@ def test_a_damaged_file_is_named_by_each_command_that_reads_it_and_mended_by_one
     shutil.copytree(undisturbed, "results")
     chunk = find_chunk(variable)
     damage(chunk)
+    assert (str(chunk) in str(project.run("status")[1])) == (damage is Path.unlink)  # it opens no file but the ledger
     for command in ("status", "summarise", WHY, VERIFY, REPLAY, "run"):
         code, _, error = project.run(command)
         if command in commands:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.sweep.blocks import Plan, choose_chunks, plan_blocks
-from clhd.sweep.prepare import is_of_same_form, list_changes, predict_growth_seconds
+from clhd.sweep.prepare import check_changes, is_of_same_form, predict_growth_seconds
 from clhd.sweep.progress import format_seconds
 from clhd.sweep.road import Road
 from clhd.sweep.status import format_bytes
@@ -66,6 +66,8 @@ class Needs:
         Time to ask for, with the growth.
     memory_mb : int
         Memory to ask for, of all processes together.
+    obstacle : str
+        Why a run would refuse the store that is there; mostly empty.
     """
 
     runs: int
@@ -75,6 +77,7 @@ class Needs:
     growth_seconds: float
     wall_seconds: float
     memory_mb: int
+    obstacle: str
 
 
 def plan_roads(roads: Sequence[Road], results: Path, workers: int) -> dict[str, Any]:
@@ -112,7 +115,7 @@ def plan_roads(roads: Sequence[Road], results: Path, workers: int) -> dict[str, 
 
 
 def format_plan(name: str, plan: Mapping[str, Any]) -> str:
-    """A plan for people, two lines for each road."""
+    """A plan for people, two lines for each road, and one more if its store would be refused."""
     lines = []
     for kind, part in plan.items():
         left = part["left"]
@@ -130,12 +133,14 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
             )
         else:
             lines.append("  left: nothing")
+        if left["obstacle"]:
+            lines.append(f"  as it is, a run refuses: {left['obstacle']}")
     return "\n".join(lines)
 
 
 def predict_needs(road: Road, results: Path, workers: int) -> Needs:
     """What is needed to compute what the store of a road does not know yet: less than at first if a run was stopped."""
-    found = _find_store(road, results)
+    found, obstacle = _find_store(road, results)
     known, seconds = _read_ledger(road, found)
     growth = predict_growth_seconds(*found, road) if found else 0.0
     left = plan_blocks(road, ~known, choose_chunks(road), workers)
@@ -152,6 +157,7 @@ def predict_needs(road: Road, results: Path, workers: int) -> Needs:
         growth_seconds=growth,
         wall_seconds=START_SECONDS + safety * wall + SAFETY["predicted"] * growth,
         memory_mb=_predict_memory(road, left, workers),
+        obstacle=obstacle,
     )
 
 
@@ -170,15 +176,18 @@ def _shape(road: Road) -> tuple[int, ...]:
     return road.grid.shape + ((road.entries,) if road.entries is not None else ())
 
 
-def _find_store(road: Road, results: Path) -> tuple[Store, Road] | None:
-    """The store of a road, and what it has room for; None if there is none, or one that is of no use."""
+def _find_store(road: Road, results: Path) -> tuple[tuple[Store, Road] | None, str]:
+    """The store of a road, and what it has room for, None if there is none of use; and why a run would refuse it."""
+    path = results / road.experiment.name / f"{road.kind}.zarr"
+    if not path.exists():
+        return None, ""
     try:
-        store = Store(results / road.experiment.name / f"{road.kind}.zarr")
+        store = Store(path)
         held = Road(store.experiment, road.kind)
-        is_usable = store.attributes["version"] == road.version and not list_changes(held, road)
-    except ClhdError:
-        return None
-    return (store, held) if is_usable and is_of_same_form(held, road) else None
+        check_changes(store, held, road)
+    except ClhdError as error:
+        return None, str(error)
+    return (store, held) if is_of_same_form(held, road) else None, ""
 
 
 def _read_ledger(road: Road, found: tuple[Store, Road] | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

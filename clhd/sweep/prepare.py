@@ -51,17 +51,8 @@ def prepare_store(road: Road, path: Path) -> tuple[Store, Road]:
         return create_store(path, road, choose_chunks(road)), road
     store = Store(path, "r+")
     held = Road(store.experiment, road.kind)
-    if store.attributes["version"] != road.version:
-        raise StoreError(
-            f"{path}: holds results of {road.kind} version {store.attributes['version']}, and this code is version "
-            f"{road.version}; --fresh moves it aside and computes all again"
-        )
+    check_changes(store, held, road)
     check_road(path, store.layout, held, store.group)
-    changes = list_changes(held, road)
-    if changes:
-        raise StoreError(
-            f"{path}: holds results for {'; '.join(changes)}; --fresh moves it aside and computes all again"
-        )
     if not is_of_same_form(held, road):
         move_aside(path)
         return create_store(path, road, choose_chunks(road)), road
@@ -79,6 +70,18 @@ def predict_growth_seconds(store: Store, held: Road, wanted: Road) -> float:
 
 def _is_larger(room: Road, held: Road) -> bool:
     return room.grid.axes != held.grid.axes or room.entries != held.entries
+
+
+def check_changes(store: Store, held: Road, wanted: Road) -> None:
+    """Raise StoreError if a store holds results of another version of the code, or of other constants."""
+    version, changes = store.attributes["version"], list_changes(held, wanted)
+    if version != wanted.version:
+        changes = [f"{wanted.kind} version {version}, and this code is version {wanted.version}"]
+    if changes:
+        what = "of" if version != wanted.version else "for"
+        raise StoreError(
+            f"{store.path}: holds results {what} {'; '.join(changes)}; --fresh moves it aside and computes all again"
+        )
 
 
 def list_changes(held: Road, wanted: Road) -> list[str]:

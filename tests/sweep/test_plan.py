@@ -58,6 +58,16 @@ def test_only_what_is_unknown_or_failed_is_left(toy: MakeExperiment, results: Pa
     assert predict(toy(seed=4), results).runs == 32, "a store of another experiment knows nothing of this one"
 
 
+def test_a_plan_says_if_a_run_would_refuse_the_store(toy: MakeExperiment, results: Path, client: Client) -> None:
+    run_stage(toy(), "simulation", results, client=client)
+    refusal = f"{results / 'toy' / 'simulation.zarr'}: holds results for seed = 3, not 4; --fresh"
+    assert predict(toy(seed=4), results).obstacle.startswith(refusal)
+    assert f"as it is, a run refuses: {refusal}" in format_plan(
+        "toy", plan_roads([Road(toy(seed=4), "simulation")], results, 2)
+    )
+    assert not predict(toy(replicas=6), results).obstacle
+
+
 def test_the_growth_of_a_store_is_part_of_what_it_takes(
     toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

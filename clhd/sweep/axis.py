@@ -9,6 +9,7 @@
 Values ascend along an axis, whatever their order in the file; a value that stands twice is refused.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -173,5 +174,7 @@ def parse_numbers(name: str, entry: Any) -> list[Any]:
         raise ClhdError(f"{name}.spacing = {spacing!r}: must be linear or log")
     if spacing == "log" and not (start > 0 and stop > 0):
         raise ClhdError(f"{name}: a range with spacing log must start and stop above 0, not at {start:g} and {stop:g}")
+    if not math.isfinite(stop - start):
+        raise ClhdError(f"{name}: a range from {start:g} to {stop:g} is too wide")
     values = np.geomspace(start, stop, count) if spacing == "log" else np.linspace(start, stop, count)
     return [float(f"{value:.{_DIGITS}g}") for value in values]

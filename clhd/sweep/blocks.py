@@ -134,7 +134,7 @@ def _share_chunks(road: Road, chunks: tuple[int, ...], most_seconds: float, most
                 if seconds.max() <= most_seconds or 2 * math.prod(chunk_counts(shape, sizes)) > _MOST_CHUNKS:
                     break
                 wide //= 2
-            if wide <= size:
+            if wide <= size or sizes[axis] == size:  # chunks of even length may be no wider
                 sizes[axis], seconds = size, before
                 break
     return tuple(sizes)

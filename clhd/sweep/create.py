@@ -55,8 +55,10 @@ def create_store(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a folder, if there is one."""
-    if path.exists():
+    """Delete a folder, or a link to one, if there is one."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
         shutil.rmtree(path)
 
 

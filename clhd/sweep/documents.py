@@ -74,8 +74,9 @@ def find_danger(document: Document) -> str:
     for key, value in _FIXED.items():
         if document.get(key, []) != value:
             return f"{key} = {document.get(key)!r:.60}"
-    if document.get("data_type") not in _TYPES:
-        return f"data_type = {document.get('data_type')!r:.60}"
+    kind = document.get("data_type")
+    if not isinstance(kind, str) or kind not in _TYPES:
+        return f"data_type = {kind!r:.60}"
     shape = document.get("shape")
     if not _are_counts(shape):
         return f"shape = {shape!r:.60}"

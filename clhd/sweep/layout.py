@@ -159,7 +159,7 @@ def _check_shapes(path: Path, layout: Layout, arrays: Mapping[str, Document]) ->
         document, count = arrays[name], len(dims)
         found = _get_dims(document)[:count], tuple(document["shape"][:count])
         is_longer = len(document["shape"]) > count and name not in layout.outputs
-        has_chunks = dims != layout.dims or read_chunks(document)[:count] == chunks
+        has_chunks = name not in (*LEDGER, *layout.outputs) or read_chunks(document)[:count] == chunks
         if found != (dims, shape) or is_longer or not has_chunks:
             raise MetadataError(f"{path / name / FILE}: has another shape than its experiment gives it; {FRESH}")
 

@@ -140,9 +140,8 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
 
 def predict_needs(road: Road, results: Path, workers: int) -> Needs:
     """What is needed to compute what the store of a road does not know yet: less than at first if a run was stopped."""
-    found, obstacle = _find_store(road, results)
+    found, growth, obstacle = _find_store(road, results)
     known, seconds = _read_ledger(road, found)
-    growth = predict_growth_seconds(*found, road) if found else 0.0
     left = plan_blocks(road, ~known, choose_chunks(road), workers)
     rate = _measure_rate(road, known, seconds, workers)
     longest = max((block.seconds for block in left.blocks), default=0.0)
@@ -176,18 +175,23 @@ def _shape(road: Road) -> tuple[int, ...]:
     return road.grid.shape + ((road.entries,) if road.entries is not None else ())
 
 
-def _find_store(road: Road, results: Path) -> tuple[tuple[Store, Road] | None, str]:
-    """The store of a road, and what it has room for, None if there is none of use; and why a run would refuse it."""
+def _find_store(road: Road, results: Path) -> tuple[tuple[Store, Road] | None, float, str]:
+    """The store of a road, and what it has room for, None if there is none of use.
+
+    And how many seconds its growth takes, and why a run would refuse it.
+    """
     path = results / road.experiment.name / f"{road.kind}.zarr"
     if not path.exists():
-        return None, ""
+        return None, 0.0, ""
     try:
         store = Store(path)
         held = Road(store.experiment, road.kind)
         check_changes(store, held, road)
+        if not is_of_same_form(held, road):
+            return None, 0.0, ""
+        return (store, held), predict_growth_seconds(store, held, road), ""
     except ClhdError as error:
-        return None, str(error)
-    return (store, held) if is_of_same_form(held, road) else None, ""
+        return None, 0.0, str(error)
 
 
 def _read_ledger(road: Road, found: tuple[Store, Road] | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

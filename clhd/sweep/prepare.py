@@ -46,6 +46,10 @@ def prepare_store(road: Road, path: Path) -> tuple[Store, Road]:
     StoreError
         If the store cannot be used, cannot be written, or belongs to other constants.
     """
+    if path.is_symlink():
+        raise StoreError(
+            f"{path}: is a link, and a store takes another folder when it grows; link {path.parent} instead"
+        )
     finish_growth(path)
     if not path.exists():
         return create_store(path, road, choose_chunks(road)), road

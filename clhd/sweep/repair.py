@@ -15,6 +15,7 @@ from typing import Any
 
 import zarr
 
+from clhd.sweep.documents import FRESH, MetadataError
 from clhd.sweep.grow import finish_growth
 from clhd.sweep.layout import LEDGER, Layout, check_road, list_coordinates, read_layout
 from clhd.sweep.road import Road
@@ -58,7 +59,8 @@ def _restore_coordinates(path: Path, contents: Contents) -> tuple[Layout, zarr.G
     """
     layout = read_layout(path, contents)
     group = zarr.open_group(str(path), mode="r+", zarr_format=3, use_consolidated=False)
-    wanted = list_coordinates(path, layout, Road(layout.experiment, layout.kind))
+    road = Road(layout.experiment, layout.kind)
+    wanted = list_coordinates(path, layout, road)
     for name in wanted.keys() & contents.arrays.keys():
         array: Any = group[name]
         try:
@@ -67,5 +69,7 @@ def _restore_coordinates(path: Path, contents: Contents) -> tuple[Layout, zarr.G
         except Exception:  # codecs raise what they like
             is_whole = False
         if not is_whole:
+            if contents.attributes.get("version") != road.version:  # who had other features, maybe
+                raise MetadataError(f"{path / name}: is damaged or missing, and of another version of clhd; {FRESH}")
             array.with_config({"write_empty_chunks": True})[...] = wanted[name]
     return layout, group

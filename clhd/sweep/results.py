@@ -30,7 +30,8 @@ def open_results(path: str | Path) -> xr.DataTree:
     | theory | axes that the theory depends on, time, feature | predictions |
     | summary | axes, time, feature | mean, standard error, quantiles, theory, z-score, counts |
 
-    A part that is not there is left out.
+    A part that is not there is left out. What is lazy reads files: after another run, which may have let a store grow,
+    open it again.
 
     Raises
     ------

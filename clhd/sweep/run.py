@@ -5,7 +5,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,12 +78,15 @@ def set_aside(roads: Sequence[Road], results: Path, *, wait: bool = False) -> No
     ClhdError
         If another run holds a store, or it cannot be moved.
     """
-    for road in roads:
-        path = results / road.experiment.name / f"{road.kind}.zarr"
-        with hold_lock(path, wait=wait), explain_unwritable(path):
-            finish_growth(path)
-            if path.exists():
-                move_aside(path)
+    paths = [results / road.experiment.name / f"{road.kind}.zarr" for road in roads]
+    with ExitStack() as locks:
+        for path in paths:
+            locks.enter_context(hold_lock(path, wait=wait))
+        for path in paths:
+            with explain_unwritable(path):
+                finish_growth(path)
+                if path.exists():
+                    move_aside(path)
 
 
 def run_stage(

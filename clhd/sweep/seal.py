@@ -124,7 +124,8 @@ def write_seal(path: Path, names: Iterable[str], whole: Collection[str]) -> None
 
 def list_chunks(array: Path) -> list[Path]:
     """The files of an array, but for what was left of one in the middle of its writing."""
-    return [file for file in (array / "c").rglob("*") if file.is_file() and file.suffix != ".partial"]
+    found = [array / "c", *(array / "c").rglob("*")]  # of a number without dims, c is the file itself
+    return [file for file in found if file.is_file() and file.suffix != ".partial"]
 
 
 def change_attributes(path: Path, **changes: Any) -> None:

@@ -15,6 +15,7 @@ complete. Chunks carry checksums, and what has a status has all its files. A chu
 synced: after a power failure `Store.find_damage` finds what is torn or missing.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,6 +130,8 @@ class Store:
         try:
             values = np.asarray(self._array(name)[tuple(region) or ...])
         except Exception:  # codecs and file systems raise what they like
+            if not self.exists():
+                raise StoreError(f"{self.path}: has been moved away or deleted while it was read; try again") from None
             damaged = next((path for path, _ in self._find_damage_of(name)), None)
             if damaged is None:
                 raise
@@ -259,7 +262,11 @@ class Store:
                 continue
             try:
                 array[self.region(index)]
-            except Exception:
+            except Exception as error:
+                if isinstance(error, MemoryError) or (
+                    isinstance(error, OSError) and error.errno not in (errno.EIO, None)
+                ):
+                    raise  # nothing is known of the chunk then
                 yield path, index
 
     def find_damage(self) -> list[tuple[Path, ChunkIndex]]:
@@ -271,7 +278,7 @@ class Store:
         for index in self.chunk_indices():
             if self._file("status", index).exists():
                 for name in (*self.outputs, *LEDGER):
-                    if self._is_missing(name, index):
+                    if name not in _TEXTS and not self._file(name, index).exists():
                         raise _describe_damage(self._file(name, index))
 
     def remove_strays(self) -> None:

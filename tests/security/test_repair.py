@@ -36,6 +36,7 @@ def put(*path: Any, value: Any) -> Change:
 
 ARRAYS: list[tuple[str, Change, str]] = [
     ("height", put("data_type", value="float32"), "data_type = 'float32', not 'float64'"),
+    ("height", put("data_type", value={"name": "float64"}), "data_type = {"),
     ("height", put("codecs", 0, "configuration", "endian", value="big"), "codecs = "),
     ("height", put("codecs", 1, "configuration", "checksum", value=False), "codecs = "),
     ("height", put("fill_value", value=0.0), "fill_value = 0.0, not 'NaN'"),

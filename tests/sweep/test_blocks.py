@@ -1,5 +1,6 @@
 """Blocks: whole chunks, of one kind, sized by what they are predicted to cost; and what happens to their workers."""
 
+import math
 import os
 import signal
 from pathlib import Path
@@ -46,6 +47,16 @@ def test_chunks_do_not_reach_across_costs_and_fill_the_lanes() -> None:
 def test_many_replicas_are_split_into_groups_of_lanes() -> None:
     assert choose_chunks(contrastive(replicas=10000)) == (1, 1, 256)
     assert choose_chunks(contrastive(replicas=10000, axes={"dimension": [100]}))[-1] == 10000
+
+
+def test_chunks_across_two_axes_of_many_costs_are_found() -> None:
+    road = contrastive(
+        constants={"initial_cosine_similarity": 0.5, "loss": "infonce"},
+        axes={"dimension": [20, 26, 243, 1903], "negatives": [1, 2, 4, 5, 6, 18, 24, 25, 62]},
+        times=[0, 2.25],
+        replicas=1,
+    )
+    assert math.prod(chunk_counts(road.shape, choose_chunks(road))) < road.grid.size
 
 
 @pytest.mark.parametrize("share", [1.0, 0.3])

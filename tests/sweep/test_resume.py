@@ -14,6 +14,7 @@ from distributed import Client
 
 import clhd.sweep.run
 from clhd.errors import ClhdError
+from clhd.sweep.lock import hold_lock
 from clhd.sweep.progress import Progress
 from clhd.sweep.road import Road
 from clhd.sweep.run import run_experiment, set_aside
@@ -161,6 +162,24 @@ def test_fresh_moves_the_old_store_aside(toy: MakeExperiment, results: Path, cli
     assert simulate(toy(seed=4), results, client).computed == 32
     (aside,) = (results / "toy").glob("simulation-until-*.zarr")
     assert Store(aside).attributes["experiment"]["seed"] == 3
+
+
+def test_fresh_moves_nothing_while_another_run_holds_one_of_the_stores(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    run_experiment(toy(), client, results=results)
+    roads = [Road(toy(seed=4), "simulation"), Road(toy(seed=4), "theory")]
+    with hold_lock(results / "toy" / "theory.zarr"), pytest.raises(ClhdError, match="is being written by"):
+        set_aside(roads, results)
+    assert not list((results / "toy").glob("*-until-*.zarr"))
+
+
+def test_a_store_that_is_a_link_is_refused(toy: MakeExperiment, results: Path, client: Client) -> None:
+    simulate(toy(), results, client)
+    path = results / "toy" / "simulation.zarr"
+    path.symlink_to(path.rename(results / "elsewhere.zarr"))
+    with pytest.raises(ClhdError, match=r"simulation\.zarr: is a link"):
+        simulate(toy(), results, client)
 
 
 def test_fresh_moves_all_stores_aside_before_anything_is_computed(

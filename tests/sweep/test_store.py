@@ -1,6 +1,7 @@
 """What a store holds is whole at every moment: chunks, what is said of them, and the seal of that."""
 
 import contextlib
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.blocks import choose_chunks
 from clhd.sweep.create import create_store
 from clhd.sweep.documents import MetadataError, write_document
+from clhd.sweep.experiment import read_experiment
 from clhd.sweep.repair import repair_store
 from clhd.sweep.road import Road
 from clhd.sweep.seal import check_seal
@@ -96,6 +98,51 @@ def test_every_coordinate_is_one_file_that_the_seal_knows(toy: MakeExperiment, r
     assert set(store.coordinates) == {"time", "slope", "size", "replica", "feature"}
     sealed = store.attributes["seal"]["files"]
     assert sealed == sorted(f"{name}/c/0" for name in store.coordinates), "also where all values are 0"
+
+
+@pytest.mark.parametrize("keep", ["replicas", "moments"])
+def test_a_store_of_one_dim_can_have_many_chunks(toy: MakeExperiment, results: Path, keep: str) -> None:
+    road = Road(toy(axes={}, constants={"seconds": 1.0}, replicas=2048, keep=keep), "simulation")
+    results.mkdir()
+    made = create_store(results / "simulation.zarr", road, choose_chunks(road))
+    assert len(made.shape) == 1
+    assert made.chunks < made.shape
+    assert Store(results / "simulation.zarr").experiment.replicas == 2048
+
+
+def test_the_store_of_every_experiment_of_ours_can_be_made_and_opened(tmp_path: Path) -> None:
+    files = sorted(Path("config/experiments").glob("*.yaml"))
+    assert len(files) > 20
+    for file in files:
+        experiment = read_experiment(file)
+        for kind in ("simulation", "theory"):
+            road = Road(experiment, kind)
+            if road.outputs.variables:
+                path = tmp_path / experiment.name / f"{kind}.zarr"
+                path.parent.mkdir(exist_ok=True)
+                create_store(path, road, choose_chunks(road))
+                assert Store(path).experiment.resolved() == experiment.resolved()
+
+
+def test_a_file_that_cannot_be_opened_just_now_is_not_taken_for_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.merge_chunk((0, 0, 0), np.ones(store.chunks, dtype=bool), fill(store, 1.0, Status.OK), 0)
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr.storage.LocalStore, "get", refuse)
+        with pytest.raises(OSError, match="Too many open files"):
+            repair_store(store.path)
+    assert (Store(store.path).read_chunk((0, 0, 0))["status"] == Status.OK).all()
+
+
+def test_a_store_that_is_moved_aside_while_it_is_read_says_so(store: Store) -> None:
+    store.path.rename(store.path.with_name("simulation-until-now.zarr"))
+    with pytest.raises(ClhdError, match="has been moved away or deleted while it was read"):
+        store.read("height")
 
 
 def test_attributes_that_are_not_what_was_written_are_never_sealed(store: Store) -> None:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.chaos.experiments import NAME, Undisturbed
+from tests.chaos.experiments import FORMS, NAME, Undisturbed
 from tests.chaos.fuzzing import fuzz
 from tests.chaos.known import ROADS, Known, read_known, read_summary
 from tests.chaos.processes import kill_all, kill_children
@@ -39,7 +39,7 @@ def measure(folder: Path, scenarios: Sequence[Scenario], jobs: int) -> tuple[Any
     summaries: dict[tuple[str, str], dict[str, bytes]] = {}
     # From an empty folder, so that nothing of growth itself is taken as right; first, for it compiles what is not yet.
     for size in sorted({scenario.size for scenario in scenarios}):
-        for form in ("base", "grown"):
+        for form in FORMS:
             place = folder / f"reference-{size}-{form}"
             place.mkdir(parents=True)
             kind = Scenario(-1, "clhd", size, "empty", ())
@@ -49,11 +49,11 @@ def measure(folder: Path, scenarios: Sequence[Scenario], jobs: int) -> tuple[Any
             summaries[size, form] = read_summary(place / "results" / NAME / "summary.zarr")
     for road, size in sorted({(scenario.road, scenario.size) for scenario in scenarios}):
         kind = next(s for s in scenarios if (s.road, s.size) == (road, size))
-        base, grown = [folder / f"{road}-{size}-{form}" for form in ("base", "grown")]
-        undisturbed[road, size, "base"] = _measure_busy(kind, base, "base", jobs)
-        shutil.copytree(base, grown)
-        undisturbed[road, size, "grown"] = _measure_busy(kind, grown, "grown", jobs)
-        for form in ("base", "grown"):
+        places = {form: folder / f"{road}-{size}-{form}" for form in FORMS}
+        for form, place in places.items():
+            if form != "base":
+                shutil.copytree(places["base"], place)
+            undisturbed[road, size, form] = _measure_busy(kind, place, form, jobs)
             blocks = references[size, form]["simulation"].blocks
             say(f"undisturbed: {road}, {size}, {form}: {blocks} blocks, {undisturbed[road, size, form].seconds:.1f} s")
     return undisturbed, references, summaries

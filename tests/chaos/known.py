@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,21 +128,21 @@ def find_late_writes(path: Path, before: Known, reign: int) -> list[str]:
 
 
 def copy_stores(source: Path, target: Path) -> None:
-    """Copy the two stores of an experiment while others may write to them: each status before the data.
+    """Copy the two stores of an experiment and its summary, while others may write: each status before the data.
 
     What has a status in the copy then had its data before that, as any reader may expect.
     """
-    for road in ROADS:
-        for name in (f"{road}.zarr", f".{road}-outgrown.zarr"):
-            for _ in range(10):
-                store = source / name
-                before = _identify(store)
-                shutil.rmtree(target / name, ignore_errors=True)
-                if before is not None:
-                    _copy_tree(store / "status", target / name / "status")
-                    _copy_tree(store, target / name)
-                if _identify(store) == before:
-                    break
+    for name in (*(name for road in ROADS for name in (f"{road}.zarr", f".{road}-outgrown.zarr")), "summary.zarr"):
+        for _ in range(10):
+            store = source / name
+            before = _identify(store)
+            shutil.rmtree(target / name, ignore_errors=True)
+            if before is not None:
+                _copy_tree(store / "status", target / name / "status")
+                # Not the status again: what has one by now may have had no data when these were copied.
+                _copy_tree(store, target / name, but="status")
+            if _identify(store) == before:
+                break
 
 
 def _identify(path: Path) -> int | None:
@@ -151,22 +152,30 @@ def _identify(path: Path) -> int | None:
         return None
 
 
-def _copy_tree(source: Path, target: Path) -> None:
-    """Copy what is not there yet, and pass over what vanishes meanwhile."""
+def _copy_tree(source: Path, target: Path, but: str = "") -> None:
+    """Copy all but one entry, and pass over what vanishes meanwhile."""
     try:
         entries = list(os.scandir(source))
     except FileNotFoundError:
         return
     target.mkdir(parents=True, exist_ok=True)
     for entry in entries:
-        place = target / entry.name
+        if entry.name == but:
+            continue
         if entry.is_dir():
-            _copy_tree(Path(entry.path), place)
-        elif not place.exists():
-            try:
-                shutil.copyfile(entry.path, place)
-            except FileNotFoundError:
-                continue
+            _copy_tree(Path(entry.path), target / entry.name)
+        else:
+            with suppress(FileNotFoundError):
+                shutil.copyfile(entry.path, target / entry.name)
+
+
+def count_links(folder: Path) -> int:
+    """Files of chunks that are in two stores at once, as while one grows."""
+    count = 0
+    for file in folder.glob("*.zarr/status/c/**/*"):
+        with suppress(FileNotFoundError):
+            count += file.is_file() and file.stat().st_nlink > 1
+    return count
 
 
 def read_summary(path: Path) -> dict[str, bytes]:
@@ -190,7 +199,8 @@ def find_stray_files(folder: Path) -> list[str]:
         if len(name) == 1:
             is_own = name[0] in allowed or path.suffix in (".lock", ".writing", ".done")
         elif name[0].endswith(".zarr") and path.is_file():
-            is_own = path.name == "zarr.json" or (name[2] == "c" and path.name.isdigit()) or name[2:] == ("c",)
+            is_own = path.name == "zarr.json" or (len(name) > 2 and name[2] == "c" and path.name.isdigit())
+            is_own = is_own or name[2:] == ("c",)
         else:
             is_own = True
         if not is_own:

@@ -77,6 +77,7 @@ def count(outcomes: Sequence[Outcome]) -> list[Any]:
     return [
         len(outcomes),
         sum(len(outcome.killed) for outcome in outcomes),
+        sum(kill["hit"] for outcome in outcomes for kill in outcome.killed),
         sum(outcome.finished_blocks for outcome in outcomes),
         sum(outcome.lost_blocks for outcome in outcomes),
         sum(outcome.torn_blocks for outcome in outcomes),
@@ -88,8 +89,8 @@ def count(outcomes: Sequence[Outcome]) -> list[Any]:
 
 
 _COLUMNS = (
-    "killed", "scenarios", "kills", "blocks done at a kill", "of these lost", "caught while written",
-    "wrong or mixed values", "same bits in the end", "manual steps", "late writes of orphans",
+    "killed", "scenarios", "kills", "within that moment", "blocks done at a kill", "of these lost",
+    "caught while written", "wrong or mixed values", "same bits in the end", "manual steps", "late writes of orphans",
 )  # fmt: skip
 
 
@@ -134,9 +135,11 @@ def _format_facts(outcomes: Sequence[Outcome], about: dict[str, Any]) -> list[st
     left = (
         "Scenarios that left stray files, gathered no metadata, or showed a traceback or a warning on the screen of a"
     )
+    linked = sum(kill["links"] > 0 for kill in kills)
     lines = [
         f"{played} with threads alone; in {spared} all runs had ended before the moment of the kill.",
         f"Killed: {killed}.",
+        f"In {linked} kills chunks were in the store that grew and in the larger one at once.",
         f"{left} run that went on: {sum(map(_has_left_something, outcomes))}.",
         f"Workers live on after their driver by {max(orphans, default=0.0):.2f} s at most.",
     ]

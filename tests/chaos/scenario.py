@@ -18,7 +18,7 @@ class Act:
     Parameters
     ----------
     form : str
-        base, wider or grown: what the experiment asks for.
+        base, wider, grown or longer: what the experiment asks for.
     victim : str
         worker, driver, shell, snakemake or all.
     moment : str
@@ -111,9 +111,9 @@ def _draw_scenario(draw: random.Random, number: int, road: str) -> Scenario:
     victims = [victim for victim in _VICTIMS[road] if victim != "worker"]
     if size == "processes" and kind in ("any", "growing"):  # at other moments there are no workers
         victims += ["worker"] * 2
-    form = "grown" if kind in ("growth", "growing") else "base"
+    start = "base" if kind in ("growth", "growing") or (kind == "summary" and draw.random() < 0.5) else "empty"
+    form = draw.choice(("grown", "longer")) if start == "base" else "base"
     acts = [Act(form, draw.choice(victims), "any" if kind == "growing" else kind, draw.random())]
-    start = "base" if form == "grown" else "empty"
     if kind == "growth" and draw.random() < 0.5:  # what is grown is itself half done
         start = "empty"
         acts.insert(0, Act("base", draw.choice(victims), "any", draw.random()))

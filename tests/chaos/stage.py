@@ -7,11 +7,15 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from clhd.errors import ClhdError
+from clhd.sweep.layout import check_summary
+from clhd.sweep.store import Store
 from tests.chaos.experiments import NAME, Span, Undisturbed, write_experiment
 from tests.chaos.known import (
     ROADS,
     Known,
     copy_stores,
+    count_links,
     find_late_writes,
     find_recomputed,
     find_stray_files,
@@ -116,11 +120,12 @@ class Stage:
         came = self._await_moment(run, act, timing)
         victims = self._choose(run, act) if came else []
         kill(victims)
+        at, hit = run.seconds, act.moment not in MOMENTS or run.has_folder(MOMENTS[act.moment])
         if act.victim == "all":
             kill_all(run.mark)
-        at = run.seconds
         roles = sorted({found.role for found in victims})
-        self.outcome.kills.append({**asdict(act), "killed": roles, "at": round(at, 3), "of": round(timing.seconds, 3)})
+        when = {"at": round(at, 3), "of": round(timing.seconds, 3), "hit": hit}
+        self.outcome.kills.append({**asdict(act), "killed": roles, **when, "links": count_links(self.place)})
         if victims:
             self._look()
         if victims and "worker" not in roles:
@@ -185,8 +190,28 @@ class Stage:
             self.outcome.torn_blocks += known.torn
             self.outcome.finished_blocks += finished
             self.before[road] = known
+        self._look_at_summary(copy / "summary.zarr")
         if len(self.outcome.problems) == problems:
             shutil.rmtree(copy, ignore_errors=True)
+
+    def _look_at_summary(self, path: Path) -> None:
+        """Under its own name it must be whole, and that of a form which was asked for until now; or not there."""
+        self.outcome.kills[-1]["summary"] = "none"
+        if not path.exists():
+            return
+        forms = {act.form for act in self.scenario.acts[: len(self.outcome.kills)]}
+        forms |= {"base"} if self.scenario.start == "base" else set()
+        try:
+            check_summary(path)
+            summary = read_summary(path)
+        except Exception as error:
+            self._blame(f"summary cannot be read right after the kill: {type(error).__name__}: {error}")
+            return
+        same = [form for form in forms if self.summaries[self.scenario.size, form] == summary]
+        self.outcome.kills[-1]["summary"] = same[0] if same else "another"
+        if not same:
+            self.outcome.wrong += 1
+            self._blame(f"summary right after the kill: other bits than those of {', '.join(sorted(forms))}")
 
     def _compare(self, road: str, known: Known) -> None:
         if road not in self.before:
@@ -253,12 +278,20 @@ class Stage:
             self._compare(road, known)
             if not is_consolidated(path):
                 self._blame(f"{road}: its metadata are not consolidated")
+            try:
+                Store(path)
+            except ClhdError as error:
+                self._blame(f"{road}: clhd refuses it: {error}")
         if (self.place / "summary.zarr").exists():
             summary, wanted = read_summary(self.place / "summary.zarr"), self.summaries[size, form]
             if other := sorted(name for name in {*summary, *wanted} if summary.get(name) != wanted.get(name)):
                 self.outcome.wrong += 1
                 self._blame(f"summary: other bits of {', '.join(other)}")
             same += not other
+            try:
+                check_summary(self.place / "summary.zarr")
+            except ClhdError as error:
+                self._blame(f"summary: clhd refuses it: {error}")
         else:
             self._blame("summary is not there")
         self.outcome.has_same_bits = same == len(ROADS) + 1

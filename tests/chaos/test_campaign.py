@@ -23,18 +23,19 @@ def test_what_is_done_survives_four_kills_and_ends_as_if_nothing_had_been(
         Act("wider", "driver", "summary", 0.0),
     )
     scenario = Scenario(0, "clhd", "processes", "empty", acts)
-    place = tmp_path / "undisturbed"
-    place.mkdir()
-    write_experiment(place, scenario.size, "wider")
-    run_experiment(place / f"{NAME}.yaml", client, results=place / "results")
+    summaries = {}
+    for form in ("base", "wider"):
+        place = tmp_path / f"undisturbed-{form}"
+        place.mkdir()
+        write_experiment(place, scenario.size, form)
+        run_experiment(place / f"{NAME}.yaml", client, results=place / "results")
+        summaries[scenario.size, form] = read_summary(place / "results" / NAME / "summary.zarr")
     stores = place / "results" / NAME
     known = {road: read_known(stores / f"{road}.zarr") for road in ROADS}
     reference = {road: store for road, store in known.items() if store is not None}
     moments = {("clhd", scenario.size, form): Undisturbed(place, 6.0, {}) for form in ("base", "wider")}
     key = (scenario.size, "wider")
-    stage = Stage(
-        scenario, tmp_path / "killed", moments, {key: reference}, {key: read_summary(stores / "summary.zarr")}
-    )
+    stage = Stage(scenario, tmp_path / "killed", moments, {key: reference}, summaries)
     outcome = stage.play()
     assert outcome.problems == []
     assert [kill["killed"] for kill in outcome.kills[:2]] == [["worker"], ["driver"]]

@@ -10,10 +10,15 @@ import zarr
 from distributed import Client
 
 import clhd.systems
-from clhd.sweep.experiment import parse_experiment
+from clhd.sweep.experiment import parse_experiment, read_experiment
+from clhd.sweep.prepare import prepare_store
+from clhd.sweep.road import Road
 from clhd.sweep.run import run_experiment
-from tests.chaos.experiments import NAME
-from tests.chaos.known import ROADS, find_late_writes, read_known, read_summary
+from clhd.sweep.store import Store
+from clhd.systems.base import Status
+from tests.chaos import known
+from tests.chaos.experiments import NAME, write_experiment
+from tests.chaos.known import ROADS, copy_stores, find_late_writes, read_known, read_summary
 from tests.chaos.scenario import Act, Scenario
 from tests.chaos.stage import Stage
 from tests.sweep.conftest import client  # noqa: F401  # a fixture
@@ -31,15 +36,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path: 
 
 
 @pytest.fixture
-def stage(tmp_path: Path, finished: Path) -> Stage:
+def stage(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A scenario that has just ended well, of which a test may spoil the results."""
+    monkeypatch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
     shutil.copytree(finished / "results", tmp_path / "results")
     place = tmp_path / "results" / NAME
-    known: dict[str, Any] = {road: read_known(place / f"{road}.zarr") for road in ROADS}
+    stores: dict[str, Any] = {road: read_known(place / f"{road}.zarr") for road in ROADS}
     scenario = Scenario(0, "clhd", "toy", "empty", (Act("base", "all", "any", 0.5),))
     summary = read_summary(place / "summary.zarr")
-    stage = Stage(scenario, tmp_path, {}, {("toy", "base"): known}, {("toy", "base"): summary})
-    stage.before = dict(known)
+    stage = Stage(scenario, tmp_path, {}, {("toy", "base"): stores}, {("toy", "base"): summary})
+    stage.before = dict(stores)
     return stage
 
 
@@ -80,10 +86,12 @@ def change_summary(place: Path) -> None:
         (change("status", 0), "simulation: 1 runs are not ok"),
         (leave("simulation.zarr/height/c/0/0.1f.partial"), "stray files: simulation.zarr/height/c/0/0.1f.partial"),
         (leave(".simulation-grown.zarr/zarr.json"), "stray files: .simulation-grown.zarr"),
+        (leave("simulation.zarr/core"), "stray files: simulation.zarr/core"),
         (part_metadata, "simulation: its metadata are not consolidated"),
+        (part_metadata, "simulation: clhd refuses it"),
         (change_summary, "summary: other bits of height_mean"),
     ],
-    ids=["value", "run", "attempts", "status", "partial", "grown", "metadata", "summary"],
+    ids=["value", "run", "attempts", "status", "partial", "grown", "stray", "metadata", "seal", "summary"],
 )
 def test_what_must_not_be_is_seen(stage: Stage, spoil: Callable[[Path], None], problem: str) -> None:
     stage.check_end("base")
@@ -91,6 +99,60 @@ def test_what_must_not_be_is_seen(stage: Stage, spoil: Callable[[Path], None], p
     spoil(stage.place)
     stage.check_end("base")
     assert any(found.startswith(problem) for found in stage.outcome.problems), stage.outcome.problems
+
+
+@pytest.mark.parametrize("is_spoiled", [False, True])
+def test_a_summary_that_is_not_whole_right_after_a_kill_is_seen(stage: Stage, is_spoiled: bool) -> None:
+    stage.outcome.kills.append({})
+    if is_spoiled:
+        change_summary(stage.place)
+    stage._look()
+    wrong = ["summary right after the kill: other bits than those of base"]
+    assert stage.outcome.problems == (wrong if is_spoiled else [])
+    assert stage.outcome.kills[0]["summary"] == ("another" if is_spoiled else "base")
+
+
+def test_a_status_that_comes_while_the_values_are_copied_is_not_copied_without_them(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = stage.place, stage.folder / "seen"
+    chunk = next(file for file in (source / "simulation.zarr" / "status" / "c").glob("**/*") if file.is_file())
+    content, copy_tree = chunk.read_bytes(), known._copy_tree
+    chunk.unlink()
+
+    def copy(here: Path, there: Path, **options: Any) -> None:
+        copy_tree(here, there, **options)
+        if here == source / "simulation.zarr" / "status":
+            chunk.write_bytes(content)
+
+    monkeypatch.setattr(known, "_copy_tree", copy)
+    copy_stores(source, target)
+    assert chunk.exists()
+    assert not (target / chunk.relative_to(source)).exists()
+    assert (target / "simulation.zarr" / "height" / "zarr.json").exists()
+
+
+@pytest.mark.parametrize("size", ["processes", "threads"])
+def test_the_longer_form_grows_by_files_that_both_stores_have_and_the_grown_one_does_not(
+    tmp_path: Path, size: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clhd.sweep.blocks._LEAST_SECONDS", 0.1)  # as in all processes of the campaign
+    adopted: dict[str, int] = {}
+    for form in ("longer", "grown"):
+        path = tmp_path / form / "simulation.zarr"
+        path.parent.mkdir()
+        write_experiment(tmp_path, size, "base")
+        store, _ = prepare_store(Road(read_experiment(tmp_path / f"{NAME}.yaml"), "simulation"), path)
+        for index in store.chunk_indices():
+            chunk = store.make_chunk(index)
+            chunk["status"][...] = Status.OK
+            store.write_chunk(index, chunk)
+        calls: list[Any] = []
+        monkeypatch.setattr(Store, "adopt_chunk", lambda *arguments, calls=calls: calls.append(arguments))
+        write_experiment(tmp_path, size, form)
+        prepare_store(Road(read_experiment(tmp_path / f"{NAME}.yaml"), "simulation"), path)
+        adopted[form] = len(calls)
+    assert adopted == {"longer": len(list(store.chunk_indices())), "grown": 0}
 
 
 def test_what_an_orphan_wrote_after_its_successor_had_begun_is_seen(stage: Stage) -> None:

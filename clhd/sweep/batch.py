@@ -1,4 +1,4 @@
-"""`open_slurm`: workers as SLURM jobs of one core each, as many as there is work for, by dask-jobqueue.
+"""`open_slurm`, `start_jobs`: workers as SLURM jobs of one core each, as many as there is work for, by dask-jobqueue.
 
 The scheduler runs in this process; it asks SLURM for jobs while blocks wait, lets idle ones go, and asks for a new job
 when one is lost. What the site wants to be told (partition, account, time, memory) stands in dask-jobqueue's own
@@ -22,7 +22,7 @@ from typing import Any
 import dask
 from distributed.deploy.adaptive import Adaptive
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, explain_unwritable
 from clhd.sweep.certificates import load_security, make_certificates
 
 # Where jobqueue.yaml says nothing.
@@ -65,19 +65,26 @@ class ReplacingAdaptive(Adaptive):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._looked, self._ended = time.monotonic(), 0
+        # By their ids, for Dask gives a name to one job after the other.
+        self._arrived: set[str] = set()
 
     async def recommendations(self, target: int) -> dict[str, Any]:
         """What to start or stop; asked for every second."""
+        cluster: Any = self.cluster
+        if observed := cluster.observed:
+            self._ended = 0
+            self._arrived |= {cluster.workers[name].job_id for name in observed if name in cluster.workers}
         if time.monotonic() - self._looked > _LOOK_SECONDS and self._ended < _MOST_ENDED:
             self._looked = time.monotonic()
             await self._forget_ended()
         return await super().recommendations(target)
 
     async def _forget_ended(self) -> None:
-        """Take jobs off the list of those that are waited for, so that others are started in their place."""
+        """Take jobs off the list of those that are waited for, so that others are started in their place.
+
+        Those whose worker had come do not count: their time was up, or they were idle and let go.
+        """
         cluster: Any = self.cluster
-        if cluster.observed:
-            self._ended = 0
         awaited = {name: job for name, job in cluster.workers.items() if name not in cluster.observed}
         if not awaited:
             return
@@ -91,8 +98,10 @@ class ReplacingAdaptive(Adaptive):
             is_same = cluster.workers.get(name) is job
             if is_same and job.job_id not in known and name not in cluster.observed:
                 del cluster.workers[name]
-                self._ended += 1
-        if self._ended >= _MOST_ENDED:
+                self._ended += job.job_id not in self._arrived
+        if cluster.observed:
+            self._ended = 0
+        elif self._ended >= _MOST_ENDED:
             cluster.lost_jobs = self._ended  # for `check_jobs`
 
 
@@ -128,18 +137,19 @@ def _provide_security(tls: Path | None, shared: str) -> Iterator[Any]:
         yield load_security(tls)
         return
     place = os.path.expanduser(os.path.expandvars(shared))  # noqa: PTH111  # as dask-jobqueue does it
-    with tempfile.TemporaryDirectory(prefix=_KEY_FOLDER, dir=place) as folder:
+    with explain_unwritable(Path(place)):
+        # On NFS it may not be empty when it is removed: another node still has a file of it open.
+        room = tempfile.TemporaryDirectory(prefix=_KEY_FOLDER, dir=place, ignore_cleanup_errors=True)
+    with room as folder:
         yield load_security(make_certificates(Path(folder) / "tls"))
 
 
 @contextmanager
-def open_slurm(jobs: int, tls: Path | None, variables: Mapping[str, str]) -> Iterator[Any]:
-    """Start a scheduler here that has up to so many SLURM jobs work for it; end it, and them, with the context.
+def open_slurm(tls: Path | None, variables: Mapping[str, str]) -> Iterator[Any]:
+    """Start a scheduler here that `start_jobs` has SLURM jobs work for; end it, and them, with the context.
 
     Parameters
     ----------
-    jobs : int
-        Each a worker of one core.
     tls : Path or None
         Folder of the certificates. Without one, some are made for this run, in a folder that is the user's alone and
         lasts as long, in dask-jobqueue's ``shared-temp-directory`` or else the working directory.
@@ -153,7 +163,7 @@ def open_slurm(jobs: int, tls: Path | None, variables: Mapping[str, str]) -> Ite
     Raises
     ------
     ClhdError
-        If SLURM refuses such jobs, or the certificates cannot be read.
+        If the certificates cannot be read, or none can be made where they must be.
     """
     make_cluster = import_slurm_cluster()
     said = dask.config.get("jobqueue.slurm")
@@ -177,11 +187,21 @@ def open_slurm(jobs: int, tls: Path | None, variables: Mapping[str, str]) -> Ite
             job_name=f"clhd-{os.getpid()}",  # by which those that a killed run has left are found
         ) as cluster,
     ):
-        _try_submission(cluster)
-        cluster.adapt(
-            Adaptive=ReplacingAdaptive,
-            maximum_jobs=jobs,
-            target_duration=_TARGET_SECONDS,
-            wait_count=_IDLE_SECONDS,
-        )
         yield cluster
+
+
+def start_jobs(cluster: Any, jobs: int) -> None:
+    """Have up to so many SLURM jobs, each a worker of one core, work for a scheduler, as long as there is work.
+
+    Raises
+    ------
+    ClhdError
+        If SLURM refuses such jobs.
+    """
+    _try_submission(cluster)
+    cluster.adapt(
+        Adaptive=ReplacingAdaptive,
+        maximum_jobs=jobs,
+        target_duration=_TARGET_SECONDS,
+        wait_count=_IDLE_SECONDS,
+    )

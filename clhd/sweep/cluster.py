@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import dask
@@ -27,7 +28,7 @@ from distributed.comm.core import CommClosedError, FatalCommClosedError
 from distributed.system import MEMORY_LIMIT
 
 from clhd.errors import ClhdError
-from clhd.sweep.batch import check_slurm, open_slurm
+from clhd.sweep.batch import check_slurm, open_slurm, start_jobs
 from clhd.sweep.certificates import find_default_folder, load_security, make_security
 
 _LOOPBACK = "127.0.0.1"
@@ -181,7 +182,8 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
     if cluster.slurm is not None:
         with ExitStack() as stack:
             with _deaf_to_interrupts():
-                slurm = stack.enter_context(open_slurm(cluster.slurm, cluster.tls, _ONE_THREAD))
+                slurm = stack.enter_context(open_slurm(cluster.tls, _ONE_THREAD))
+            start_jobs(slurm, cluster.slurm)
             _serve_dashboard(slurm)
             client = stack.enter_context(_make_client(slurm))
             with _forgetting(client):
@@ -293,16 +295,29 @@ def _forgetting(client: Any) -> Iterator[None]:
 def _deaf_to_interrupts() -> Iterator[None]:
     """Start threads and processes that never see Ctrl-C, which a terminal sends to all: this thread alone answers it.
 
-    They inherit the mask. An interrupt that comes meanwhile is answered at the end, when what was started has an owner;
-    the mask would not hold it back, for the threads of other libraries see it too.
+    They inherit the mask. An interrupt that comes meanwhile is answered at the end, when what was started has an owner,
+    and a second one at once; the mask would not hold them back, for the threads of other libraries see them too.
     """
     resource_tracker.ensure_running()  # by its first start it would take the mask off again
     came: list[int] = []
     answers: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if not came:
+            came.append(number)
+        elif callable(answers[number]):
+            answers[number](number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+            signal.raise_signal(number)
+
     if threading.current_thread() is threading.main_thread():  # no other may
         answers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        # Who ignores them goes on doing so; None is an answer that is not Python's, and cannot be put back.
+        answers = {number: answer for number, answer in answers.items() if answer not in (signal.SIG_IGN, None)}
         for number in answers:
-            signal.signal(number, lambda number, _: came.append(number))
+            signal.signal(number, note)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -319,12 +334,19 @@ def kill_workers(local: Any) -> None:
 
     No block is lost that was reported, and of a block in work nothing but time: files are replaced in one step.
     """
-    for nanny in list(local._created):  # local.workers lacks those that are starting
+    for nanny in _list_nannies(local):
         process = getattr(getattr(nanny, "process", None), "process", None)
         if process is not None and process.is_alive():
             nanny.close_gracefully()  # it is not to start another
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)  # its own kill() needs an event loop in this thread
+
+
+def _list_nannies(local: Any) -> list[Any]:
+    """Those of a cluster, also the ones that are starting, which local.workers lacks; Dask's thread may add to them."""
+    while True:
+        with suppress(RuntimeError):  # one was added meanwhile
+            return list(local._created)
 
 
 def _serve_dashboard(cluster: Any) -> None:

@@ -1,16 +1,20 @@
 """Where SLURM jobs cannot be started, that is one line, and nothing is written."""
 
+import asyncio
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dask
 import pytest
 
 import clhd.sweep.batch
 from clhd.cli import main
-from clhd.sweep.batch import import_slurm_cluster
+from clhd.errors import ClhdError
+from clhd.sweep.batch import ReplacingAdaptive, check_jobs, import_slurm_cluster, open_slurm
 
 TEXT = "system: toy\naxes: {slope: [0, 1]}\ntimes: [0, 1]\nreplicas: 4\nseed: 1\n"
 
@@ -101,3 +105,84 @@ def test_a_run_whose_jobs_end_one_after_the_other_ends_with_one_line(
     )
     assert {path.name for path in tmp_path.glob(".*")} == {".slurm-logs"}, "keys outlive the run"
     assert len((tmp_path / "submitted").read_text(encoding="utf-8").splitlines()) >= 11  # with the one that is tried
+
+
+def make_jobs(count: int) -> dict[int, Any]:
+    return {name: SimpleNamespace(job_id=str(100 + name)) for name in range(count)}
+
+
+def adapt_to(jobs: dict[int, Any], observed: set[int]) -> Any:
+    """What adapts a cluster of these jobs, some of whose workers are there."""
+    cluster: Any = SimpleNamespace(workers=jobs, observed=observed, plan=set(), requested=set(), loop=None)
+    return ReplacingAdaptive(cluster, interval="0s")
+
+
+@pytest.fixture
+def no_job_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM, asked at every call, says that it has no job."""
+    (tmp_path / "squeue").write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(clhd.sweep.batch, "_LOOK_SECONDS", -1.0)
+
+
+def look(adaptive: Any) -> None:
+    asyncio.run(adaptive.recommendations(0))
+
+
+@pytest.mark.usefixtures("no_job_is_known")
+def test_many_jobs_that_end_together_do_not_end_a_run_that_has_a_worker() -> None:
+    adaptive = adapt_to(make_jobs(16), observed={0})
+    look(adaptive)
+    assert set(adaptive.cluster.workers) == {0}, "those that have ended are still waited for"
+    check_jobs(adaptive.cluster)
+    adaptive.cluster.observed = set()
+    adaptive.cluster.workers = {name: SimpleNamespace(job_id=str(200 + name)) for name in range(9)}
+    look(adaptive)
+    check_jobs(adaptive.cluster)  # the count began anew
+
+
+@pytest.mark.usefixtures("no_job_is_known")
+def test_jobs_whose_time_is_up_together_do_not_end_a_run() -> None:
+    adaptive = adapt_to(make_jobs(15), observed=set(range(15)))
+    look(adaptive)
+    adaptive.cluster.observed = set()
+    look(adaptive)
+    assert not adaptive.cluster.workers
+    check_jobs(adaptive.cluster)
+    adaptive.cluster.workers = {name: SimpleNamespace(job_id=str(200 + name)) for name in range(15)}  # the same names
+    look(adaptive)
+    with pytest.raises(ClhdError, match="15 jobs have ended before their workers came"):
+        check_jobs(adaptive.cluster)
+
+
+def test_a_folder_for_keys_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    place = tmp_path / "nowhere"
+    with (
+        dask.config.set({"jobqueue.slurm.shared-temp-directory": str(place)}),
+        pytest.raises(ClhdError, match=f"{place}: cannot be written: No such file or directory"),
+        open_slurm(None, {}),
+    ):
+        pytest.fail("keys were made")
+
+
+def test_ctrl_c_ends_a_run_that_waits_for_slurm_to_try_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wait(_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("it is deaf")
+
+    (tmp_path / "toy.yaml").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "sbatch").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(clhd.sweep.batch, "_try_submission", wait)
+    answers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert main(["simulate", "toy.yaml", "--slurm", "4"]) == 130
+    finally:
+        for number, answer in answers.items():
+            signal.signal(number, answer)
+    assert "stopped; what was done is kept" in capsys.readouterr().err

@@ -68,7 +68,10 @@ class Run:
         return time.perf_counter() - self.began
 
     def has_folder(self, pattern: str) -> bool:
-        return any(self.folder.glob(f"results/{NAME}/{pattern}"))
+        try:
+            return any(self.folder.glob(f"results/{NAME}/{pattern}"))
+        except FileNotFoundError:  # a folder in it was renamed or deleted just now
+            return False
 
     def wait_for(self, condition: Callable[[], bool], until: float = _LONGEST_RUN) -> bool:
         """Wait; False if the run was over, or `until` seconds after its start had come, before that."""

@@ -296,7 +296,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
     """Start threads and processes that never see Ctrl-C, which a terminal sends to all: this thread alone answers it.
 
     They inherit the mask. An interrupt that comes meanwhile is answered at the end, when what was started has an owner,
-    and a second one at once; the mask would not hold them back, for the threads of other libraries see them too.
+    and a second one once it is seen; the mask does not hold them back, for the threads of other libraries see them.
     """
     resource_tracker.ensure_running()  # by its first start it would take the mask off again
     came: list[int] = []

@@ -144,8 +144,8 @@ class Dispatcher:
     def _collect(self, future: Any, fetched: dict[Any, BlockReport | _Obstacle]) -> BlockReport | KilledWorker:
         """What became of a block, or that its worker was killed; raises what stops the run."""
         report = fetched.get(future) or self._ask(future)
-        if isinstance(report, _Obstacle):
-            raise StoreError(report.message)
+        if isinstance(report, _Obstacle):  # in which workers name the store by its full path
+            raise StoreError(report.message.replace(str(self._store.path.absolute()), str(self._store.path)))
         return report
 
     def _ask(self, future: Any) -> BlockReport | _Obstacle | KilledWorker:

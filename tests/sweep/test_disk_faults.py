@@ -264,7 +264,7 @@ def test_a_damaged_file_is_named_by_each_command_that_reads_it_and_mended_by_one
         code, _, error = project.run(command)
         if command in commands:
             assert code == 2
-            assert str(chunk) in error[0]
+            assert error[0].startswith(f"{chunk}: ")
             assert error[0].endswith("recompute it with clhd run EXPERIMENT.yaml --repair")
         else:
             assert code == 0

@@ -1,9 +1,20 @@
-"""What holds for every test: none touches numpy's global random state."""
+"""What holds for every test: none touches numpy's global random state, and Ctrl-C is heard wherever it is started."""
 
+import signal
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heard_interrupts() -> Iterator[None]:
+    """Undo what a shell does to jobs that it starts in the background: it has them ignore Ctrl-C."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -164,12 +164,14 @@ def test_where_locks_hold_on_one_machine_alone_the_later_run_stops_the_earlier(
 ) -> None:
     path = results / "toy" / "simulation.zarr"
     later: list[Any] = []
+    first = threading.Lock()
     compute = Road.compute
 
     def begin_the_later(self: Road, *arguments: Any) -> Any:
-        if not later:
-            later.append(hold_lock(path))
-            later[0].__enter__()
+        with first:  # the other thread has to wait until the later run has put its token in place
+            if not later:
+                later.append(hold_lock(path))
+                later[0].__enter__()
         return compute(self, *arguments)
 
     with monkeypatch.context() as patch:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import io
 import os
 import subprocess
 import sys
@@ -184,21 +185,21 @@ def test_where_locks_hold_on_one_machine_alone_the_later_run_stops_the_earlier(
 
 
 def test_a_run_can_wait_for_another_and_finds_its_work_done(
-    toy: MakeExperiment, results: Path, client: Client, capfd: pytest.CaptureFixture[str]
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulate(toy(), results, client)
     holder, _ = start_holder(results / "toy" / "simulation.zarr")
     with pytest.raises(LockedError):
         simulate(toy(), results, client)
+    said = io.StringIO()  # not capfd: what a thread prints while it is read is lost
+    monkeypatch.setattr(sys, "stderr", said)
     reports: list[StageReport] = []
     waiting = threading.Thread(target=lambda: reports.append(simulate(toy(), results, client, wait=True)))
     waiting.start()
-    said = ""
-    while "waiting for it" not in said:
+    while "waiting for it" not in said.getvalue():
         assert waiting.is_alive()
-        said += capfd.readouterr().err
         time.sleep(0.01)
-    assert f"is being written by process {holder.pid}" in said
+    assert f"is being written by process {holder.pid}" in said.getvalue()
     holder.communicate("\n")
     waiting.join()
     assert reports[0].computed == 0

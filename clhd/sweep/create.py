@@ -17,13 +17,14 @@ import xarray as xr
 import zarr
 from zarr.codecs import ZstdCodec
 
+from clhd.errors import explain_unwritable
 from clhd.model.labels import WORDS
 from clhd.sweep.experiment import REPLICAS_PER_BLOCK, find_parameter
 from clhd.sweep.layout import FORMAT, LEDGER, make_column
 from clhd.sweep.provenance import now
 from clhd.sweep.road import Road
 from clhd.sweep.seal import write_seal
-from clhd.sweep.store import Store, StoreError
+from clhd.sweep.store import Store
 from clhd.systems.base import Parameter, Status
 
 _BLOCK_WORDS = {
@@ -41,16 +42,14 @@ def create_store(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence
 
     Raises
     ------
-    StoreError
+    ClhdError
         If it cannot be written.
     """
     growing = path.with_name(f".{path.name}.new")
-    try:
+    with explain_unwritable(path):
         remove_tree(growing)
         _write_empty(growing, road, chunks, runs)
         growing.rename(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
     return Store(path, "r+")
 
 

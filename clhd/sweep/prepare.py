@@ -43,7 +43,7 @@ def prepare_store(road: Road, path: Path) -> tuple[Store, Road]:
 
     Raises
     ------
-    StoreError
+    ClhdError
         If the store cannot be used, cannot be written, or belongs to other constants.
     """
     if path.is_symlink():

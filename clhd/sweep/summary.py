@@ -27,6 +27,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from clhd.errors import explain_unwritable
 from clhd.sweep.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.create import remove_tree, write_sealed
 from clhd.sweep.experiment import Experiment
@@ -64,7 +65,7 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
 
     Raises
     ------
-    StoreError
+    ClhdError
         If there is no simulation, it belongs to another experiment, or the summary cannot be written.
     DamagedChunkError
         If a chunk is damaged: names its file, and the command that recomputes it.
@@ -75,10 +76,8 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
         dataset = summarise(experiment, results)
         if _identify_stores(path.parent) != folders:
             raise StoreError(f"{path.parent}: has grown while it was summarised; do it again")
-        try:
+        with explain_unwritable(path):
             _replace(path, dataset)
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from None
     return path
 
 

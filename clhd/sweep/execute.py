@@ -9,11 +9,12 @@ from distributed import Client
 
 from clhd.errors import ClhdError, describe_unwritable
 from clhd.sweep.blocks import Plan
-from clhd.sweep.cluster import Cluster, open_client, quiet
+from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.dispatch import Dispatcher
 from clhd.sweep.lock import check_lease
 from clhd.sweep.progress import Progress, format_seconds
 from clhd.sweep.provenance import describe_run
+from clhd.sweep.silence import quiet
 from clhd.sweep.store import Store
 
 # Shorter work is done by threads of this process: starting processes would take longer.

@@ -1,0 +1,82 @@
+"""Workers on this machine: they start whatever is killed meanwhile, can be interrupted, and end at once."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import clhd.sweep.local
+from clhd.errors import ClhdError
+from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.local import kill_workers
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    start, left = clhd.sweep.local._make_cluster, [RuntimeError("Nanny failed to start.")] * failures
+
+    def fail_at_first(**options: Any) -> Any:
+        if left:
+            raise left.pop()
+        return start(**options)
+
+    monkeypatch.setattr(clhd.sweep.local, "_make_cluster", fail_at_first)
+    if failures == 1:
+        with open_client(Cluster(workers=1), processes=False) as client:
+            assert client.submit(sum, [2, 3]).result(timeout=20) == 5
+    else:
+        with pytest.raises(ClhdError, match="the worker processes could not be started: Nanny failed"):
+            open_client(Cluster(workers=1), processes=False).__enter__()
+
+
+def test_an_interrupt_ends_workers_that_are_starting() -> None:
+    seen: list[int] = []
+
+    def interrupt() -> None:
+        end = time.monotonic() + 60
+        while not (children := multiprocessing.active_children()):
+            if time.monotonic() > end:
+                return
+            time.sleep(0.01)
+        seen.append(int(children[0].pid or 0))
+        os.kill(seen[0], signal.SIGSTOP)  # it will never be there
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt), open_client(Cluster(workers=2)):
+        pytest.fail("the start was not interrupted")
+    thread.join()
+    assert seen
+    assert not multiprocessing.active_children()
+
+
+def test_workers_are_ended_also_while_others_are_added() -> None:
+    class Growing(list[Any]):
+        is_growing = True
+
+        def __iter__(self) -> Iterator[Any]:
+            if self.is_growing:
+                self.is_growing = False
+                raise RuntimeError("Set changed size during iteration")
+            return super().__iter__()
+
+    closed: list[bool] = []
+    with subprocess.Popen(["sleep", "60"]) as child:
+        process = SimpleNamespace(pid=child.pid, is_alive=lambda: True)
+        nanny = SimpleNamespace(process=SimpleNamespace(process=process), close_gracefully=lambda: closed.append(True))
+        try:
+            kill_workers(SimpleNamespace(_created=Growing([nanny])))
+        finally:
+            child.terminate()  # it is gone already
+        assert child.wait(timeout=20) == -signal.SIGKILL
+    assert closed

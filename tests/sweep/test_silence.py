@@ -1,0 +1,85 @@
+"""What Dask leaves unfinished is not told, and an interrupt is answered once, when what was started has an owner."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from clhd.sweep.cluster import Cluster, open_client
+from clhd.sweep.silence import deaf_to_interrupts
+
+
+def test_what_dask_leaves_unfinished_at_its_end_is_no_line_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    with open_client(Cluster(workers=1), processes=False) as client:
+        unread = client.loop.asyncio_loop.create_future()
+    unread.set_exception(TimeoutError("Timeout"))
+    del unread
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_until_what_was_started_has_an_owner(number: signal.Signals) -> None:
+    done: list[int] = []
+
+    def start() -> None:
+        with deaf_to_interrupts():
+            os.kill(os.getpid(), number)
+            done.append(1)
+
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        assert done
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_interrupt_is_answered_at_once(number: signal.Signals) -> None:
+    missed: list[int] = []
+    over = threading.Event()
+    other = threading.Thread(target=over.wait)  # like those of libraries, it is not deaf to Ctrl-C
+    other.start()
+
+    def start() -> None:
+        with deaf_to_interrupts():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
+            for _ in range(600):  # until the other thread has seen it
+                time.sleep(0.05)
+            missed.append(number)
+
+    before = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        assert not missed
+    finally:
+        over.set()
+        other.join()
+        for each, answer in before.items():
+            signal.signal(each, answer)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("SIG_DFL", -signal.SIGTERM), ("SIG_IGN", 0)])
+def test_signals_that_no_function_answers_are_answered_as_they_were(answer: str, code: int) -> None:
+    program = (
+        "import os, signal\n"
+        "from clhd.sweep.silence import deaf_to_interrupts\n"
+        f"signal.signal(signal.SIGTERM, signal.{answer})\n"
+        "with deaf_to_interrupts():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('deaf', flush=True)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == code, ended.stderr
+    assert ended.stdout == ("deaf\n" if code == 0 else "")

@@ -195,12 +195,18 @@ def verify(options: Namespace) -> int:
 
 
 def _report_replays(replays: Sequence[Any]) -> int:
+    from clhd.sweep.progress import format_count
+
     different = [replay for replay in replays if replay.different]
     for replay in different:
         outputs = ", ".join(replay.different)
         print(f"{replay.place}: {outputs} came out otherwise, by up to {replay.largest_difference:.3g}")
-    same = sum(replay.replicas for replay in replays if not replay.different)
-    print(f"{len(replays)} points computed again: {same} runs with the same bits, {len(different)} points differ")
+    again = sum(replay.replicas > 0 for replay in replays)
+    same = format_count(sum(replay.replicas for replay in replays if not replay.different), "run")
+    found = f"{same} with the same bits, {format_count(len(different), 'point')} with others"
+    print(
+        f"{format_count(again, 'point')} computed again: {found}" if again else "nothing to compare: nothing is known"
+    )
     return 1 if different else 0
 
 

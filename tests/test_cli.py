@@ -40,7 +40,7 @@ def test_an_experiment_can_be_planned_run_inspected_and_replayed(
     experiment: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", "small.yaml"]) == 0
-    assert "small simulation: 4 points, 12 runs, 1 blocks" in capsys.readouterr().out
+    assert "small simulation: 4 points, 12 runs, 1 block, less than 0.01 core-hours, " in capsys.readouterr().out
     assert main(["status", "config.yaml", "--json"]) == 0
     (report,) = json.loads(capsys.readouterr().out)
     assert report["simulation"] == {"wanted": 12, "not_run": 12}
@@ -58,7 +58,7 @@ def test_an_experiment_can_be_planned_run_inspected_and_replayed(
     assert "key: ContrastiveModel(latents=(ThreePoint(second_moment=0x1.8" in answer
     assert "ok: 3" in answer
     assert main(["replay", "small.yaml", "--results", "results", "second_moment=1.5", "dimension=20"]) == 0
-    assert "3 runs with the same bits" in capsys.readouterr().out
+    assert capsys.readouterr().out == "1 point computed again: 3 runs with the same bits, 0 points with others\n"
     with xr.open_zarr("results/small/summary.zarr") as summary:
         assert summary["cosine_similarity_z_score"].dims == ("second_moment", "dimension", "time", "feature")
 
@@ -70,7 +70,12 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
     store.group["squared_norm"][0, 1, 2, 1] = 0.5  # type: ignore[index]
     capsys.readouterr()
     assert main(["verify", "small.yaml", "--fraction", "1"]) == 1
-    assert "second_moment=1, dimension=50: squared_norm came out otherwise" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "second_moment=1, dimension=50: squared_norm came out otherwise" in output
+    assert output.endswith("4 points computed again: 9 runs with the same bits, 1 point with others\n")
+    store.group["status"][...] = Status.NOT_RUN  # type: ignore[index]
+    assert main(["verify", "small.yaml"]) == 0
+    assert capsys.readouterr().out == "nothing to compare: nothing is known\n"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +155,7 @@ def test_ctrl_c_ends_a_run_with_the_blocks_at_work_and_keeps_what_is_done(experi
     assert count_files(status) <= done + 4
     assert error.strip().endswith("stopped; what was done is kept: the same command goes on from there")
     assert "Traceback" not in error
-    assert re.search(r"small simulation: stopped: \d+ of 96 runs are done and kept", error)
+    assert re.search(r"small simulation: stopped: \d+ of 96 runs done and kept", error)
     known = Store(tmp_path / "results" / "small" / "simulation.zarr").status()
     assert 0 < (known == Status.OK).sum() < known.size
 

@@ -6,6 +6,7 @@ A caption is reStructuredText, which Snakemake's report shows under the figure.
 import numpy as np
 
 from clhd.figures.words import format_number, format_plain, join_words
+from clhd.sweep.progress import format_count
 from clhd.sweep.reading import Summary
 
 _STATUS_WORDS = {
@@ -19,13 +20,13 @@ _STATUS_WORDS = {
 def describe_points(summary: Summary) -> str:
     """How many points and replicas there are, and how many of them are not ok."""
     total, ok = summary.points * summary.replicas, summary.totals["ok"]
-    text = f"{summary.points} points with {summary.replicas} replicas each"
+    text = f"{format_count(summary.points, 'point')} with {format_count(summary.replicas, 'replica')} each"
     if ok == total:
-        return f"{text}; all {total} runs are ok."
+        return f"{text}; all runs are ok."
     others = [f"{count} {_STATUS_WORDS[s]}" for s, count in summary.totals.items() if s in _STATUS_WORDS and count]
     return (
-        f"{text}; {ok} of {total} runs are ok, {join_words(others)}, "
-        f"which leaves {int(summary.incomplete.sum())} points incomplete."
+        f"{text}; {ok} of {format_count(total, 'run')} ok, {join_words(others)}, "
+        f"which leaves {format_count(int(summary.incomplete.sum()), 'point')} incomplete."
     )
 
 
@@ -35,9 +36,8 @@ def describe_incomplete(summary: Summary) -> str:
         return ""
     others = [f"{count} {_STATUS_WORDS[s]}" for s, count in summary.totals.items() if s in _STATUS_WORDS and count]
     total = summary.points * summary.replicas
-    return (
-        f"incomplete: {int(summary.incomplete.sum())} of {summary.points} points ({join_words(others)} of {total} runs)"
-    )
+    points, runs = format_count(summary.points, "point"), format_count(total, "run")
+    return f"incomplete: {int(summary.incomplete.sum())} of {points} ({join_words(others)} of {runs})"
 
 
 def describe_agreement(summary: Summary) -> str:

@@ -130,5 +130,6 @@ class PointCheck:
     def _describe(self, place: tuple[int, ...], example: str, reason: str) -> str:
         if not self.grid.axes:
             return example
-        count = f"{self._counts[reason]} of {self.grid.size} points are impossible"
-        return f"axes: {count}, the first at {self.grid.describe(place)}: {example}"
+        count, size = self._counts[reason], self.grid.size
+        many = "every point is" if count == size else f"{count} of {size} points {'is' if count == 1 else 'are'}"
+        return f"axes: {many} impossible, the first at {self.grid.describe(place)}: {example}"

@@ -12,7 +12,7 @@ from clhd.sweep.blocks import Plan
 from clhd.sweep.cluster import Cluster, open_client
 from clhd.sweep.dispatch import Dispatcher
 from clhd.sweep.lock import check_lease
-from clhd.sweep.progress import Progress, format_seconds
+from clhd.sweep.progress import Progress, format_count, format_seconds
 from clhd.sweep.provenance import describe_run
 from clhd.sweep.silence import quiet
 from clhd.sweep.store import Store
@@ -42,9 +42,8 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
     description = describe_run()
     size = store.entry_size
     progress = Progress(title, plan.lanes * size, plan.seconds)
-    progress.say(
-        f"{plan.lanes * size} runs in {len(plan.blocks)} blocks, {format_seconds(plan.seconds)} of one core predicted"
-    )
+    work = f"{format_count(plan.lanes * size, 'run')} in {format_count(len(plan.blocks), 'block')}"
+    progress.say(f"{work}, {format_seconds(plan.seconds)} of one core predicted")
     processes = plan.seconds > _THREADS_BELOW_SECONDS
     counts: dict[str, int] = {}
     done = 0
@@ -78,7 +77,7 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
             description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
             note_run()
         if isinstance(error, KeyboardInterrupt):  # last, for who reads it may be gone
-            progress.say(f"stopped: {done} of {plan.lanes * size} runs are done and kept")
+            progress.say(f"stopped: {done} of {format_count(plan.lanes * size, 'run')} done and kept")
         raise
     description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
     note_run()

@@ -22,7 +22,7 @@ import numpy as np
 from clhd.sweep.blocks import BoolArray, ChunkIndex, chunk_counts, keep_chunks
 from clhd.sweep.create import create_store, remove_tree
 from clhd.sweep.layout import LEDGER
-from clhd.sweep.progress import Progress, format_seconds
+from clhd.sweep.progress import Progress, format_count, format_seconds
 from clhd.sweep.road import Road
 from clhd.sweep.store import Store
 from clhd.systems.base import Status
@@ -85,9 +85,12 @@ def grow_store(store: Store, room: Road, places: Sequence[Sequence[int]]) -> Sto
     traces = [_trace(*dim) for dim in zip(larger.shape, larger.chunks, store.shape, store.chunks, places, strict=True)]
     seconds = _count_seconds(traces, store.shape, store.chunks, is_alike=larger.chunks == store.chunks)
     runs = math.prod(store.shape) * store.entry_size
-    progress = Progress(f"{room.experiment.name} {room.kind}, its store grows", runs, seconds)
+    progress, held = (
+        Progress(f"{room.experiment.name} {room.kind}, its store grows", runs, seconds),
+        format_count(runs, "run"),
+    )
     if seconds > _LONG_SECONDS:
-        progress.say(f"{runs} runs are taken over into a larger one, {format_seconds(seconds)} predicted")
+        progress.say(f"takes {held} over into a larger one, {format_seconds(seconds)} predicted")
     store.check_files()  # what is missing would be copied as if it were NaN
     _fill(larger, store, traces, progress)
     remove_tree(outgrown)
@@ -96,7 +99,7 @@ def grow_store(store: Store, room: Road, places: Sequence[Sequence[int]]) -> Sto
     grown.rename(path)
     _remove(outgrown, math.prod(chunk_counts(store.shape, store.chunks)), progress)
     if progress.is_shown:
-        progress.finish(f"{runs} runs taken over")
+        progress.finish(f"{held} taken over")
     return Store(path, "r+")
 
 

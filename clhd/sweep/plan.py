@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from clhd.errors import ClhdError
 from clhd.sweep.blocks import Plan, choose_chunks, plan_blocks
 from clhd.sweep.prepare import check_changes, is_of_same_form, predict_growth_seconds
-from clhd.sweep.progress import format_seconds
+from clhd.sweep.progress import format_count, format_seconds
 from clhd.sweep.road import Road
 from clhd.sweep.status import format_bytes
 from clhd.sweep.store import Store
@@ -119,23 +119,26 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
     lines = []
     for kind, part in plan.items():
         left = part["left"]
-        basis = "predicted" if left["rate"] is None else f"measured: {left['rate']:.2g} of the predicted"
-        lines.append(
-            f"{name} {kind}: {part['points']} points, {part['runs']} runs, {part['blocks']} blocks, "
-            f"{part['core_hours']:.3g} core-hours, {format_bytes(part['bytes'])}"
-        )
+        counts = ", ".join(format_count(part[f"{noun}s"], noun) for noun in ("point", "run", "block"))
+        work, size = _format_work(part["core_hours"]), format_bytes(part["bytes"])
+        lines.append(f"{name} {kind}: {counts}, {work}, {size}")
         if left["runs"]:
+            runs, work = format_count(left["runs"], "run"), _format_work(left["core_seconds"] / 3600)
+            basis = "predicted" if left["rate"] is None else f"measured: {left['rate']:.2g} of the predicted"
             if left["growth_seconds"]:
                 basis += f", and {format_seconds(left['growth_seconds'])} in which its store grows"
-            lines.append(
-                f"  left: {left['runs']} runs, {left['core_seconds'] / 3600:.3g} core-hours ({basis}); to ask for with "
-                f"{left['workers']} workers: {format_seconds(left['wall_seconds'])}, {left['memory_mb'] / 1000:.1f} GB"
-            )
+            wall, memory = format_seconds(left["wall_seconds"]), format_bytes(left["memory_mb"] * 1e6)
+            workers = format_count(left["workers"], "worker")
+            lines.append(f"  left: {runs}, {work} ({basis}); to ask for with {workers}: {wall}, {memory}")
         else:
             lines.append("  left: nothing")
         if left["obstacle"]:
             lines.append(f"  as it is, a run refuses: {left['obstacle']}")
     return "\n".join(lines)
+
+
+def _format_work(core_hours: float) -> str:
+    return f"{core_hours:.3g} core-hours" if core_hours >= 0.01 else "less than 0.01 core-hours"
 
 
 def predict_needs(road: Road, results: Path, workers: int) -> Needs:

@@ -22,6 +22,7 @@ from clhd.sweep.grow import finish_growth, grow_store, predict_growth
 from clhd.sweep.layout import check_road
 from clhd.sweep.limits import describe_size
 from clhd.sweep.mistakes import ExperimentError
+from clhd.sweep.progress import format_count
 from clhd.sweep.road import Kind, Road
 from clhd.sweep.store import Store, StoreError
 from clhd.systems.base import Value
@@ -203,8 +204,10 @@ def open_road(experiment: Experiment, kind: Kind, results: Path) -> tuple[Road, 
     for axis, held in zip(wanted.grid.axes, room.grid.axes, strict=True):
         missing = set(axis.values) - set(held.values)
         if missing:
-            raise StoreError(f"{path}: lacks {len(missing)} values of {axis.name}; run the experiment again")
+            raise StoreError(
+                f"{path}: lacks {format_count(len(missing), 'value')} of {axis.name}; run the experiment again"
+            )
     if wanted.entries is not None and wanted.entries > store.shape[-1]:
         has, wants = (count * store.entry_size for count in (store.shape[-1], wanted.entries))
-        raise StoreError(f"{path}: has {has} replicas, not {wants}; run the experiment again")
+        raise StoreError(f"{path}: has {format_count(has, 'replica')}, not {wants}; run the experiment again")
     return wanted, store, room

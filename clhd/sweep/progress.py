@@ -9,6 +9,11 @@ _BAR_WIDTH = 24
 _CLEAR = "\r\x1b[K"  # back to the start of the line, and clear it
 
 
+def format_count(count: int, noun: str) -> str:
+    """How many of something there are, for people: 1 run, 2 runs."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def format_seconds(seconds: float) -> str:
     """A duration for people."""
     if seconds < 100:
@@ -60,7 +65,7 @@ class Progress:
         elapsed = now - self._begin
         left = elapsed * (1 - share) / share if share > 0 else 0.0
         text = (
-            f"{100 * share:3.0f} %, {self._lanes_done} of {self._lanes} runs, "
+            f"{100 * share:3.0f} %, {self._lanes_done} of {format_count(self._lanes, 'run')}, "
             f"{self._lanes_done / elapsed:.4g} per second, {format_seconds(left)} left"
         )
         if self._is_terminal:

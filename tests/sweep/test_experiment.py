@@ -79,6 +79,12 @@ def read_all(path: Path) -> None:
         ),
         (
             "slope: [0, 1]",
+            "slope: [10]\n  weight: [1, 3, 6]",
+            "1 of 3 points is impossible, the first at slope=10, weight=6: slope = 10.0: times weight",
+        ),
+        ("slope: [0, 1]", "slope: [60]", "axes: every point is impossible, the first at slope=60: slope = 60.0: times"),
+        (
+            "slope: [0, 1]",
             "size: [1, 2]\n  slope: [10, 20]\n  weight: [1, 3, 4]",  # a theory without the first axis
             "4 of 12 points are impossible, the first at size=1, slope=20, weight=3: slope = 20.0: times weight",
         ),

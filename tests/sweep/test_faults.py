@@ -106,7 +106,7 @@ def test_points_that_kill_their_worker_are_found_in_their_block_and_the_others_f
     assert "its worker was killed each time, also with nothing else to do" in failed["error_message"].item()
     assert deaths.count <= most
     error = capfd.readouterr().err
-    assert "toy simulation: 256 runs in 1 blocks" in error
+    assert "toy simulation: 256 runs in 1 block, " in error
     assert f"failed: KilledWorker: slope={min(deadly)}, size=4: its worker was killed" in error
     assert len(re.findall("a worker was killed: a crash, a signal from outside", error)) == deaths.count
 

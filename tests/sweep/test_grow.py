@@ -171,7 +171,7 @@ def test_long_growth_is_predicted_and_shown_and_short_growth_is_silent(
     monkeypatch.setattr(clhd.sweep.progress, "_LINE_SECONDS", 0.0)
     simulate(toy(**LARGER, replicas=5), results, client)
     lines = [line for line in capsys.readouterr().err.splitlines() if "grows" in line]
-    assert lines[0].startswith("toy simulation, its store grows: 60 runs are taken over into a larger one, ")
+    assert lines[0].startswith("toy simulation, its store grows: takes 60 runs over into a larger one, ")
     assert "of 60 runs" in lines[1]
     assert lines[-1].startswith("toy simulation, its store grows: 60 runs taken over, ")
 

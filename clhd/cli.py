@@ -31,6 +31,8 @@ _EXAMPLES = """examples:
   clhd why config/experiments/grid.yaml kurtosis=3 ...     what is known of one point
   clhd verify config/experiments/grid.yaml --fraction .01  compute some points again, compare the bits
 """
+_RESULTS = "folder of all results, by default results"
+_CONFIG = "list of experiments, by default config/config.yaml"
 _FRESH = "move old stores aside and compute all again; if this is stopped, go on without it"
 _INTERRUPTED = 130  # as shells say it
 # Errors of the file system that are no mistakes of ours, wherever they come up.
@@ -120,12 +122,14 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_config(add(commands.report, "write report.html: claims, experiments and equations in one file"))
     sub = add(commands.status, "counts by status, age and size of every experiment")
     _add_config(sub)
-    sub.add_argument("--json", action="store_true", help="for programs")
+    sub.add_argument("--json", action="store_true", help="print it as JSON, for programs")
     sub.add_argument("--check", action="store_true", help="end with exit code 1 unless all is complete")
     sub = add(commands.plan, "points, blocks, core-hours and bytes of an experiment, and what it takes to finish it")
     _add_experiment(sub)
-    sub.add_argument("--workers", type=int, help="processes that there will be, by default one per core here")
-    sub.add_argument("--json", action="store_true", help="for programs")
+    sub.add_argument(
+        "--workers", type=int, metavar="N", help="processes that there will be, by default one per core here"
+    )
+    sub.add_argument("--json", action="store_true", help="print it as JSON, for programs")
     for command, text in (
         (commands.why, "what is known of one simulated point: parameters, key, status, error, time, code version"),
         (commands.replay, "compute one point again, here, and compare the bits"),
@@ -135,7 +139,9 @@ def _build_parser() -> argparse.ArgumentParser:
         sub.add_argument("place", nargs="*", metavar="AXIS=VALUE", help="the point, by the values of its axes")
     sub = add(commands.verify, "compute a random share of the points again, and compare the bits")
     _add_experiment(sub)
-    sub.add_argument("--fraction", type=float, default=0.01, help="share of the points, by default 0.01")
+    sub.add_argument(
+        "--fraction", type=float, default=0.01, metavar="SHARE", help="share of the points, by default 0.01"
+    )
     sub = add(commands.certificates, "make certificates for a Dask cluster of your own; tells how to start it")
     sub.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="by default clhd/tls in your ~/.config")
     sub = add(commands.schema, "print the JSON schema of an experiment, for completion in editors")
@@ -144,23 +150,29 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _add_experiment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("experiment", type=Path, help="a YAML file")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results")
+    parser.add_argument("experiment", type=Path, help="its YAML file, such as config/experiments/grid.yaml")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help=_RESULTS)
 
 
 def _add_wait(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--wait", action="store_true", help="wait for another run of it, instead of refusing")
+    parser.add_argument("--wait", action="store_true", help="wait for another run that is at it, instead of refusing")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="?", type=Path, default=Path("config/config.yaml"), help="list of experiments")
-    parser.add_argument("--results", type=Path, help="folder of all results, by default that of the list")
+    parser.add_argument("config", nargs="?", type=Path, default=Path("config/config.yaml"), help=_CONFIG)
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", help="folder of all results, by default that of the list"
+    )
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, help="processes on this machine, by default one per core")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes on this machine, by default one per core")
     elsewhere = parser.add_mutually_exclusive_group()
-    elsewhere.add_argument("--scheduler", help="address of a running Dask scheduler to use instead: tls://host:8786")
-    elsewhere.add_argument("--scheduler-file", type=Path, help="file that names such a scheduler")
+    elsewhere.add_argument(
+        "--scheduler", metavar="ADDRESS", help="address of a running Dask scheduler to use instead: tls://host:8786"
+    )
+    elsewhere.add_argument("--scheduler-file", type=Path, metavar="FILE", help="file that names such a scheduler")
     elsewhere.add_argument("--slurm", type=int, metavar="N", help="up to N SLURM jobs of one core each, as needed")
-    parser.add_argument("--tls", type=Path, metavar="DIR", help="certificates for it, made by clhd certificates")
+    parser.add_argument(
+        "--tls", type=Path, metavar="DIR", help="certificates for workers elsewhere, made by clhd certificates"
+    )

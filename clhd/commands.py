@@ -171,10 +171,9 @@ def _parse_place(texts: Sequence[str]) -> dict[str, str]:
 
 def why(options: Namespace) -> int:
     """Print what is known of one simulated point."""
-    from clhd.sweep.inspect import explain_point
+    from clhd.sweep.inspect import explain_point, format_point
 
-    for name, value in explain_point(_read(options)[0], options.results, _parse_place(options.place)).items():
-        print(f"{name}: {', '.join(f'{k}={v}' for k, v in value.items()) if isinstance(value, dict) else value}")
+    print(format_point(explain_point(_read(options)[0], options.results, _parse_place(options.place))))
     return 0
 
 

@@ -56,7 +56,10 @@ def test_an_experiment_can_be_planned_run_inspected_and_replayed(
     assert main(["why", "small.yaml", "second_moment=1.5", "dimension=20"]) == 0
     answer = capsys.readouterr().out
     assert "key: ContrastiveModel(latents=(ThreePoint(second_moment=0x1.8" in answer
-    assert "ok: 3" in answer
+    found = [line.partition(": ")[0] for line in answer.splitlines()]
+    assert found == ["parameters", "key", "runs", "attempts", "time", "code", "computed"]  # and no errors
+    assert "second_moment=1.5" in answer
+    assert "\nruns: 3 ok\n" in answer
     assert main(["replay", "small.yaml", "--results", "results", "second_moment=1.5", "dimension=20"]) == 0
     assert capsys.readouterr().out == "1 point computed again: 3 runs with the same bits, 0 points with others\n"
     with xr.open_zarr("results/small/summary.zarr") as summary:
@@ -86,7 +89,7 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
         (["why", "small.yaml", "dimension"], "dimension: must be AXIS=VALUE"),
         (["why", "small.yaml", "dimension=20"], "second_moment: must be given, as in second_moment=1"),
         (["why", "small.yaml", "dimension=21", "second_moment=1"], "dimension=21: no point of the axis; it has"),
-        (["why", "small.yaml", "kurtosis=3"], "kurtosis: is no axis here; the axes are second_moment, dimension"),
+        (["why", "small.yaml", "kurtosis=3"], "kurtosis: is no axis here; axes: second_moment, dimension"),
         (["verify", "small.yaml", "--fraction", "2"], "--fraction = 2: must be greater than 0, at most 1"),
         (["run", "small.yaml", "--workers", "0"], "--workers = 0: must be 1 or more"),
         (["run", "small.yaml", "--results", "small.yaml/x"], "small.yaml/x/small: cannot be written: Not a directory"),
@@ -118,6 +121,20 @@ def test_unknown_options_are_refused(experiment: Path, capsys: pytest.CaptureFix
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "defaults"),
+    [("run", ("default results",)), ("status", ("default config/config.yaml", "default that of the list"))],
+)
+def test_help_says_where_a_command_looks_by_default(
+    capsys: pytest.CaptureFixture[str], command: str, defaults: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(f"by {default}" in text for default in defaults)
+    assert "RESULTS" not in text
 
 
 def test_status_imports_neither_compiler_nor_cluster_nor_pyplot(experiment: Path) -> None:

@@ -61,7 +61,7 @@ def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
     known = [parameter for axis in grid.axes for parameter in axis.parameters]
     for name in place:
         if name not in known:
-            raise ClhdError(f"{name}: is no axis here; the axes are {', '.join(known)}")
+            raise ClhdError(f"{name}: is no axis here; axes: {', '.join(known) or 'none'}")
     index = []
     for axis in grid.axes:
         wanted = {name: place[name] for name in axis.parameters if name in place}

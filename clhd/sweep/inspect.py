@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from clhd.errors import ClhdError
+from clhd.sweep.axis import format_value
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.grid import parse_place
 from clhd.sweep.layout import LEDGER
 from clhd.sweep.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.prepare import open_road, positions_in
+from clhd.sweep.progress import format_seconds
 from clhd.sweep.road import Road
 from clhd.sweep.store import Store
 from clhd.systems.base import Status
@@ -25,7 +27,8 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
     Returns
     -------
     dict
-        ``parameters``, ``key``, counts by status, ``errors``, ``seconds`` (all replicas), ``attempts``, ``code``.
+        ``parameters``, ``key``, counts by status, ``errors``, ``attempts``, ``seconds`` (all replicas), ``code`` and
+        ``computed``, when its runs began.
 
     Raises
     ------
@@ -51,6 +54,22 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
     answer["code"] = sorted({runs[run]["code"] for run in np.unique(ledger["run"]).tolist() if run >= 0})
     answer["computed"] = sorted({runs[run]["started"] for run in np.unique(ledger["run"]).tolist() if run >= 0})
     return answer
+
+
+def format_point(answer: Mapping[str, Any]) -> str:
+    """What `explain_point` returns, for people: a line for each thing of which there is something to say."""
+    counts = {name.replace("_", " "): answer.get(name, 0) for name in (status.name.lower() for status in Status)}
+    lines = {
+        "parameters": ", ".join(f"{name}={format_value(value)}" for name, value in answer["parameters"].items()),
+        "key": answer["key"],
+        "runs": ", ".join(f"{count} {name}" for name, count in counts.items() if count),
+        "errors": "; ".join(answer["errors"]),
+        "attempts": answer["attempts"],
+        "time": f"{format_seconds(answer['seconds'])} of one core, all runs together" if answer["attempts"] else "",
+        "code": ", ".join(answer["code"]),
+        "computed": ", ".join(answer["computed"]),
+    }
+    return "\n".join(f"{name}: {text}" for name, text in lines.items() if text)
 
 
 def _simulation(experiment: Experiment) -> Road:

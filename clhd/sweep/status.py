@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,16 @@ from clhd.sweep.layout import check_summary
 from clhd.sweep.results import PARTS
 from clhd.sweep.store import Store
 from clhd.systems.base import Value
+
+# Columns of the table for people, and what they hold of a report.
+_COLUMNS = {
+    "runs": "wanted",
+    "ok": "ok",
+    "failed": "failed",
+    "diverged": "diverged",
+    "not converged": "not_converged",
+    "missing": "not_run",
+}
 
 
 def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
@@ -105,28 +116,34 @@ def _measure(path: Path) -> dict[str, Any]:
 
 
 def format_status(reports: list[dict[str, Any]]) -> str:
-    """The reports as a table for people."""
-    rows = [("experiment", "part", "runs", "ok", "failed", "diverged", "missing", "age", "size")]
-    for report in reports:
-        for kind in PARTS:
-            stage = report.get(kind)
-            if stage is None and kind == "simulation":
-                continue
-            if stage is None:
-                rows.append((report["experiment"], kind, "", "", "", "", "none" if kind == "summary" else "", "", ""))
-                continue
-            if "problem" in stage:
-                rows.append((report["experiment"], kind, stage["problem"], *[""] * 6))
-                continue
-            counts = [str(stage.get(key, "")) for key in ("wanted", "ok", "failed", "diverged", "not_run")]
-            age = format_age(stage["age_seconds"]) if "age_seconds" in stage else ""
-            size = format_bytes(stage["bytes"]) if "bytes" in stage else ""
-            rows.append((report["experiment"], kind, *counts, age + (" stale" if stage.get("stale") else ""), size))
-    widths = [max(len(row[column]) for row in rows if len(row[2]) < 20) for column in range(len(rows[0]))]
+    """The reports as a table for people; what can only be said in words stands in place of the numbers."""
+    stages = [(report["experiment"], kind, report.get(kind)) for report in reports for kind in PARTS]
+    columns = dict(_COLUMNS)
+    if not any(stage and stage.get("not_converged") for *_, stage in stages):
+        del columns["not converged"]  # rare
+    rows = [["experiment", "part", *columns, "age", "size"]]
+    for name, kind, stage in stages:
+        if stage is not None:
+            cells = [stage["problem"]] if "problem" in stage else _list_cells(stage, columns.values())
+            rows.append([name, kind, *cells])
+        elif kind != "simulation":
+            rows.append([name, kind, "none"])
+    table = [row for row in rows if len(row) == len(rows[0])]
+    widths = [max(len(row[column]) for row in (rows if column < 2 else table)) for column in range(len(rows[0]))]
     return "\n".join(
-        "  ".join(cell.ljust(width) if column < 2 else cell.rjust(width) for column, (cell, width) in enumerate(cells))
-        for cells in (list(zip(row, widths, strict=True)) for row in rows)
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ).rstrip()
+        for row in rows
     )
+
+
+def _list_cells(stage: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    """What is known of a store, by column."""
+    age = format_age(stage["age_seconds"]) if "age_seconds" in stage else ""
+    size = format_bytes(stage["bytes"]) if "bytes" in stage else ""
+    return [*(str(stage.get(key, "")) for key in keys), age + (" stale" if stage.get("stale") else ""), size]
 
 
 def format_age(seconds: float) -> str:

@@ -3,7 +3,7 @@
 A chunk is what one file of a variable holds, and what one task writes; a block is one or more chunks, and what one
 task computes. Chunks do not reach across positions at which the cost or the family of the points differs, so that a
 block is of one kind and the cheap points need not wait for the dear ones; unless there is so little to do for so many
-kinds that the files would cost more than the work.
+kinds that the files would cost more than the work, or more files than a store should have.
 
 | symbol | name | unit |
 |---|---|---|
@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from clhd.sweep.costs import MIXED, CostTable, IntArray
 from clhd.sweep.limits import CHUNK_BYTES, MOST_BYTES_AT_ONCE, check_bytes, check_chunks
 from clhd.sweep.road import Road
-from clhd.systems.base import FloatArray
 
 ChunkIndex = tuple[int, ...]
 BoolArray = NDArray[np.bool_]
@@ -31,9 +30,9 @@ BoolArray = NDArray[np.bool_]
 # there is so much to do. Below, the cost of a task and of its files (some ms) would show; above, the end of a run
 # would wait for its last block, and an interruption would lose more.
 _MOST_SECONDS, _LEAST_SECONDS = 2.0, 0.5
-# A store has no more chunks than about this: of longer work, each takes longer. A chunk is several files, all of which
-# the ledger is read from; docs/scaling.md has what so many take.
-_MOST_CHUNKS = 100_000
+# A store has no more files than about this, each in a folder of its own; of longer work, each chunk takes longer. A
+# chunk is a file for each output and for each number of the ledger; docs/scaling.md has what so many take.
+_MOST_FILES, _LEDGER_FILES = 500_000, 4
 # So many times more or fewer chunks than are best are about as good.
 _AS_GOOD = 2
 # Blocks for each worker, so that all end at about the same time.
@@ -82,8 +81,9 @@ def choose_chunks(road: Road) -> tuple[int, ...]:
     """
     check_bytes(road)
     table, shape = road.cost_table, road.shape
-    dearest = table.dearest
-    most_seconds = max(_MOST_SECONDS, (road.entries or 1) * table.seconds / _MOST_CHUNKS)
+    dearest, seconds = table.dearest, table.seconds(road.entries or 1)
+    bound = max(1, _MOST_FILES // (len(road.stored.variables) + _LEDGER_FILES))
+    most_seconds = max(_MOST_SECONDS, seconds / bound)
     most_entries = max(1, CHUNK_BYTES // road.entry_bytes)
     # Replicas of one point: whole groups of lanes, as many as the time allows.
     groups = max(1, int(most_seconds / max(dearest.seconds * dearest.lanes, 1e-9)))
@@ -96,9 +96,7 @@ def choose_chunks(road: Road) -> tuple[int, ...]:
         size = _make_even(shape[axis], min(points, shape[axis]) if table.is_uniform(axis) else 1)
         points = max(points // size, 1)
         sizes.insert(0, size)
-    chunks = tuple(sizes)
-    if len(table.kinds) > 1:
-        chunks = _share_chunks(road, chunks, most_seconds, most_entries)
+    chunks = _join_chunks(road, tuple(sizes), most_seconds, most_entries, bound)
     check_chunks(road, math.prod(chunk_counts(shape, chunks)))
     return chunks
 
@@ -107,36 +105,39 @@ def _make_even(length: int, size: int) -> int:
     return math.ceil(length / math.ceil(length / size))
 
 
-def _share_chunks(road: Road, chunks: tuple[int, ...], most_seconds: float, most_entries: int) -> tuple[int, ...]:
-    """Let chunks reach across kinds of points, if with one kind each they would be too many for so little work.
+def _join_chunks(
+    road: Road, chunks: tuple[int, ...], most_seconds: float, most_entries: int, bound: int
+) -> tuple[int, ...]:
+    """Make chunks wider that are too many, for so little work or for a store; across kinds of points before all else.
 
-    They become wider, first along the axes on which the kind depends, until they take about as long as a block should.
+    None takes longer than it may, or than twice the longest did, unless there would be more than the bound.
     """
     table, shape = road.cost_table, road.shape
-    enough = most_seconds if most_seconds > _MOST_SECONDS else _LEAST_SECONDS
     sizes, places = list(chunks), range(table.numbers.ndim)
 
-    def find_seconds() -> FloatArray:
-        return table.chunk_seconds([sizes[axis] for axis in places], sizes[-1] if road.is_simulation else 1)
+    def count() -> int:
+        return math.prod(chunk_counts(shape, sizes))
 
-    seconds = find_seconds()
-    if seconds.max() > most_seconds:  # for a few dear points, the cheap ones do not all stay alone
-        most_seconds = 2 * float(seconds.max())
+    def find_longest() -> float:
+        of_chunks = table.chunk_seconds([sizes[axis] for axis in places], sizes[-1] if road.is_simulation else 1)
+        return float(of_chunks.max())
+
+    most = max(1, int(min(table.seconds(road.entries or 1) / _LEAST_SECONDS, bound)))
+    if count() <= most:
+        return chunks
+    most_seconds = max(most_seconds, 2 * find_longest())  # for a few dear points, the cheap ones do not all stay alone
     is_alike = [table.is_uniform(axis) for axis in places] + [True] * (len(sizes) - len(places))
     for axis in sorted(range(len(sizes)), key=lambda axis: (is_alike[axis], -axis)):
-        while seconds.mean() < enough and sizes[axis] < shape[axis]:
-            before, size = seconds, sizes[axis]
-            wide = min(size * math.ceil(enough / max(float(seconds.mean()), 1e-9)), shape[axis])
-            wide = min(wide, size * (most_entries // math.prod(sizes)))
-            while wide > size:
-                sizes[axis] = _make_even(shape[axis], wide)
-                seconds = find_seconds()
-                if seconds.max() <= most_seconds or 2 * math.prod(chunk_counts(shape, sizes)) > _MOST_CHUNKS:
-                    break
-                wide //= 2
-            if wide <= size or sizes[axis] == size:  # chunks of even length may be no wider
-                sizes[axis], seconds = size, before
+        size, length = sizes[axis], shape[axis]
+        enough = max(1, math.ceil(length / size) * most // count())  # chunks along this axis
+        wide = min(math.ceil(length / enough), size * (most_entries // math.prod(sizes)))
+        while wide > size:
+            sizes[axis] = _make_even(length, wide)
+            if 2 * count() >= bound or find_longest() <= most_seconds:
                 break
+            wide = math.ceil(wide / 2)
+        else:
+            sizes[axis] = size
     return tuple(sizes)
 
 

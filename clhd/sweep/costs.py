@@ -12,7 +12,6 @@ costs as much with fewer; points of one kind share calls.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +55,10 @@ class CostTable:
         """The kind that takes longest."""
         return max(self.kinds, key=lambda cost: cost.seconds)
 
-    @cached_property
-    def seconds(self) -> float:
-        """Of one entry of every point, in kernel calls that are full."""
+    def seconds(self, entries: int) -> float:
+        """Of so many entries of every point, if all points of one kind share their kernel calls."""
         counts = np.bincount(self.numbers.ravel()).tolist()
-        return math.fsum(cost.seconds * count for cost, count in zip(self.kinds, counts, strict=True))
+        return math.fsum(self.padded_seconds(kind, count * entries) for kind, count in enumerate(counts))
 
     def is_uniform(self, axis: int) -> bool:
         """True if the kind of the points does not change along an axis."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import clhd.sweep.axis
+import clhd.sweep.blocks
 import clhd.sweep.limits
 from clhd.errors import ClhdError
 from clhd.sweep.blocks import choose_chunks, chunk_counts, plan_blocks
@@ -92,6 +93,19 @@ def test_a_dear_point_among_cheap_ones_leaves_them_few_chunks(toy: MakeExperimen
     seconds = [*np.linspace(1e-6, 1e-5, 999).tolist(), 20.0]
     road = Road(toy(axes={"seconds": seconds}, replicas=1), "simulation")
     assert math.prod(chunk_counts(road.shape, choose_chunks(road))) <= 2 * 20 / 0.5
+
+
+@pytest.mark.parametrize("dear", [0.3, 0.6, 1.0, 1.1, 2.0, 5.0])
+def test_one_dear_value_of_many_does_not_take_a_store_beyond_its_files(
+    toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch, dear: float
+) -> None:
+    monkeypatch.setattr(clhd.sweep.blocks, "_MOST_FILES", 500 * 5)  # one of the toy's output, four of the ledger
+    seconds = [*np.linspace(1e-6, 2e-6, 8).tolist(), dear]
+    road = Road(toy(axes={"seconds": seconds, "slope": span(100)}, replicas=10), "simulation")
+    chunks = choose_chunks(road)
+    assert math.prod(chunk_counts(road.shape, chunks)) <= 500
+    longest = road.cost_table.chunk_seconds(chunks[:-1], chunks[-1]).max()
+    assert longest <= max(2 * 2.0, 2 * dear, 2 * 1000 * dear / 500)
 
 
 def test_growth_beyond_a_limit_is_refused_before_anything_is_copied(

@@ -14,7 +14,7 @@ A seal says already that a store is what was written. This says that what was wr
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import zarr
@@ -60,7 +60,7 @@ class _Attributes(BaseModel):
     experiment: dict[str, Any]
     dims: list[str]
     outputs: list[str]
-    replicas_per_entry: Literal[1, 256] = 1
+    replicas_per_entry: int = 1
     runs: list[_Run]
 
 
@@ -118,9 +118,12 @@ def read_layout(path: Path, contents: Contents) -> Layout:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise _refuse(path, f"{where}: {first['msg']}") from None
-    experiment, kind, size = _parse(path, attributes.experiment), attributes.kind, attributes.replicas_per_entry
+    experiment, kind = _parse(path, attributes.experiment), attributes.kind
     if path.name.lstrip(".").startswith("theory" if kind == "simulation" else "simulation"):
         raise _refuse(path, f"kind = {kind!r} is not that of this store")
+    size = Road(experiment, kind).entry_size
+    if attributes.replicas_per_entry != size:
+        raise _refuse(path, f"replicas_per_entry = {attributes.replicas_per_entry}, not {size}")
     axes = [axis for axis in experiment.axes if axis.name in attributes.dims]
     dims, shape = [axis.name for axis in axes], [len(axis) for axis in axes]
     if kind == "simulation":

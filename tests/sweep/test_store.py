@@ -245,6 +245,10 @@ def lose_dims(group: dict[str, Any]) -> None:
     group["attributes"]["dims"].pop()
 
 
+def count_blocks(group: dict[str, Any]) -> None:
+    group["attributes"]["replicas_per_entry"] = 256
+
+
 def lose_runs(group: dict[str, Any]) -> None:
     group["attributes"]["runs"] = [{}]
 
@@ -256,6 +260,7 @@ def lose_runs(group: dict[str, Any]) -> None:
         (lose, r"zarr\.json: holds other variables than its experiment has: feature, height"),
         (lose_axis, r"/zarr\.json: has another shape than its experiment gives it"),
         (lose_dims, r"zarr\.json: dims = slope, size, not slope, size, replica"),
+        (count_blocks, r"zarr\.json: replicas_per_entry = 256, not 1"),
         (lose_runs, r"zarr\.json: runs\.0\.started: Field required"),
     ],
 )

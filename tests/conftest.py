@@ -1,10 +1,15 @@
-"""What holds for every test: none touches numpy's global random state, and Ctrl-C is heard wherever it is started."""
+"""What holds for every test: none is left to chance, and Ctrl-C is heard wherever it is started."""
 
 import signal
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples at each run, on a busy machine too, whatever earlier runs have left in .hypothesis.
+settings.register_profile("clhd", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("clhd")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -162,12 +162,17 @@ def test_ctrl_c_ends_a_run_with_the_blocks_at_work_and_keeps_what_is_done(experi
         process.stderr.readline()  # the plan is made, the workers start
         status = tmp_path / "results" / "small" / "simulation.zarr" / "status" / "c"
         deadline = time.monotonic() + 120
-        while not count_files(status) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        done = count_files(status)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it as well
-        error = process.stderr.read()
-        assert process.wait() == 130
+        try:
+            while not count_files(status) and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert process.poll() is None, process.stderr.read()
+            done = count_files(status)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it as well
+            error = process.stderr.read()
+            assert process.wait() == 130
+        finally:
+            if process.poll() is None:  # else what failed would wait for it
+                os.killpg(process.pid, signal.SIGKILL)
     # On a busy machine seconds say little: it ends with the blocks that ran, the last of them while files were counted.
     assert count_files(status) <= done + 4
     assert error.strip().endswith("stopped; what was done is kept: the same command goes on from there")

@@ -20,7 +20,8 @@ def fuzz(experiments: int, seed: int, jobs: int, log: Path) -> dict[str, Any]:
     tally = log.with_suffix(".tally")
     tally.write_bytes(b"")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--hypothesis-seed={seed}"]
-    command += [f"--numprocesses={jobs}", "--dist=worksteal", *_TESTS]
+    # A test takes as long as its many examples, of which each has its own limit.
+    command += [f"--numprocesses={jobs}", "--dist=worksteal", "--timeout=0", *_TESTS]
     environment = {**os.environ, "CLHD_FUZZ": str(experiments), "CLHD_FUZZ_TALLY": str(tally)}
     with log.open("wb") as stream:
         run = subprocess.run(

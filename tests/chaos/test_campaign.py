@@ -36,7 +36,10 @@ def test_what_is_done_survives_four_kills_and_ends_as_if_nothing_had_been(
     moments = {("clhd", scenario.size, form): Undisturbed(place, 6.0, {}) for form in ("base", "wider")}
     key = (scenario.size, "wider")
     stage = Stage(scenario, tmp_path / "killed", moments, {key: reference}, summaries)
-    outcome = stage.play()
+    try:
+        outcome = stage.play()
+    finally:
+        stage.stop()
     assert outcome.problems == []
     assert [kill["killed"] for kill in outcome.kills[:2]] == [["worker"], ["driver"]]
     assert "driver" in outcome.kills[2]["killed"]

@@ -1,5 +1,6 @@
 """The toy system, a client of two threads, and an experiment of the toy."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,16 @@ def toy_system(monkeypatch: pytest.MonkeyPatch) -> None:
     LOG.simulated.clear()
     LOG.broken.clear()
     LOG.calls = 0
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on(request: pytest.FixtureRequest, toy_system: None) -> Iterator[None]:
+    """Wait for the tasks that a test leaves behind: forgotten by the scheduler, they would run on into the next one."""
+    yield
+    if "client" in request.fixturenames:
+        workers = request.getfixturevalue("client").cluster.workers.values()
+        while any(worker.state.executing for worker in workers):
+            time.sleep(0.01)
 
 
 @pytest.fixture

@@ -196,12 +196,14 @@ def test_a_run_can_wait_for_another_and_finds_its_work_done(
     reports: list[StageReport] = []
     waiting = threading.Thread(target=lambda: reports.append(simulate(toy(), results, client, wait=True)))
     waiting.start()
-    while "waiting for it" not in said.getvalue():
-        assert waiting.is_alive()
-        time.sleep(0.01)
+    try:
+        while "waiting for it" not in said.getvalue():
+            assert waiting.is_alive()
+            time.sleep(0.01)
+    finally:  # whatever came, or the thread would wait for ever, and pytest for it
+        holder.communicate("\n")
+        waiting.join()
     assert f"is being written by process {holder.pid}" in said.getvalue()
-    holder.communicate("\n")
-    waiting.join()
     assert reports[0].computed == 0
 
 

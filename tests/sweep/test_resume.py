@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +59,6 @@ def test_an_interrupted_run_goes_on_where_it_was(
         patch.setattr(Progress, "advance", stop_after_two)
         with pytest.raises(KeyboardInterrupt):
             simulate(toy(), results, client)
-    while any(client.processing().values()):  # tasks in work end
-        time.sleep(0.01)
-    known = (Store(results / "toy" / "simulation.zarr").status() > 0).sum()
-    assert known > 0
     report = simulate(toy(), results, client)
     assert report.is_complete
     assert report.computed <= 32 - 2

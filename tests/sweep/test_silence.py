@@ -15,6 +15,8 @@ from clhd.sweep.silence import deaf_to_interrupts
 
 
 def test_what_dask_leaves_unfinished_at_its_end_is_no_line_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    gc.collect()  # what other tests have left
+    caplog.clear()
     with open_client(Cluster(workers=1), processes=False) as client:
         unread = client.loop.asyncio_loop.create_future()
     unread.set_exception(TimeoutError("Timeout"))

@@ -95,18 +95,24 @@ def test_all_that_listens_during_a_run_listens_on_loopback(
     environment = {**os.environ, "PYTHONPATH": paths, "CLHD_TEST": token.partition("=")[2], **settings}
     addresses: set[str] = set()
     processes: dict[int, str] = {}
+    held, reached = tmp_path / "held", tmp_path / "reached"
+    held.touch()  # until all that listens while points are computed has been seen
     with (tmp_path / "log").open("wb") as log:
         run = subprocess.Popen(
             [sys.executable, *command], cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
         end = time.monotonic() + 120
         while run.poll() is None and time.monotonic() < end:
+            is_computing = reached.exists()
             here = find_processes(token)
-            processes |= here
+            processes |= {pid: line for pid, line in here.items() if line}  # of one that is ending nothing is left
             addresses |= find_listening(list(here))
+            if is_computing:
+                held.unlink(missing_ok=True)
             time.sleep(0.1)
         if run.poll() is None:
             run.kill()
+        run.wait()
     assert run.returncode == 0, (tmp_path / "log").read_text()
     assert (tmp_path / "results" / "toy" / "simulation.zarr").exists()
     assert addresses, "nothing was seen"

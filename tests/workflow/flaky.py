@@ -1,5 +1,6 @@
-"""The toy system of the sweep's tests, with a point that fails as long as a file called ``broken`` is there."""
+"""The toy system of the sweep's tests, with points that fail or wait as long as a certain file is there."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,9 +9,16 @@ from tests.sweep.toy import ToyPoint, ToySystem
 
 
 class FlakySystem(ToySystem):
-    """height = slope * time + noise; the slope 1 fails while ``broken`` exists in the working directory."""
+    """height = slope * time + noise; in the working directory there may be files that disturb it.
 
-    def simulate(self, points: Sequence[ToyPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
+    While there is ``broken``, the slope 1 fails. While there is ``held``, all points wait, and say so by ``reached``.
+    """
+
+    def simulate(self, points: Sequence[ToyPoint], times: FloatArray, replicas: Sequence[int]) -> Result:
+        longest = time.monotonic() + 60
+        while Path("held").exists() and time.monotonic() < longest:
+            Path("reached").touch()
+            time.sleep(0.01)
         if Path("broken").exists() and any(point.get("slope") == 1 for point in points):
             raise ZeroDivisionError("the slope 1 is broken")
-        return super().simulate(points, time, replicas)
+        return super().simulate(points, times, replicas)

@@ -8,7 +8,7 @@ Evidence is a mapping of names to plain values, as claims.json holds it:
 | ``{"value", "low", "high"}``, an estimate | a row with a 95 % interval, rounded to what the interval says |
 | lists of the same length under one mapping, not all of them axes | the columns of one table |
 | mappings that share their keys, in a mapping or a list | the rows of one table |
-| any other mapping | tables of its own |
+| any other mapping, in a list too | tables of its own |
 """
 
 import math
@@ -44,7 +44,7 @@ def _render(evidence: Mapping[str, Any], title: str, path: tuple[str, ...]) -> l
     columns = _find_columns(evidence)
     inner = {key: value for key, value in evidence.items() if isinstance(value, Mapping) and not is_estimate(value)}
     sentences = {key: value for key, value in evidence.items() if _is_sentence(value)}
-    lists = {key: value for key, value in evidence.items() if isinstance(value, list) and _are_records(value)}
+    lists = {key: value for key, value in evidence.items() if _is_list_of_mappings(value)}
     others = {*inner, *sentences, *lists, *(key for keys in columns for key in keys)}
     rows = [[escape(format_name(key)), *_render_leaf(value)] for key, value in evidence.items() if key not in others]
     parts = [_render_rows(name, rows, title=bool(path))] if rows else []
@@ -62,8 +62,14 @@ def _render(evidence: Mapping[str, Any], title: str, path: tuple[str, ...]) -> l
         are_records = _are_records(list(value.values()))
         parts += [_render_records(named, ": ".join(below))] if are_records else _render(value, title, below)
     for key, entries in lists.items():
+        below = (*path, format_name(key))
         numbered = {str(k): entry for k, entry in enumerate(entries, 1)}
-        parts.append(_render_records(numbered, ": ".join((*path, format_name(key)))))
+        if _are_records(entries):
+            parts.append(_render_records(numbered, ": ".join(below)))
+        else:
+            for number, entry in numbered.items():
+                own = next((value for value in entry.values() if isinstance(value, str)), number)
+                parts += _render(entry, title, (*below, own))
     return parts
 
 
@@ -82,7 +88,7 @@ def _find_columns(evidence: Mapping[str, Any]) -> list[list[str]]:
     """Groups of names whose lists have the same length; a list without companion is a row, and so are axes alone."""
     groups: dict[int, list[str]] = {}
     for name, value in evidence.items():
-        if isinstance(value, list) and len(value) > 1 and not _are_records(value):
+        if isinstance(value, list) and len(value) > 1 and not _is_list_of_mappings(value):
             groups.setdefault(len(value), []).append(name)
     return [names for names in groups.values() if len(names) > 1 and not all(_is_axis(evidence[n]) for n in names)]
 
@@ -101,6 +107,13 @@ def _are_records(entries: list[Any]) -> bool:
         and all(list(entry) == list(entries[0]) for entry in entries)
         and all(_is_single(leaf) for entry in entries for leaf in entry.values())
     )
+
+
+def _is_list_of_mappings(value: Any) -> bool:
+    """True for a list that is too much for one cell: records, or mappings with lists or mappings below them."""
+    if not (isinstance(value, list) and value and all(isinstance(e, Mapping) and not is_estimate(e) for e in value)):
+        return False
+    return _are_records(value) or not all(_is_single(leaf) for entry in value for leaf in entry.values())
 
 
 def _is_single(value: Any) -> bool:

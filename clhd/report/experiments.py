@@ -29,6 +29,7 @@ from clhd.report.pictures import render_figure
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.layout import check_summary
 from clhd.sweep.progress import format_seconds
+from clhd.sweep.results import PARTS
 from clhd.sweep.status import describe_status, format_bytes
 from clhd.sweep.store import Store
 
@@ -104,7 +105,7 @@ def render_costs(records: Mapping[str, Record]) -> str:
         for kind in (kind for kind in _KINDS if kind in record.status):
             stage = record.status[kind]
             if "problem" in stage:
-                rows.append([link, kind, escape(stage["problem"]), "", "", "", "", ""])
+                rows.append([link, kind, "<strong>unreadable</strong>", "", "", "", "", ""])
                 continue
             diverged = stage.get("diverged", 0) + stage.get("not_converged", 0)
             counts = [f"{count:,}" for count in (stage["wanted"], stage.get("ok", 0))]
@@ -133,6 +134,8 @@ def render_experiment(experiment: Experiment, file: Path, record: Record, result
     name = experiment.name
     anchor = make_anchor("experiment", name)
     text = f"<p>{escape(experiment.description)}</p>" if experiment.description else ""
+    stages = (record.status.get(part, {}) for part in PARTS)
+    problems = "".join(render_note(stage["problem"]) for stage in stages if "problem" in stage)
     note = (
         render_note("The file has been changed since its results were summarised; what follows is of the earlier one.")
         if record.has_changed
@@ -140,7 +143,7 @@ def render_experiment(experiment: Experiment, file: Path, record: Record, result
     )
     return (
         f'<section class="experiment" id="{anchor}" aria-labelledby="{anchor}-title">'
-        f'<h3 id="{anchor}-title">{escape(name)} <span class="state">{record.state}</span></h3>{text}{note}'
+        f'<h3 id="{anchor}-title">{escape(name)} <span class="state">{record.state}</span></h3>{text}{problems}{note}'
         f"{_render_figure(experiment, results)}"
         f"{render_details(str(file), render_file(file))}{_render_runs(name, record)}</section>"
     )

@@ -37,10 +37,15 @@ def run_chromium(folder: Path, *arguments: str) -> str:
     ).stdout
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_fits_its_window(project: ConfigContent, tmp_path: Path, width: int) -> None:
+@pytest.mark.parametrize(("width", "medium"), [(1280, "screen"), (390, "screen"), (688, "print")])
+def test_the_page_fits_its_window_and_its_paper(
+    project: ConfigContent, tmp_path: Path, width: int, medium: str
+) -> None:
+    """What is wider than the paper would make all of a print smaller."""
     path = write_report(project, project.results).absolute()
     html = path.read_text(encoding="utf-8")
+    if medium == "print":
+        html = html.replace("@media print", "@media all").replace("<details>", "<details open>")
     copy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', PROBE, html)
     (tmp_path / "probe.html").write_text(copy, encoding="utf-8")
     frame = tmp_path / "frame.html"

@@ -76,5 +76,14 @@ def test_a_list_of_mappings_is_a_table() -> None:
     assert '<tr><th scope="row">2</th><td>0.7</td><td>0.5</td></tr>' in html
 
 
+def test_mappings_in_a_list_that_hold_lists_are_tables_of_their_own() -> None:
+    """Not all of them in one cell."""
+    laws = [{"law": name, "dimension": [100, 300], "error": [0.1, 0.2]} for name in ("gaussian", "rademacher")]
+    html = render_evidence({"laws": laws}, "universality")
+    assert '<caption>laws: rademacher</caption><thead><tr><th scope="col">dimension</th>' in html
+    assert html.count('<tr><th scope="row">300</th><td>0.2</td></tr>') == 2
+    assert Page(html).faults == []
+
+
 def test_powers_are_set_as_such() -> None:
     assert render_text("as n^(-1/2) or n^2 < 3") == "as n<sup>&minus;1/2</sup> or n<sup>2</sup> &lt; 3"

@@ -141,6 +141,16 @@ def test_a_file_that_was_changed_since_is_named(project: ConfigContent) -> None:
     assert '<span class="state">out of date</span>' in html
 
 
+def test_what_is_wrong_with_a_store_stands_beside_its_experiment(project: ConfigContent, tmp_path: Path) -> None:
+    """A sentence in a column of numbers would make the table, and all of a print, too wide."""
+    store = tmp_path / "first" / "simulation.zarr"
+    store.mkdir(parents=True)
+    (store / "zarr.json").write_text("{", encoding="utf-8")
+    html = compose_report(project, tmp_path)
+    assert "first | simulation | unreadable | " in describe_cells(find_section(html, "experiments"))
+    assert re.search(rf'<p class="note">{re.escape(str(store))}\S* ', find_section(html, "experiment-first"))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

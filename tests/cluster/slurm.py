@@ -3,12 +3,15 @@
     python -m tests.cluster.slurm COMMAND ...      run a command with sbatch, squeue and scancel at hand
 
 It needs root and the packages slurm-wlm and munge, but no systemd, no cgroups and no configuration of the machine: all
-of it lies in one temporary folder and listens on loopback, on ports of its own. The daemons die with their parent.
+of it lies in one temporary folder and listens on loopback, on ports of its own. The daemons die with their parent, also
+when that is killed, and their jobs with them.
 """
 
 import contextlib
 import os
+import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAMS = {name: f"/usr/sbin/{name}" for name in ("munged", "slurmctld", "slurmd")}
-PATIENCE_SECONDS = 30
+# Only what would never end is ended by it.
+PATIENCE_SECONDS = 60
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
+# Below those that systems hand out to whoever asks for any.
+_PORTS = range(20_000, 32_000)
 # The node pretends to have these: its jobs mostly wait for each other, and must not wait for cores.
 _CORES, _MEGABYTES = 16, 64_000
 
@@ -49,6 +56,7 @@ SlurmdParameters=config_overrides
 SchedulerParameters=sched_min_interval=0
 ReturnToService=2
 MinJobAge=3600
+MessageTimeout=60
 KillWait=5
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory={megabytes} State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=60 State=UP
@@ -68,8 +76,16 @@ class Slurm:
         return {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
 
     def call(self, *command: str) -> str:
-        """Run one of SLURM's commands; return what it prints."""
-        run = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
+        """Run one of SLURM's commands; return what it prints.
+
+        Raises
+        ------
+        RuntimeError
+            If it fails, with what it says of that.
+        """
+        run = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=90)
+        if run.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}: {run.stderr.strip()}")
         return run.stdout.strip()
 
     def list_jobs(self, directory: Path, *states: str) -> list[str]:
@@ -96,7 +112,8 @@ def find_missing() -> str:
 @contextlib.contextmanager
 def run_slurm() -> Iterator[Slurm]:
     """Start SLURM, wait until its node takes jobs, and end it with the context."""
-    with tempfile.TemporaryDirectory(prefix="clhd-slurm-") as name:
+    # Daemons that had to be killed may write into it while it is removed.
+    with tempfile.TemporaryDirectory(prefix="clhd-slurm-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         slurm = Slurm(folder)
         _write_config(folder)
@@ -139,31 +156,34 @@ def _munge_options(folder: Path) -> list[str]:
 
 
 def _start(slurm: Slurm, name: str, *options: str) -> subprocess.Popen[bytes]:
-    """Start a daemon that dies with this process, also when that is killed; and with it, all that it has started."""
+    """Start a daemon, in a session of its own; what it has started dies with it."""
     namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     with (slurm.folder / f"{name}.out").open("wb") as output:
         return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *namespace, PROGRAMS[name], *options],
+            [*DIE_WITH_PARENT, *namespace, PROGRAMS[name], *options],
             env=slurm.environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 
 def _find_ports(count: int) -> list[int]:
-    """Ports that are free now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    """Ports that are free, and that no one gets by chance until the daemons take them."""
+    found: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError("SLURM: no free ports")
 
 
 def _is_idle(slurm: Slurm) -> bool:
     try:
         return slurm.call("sinfo", "--noheader", "--format=%t") == "idle"
-    except subprocess.CalledProcessError:
+    except RuntimeError:
         return False
 
 
@@ -178,18 +198,17 @@ def _wait_for(is_so: Callable[[], bool], what: str, folder: Path) -> None:
 
 def _end(slurm: Slurm, daemons: list[subprocess.Popen[bytes]]) -> None:
     """Cancel what runs, wait until it is gone, and end the daemons, the last one first."""
-    with contextlib.suppress(subprocess.SubprocessError):
+    with contextlib.suppress(RuntimeError, subprocess.SubprocessError):
         slurm.call("scancel", "--user=root")
         end = time.monotonic() + PATIENCE_SECONDS
         while slurm.call("squeue", "--noheader") and time.monotonic() < end:
             time.sleep(0.2)
     for daemon in reversed(daemons):
-        daemon.terminate()
-        try:
-            daemon.wait(5)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
+        # To its whole session: unshare, which waits for it, does not pass signals on.
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(daemon.pid, number)
+                daemon.wait(PATIENCE_SECONDS / 6)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Experiments on a real SLURM: a run comes to the same bits there, whatever becomes of its jobs.
 
-About 2 minutes, mostly spent waiting: `python -m pytest -m cluster tests/cluster`, as root, with slurm-wlm and munge.
+Some 2 minutes, mostly spent waiting: `python -m pytest -m cluster tests/cluster`, as root, with slurm-wlm and munge.
 """
 
 import math
@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,10 @@ from clhd.sweep.plan import predict_needs
 from clhd.sweep.road import Road
 from clhd.sweep.run import run_experiment
 from clhd.sweep.store import Store
-from tests.cluster.slurm import Slurm, find_missing, run_slurm
+from tests.cluster.slurm import DIE_WITH_PARENT, Slurm, find_missing, run_slurm
 
-pytestmark = pytest.mark.cluster
+# All tests together have less than twice this time where they run unseen: what hangs has to show where.
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[2]
 # After this time a test has failed; nothing is measured by it.
@@ -56,6 +58,7 @@ class Project:
 
     folder: Path
     slurm: Slurm
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def write(self, name: str, text: str = "") -> None:
         path = self.folder / name
@@ -66,19 +69,21 @@ class Project:
         """Start a command in the folder."""
         paths = os.pathsep.join([str(ROOT / "tests" / "cluster"), str(ROOT)])
         with (self.folder / "output").open("a", encoding="utf-8") as output:
-            return subprocess.Popen(
-                [sys.executable, *command],
+            process = subprocess.Popen(
+                [*DIE_WITH_PARENT, sys.executable, *command],
                 cwd=self.folder,
                 env={**self.slurm.environment, "PYTHONPATH": paths},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
+        self.started.append(process)
+        return process
 
     def start_workflow(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start the workflow with the profile, on fewer cores than that asks for."""
         threads = [f"{rule}={WORKERS}" for rule in ("simulate_points", "predict_points")]
-        profile = ["--workflow-profile", ROOT / "profiles" / "slurm", "--set-threads", *threads]
+        profile = ["--workflow-profile", str(ROOT / "profiles" / "slurm"), "--set-threads", *threads]
         script = ROOT / "tests" / "cluster" / "impatient.py"
         return self.start(script, "--snakefile", ROOT / "Snakefile", *profile, "--latency-wait", "5", *arguments)
 
@@ -106,7 +111,17 @@ class Project:
 
     def finish(self, process: "subprocess.Popen[str]") -> int:
         """Wait for a process; return its exit code."""
-        return process.wait(PATIENCE_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(PATIENCE_SECONDS)
+        pytest.fail(f"has not ended in {PATIENCE_SECONDS} s:\n{self.output}")
+
+    def end(self) -> None:
+        """End what a test that failed has left."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+        if jobs := self.list_jobs("PENDING", "RUNNING"):
+            self.slurm.call("scancel", *jobs)
 
     def wait_for(self, is_so: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
         """Wait until something is so, while a process runs."""
@@ -125,16 +140,21 @@ def slurm() -> Iterator[Slurm]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def make_project(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Project]:
+@pytest.fixture
+def make_project(slurm: Slurm, tmp_path: Path) -> Iterator[Callable[[str], Project]]:
+    made: list[Project] = []
+
     def make(text: str) -> Project:
-        project = Project(tmp_path_factory.mktemp("project"), slurm)
+        project = Project(tmp_path / "project", slurm)
+        made.append(project)
         project.write("config/config.yaml", "experiments: [config/toy.yaml]\n")
         project.write("config/toy.yaml", text)
         project.write("slow")
         return project
 
-    return make
+    yield make
+    for project in made:
+        project.end()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -152,17 +172,6 @@ def local_bits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     with open_client(Cluster(workers=1), processes=False) as client:
         run_experiment(folder / "toy.yaml", client, results=folder / "results")
     return read_bits(Store(folder / "results" / "toy" / "simulation.zarr"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def late(make_project: Callable[[str], Project]) -> Iterator[tuple[Project, "subprocess.Popen[str]"]]:
-    """A workflow whose job has a minute, and is not retried: it waits for its end while the other tests run."""
-    project = make_project(SLOW)
-    options = ["--retries", "0", "--set-resources", "simulate_points:runtime=2"]
-    process = project.start_workflow("results/toy/.simulation.done", *options)
-    yield project, process
-    process.terminate()
-    process.wait(PATIENCE_SECONDS)
 
 
 def read_bits(store: Store) -> dict[str, bytes]:
@@ -207,25 +216,28 @@ def test_a_cancelled_job_is_submitted_again_and_goes_on_where_it_was(
 
 def test_a_lost_worker_is_replaced(make_project: Callable[[str], Project], local_bits: dict[str, bytes]) -> None:
     project = make_project(SLOW)
+    project.write("hold")
     process = project.start("-m", "clhd", "simulate", "config/toy.yaml", "--slurm", str(WORKERS))
 
     def list_workers() -> list[str]:
         return project.list_jobs("RUNNING")
 
+    def cancel(job: str) -> None:
+        project.slurm.call("scancel", job)
+        project.wait_for(lambda: job not in list_workers(), process)
+
     project.wait_for(lambda: bool(list_workers()), process)
-    first = list_workers()[0]  # the only one, and its worker has not come yet
-    project.slurm.call("scancel", first)
-    assert project.count_done() == 0
+    cancel(list_workers()[0])  # its worker has not come yet, nor has any other
+    (project.folder / "hold").unlink()
     project.wait_for(lambda: project.count_done() > 0 and len(list_workers()) == WORKERS, process)
-    assert first not in list_workers()
     (keys,) = project.folder.glob(".clhd-keys-*")
     assert keys.stat().st_mode & 0o777 == 0o700
-    lost, *_ = list_workers()
-    project.slurm.call("scancel", lost)
-    project.wait_for(lambda: lost not in list_workers() and len(list_workers()) == WORKERS, process)
-    early = list_workers()[-1]  # its worker has not come yet, but others have
-    project.slurm.call("scancel", early)
-    project.wait_for(lambda: early not in list_workers() and len(list_workers()) == WORKERS, process)
+    project.write("hold")
+    cancel(list_workers()[0])
+    project.wait_for(lambda: len(list_workers()) == WORKERS, process)
+    cancel(list_workers()[-1])  # its worker has not come yet, but others have
+    (project.folder / "hold").unlink()
+    project.wait_for(lambda: len(list_workers()) == WORKERS, process)
     (project.folder / "slow").unlink()
     assert project.finish(process) == 0, project.output
     assert read_bits(project.store) == local_bits
@@ -238,13 +250,16 @@ def test_a_lost_worker_is_replaced(make_project: Callable[[str], Project], local
 
 
 def test_after_the_time_limit_the_same_command_goes_on(
-    late: tuple[Project, "subprocess.Popen[str]"], local_bits: dict[str, bytes]
+    make_project: Callable[[str], Project], local_bits: dict[str, bytes]
 ) -> None:
-    project, process = late
+    project = make_project(SLOW)
+    process = project.start_workflow("results/toy/.simulation.done", "--retries", "0")
+    project.wait_for(lambda: project.count_done() > 0, process)
+    (job,) = project.list_jobs()
+    project.slurm.call("scontrol", "update", f"JobId={job}", "EndTime=now+5")
     assert project.finish(process) == 1, project.output
     assert "SLURM status is: 'TIMEOUT'" in project.output
     assert not project.marker.exists()
-    assert 0 < project.count_done() < RUNS
     (project.folder / "slow").unlink()
     assert project.finish(project.start_workflow("results/toy/.simulation.done")) == 0, project.output
     assert_resumed(project, local_bits)

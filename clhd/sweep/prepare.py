@@ -23,6 +23,7 @@ from clhd.sweep.layout import check_road
 from clhd.sweep.limits import describe_size
 from clhd.sweep.mistakes import ExperimentError
 from clhd.sweep.progress import format_count
+from clhd.sweep.repair import forget_missing
 from clhd.sweep.road import Kind, Road
 from clhd.sweep.store import Store, StoreError
 from clhd.systems.base import Value
@@ -61,6 +62,7 @@ def prepare_store(road: Road, path: Path) -> tuple[Store, Road]:
     if not is_of_same_form(held, road):
         move_aside(path)
         return create_store(path, road, choose_chunks(road)), road
+    forget_missing(store)
     room = _unite(held, road, path)
     if not _is_larger(room, held):
         return store, room

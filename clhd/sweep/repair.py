@@ -1,15 +1,16 @@
-"""`repair_store`: what of a store is damaged or lost is written again, where it is known what it was.
+"""`repair_store`, `forget_missing`: what of a store is damaged or lost is written again, or computed again.
 
 | what | from |
 |---|---|
 | metadata of arrays | the copy that has the digest of the seal |
 | coordinates that are missing or unreadable | the experiment |
-| chunks | not known: they are forgotten, and computed again |
+| chunks | nothing: they are forgotten, and computed again |
 
 A store of an earlier version, which has no seal, is sealed if both copies of all metadata agree and fit its experiment.
 Each step leaves a store that is whole, or on which the same can be done once more.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import zarr
 from clhd.sweep.documents import FRESH, MetadataError
 from clhd.sweep.grow import finish_growth
 from clhd.sweep.layout import LEDGER, Layout, check_road, list_coordinates, read_layout
+from clhd.sweep.progress import format_count
 from clhd.sweep.road import Road
 from clhd.sweep.seal import Contents, check_copies, check_seal, has_seal, list_chunks, mend, write_seal
 from clhd.sweep.store import Store
@@ -42,6 +44,17 @@ def repair_store(path: Path) -> None:
     store = Store(path, "r+")
     for _, index in store.find_damage():
         store.forget(index)
+
+
+def forget_missing(store: Store) -> None:
+    """Forget chunks that lack files, and say so; of `repair_store` this is what takes no time."""
+    missing = store.find_missing()
+    for index in missing:
+        store.forget(index)
+    if missing:
+        first, chunks = next(iter(missing.values())), format_count(len(missing), "chunk")
+        verb = "is" if len(missing) == 1 else "are"
+        print(f"{first}: is missing; {chunks} that lacked files {verb} computed again", file=sys.stderr)  # noqa: T201
 
 
 def _adopt(path: Path) -> None:

@@ -50,8 +50,19 @@ class DamagedChunkError(StoreError):
 
 
 def _describe_damage(path: Path) -> DamagedChunkError:
-    what = "is damaged" if path.exists() else "is missing, though its status says that it was written"
-    return DamagedChunkError(f"{path}: {what}; recompute it with clhd run EXPERIMENT.yaml --repair")
+    if path.exists():
+        return DamagedChunkError(f"{path}: is damaged; recompute it with clhd run EXPERIMENT.yaml --repair")
+    what = "is missing, though its status says that it was written"
+    return DamagedChunkError(f"{path}: {what}; recompute it with clhd run EXPERIMENT.yaml")
+
+
+def _is_there(file: str) -> bool:
+    """False if there is no such file; what cannot be said just now is an error, unlike with os.path.exists."""
+    try:
+        os.stat(file)  # noqa: PTH116  # a Path for each of many files would take most of the time
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 class Store:
@@ -273,13 +284,24 @@ class Store:
         """Files of any variable that cannot be read or are missing, with their chunks."""
         return [found for name in (*self.outputs, *LEDGER) for found in self._find_damage_of(name)]
 
+    def find_missing(self) -> dict[ChunkIndex, Path]:
+        """Chunks that have a status but lack files, with one of these files each."""
+        variables = [name for name in (*self.outputs, *LEDGER) if name not in _TEXTS]
+        tails = {name: "/0" * (self._array(name).ndim - len(self.shape)) for name in variables}
+        missing: dict[ChunkIndex, Path] = {}
+        for index in self.chunk_indices():
+            chunk = "/".join(("c", *map(str, index)))
+            if not _is_there(f"{self.path}/status/{chunk}"):
+                continue
+            for name, tail in tails.items():
+                if not _is_there(f"{self.path}/{name}/{chunk}{tail}"):
+                    missing[index] = self._file(name, index)
+        return missing
+
     def check_files(self) -> None:
         """Raise DamagedChunkError if a chunk is missing although it has a status."""
-        for index in self.chunk_indices():
-            if self._file("status", index).exists():
-                for name in (*self.outputs, *LEDGER):
-                    if name not in _TEXTS and not self._file(name, index).exists():
-                        raise _describe_damage(self._file(name, index))
+        for path in self.find_missing().values():
+            raise _describe_damage(path)
 
     def remove_strays(self) -> None:
         """Delete what processes that were killed in the middle of writing files have left of them."""

@@ -22,7 +22,7 @@ _TO_DO = (Status.NOT_RUN, Status.FAILED)
 
 
 def find_unfinished(experiment: Experiment, results: Path) -> list[Stage]:
-    """The stages whose store is not there, is for something else, lacks points, has failed ones, or is out of date.
+    """Stages whose store is not there, for something else or out of date, lacks points, has failed ones, or lacks files.
 
     Parameters
     ----------
@@ -61,4 +61,4 @@ def _is_known(experiment: Experiment, kind: Kind, results: Path) -> bool:
     except ClhdError:
         return False
     status = store.status()[np.ix_(*positions_in(room, wanted))]
-    return not np.isin(status, _TO_DO).any()
+    return not np.isin(status, _TO_DO).any() and not store.find_missing()

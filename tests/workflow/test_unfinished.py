@@ -44,6 +44,13 @@ def test_a_store_that_was_deleted_is_noticed(results: Path, part: str) -> None:
     assert find_unfinished(change(), results) == [part]
 
 
+@pytest.mark.parametrize("part", ["simulation", "theory"])
+def test_a_chunk_that_was_deleted_is_noticed(results: Path, part: str) -> None:
+    chunk = next(path for path in (results / "toy" / f"{part}.zarr" / "height" / "c").rglob("*") if path.is_file())
+    chunk.unlink()
+    assert find_unfinished(change(), results) == [part]
+
+
 def test_a_failed_point_is_unfinished_and_a_diverged_one_is_not(results: Path) -> None:
     status = Store(results / "toy" / "simulation.zarr", "r+").group["status"]
     status[0, 0, 0] = np.int8(Status.DIVERGED)  # type: ignore[index]

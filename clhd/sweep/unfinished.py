@@ -22,7 +22,7 @@ _TO_DO = (Status.NOT_RUN, Status.FAILED)
 
 
 def find_unfinished(experiment: Experiment, results: Path) -> list[Stage]:
-    """Stages whose store is not there, for something else or out of date, lacks points, has failed ones, or lacks files.
+    """Stages whose store is not there, out of date or for something else, lacks points or files, or has failed points.
 
     Parameters
     ----------

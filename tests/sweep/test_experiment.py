@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from clhd.errors import ClhdError
-from clhd.sweep.axis import Axis
+from clhd.sweep.axis import Axis, parse_axis
 from clhd.sweep.check import check_experiment
 from clhd.sweep.config import Config, format_config_schema, read_config
 from clhd.sweep.experiment import Experiment, parse_experiment, read_experiment
 from clhd.sweep.schema import format_schema
+from clhd.systems.base import Parameter
 from clhd.systems.parameters import PARAMETERS
 from tests.sweep.conftest import MakeExperiment
 
@@ -140,6 +141,19 @@ def test_axes_ascend_and_ranges_hold_round_numbers(toy: MakeExperiment) -> None:
     slope, size = toy(axes=axes).axes
     assert slope.values[3] == (0.3,)
     assert size.values == ((1,), (10,), (100,), (1000,))
+
+
+@pytest.mark.parametrize(
+    ("entry", "values"),
+    [
+        ([3, "tall", 1.5, "low"], [(1.5,), (3,), ("low",), ("tall",)]),
+        ({"together": {"a": [1, "x", 1, 0], "b": ["y", 0, 2, "z"]}}, [(0, "z"), (1, 2), (1, "y"), ("x", 0)]),
+    ],
+    ids=["alone", "together"],
+)
+def test_numbers_stand_before_words(entry: Any, values: list[tuple[Any, ...]]) -> None:
+    axis = parse_axis("height", entry, lambda name: Parameter(kind="any", default=None, meaning=""))
+    assert list(axis.values) == values
 
 
 def test_parameters_that_vary_together_are_one_axis(toy: MakeExperiment) -> None:

@@ -17,7 +17,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy
 CONFIG ?=
 WORKFLOW = $(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG))
 
-all: $(INSTALLED)  ## run the experiments of config/config.yaml: results/ (CONFIG=file for another list)
+all: $(INSTALLED) $(CONFIG)  ## run the experiments of config/config.yaml: results/ (CONFIG=file for another list)
 	@$(WORKFLOW) $(ARGS)
 
 paper: $(INSTALLED)  ## run those of config/paper.yaml: the same at the scale of a paper, for a large machine
@@ -72,9 +72,9 @@ clean:  ## remove .venv and all caches
 # The build backend comes first, and by itself: what has no wheel is built with it, not with a newer one from outside
 # the lock.
 $(INSTALLED): $(LOCK) $(BUILD_LOCK) pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "clhd needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1):" \
-			"name another one, as in: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "clhd needs Python 3.11 or newer, which $(PYTHON) is not: name another one, as in:" \
+			"make PYTHON=python3.12" >&2; exit 1; }
 	@echo "installing into $(VENV), about a minute the first time"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(BUILD_LOCK)

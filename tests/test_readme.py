@@ -61,6 +61,17 @@ def test_every_file_that_the_documents_link_to_exists() -> None:
             assert (document.parent / target).exists(), f"{document.relative_to(ROOT)} links to {target}"
 
 
+def test_no_inline_formula_of_the_documents_holds_what_markdown_takes_for_its_own() -> None:
+    """GitHub shows `\\,` in one as a comma, and a star may begin an emphasis."""
+    formulas = 0
+    for document in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        text = re.sub(r"```.*?```|`[^`\n]*`|^    .*?$", "", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for formula in re.findall(r"\$([^$]*)\$", text):
+            assert not re.search(r"\\[^\w\s]|[*\n]|<(?! )|^\s|\s$", formula), f"{document.name}: ${formula}$"
+            formulas += 1
+    assert formulas > 400
+
+
 def test_every_target_of_make_that_the_readme_names_exists() -> None:
     rules = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"`make ([a-z]+)`", README))

@@ -32,7 +32,7 @@ BoolArray = NDArray[np.bool_]
 _MOST_SECONDS, _LEAST_SECONDS = 2.0, 0.5
 # A store has no more files than about this, each in a folder of its own; of longer work, each chunk takes longer. A
 # chunk is a file for each output and for each number of the ledger; docs/scaling.md has what so many take.
-_MOST_FILES, _LEDGER_FILES = 500_000, 4
+_MOST_FILES, _LEDGER_NUMBERS = 500_000, 4
 # So many times more or fewer chunks than are best are about as good.
 _AS_GOOD = 2
 # Blocks for each worker, so that all end at about the same time.
@@ -82,7 +82,7 @@ def choose_chunks(road: Road) -> tuple[int, ...]:
     check_bytes(road)
     table, shape = road.cost_table, road.shape
     dearest, seconds = table.dearest, table.seconds(road.entries or 1)
-    bound = max(1, _MOST_FILES // (len(road.stored.variables) + _LEDGER_FILES))
+    bound = max(1, _MOST_FILES // _count_variables(road))
     most_seconds = max(_MOST_SECONDS, seconds / bound)
     most_entries = max(1, CHUNK_BYTES // road.entry_bytes)
     # Replicas of one point: whole groups of lanes, as many as the time allows.
@@ -99,6 +99,15 @@ def choose_chunks(road: Road) -> tuple[int, ...]:
     chunks = _join_chunks(road, tuple(sizes), most_seconds, most_entries, bound)
     check_chunks(road, math.prod(chunk_counts(shape, chunks)))
     return chunks
+
+
+def count_files(road: Road, chunks: tuple[int, ...]) -> int:
+    """Files of all chunks of a store, once all is computed."""
+    return math.prod(chunk_counts(road.shape, chunks)) * _count_variables(road)
+
+
+def _count_variables(road: Road) -> int:
+    return len(road.stored.variables) + _LEDGER_NUMBERS
 
 
 def _make_even(length: int, size: int) -> int:

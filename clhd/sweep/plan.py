@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
-from clhd.sweep.blocks import Plan, choose_chunks, plan_blocks
+from clhd.sweep.blocks import Plan, choose_chunks, count_files, plan_blocks
 from clhd.sweep.prepare import check_changes, is_of_same_form, predict_growth_seconds
 from clhd.sweep.progress import format_count, format_seconds
 from clhd.sweep.road import Road
@@ -95,7 +95,7 @@ def plan_roads(roads: Sequence[Road], results: Path, workers: int) -> dict[str, 
     -------
     dict
         For each road: points, runs (replicas of points), blocks, shape of a chunk, core hours, seconds of the longest
-        block, bytes (uncompressed) of all of it, and `Needs` of what is left, as ``left``.
+        block, bytes (uncompressed) and files of all of it, and `Needs` of what is left, as ``left``.
     """
     plan: dict[str, Any] = {}
     for road in roads:
@@ -109,6 +109,7 @@ def plan_roads(roads: Sequence[Road], results: Path, workers: int) -> dict[str, 
             "core_hours": blocks.seconds / 3600,
             "longest_block_seconds": blocks.blocks[0].seconds,
             "bytes": blocks.lanes * _entry_bytes(road),
+            "files": count_files(road, chunks),
             "left": asdict(predict_needs(road, results, workers)),
         }
     return plan
@@ -121,7 +122,7 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
         left = part["left"]
         counts = ", ".join(format_count(part[f"{noun}s"], noun) for noun in ("point", "run", "block"))
         work, size = _format_work(part["core_hours"]), format_bytes(part["bytes"])
-        lines.append(f"{name} {kind}: {counts}, {work}, {size}")
+        lines.append(f"{name} {kind}: {counts}, {work}, {size} in {format_count(part['files'], 'file')}")
         if left["runs"]:
             runs, work = format_count(left["runs"], "run"), _format_work(left["core_seconds"] / 3600)
             basis = "predicted" if left["rate"] is None else f"measured: {left['rate']:.2g} of the predicted"

@@ -1,5 +1,6 @@
 """What is predicted of an experiment counts what is left, at the measured rate, and lies on the safe side."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from distributed import Client
 
 import clhd.sweep.plan
-from clhd.sweep.blocks import choose_chunks, plan_blocks
+from clhd.sweep.blocks import choose_chunks, chunk_counts, plan_blocks
 from clhd.sweep.experiment import Experiment
+from clhd.sweep.layout import LEDGER
 from clhd.sweep.plan import SAFETY, START_SECONDS, Needs, format_plan, plan_roads, predict_needs
 from clhd.sweep.road import Road
 from clhd.sweep.run import run_stage
@@ -35,6 +37,19 @@ def test_at_first_all_is_left_and_the_time_holds_for_any_order_of_the_blocks(
         ends[int(np.argmin(ends))] += block.seconds
     assert needs.wall_seconds >= START_SECONDS + SAFETY["predicted"] * max(ends)
     assert needs.wall_seconds < START_SECONDS + 2 * SAFETY["predicted"] * max(ends)
+
+
+@pytest.mark.parametrize("keep", ["replicas", "moments"])
+def test_a_plan_counts_the_files(toy: MakeExperiment, results: Path, client: Client, keep: str) -> None:
+    experiment = toy(replicas=512, keep=keep, constants={"seconds": 0.01})
+    plan = plan_roads([Road(experiment, "simulation")], results, 2)
+    run_stage(experiment, "simulation", results, client=client)
+    store = Store(results / "toy" / "simulation.zarr")
+    assert math.prod(chunk_counts(store.shape, store.chunks)) > 8
+    variables = [*store.outputs, *LEDGER]
+    files = [file for name in variables for file in (store.path / name / "c").rglob("*") if file.is_file()]
+    assert plan["simulation"]["files"] == len(files)
+    assert f" in {len(files)} files\n" in format_plan("toy", plan)
 
 
 def test_more_workers_take_less_time_and_more_memory(toy: MakeExperiment, results: Path) -> None:

@@ -14,7 +14,7 @@ setting of the other parameters, judged from summaries alone:
 
 C3: a deviation d_n = b / n + ... of finite dimension vanishes, one of another limit stays. Where a case has two
 dimensions n < N, b is eliminated, and what is judged is the extrapolated deviation (N d_N - n d_n) / (N - n); where it
-has one, d_n itself. The same bound is set to both.
+has one, d_n itself. What is not b / n at n stays, with weight n / (N - n). The same bound is set to both.
 
 C6 and C7a: a step counts where the feature is learned at one of its two ends (as in `clhd.analysis.learned`), which is
 to say that SGD's overlap is not small there. On the sphere the overlap is the cosine similarity; without it, a weight

@@ -6,11 +6,13 @@
 import json
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, check_link
 
 if TYPE_CHECKING:
+    from clhd.sweep.config import ConfigContent
     from clhd.sweep.experiment import Experiment
 
 
@@ -21,6 +23,13 @@ def _read(options: Namespace) -> "tuple[Experiment, list[Any]]":
 
     experiment = read_experiment(options.experiment)
     return experiment, check_experiment(experiment, str(options.experiment))
+
+
+def _find_results(options: Namespace, config: "ConfigContent") -> Path:
+    """The folder of all results of a list of experiments, which a command is about to look into."""
+    results: Path = options.results or config.results
+    check_link(results)
+    return results
 
 
 def _check_count(option: str, value: int | None) -> None:
@@ -93,7 +102,7 @@ def status(options: Namespace) -> int:
     from clhd.sweep.status import describe_status, format_status
 
     config = read_config(options.config, check=False)
-    results = options.results or config.results
+    results = _find_results(options, config)
     reports = [describe_status(experiment, results) for experiment in config.experiments.values()]
     print(json.dumps(reports, indent=2) if options.json else format_status(reports))
     return 1 if options.check and not all(report["complete"] for report in reports) else 0
@@ -120,7 +129,7 @@ def claims(options: Namespace) -> int:
     config = read_config(options.config, check=False)
     if config.claims is None:
         raise ClhdError(f"{options.config}: claims: must be given, such as config/claims.yaml")
-    results = options.results or config.results
+    results = _find_results(options, config)
     settings = read_claims(config.claims, config.experiments)
     judged = judge_claims(settings, results)
     for entry in judged["claims"]:
@@ -143,7 +152,7 @@ def report(options: Namespace) -> int:
     from clhd.sweep.config import read_config
 
     config = read_config(options.config, check=False)
-    print(write_report(config, options.results or config.results))
+    print(write_report(config, _find_results(options, config)))
     return 0
 
 

@@ -36,5 +36,12 @@ def describe_unwritable(path: Path | str, error: OSError) -> str:
     return f"{path}: cannot be written: {error.strerror or error}{remedy}"
 
 
+def check_link(path: Path) -> None:
+    """Raise ClhdError if a path leads over a link to what is not there, such as a disk that is not mounted."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise ClhdError(f"{place}: is a link to {place.readlink()}, which is not there; make it, or mount its disk")
+
+
 class SimulationStopped(RuntimeError):
     """The caller asked a running simulation to stop; nothing of it is kept."""

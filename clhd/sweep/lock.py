@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clhd.errors import ClhdError, describe_unwritable
+from clhd.errors import ClhdError, check_link, describe_unwritable
 from clhd.sweep.provenance import now
 
 _BUSY = (errno.EAGAIN, errno.EACCES)
@@ -83,8 +83,9 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
     LockedError
         If another process holds it: names that process, its host and when it began.
     ClhdError
-        If the lock cannot be written, or the file system has no locks.
+        If the lock cannot be written, for the results are a link to nothing, or the file system has no locks.
     """
+    check_link(store.parent)
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _open_locked(store, wait=wait)

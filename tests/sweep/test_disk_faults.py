@@ -189,6 +189,32 @@ def test_results_that_are_read_only_are_refused_before_any_work_and_can_be_looke
 
 
 @pytest.mark.parametrize(
+    ("place", "commands"),
+    [("results", ("run", "summarise", "status", "report")), ("results/toy", ("run", "summarise"))],
+)
+def test_results_may_be_a_link_to_another_disk_unless_it_is_not_mounted(
+    project: Project, whole: dict[str, bytes], disk: Disk, place: str, commands: tuple[str, ...]
+) -> None:
+    disk.change("size=4m")
+    Path(place).parent.mkdir(exist_ok=True)
+    Path(place).symlink_to(disk.path / "far")
+    for command in commands:
+        code, _, error = project.run(command)
+        assert code == 2
+        assert error[0].startswith(f"{place}: is a link to {disk.path}/far, which is not there; ")
+    (disk.path / "far").mkdir()
+    assert project.run("run")[0] == 0
+    (project.folder / "toy.yaml").write_text(TABLE.replace("replicas: 4", "replicas: 5"))
+    assert "40 ok; 8 computed now" in project.run("run")[1]
+    (project.folder / "toy.yaml").write_text(TABLE)
+    flip(find_chunk("simulation.zarr/height"))
+    assert project.run("run --repair")[0] == 0
+    assert project.run("run --fresh")[0] == 0
+    assert project.bits() == whole
+    assert Path(place).is_symlink()
+
+
+@pytest.mark.parametrize(
     ("where", "name", "at"),
     [(clhd.sweep.dispatch, "compute_block", 0), (Store, "merge_chunk", 5), (Store, "update_attributes", 1)],
     ids=["before a block", "while a chunk is written", "at the end"],

@@ -6,7 +6,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, check_link
 from clhd.figures.plot import NO_FIGURE, find_figure
 from clhd.sweep.check import check_experiment
 from clhd.sweep.config import read_config
@@ -99,6 +99,7 @@ def find_figures():
 try:
     CONFIG = read_config(CONFIG_FILE)
     RESULTS, EXPERIMENTS = CONFIG.results, CONFIG.experiments
+    check_link(RESULTS)
     FILES = {name: str(file) for name, file in CONFIG.files.items()}
     DRAWN = find_figures()
     CLAIM_SETTINGS, HAS_MATRIX = {}, False

@@ -14,11 +14,11 @@ from clhd.sweep.experiment import Experiment, parse_experiment
 from clhd.sweep.inspect import explain_point, replay_point, verify_share
 from clhd.sweep.moments import count_runs, pool_blocks, reduce_blocks
 from clhd.sweep.plan import plan_roads
+from clhd.sweep.reduce import compute_statistics
 from clhd.sweep.road import Road
 from clhd.sweep.run import StageReport, run_experiment, run_stage
 from clhd.sweep.status import describe_status
 from clhd.sweep.store import Store
-from clhd.sweep.summary import compute_statistics
 from clhd.systems.base import Result, Status
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG

@@ -10,8 +10,8 @@ from distributed import Client
 
 import clhd.sweep.blocks
 import clhd.sweep.dispatch
+import clhd.sweep.reduce
 import clhd.sweep.run
-import clhd.sweep.summary
 import clhd.sweep.tasks
 from clhd.sweep.blocks import Plan, choose_chunks, plan_blocks, widen_chunks
 from clhd.sweep.cluster import Cluster
@@ -168,7 +168,7 @@ def test_the_bits_of_a_summary_do_not_depend_on_how_much_is_read_at_once(
         return read(self, name, region)
 
     monkeypatch.setattr(Store, "read", note)
-    monkeypatch.setattr(clhd.sweep.summary, "_MOST_NUMBERS", 1)
+    monkeypatch.setattr(clhd.sweep.reduce, "_MOST_NUMBERS", 1)
     by_chunk = summarise(experiment, results)
     assert len(regions) > 8  # so it did read chunk by chunk
     for name, variable in at_once.variables.items():

@@ -63,6 +63,8 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
             report["summary"] = _measure(path) | {"stale": _last_written(path) < newest}
         except (ClhdError, FileNotFoundError) as error:
             report["summary"] = {"problem": str(error)}
+    if "theory" not in report and (path / "theory_status").is_dir():  # else there may be none to predict
+        report["theory"] = {"problem": f"{folder / 'theory.zarr'}: is not there; clhd run makes it"}
     stages = [report[kind] for kind in PARTS if kind in report]
     report["complete"] = "summary" in report and all(
         "problem" not in stage and not any(stage.get(word) for word in ("not_run", "failed", "stale"))

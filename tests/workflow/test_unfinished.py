@@ -11,6 +11,7 @@ import clhd.systems
 from clhd.sweep.cluster import Cluster
 from clhd.sweep.experiment import Experiment, parse_experiment
 from clhd.sweep.run import run_experiment
+from clhd.sweep.status import describe_status
 from clhd.sweep.store import Store
 from clhd.sweep.unfinished import find_unfinished
 from clhd.systems.base import Status
@@ -40,8 +41,10 @@ def test_all_is_unfinished_before_the_first_run(results: Path) -> None:
 
 @pytest.mark.parametrize("part", ["simulation", "theory", "summary"])
 def test_a_store_that_was_deleted_is_noticed(results: Path, part: str) -> None:
+    assert describe_status(change(), results)["complete"]
     shutil.rmtree(results / "toy" / f"{part}.zarr")
     assert find_unfinished(change(), results) == [part]
+    assert not describe_status(change(), results)["complete"]
 
 
 @pytest.mark.parametrize("part", ["simulation", "theory"])

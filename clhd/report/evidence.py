@@ -155,7 +155,7 @@ def render_value(value: Any) -> str:
     if isinstance(value, int | float):
         return _render_number(value)
     if isinstance(value, Mapping):
-        return "; ".join(f"{escape(format_name(name))}: {render_value(entry)}" for name, entry in value.items())
+        return "; ".join(f"{escape(format_name(name))}: {render_value(v)}" for name, v in value.items()) or "none"
     return ", ".join(render_value(entry) for entry in value) or "none"
 
 

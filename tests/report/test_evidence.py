@@ -22,6 +22,7 @@ CASES = {
     "three thresholds": ([0.38, 0.38, 0.38], "0.38, 0.38, 0.38"),
     "a verdict": ("does not hold", "does not hold"),
     "an empty list": ([], "none"),
+    "an empty mapping": ({}, "none"),
     "a table": ({"a_b": 1, "c": [1, 2]}, "a b: 1; c: 1, 2"),
 }
 

@@ -23,7 +23,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.batch import check_slurm, open_slurm, start_jobs
 from clhd.sweep.certificates import find_default_folder, load_security
 from clhd.sweep.local import LOOPBACK, ONE_THREAD, kill_workers, start_local
-from clhd.sweep.silence import NOISY_AT_THE_END, deaf_to_interrupts, forgetting, quiet
+from clhd.sweep.silence import NOISY_AT_AN_INTERRUPT, NOISY_AT_THE_END, deaf_to_interrupts, forgetting, quiet
 
 _DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 10
@@ -156,7 +156,8 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
         If there is no scheduler at the address given, or it has another certificate.
     """
     if cluster.is_there:
-        with quiet("distributed.client"), _connect(cluster) as client:  # that it is lost is told here
+        # That it is lost is told here.
+        with quiet("distributed.client", NOISY_AT_AN_INTERRUPT), _connect(cluster) as client:
             try:
                 with forgetting(client):
                     yield client
@@ -166,7 +167,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
                 raise
         return
     if cluster.slurm is not None:
-        with ExitStack() as stack:
+        with quiet(NOISY_AT_AN_INTERRUPT), ExitStack() as stack:
             with deaf_to_interrupts():
                 slurm = stack.enter_context(open_slurm(cluster.tls, ONE_THREAD))
             start_jobs(slurm, cluster.slurm)
@@ -176,7 +177,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
                 yield client
         return
     local = start_local(cluster.count_workers(), processes=processes)
-    with ExitStack() as end, local, _make_client(local) as client:
+    with quiet(NOISY_AT_AN_INTERRUPT), ExitStack() as end, local, _make_client(local) as client:
         if processes:
             _serve_dashboard(local)
         try:

@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 import time
+import warnings
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -21,6 +22,8 @@ from clhd.sweep.silence import NOISY_AT_THE_END, deaf_to_interrupts, quiet
 
 LOOPBACK = "127.0.0.1"
 _STARTS = 3
+# Of which Dask warns: on this machine no network is needed, and a slow disk for what Dask may put aside does no harm.
+_HARMLESS = "Couldn't detect a suitable IP address|Creating scratch directories is taking"
 _POLL_SECONDS = 0.05
 _LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA")
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
@@ -71,7 +74,8 @@ def _start_cluster(workers: int, **options: Any) -> Any:
     problem: RuntimeError | None = None
     for _ in range(_STARTS):
         try:
-            with quiet(*NOISY_AT_THE_END), ExitStack() as stack:
+            with quiet(*NOISY_AT_THE_END), warnings.catch_warnings(), ExitStack() as stack:
+                warnings.filterwarnings("ignore", _HARMLESS)
                 with deaf_to_interrupts(), dask.config.set({"distributed.scheduler.contact-address": None}):
                     local = stack.enter_context(_make_cluster(**options))
                 _start_workers(local, workers)

@@ -15,6 +15,8 @@ from typing import Any
 
 # What tells about every connection that breaks when workers are killed, some with a traceback.
 NOISY_AT_THE_END = tuple(f"distributed.{part}" for part in ("batched", "client", "comm", "core", "nanny", "scheduler"))
+# What tells, with a traceback, of an interrupt that comes before Dask has begun what it was asked for: it cancels that.
+NOISY_AT_AN_INTERRUPT = "tornado.application"
 
 
 @contextmanager

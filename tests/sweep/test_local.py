@@ -6,10 +6,13 @@ import signal
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import distributed
 import pytest
 
 import clhd.sweep.local
@@ -36,6 +39,28 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(
     else:
         with pytest.raises(ClhdError, match="the worker processes could not be started: Nanny failed"):
             open_client(Cluster(workers=1), processes=False).__enter__()
+
+
+def test_a_machine_without_a_network_and_with_a_slow_disk_is_no_reason_to_warn(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    address = distributed.comm.inproc.global_manager._ip or "127.0.0.1"  # of the clusters of other tests as well
+
+    def warn_and_guess() -> str:
+        asked.append(address)
+        warnings.warn("Couldn't detect a suitable IP address for reaching '8.8.8.8'", RuntimeWarning, stacklevel=1)
+        return address
+
+    @contextmanager
+    def take_long(*_: str) -> Iterator[None]:
+        yield
+        warnings.warn("Creating scratch directories is taking a surprisingly long time", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(distributed.core, "warn_on_duration", take_long)
+    monkeypatch.setattr(distributed.comm.inproc, "get_ip", warn_and_guess)
+    monkeypatch.setattr(distributed.comm.inproc.global_manager, "_ip", None)
+    with open_client(Cluster(workers=1), processes=False) as client:
+        assert client.submit(sum, [2, 3]).result(timeout=20) == 5
+    assert asked
 
 
 def test_an_interrupt_ends_workers_that_are_starting() -> None:

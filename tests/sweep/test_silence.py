@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 
 import pytest
 
@@ -23,6 +24,33 @@ def test_what_dask_leaves_unfinished_at_its_end_is_no_line_of_ours(caplog: pytes
     del unread
     gc.collect()
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+def test_an_interrupt_before_dask_has_begun_what_it_was_asked_for_is_no_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asking, free = threading.get_ident(), threading.Event()
+
+    def interrupt() -> None:
+        while find_call() != "wait":
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def find_call() -> str:
+        """The function of Dask in which the other thread is."""
+        stack = traceback.extract_stack(sys._current_frames()[asking])
+        return ([""] + [call.name for call in stack if "distributed" in call.filename])[-1]
+
+    with open_client(Cluster(workers=1), processes=False) as client:
+        client.loop.add_callback(free.wait, 60)  # Dask's thread is busy
+        interrupting = threading.Thread(target=interrupt)
+        interrupting.start()
+        with pytest.raises(KeyboardInterrupt):
+            client.nthreads()
+        free.set()
+        interrupting.join()
+        assert client.nthreads()  # it has cancelled the first question by now
+    assert not [record for record in caplog.records if record.name.startswith("tornado")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -6,6 +6,7 @@ import shlex
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,7 @@ def test_all_that_is_written_follows_the_umask_and_nothing_is_left_elsewhere(
 ) -> None:
     elsewhere = tmp_path / "temporary"
     elsewhere.mkdir()
-    monkeypatch.setenv("TMPDIR", str(elsewhere))
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))  # TMPDIR is read only once
     (workspace / "toy.yaml").write_text(json.dumps({**TOY, "constants": {"seconds": 0.001}}))
     (workspace / "config.yaml").write_text("experiments: [toy.yaml]")
     before = os.umask(umask)
@@ -194,9 +195,10 @@ def test_all_that_is_written_follows_the_umask_and_nothing_is_left_elsewhere(
         os.umask(before)
     written = list((workspace / "results").rglob("*"))
     assert len(written) > 50
-    for path in (workspace / "results", *written):
+    left = list(elsewhere.rglob("*"))
+    assert {path.name for path in left} <= {"dask-scratch-space", "global.lock", "purge.lock"}, "Dask's own, and empty"
+    for path in (workspace / "results", *written, *left):
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode == (0o777 if path.is_dir() else 0o666) & ~umask, (path, oct(mode))
     hidden = {path.name for path in written if path.name.startswith(".")}
     assert hidden <= {f".{part}.{kind}" for part in ("simulation", "theory", "summary") for kind in ("lock", "writing")}
-    assert not list(elsewhere.rglob("*"))

@@ -161,9 +161,8 @@ def test_ctrl_c_ends_a_run_with_the_blocks_at_work_and_keeps_what_is_done(experi
         assert process.stderr is not None
         process.stderr.readline()  # the plan is made, the workers start
         status = tmp_path / "results" / "small" / "simulation.zarr" / "status" / "c"
-        deadline = time.monotonic() + 120
         try:
-            while not count_files(status) and process.poll() is None and time.monotonic() < deadline:
+            while not count_files(status) and process.poll() is None:
                 time.sleep(0.05)
             assert process.poll() is None, process.stderr.read()
             done = count_files(status)
@@ -189,6 +188,7 @@ import clhd.cli
 def hang():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(60)
+    os._exit(99)  # it was not heard
 
 def hang_twice(arguments):
     try:
@@ -217,7 +217,7 @@ sys.exit(clhd.cli.main(["run", "small.yaml"]))
 )
 def test_ctrl_c_before_any_work_and_a_second_one_end_at_once(experiment: Path, patch: str, message: str) -> None:
     clhd = ["env", "--default-signal=INT", sys.executable, "-c", INTERRUPTED.format(patch=patch)]
-    done = subprocess.run(clhd, capture_output=True, text=True, check=False, timeout=50)
+    done = subprocess.run(clhd, capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr == f"\n{message} command goes on from there\n"
     assert not Path("results").exists()

@@ -101,18 +101,18 @@ def test_all_that_listens_during_a_run_listens_on_loopback(
         run = subprocess.Popen(
             [sys.executable, *command], cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
-        end = time.monotonic() + 120
-        while run.poll() is None and time.monotonic() < end:
-            is_computing = reached.exists()
-            here = find_processes(token)
-            processes |= {pid: line for pid, line in here.items() if line}  # of one that is ending nothing is left
-            addresses |= find_listening(list(here))
-            if is_computing:
-                held.unlink(missing_ok=True)
-            time.sleep(0.1)
-        if run.poll() is None:
+        try:
+            while run.poll() is None:
+                is_computing = reached.exists()
+                here = find_processes(token)
+                processes |= {pid: line for pid, line in here.items() if line}  # of one that is ending nothing is left
+                addresses |= find_listening(list(here))
+                if is_computing:
+                    held.unlink(missing_ok=True)
+                time.sleep(0.1)
+        finally:
             run.kill()
-        run.wait()
+            run.wait()
     assert run.returncode == 0, (tmp_path / "log").read_text()
     assert (tmp_path / "results" / "toy" / "simulation.zarr").exists()
     assert addresses, "nothing was seen"

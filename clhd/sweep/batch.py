@@ -29,6 +29,8 @@ from clhd.sweep.certificates import load_security, make_certificates
 _MEMORY = "2GiB"
 _LOG_FOLDER = ".slurm-logs"
 _KEY_FOLDER = ".clhd-keys-"
+# As on this machine (clhd/sweep/local.py): no result is put aside as a pickle.
+_ALL_IN_MEMORY = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{step}": "False" for step in ("TARGET", "SPILL")}
 # A block takes about a second, so this asks for a worker for each block that is ready.
 _TARGET_SECONDS = "500ms"
 # Seconds of idleness after which a job is let go: it may have waited long in the queue.
@@ -179,7 +181,7 @@ def open_slurm(tls: Path | None, variables: Mapping[str, str]) -> Iterator[Any]:
             log_directory=_find_logs(),
             job_script_prologue=[
                 *said["job-script-prologue"],
-                *(f"export {name}={value}" for name, value in variables.items()),
+                *(f"export {name}={value}" for name, value in {**_ALL_IN_MEMORY, **variables}.items()),
             ],
             worker_extra_args=[*said["worker-extra-args"], "--dashboard-address", "127.0.0.1:0"],
             scheduler_options={**said["scheduler-options"], "dashboard_address": "127.0.0.1:0"},

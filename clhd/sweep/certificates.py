@@ -135,7 +135,9 @@ def _dask_settings(folder: Path) -> dict[str, Any]:
     own = {"cert": str(folder / _CERTIFICATE), "key": str(folder / _KEY)}
     roles = {role: dict(own) for role in _ROLES}
     tls = {"ca-file": str(folder / _AUTHORITY), **roles}
-    return {"distributed": {"comm": {"require-encryption": True, "tls": tls}}}
+    # No result is put aside as a pickle: the folder for it may be another user's.
+    memory = {"target": False, "spill": False}
+    return {"distributed": {"comm": {"require-encryption": True, "tls": tls}, "worker": {"memory": memory}}}
 
 
 def load_security(folder: Path) -> Any:

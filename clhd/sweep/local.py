@@ -27,6 +27,10 @@ _HARMLESS = "Couldn't detect a suitable IP address|Creating scratch directories 
 _POLL_SECONDS = 0.05
 _LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA")
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
+# A worker that is short of memory would put results aside as pickles, in a folder of /tmp that Dask shares among users.
+_SETTINGS = {f"distributed.worker.memory.{step}": False for step in ("target", "spill")} | {
+    "distributed.scheduler.contact-address": None
+}
 _make_cluster: Any = LocalCluster  # distributed is not typed
 _make_security: Any = Security
 
@@ -74,9 +78,9 @@ def _start_cluster(workers: int, **options: Any) -> Any:
     problem: RuntimeError | None = None
     for _ in range(_STARTS):
         try:
-            with quiet(*NOISY_AT_THE_END), warnings.catch_warnings(), ExitStack() as stack:
+            with quiet(*NOISY_AT_THE_END), warnings.catch_warnings(), dask.config.set(_SETTINGS), ExitStack() as stack:
                 warnings.filterwarnings("ignore", _HARMLESS)
-                with deaf_to_interrupts(), dask.config.set({"distributed.scheduler.contact-address": None}):
+                with deaf_to_interrupts():
                     local = stack.enter_context(_make_cluster(**options))
                 _start_workers(local, workers)
                 stack.pop_all()

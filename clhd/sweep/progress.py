@@ -65,7 +65,7 @@ class Progress:
         elapsed = now - self._begin
         left = elapsed * (1 - share) / share if share > 0 else 0.0
         text = (
-            f"{100 * share:3.0f} %, {self._lanes_done} of {format_count(self._lanes, 'run')}, "
+            f"{100 * share:3.0f} % of the work, {self._lanes_done} of {format_count(self._lanes, 'run')}, "
             f"{self._lanes_done / elapsed:.4g} per second, {format_seconds(left)} left"
         )
         if self._is_terminal:

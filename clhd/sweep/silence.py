@@ -13,8 +13,9 @@ from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
-# What tells about every connection that breaks when workers are killed, some with a traceback.
-NOISY_AT_THE_END = tuple(f"distributed.{part}" for part in ("batched", "client", "comm", "core", "nanny", "scheduler"))
+# What tells about every connection that breaks when workers are killed, some with a traceback, and of their folders.
+_PARTS = ("batched", "client", "comm", "core", "diskutils", "nanny", "scheduler")
+NOISY_AT_THE_END = tuple(f"distributed.{part}" for part in _PARTS)
 # What tells, with a traceback, of an interrupt that comes before Dask has begun what it was asked for: it cancels that.
 NOISY_AT_AN_INTERRUPT = "tornado.application"
 

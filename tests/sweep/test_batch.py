@@ -1,6 +1,7 @@
 """Where SLURM jobs cannot be started, that is one line, and nothing is written."""
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -164,6 +165,16 @@ def test_a_folder_for_keys_that_is_not_there_is_one_line(tmp_path: Path) -> None
         open_slurm(None, {}),
     ):
         pytest.fail("keys were made")
+
+
+def test_the_jobs_are_told_to_put_no_results_aside_as_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_slurm(None, {"OMP_NUM_THREADS": "1"}) as cluster:
+        said = re.findall(r"^export (\w+)=(\S+)$", cluster.job_script(), re.MULTILINE)
+    told = dict(said)
+    assert told["OMP_NUM_THREADS"] == "1"
+    memory = dask.config.collect_env(told)["distributed"]["worker"]["memory"]
+    assert memory == {"target": False, "spill": False}
 
 
 def test_ctrl_c_ends_a_run_that_waits_for_slurm_to_try_a_job(

@@ -62,6 +62,13 @@ def test_a_machine_without_a_network_and_with_a_slow_disk_is_no_reason_to_warn(m
     assert asked
 
 
+@pytest.mark.parametrize("processes", [True, False], ids=["processes", "threads"])
+def test_no_worker_puts_results_aside_as_pickles(processes: bool) -> None:
+    with open_client(Cluster(workers=1), processes=processes) as client:
+        stores = client.run(lambda dask_worker: type(dask_worker.data).__name__)
+    assert set(stores.values()) == {"dict"}
+
+
 def test_an_interrupt_ends_workers_that_are_starting() -> None:
     seen: list[int] = []
     before = {child.pid for child in multiprocessing.active_children()}

@@ -282,6 +282,8 @@ def test_the_settings_for_dask_are_those_of_the_certificates(folder: Path) -> No
     settings = yaml.safe_load((folder / "dask.yaml").read_text())
     with dask.config.set(dask.config.merge(dask.config.config, settings)):
         read = Security()
+        aside = [dask.config.get(f"distributed.worker.memory.{step}") for step in ("target", "spill")]
+    assert aside == [False, False]
     expected = load_security(folder)
     assert read.require_encryption
     for role in ("scheduler", "worker", "client"):

@@ -174,7 +174,7 @@ class Dispatcher:
                 self._progress.say(
                     f"no block has ended for {format_seconds(silent)}, though none was predicted to take more than "
                     f"{format_seconds(longest)}; blocks in work: {len(running)}, the oldest from "
-                    f"{self._describe(first)} on; workers: {workers}; what runs for the first time is compiled before"
+                    f"{self._describe(first)} on; workers: {workers} (a first run also compiles)"
                 )
 
     def _tell_death(self, error: KilledWorker) -> None:

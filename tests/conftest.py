@@ -12,14 +12,21 @@ settings.register_profile("clhd", deadline=None, derandomize=True, suppress_heal
 settings.load_profile("clhd")
 
 
-@pytest.fixture(scope="session", autouse=True)
+ANSWERS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+@pytest.fixture(autouse=True)
 def heard_interrupts() -> Iterator[None]:
-    """Undo what a shell does to jobs that it starts in the background: it has them ignore Ctrl-C."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Answer Ctrl-C as Python does, whoever has started the tests, and whichever came before.
+
+    A shell has jobs that it starts in the background ignore it. A command answers it in its own way from then on, the
+    second time by ending the process.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, ANSWERS[signal.SIGTERM])
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, answer in ANSWERS.items():
+        signal.signal(number, answer)
 
 
 @pytest.fixture(autouse=True)

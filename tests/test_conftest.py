@@ -33,7 +33,9 @@ def test_is_interrupted():
 """
 
 
-def test_the_global_random_state_is_guarded_and_an_interrupt_answered_whatever_came_before(pytester: pytest.Pytester) -> None:
+def test_the_global_random_state_is_guarded_and_an_interrupt_answered_whatever_came_before(
+    pytester: pytest.Pytester,
+) -> None:
     pytester.makeconftest(GUARD)
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess()

@@ -165,7 +165,7 @@ def _render_runs(name: str, record: Record) -> str:
             escape(str(run.get("started", ""))),
             kind,
             escape(str(run.get("code", ""))),
-            escape(f"{run.get('machine', '')}, {run.get('cores', '?')} cores"),
+            escape(f"{run.get('machine', '')}, cores: {run.get('cores', '?')}"),
             f"{run.get('computed', 0):,}",
             format_seconds(run.get("seconds", 0.0)),
             escape(", ".join(f"{key} {value}" for key, value in run.get("dependencies", {}).items())),

@@ -3,7 +3,7 @@
     python -m tests.cluster.slurm COMMAND ...      run a command with sbatch, squeue and scancel at hand
 
 It needs root and the packages slurm-wlm and munge, but no systemd, no cgroups and no configuration of the machine: all
-of it lies in one temporary folder and listens on loopback, on ports of its own. The daemons die with their parent, also
+of it lies in one folder and listens on loopback, on ports of its own. The daemons die with their parent, also
 when that is killed, and their jobs with them.
 """
 
@@ -110,23 +110,20 @@ def find_missing() -> str:
 
 
 @contextlib.contextmanager
-def run_slurm() -> Iterator[Slurm]:
-    """Start SLURM, wait until its node takes jobs, and end it with the context."""
-    # Daemons that had to be killed may write into it while it is removed.
-    with tempfile.TemporaryDirectory(prefix="clhd-slurm-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        slurm = Slurm(folder)
-        _write_config(folder)
-        daemons: list[subprocess.Popen[bytes]] = []
-        try:
-            daemons.append(_start(slurm, "munged", "--foreground", "--force", *_munge_options(folder)))
-            _wait_for((folder / "munge.socket").exists, "munged", folder)
-            daemons.append(_start(slurm, "slurmctld", "-D"))
-            daemons.append(_start(slurm, "slurmd", "-D"))
-            _wait_for(lambda: _is_idle(slurm), "the node", folder)
-            yield slurm
-        finally:
-            _end(slurm, daemons)
+def run_slurm(folder: Path) -> Iterator[Slurm]:
+    """Start SLURM, wait until its node takes jobs, and end it with the context; its files are in an empty folder."""
+    slurm = Slurm(folder)
+    _write_config(folder)
+    daemons: list[subprocess.Popen[bytes]] = []
+    try:
+        daemons.append(_start(slurm, "munged", "--foreground", "--force", *_munge_options(folder)))
+        _wait_for((folder / "munge.socket").exists, "munged", folder)
+        daemons.append(_start(slurm, "slurmctld", "-D"))
+        daemons.append(_start(slurm, "slurmd", "-D"))
+        _wait_for(lambda: _is_idle(slurm), "the node", folder)
+        yield slurm
+    finally:
+        _end(slurm, daemons)
 
 
 def _write_config(folder: Path) -> None:
@@ -214,5 +211,9 @@ def _end(slurm: Slurm, daemons: list[subprocess.Popen[bytes]]) -> None:
 if __name__ == "__main__":
     if reason := find_missing():
         sys.exit(f"SLURM cannot be started here: {reason}")
-    with run_slurm() as slurm:
+    # Daemons that had to be killed may write into it while it is removed.
+    with (
+        tempfile.TemporaryDirectory(prefix="clhd-slurm-", ignore_cleanup_errors=True) as name,
+        run_slurm(Path(name)) as slurm,
+    ):
         sys.exit(subprocess.run(sys.argv[1:], env=slurm.environment, check=False).returncode)

@@ -133,10 +133,10 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def slurm() -> Iterator[Slurm]:
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     if reason := find_missing():
         pytest.skip(f"SLURM cannot be started here: {reason}")
-    with run_slurm() as running:
+    with run_slurm(tmp_path_factory.mktemp("slurm")) as running:
         yield running
 
 

@@ -26,7 +26,11 @@ MOMENTS = {
     "summary": ".summary.zarr.*",  # the same
     "computing": "simulation.zarr/status/c/*/*/*",
 }
-_PYTHON_PATH = (str(Path(__file__).with_name("small_blocks")), str(ROOT))
+_SETTINGS = {
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("small_blocks")), str(ROOT)]),
+    # Dask warns of a slow disk; any other warning on the screen is a fault.
+    "PYTHONWARNINGS": "ignore:Creating scratch directories is taking",
+}
 _LONGEST_RUN = 300.0
 _POLL = 0.004
 
@@ -49,7 +53,7 @@ class Run:
             self.popen = subprocess.Popen(
                 command,
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(_PYTHON_PATH), MARK: self.mark},
+                env={**os.environ, **_SETTINGS, MARK: self.mark},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

@@ -213,7 +213,9 @@ def _report_replays(replays: Sequence[Any]) -> int:
     same = format_count(sum(replay.replicas for replay in replays if not replay.different), "run")
     found = f"{same} with the same bits, {format_count(len(different), 'point')} with others"
     print(
-        f"{format_count(again, 'point')} computed again: {found}" if again else "nothing to compare: nothing is known"
+        f"{format_count(again, 'point')} computed again: {found}"
+        if again
+        else "nothing to compare: no chosen point is known"
     )
     return 1 if different else 0
 

@@ -78,7 +78,7 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
     assert output.endswith("4 points computed again: 9 runs with the same bits, 1 point with others\n")
     store.group["status"][...] = Status.NOT_RUN  # type: ignore[index]
     assert main(["verify", "small.yaml"]) == 0
-    assert capsys.readouterr().out == "nothing to compare: nothing is known\n"
+    assert capsys.readouterr().out == "nothing to compare: no chosen point is known\n"
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,11 @@ def _make_even(length: int, size: int) -> int:
     return math.ceil(length / math.ceil(length / size))
 
 
+def _fill_groups(length: int, size: int, group: int) -> int:
+    """So many replicas or some more, in whole groups: part of one takes as long as all of it."""
+    return min(length, math.ceil(size / group) * group)
+
+
 def _join_chunks(
     road: Road, chunks: tuple[int, ...], most_seconds: float, most_entries: int, bound: int
 ) -> tuple[int, ...]:
@@ -141,7 +146,7 @@ def _join_chunks(
         enough = max(1, math.ceil(length / size) * most // count())  # chunks along this axis
         wide = min(math.ceil(length / enough), size * (most_entries // math.prod(sizes)))
         while wide > size:
-            sizes[axis] = _make_even(length, wide)
+            sizes[axis] = _make_even(length, wide) if axis in places else _fill_groups(length, wide, size)
             if 2 * count() >= bound or find_longest() <= most_seconds:
                 break
             wide = math.ceil(wide / 2)

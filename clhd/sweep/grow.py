@@ -22,6 +22,7 @@ import numpy as np
 from clhd.sweep.blocks import BoolArray, ChunkIndex, chunk_counts, keep_chunks
 from clhd.sweep.create import create_store, remove_tree
 from clhd.sweep.layout import LEDGER
+from clhd.sweep.missing import check_files
 from clhd.sweep.progress import Progress, format_count, format_seconds
 from clhd.sweep.road import Road
 from clhd.sweep.store import Store
@@ -85,13 +86,11 @@ def grow_store(store: Store, room: Road, places: Sequence[Sequence[int]]) -> Sto
     traces = [_trace(*dim) for dim in zip(larger.shape, larger.chunks, store.shape, store.chunks, places, strict=True)]
     seconds = _count_seconds(traces, store.shape, store.chunks, is_alike=larger.chunks == store.chunks)
     runs = math.prod(store.shape) * store.entry_size
-    progress, held = (
-        Progress(f"{room.experiment.name} {room.kind}, its store grows", runs, seconds),
-        format_count(runs, "run"),
-    )
+    progress = Progress(f"{room.experiment.name} {room.kind}, its store grows", runs, seconds)
+    held = format_count(runs, "run")
     if seconds > _LONG_SECONDS:
         progress.say(f"takes {held} over into a larger one, {format_seconds(seconds)} predicted")
-    store.check_files()  # what is missing would be copied as if it were NaN
+    check_files(store)  # what is missing would be copied as if it were NaN
     _fill(larger, store, traces, progress)
     remove_tree(outgrown)
     os.sync()  # the copy is all there is, once the old one is deleted

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.sweep.blocks import Plan, choose_chunks, count_files, plan_blocks
+from clhd.sweep.missing import find_missing
 from clhd.sweep.prepare import check_changes, is_of_same_form, predict_growth_seconds
 from clhd.sweep.progress import format_count, format_seconds
 from clhd.sweep.road import Road
@@ -207,6 +208,8 @@ def _read_ledger(road: Road, found: tuple[Store, Road] | None) -> tuple[NDArray[
     store, held = found
     try:
         status, ledger = store.status(), store.read("seconds")
+        for index in find_missing(store):
+            status[store.region(index)] = Status.NOT_RUN
     except ClhdError:
         return known, seconds
     places: list[tuple[list[int], list[int]]] = []  # along each dim, of what both have: here, and in the store

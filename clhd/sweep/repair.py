@@ -19,6 +19,7 @@ import zarr
 from clhd.sweep.documents import FRESH, MetadataError
 from clhd.sweep.grow import finish_growth
 from clhd.sweep.layout import LEDGER, Layout, check_road, list_coordinates, read_layout
+from clhd.sweep.missing import find_missing
 from clhd.sweep.progress import format_count
 from clhd.sweep.road import Road
 from clhd.sweep.seal import Contents, check_copies, check_seal, has_seal, list_chunks, mend, write_seal
@@ -47,14 +48,13 @@ def repair_store(path: Path) -> None:
 
 
 def forget_missing(store: Store) -> None:
-    """Forget chunks that lack files, and say so; of `repair_store` this is what takes no time."""
-    missing = store.find_missing()
+    """Forget chunks that lack files, and say so; of `repair_store` this is what reads nothing."""
+    missing = find_missing(store)
     for index in missing:
         store.forget(index)
     if missing:
         first, chunks = next(iter(missing.values())), format_count(len(missing), "chunk")
-        verb = "is" if len(missing) == 1 else "are"
-        print(f"{first}: is missing; {chunks} that lacked files {verb} computed again", file=sys.stderr)  # noqa: T201
+        print(f"{first}: is missing; forgotten: {chunks}, computed again where wanted", file=sys.stderr)  # noqa: T201
 
 
 def _adopt(path: Path) -> None:

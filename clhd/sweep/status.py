@@ -14,6 +14,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.axis import Axis
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.layout import check_summary
+from clhd.sweep.missing import check_files
 from clhd.sweep.results import PARTS
 from clhd.sweep.store import Store
 from clhd.systems.base import Value
@@ -46,7 +47,7 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
         if path.is_dir():
             try:
                 store = Store(path)
-                store.check_files()
+                check_files(store)
                 report[kind] = _count(experiment, store) | _measure(path)
             except (ClhdError, FileNotFoundError) as error:  # replaced by another run in this moment
                 report[kind] = {"problem": str(error)}

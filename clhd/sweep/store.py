@@ -38,7 +38,7 @@ from clhd.sweep.road import Kind
 from clhd.sweep.seal import change_attributes, check_seal
 from clhd.systems.base import Status
 
-_TEXTS = ("error_type", "error_message")
+TEXTS = ("error_type", "error_message")
 
 
 class StoreError(ClhdError):
@@ -49,20 +49,12 @@ class DamagedChunkError(StoreError):
     """A chunk whose file does not hold what was written, or is gone."""
 
 
-def _describe_damage(path: Path) -> DamagedChunkError:
+def describe_damage(path: Path) -> DamagedChunkError:
+    """What is wrong with a file of a chunk, and what helps."""
     if path.exists():
         return DamagedChunkError(f"{path}: is damaged; recompute it with clhd run EXPERIMENT.yaml --repair")
     what = "is missing, though its status says that it was written"
     return DamagedChunkError(f"{path}: {what}; recompute it with clhd run EXPERIMENT.yaml")
-
-
-def _is_there(file: str) -> bool:
-    """False if there is no such file; what cannot be said just now is an error, unlike with os.path.exists."""
-    try:
-        os.stat(file)  # noqa: PTH116  # a Path for each of many files would take most of the time
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
 
 class Store:
@@ -99,7 +91,7 @@ class Store:
         if name not in self._arrays:
             array: Any = self.group[name]
             # Also what is all NaN has its file, so that a missing one is noticed.
-            self._arrays[name] = array if name in _TEXTS else array.with_config({"write_empty_chunks": True})
+            self._arrays[name] = array if name in TEXTS else array.with_config({"write_empty_chunks": True})
         return self._arrays[name]
 
     @property
@@ -111,6 +103,10 @@ class Store:
     def outputs(self) -> list[str]:
         """Names of the computed quantities."""
         return list(self.attributes["outputs"])
+
+    def count_inner_dims(self, name: str) -> int:
+        """Dims of a variable that are within a run, such as time: they are not divided into chunks."""
+        return self._array(name).ndim - len(self.shape)
 
     def chunk_indices(self) -> Iterator[ChunkIndex]:
         """All chunks."""
@@ -146,11 +142,11 @@ class Store:
             damaged = next((path for path, _ in self._find_damage_of(name)), None)
             if damaged is None:
                 raise
-            raise _describe_damage(damaged) from None
-        if name not in _TEXTS:
+            raise describe_damage(damaged) from None
+        if name not in TEXTS:
             for index in self._chunks_of(region):
                 if self._is_missing(name, index):
-                    raise _describe_damage(self._file(name, index))
+                    raise describe_damage(self._file(name, index))
         return values
 
     def _chunks_of(self, region: Sequence[slice]) -> Iterator[ChunkIndex]:
@@ -164,7 +160,7 @@ class Store:
     def _is_missing(self, name: str, index: ChunkIndex) -> bool:
         """True if a chunk has a status, but no file of a variable; only texts are left out where they are empty."""
         # The status first: whoever is writing just now writes it last.
-        return name not in _TEXTS and self._file("status", index).exists() and not self._file(name, index).exists()
+        return name not in TEXTS and self._file("status", index).exists() and not self._file(name, index).exists()
 
     def status(self) -> NDArray[np.int8]:
         """The status of everything; what cannot be read is not run."""
@@ -202,7 +198,7 @@ class Store:
         empty = {}
         for name in (*self.outputs, *LEDGER):
             array = self._array(name)
-            dtype = np.dtypes.StringDType() if name in _TEXTS else array.dtype
+            dtype = np.dtypes.StringDType() if name in TEXTS else array.dtype
             empty[name] = np.full(shape + array.shape[len(shape) :], array.fill_value, dtype)
         return empty
 
@@ -236,7 +232,7 @@ class Store:
         """Write one chunk of every variable, its status last."""
         region = self.region(index)
         for name in (*self.outputs, *LEDGER):
-            if name in _TEXTS and not np.any(held[name] != "") and not self._file(name, index).exists():
+            if name in TEXTS and not np.any(held[name] != "") and not self._file(name, index).exists():
                 continue  # no error, as mostly: no file
             self._array(name)[region] = held[name]
 
@@ -259,8 +255,7 @@ class Store:
 
     def _file(self, name: str, index: ChunkIndex) -> Path:
         """The file of one chunk of a variable."""
-        array = self._array(name)
-        return self.path.joinpath(name, "c", *map(str, index), *["0"] * (array.ndim - len(index)))
+        return self.path.joinpath(name, "c", *map(str, index), *["0"] * self.count_inner_dims(name))
 
     def _find_damage_of(self, name: str) -> Iterator[tuple[Path, ChunkIndex]]:
         """Files of a variable that cannot be read or are missing, with their chunks."""
@@ -283,25 +278,6 @@ class Store:
     def find_damage(self) -> list[tuple[Path, ChunkIndex]]:
         """Files of any variable that cannot be read or are missing, with their chunks."""
         return [found for name in (*self.outputs, *LEDGER) for found in self._find_damage_of(name)]
-
-    def find_missing(self) -> dict[ChunkIndex, Path]:
-        """Chunks that have a status but lack files, with one of these files each."""
-        variables = [name for name in (*self.outputs, *LEDGER) if name not in _TEXTS]
-        tails = {name: "/0" * (self._array(name).ndim - len(self.shape)) for name in variables}
-        missing: dict[ChunkIndex, Path] = {}
-        for index in self.chunk_indices():
-            chunk = "/".join(("c", *map(str, index)))
-            if not _is_there(f"{self.path}/status/{chunk}"):
-                continue
-            for name, tail in tails.items():
-                if not _is_there(f"{self.path}/{name}/{chunk}{tail}"):
-                    missing[index] = self._file(name, index)
-        return missing
-
-    def check_files(self) -> None:
-        """Raise DamagedChunkError if a chunk is missing although it has a status."""
-        for path in self.find_missing().values():
-            raise _describe_damage(path)
 
     def remove_strays(self) -> None:
         """Delete what processes that were killed in the middle of writing files have left of them."""

@@ -11,6 +11,7 @@ import numpy as np
 from clhd.errors import ClhdError
 from clhd.sweep.experiment import Experiment
 from clhd.sweep.layout import check_summary
+from clhd.sweep.missing import find_missing
 from clhd.sweep.prepare import open_road, positions_in
 from clhd.sweep.road import Kind, Road
 from clhd.systems.base import Status
@@ -61,4 +62,4 @@ def _is_known(experiment: Experiment, kind: Kind, results: Path) -> bool:
     except ClhdError:
         return False
     status = store.status()[np.ix_(*positions_in(room, wanted))]
-    return not np.isin(status, _TO_DO).any() and not store.find_missing()
+    return not np.isin(status, _TO_DO).any() and not find_missing(store)

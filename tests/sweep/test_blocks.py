@@ -49,6 +49,19 @@ def test_many_replicas_are_split_into_groups_of_lanes() -> None:
     assert choose_chunks(contrastive(replicas=10000, axes={"dimension": [100]}))[-1] == 10000
 
 
+def test_chunks_that_are_joined_hold_whole_groups_of_lanes() -> None:
+    values = {"start": 0.1, "stop": 2, "count": 137}
+    road = contrastive(
+        constants={"initial_cosine_similarity": 0.3, "dimension": 3000},
+        axes={"second_moment": values, "weight_decay": values},
+        times=[0, 100, 200],
+        replicas=1000,  # more chunks of 256 of them than there may be
+    )
+    chunks = choose_chunks(road)
+    assert chunks == (1, 1, 512)
+    assert road.cost_table.dearest.lanes == 256
+
+
 def test_chunks_across_two_axes_of_many_costs_are_found() -> None:
     road = contrastive(
         constants={"initial_cosine_similarity": 0.5, "loss": "infonce"},

@@ -152,7 +152,7 @@ def test_damage_is_found_after_growth_and_a_missing_file_before(
     ((damaged, _),) = Store(path).find_damage()
     damaged.unlink()
     assert simulate(toy(**LARGER, replicas=5), results, client).is_complete
-    assert f"{damaged}: is missing; 1 chunk that lacked files is computed again\n" in capsys.readouterr().err
+    assert f"{damaged}: is missing; forgotten: 1 chunk, computed again where wanted\n" in capsys.readouterr().err
     assert Store(path).find_damage() == []
 
 

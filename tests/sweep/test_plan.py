@@ -73,6 +73,17 @@ def test_only_what_is_unknown_or_failed_is_left(toy: MakeExperiment, results: Pa
     assert predict(toy(seed=4), results).runs == 32, "a store of another experiment knows nothing of this one"
 
 
+def test_a_chunk_that_lacks_a_file_is_left(toy: MakeExperiment, results: Path, client: Client) -> None:
+    run_stage(toy(), "simulation", results, client=client)
+    store = Store(results / "toy" / "simulation.zarr")
+    max((store.path / "height" / "c").rglob("*")).unlink()
+    left = predict(toy(), results).runs
+    assert 0 < left <= math.prod(store.chunks)
+    report = run_stage(toy(), "simulation", results, client=client)
+    assert report is not None
+    assert report.computed == left
+
+
 def test_a_plan_says_if_a_run_would_refuse_the_store(toy: MakeExperiment, results: Path, client: Client) -> None:
     run_stage(toy(), "simulation", results, client=client)
     refusal = f"{results / 'toy' / 'simulation.zarr'}: holds results for seed = 3, not 4; --fresh"

@@ -17,7 +17,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy
 CONFIG ?=
 WORKFLOW = $(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG))
 
-all: $(INSTALLED) $(CONFIG)  ## run the experiments of config/config.yaml: results/ (CONFIG=file for another list)
+all: $(INSTALLED) $(abspath $(CONFIG))  ## run the experiments of config/config.yaml: results/ (CONFIG=file for another list)
 	@$(WORKFLOW) $(ARGS)
 
 paper: $(INSTALLED)  ## run those of config/paper.yaml: the same at the scale of a paper, for a large machine

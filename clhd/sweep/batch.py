@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
 
 from clhd.errors import ClhdError, explain_unwritable
@@ -112,7 +113,7 @@ def check_jobs(cluster: Any) -> None:
     if lost := getattr(cluster, "lost_jobs", 0):
         raise ClhdError(
             f"--slurm: {lost} jobs have ended before their workers came, and no worker is left; what is done is kept: "
-            f"what the jobs say in {_find_logs()} tells why, and then the same command goes on from there"
+            f"what SLURM said above, or the jobs in {_find_logs()}, tells why; then the same command goes on from there"
         )
 
 
@@ -189,7 +190,12 @@ def open_slurm(tls: Path | None, variables: Mapping[str, str]) -> Iterator[Any]:
             job_name=f"clhd-{os.getpid()}",  # by which those that a killed run has left are found
         ) as cluster,
     ):
-        yield cluster
+        try:
+            yield cluster
+        finally:
+            # Else Dask, which ends them now, would stumble over one that SLURM has refused.
+            for job in list(cluster._created):
+                job.status = Status.closing
 
 
 def start_jobs(cluster: Any, jobs: int) -> None:

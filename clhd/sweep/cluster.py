@@ -23,7 +23,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.batch import check_slurm, open_slurm, start_jobs
 from clhd.sweep.certificates import find_default_folder, load_security
 from clhd.sweep.local import LOOPBACK, ONE_THREAD, kill_workers, start_local
-from clhd.sweep.silence import NOISY_AT_AN_INTERRUPT, NOISY_AT_THE_END, deaf_to_interrupts, forgetting, quiet
+from clhd.sweep.silence import NOISY_AT_THE_END, bearing_interrupts, deaf_to_interrupts, forgetting, quiet
 
 _DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 10
@@ -157,7 +157,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
     """
     if cluster.is_there:
         # That it is lost is told here.
-        with quiet("distributed.client", NOISY_AT_AN_INTERRUPT), _connect(cluster) as client:
+        with quiet("distributed.client"), bearing_interrupts(), _connect(cluster) as client:
             try:
                 with forgetting(client):
                     yield client
@@ -167,7 +167,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
                 raise
         return
     if cluster.slurm is not None:
-        with quiet(NOISY_AT_AN_INTERRUPT), ExitStack() as stack:
+        with bearing_interrupts(), ExitStack() as stack:
             with deaf_to_interrupts():
                 slurm = stack.enter_context(open_slurm(cluster.tls, ONE_THREAD))
             start_jobs(slurm, cluster.slurm)
@@ -177,7 +177,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
                 yield client
         return
     local = start_local(cluster.count_workers(), processes=processes)
-    with quiet(NOISY_AT_AN_INTERRUPT), ExitStack() as end, local, _make_client(local) as client:
+    with bearing_interrupts(), ExitStack() as end, local, _make_client(local) as client:
         if processes:
             _serve_dashboard(local)
         try:

@@ -5,6 +5,7 @@ TLS, with certificates that are made for this run.
 """
 
 import asyncio
+import copy
 import os
 import signal
 import time
@@ -64,22 +65,24 @@ def start_local(workers: int, *, processes: bool) -> Any:
     )
     return _start_cluster(
         workers if processes else 1,
-        threads_per_worker=1 if processes else workers,
         processes=processes,
+        threads_per_worker=1 if processes else workers,
         dashboard_address=f"{LOOPBACK}:0",
         security=make_security() if processes else _make_security(require_encryption=False, tls_ca_file=None),
         **kind,
     )
 
 
-def _start_cluster(workers: int, **options: Any) -> Any:
+def _start_cluster(workers: int, *, processes: bool, **options: Any) -> Any:
     """A cluster of this machine; a worker that is killed while it starts takes all others along, so once more."""
-    options |= {"n_workers": 0, "memory_limit": MEMORY_LIMIT // workers}
+    options |= {"n_workers": 0, "processes": processes, "memory_limit": MEMORY_LIMIT // workers}
     problem: RuntimeError | None = None
     for _ in range(_STARTS):
         try:
             with quiet(*NOISY_AT_THE_END), warnings.catch_warnings(), dask.config.set(_SETTINGS), ExitStack() as stack:
                 warnings.filterwarnings("ignore", _HARMLESS)
+                if processes:  # those that replace one that was killed, as well: else they share what is put back
+                    options["config"] = copy.deepcopy(dask.config.config)
                 with deaf_to_interrupts():
                     local = stack.enter_context(_make_cluster(**options))
                 _start_workers(local, workers)

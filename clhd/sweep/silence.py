@@ -1,4 +1,4 @@
-"""`quiet`, `forgetting`, `deaf_to_interrupts`: what Dask is not to tell, and what it is not to hear.
+"""`quiet`, `bearing_interrupts`, `forgetting`, `deaf_to_interrupts`: what Dask is not to tell, what it is not to hear.
 
 Where something ends, be it by Ctrl-C, by a fault or in order, a run says one line of its own. Dask's threads and
 processes would each add theirs, some with a traceback, and answer an interrupt each in its own way.
@@ -16,8 +16,6 @@ from typing import Any
 # What tells about every connection that breaks when workers are killed, some with a traceback, and of their folders.
 _PARTS = ("batched", "client", "comm", "core", "diskutils", "nanny", "scheduler")
 NOISY_AT_THE_END = tuple(f"distributed.{part}" for part in _PARTS)
-# What tells, with a traceback, of an interrupt that comes before Dask has begun what it was asked for: it cancels that.
-NOISY_AT_AN_INTERRUPT = "tornado.application"
 
 
 @contextmanager
@@ -31,6 +29,21 @@ def quiet(*loggers: str) -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def bearing_interrupts() -> Iterator[None]:
+    """Have Dask not tell, with a traceback, of an interrupt that comes before it has begun what it was asked for."""
+
+    def is_to_be_told(record: logging.LogRecord) -> bool:
+        return "sync.<locals>.cancel" not in record.getMessage()
+
+    logger = logging.getLogger("tornado.application")
+    logger.addFilter(is_to_be_told)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_to_be_told)
 
 
 @contextmanager
@@ -77,8 +90,10 @@ def deaf_to_interrupts() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, answer in answers.items():
-            signal.signal(number, answer)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # a second one that the mask held back comes now
+        finally:
+            for number, answer in answers.items():
+                signal.signal(number, answer)
         if came:
             signal.raise_signal(came[0])

@@ -4,6 +4,7 @@ import asyncio
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any
 
 import dask
 import pytest
+from distributed.core import Status
 
 import clhd.sweep.batch
 from clhd.cli import main
@@ -102,7 +104,7 @@ def test_a_run_whose_jobs_end_one_after_the_other_ends_with_one_line(
         assert main(["simulate", "toy.yaml", "--slurm", "1"]) == 2
     assert capsys.readouterr().err.endswith(
         "--slurm: 10 jobs have ended before their workers came, and no worker is left; what is done is kept: "
-        "what the jobs say in .slurm-logs tells why, and then the same command goes on from there\n"
+        "what SLURM said above, or the jobs in .slurm-logs, tells why; then the same command goes on from there\n"
     )
     assert {path.name for path in tmp_path.glob(".*")} == {".slurm-logs"}, "keys outlive the run"
     assert len((tmp_path / "submitted").read_text(encoding="utf-8").splitlines()) >= 11  # with the one that is tried
@@ -165,6 +167,23 @@ def test_a_folder_for_keys_that_is_not_there_is_one_line(tmp_path: Path) -> None
         open_slurm(None, {}),
     ):
         pytest.fail("keys were made")
+
+
+def test_a_job_that_slurm_refuses_after_all_does_not_keep_the_cluster_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sbatch").write_text("#!/bin/sh\ntouch asked\nexit 1\n", encoding="utf-8")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    with open_slurm(None, {}) as cluster:
+        cluster.scale(1)
+        end = time.monotonic() + 60
+        while not Path("asked").exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        (job,) = cluster._created
+        assert job.status is Status.created
 
 
 def test_the_jobs_are_told_to_put_no_results_aside_as_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

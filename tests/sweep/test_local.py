@@ -13,6 +13,7 @@ from typing import Any
 
 import distributed
 import pytest
+from distributed import get_worker
 
 import clhd.sweep.local
 from clhd.errors import ClhdError
@@ -66,6 +67,11 @@ def test_a_machine_without_a_network_and_with_a_slow_disk_is_no_reason_to_warn(m
 def test_no_worker_puts_results_aside_as_pickles(processes: bool) -> None:
     with open_client(Cluster(workers=1), processes=processes) as client:
         stores = client.run(lambda dask_worker: type(dask_worker.data).__name__)
+        if processes:
+            first = client.submit(os.getpid).result()
+            os.kill(first, signal.SIGKILL)
+            assert client.submit(os.getpid, pure=False).result() != first
+            stores |= {"another": client.submit(lambda: type(get_worker().data).__name__).result()}
     assert set(stores.values()) == {"dict"}
 
 
@@ -74,7 +80,7 @@ def test_an_interrupt_ends_workers_that_are_starting() -> None:
     before = {child.pid for child in multiprocessing.active_children()}
 
     def list_new() -> list[int]:
-        return [int(child.pid or 0) for child in multiprocessing.active_children() if child.pid not in before]
+        return [child.pid for child in multiprocessing.active_children() if child.pid and child.pid not in before]
 
     over = threading.Event()
 

@@ -29,11 +29,12 @@ def test_what_dask_leaves_unfinished_at_its_end_is_no_line_of_ours(caplog: pytes
 def test_an_interrupt_before_dask_has_begun_what_it_was_asked_for_is_no_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    asking, free = threading.get_ident(), threading.Event()
+    asking, free, over = threading.get_ident(), threading.Event(), threading.Event()
 
     def interrupt() -> None:
         while find_call() != "wait":
-            time.sleep(0.01)
+            if over.wait(0.01):
+                return
         os.kill(os.getpid(), signal.SIGINT)
 
     def find_call() -> str:
@@ -45,10 +46,13 @@ def test_an_interrupt_before_dask_has_begun_what_it_was_asked_for_is_no_tracebac
         client.loop.add_callback(free.wait, 60)  # Dask's thread is busy
         interrupting = threading.Thread(target=interrupt)
         interrupting.start()
-        with pytest.raises(KeyboardInterrupt):
-            client.nthreads()
-        free.set()
-        interrupting.join()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                client.nthreads()
+        finally:
+            over.set()
+            free.set()
+            interrupting.join()
         assert client.nthreads()  # it has cancelled the first question by now
     assert not [record for record in caplog.records if record.name.startswith("tornado")]
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from clhd.model.contrastive import ContrastiveModel
-from clhd.model.latents import ThreePoint
-from clhd.systems.outcomes import selection_probability
-from clhd.theory.ode import integrate_ode
-from clhd.theory.regions import attraction_region
-from clhd.theory.separatrix import measure_regions
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.latents import ThreePoint
+from clhd.systems.contrastive.sweeps.outcomes import selection_probability
+from clhd.systems.contrastive.theory.ode import integrate_ode
+from clhd.systems.contrastive.theory.regions import attraction_region
+from clhd.systems.contrastive.theory.separatrix import measure_regions
 
 _GRID, _RUNS, _ROUNDS, _ALLOWED = np.linspace(-1, 1, 200), 10_000, 3, 30.0
 

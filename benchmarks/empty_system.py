@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from clhd.sweep.store import Store
-from clhd.systems import SYSTEMS
-from clhd.systems.base import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.registry import SYSTEMS
 
 POINTS_PER_BLOCK = 10
 # A chunk takes two seconds at most.

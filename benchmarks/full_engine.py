@@ -13,9 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clhd.model.contrastive import ContrastiveModel
-from clhd.model.latents import ThreePoint
-from clhd.simulation.full import FullReplica
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.latents import ThreePoint
+from clhd.systems.contrastive.simulation.full import FullReplica
 
 FloatArray = NDArray[np.float64]
 

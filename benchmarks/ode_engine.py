@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.model.contrastive import ContrastiveModel
-from clhd.model.latents import ThreePoint
-from clhd.theory.batch import BatchIntegrator
-from clhd.theory.drift import Flow
-from clhd.theory.ode import integrate_direct
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.latents import ThreePoint
+from clhd.systems.contrastive.theory.batch import BatchIntegrator
+from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.ode import integrate_direct
 
 FloatArray = NDArray[np.float64]
 

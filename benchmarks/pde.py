@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from clhd.model.contrastive import ContrastiveModel
-from clhd.model.latents import ThreePoint
-from clhd.theory.ode import integrate_ode
-from clhd.theory.pde import solve_pde
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.latents import ThreePoint
+from clhd.systems.contrastive.theory.ode import integrate_ode
+from clhd.systems.contrastive.theory.pde import solve_pde
 
 ROUNDS = 5
 TIMES = np.linspace(0.0, 30.0, 31)

@@ -12,10 +12,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clhd.model.contrastive import ContrastiveModel
-from clhd.model.latents import ThreePoint
-from clhd.simulation.point import Point
-from clhd.simulation.projected import LANES, LaneGroup
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.latents import ThreePoint
+from clhd.systems.contrastive.simulation.point import Point
+from clhd.systems.contrastive.simulation.projected import LANES, LaneGroup
 
 FloatArray = NDArray[np.float64]
 

@@ -28,17 +28,17 @@ from unittest.mock import patch
 
 import numpy as np
 
-import clhd.sweep.run
+import clhd.sweep.run.run
 from benchmarks.empty_system import read_writing, register, register_on_worker
-from clhd.sweep.blocks import choose_chunks, plan_blocks
-from clhd.sweep.check import check_experiment
-from clhd.sweep.create import create_store
-from clhd.sweep.experiment import Experiment, parse_experiment
-from clhd.sweep.progress import Progress
-from clhd.sweep.road import Road
-from clhd.sweep.run import run_stage
-from clhd.sweep.status import describe_status
-from clhd.sweep.summary import write_summary
+from clhd.sweep.plan.blocks import choose_chunks, plan_blocks
+from clhd.sweep.plan.check import check_experiment
+from clhd.sweep.plan.road import Road
+from clhd.sweep.results.status import describe_status
+from clhd.sweep.results.summary import write_summary
+from clhd.sweep.run.progress import Progress
+from clhd.sweep.run.run import run_stage
+from clhd.sweep.spec.experiment import Experiment, parse_experiment
+from clhd.sweep.store.create import create_store
 
 ROOT = Path(__file__).parents[1]
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -171,7 +171,7 @@ def measure_run(
     """Run all blocks; seconds of each process (driver, scheduler, workers), and its memory along the way, MB."""
     course: list[list[float]] = []
     found: dict[str, Any] = {"course": course}
-    execute, advance = clhd.sweep.run.execute_plan, Progress.advance  # type: ignore[attr-defined]
+    execute, advance = clhd.sweep.run.run.execute_plan, Progress.advance  # type: ignore[attr-defined]
 
     def note(self: Any, lanes: int, seconds: float) -> None:
         advance(self, lanes, seconds)
@@ -187,7 +187,7 @@ def measure_run(
         found["writing"] = sum(client.run(read_writing).values()) - writing
         return done
 
-    with patch.object(clhd.sweep.run, "execute_plan", timed), patch.object(Progress, "advance", note):
+    with patch.object(clhd.sweep.run.run, "execute_plan", timed), patch.object(Progress, "advance", note):
         report = run_stage(experiment, "simulation", folder, client=client, checked=checked)
     if report is None or not report.is_complete:
         raise RuntimeError(f"the run is not complete: {report}")

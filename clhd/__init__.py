@@ -10,43 +10,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clhd.errors import ClhdError
-    from clhd.model.contrastive import ContrastiveModel
-    from clhd.model.latents import Atoms, Gaussian, Laplace, ThreePoint, TwoPoint, Uniform
-    from clhd.simulation.sgd import simulate_sgd
-    from clhd.sweep.experiment import read_experiment
-    from clhd.sweep.results import open_results
-    from clhd.sweep.run import run_experiment
-    from clhd.systems.outcomes import selection_probability
-    from clhd.theory.fixed_points import find_fixed_points
-    from clhd.theory.fluctuations import predict_fluctuations
-    from clhd.theory.ode import integrate_ode
-    from clhd.theory.pde import solve_pde
-    from clhd.theory.regions import attraction_region
-    from clhd.theory.separatrix import trace_separatrices
-    from clhd.theory.threshold import learnability_threshold
+    from clhd.sweep.results.results import open_results
+    from clhd.sweep.run.run import run_experiment
+    from clhd.sweep.spec.experiment import read_experiment
+    from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+    from clhd.systems.contrastive.model.latents import Atoms, Gaussian, Laplace, ThreePoint, TwoPoint, Uniform
+    from clhd.systems.contrastive.simulation.sgd import simulate_sgd
+    from clhd.systems.contrastive.sweeps.outcomes import selection_probability
+    from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
+    from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
+    from clhd.systems.contrastive.theory.ode import integrate_ode
+    from clhd.systems.contrastive.theory.pde import solve_pde
+    from clhd.systems.contrastive.theory.regions import attraction_region
+    from clhd.systems.contrastive.theory.separatrix import trace_separatrices
+    from clhd.systems.contrastive.theory.threshold import learnability_threshold
 
 # Where the public names live. They are imported at first use: `clhd status` need not wait for compilers and clusters.
 _HOMES = {
-    "Atoms": "clhd.model.latents",
+    "Atoms": "clhd.systems.contrastive.model.latents",
     "ClhdError": "clhd.errors",
-    "ContrastiveModel": "clhd.model.contrastive",
-    "Gaussian": "clhd.model.latents",
-    "Laplace": "clhd.model.latents",
-    "ThreePoint": "clhd.model.latents",
-    "TwoPoint": "clhd.model.latents",
-    "Uniform": "clhd.model.latents",
-    "attraction_region": "clhd.theory.regions",
-    "find_fixed_points": "clhd.theory.fixed_points",
-    "integrate_ode": "clhd.theory.ode",
-    "learnability_threshold": "clhd.theory.threshold",
-    "open_results": "clhd.sweep.results",
-    "predict_fluctuations": "clhd.theory.fluctuations",
-    "read_experiment": "clhd.sweep.experiment",
-    "run_experiment": "clhd.sweep.run",
-    "selection_probability": "clhd.systems.outcomes",
-    "simulate_sgd": "clhd.simulation.sgd",
-    "solve_pde": "clhd.theory.pde",
-    "trace_separatrices": "clhd.theory.separatrix",
+    "ContrastiveModel": "clhd.systems.contrastive.model.contrastive",
+    "Gaussian": "clhd.systems.contrastive.model.latents",
+    "Laplace": "clhd.systems.contrastive.model.latents",
+    "ThreePoint": "clhd.systems.contrastive.model.latents",
+    "TwoPoint": "clhd.systems.contrastive.model.latents",
+    "Uniform": "clhd.systems.contrastive.model.latents",
+    "attraction_region": "clhd.systems.contrastive.theory.regions",
+    "find_fixed_points": "clhd.systems.contrastive.theory.fixed_points",
+    "integrate_ode": "clhd.systems.contrastive.theory.ode",
+    "learnability_threshold": "clhd.systems.contrastive.theory.threshold",
+    "open_results": "clhd.sweep.results.results",
+    "predict_fluctuations": "clhd.systems.contrastive.theory.fluctuations",
+    "read_experiment": "clhd.sweep.spec.experiment",
+    "run_experiment": "clhd.sweep.run.run",
+    "selection_probability": "clhd.systems.contrastive.sweeps.outcomes",
+    "simulate_sgd": "clhd.systems.contrastive.simulation.sgd",
+    "solve_pde": "clhd.systems.contrastive.theory.pde",
+    "trace_separatrices": "clhd.systems.contrastive.theory.separatrix",
 }
 
 __all__ = [

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from clhd.errors import ClhdError, check_link
 
 if TYPE_CHECKING:
-    from clhd.sweep.config import ConfigContent
-    from clhd.sweep.experiment import Experiment
+    from clhd.sweep.spec.config import ConfigContent
+    from clhd.sweep.spec.experiment import Experiment
 
 
 def _read(options: Namespace) -> "tuple[Experiment, list[Any]]":
     """Read and check an experiment, all of its points, before any work; with the roads on which there is some."""
-    from clhd.sweep.check import check_experiment
-    from clhd.sweep.experiment import read_experiment
+    from clhd.sweep.plan.check import check_experiment
+    from clhd.sweep.spec.experiment import read_experiment
 
     experiment = read_experiment(options.experiment)
     return experiment, check_experiment(experiment, str(options.experiment))
@@ -39,9 +39,9 @@ def _check_count(option: str, value: int | None) -> None:
 
 def _compute(options: Namespace, experiment: "Experiment", roads: Sequence[Any]) -> bool:
     """Run stages of an experiment; True if they are complete."""
-    from clhd.sweep.cluster import Cluster
-    from clhd.sweep.progress import format_seconds
-    from clhd.sweep.run import run_stage, set_aside
+    from clhd.sweep.cluster.cluster import Cluster
+    from clhd.sweep.run.progress import format_seconds
+    from clhd.sweep.run.run import run_stage, set_aside
 
     _check_count("--workers", options.workers)
     cluster = Cluster(options.workers, options.scheduler, options.scheduler_file, options.tls, options.slurm)
@@ -79,8 +79,8 @@ def predict(options: Namespace) -> int:
 
 def summarise(options: Namespace) -> int:
     """Summarise what is known."""
-    from clhd.sweep.experiment import read_experiment
-    from clhd.sweep.summary import write_summary
+    from clhd.sweep.results.summary import write_summary
+    from clhd.sweep.spec.experiment import read_experiment
 
     print(write_summary(read_experiment(options.experiment), options.results, wait=options.wait))
     return 0
@@ -88,7 +88,7 @@ def summarise(options: Namespace) -> int:
 
 def run(options: Namespace) -> int:
     """Simulate, predict and summarise."""
-    from clhd.sweep.summary import write_summary
+    from clhd.sweep.results.summary import write_summary
 
     experiment, roads = _read(options)
     is_complete = _compute(options, experiment, roads)
@@ -98,8 +98,8 @@ def run(options: Namespace) -> int:
 
 def status(options: Namespace) -> int:
     """Print a table of what is known of all experiments of a list."""
-    from clhd.sweep.config import read_config
-    from clhd.sweep.status import describe_status, format_status
+    from clhd.sweep.results.status import describe_status, format_status
+    from clhd.sweep.spec.config import read_config
 
     config = read_config(options.config, check=False)
     results = _find_results(options, config)
@@ -111,7 +111,7 @@ def status(options: Namespace) -> int:
 def plot(options: Namespace) -> int:
     """Draw the figure of an experiment."""
     from clhd.figures.plot import find_figure, plot_experiment
-    from clhd.sweep.experiment import read_experiment
+    from clhd.sweep.spec.experiment import read_experiment
 
     experiment = read_experiment(options.experiment, check=False)
     folder = options.results / experiment.name
@@ -122,9 +122,9 @@ def plot(options: Namespace) -> int:
 
 def claims(options: Namespace) -> int:
     """Judge the claims, print the verdicts, draw a figure of each."""
-    from clhd.analysis.claims import MATRIX, judge_cases, judge_claims, read_claims, write_claims
-    from clhd.figures.claims.draw import draw_cases, draw_claims
-    from clhd.sweep.config import read_config
+    from clhd.claims.judge import MATRIX, judge_cases, judge_claims, read_claims, write_claims
+    from clhd.figures.claims import draw_cases, draw_claims
+    from clhd.sweep.spec.config import read_config
 
     config = read_config(options.config, check=False)
     if config.claims is None:
@@ -149,7 +149,7 @@ def claims(options: Namespace) -> int:
 def report(options: Namespace) -> int:
     """Write the report."""
     from clhd.report.write import write_report
-    from clhd.sweep.config import read_config
+    from clhd.sweep.spec.config import read_config
 
     config = read_config(options.config, check=False)
     print(write_report(config, _find_results(options, config)))
@@ -158,8 +158,8 @@ def report(options: Namespace) -> int:
 
 def plan(options: Namespace) -> int:
     """Print what an experiment is, and what is left of it."""
-    from clhd.sweep.cluster import count_cores
-    from clhd.sweep.plan import format_plan, plan_roads
+    from clhd.sweep.cluster.cluster import count_cores
+    from clhd.sweep.run.plan import format_plan, plan_roads
 
     _check_count("--workers", options.workers)
     experiment, checked = _read(options)
@@ -180,7 +180,7 @@ def _parse_place(texts: Sequence[str]) -> dict[str, str]:
 
 def why(options: Namespace) -> int:
     """Print what is known of one simulated point."""
-    from clhd.sweep.inspect import explain_point, format_point
+    from clhd.sweep.results.inspect import explain_point, format_point
 
     print(format_point(explain_point(_read(options)[0], options.results, _parse_place(options.place))))
     return 0
@@ -188,14 +188,14 @@ def why(options: Namespace) -> int:
 
 def replay(options: Namespace) -> int:
     """Compute one point again, and compare the bits."""
-    from clhd.sweep.inspect import replay_point
+    from clhd.sweep.results.inspect import replay_point
 
     return _report_replays([replay_point(_read(options)[0], options.results, _parse_place(options.place))])
 
 
 def verify(options: Namespace) -> int:
     """Compute a random share of the points again, and compare the bits."""
-    from clhd.sweep.inspect import verify_share
+    from clhd.sweep.results.inspect import verify_share
 
     if not 0 < options.fraction <= 1:
         raise ClhdError(f"--fraction = {options.fraction:g}: must be greater than 0, at most 1")
@@ -203,7 +203,7 @@ def verify(options: Namespace) -> int:
 
 
 def _report_replays(replays: Sequence[Any]) -> int:
-    from clhd.sweep.progress import format_count
+    from clhd.sweep.run.progress import format_count
 
     different = [replay for replay in replays if replay.different]
     for replay in different:
@@ -222,7 +222,7 @@ def _report_replays(replays: Sequence[Any]) -> int:
 
 def certificates(options: Namespace) -> int:
     """Make certificates, and print how a cluster is started with them."""
-    from clhd.sweep.certificates import find_default_folder, format_commands, make_certificates
+    from clhd.sweep.cluster.certificates import find_default_folder, format_commands, make_certificates
 
     print(format_commands(make_certificates(options.folder or find_default_folder())))
     return 0
@@ -230,8 +230,8 @@ def certificates(options: Namespace) -> int:
 
 def schema(options: Namespace) -> int:
     """Print the JSON schema of an experiment, or that of the list of experiments."""
-    from clhd.sweep.config import format_config_schema
-    from clhd.sweep.schema import format_schema
+    from clhd.sweep.spec.config import format_config_schema
+    from clhd.sweep.spec.schema import format_schema
 
     print(format_config_schema() if options.config else format_schema(), end="")
     return 0

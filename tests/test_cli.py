@@ -13,8 +13,8 @@ import pytest
 import xarray as xr
 
 from clhd.cli import main
-from clhd.sweep.store import Store
-from clhd.systems.base import Status
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Status
 
 EXPERIMENT = """
 system: contrastive
@@ -103,7 +103,7 @@ def test_a_mistake_of_the_user_ends_with_code_2_and_one_line(
     arguments: list[str],
     message: str,
 ) -> None:
-    monkeypatch.setattr("clhd.sweep.cluster.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("clhd.sweep.cluster.cluster.CONNECT_SECONDS", 0.2)
     assert main(arguments) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith(message)
@@ -208,7 +208,7 @@ sys.exit(clhd.cli.main(["run", "small.yaml"]))
     ("patch", "message"),
     [
         (
-            "import clhd.sweep.check\nclhd.sweep.check.check_experiment = check",
+            "import clhd.sweep.plan.check\nclhd.sweep.plan.check.check_experiment = check",
             "stopped; what was done is kept: the same",
         ),
         ("clhd.cli._run_command = hang_twice", "ended at once; what was done is kept: the same"),

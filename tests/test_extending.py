@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import clhd
-from clhd.model.checks import parse_number
-from clhd.model.latents import Latent
+from clhd.core.checks import parse_number
+from clhd.systems.contrastive.model.latents import Latent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from clhd.analysis.power_law import Slope, fit_power_law
+from clhd.core.power_law import Slope, fit_power_law
 from clhd.figures.caption import compose_caption, describe_incomplete
 from clhd.figures.lines import plot_lines
 from clhd.figures.roles import describe_fixed, thin
 from clhd.figures.style import ALARM, MUTED, PAGE, make_figure, pick_colours, pick_markers
 from clhd.figures.words import format_number, join_words, label_axis
-from clhd.sweep.reading import Summary
+from clhd.sweep.results.reading import Summary
 
 _SIZE = "dimension"
 _MOST_TIMES = 4

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from clhd.analysis.claims import CLAIMS
+from clhd.claims.judge import CLAIMS
 from clhd.errors import ClhdError
 from clhd.report.evidence import format_name, render_evidence, render_value
 from clhd.report.markup import (

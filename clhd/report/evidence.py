@@ -160,7 +160,7 @@ def render_value(value: Any) -> str:
 
 
 def is_estimate(value: Any) -> bool:
-    """True for what `clhd.analysis.verdict.Estimate` becomes: a mapping of exactly its names, of numbers or None."""
+    """True for what `clhd.claims.verdict.Estimate` becomes: a mapping of exactly its names, of numbers or None."""
     return isinstance(value, Mapping) and set(value) == set(_ESTIMATE)
 
 

@@ -26,12 +26,12 @@ from clhd.report.markup import (
     render_table,
 )
 from clhd.report.pictures import render_figure
-from clhd.sweep.experiment import Experiment
-from clhd.sweep.layout import check_summary
-from clhd.sweep.progress import format_seconds
-from clhd.sweep.results import PARTS
-from clhd.sweep.status import describe_status, format_bytes
-from clhd.sweep.store import Store
+from clhd.sweep.results.results import PARTS
+from clhd.sweep.results.status import describe_status, format_bytes
+from clhd.sweep.run.progress import format_seconds
+from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.store.layout import check_summary
+from clhd.sweep.store.store import Store
 
 _KINDS = ("simulation", "theory")
 
@@ -43,7 +43,7 @@ class Record:
     Parameters
     ----------
     status : mapping
-        As `clhd.sweep.status.describe_status` tells it.
+        As `clhd.sweep.results.status.describe_status` tells it.
     seconds : mapping of kind to float
         Core time, s.
     runs : mapping of kind to list

@@ -26,9 +26,9 @@ from clhd.report.claims import (
 )
 from clhd.report.experiments import read_record, render_costs, render_experiment
 from clhd.report.markup import make_anchor, render_note, render_shape
-from clhd.report.matrix import render_matrix
-from clhd.sweep.config import ConfigContent
-from clhd.sweep.provenance import describe_code, now
+from clhd.sweep.spec.config import ConfigContent
+from clhd.sweep.store.provenance import describe_code, now
+from clhd.systems.contrastive.report.matrix import render_matrix
 
 
 def write_report(config: ConfigContent, results: Path) -> Path:
@@ -69,8 +69,8 @@ def compose_report(config: ConfigContent, results: Path) -> str:
         "Claims": ("claims", "".join(render_claim(entry, config.files, results) for entry in claims)),
         "Other losses and units": ("matrix", _compose_matrix(config, results)),
         "Experiments": ("experiments", _compose_experiments(config, results)),
-        "Equations": ("equations", _read("equations.html")),
-        "What is the letter's, and what is ours": ("sources", _read("sources.html")),
+        "Equations": ("equations", _read("equations.html", "clhd.systems.contrastive.report")),
+        "What is the letter's, and what is ours": ("sources", _read("sources.html", "clhd.systems.contrastive.report")),
     }
     shown = {title: (name, html) for title, (name, html) in sections.items() if html}
     what = "results" if config.claims is None else "claims and verdicts"
@@ -88,8 +88,8 @@ def _compose_section(title: str, name: str, html: str) -> str:
     return f'<section id="{name}" aria-labelledby="{name}-title">{head}{html}</section>'
 
 
-def _read(name: str) -> str:
-    return files("clhd.report").joinpath(name).read_text(encoding="utf-8")
+def _read(name: str, package: str = "clhd.report") -> str:
+    return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def _read_claims(config: ConfigContent, results: Path) -> list[Entry]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from clhd.sweep.provenance import describe_code, describe_dependencies
+from clhd.sweep.store.provenance import describe_code, describe_dependencies
 from tests.chaos.scenario import ROLES, Outcome
 
 _BEGIN, _END = "<!-- campaign -->", "<!-- end of campaign -->"

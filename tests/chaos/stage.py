@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from clhd.errors import ClhdError
-from clhd.sweep.layout import check_summary
-from clhd.sweep.store import Store
+from clhd.sweep.store.layout import check_summary
+from clhd.sweep.store.store import Store
 from tests.chaos.experiments import NAME, Span, Undisturbed, write_experiment
 from tests.chaos.known import (
     ROADS,

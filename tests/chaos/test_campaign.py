@@ -4,7 +4,7 @@ from pathlib import Path
 
 from distributed import Client
 
-from clhd.sweep.run import run_experiment
+from clhd.sweep.run.run import run_experiment
 from tests.chaos.experiments import NAME, Undisturbed, write_experiment
 from tests.chaos.known import ROADS, read_known, read_summary
 from tests.chaos.scenario import Act, Scenario

@@ -9,13 +9,13 @@ import pytest
 import zarr
 from distributed import Client
 
-import clhd.systems
-from clhd.sweep.experiment import parse_experiment, read_experiment
-from clhd.sweep.prepare import prepare_store
-from clhd.sweep.road import Road
-from clhd.sweep.run import run_experiment
-from clhd.sweep.store import Store
-from clhd.systems.base import Status
+import clhd.systems.registry
+from clhd.sweep.plan.road import Road
+from clhd.sweep.run.run import run_experiment
+from clhd.sweep.spec.experiment import parse_experiment, read_experiment
+from clhd.sweep.store.prepare import prepare_store
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Status
 from tests.chaos import known
 from tests.chaos.experiments import NAME, write_experiment
 from tests.chaos.known import ROADS, copy_stores, find_late_writes, read_known, read_summary
@@ -30,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path: 
     folder = tmp_path_factory.mktemp("finished")
     table = {"system": "toy", "name": NAME, "axes": {"slope": [0, 1, 2], "size": [4, 16]}, "times": [0, 1]}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+        patch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
         run_experiment(parse_experiment({**table, "replicas": 4}), client, results=folder / "results")
     return folder
 
@@ -38,7 +38,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path: 
 @pytest.fixture
 def stage(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A scenario that has just ended well, of which a test may spoil the results."""
-    monkeypatch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    monkeypatch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
     shutil.copytree(finished / "results", tmp_path / "results")
     place = tmp_path / "results" / NAME
     stores: dict[str, Any] = {road: read_known(place / f"{road}.zarr") for road in ROADS}
@@ -136,7 +136,7 @@ def test_a_status_that_comes_while_the_values_are_copied_is_not_copied_without_t
 def test_the_longer_form_grows_by_files_that_both_stores_have_and_the_grown_one_does_not(
     tmp_path: Path, size: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clhd.sweep.blocks._LEAST_SECONDS", 0.1)  # as in all processes of the campaign
+    monkeypatch.setattr("clhd.sweep.plan.blocks._LEAST_SECONDS", 0.1)  # as in all processes of the campaign
     adopted: dict[str, int] = {}
     for form in ("longer", "grown"):
         path = tmp_path / form / "simulation.zarr"

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from clhd.systems import SYSTEMS
+from clhd.systems.registry import SYSTEMS
 
 SYSTEMS["slow"] = "tests.cluster.slow:SlowSystem"
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-import clhd.systems
+import clhd.systems.registry
 from clhd.errors import ClhdError
-from clhd.sweep.cluster import Cluster, open_client
-from clhd.sweep.experiment import read_experiment
-from clhd.sweep.plan import predict_needs
-from clhd.sweep.road import Road
-from clhd.sweep.run import run_experiment
-from clhd.sweep.store import Store
+from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.plan.road import Road
+from clhd.sweep.run.plan import predict_needs
+from clhd.sweep.run.run import run_experiment
+from clhd.sweep.spec.experiment import read_experiment
+from clhd.sweep.store.store import Store
 from tests.cluster.slurm import DIE_WITH_PARENT, Slurm, find_missing, run_slurm
 
 # All tests together have less than twice this time where they run unseen: what hangs has to show where.
@@ -160,7 +160,7 @@ def make_project(slurm: Slurm, tmp_path: Path) -> Iterator[Callable[[str], Proje
 @pytest.fixture(scope="module", autouse=True)
 def slow_system() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(clhd.systems.SYSTEMS, "slow", "tests.cluster.slow:SlowSystem")
+        patch.setitem(clhd.systems.registry.SYSTEMS, "slow", "tests.cluster.slow:SlowSystem")
         yield
 
 

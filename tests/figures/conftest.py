@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from clhd.model.labels import WORDS
-from clhd.sweep.create import write_sealed
-from clhd.sweep.reading import Summary
+from clhd.sweep.results.reading import Summary
+from clhd.sweep.store.create import write_sealed
+from clhd.systems.contrastive.model.labels import WORDS
 
 MakeSummary = Callable[..., Summary]
 STATUSES = ("not_run", "ok", "diverged", "not_converged", "failed")

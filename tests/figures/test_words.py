@@ -4,7 +4,7 @@ import pytest
 from matplotlib.mathtext import MathTextParser
 
 from clhd.figures.words import format_number, format_symbol, join_words, label_axis
-from clhd.model.labels import WORDS
+from clhd.systems.contrastive.model.labels import WORDS
 
 
 @pytest.mark.parametrize(

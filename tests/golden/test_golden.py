@@ -1,4 +1,4 @@
-"""The numbers of every built-in system are those of before the code was rebuilt, to the last bit on the same machine."""
+"""The numbers of every built-in system are those recorded before the code was rebuilt, to the last bit."""
 
 from pathlib import Path
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-import clhd.systems
-from clhd.analysis.verdict import Estimate
+import clhd.systems.registry
+from clhd.claims.verdict import Estimate
 from clhd.figures.style import make_figure, save_figure, use_style
-from clhd.sweep.cluster import Cluster, open_client
-from clhd.sweep.config import ConfigContent, read_config
-from clhd.sweep.run import run_experiment
+from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.run.run import run_experiment
+from clhd.sweep.spec.config import ConfigContent, read_config
 
 EXPERIMENT = """\
 # <b>a comment</b> & more
@@ -100,7 +100,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfigContent]
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+        patch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
         for name in ("first", "second"):
             Path(f"{name}.yaml").write_text(EXPERIMENT, encoding="utf-8")
         Path("config.yaml").write_text(

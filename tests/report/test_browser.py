@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clhd.report.write import write_report
-from clhd.sweep.config import ConfigContent
+from clhd.sweep.spec.config import ConfigContent
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PROBE = """<script>

@@ -2,8 +2,8 @@
 
 import pytest
 
-from clhd.analysis.claims import make_plain
-from clhd.analysis.verdict import Estimate
+from clhd.claims.judge import make_plain
+from clhd.claims.verdict import Estimate
 from clhd.report.evidence import is_estimate, render_evidence, render_value
 from clhd.report.markup import render_text
 from tests.report.page import Page

@@ -10,7 +10,7 @@ import pytest
 
 from clhd.errors import ClhdError
 from clhd.report.write import compose_report, write_report
-from clhd.sweep.config import ConfigContent
+from clhd.sweep.spec.config import ConfigContent
 from tests.report.conftest import CLAIMS
 from tests.report.page import Page
 

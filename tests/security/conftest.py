@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-import clhd.analysis.claims
-import clhd.figures.claims.draw
-import clhd.systems
-from clhd.analysis.claim import Claim, Judgement
-from clhd.analysis.verdict import Verdict
+import clhd.claims.judge
+import clhd.figures.claims
+import clhd.systems.registry
+from clhd.claims.claim import Claim, Judgement
+from clhd.claims.verdict import Verdict
 from clhd.cli import main
-from clhd.sweep.reading import Summary
+from clhd.sweep.results.reading import Summary
 
 EXPERIMENT = """system: toy
 constants: {seconds: 0.001}
@@ -34,9 +34,9 @@ def judge_toy(summaries: Mapping[str, Summary], _: Mapping[str, Any]) -> Judgeme
 def know_toy(patch: pytest.MonkeyPatch) -> None:
     """Have the toy system, and one claim about it, without a figure."""
     claim = Claim(statement="The toy has heights.", experiments={"line": "a line"}, thresholds={}, judge=judge_toy)
-    patch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
-    patch.setitem(clhd.analysis.claims.CLAIMS, "C1", claim)
-    patch.setattr(clhd.figures.claims.draw, "draw_claims", lambda *_: [])
+    patch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    patch.setitem(clhd.claims.judge.CLAIMS, "C1", claim)
+    patch.setattr(clhd.figures.claims, "draw_claims", lambda *_: [])
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clhd.analysis.claims import read_claims
+from clhd.claims.judge import read_claims
 from clhd.cli import main
 from clhd.errors import ClhdError
-from clhd.sweep.config import read_config
-from clhd.sweep.experiment import parse_experiment
-from clhd.sweep.yaml_file import read_yaml
+from clhd.sweep.spec.config import read_config
+from clhd.sweep.spec.experiment import parse_experiment
+from clhd.sweep.spec.yaml_file import read_yaml
 from tests.security.fuzz import ROOT, as_yaml, campaign, mutated_bytes, mutated_values, no_hang, run_clearly, tally
 
 FILES = sorted([*(ROOT / "config" / "experiments").glob("*.yaml"), *(ROOT / "config" / "paper").glob("*.yaml")])

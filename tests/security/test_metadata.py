@@ -10,11 +10,11 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-import clhd.systems
+import clhd.systems.registry
 from clhd.cli import main
 from clhd.errors import ClhdError
-from clhd.sweep.reading import read_summary
-from clhd.sweep.results import open_results
+from clhd.sweep.results.reading import read_summary
+from clhd.sweep.results.results import open_results
 from tests.security.fuzz import VALUES, WEIRD_WORDS, campaign, mutated_bytes, mutated_values, no_hang, tally
 
 COMMANDS = (
@@ -45,7 +45,7 @@ def read_all(folder: Path) -> dict[str, xr.Dataset]:
 @pytest.fixture(scope="session")
 def right(pristine: Path) -> dict[str, xr.Dataset]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+        patch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
         return read_all(pristine)
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from clhd.analysis.claims import CLAIMS, read_claims
+from clhd.claims.judge import CLAIMS, read_claims
 from clhd.cli import main
 from clhd.errors import ClhdError
-from clhd.sweep.config import read_config
-from clhd.sweep.experiment import parse_experiment
-from clhd.sweep.reading import read_summary
-from clhd.sweep.seal import write_seal
-from clhd.sweep.store import Store
+from clhd.sweep.results.reading import read_summary
+from clhd.sweep.spec.config import read_config
+from clhd.sweep.spec.experiment import parse_experiment
+from clhd.sweep.store.seal import write_seal
+from clhd.sweep.store.store import Store
 from tests.security.fuzz import ROOT
 
 TOY: dict[str, Any] = {"system": "toy", "axes": {"slope": [0, 1]}, "times": [0, 1], "replicas": 2}

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from distributed import Client
 
-import clhd.systems
-from clhd.sweep.blocks import choose_chunks
-from clhd.sweep.cluster import Cluster, open_client
-from clhd.sweep.create import create_store
-from clhd.sweep.experiment import Experiment, parse_experiment
-from clhd.sweep.road import Road
-from clhd.sweep.store import Store
+import clhd.systems.registry
+from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.plan.blocks import choose_chunks
+from clhd.sweep.plan.road import Road
+from clhd.sweep.spec.experiment import Experiment, parse_experiment
+from clhd.sweep.store.create import create_store
+from clhd.sweep.store.store import Store
 from tests.sweep.toy import LOG
 
 MakeExperiment = Callable[..., Experiment]
@@ -29,7 +29,7 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture(autouse=True)
 def toy_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    monkeypatch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
     LOG.simulated.clear()
     LOG.broken.clear()
     LOG.calls = 0

@@ -6,8 +6,8 @@ from typing import Any
 import xarray as xr
 from distributed import Client
 
-from clhd.sweep.experiment import Experiment
-from clhd.sweep.run import StageReport, run_stage
+from clhd.sweep.run.run import StageReport, run_stage
+from clhd.sweep.spec.experiment import Experiment
 
 
 def simulate(experiment: Experiment, results: Path, client: Client, **options: Any) -> StageReport:

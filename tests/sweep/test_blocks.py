@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from clhd.sweep.blocks import choose_chunks, chunk_counts, plan_blocks
-from clhd.sweep.cluster import Cluster, open_client
-from clhd.sweep.experiment import parse_experiment
-from clhd.sweep.progress import Progress
-from clhd.sweep.road import Road
-from clhd.sweep.run import run_stage
+from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.plan.blocks import choose_chunks, chunk_counts, plan_blocks
+from clhd.sweep.plan.road import Road
+from clhd.sweep.run.progress import Progress
+from clhd.sweep.run.run import run_stage
+from clhd.sweep.spec.experiment import parse_experiment
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG
 

@@ -13,10 +13,10 @@ import pytest
 import xarray as xr
 from distributed import LocalCluster
 
-import clhd.sweep.cluster
-from clhd.sweep.cluster import Cluster, open_client
-from clhd.sweep.experiment import Experiment, parse_experiment
-from clhd.sweep.run import run_stage
+import clhd.sweep.cluster.cluster
+from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.run.run import run_stage
+from clhd.sweep.spec.experiment import Experiment, parse_experiment
 
 
 @pytest.fixture
@@ -81,10 +81,10 @@ def test_the_dashboard_has_its_usual_port_if_that_is_free(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        monkeypatch.setattr(clhd.sweep.cluster, "_DASHBOARD_PORT", port)
+        monkeypatch.setattr(clhd.sweep.cluster.cluster, "_DASHBOARD_PORT", port)
         if not is_taken:
             other.close()
-        clhd.sweep.cluster._serve_dashboard(scheduler)
+        clhd.sweep.cluster.cluster._serve_dashboard(scheduler)
         gc.collect()  # a socket that is left behind warns, and fails the test
         ports = {port, scheduler.scheduler.http_server.port}
         if is_taken:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import clhd.sweep.dispatch
-import clhd.sweep.execute
-import clhd.systems
+import clhd.sweep.run.dispatch
+import clhd.sweep.run.execute
+import clhd.systems.registry
 from clhd.cli import main
-from clhd.sweep.store import Store
+from clhd.sweep.store.store import Store
 from tests.sweep.toy import LOG
 
 TABLE = """\
@@ -69,7 +69,7 @@ def read_bits(results: Path) -> dict[str, bytes]:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Project:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(clhd.sweep.execute, "_THREADS_BELOW_SECONDS", np.inf)  # processes do not know the toy
+    monkeypatch.setattr(clhd.sweep.run.execute, "_THREADS_BELOW_SECONDS", np.inf)  # processes do not know the toy
     return Project(tmp_path, capfd)
 
 
@@ -79,8 +79,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "toy.yaml").write_text(TABLE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
-        patch.setattr(clhd.sweep.execute, "_THREADS_BELOW_SECONDS", np.inf)
+        patch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+        patch.setattr(clhd.sweep.run.execute, "_THREADS_BELOW_SECONDS", np.inf)
         assert main(["run", str(folder / "toy.yaml"), "--results", str(folder / "results")]) == 0
     return folder / "results"
 
@@ -216,7 +216,7 @@ def test_results_may_be_a_link_to_another_disk_unless_it_is_not_mounted(
 
 @pytest.mark.parametrize(
     ("where", "name", "at"),
-    [(clhd.sweep.dispatch, "compute_block", 0), (Store, "merge_chunk", 5), (Store, "update_attributes", 1)],
+    [(clhd.sweep.run.dispatch, "compute_block", 0), (Store, "merge_chunk", 5), (Store, "update_attributes", 1)],
     ids=["before a block", "while a chunk is written", "at the end"],
 )
 def test_results_that_are_moved_in_the_middle_of_a_run_stay_moved_and_the_run_goes_on_there(

@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from clhd.errors import ClhdError
-from clhd.sweep.axis import Axis, parse_axis
-from clhd.sweep.check import check_experiment
-from clhd.sweep.config import Config, format_config_schema, read_config
-from clhd.sweep.experiment import Experiment, parse_experiment, read_experiment
-from clhd.sweep.schema import format_schema
-from clhd.systems.base import Parameter
-from clhd.systems.parameters import PARAMETERS
+from clhd.sweep.plan.check import check_experiment
+from clhd.sweep.spec.axis import Axis, parse_axis
+from clhd.sweep.spec.config import Config, format_config_schema, read_config
+from clhd.sweep.spec.experiment import Experiment, parse_experiment, read_experiment
+from clhd.sweep.spec.schema import format_schema
+from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
+from clhd.systems.protocol import Parameter
 from tests.sweep.conftest import MakeExperiment
 
 ROOT = Path(__file__).parents[2]

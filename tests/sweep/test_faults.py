@@ -17,13 +17,13 @@ import xarray as xr
 from distributed import Client
 from distributed.scheduler import KilledWorker
 
-import clhd.sweep.dispatch
-import clhd.sweep.tasks
+import clhd.sweep.run.dispatch
+import clhd.sweep.run.tasks
 from clhd.errors import ClhdError, SimulationStopped
-from clhd.sweep.progress import Progress
-from clhd.sweep.run import run_experiment, run_stage
-from clhd.sweep.tasks import BlockReport, compute_block
-from clhd.systems.base import FloatArray, Result, Status
+from clhd.sweep.run.progress import Progress
+from clhd.sweep.run.run import run_experiment, run_stage
+from clhd.sweep.run.tasks import BlockReport, compute_block
+from clhd.systems.protocol import FloatArray, Result, Status
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG, ToyPoint, ToySystem
 
@@ -65,9 +65,9 @@ _simulate = ToySystem.simulate
 @pytest.fixture
 def deaths(monkeypatch: pytest.MonkeyPatch) -> Deaths:
     deaths = Deaths()
-    monkeypatch.setattr(clhd.sweep.dispatch, "compute_block", deaths.compute)
+    monkeypatch.setattr(clhd.sweep.run.dispatch, "compute_block", deaths.compute)
     monkeypatch.setattr(ToySystem, "simulate", lambda *arguments: deaths.simulate(*arguments))  # noqa: PLW0108  # a method
-    monkeypatch.setattr(clhd.sweep.dispatch, "_EVENT_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(clhd.sweep.run.dispatch, "_EVENT_POLL_SECONDS", 0.0)
     return deaths
 
 
@@ -167,7 +167,7 @@ class HungrySystem(ToySystem):
 def test_a_point_that_exhausts_the_memory_fails_alone_and_the_machine_survives(tmp_path: Path) -> None:
     (tmp_path / "hungry.py").write_text(HUNGRY)
     (tmp_path / "sitecustomize.py").write_text(
-        "from clhd.systems import SYSTEMS\nSYSTEMS['hungry'] = 'hungry:HungrySystem'"
+        "from clhd.systems.registry import SYSTEMS\nSYSTEMS['hungry'] = 'hungry:HungrySystem'"
     )
     axes = "{slope: [0, 1, 2, 3], size: [4]}"
     (tmp_path / "toy.yaml").write_text(
@@ -259,9 +259,9 @@ def test_a_point_that_takes_far_longer_than_predicted_holds_up_no_other_and_is_n
 
     monkeypatch.setattr(Progress, "say", listen)
     monkeypatch.setattr(ToySystem, "simulate", hang_at_two)
-    monkeypatch.setattr(clhd.sweep.tasks, "time", SimpleNamespace(perf_counter=lambda: clock))
-    monkeypatch.setattr(clhd.sweep.dispatch, "_SILENT_SECONDS", 0.3)
-    monkeypatch.setattr(clhd.sweep.dispatch, "_SILENT_TIMES", 0.0)
+    monkeypatch.setattr(clhd.sweep.run.tasks, "time", SimpleNamespace(perf_counter=lambda: clock))
+    monkeypatch.setattr(clhd.sweep.run.dispatch, "_SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(clhd.sweep.run.dispatch, "_SILENT_TIMES", 0.0)
     report = run_stage(toy(axes={"slope": [0, 1, 2, 3], "size": [4]}), "simulation", results, client=client)
     assert report is not None
     assert report.is_complete
@@ -277,11 +277,11 @@ def test_a_scheduler_that_is_lost_is_one_line(
         """A future whose scheduler is gone."""
 
         def exception(self) -> None:
-            raise clhd.sweep.dispatch.CancelledError
+            raise clhd.sweep.run.dispatch.CancelledError
 
-    ask = clhd.sweep.dispatch.Dispatcher._ask
-    monkeypatch.setattr(clhd.sweep.dispatch.Dispatcher, "_fetch", lambda self, futures: {})
-    monkeypatch.setattr(clhd.sweep.dispatch.Dispatcher, "_ask", lambda self, future: ask(self, Lost()))
+    ask = clhd.sweep.run.dispatch.Dispatcher._ask
+    monkeypatch.setattr(clhd.sweep.run.dispatch.Dispatcher, "_fetch", lambda self, futures: {})
+    monkeypatch.setattr(clhd.sweep.run.dispatch.Dispatcher, "_ask", lambda self, future: ask(self, Lost()))
     with pytest.raises(ClhdError, match=r"^the scheduler was lost; what is done is kept: once it runs, the same"):
         run_stage(toy(), "simulation", results, client=client)
     monkeypatch.undo()

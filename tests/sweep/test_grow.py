@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from distributed import Client
 
-import clhd.sweep.grow
-import clhd.sweep.progress
-from clhd.sweep.create import create_store
-from clhd.sweep.grow import grow_store, predict_growth
-from clhd.sweep.layout import LEDGER
-from clhd.sweep.prepare import positions_in, predict_growth_seconds
-from clhd.sweep.progress import Progress
-from clhd.sweep.road import Road
-from clhd.sweep.store import Store
-from clhd.systems.base import Status
+import clhd.sweep.run.progress
+import clhd.sweep.store.grow
+from clhd.sweep.plan.road import Road
+from clhd.sweep.run.progress import Progress
+from clhd.sweep.store.create import create_store
+from clhd.sweep.store.grow import grow_store, predict_growth
+from clhd.sweep.store.layout import LEDGER
+from clhd.sweep.store.prepare import positions_in, predict_growth_seconds
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Status
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import simulate
 
@@ -75,7 +75,7 @@ def test_every_number_stands_where_it_belongs_whatever_the_chunks(
     store = make_store(tmp_path / "simulation.zarr", held, (2, 1, 3), unknown=[(1, 0, 0), (0, 1, 0)])
     before = {name: store.read(name) for name in (*store.outputs, *LEDGER)}
     places = positions_in(room, held)
-    monkeypatch.setattr(clhd.sweep.grow, "keep_chunks", lambda *_: chunks)
+    monkeypatch.setattr(clhd.sweep.store.grow, "keep_chunks", lambda *_: chunks)
     predicted, advanced = predict_growth(store, room, places), []
 
     def note(self: Progress, lanes: int, seconds: float) -> None:
@@ -129,7 +129,7 @@ def test_the_same_files_copied_files_and_new_ones_have_the_same_bytes(
 
             patch.setattr(os, "link", refuse)
         else:
-            patch.setattr(clhd.sweep.grow, "_find_form", lambda store, _: store.path)
+            patch.setattr(clhd.sweep.store.grow, "_find_form", lambda store, _: store.path)
         simulate(toy(**LARGER), tmp_path / "other", client)
     paths = [folder / "toy" / "simulation.zarr" for folder in (results, tmp_path / "other")]
     names = [sorted(list_files(path)) for path in paths]
@@ -166,8 +166,8 @@ def test_long_growth_is_predicted_and_shown_and_short_growth_is_silent(
     simulate(toy(), results, client)
     simulate(toy(**LARGER), results, client)
     assert "grows" not in capsys.readouterr().err
-    monkeypatch.setattr(clhd.sweep.grow, "_LONG_SECONDS", 0.0)
-    monkeypatch.setattr(clhd.sweep.progress, "_LINE_SECONDS", 0.0)
+    monkeypatch.setattr(clhd.sweep.store.grow, "_LONG_SECONDS", 0.0)
+    monkeypatch.setattr(clhd.sweep.run.progress, "_LINE_SECONDS", 0.0)
     simulate(toy(**LARGER, replicas=5), results, client)
     lines = [line for line in capsys.readouterr().err.splitlines() if "grows" in line]
     assert lines[0].startswith("toy simulation, its store grows: takes 60 runs over into a larger one, ")

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-import clhd.sweep.axis
-import clhd.sweep.blocks
-import clhd.sweep.limits
+import clhd.sweep.plan.blocks
+import clhd.sweep.spec.axis
+import clhd.sweep.spec.limits
 from clhd.errors import ClhdError
-from clhd.sweep.blocks import choose_chunks, chunk_counts, plan_blocks
-from clhd.sweep.check import check_experiment
-from clhd.sweep.limits import CHUNK_BYTES
-from clhd.sweep.prepare import prepare_store
-from clhd.sweep.road import Road
-from clhd.sweep.store import StoreError
+from clhd.sweep.plan.blocks import choose_chunks, chunk_counts, plan_blocks
+from clhd.sweep.plan.check import check_experiment
+from clhd.sweep.plan.road import Road
+from clhd.sweep.spec.limits import CHUNK_BYTES
+from clhd.sweep.store.prepare import prepare_store
+from clhd.sweep.store.store import StoreError
 from tests.sweep.conftest import MakeExperiment
 
 
@@ -43,7 +43,7 @@ def test_values_are_counted_before_any_is_made(
     def fail(*_: Any) -> None:
         raise AssertionError("values were made")
 
-    monkeypatch.setattr(clhd.sweep.axis, "parse_numbers", fail)
+    monkeypatch.setattr(clhd.sweep.spec.axis, "parse_numbers", fail)
     with pytest.raises(ClhdError) as error:
         toy(**changes)
     assert message in str(error.value)
@@ -63,7 +63,7 @@ def test_a_result_that_no_worker_can_hold_is_refused_before_points_are_made(toy:
 
 
 def test_a_store_of_too_many_chunks_is_refused(toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clhd.sweep.limits, "MOST_CHUNKS", 7)
+    monkeypatch.setattr(clhd.sweep.spec.limits, "MOST_CHUNKS", 7)
     assert check_experiment(toy(constants={"seconds": 1e-6}))
     with pytest.raises(ClhdError, match=r"8 results of .* in 8 files of each variable, more than 7; give fewer values"):
         check_experiment(toy(constants={"seconds": 2}, replicas=1))
@@ -75,7 +75,7 @@ def test_a_chunk_of_long_results_is_bounded_in_bytes(toy: MakeExperiment, replic
     road = Road(toy(replicas=replicas, **changes), "simulation")
     assert math.prod(choose_chunks(road)) * road.entry_bytes <= CHUNK_BYTES
     plan = plan_blocks(road, np.ones(road.shape, dtype=bool), choose_chunks(road), workers=2)
-    most = clhd.sweep.limits.MOST_BYTES_AT_ONCE
+    most = clhd.sweep.spec.limits.MOST_BYTES_AT_ONCE
     assert most / 2 < max(block.lanes * road.entry_bytes for block in plan.blocks) <= most or replicas == 1
 
 
@@ -99,7 +99,7 @@ def test_a_dear_point_among_cheap_ones_leaves_them_few_chunks(toy: MakeExperimen
 def test_one_dear_value_of_many_does_not_take_a_store_beyond_its_files(
     toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch, dear: float
 ) -> None:
-    monkeypatch.setattr(clhd.sweep.blocks, "_MOST_FILES", 500 * 5)  # one of the toy's output, four of the ledger
+    monkeypatch.setattr(clhd.sweep.plan.blocks, "_MOST_FILES", 500 * 5)  # one of the toy's output, four of the ledger
     seconds = [*np.linspace(1e-6, 2e-6, 8).tolist(), dear]
     road = Road(toy(axes={"seconds": seconds, "slope": span(100)}, replicas=10), "simulation")
     chunks = choose_chunks(road)
@@ -115,7 +115,7 @@ def test_growth_beyond_a_limit_is_refused_before_anything_is_copied(
     path.parent.mkdir()
     prepare_store(Road(toy(), "simulation"), path)
     before = sorted((file, file.stat().st_mtime_ns) for file in path.parent.rglob("*"))
-    monkeypatch.setattr(clhd.sweep.limits, "MOST_POINTS", 12)
+    monkeypatch.setattr(clhd.sweep.spec.limits, "MOST_POINTS", 12)
     wanted = toy(axes={"slope": [5, 6, 7], "size": [5, 6, 7, 8]})  # 12 points, and 7 x 6 with those of the store
     with pytest.raises(StoreError) as error:
         prepare_store(Road(wanted, "simulation"), path)

@@ -15,24 +15,24 @@ import distributed
 import pytest
 from distributed import get_worker
 
-import clhd.sweep.local
+import clhd.sweep.cluster.local
 from clhd.errors import ClhdError
-from clhd.sweep.cluster import Cluster, open_client
-from clhd.sweep.local import kill_workers
+from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.cluster.local import kill_workers
 
 
 @pytest.mark.parametrize("failures", [1, 3])
 def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(
     monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
-    start, left = clhd.sweep.local._make_cluster, [RuntimeError("Nanny failed to start.")] * failures
+    start, left = clhd.sweep.cluster.local._make_cluster, [RuntimeError("Nanny failed to start.")] * failures
 
     def fail_at_first(**options: Any) -> Any:
         if left:
             raise left.pop()
         return start(**options)
 
-    monkeypatch.setattr(clhd.sweep.local, "_make_cluster", fail_at_first)
+    monkeypatch.setattr(clhd.sweep.cluster.local, "_make_cluster", fail_at_first)
     if failures == 1:
         with open_client(Cluster(workers=1), processes=False) as client:
             assert client.submit(sum, [2, 3]).result() == 5

@@ -16,27 +16,27 @@ import pytest
 import xarray as xr
 from distributed import Client
 
-import clhd.sweep.lock
-import clhd.sweep.store
+import clhd.sweep.store.lock
+import clhd.sweep.store.store
 from clhd.errors import ClhdError
-from clhd.sweep.blocks import choose_chunks
-from clhd.sweep.create import create_store, remove_tree
-from clhd.sweep.experiment import Experiment
-from clhd.sweep.lock import LockedError, MovedError, SupersededError, check_lease, guard_writing, hold_lock
-from clhd.sweep.road import Road
-from clhd.sweep.run import StageReport, run_experiment, run_stage
-from clhd.sweep.store import Store
-from clhd.sweep.summary import write_summary
-from clhd.sweep.tasks import compute_block
-from clhd.sweep.unfinished import find_unfinished
-from clhd.systems.base import Status
+from clhd.sweep.plan.blocks import choose_chunks
+from clhd.sweep.plan.road import Road
+from clhd.sweep.results.summary import write_summary
+from clhd.sweep.results.unfinished import find_unfinished
+from clhd.sweep.run.run import StageReport, run_experiment, run_stage
+from clhd.sweep.run.tasks import compute_block
+from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.store.create import create_store, remove_tree
+from clhd.sweep.store.lock import LockedError, MovedError, SupersededError, check_lease, guard_writing, hold_lock
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Status
 from tests.sweep.conftest import MakeExperiment
 
 # Holds the lock of a store as a run does, until its input ends.
 HOLDER = """
 import sys
 from pathlib import Path
-from clhd.sweep.lock import hold_lock
+from clhd.sweep.store.lock import hold_lock
 with hold_lock(Path(sys.argv[1])) as lease:
     print(lease.token, flush=True)
     sys.stdin.readline()
@@ -115,7 +115,7 @@ def test_a_run_begins_when_writes_of_earlier_tasks_have_ended(store: Store, monk
     with guard_writing(store.path, token, 3):
         holder.kill()
         holder.communicate()
-        monkeypatch.setattr(clhd.sweep.lock, "_PATIENCE_SECONDS", 0.1)
+        monkeypatch.setattr(clhd.sweep.store.lock, "_PATIENCE_SECONDS", 0.1)
         with pytest.raises(LockedError, match="a task of an earlier run has been writing to it"), hold_lock(store.path):
             pytest.fail("begun while a task was writing")
     with hold_lock(store.path) as lease:
@@ -177,7 +177,7 @@ def test_where_locks_hold_on_one_machine_alone_the_later_run_stops_the_earlier(
 
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", lambda *_: None)
-        patch.setattr(clhd.sweep.lock, "_lock_bytes", lambda *_, **__: None)
+        patch.setattr(clhd.sweep.store.lock, "_lock_bytes", lambda *_, **__: None)
         patch.setattr(Road, "compute", begin_the_later)
         with pytest.raises(ClhdError, match="has taken over"):
             simulate(toy(), results, client)
@@ -273,7 +273,7 @@ def test_only_summaries_of_other_names_are_deleted(
         removed.append(path.name)
         remove_tree(path)
 
-    monkeypatch.setattr("clhd.sweep.summary.remove_tree", note)
+    monkeypatch.setattr("clhd.sweep.results.summary.remove_tree", note)
     write_summary(toy(), results)
     assert set(removed) == {".summary.zarr.new", ".summary.zarr.old"}
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from clhd.sweep.missing import check_files, find_missing
-from clhd.sweep.run import run_experiment
-from clhd.sweep.status import describe_status
-from clhd.sweep.store import DamagedChunkError, Store, StoreError
-from clhd.sweep.unfinished import find_unfinished
+from clhd.sweep.results.status import describe_status
+from clhd.sweep.results.unfinished import find_unfinished
+from clhd.sweep.run.run import run_experiment
+from clhd.sweep.store.missing import check_files, find_missing
+from clhd.sweep.store.store import DamagedChunkError, Store, StoreError
 from tests.sweep.conftest import MakeExperiment
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from distributed import Client
 
-import clhd.sweep.blocks
-from clhd.sweep.costs import MIXED
-from clhd.sweep.experiment import Experiment, parse_experiment
-from clhd.sweep.road import Road
-from clhd.sweep.run import run_stage
-from clhd.sweep.store import Store
-from clhd.systems.base import Cost
+import clhd.sweep.plan.blocks
+from clhd.sweep.plan.costs import MIXED
+from clhd.sweep.plan.road import Road
+from clhd.sweep.run.run import run_stage
+from clhd.sweep.spec.experiment import Experiment, parse_experiment
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Cost
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG, ToySystem
 
@@ -42,7 +42,7 @@ def costs_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def each_its_own(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A call lets each cost have chunks of its own from then on, however little there is to do."""
-    return lambda: monkeypatch.setattr(clhd.sweep.blocks, "_LEAST_SECONDS", 1e-9)
+    return lambda: monkeypatch.setattr(clhd.sweep.plan.blocks, "_LEAST_SECONDS", 1e-9)
 
 
 def test_bits_are_equal_in_chunks_of_many_costs_and_of_one(
@@ -81,7 +81,7 @@ def test_a_store_whose_chunks_would_be_chosen_otherwise_now_stays_and_goes_on(
 ) -> None:
     experiment = toy(axes={"slope": [0, 3], "size": SIZES})
     with pytest.MonkeyPatch.context() as earlier:
-        earlier.setattr(clhd.sweep.blocks, "_LEAST_SECONDS", 1e-9)
+        earlier.setattr(clhd.sweep.plan.blocks, "_LEAST_SECONDS", 1e-9)
         LOG.broken.add(3.0)
         assert not run(experiment, tmp_path, client)[0]
     chunks = Store(tmp_path / "toy" / "simulation.zarr").chunks

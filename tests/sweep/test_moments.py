@@ -9,17 +9,17 @@ import xarray as xr
 from distributed import Client
 
 from clhd.errors import ClhdError
-from clhd.sweep.check import check_experiment
-from clhd.sweep.experiment import Experiment, parse_experiment
-from clhd.sweep.inspect import explain_point, replay_point, verify_share
-from clhd.sweep.moments import count_runs, pool_blocks, reduce_blocks
-from clhd.sweep.plan import plan_roads
-from clhd.sweep.reduce import compute_statistics
-from clhd.sweep.road import Road
-from clhd.sweep.run import StageReport, run_experiment, run_stage
-from clhd.sweep.status import describe_status
-from clhd.sweep.store import Store
-from clhd.systems.base import Result, Status
+from clhd.sweep.plan.check import check_experiment
+from clhd.sweep.plan.moments import count_runs, pool_blocks, reduce_blocks
+from clhd.sweep.plan.road import Road
+from clhd.sweep.results.inspect import explain_point, replay_point, verify_share
+from clhd.sweep.results.reduce import compute_statistics
+from clhd.sweep.results.status import describe_status
+from clhd.sweep.run.plan import plan_roads
+from clhd.sweep.run.run import StageReport, run_experiment, run_stage
+from clhd.sweep.spec.experiment import Experiment, parse_experiment
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Result, Status
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG
 

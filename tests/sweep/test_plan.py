@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from distributed import Client
 
-import clhd.sweep.plan
-from clhd.sweep.blocks import choose_chunks, chunk_counts, plan_blocks
-from clhd.sweep.experiment import Experiment
-from clhd.sweep.layout import LEDGER
-from clhd.sweep.plan import SAFETY, START_SECONDS, Needs, format_plan, plan_roads, predict_needs
-from clhd.sweep.road import Road
-from clhd.sweep.run import run_stage
-from clhd.sweep.store import Store
-from clhd.systems.base import Status
+import clhd.sweep.run.plan
+from clhd.sweep.plan.blocks import choose_chunks, chunk_counts, plan_blocks
+from clhd.sweep.plan.road import Road
+from clhd.sweep.run.plan import SAFETY, START_SECONDS, Needs, format_plan, plan_roads, predict_needs
+from clhd.sweep.run.run import run_stage
+from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.store.layout import LEDGER
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Status
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG
 
@@ -102,7 +102,7 @@ def test_the_growth_of_a_store_is_part_of_what_it_takes(
     larger = toy(replicas=6)
     little = predict(larger, results)
     assert little.growth_seconds > 0
-    monkeypatch.setattr(clhd.sweep.plan, "predict_growth_seconds", lambda *_: little.growth_seconds + 1000)
+    monkeypatch.setattr(clhd.sweep.run.plan, "predict_growth_seconds", lambda *_: little.growth_seconds + 1000)
     much = predict(larger, results)
     assert much.wall_seconds == pytest.approx(little.wall_seconds + 1000 * SAFETY["predicted"])
     assert "17 min in which its store grows" in format_plan("toy", plan_roads([Road(larger, "simulation")], results, 2))

@@ -11,13 +11,13 @@ import pytest
 import xarray as xr
 from distributed import Client
 
-import clhd.sweep.run
+import clhd.sweep.run.run
 from clhd.errors import ClhdError
-from clhd.sweep.lock import hold_lock
-from clhd.sweep.progress import Progress
-from clhd.sweep.road import Road
-from clhd.sweep.run import run_experiment, set_aside
-from clhd.sweep.store import Store
+from clhd.sweep.plan.road import Road
+from clhd.sweep.run.progress import Progress
+from clhd.sweep.run.run import run_experiment, set_aside
+from clhd.sweep.store.lock import hold_lock
+from clhd.sweep.store.store import Store
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import assert_same_bits, heights, simulate
 from tests.sweep.toy import LOG, ToySystem
@@ -186,7 +186,7 @@ def test_fresh_moves_all_stores_aside_before_anything_is_computed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(clhd.sweep.run, "execute_plan", stop)
+        patch.setattr(clhd.sweep.run.run, "execute_plan", stop)
         with pytest.raises(KeyboardInterrupt):
             run_experiment(toy(seed=4), client, results=results, fresh=True)
     assert len(list((results / "toy").glob("*-until-*.zarr"))) == 2
@@ -236,11 +236,11 @@ def test_a_damaged_chunk_is_named_never_averaged_in_and_repaired(
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(ClhdError, match=rf"{path}: is damaged; recompute it with clhd run"):
-        clhd.sweep.run.write_summary(toy(), results)
+        clhd.sweep.run.run.write_summary(toy(), results)
     report = simulate(toy(), results, client, repair=True)
     assert 0 < report.computed < 32
     assert_same_bits(before, heights(results))
-    clhd.sweep.run.write_summary(toy(), results)
+    clhd.sweep.run.run.write_summary(toy(), results)
 
 
 @pytest.mark.parametrize("is_grown_there", [True, False])

@@ -11,14 +11,14 @@ import xarray as xr
 from distributed import Client
 
 from clhd.errors import ClhdError
-from clhd.sweep.check import check_experiment
-from clhd.sweep.cluster import Cluster, open_client
-from clhd.sweep.experiment import parse_experiment
-from clhd.sweep.inspect import explain_point, replay_point, verify_share
-from clhd.sweep.reading import read_summary
-from clhd.sweep.run import run_experiment, run_stage
-from clhd.sweep.status import describe_status, format_status
-from clhd.sweep.unfinished import find_unfinished
+from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.plan.check import check_experiment
+from clhd.sweep.results.inspect import explain_point, replay_point, verify_share
+from clhd.sweep.results.reading import read_summary
+from clhd.sweep.results.status import describe_status, format_status
+from clhd.sweep.results.unfinished import find_unfinished
+from clhd.sweep.run.run import run_experiment, run_stage
+from clhd.sweep.spec.experiment import parse_experiment
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import simulate
 from tests.sweep.toy import LOG, ToySystem

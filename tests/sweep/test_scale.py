@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from distributed import Client
 
-import clhd.sweep.blocks
-import clhd.sweep.dispatch
-import clhd.sweep.reduce
-import clhd.sweep.run
-import clhd.sweep.tasks
-from clhd.sweep.blocks import Plan, choose_chunks, plan_blocks, widen_chunks
-from clhd.sweep.cluster import Cluster
-from clhd.sweep.road import Road
-from clhd.sweep.run import run_stage
-from clhd.sweep.store import Store
-from clhd.sweep.summary import summarise
+import clhd.sweep.plan.blocks
+import clhd.sweep.results.reduce
+import clhd.sweep.run.dispatch
+import clhd.sweep.run.run
+import clhd.sweep.run.tasks
+from clhd.sweep.cluster.cluster import Cluster
+from clhd.sweep.plan.blocks import Plan, choose_chunks, plan_blocks, widen_chunks
+from clhd.sweep.plan.road import Road
+from clhd.sweep.results.summary import summarise
+from clhd.sweep.run.run import run_stage
+from clhd.sweep.store.store import Store
 from tests.sweep.conftest import MakeExperiment
 
 THREADS = 2  # of the client of the tests
@@ -64,7 +64,7 @@ def test_results_that_are_there_are_fetched_in_one_request(
     toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(clhd.sweep.dispatch.Dispatcher, "_ask", lambda self, future: asked.append(future))
+    monkeypatch.setattr(clhd.sweep.run.dispatch.Dispatcher, "_ask", lambda self, future: asked.append(future))
     report = run_stage(toy(constants={"seconds": 2}), "simulation", results, client=client)
     assert report is not None
     assert report.is_complete
@@ -95,7 +95,7 @@ def test_a_worker_opens_a_store_once_for_each_run(
         begin(self, path, mode)
 
     monkeypatch.setattr(Store, "__init__", note)
-    clhd.sweep.tasks._open.cache_clear()
+    clhd.sweep.run.tasks._open.cache_clear()
     run_stage(toy(), "simulation", results, client=client)
     # By the driver once, when it makes the store; by each thread at most once, if all begin at the same moment.
     assert opened.count("r+") <= 1 + THREADS
@@ -131,8 +131,8 @@ def test_blocks_are_made_for_the_workers_of_the_cluster_not_for_the_cores_of_thi
         planned.append(workers)
         return plan_blocks(road, needed, chunks, workers)
 
-    monkeypatch.setattr(clhd.sweep.run, "plan_blocks", note)
-    monkeypatch.setattr(clhd.sweep.run, "open_client", lambda cluster: nullcontext(client))
+    monkeypatch.setattr(clhd.sweep.run.run, "plan_blocks", note)
+    monkeypatch.setattr(clhd.sweep.run.run, "open_client", lambda cluster: nullcontext(client))
     monkeypatch.setattr(Client, "nthreads", lambda self: {"one host": 300, "another": 700})
     run_stage(toy(), "simulation", results, cluster=Cluster(scheduler="tcp://127.0.0.1:8786"))
     assert planned == [1000]
@@ -140,7 +140,7 @@ def test_blocks_are_made_for_the_workers_of_the_cluster_not_for_the_cores_of_thi
 
 def test_of_much_work_chunks_take_longer_and_are_not_more(toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(plan_points(toy, count=1000, workers=2).blocks) == 1000
-    monkeypatch.setattr(clhd.sweep.blocks, "_MOST_FILES", 50 * 5)  # one of the toy's output, four of the ledger
+    monkeypatch.setattr(clhd.sweep.plan.blocks, "_MOST_FILES", 50 * 5)  # one of the toy's output, four of the ledger
     blocks = plan_points(toy, count=1000, workers=2).blocks
     assert [len(block.chunks) for block in blocks] == [1] * 50
     assert blocks[0].seconds == pytest.approx(1000 * 2.0 / 50)
@@ -168,7 +168,7 @@ def test_the_bits_of_a_summary_do_not_depend_on_how_much_is_read_at_once(
         return read(self, name, region)
 
     monkeypatch.setattr(Store, "read", note)
-    monkeypatch.setattr(clhd.sweep.reduce, "_MOST_NUMBERS", 1)
+    monkeypatch.setattr(clhd.sweep.results.reduce, "_MOST_NUMBERS", 1)
     by_chunk = summarise(experiment, results)
     assert len(regions) > 8  # so it did read chunk by chunk
     for name, variable in at_once.variables.items():

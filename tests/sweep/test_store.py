@@ -13,15 +13,15 @@ import pytest
 import zarr
 
 from clhd.errors import ClhdError
-from clhd.sweep.blocks import choose_chunks
-from clhd.sweep.create import create_store
-from clhd.sweep.documents import MetadataError, write_document
-from clhd.sweep.experiment import read_experiment
-from clhd.sweep.repair import repair_store
-from clhd.sweep.road import Road
-from clhd.sweep.seal import check_seal
-from clhd.sweep.store import Store
-from clhd.systems.base import Status
+from clhd.sweep.plan.blocks import choose_chunks
+from clhd.sweep.plan.road import Road
+from clhd.sweep.spec.experiment import read_experiment
+from clhd.sweep.store.create import create_store
+from clhd.sweep.store.documents import MetadataError, write_document
+from clhd.sweep.store.repair import repair_store
+from clhd.sweep.store.seal import check_seal
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Status
 from tests.sweep.conftest import MakeExperiment
 
 

@@ -20,10 +20,10 @@ from distributed import Client, LocalCluster, Security, Worker
 
 from clhd.cli import main
 from clhd.errors import ClhdError
-from clhd.sweep import certificates
-from clhd.sweep.certificates import find_default_folder, load_security, make_certificates
-from clhd.sweep.cluster import Cluster, open_client
-from clhd.sweep.run import run_stage
+from clhd.sweep.cluster import certificates
+from clhd.sweep.cluster.certificates import find_default_folder, load_security, make_certificates
+from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.run.run import run_stage
 from tests.sweep.conftest import MakeExperiment
 
 FILE = """\
@@ -170,7 +170,7 @@ def test_a_scheduler_of_another_folder_and_one_that_is_not_there_are_one_line(
         open_client(Cluster(scheduler=scheduler.scheduler_address, tls=other)),
     ):
         pass
-    monkeypatch.setattr("clhd.sweep.cluster.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("clhd.sweep.cluster.cluster.CONNECT_SECONDS", 0.5)
     for address in ("tls://127.0.0.1:1", "tls://nobody.invalid:8786"):
         with (
             pytest.raises(ClhdError, match=rf"^scheduler {address}: cannot be reached: "),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clhd.errors import ClhdError
-from clhd.systems.base import Cost, FloatArray, NotConvergedError, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.protocol import Cost, FloatArray, NotConvergedError, Output, Outputs, Parameter, Result, Status, Value
 
 WORDS = {"long_name": "height", "symbol": "x", "units": "m", "description": "of the toy"}
 STEEPNESS = {"long_name": "steepness", "symbol": "abs(s)", "units": "m/s", "description": "of the toy"}

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from clhd.systems.base import FloatArray, Result
+from clhd.systems.protocol import FloatArray, Result
 from tests.sweep.toy import ToyPoint, ToySystem
 
 

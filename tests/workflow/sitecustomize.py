@@ -1,5 +1,5 @@
 """Python imports this at its start where its folder is on the path: processes of a workflow then know a toy system."""
 
-from clhd.systems import SYSTEMS
+from clhd.systems.registry import SYSTEMS
 
 SYSTEMS["flaky"] = "tests.workflow.flaky:FlakySystem"

@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import clhd.systems
-from clhd.sweep.cluster import Cluster
-from clhd.sweep.experiment import Experiment, parse_experiment
-from clhd.sweep.run import run_experiment
-from clhd.sweep.status import describe_status
-from clhd.sweep.store import Store
-from clhd.sweep.unfinished import find_unfinished
-from clhd.systems.base import Status
+import clhd.systems.registry
+from clhd.sweep.cluster.cluster import Cluster
+from clhd.sweep.results.status import describe_status
+from clhd.sweep.results.unfinished import find_unfinished
+from clhd.sweep.run.run import run_experiment
+from clhd.sweep.spec.experiment import Experiment, parse_experiment
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Status
 
 TABLE = {"system": "toy", "name": "toy", "axes": {"slope": [0, 1], "size": [4]}, "times": [0, 1], "replicas": 2}
 
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(clhd.systems.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    monkeypatch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
     run_experiment(parse_experiment(TABLE), results=tmp_path, cluster=Cluster(workers=1))
     return tmp_path
 

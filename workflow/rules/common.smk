@@ -8,11 +8,11 @@ from pathlib import Path
 
 from clhd.errors import ClhdError, check_link
 from clhd.figures.plot import NO_FIGURE, find_figure
-from clhd.sweep.check import check_experiment
-from clhd.sweep.config import read_config
-from clhd.sweep.plan import predict_needs
-from clhd.sweep.road import Road
-from clhd.sweep.unfinished import find_unfinished
+from clhd.sweep.plan.check import check_experiment
+from clhd.sweep.spec.config import read_config
+from clhd.sweep.run.plan import predict_needs
+from clhd.sweep.plan.road import Road
+from clhd.sweep.results.unfinished import find_unfinished
 
 # The list of experiments: config/config.yaml, or the one given by --configfile.
 CONFIG_FILE = str(([Path("config/config.yaml")] + list(workflow.configfiles))[-1])
@@ -104,7 +104,7 @@ try:
     DRAWN = find_figures()
     CLAIM_SETTINGS, HAS_MATRIX = {}, False
     if CONFIG.claims:
-        from clhd.analysis.claims import MATRIX, read_claims  # half a second, which others save
+        from clhd.claims.judge import MATRIX, read_claims  # half a second, which others save
 
         CLAIM_SETTINGS = read_claims(CONFIG.claims, EXPERIMENTS)
         HAS_MATRIX = MATRIX in CLAIM_SETTINGS

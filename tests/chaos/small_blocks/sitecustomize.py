@@ -8,7 +8,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_BLOCKS, _LEAST_SECONDS = "clhd.sweep.blocks", 0.1
+_BLOCKS, _LEAST_SECONDS = "clhd.sweep.plan.blocks", 0.1
 
 
 class _Finder:

@@ -1,0 +1,91 @@
+"""How clhd compiles its kernels: `kernel` (a numba function) and the two bit casts that vector code needs.
+
+numba caches machine code on disk by the date of the file in which a function stands, so a kernel would survive a
+change of a formula that it inlines from another file. Here every kernel is cached under the contents of *all*
+modules that hold kernels: a stale kernel cannot be loaded. Nor can that of other types: processes that compile at
+once, as the jobs of a cluster do that share a home directory, may write each other's files.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from llvmlite import ir
+from numba import float64, njit, uint64
+from numba.core.caching import IndexDataCacheFile
+from numba.core.typing.templates import Signature
+from numba.extending import intrinsic
+
+# A compiled function is typed as the Python function that it was: mypy checks calls of kernels like any others.
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@cache
+def source_stamp() -> str:
+    """Digest of the source of all modules of the layers that hold kernels (core, systems)."""
+    package = Path(__file__).parents[1]
+    digest = blake2b(digest_size=16)
+    for layer in ("core", "systems"):
+        for path in sorted((package / layer).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class _CheckedCacheFile(IndexDataCacheFile):
+    """Files of machine code that say what they hold.
+
+    numba numbers them, in an index that two processes may read before either has written: the index can then name the
+    code of other types or of another processor, and after a kill in between, that of an older source.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        super().save(key, (self._source_stamp, key, data))  # type: ignore[no-untyped-call]
+
+    def load(self, key: Any) -> Any:
+        held: Any = super().load(key)  # type: ignore[no-untyped-call]
+        return held[2] if held is not None and held[:2] == (self._source_stamp, key) else None
+
+
+def kernel(function: Function) -> Function:
+    """Compile `function`: without the GIL, without exceptions for division by zero, cached on disk.
+
+    Of the fast-math flags only "contract" (fused multiply-add) is set: re-association would destroy the rounding
+    tricks of `clhd.core.vector_math`.
+    """
+    compiled: Any = njit(function, nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+    # Another class for the object that is there: its constructor takes what only numba's cache knows.
+    compiled._cache._cache_file.__class__ = _CheckedCacheFile
+    compiled._cache._cache_file._source_stamp = source_stamp()
+    return cast("Function", compiled)
+
+
+def inlined(function: Function) -> Function:
+    """Compile a small scalar `function` so that it is always inlined: a call would keep a loop from vectorising."""
+    compiled = njit(function, nogil=True, forceinline=True, error_model="numpy", fastmath={"contract"})
+    return cast("Function", compiled)
+
+
+def _float_to_bits(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
+    """The 64 bits of a float64 as a uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return uint64(float64), generate
+
+
+def _bits_to_float(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
+    """The float64 with the 64 bits of a uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return float64(uint64), generate
+
+
+# Inside a kernel an intrinsic takes one argument less than the function that numba makes it from. The bits are Any:
+# a kernel mixes them with unsigned numbers of numpy, for which mypy has no arithmetic.
+float_to_bits: Callable[[float], Any] = cast("Any", intrinsic(_float_to_bits))
+bits_to_float: Callable[[Any], float] = cast("Any", intrinsic(_bits_to_float))

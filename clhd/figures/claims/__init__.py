@@ -1,1 +1,0 @@
-"""One figure for each claim: the evidence that its verdict rests on."""

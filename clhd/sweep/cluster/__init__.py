@@ -1,0 +1,1 @@
+"""Where blocks are computed: local processes, SLURM, any Dask cluster."""

@@ -1,0 +1,135 @@
+"""`check_experiment`: every point of an experiment is made once, so that nothing impossible is found later.
+
+A mistake in a single value is found when the file is read; one in a combination of values only here: the points that
+are impossible are counted, and the first is named. What is found on the way, the cost of each point, is kept.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.errors import ClhdError
+from clhd.sweep.plan.blocks import choose_chunks
+from clhd.sweep.plan.road import Kind, Road
+from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.grid import Grid
+from clhd.sweep.spec.limits import check_bytes
+from clhd.sweep.spec.mistakes import ExperimentError
+from clhd.systems.protocol import Cost, Value
+
+# So many impossible points are told apart by their messages; of the others only the number is reported.
+_MOST_MESSAGES = 3
+
+
+def check_experiment(experiment: Experiment, source: str = "experiment") -> list[Road]:
+    """Check all points of both roads, so that nothing impossible is found when half of the work is done.
+
+    Returns
+    -------
+    list of Road
+        Those on which there is something to compute, their costs known.
+
+    Raises
+    ------
+    ExperimentError
+        With one line for each mistake, each starting with `source`.
+    """
+    kinds: tuple[Kind, ...] = ("simulation", "theory")
+    try:
+        roads = [road for road in (Road(experiment, kind) for kind in kinds) if road.outputs.variables]
+        if not roads:
+            raise ExperimentError("constants: leave nothing to compute, neither a simulation nor a theory")
+        for road in roads:
+            check_bytes(road)
+        _check_points(roads)
+        for road in roads:
+            choose_chunks(road)  # refuses too many
+    except ClhdError as error:
+        raise ExperimentError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
+    return roads
+
+
+def _check_points(roads: Sequence[Road]) -> None:
+    """Make every point of every road once, and note its cost; raises ClhdError if some are impossible.
+
+    In one pass, in which what the roads share changes last: a system that remembers what it has just made then makes
+    it once for both of them, which halves the time.
+    """
+    axes = {axis.name: axis for road in roads for axis in road.grid.axes}
+    known = [{axis.name for axis in road.grid.axes} for road in roads]
+    order = sorted(axes, key=lambda name: not all(name in names for names in known))
+    # Of each road: its check, where its axes stand in that order, and where the axes stand that it lacks.
+    visits = []
+    shared: dict[Cost, Cost] = {}  # few costs differ, and sharing them keeps a large grid small
+    for road, names in zip(roads, known, strict=True):
+
+        def find_cost(values: dict[str, Value], road: Road = road) -> Cost:
+            cost = road.cost(road.point(values))
+            return shared.setdefault(cost, cost)
+
+        check = PointCheck(road.grid, find_cost)
+        own = [order.index(axis.name) for axis in road.grid.axes]
+        visits.append((check, own, [k for k, name in enumerate(order) if name not in names]))
+    for place in product(*(range(len(axes[name])) for name in order)):
+        for check, own, lacking in visits:
+            if not any(place[k] for k in lacking):
+                check.visit(tuple([place[k] for k in own]))
+    for road, (check, _, _) in zip(roads, visits, strict=True):  # the mistakes of both are mostly the same
+        road.__dict__["costs"] = check.finish()
+
+
+class PointCheck:
+    """Makes something of the points of a grid, one at a time and in any order, and remembers which are impossible.
+
+    Parameters
+    ----------
+    grid : Grid
+    make : callable
+        Returns what is made of the parameters of a point, or raises ClhdError.
+    """
+
+    def __init__(self, grid: Grid, make: Callable[[dict[str, Value]], Any]) -> None:
+        self.grid = grid
+        self._make = make
+        self._made = np.empty(grid.shape, dtype=object)  # a tenth of a dict's memory
+        # Of each axis, what each position sets.
+        self._settings = [[dict(zip(axis.parameters, v, strict=True)) for v in axis.values] for axis in grid.axes]
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def visit(self, index: tuple[int, ...]) -> None:
+        """Make one point."""
+        values = dict(self.grid.constants)
+        for settings, position in zip(self._settings, index, strict=True):
+            values.update(settings[position])
+        try:
+            self._made[index] = self._make(values)
+        except ClhdError as error:
+            # Messages that differ in the value alone are one reason.
+            reason = str(error).partition(" = ")[0]
+            self._counts[reason] += 1
+            self._examples[reason] = min(self._examples.get(reason, (index, str(error))), (index, str(error)))
+
+    def finish(self) -> NDArray[np.object_]:
+        """What was made, of the shape of the grid.
+
+        Raises
+        ------
+        ClhdError
+            If points are impossible: one line for each reason, naming the first such point and how many there are.
+        """
+        first = sorted((*self._examples[reason], reason) for reason in self._counts)
+        if first:
+            raise ClhdError("\n".join(self._describe(*entry) for entry in first[:_MOST_MESSAGES]))
+        return self._made
+
+    def _describe(self, place: tuple[int, ...], example: str, reason: str) -> str:
+        if not self.grid.axes:
+            return example
+        count, size = self._counts[reason], self.grid.size
+        many = "every point is" if count == size else f"{count} of {size} points {'is' if count == 1 else 'are'}"
+        return f"axes: {many} impossible, the first at {self.grid.describe(place)}: {example}"

@@ -1,0 +1,1 @@
+"""What is known: summaries, status, single points."""

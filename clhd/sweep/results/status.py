@@ -1,0 +1,166 @@
+"""`describe_status`: what is known of each experiment, read from the ledgers alone, without any system or compiler."""
+
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clhd.errors import ClhdError
+from clhd.sweep.results.results import PARTS
+from clhd.sweep.spec.axis import Axis
+from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.store.layout import check_summary
+from clhd.sweep.store.missing import check_files
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Value
+
+# Columns of the table for people, and what they hold of a report.
+_COLUMNS = {
+    "runs": "wanted",
+    "ok": "ok",
+    "failed": "failed",
+    "diverged": "diverged",
+    "not converged": "not_converged",
+    "missing": "not_run",
+}
+
+
+def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
+    """Counts by status, age and size of the stores of one experiment.
+
+    Returns
+    -------
+    dict
+        ``experiment``, ``complete``, and for each of simulation and theory that has a store ``wanted`` (runs that the
+        experiment asks for), the counts by status among them (missing ones are ``not_run``), ``age_seconds`` since it
+        was last written, ``bytes``, or ``problem``. ``summary`` likewise, with ``stale`` if it is older than they are.
+    """
+    folder = results / experiment.name
+    report: dict[str, Any] = {"experiment": experiment.name, "path": str(folder)}
+    for kind in ("simulation", "theory"):
+        path = folder / f"{kind}.zarr"
+        if path.is_dir():
+            try:
+                store = Store(path)
+                check_files(store)
+                report[kind] = _count(experiment, store) | _measure(path)
+            except (ClhdError, FileNotFoundError) as error:  # replaced by another run in this moment
+                report[kind] = {"problem": str(error)}
+    needed = "simulation" if experiment.has_simulation else "theory"
+    if needed not in report:
+        wanted = math.prod(len(axis) for axis in experiment.axes) * max(experiment.replicas, 1)
+        report[needed] = {"wanted": wanted, "not_run": wanted}
+    path = folder / "summary.zarr"
+    if path.is_dir():
+        parts = [part for part in PARTS[:2] if (folder / f"{part}.zarr" / "zarr.json").is_file()]
+        newest = max((_last_written(folder / f"{part}.zarr") for part in parts), default=0.0)
+        try:
+            check_summary(path)
+            report["summary"] = _measure(path) | {"stale": _last_written(path) < newest}
+        except (ClhdError, FileNotFoundError) as error:
+            report["summary"] = {"problem": str(error)}
+    if "theory" not in report and (path / "theory_status").is_dir():  # else there may be none to predict
+        report["theory"] = {"problem": f"{folder / 'theory.zarr'}: is not there; clhd run makes it"}
+    stages = [report[kind] for kind in PARTS if kind in report]
+    report["complete"] = "summary" in report and all(
+        "problem" not in stage and not any(stage.get(word) for word in ("not_run", "failed", "stale"))
+        for stage in stages
+    )
+    return report
+
+
+def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
+    """Counts by status of what an experiment wants; what the store has no room for is not run."""
+    held = {axis.name: axis for axis in store.experiment.axes}
+    positions, wanted = [], 1
+    for axis in (axis for axis in experiment.axes if axis.name in store.dims):
+        known = {value: position for position, value in enumerate(held[axis.name].values)}
+        positions.append([known[value] for value in _as_held(axis, held[axis.name]) if value in known])
+        wanted *= len(axis)
+    if store.kind == "simulation":
+        if store.experiment.keep != experiment.keep:
+            return {"problem": f"does not keep {experiment.keep}, as the experiment asks for"}
+        wanted *= experiment.replicas
+        positions.append(list(range(min(experiment.replicas // store.entry_size, store.shape[-1]))))
+    if len(positions) != len(store.dims):
+        return {"problem": f"has the axes {', '.join(store.dims)}, which are not those of the experiment"}
+    mask = np.zeros(store.shape, dtype=bool)
+    mask[np.ix_(*positions)] = True
+    counts = store.count_runs(mask)
+    counts["not_run"] += wanted - int(mask.sum()) * store.entry_size
+    return {"wanted": wanted, **counts}
+
+
+def _as_held(wanted: Axis, held: Axis) -> list[tuple[Value, ...]]:
+    """The values of an axis, those of a range of whole numbers rounded: without its system, it is one of numbers."""
+    whole = [isinstance(value, int) for value in held.values[0]]
+    return [
+        tuple(round(v) if is_whole and isinstance(v, float) else v for v, is_whole in zip(value, whole, strict=True))
+        for value in wanted.values
+    ]
+
+
+def _last_written(path: Path) -> float:
+    return (path / "zarr.json").stat().st_mtime
+
+
+def _measure(path: Path) -> dict[str, Any]:
+    sizes = []
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):  # a run replaces files meanwhile
+                sizes.append(Path(folder, name).stat().st_size)
+    return {"age_seconds": round(time.time() - _last_written(path), 1), "bytes": sum(sizes), "files": len(sizes)}
+
+
+def format_status(reports: list[dict[str, Any]]) -> str:
+    """The reports as a table for people; what can only be said in words stands in place of the numbers."""
+    stages = [(report["experiment"], kind, report.get(kind)) for report in reports for kind in PARTS]
+    columns = dict(_COLUMNS)
+    if not any(stage and stage.get("not_converged") for *_, stage in stages):
+        del columns["not converged"]  # rare
+    rows = [["experiment", "part", *columns, "age", "size"]]
+    for name, kind, stage in stages:
+        if stage is not None:
+            cells = [stage["problem"]] if "problem" in stage else _list_cells(stage, columns.values())
+            rows.append([name, kind, *cells])
+        elif kind != "simulation":
+            rows.append([name, kind, "none"])
+    table = [row for row in rows if len(row) == len(rows[0])]
+    widths = [max(len(row[column]) for row in (rows if column < 2 else table)) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _list_cells(stage: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    """What is known of a store, by column."""
+    age = format_age(stage["age_seconds"]) if "age_seconds" in stage else ""
+    size = format_bytes(stage["bytes"]) if "bytes" in stage else ""
+    return [*(str(stage.get(key, "")) for key in keys), age + (" stale" if stage.get("stale") else ""), size]
+
+
+def format_age(seconds: float) -> str:
+    """How long ago, for people."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def format_bytes(size: float) -> str:
+    """A size for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

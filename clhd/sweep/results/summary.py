@@ -1,0 +1,222 @@
+"""`write_summary`: statistics over the replicas, the theory beside them, and what they rest on.
+
+For each output X of the simulation, with the dims of the grid and of X, without the replica:
+
+| variable | meaning |
+|---|---|
+| X_mean, X_standard_deviation, X_standard_error | over the replicas whose status is ok |
+| X_quantile (quantile) | 5, 25, 50, 75 and 95 % of them; not with ``keep: moments`` |
+| X_theory | limit of infinite dimension |
+| X_theory_standard_deviation | predicted spread at this dimension, fluctuation / sqrt(n) |
+| X_distance_mean, X_distance_standard_error | of a distribution function X: how far a replica is from the theory |
+| X_z_score | (mean - theory) / standard error: a bias of order 1/n shows in it |
+| replica_count (status) | replicas of each status |
+| theory_status | of the prediction |
+
+The distance of distribution functions is Wasserstein-1, the integral of abs(X - X_theory), by the trapezoid rule; it
+needs every replica, and so is not there with ``keep: moments``. An output of the theory that the simulation lacks is
+there as X_theory alone, along the axes that the theory has; an experiment without a simulation has nothing else. A
+point at which a quantity could not be had is NaN; a damaged chunk is an error, never averaged in.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from clhd.errors import explain_unwritable
+from clhd.sweep.plan.road import Road
+from clhd.sweep.results.reduce import QUANTILES, STATISTICS, compute_statistics, reduce_runs
+from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.store.create import remove_tree, write_sealed
+from clhd.sweep.store.lock import hold_lock
+from clhd.sweep.store.prepare import open_road, positions_in
+from clhd.sweep.store.provenance import describe_code, now
+from clhd.sweep.store.store import StoreError
+from clhd.systems.protocol import Status
+from clhd.systems.registry import find_system
+
+
+def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) -> Path:
+    """Summarise what is known of an experiment, and write it as one store; one that is half written has another name.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    results : Path
+        Folder of all results.
+    wait : bool
+        Wait for another process that writes it, instead of refusing.
+
+    Returns
+    -------
+    Path
+        Of the summary.
+
+    Raises
+    ------
+    ClhdError
+        If there is no simulation, it belongs to another experiment, or the summary cannot be written.
+    DamagedChunkError
+        If a chunk is damaged: names its file, and the command that recomputes it.
+    """
+    path = results / experiment.name / "summary.zarr"
+    with hold_lock(path, wait=wait):
+        folders = _identify_stores(path.parent)
+        dataset = summarise(experiment, results)
+        if _identify_stores(path.parent) != folders:
+            raise StoreError(f"{path.parent}: has grown while it was summarised; do it again")
+        with explain_unwritable(path):
+            _replace(path, dataset)
+    return path
+
+
+def _identify_stores(folder: Path) -> list[tuple[int, int]]:
+    """What tells the folders of stores from others that take their names; in a store that grows, chunks move."""
+    found = [folder / f"{kind}.zarr" for kind in ("simulation", "theory")]
+    return [(state.st_dev, state.st_ino) for state in (path.stat() for path in found if path.is_dir())]
+
+
+def _replace(path: Path, dataset: xr.Dataset) -> None:
+    """Write a dataset beside its place, then change the names: under its own name it is always whole, or not there."""
+    unfinished, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    for stray in (unfinished, old):
+        remove_tree(stray)
+    write_sealed(dataset, unfinished)
+    if path.exists():
+        path.rename(old)
+    unfinished.rename(path)
+    remove_tree(old)
+
+
+def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
+    """The summary of an experiment as a dataset; raises as `write_summary` does."""
+    summary = xr.Dataset()
+    if Road(experiment, "simulation").outputs.variables:
+        summary = _summarise_simulation(experiment, results)
+    if Road(experiment, "theory").outputs.variables:
+        summary = _add_theory(summary, experiment, results)
+        summary = _add_distances(summary, experiment, results)
+    for variable in summary.variables.values():
+        variable.encoding = {}
+    summary.attrs = {
+        "title": f"summary of {experiment.name}",
+        "description": experiment.description,
+        "experiment": experiment.resolved(),
+        "code": describe_code(),
+        "created": now(),
+    }
+    return summary
+
+
+def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
+    """Statistics over the replicas, along all axes that the simulation has."""
+    wanted, store, room = open_road(experiment, "simulation", results)
+    variables: dict[str, xr.Variable] = {}
+    statistics, counts = reduce_runs(store, wanted)
+    axes = tuple(axis.name for axis in wanted.grid.axes)
+    positions = dict(zip(axes, positions_in(room, wanted)[: len(axes)], strict=True))
+    for name, output in wanted.outputs.variables.items():
+        dims, words = axes + output.dims, dict(output.words)
+        for statistic in STATISTICS:
+            label = {"long_name": f"{statistic.replace('_', ' ')} of the {words['long_name']}"}
+            variables[f"{name}_{statistic}"] = xr.Variable(dims, statistics[name, statistic], words | label)
+        if wanted.has_moments:
+            continue
+        label = {"long_name": f"quantiles of the {words['long_name']}"}
+        variables[f"{name}_quantile"] = xr.Variable((*dims, "quantile"), statistics[name, "quantile"], words | label)
+    words = {"long_name": "number of replicas", "units": "1", "description": "by status; the statistics rest on ok"}
+    variables["replica_count"] = xr.Variable((*axes, "status"), counts, words)
+    summary = xr.Dataset(variables).isel(positions)
+    with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as simulation:
+        kept = [name for name in simulation.coords if store.dims[-1] not in simulation[name].dims]
+        coordinates = simulation[kept].isel(positions).load().coords
+    names = [status.name.lower() for status in Status]
+    if not wanted.has_moments:
+        words = {"long_name": "quantile", "units": "1", "description": "level"}
+        summary = summary.assign_coords(quantile=("quantile", np.array(QUANTILES), words))
+    return summary.assign_coords(coordinates).assign_coords(
+        status=("status", np.array(names, dtype=np.dtypes.StringDType()), {"long_name": "status", "units": "1"}),
+    )
+
+
+def _add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr.Dataset:
+    """Put the theory beside the simulation, along all axes of both."""
+    wanted, store, room = open_road(experiment, "theory", results)
+    positions = dict(zip((axis.name for axis in wanted.grid.axes), positions_in(room, wanted), strict=True))
+    with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as opened:
+        for name in ("status", *store.outputs):
+            store.read(name)  # a damaged chunk is named here
+        status = opened["status"].isel(positions).load()  # first: a task that is writing just now writes it last
+        theory = opened[store.outputs].isel(positions).load()
+    is_known = (status != Status.NOT_RUN) & (status != Status.FAILED)
+    theory = theory.where(is_known).assign(status=status)
+    summary["theory_status"] = theory["status"]
+    axes = [axis.name for axis in experiment.axes]
+    for name, output in wanted.outputs.variables.items():
+        if f"{name}_mean" in summary:
+            _add_comparison(summary, theory, name, [*axes, *output.dims], _find_size(summary, experiment))
+        elif f"{name.removesuffix('_fluctuation')}_mean" not in summary:  # that of a mean stands beside it already
+            label = {"long_name": f"theory of the {output.words['long_name']}"}
+            summary[f"{name}_theory"] = theory[name].assign_attrs(dict(output.words) | label)
+    return summary
+
+
+def _add_comparison(
+    summary: xr.Dataset, theory: xr.Dataset, name: str, order: Sequence[str], size: xr.DataArray | None
+) -> None:
+    """Add the theory of a simulated quantity, along its axes and those that only the theory has, and the z-score."""
+    mean = summary[f"{name}_mean"]
+    words = {key: value for key, value in theory[name].attrs.items() if key != "long_name"}
+    long_name = theory[name].attrs["long_name"]
+
+    def add(key: str, text: str, values: xr.DataArray, **more: str) -> None:
+        values, _ = xr.broadcast(values, mean)
+        values = values.transpose(*(dim for dim in order if dim in values.dims))
+        summary[f"{name}_{key}"] = values.assign_attrs(words | {"long_name": f"{text} of the {long_name}"} | more)
+
+    add("theory", "theory", theory[name])
+    if f"{name}_fluctuation" in theory and size is not None:
+        spread = theory[f"{name}_fluctuation"] / np.sqrt(size)
+        add("theory_standard_deviation", "predicted standard deviation", spread)
+    error = summary[f"{name}_standard_error"]
+    score = (mean - theory[name]) / error.where(error > 0)
+    description = "(mean - theory) / standard error"
+    add("z_score", "z-score", score, symbol=f"z({words['symbol']})", description=description)
+
+
+def _add_distances(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr.Dataset:
+    """How far the distribution functions of the replicas are from that of the theory, where both have one."""
+    outputs = Road(experiment, "simulation").outputs.variables
+    along = {name: output.distribution_along for name, output in outputs.items() if f"{name}_theory" in summary}
+    if not any(along.values()) or Road(experiment, "simulation").has_moments:
+        return summary
+    wanted, store, room = open_road(experiment, "simulation", results)
+    names = [*(axis.name for axis in wanted.grid.axes), "replica"]
+    positions = dict(zip(names, positions_in(room, wanted), strict=True))
+    with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as opened:
+        simulation = opened[["status", *(name for name, dim in along.items() if dim)]].isel(positions).load()
+    for name, dim in along.items():
+        if dim is None:
+            continue
+        values = simulation[name].where(simulation["status"] == Status.OK)
+        distance = abs(values - summary[f"{name}_theory"]).integrate(dim)
+        rest = [d for d in summary[f"{name}_mean"].dims if d != dim]
+        rest += [d for d in distance.dims if d not in (*rest, "replica")]  # axes that only the theory has
+        mean, _, error, _ = compute_statistics(distance.transpose("replica", *rest).values)
+        long_name = outputs[name].words["long_name"]
+        for statistic, array in (("mean", mean), ("standard_error", error)):
+            words = {"long_name": f"{statistic.replace('_', ' ')} of the distance of the {long_name}"}
+            words |= {"symbol": "W_1", "units": "1", "description": "Wasserstein-1, of a replica to the theory"}
+            summary[f"{name}_distance_{statistic}"] = xr.Variable(rest, array, words)
+    return summary
+
+
+def _find_size(summary: xr.Dataset, experiment: Experiment) -> xr.DataArray | None:
+    """The size n of each point: a coordinate, or a constant."""
+    name = find_system(experiment.system).size
+    if name in summary.coords:
+        return summary[name].astype(float)
+    value = experiment.constants.get(name)
+    return None if value is None else xr.DataArray(float(value))  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Blocks become results: dispatch, tasks, progress."""

@@ -1,0 +1,262 @@
+"""`Dispatcher`: hands the blocks of a plan to workers, longest first, a few at once, and finds those that kill them.
+
+A worker that is killed takes along the block that it computes and those that wait for it, of which most are innocent.
+So blocks that lost their worker are tried again, with ever less beside them:
+
+| round | blocks | how |
+|---|---|---|
+| 1 | all | some wait at each worker |
+| 2 | those whose worker was killed | none waits |
+| 3 | those whose worker was killed again | one alone in the cluster, split until the points that kill are alone |
+
+A point fails if it is killed twice in the last round; whatever kills from outside would have to hit it four times. In
+a block of 64 points one that kills is found by 6 deaths.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import CancelledError, as_completed
+from distributed.scheduler import KilledWorker
+
+from clhd.errors import ClhdError, describe_unwritable, explain_unwritable
+from clhd.sweep.cluster.batch import check_jobs
+from clhd.sweep.cluster.cluster import LOST
+from clhd.sweep.plan.blocks import Block, BoolArray, ChunkIndex
+from clhd.sweep.plan.road import Road
+from clhd.sweep.results.status import format_bytes
+from clhd.sweep.run.progress import Progress, format_seconds
+from clhd.sweep.run.tasks import BlockReport, compute_block, write_merged
+from clhd.sweep.store.lock import check_lease
+from clhd.sweep.store.store import Store, StoreError
+from clhd.systems.protocol import Status
+
+# Tasks that are waiting beside those that run: enough that no worker waits for the driver.
+_WAITING_PER_WORKER = 2
+# How often a point is killed, with nothing beside it, until it counts as failed.
+_DEATHS_ALONE = 2
+# Each part of a block costs a call of its kernel, each round of splitting the start of a worker: either takes seconds.
+_PARTS = 8
+# Silence that is longer than both, the second in units of the longest prediction, is worth a line.
+_SILENT_SECONDS, _SILENT_TIMES = 30.0, 10.0
+_POLL_SECONDS = 0.01
+_EVENT_POLLS, _EVENT_POLL_SECONDS = 5, 0.05
+# Workers come and go: how many there are is asked again after this time.
+_COUNT_SECONDS = 2.0
+_as_completed: Any = as_completed  # distributed is not typed
+
+
+@dataclass(frozen=True)
+class _Obstacle:
+    """Why no task can go on; of an error that is raised, Dask would log the traceback at each worker."""
+
+    message: str
+
+
+def _try_block(
+    path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str
+) -> BlockReport | _Obstacle:
+    """Compute a block; what stops it, and would stop the others, is a value."""
+    # The driver tells if a worker is killed for its memory; that it will be soon, many times over, helps nobody.
+    logging.getLogger("distributed.worker.memory").setLevel(logging.ERROR)
+    try:
+        try:
+            return compute_block(path, chunks, run, token)
+        except OSError as error:
+            check_lease(Path(path), token)
+            return _Obstacle(describe_unwritable(path, error))
+    except ClhdError as error:
+        return _Obstacle(str(error))
+
+
+class Dispatcher:
+    """Runs blocks on a cluster, and finds out which of them kill their workers."""
+
+    def __init__(self, client: Any, store: Store, run: int, token: str, progress: Progress, expected: int) -> None:
+        self._client, self._store, self._run, self._token, self._progress = client, store, run, token, progress
+        self._dead: set[str] = set()  # addresses of workers whose death was told
+        self._cause = ""  # of the last death
+        self._threads, self._counted = 0, -np.inf
+        self._expected = expected  # threads that are started only if there are blocks for them
+
+    def run(self, blocks: Sequence[Block]) -> Iterator[tuple[Block, BlockReport]]:
+        """Run blocks, or the parts of those that kill their workers; yield each with what came of it."""
+        suspects = yield from self._run_together(blocks, _WAITING_PER_WORKER)
+        suspects = yield from self._run_together([block for block, _ in suspects], 0)
+        for block, _ in suspects:
+            yield from self._isolate(block)
+        if self._dead:
+            self._store.remove_strays()
+
+    def _run_together(
+        self, blocks: Sequence[Block], waiting: int
+    ) -> Generator[tuple[Block, BlockReport], None, list[tuple[Block, int]]]:
+        """Run blocks in their order, few at once; return those whose worker was killed, and how often."""
+        left, killed = iter(blocks), []
+        running: dict[Any, Block] = {}
+        finished: Any = _as_completed()
+
+        def submit(most: int) -> None:
+            while len(running) < most and (block := next(left, None)) is not None:
+                future = self._client.submit(
+                    _try_block, str(self._store.path.absolute()), block.chunks, self._run, self._token, pure=False
+                )
+                running[future] = block
+                finished.add(future)
+
+        submit((1 + waiting) * self._count_threads())
+        while running:
+            self._wait(finished, running)
+            ready = {future: running.pop(future) for future in finished.next_batch(block=False)}
+            submit((1 + waiting) * self._count_threads())
+            fetched = self._fetch([*ready])
+            for future, block in ready.items():
+                report = self._collect(future, fetched)
+                if isinstance(report, KilledWorker):
+                    killed.append((block, report.allowed_failures + 1))
+                else:
+                    yield block, report
+        return killed
+
+    def _count_threads(self) -> int:
+        """How many blocks can be computed at once, at least one."""
+        if time.monotonic() - self._counted > _COUNT_SECONDS:
+            self._threads = max(self._expected, sum(self._client.nthreads().values()))
+            self._counted = time.monotonic()
+        return self._threads
+
+    def _fetch(self, futures: list[Any]) -> dict[Any, BlockReport | _Obstacle]:
+        """The results of blocks that are done, in one request: many workers must not wait for one after the other.
+
+        None of them if one cannot be had; `_collect` finds out which, and why.
+        """
+        with suppress(Exception):
+            return dict(zip(futures, self._client.gather(futures), strict=True))
+        return {}
+
+    def _collect(self, future: Any, fetched: dict[Any, BlockReport | _Obstacle]) -> BlockReport | KilledWorker:
+        """What became of a block, or that its worker was killed; raises what stops the run."""
+        report = fetched.get(future) or self._ask(future)
+        if isinstance(report, _Obstacle):  # in which workers name the store by its full path
+            raise StoreError(report.message.replace(str(self._store.path.absolute()), str(self._store.path)))
+        return report
+
+    def _ask(self, future: Any) -> BlockReport | _Obstacle | KilledWorker:
+        """The result of one block, or that its worker was killed; raises what stops the run."""
+        try:
+            error = future.exception()
+        except CancelledError:
+            raise ClhdError(LOST) from None
+        if isinstance(error, KilledWorker):
+            self._tell_death(error)
+            return error
+        return future.result()  # type: ignore[no-any-return]
+
+    def _wait(self, finished: Any, running: dict[Any, Block]) -> None:
+        """Wait until a block is finished; now and then, if that takes far longer than predicted, say so."""
+        begin = time.monotonic()
+        longest = max(block.seconds for block in running.values())
+        patience = max(_SILENT_SECONDS, _SILENT_TIMES * longest)
+        while not finished.has_ready():
+            time.sleep(_POLL_SECONDS)
+            check_jobs(self._client.cluster)
+            silent = time.monotonic() - begin
+            if silent > patience:
+                patience = 2 * silent
+                first, workers = next(iter(running.values())), len(self._client.nthreads())
+                self._progress.say(
+                    f"no block has ended for {format_seconds(silent)}, though none was predicted to take more than "
+                    f"{format_seconds(longest)}; blocks in work: {len(running)}, the oldest from "
+                    f"{self._describe(first)} on; workers: {workers} (a first run also compiles)"
+                )
+
+    def _tell_death(self, error: KilledWorker) -> None:
+        """Say once of each worker that it was killed, and if it is known why."""
+        address, limit = error.last_worker.address, error.last_worker.memory_limit
+        if address in self._dead:
+            return
+        self._dead.add(address)
+        if self._has_exceeded_memory(address):
+            self._cause = (
+                f"more than the {format_bytes(limit)} of memory that a worker has (fewer workers have more each)"
+            )
+        else:
+            self._cause = "a crash, a signal from outside, or a machine without memory"
+        self._progress.say(f"a worker was killed: {self._cause}; what it had to do is tried again")
+
+    def _has_exceeded_memory(self, address: str) -> bool:
+        """True if a worker was killed by its nanny, who may tell so a moment after it is done."""
+        for _ in range(_EVENT_POLLS):
+            events = self._client.get_events("worker-restart-memory")
+            if any(event.get("worker") == address for _, event in events):
+                return True
+            time.sleep(_EVENT_POLL_SECONDS)
+        return False
+
+    def _isolate(self, block: Block, deaths: int = 0) -> Iterator[tuple[Block, BlockReport]]:
+        """Run a block with nothing beside it; find the points that kill the worker by splitting it."""
+        killed = yield from self._run_together([block], 0)
+        if not killed:
+            return
+        parts = _split(block, self._store.kind == "simulation")
+        deaths += killed[0][1]
+        if len(parts) == 1 and deaths >= _DEATHS_ALONE:
+            yield block, self._record_death(block)
+        elif len(parts) == 1:
+            yield from self._isolate(block, deaths)
+        else:
+            for part in parts:
+                yield from self._isolate(part)
+
+    def _record_death(self, block: Block) -> BlockReport:
+        """Note in the ledger that a point kills its worker."""
+        message = f"its worker was killed each time, also with nothing else to do: {self._cause}"
+        for index, needed in block.chunks:
+            ledger: dict[str, Any] = {
+                "error_type": np.full(needed.shape, "KilledWorker", np.dtypes.StringDType()),
+                "error_message": np.full(needed.shape, message, np.dtypes.StringDType()),
+                "status": np.full(needed.shape, Status.FAILED, np.int8),
+            }
+            with explain_unwritable(self._store.path):
+                write_merged(self._store, self._token, index, needed, ledger, self._run)
+        failed = {"failed": block.lanes * self._store.entry_size}
+        return BlockReport(failed, 0.0, f"KilledWorker: {self._describe(block)}: {message}")
+
+    def _describe(self, block: Block) -> str:
+        """Where the first point of a block stands."""
+        index, needed = block.chunks[0]
+        starts = [piece.start for piece in self._store.region(index)]
+        place = [start + int(step) for start, step in zip(starts, np.argwhere(needed)[0], strict=True)]
+        grid = Road(self._store.experiment, self._store.kind).grid
+        return grid.describe(tuple(place[: len(grid.axes)]))
+
+
+def _split(block: Block, has_entries: bool) -> list[Block]:
+    """A block as a few with about as many points each, or as it is if it has one point."""
+    points = [
+        (chunk, tuple(place))
+        for chunk, (_, needed) in enumerate(block.chunks)
+        for place in np.argwhere(needed.any(axis=-1) if has_entries else needed).tolist()
+    ]
+    if len(points) == 1:
+        return [block]
+    size = math.ceil(len(points) / _PARTS)
+    return [_select(block, points[first : first + size]) for first in range(0, len(points), size)]
+
+
+def _select(block: Block, points: Sequence[tuple[int, tuple[int, ...]]]) -> Block:
+    """The part of a block at some points, each the number of its chunk and the place there."""
+    masks: dict[int, BoolArray] = {}
+    for chunk, place in points:
+        needed = block.chunks[chunk][1]
+        masks.setdefault(chunk, np.zeros_like(needed))[place] = needed[place]
+    lanes = sum(int(mask.sum()) for mask in masks.values())
+    chunks = tuple((block.chunks[chunk][0], mask) for chunk, mask in masks.items())
+    return Block(chunks, block.seconds * lanes / block.lanes, lanes)

@@ -1,0 +1,85 @@
+"""`execute_plan`: the blocks of a plan, run by the workers of a cluster, with progress, and noted in the store."""
+
+import time
+from contextlib import nullcontext, suppress
+from typing import Any
+
+import dask
+from distributed import Client
+
+from clhd.errors import ClhdError, describe_unwritable
+from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.cluster.silence import quiet
+from clhd.sweep.plan.blocks import Plan
+from clhd.sweep.run.dispatch import Dispatcher
+from clhd.sweep.run.progress import Progress, format_count, format_seconds
+from clhd.sweep.store.lock import check_lease
+from clhd.sweep.store.provenance import describe_run
+from clhd.sweep.store.store import Store
+
+# Shorter work is done by threads of this process: starting processes would take longer.
+_THREADS_BELOW_SECONDS = 3.0
+# Settings of Dask. Deaths are counted here. And a worker on this machine is started again whenever it dies; Dask would
+# give it up for good if, 15 s after a death, it happened to be dead once more.
+_OWN_SCHEDULER = {"distributed.scheduler.allowed-failures": 0}
+_OWN_WORKERS = {"distributed.deploy.lost-worker-timeout": "365 days"}
+# What Dask would tell of each worker that is lost, and of each of its tasks: a line of our own is enough.
+_LOGGERS = ("distributed.nanny", "distributed.nanny.memory", "distributed.scheduler")
+
+
+def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client: Client | None, token: str) -> int:
+    """Run the blocks of a plan, by the token of the store's lease; return how many lanes were computed.
+
+    Raises
+    ------
+    ClhdError
+        If the store cannot be written any more, or the scheduler is lost; what is done until then is kept.
+    KeyboardInterrupt
+        Likewise.
+    """
+    run = len(store.attributes["runs"])
+    begin = time.perf_counter()
+    description = describe_run()
+    size = store.entry_size
+    progress = Progress(title, plan.lanes * size, plan.seconds)
+    work = f"{format_count(plan.lanes * size, 'run')} in {format_count(len(plan.blocks), 'block')}"
+    progress.say(f"{work}, {format_seconds(plan.seconds)} of one core predicted")
+    processes = plan.seconds > _THREADS_BELOW_SECONDS
+    counts: dict[str, int] = {}
+    done = 0
+
+    def note_run() -> None:
+        """Write into the store what this run is, or what it came to."""
+        check_lease(store.path, token)  # a store that was moved away must not rise again, without its chunks
+        try:
+            store.update_attributes(runs=[*store.attributes["runs"][:run], description])
+        except OSError as error:
+            check_lease(store.path, token)  # or was it moved away in this very moment?
+            raise ClhdError(describe_unwritable(store.path, error)) from None
+
+    note_run()
+    opened: Any = open_client(cluster, processes=processes) if client is None else nullcontext(client)
+    try:
+        with (
+            dask.config.set(_OWN_SCHEDULER | (_OWN_WORKERS if cluster.slurm is None else {})),
+            opened as active,
+            quiet(*_LOGGERS),
+        ):
+            for block, report in Dispatcher(active, store, run, token, progress, cluster.slurm or 1).run(plan.blocks):
+                for status, count in report.counts.items():
+                    counts[status] = counts.get(status, 0) + count
+                done += block.lanes * size
+                if report.first_error:
+                    progress.say(f"failed: {report.first_error.splitlines()[0]}")
+                progress.advance(block.lanes * size, block.seconds)
+    except BaseException as error:
+        with suppress(ClhdError):  # the first error is the one to be told
+            description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
+            note_run()
+        if isinstance(error, KeyboardInterrupt):  # last, for who reads it may be gone
+            progress.say(f"stopped: {done} of {format_count(plan.lanes * size, 'run')} done and kept")
+        raise
+    description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
+    note_run()
+    progress.finish(", ".join(f"{count} {status}" for status, count in counts.items() if count))
+    return done

@@ -1,0 +1,213 @@
+"""`run_stage`: compute what a road's store does not know yet; `run_experiment`: both roads and the summary.
+
+`set_aside` comes first where all is to be computed again, so that after a kill the plain command goes on.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from distributed import Client
+
+from clhd.errors import explain_unwritable
+from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.plan.blocks import BoolArray, plan_blocks
+from clhd.sweep.plan.check import check_experiment
+from clhd.sweep.plan.road import Kind, Road
+from clhd.sweep.results.results import open_results
+from clhd.sweep.results.summary import write_summary
+from clhd.sweep.run.execute import execute_plan
+from clhd.sweep.spec.experiment import Experiment, read_experiment
+from clhd.sweep.store.documents import FILE
+from clhd.sweep.store.grow import finish_growth
+from clhd.sweep.store.lock import hold_lock
+from clhd.sweep.store.prepare import move_aside, prepare_store, select_wanted
+from clhd.sweep.store.repair import repair_store
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import Status
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage came to.
+
+    Parameters
+    ----------
+    counts : mapping of status to int
+        Of all replicas of points that the experiment wants.
+    computed : int
+        How many of them this run computed.
+    seconds : float
+        Wall time.
+    """
+
+    path: Path
+    counts: dict[str, int]
+    computed: int
+    seconds: float
+
+    @property
+    def is_complete(self) -> bool:
+        """True if nothing failed and nothing is missing."""
+        return self.counts["failed"] == 0 and self.counts["not_run"] == 0
+
+
+def find_needed(status: Any, wanted: BoolArray) -> BoolArray:
+    """What is to be computed: what never ran, and what failed; a divergence is a result."""
+    needed: BoolArray = wanted & ((status == Status.NOT_RUN) | (status == Status.FAILED))
+    return needed
+
+
+def set_aside(roads: Sequence[Road], results: Path, *, wait: bool = False) -> None:
+    """Move the stores of roads aside, none of them deleted, before anything is computed again.
+
+    Parameters
+    ----------
+    roads : sequence of Road
+    results : Path
+        Folder of the stores of all experiments.
+    wait : bool
+        Wait for another run of the same store, instead of refusing.
+
+    Raises
+    ------
+    ClhdError
+        If another run holds a store, or it cannot be moved.
+    """
+    paths = [results / road.experiment.name / f"{road.kind}.zarr" for road in roads]
+    with ExitStack() as locks:
+        for path in paths:
+            locks.enter_context(hold_lock(path, wait=wait))
+        for path in paths:
+            with explain_unwritable(path):
+                finish_growth(path)
+                if path.exists():
+                    move_aside(path)
+
+
+def run_stage(
+    experiment: Experiment,
+    kind: Kind,
+    results: Path,
+    *,
+    cluster: Cluster | None = None,
+    client: Client | None = None,
+    repair: bool = False,
+    wait: bool = False,
+    checked: Sequence[Road] = (),
+) -> StageReport | None:
+    """Compute what the store of one road does not know yet.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    kind : str
+        "simulation" or "theory".
+    results : Path
+        Folder of the stores of all experiments.
+    cluster : Cluster, optional
+        Where to compute, by default on all cores.
+    client : distributed.Client, optional
+        An open client, instead.
+    repair : bool
+        Read every chunk first, and compute the damaged ones again.
+    wait : bool
+        Wait for another run of the same store, instead of refusing; it leaves the less to do.
+    checked : sequence of Road
+        What `check_experiment` returned for this experiment: the costs that it found are not worked out again.
+
+    Returns
+    -------
+    StageReport or None
+        None if the system has nothing to compute on this road.
+
+    Raises
+    ------
+    ClhdError
+        If another run holds the store, or the store belongs to another experiment.
+    KeyboardInterrupt
+        What is done until then is kept.
+    """
+    wanted = next((road for road in checked if road.kind == kind), Road(experiment, kind))
+    if not wanted.outputs.variables:
+        return None
+    begin = time.perf_counter()
+    path = results / experiment.name / f"{kind}.zarr"
+    with hold_lock(path, wait=wait) as lease:
+        with explain_unwritable(path):
+            if repair:
+                repair_store(path)
+            store, room = prepare_store(wanted, path)
+            if lease.predecessor:
+                store.remove_strays()
+                (path / FILE).touch()  # it may have written blocks after a summary, without a note of that
+        mask = select_wanted(room, wanted)
+        status = store.status()
+        needed = find_needed(status, mask)
+        cluster = cluster or Cluster()
+        computed = 0
+        if needed.any():
+            with _reach(cluster, client) as reached:
+                workers = cluster.count_workers() if reached is None else _count_threads(reached)
+                plan = plan_blocks(room, needed, store.chunks, workers)
+                computed = execute_plan(store, plan, f"{experiment.name} {kind}", cluster, reached, lease.token)
+        counts = Store(path).count_runs(mask) if computed else store.count_runs(mask, status)
+    return StageReport(path, counts, computed, time.perf_counter() - begin)
+
+
+def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Client | None]:
+    """A cluster that is there already, for its blocks are made to suit its workers; None if one is to be started."""
+    return nullcontext(client) if client is not None or not cluster.is_there else open_client(cluster)
+
+
+def _count_threads(client: Any) -> int:
+    """How many blocks can be computed at once; 1 while no worker has come yet."""
+    return max(1, sum(map(int, client.nthreads().values())))
+
+
+def run_experiment(
+    experiment: Experiment | str | Path,
+    client: Client | None = None,
+    *,
+    results: str | Path = "results",
+    cluster: Cluster | None = None,
+    fresh: bool = False,
+) -> xr.DataTree:
+    """Simulate, predict and summarise an experiment: what its stores know already is not computed again.
+
+    Parameters
+    ----------
+    experiment : Experiment, or path of a YAML file
+    client : distributed.Client, optional
+        Where to compute; by default on all cores of this machine.
+    results : path
+        Folder of all results.
+    cluster : Cluster, optional
+        Where to compute, if no client is open.
+    fresh : bool
+        Move old stores aside and compute all again.
+
+    Returns
+    -------
+    xarray.DataTree
+        As `open_results` returns it.
+
+    Raises
+    ------
+    ClhdError
+        If the experiment is not right, or its stores belong to another.
+    """
+    if not isinstance(experiment, Experiment):
+        experiment = read_experiment(experiment)
+    checked = check_experiment(experiment)
+    results = Path(results)
+    if fresh:
+        set_aside(checked, results)
+    for road in checked:
+        run_stage(experiment, road.kind, results, cluster=cluster, client=client, checked=checked)
+    write_summary(experiment, results)
+    return open_results(results / experiment.name)

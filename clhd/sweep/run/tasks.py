@@ -1,0 +1,164 @@
+"""`compute_block`: the task of a worker. Computes a block, writes it chunk by chunk, returns a few counts.
+
+A task may run twice (a worker that died in mid-task), even at the same time (a worker that was thought dead). It
+computes what its arguments say, and adds to each chunk what is unknown there, as its only writer at that moment.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.errors import SimulationStopped
+from clhd.sweep.plan.blocks import BoolArray, ChunkIndex
+from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
+from clhd.sweep.plan.road import Road
+from clhd.sweep.store.lock import check_lease, guard_writing
+from clhd.sweep.store.store import Store
+from clhd.systems.protocol import NotConvergedError, Status
+
+_LONGEST_MESSAGE = 2000
+_Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class BlockReport:
+    """What a task tells of its block."""
+
+    counts: dict[str, int]
+    seconds: float
+    first_error: str
+
+
+class _Lane(NamedTuple):
+    """A point, and where its replicas go."""
+
+    point: Any
+    chunk: int  # of the block
+    place: tuple[int, ...]  # in the chunk, without the replica
+    first: int  # replica of the chunk
+
+
+def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str) -> BlockReport:
+    """Compute what is needed of some chunks of a store, and write them.
+
+    Parameters
+    ----------
+    path : str
+        Of the store.
+    chunks : sequence of (chunk index, needed)
+    run : int
+        Which entry of the store's runs this is.
+    token : str
+        Of the run's lease.
+
+    Returns
+    -------
+    BlockReport
+        Counts by status of what was computed.
+
+    Raises
+    ------
+    SupersededError, MovedError
+        If the run has ended, or the store is not there any more: nothing is written then.
+    """
+    check_lease(Path(path), token)
+    store, road = _open(path, token)
+    begin = time.perf_counter()
+    written = [store.make_chunk(index) for index, _ in chunks]
+    for replicas, lanes in _group(road, store, chunks).items():
+        _compute(road, lanes, replicas, written)
+    counts: Counter[str] = Counter()
+    first_error = ""
+    for (index, needed), data in zip(chunks, written, strict=True):
+        write_merged(store, token, index, needed, data, run)
+        by_status = {name: data[name][needed] for name in BLOCK_COUNTS} if road.has_moments else None
+        counts.update(count_runs(data["status"][needed], road.entry_size, by_status))
+        for kind, message in zip(data["error_type"][needed], data["error_message"][needed], strict=True):
+            first_error = first_error or (f"{kind}: {message}" if kind else "")
+    return BlockReport(dict(counts), time.perf_counter() - begin, first_error)
+
+
+def write_merged(
+    store: Store, token: str, index: ChunkIndex, needed: BoolArray, data: Mapping[str, NDArray[Any]], run: int
+) -> None:
+    """Add to a chunk what was computed of it, as `Store.merge_chunk` does, as its only writer.
+
+    Raises
+    ------
+    SupersededError, MovedError
+        If the run has ended, or the store is not there any more: nothing is written then.
+    """
+    with guard_writing(store.path, token, store.chunk_number(index)):
+        store.merge_chunk(index, needed, data, run)
+        if not store.exists():  # what was moved away in this very moment must not rise again
+            store.forget(index)
+            check_lease(store.path, token)
+
+
+@lru_cache(maxsize=4)
+def _open(path: str, token: str) -> tuple[Store, Road]:
+    """A store and its road, which stay as they are while a run lasts; opening them takes as long as writing a block."""
+    store = Store(Path(path), "r+")
+    return store, Road(store.experiment, store.kind)
+
+
+def _group(
+    road: Road, store: Store, chunks: Sequence[tuple[ChunkIndex, BoolArray]]
+) -> dict[tuple[int, ...], list[_Lane]]:
+    """The points of a block by the replicas that they need; mostly all need the same."""
+    groups: dict[tuple[int, ...], list[_Lane]] = defaultdict(list)
+    for chunk, (index, needed) in enumerate(chunks):
+        starts = [piece.start for piece in store.region(index)]
+        by_point = needed if road.is_simulation else needed[..., None]
+        first = starts[-1] if road.is_simulation else 0
+        for place in map(tuple, np.argwhere(by_point.any(axis=-1)).tolist()):
+            replicas = tuple((first + np.flatnonzero(by_point[place])).tolist())
+            position = tuple(start + step for start, step in zip(starts, place, strict=False))
+            groups[replicas].append(_Lane(road.point(road.grid.values(position)), chunk, place, first))
+    return groups
+
+
+def _compute(road: Road, lanes: Sequence[_Lane], replicas: tuple[int, ...], written: list[_Arrays]) -> None:
+    """Compute some points into the chunks; if one fails, find it by halving, so that the others are not lost."""
+    begin = time.perf_counter()
+    try:
+        result = road.compute([lane.point for lane in lanes], replicas)
+    except SimulationStopped:
+        raise
+    except Exception as error:  # whatever a point does must not stop the others
+        if len(lanes) == 1:
+            _record_failure(road, lanes[0], replicas, written, error)
+            return
+        half = len(lanes) // 2
+        _compute(road, lanes[:half], replicas, written)
+        _compute(road, lanes[half:], replicas, written)
+        return
+    share = (time.perf_counter() - begin) / (len(lanes) * len(replicas))
+    for k, lane in enumerate(lanes):
+        where, data = _find_place(road, lane, replicas), written[lane.chunk]
+        for name, values in result.values.items():
+            data[name][where] = values[k]
+        data["status"][where] = result.status[k]
+        data["seconds"][where] = share
+        data["error_type"][where] = data["error_message"][where] = ""
+
+
+def _find_place(road: Road, lane: _Lane, replicas: tuple[int, ...]) -> Any:
+    """Index, into the arrays of a chunk, of the replicas of a point."""
+    return (*lane.place, [replica - lane.first for replica in replicas]) if road.is_simulation else lane.place
+
+
+def _record_failure(
+    road: Road, lane: _Lane, replicas: tuple[int, ...], written: list[_Arrays], error: Exception
+) -> None:
+    where, data = _find_place(road, lane, replicas), written[lane.chunk]
+    data["status"][where] = Status.NOT_CONVERGED if isinstance(error, NotConvergedError) else Status.FAILED
+    data["error_type"][where] = type(error).__name__
+    data["error_message"][where] = str(error)[:_LONGEST_MESSAGE]

@@ -1,0 +1,103 @@
+"""`Config`: the list of experiments that one `make` runs, read from config/config.yaml.
+
+| key | meaning |
+|---|---|
+| results | folder of all results, by default "results" |
+| experiments | files of the experiments, in the order in which they run |
+| claims | file of the claims that are judged by them, if any |
+
+Paths are relative to the folder in which the command runs: the root of the project.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from clhd.sweep.spec.experiment import Experiment, read_experiment
+from clhd.sweep.spec.mistakes import ExperimentError, describe_mistakes
+from clhd.sweep.spec.yaml_file import read_yaml
+
+
+class Config(BaseModel):
+    """A list of experiments; keys are those of the table above."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    results: Path = Field(default=Path("results"), description="folder of all results")
+    experiments: tuple[Path, ...] = Field(description="files of the experiments", min_length=1)
+    claims: Path | None = Field(default=None, description="file of the claims that are judged by them")
+
+    @field_validator("results", "claims")
+    @classmethod
+    def _check_path(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            _check_plain(value)
+        return value
+
+    @field_validator("experiments")
+    @classmethod
+    def _check_names(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        for path in value:
+            _check_plain(path)
+        names = [path.stem for path in value]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"must have different names, but {', '.join(repeated)} stands there twice")
+        return value
+
+
+def _check_plain(path: Path) -> None:
+    """Refuse what commands would take as an option, Snakemake as a wildcard, and a terminal as a command."""
+    text = str(path)
+    if text.startswith("-") or "{" in text or "}" in text or not text.isprintable():
+        raise ValueError(f"{text!r:.60} must be a path of printable characters, without braces, that begins with no -")
+
+
+@dataclass(frozen=True)
+class ConfigContent:
+    """A config with its experiments, all of them read."""
+
+    results: Path
+    experiments: dict[str, Experiment]
+    files: dict[str, Path]
+    claims: Path | None
+
+
+def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
+    """Read a config and all its experiments.
+
+    Raises
+    ------
+    ExperimentError
+        With one line for each mistake in any of the files.
+    """
+    path = Path(path)
+    try:
+        config = Config.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ExperimentError(describe_mistakes(error, str(path))) from None
+    experiments: dict[str, Experiment] = {}
+    files: dict[str, Path] = {}
+    mistakes = []
+    for file in config.experiments:
+        try:
+            experiment = read_experiment(file, check=check)
+        except ValueError as error:
+            mistakes.append(str(error))
+            continue
+        if experiment.name in experiments:
+            mistakes.append(f"{file}: name = {experiment.name!r}: is that of {files[experiment.name]} as well")
+        experiments[experiment.name] = experiment
+        files[experiment.name] = file
+    if mistakes:
+        raise ExperimentError("\n".join(mistakes))
+    return ConfigContent(config.results, experiments, files, config.claims)
+
+
+def format_config_schema() -> str:
+    """The JSON schema of a config, as it is committed."""
+    schema: dict[str, Any] = Config.model_json_schema()
+    return json.dumps(schema, indent=2) + "\n"

@@ -1,0 +1,300 @@
+"""`Experiment`: what to compute, read from a YAML file, checked once, frozen.
+
+| key | type | meaning |
+|---|---|---|
+| system | text | what is swept; an entry of `clhd.systems.registry.SYSTEMS` |
+| description | text | for people |
+| constants | name: value | parameters of the system that all points share |
+| axes | name: values | parameters that vary; lists, ranges, or several that vary together |
+| times | list or range | output times, in the system's unit |
+| replicas | count | independent runs of each point |
+| seed | count | root of all random streams |
+| keep | text | what the store holds: every replica, or moments of blocks of them |
+| figure | text | how it is drawn; an entry of `clhd.figures.plot.FIGURES` |
+
+A user's mistakes are all reported at once, one line each: file, key, value found, what is allowed.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core.core_schema import ValidationInfo
+
+from clhd.core.checks import parse_count, parse_number
+from clhd.errors import ClhdError
+from clhd.sweep.spec.axis import Axis, describe_axis, is_plain_name, parse_axis, parse_numbers
+from clhd.sweep.spec.limits import check_table
+from clhd.sweep.spec.mistakes import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes
+from clhd.sweep.spec.yaml_file import read_yaml
+from clhd.systems.protocol import Parameter, System, Value
+from clhd.systems.registry import SYSTEMS, find_system
+
+# Context of a validation that takes parameters as they stand: what only reads results should not wait for a system.
+UNCHECKED = "unchecked"
+# With keep: moments. As many as the lanes of one kernel call: a block is the least that can be computed by itself.
+REPLICAS_PER_BLOCK = 256
+_KEEP = ("replicas", "moments")
+_FIGURES_OF_CLAIMS = "figures"
+# Arrays of every store and every summary, beside the outputs and the parameters.
+_LEDGER = frozenset({"time", "quantile", "status", "attempts", "seconds", "run", "error_type", "error_message"})
+
+
+class Experiment(BaseModel):
+    """What to compute. Parameters are those of the table above; `name` is that of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    system: str = Field(description="what is swept", json_schema_extra={"enum": [*sorted(SYSTEMS)]})
+    description: str = Field(default="", description="for people")
+    constants: dict[str, Value] = Field(default_factory=dict, description="parameters that all points share")
+    axes: tuple[Axis, ...] = Field(
+        default=(), description="parameters that vary, in the order of the dims of the store"
+    )
+    times: tuple[float, ...] = Field(description="output times")
+    replicas: int = Field(
+        default=None,
+        validate_default=True,
+        description="independent runs of each point; must be given if there is a simulation",
+        json_schema_extra={"minimum": 1},
+    )
+    seed: int = Field(default=0, description="root of all random streams", json_schema_extra={"minimum": 0})
+    keep: str = Field(
+        default="replicas",
+        description=f"what the store holds: replicas, or moments of each block of {REPLICAS_PER_BLOCK} replicas",
+        json_schema_extra={"enum": [*_KEEP]},
+    )
+    figure: str = Field(
+        default="", description="how it is drawn; by default the figure of the experiment's name, or lines"
+    )
+    name: str = Field(
+        default="experiment",
+        description="name of the results; by default that of the file",
+        json_schema_extra={"pattern": "^[a-z][a-z0-9_]*$"},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_size(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Before the values of a range are made, which of many ranges takes long."""
+        check_table(table, REPLICAS_PER_BLOCK)
+        return table
+
+    @field_validator("system")
+    @classmethod
+    def _check_system(cls, value: str) -> str:
+        if value not in SYSTEMS:
+            raise ValueError(f"must be one of {', '.join(sorted(SYSTEMS))}")
+        return value
+
+    @field_validator("constants", mode="before")
+    @classmethod
+    def _parse_constants(cls, value: Any, info: ValidationInfo) -> dict[str, Value]:
+        if not isinstance(value, Mapping):
+            raise ValueError("must be a table of name: value")
+        find = _parameter_finder(info, value.get("features"))
+        return _collect(value, lambda name, entry: find(name).parse(name, entry))
+
+    @field_validator("axes", mode="before")
+    @classmethod
+    def _parse_axes(cls, value: Any, info: ValidationInfo) -> tuple[Axis, ...]:
+        if not isinstance(value, Mapping):
+            raise ValueError("must be a table of name: values")
+        find = _parameter_finder(info, (info.data.get("constants") or {}).get("features"))
+        axes = tuple(_collect(value, lambda name, entry: parse_axis(name, entry, find)).values())
+        names = [*(info.data.get("constants") or {}), *(name for axis in axes for name in axis.parameters)]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError("\n".join(f"{name}: is set twice, as an axis and elsewhere" for name in repeated))
+        return axes
+
+    @field_validator("times", mode="before")
+    @classmethod
+    def _parse_times(cls, value: Any) -> tuple[float, ...]:
+        times = [parse_number("a time", entry, minimum=0) for entry in parse_numbers("times", value)]
+        if not times or np.any(np.diff(times) <= 0):
+            raise ValueError("must be one or more times, 0 or later, in strictly increasing order")
+        return tuple(times)
+
+    @field_validator("seed", mode="before")
+    @classmethod
+    def _parse_seed(cls, value: Any) -> int:
+        return parse_count("seed", value, minimum=0)
+
+    @field_validator("replicas", mode="before")
+    @classmethod
+    def _parse_replicas(cls, value: Any, info: ValidationInfo) -> int:
+        if info.context == UNCHECKED or _has_simulation(info):
+            if value is None and info.context != UNCHECKED:
+                raise ValueError(MUST_BE_GIVEN)
+            return parse_count("replicas", value or 0, minimum=0 if info.context == UNCHECKED else 1)
+        if value:
+            raise ValueError("must be left out, for there is no simulation")
+        return 0
+
+    @field_validator("keep")
+    @classmethod
+    def _check_keep(cls, value: str, info: ValidationInfo) -> str:
+        if value not in _KEEP:
+            raise ValueError(f"must be one of {', '.join(_KEEP)}")
+        replicas = info.data.get("replicas", 0)
+        if value == "moments" and replicas % REPLICAS_PER_BLOCK:
+            raise ValueError(f"needs a multiple of {REPLICAS_PER_BLOCK} replicas, not replicas = {replicas}")
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if not is_plain_name(value):
+            raise ValueError("must be lower-case letters, digits and _, starting with a letter, at most 100 of them")
+        if value == _FIGURES_OF_CLAIMS:
+            raise ValueError("is the folder of the figures of the claims; choose another")
+        return value
+
+    @model_validator(mode="after")
+    def _check_dims(self, info: ValidationInfo) -> "Experiment":
+        """Along an axis with a name of its own stands an array of that name, beside all others of the results."""
+        for axis in self.axes:
+            if not axis.is_single and _is_taken(axis.name, self, info):
+                raise ValueError(f"axes.{axis.name}: is the name of something else in the results; choose another")
+        return self
+
+    @property
+    def has_simulation(self) -> bool:
+        """False if the experiment is theory alone."""
+        return self.replicas > 0
+
+    def resolved(self) -> dict[str, Any]:
+        """The experiment as plain values that JSON can hold and `parse_experiment` reads back."""
+        return {
+            "name": self.name,
+            "system": self.system,
+            "description": self.description,
+            "constants": {name: list(v) if isinstance(v, tuple) else v for name, v in self.constants.items()},
+            "axes": {axis.name: describe_axis(axis) for axis in self.axes},
+            "times": list(self.times),
+            "replicas": self.replicas,
+            "seed": self.seed,
+            "keep": self.keep,
+            "figure": self.figure,
+        }
+
+
+def _is_taken(name: str, experiment: Experiment, info: ValidationInfo) -> bool:
+    """True if the stores or the summary of an experiment may hold an array of this name."""
+    if name in _LEDGER or name.startswith(("replica", "theory")):
+        return True
+    if info.context == UNCHECKED:
+        return False
+    system = find_system(experiment.system)
+    if name in system.parameters:
+        return True
+    with suppress(ClhdError):  # found again, and reported, when the points are checked
+        for outputs in (system.simulation_outputs(experiment.constants), system.theory_outputs(experiment.constants)):
+            if name in outputs.coordinates or name.startswith(tuple(outputs.variables)):
+                return True
+    return False
+
+
+def _has_simulation(info: ValidationInfo) -> bool:
+    """False if the system simulates nothing with the constants that were found right."""
+    system, constants = info.data.get("system"), info.data.get("constants")
+    if system is None or constants is None:
+        return True  # their own mistake is the one to report
+    try:
+        return bool(find_system(system).simulation_outputs(constants).variables)
+    except ClhdError:
+        return True  # found again, and reported, when the points are checked
+
+
+def _parameter_finder(info: ValidationInfo, features: Any) -> Callable[[str], Parameter]:
+    """A function that finds a parameter of the experiment's system by name."""
+    name = info.data.get("system")
+    if name is None:
+        raise ValueError(UNKNOWN_SYSTEM)
+    if info.context == UNCHECKED:
+        return lambda parameter: Parameter(kind="any", default=None, meaning="")
+    system = find_system(name)
+    return lambda parameter: find_parameter(system, parameter, features)
+
+
+def find_parameter(system: System, name: str, features: Value | None = None) -> Parameter:
+    """The declaration of a parameter, also of that of one feature, such as ``kurtosis_2``, if there are so many.
+
+    Raises
+    ------
+    ClhdError
+        If the system has no such parameter.
+    """
+    if name in system.parameters:
+        return system.parameters[name]
+    base, _, index = name.rpartition("_")
+    parameter = system.parameters.get(base)
+    if parameter is not None and parameter.per_feature and re.fullmatch("[1-9][0-9]{0,8}", index):
+        if isinstance(features, int | None) and int(index) > (features or 1):
+            raise ClhdError(f"{name}: there is no feature {index}, because features = {features or 1}")
+        return parameter
+    near = sorted(system.parameters, key=lambda known: -_likeness(known, name))[:3]
+    raise ClhdError(f"{name}: is no parameter of this system; the nearest are {', '.join(near)}")
+
+
+def _likeness(first: str, second: str) -> float:
+    return SequenceMatcher(None, first, second).ratio()
+
+
+def _collect(table: Mapping[Any, Any], parse: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Parse every entry of a table; all mistakes at once, one line each."""
+    parsed, mistakes = {}, []
+    for name, entry in table.items():
+        try:
+            parsed[str(name)] = parse(str(name), entry)
+        except ClhdError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    return parsed
+
+
+def read_experiment(path: str | Path, *, check: bool = True) -> Experiment:
+    """Read an experiment from a YAML file.
+
+    Parameters
+    ----------
+    path : path
+    check : bool
+        False takes parameters as they stand, and loads no system.
+
+    Raises
+    ------
+    ExperimentError
+        With one line for each mistake: file, key, value found, what is allowed.
+    """
+    path = Path(path)
+    table = read_yaml(path)
+    return parse_experiment({"name": path.stem, **table}, source=str(path), check=check)
+
+
+def parse_experiment(table: Mapping[str, Any], source: str = "experiment", *, check: bool = True) -> Experiment:
+    """Make an experiment of plain values, as `Experiment.resolved` returns them.
+
+    Raises
+    ------
+    ExperimentError
+        With one line for each mistake, each starting with `source`.
+    """
+    try:
+        return Experiment.model_validate(dict(table), context=None if check else UNCHECKED)
+    except ValidationError as error:
+        raise ExperimentError(describe_mistakes(error, source)) from None

@@ -1,0 +1,45 @@
+"""`describe_mistakes`: all mistakes of an experiment file, one line each: file, key, value found, what is allowed."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from clhd.errors import ClhdError
+from clhd.sweep.spec.yaml_file import cut_line
+
+MUST_BE_GIVEN = "must be given"
+# Of keys that cannot be checked without the system; its own mistake is the one to report.
+UNKNOWN_SYSTEM = "cannot be checked without the system"
+
+
+class ExperimentError(ClhdError):
+    """An experiment that cannot be run; one line for each mistake."""
+
+
+def describe_mistakes(error: ValidationError, source: str) -> str:
+    """One line for each mistake that pydantic found: source, key, value found, what is allowed."""
+    lines = []
+    for mistake in error.errors():
+        key = ".".join(str(part) for part in mistake["loc"])
+        if UNKNOWN_SYSTEM in mistake["msg"]:
+            continue
+        if mistake["type"] == "missing":
+            lines.append(f"{key}: {MUST_BE_GIVEN}")
+        elif mistake["type"] == "extra_forbidden":
+            lines.append(f"{key}: is no key here")
+        elif mistake["type"] == "value_error":
+            for line in str(mistake["ctx"]["error"]).splitlines():
+                is_inner = key in {"constants", "axes"} and not line.startswith("must")
+                is_whole = line.startswith(f"{key} ") or not key
+                found = "" if line == MUST_BE_GIVEN else f" = {_shorten(mistake['input'])}"
+                prefix = f"{key}." if is_inner else "" if is_whole else f"{key}{found}: "
+                lines.append(f"{prefix}{line}")
+        else:
+            allowed = mistake["msg"].replace("Input should be", "must be")
+            lines.append(f"{key} = {_shorten(mistake['input'])}: {allowed}")
+    return "\n".join(f"{source}: {cut_line(line)}" for line in lines)
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,177 @@
+"""`create_store`, `write_sealed`: stores and summaries come into being, sealed, before they have their name.
+
+| array | chunks | files |
+|---|---|---|
+| coordinate | one | there from the beginning |
+| output, ledger | all of one shape, see `clhd.sweep.store.store` | written by tasks |
+| variable of a summary | as Zarr chooses | there from the beginning |
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.codecs import ZstdCodec
+
+from clhd.errors import explain_unwritable
+from clhd.sweep.plan.road import Road
+from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, find_parameter
+from clhd.sweep.store.layout import FORMAT, LEDGER, make_column
+from clhd.sweep.store.provenance import now
+from clhd.sweep.store.seal import write_seal
+from clhd.sweep.store.store import Store
+from clhd.systems.contrastive.model.labels import WORDS
+from clhd.systems.protocol import Parameter, Status
+
+_BLOCK_WORDS = {
+    "long_name": "block of replicas",
+    "units": "1",
+    "description": f"index of {REPLICAS_PER_BLOCK} replicas that follow each other, from 0",
+}
+_CODECS = [ZstdCodec(level=3, checksum=True)]
+# A name, the dim, the values and the words of a coordinate.
+_Column = tuple[str, str, Any, Mapping[str, str]]
+
+
+def create_store(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]] = ()) -> Store:
+    """Make an empty store for a road; it appears under `path` complete.
+
+    Raises
+    ------
+    ClhdError
+        If it cannot be written.
+    """
+    growing = path.with_name(f".{path.name}.new")
+    with explain_unwritable(path):
+        remove_tree(growing)
+        _write_empty(growing, road, chunks, runs)
+        growing.rename(path)
+    return Store(path, "r+")
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder, or a link to one, if there is one."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
+def write_sealed(dataset: xr.Dataset, path: Path) -> None:
+    """Write a summary, its chunks with checksums, and seal it with all its files."""
+    encoding = {name: {"compressors": _CODECS} for name in dataset.variables}
+    dataset.to_zarr(str(path), encoding=encoding, zarr_format=3, consolidated=False)
+    names = [str(name) for name in dataset.variables]
+    write_seal(path, names, whole=names)
+
+
+def _write_empty(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]]) -> None:
+    entry = "replica_block" if road.has_moments else "replica"
+    shape = road.grid.shape + ((road.entries,) if road.entries is not None else ())
+    dims = tuple(axis.name for axis in road.grid.axes) + ((entry,) if road.entries is not None else ())
+    attributes = _describe(road, dims) | {"runs": [dict(run) for run in runs]}
+    group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes=attributes)
+    sizes: dict[str, int] = {}
+    for name, dim, values, words in _list_columns(road, entry):
+        _write_coordinate(group, name, dim, values, words)
+        sizes[name] = len(values)
+    for name, output in road.stored.variables.items():
+        tail = tuple(sizes[dim] for dim in output.dims)
+        group.create_array(
+            name,
+            shape=shape + tail,
+            chunks=chunks + tail,
+            dtype="float64",
+            fill_value=float("nan"),
+            compressors=_CODECS,
+            dimension_names=dims + output.dims,
+            attributes=dict(output.words),
+        )
+    for name, (dtype, fill, meaning) in LEDGER.items():
+        group.create_array(
+            name,
+            shape=shape,
+            chunks=chunks,
+            dtype=dtype,
+            fill_value=fill if dtype is str else np.dtype(dtype).type(fill),
+            compressors=_CODECS,
+            dimension_names=dims,
+            attributes=_describe_entry(name, meaning),
+        )
+    write_seal(path, [*sizes, *road.stored.variables, *LEDGER], whole=sizes.keys())
+
+
+def _describe(road: Road, dims: Sequence[str]) -> dict[str, Any]:
+    """The attributes of a store, but for its runs."""
+    attributes: dict[str, Any] = {
+        "title": f"{road.kind} of {road.experiment.name}",
+        "description": road.experiment.description,
+        "clhd_store": FORMAT,
+        "kind": road.kind,
+        "system": road.experiment.system,
+        "version": road.version,
+        "experiment": road.experiment.resolved(),
+        "dims": list(dims),
+        "outputs": list(road.stored.variables),
+        "replicas_per_entry": road.entry_size,
+        "created": now(),
+    }
+    if together := [name for axis in road.grid.axes if not axis.is_single for name in axis.parameters]:
+        attributes["coordinates"] = " ".join(together)
+    return attributes
+
+
+def _describe_entry(name: str, meaning: str) -> dict[str, Any]:
+    """The words of a variable of the ledger."""
+    words = {"long_name": name.replace("_", " "), "units": "s" if name == "seconds" else "1", "description": meaning}
+    if name != "status":
+        return words
+    names = " ".join(status.name.lower() for status in Status)
+    return words | {"flag_values": [int(status) for status in Status], "flag_meanings": names}
+
+
+def _list_columns(road: Road, entry: str) -> Iterator[_Column]:
+    """All coordinates: times, replicas or blocks of them, those of outputs, those of axes."""
+    yield "time", "time", road.time, WORDS["time"]
+    if road.entries is not None:
+        yield entry, entry, range(road.entries), _BLOCK_WORDS if road.has_moments else WORDS["replica"]
+    for name, (values, words) in road.outputs.coordinates.items():
+        yield name, name, values, words
+    for axis in road.grid.axes:
+        for k, name in enumerate(axis.parameters):
+            parameter = find_parameter(road.system, name, road.experiment.constants.get("features"))
+            yield name, axis.name, [value[k] for value in axis.values], describe_words(parameter, name)
+        if not axis.is_single:
+            labels = [axis.label(position) for position in range(len(axis))]
+            words = {"long_name": axis.name.replace("_", " "), "description": f"{', '.join(axis.parameters)} together"}
+            yield axis.name, axis.name, labels, words
+
+
+def _write_coordinate(group: zarr.Group, name: str, dim: str, values: Any, words: Mapping[str, str]) -> None:
+    column = make_column(values)
+    is_text = column.dtype == object
+    array = group.create_array(
+        name,
+        shape=column.shape,
+        chunks=column.shape,
+        dtype=str if is_text else column.dtype,
+        fill_value="" if is_text else column.dtype.type(0),
+        compressors=_CODECS,
+        dimension_names=(dim,),
+        attributes=dict(words),
+        config={"write_empty_chunks": True},  # its file is there, whatever the values
+    )
+    array[...] = column
+
+
+def describe_words(parameter: Parameter, name: str) -> dict[str, str]:
+    """The words of a coordinate that holds a parameter."""
+    base, _, index = name.rpartition("_")
+    is_one = parameter.per_feature and index.isdigit()
+    long_name = f"{base.replace('_', ' ')} of feature {index}" if is_one else name.replace("_", " ")
+    symbol = f"{parameter.symbol}_{index}" if is_one and parameter.symbol else parameter.symbol
+    return {"long_name": long_name, "symbol": symbol, "units": parameter.units, "description": parameter.meaning}

@@ -1,0 +1,65 @@
+"""Where a result comes from: code version, dependencies, host, time. Kept in the attributes of every store."""
+
+import os
+import platform
+import socket
+import subprocess
+import time
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_DEPENDENCIES = ("numpy", "scipy", "numba", "llvmlite", "xarray", "zarr", "dask", "distributed")
+
+
+@cache
+def describe_code() -> str:
+    """Version of clhd and, in a git checkout, its commit, with "dirty" if files under version control have changed."""
+    try:
+        release = version("clhd")
+    except PackageNotFoundError:
+        release = "unknown"
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return release
+    try:
+        commit = _ask_git(root, "rev-parse", "--short=12", "HEAD")
+        dirty = _ask_git(root, "status", "--porcelain", "--untracked-files=no", "--", "clhd") != ""
+    except (OSError, subprocess.SubprocessError):
+        return release
+    return f"{release}+{commit}{' dirty' if dirty else ''}"
+
+
+def _ask_git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+
+
+@cache
+def describe_dependencies() -> dict[str, str]:
+    """Versions of what the bits may depend on."""
+    found = {"python": platform.python_version()}
+    for name in _DEPENDENCIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_run() -> dict[str, Any]:
+    """One run of a stage, as far as it is known at its start."""
+    return {
+        "started": now(),
+        "code": describe_code(),
+        "host": socket.gethostname(),
+        "machine": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "dependencies": describe_dependencies(),
+    }
+
+
+def now() -> str:
+    """The time, in UTC, as text that sorts."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,204 @@
+"""C3: SGD converges to the ODE.
+
+| part | measured | expected |
+|---|---|---|
+| bias exponent | a of c n^a, fitted to the mean's distance from the ODE, from the smallest n from which it fits | -1 |
+| spread exponent | a of c n^a, fitted to the standard deviation over the runs, where n is large | -1/2 |
+| spread ratio | that standard deviation over the fluctuation theory's, averaged over the same n | 1 |
+
+Each is asked of overlap, squared norm and cosine similarity at the last time. Very many runs see, at the smallest n,
+what is beyond the order 1/n (runs that fall back to the uninformative state), and a fit through it would have an
+interval that means nothing. So dimensions are left out from below until chi-square accepts the power law (p >= 0.05),
+the usual rule of finite-size scaling. A next order in the fit, c n^a (1 + d / n), does not do: a and d trade against
+each other along a curved valley. Small n, a start at a small cosine similarity and earlier times are evidence only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from clhd.claims.claim import Claim, Judgement
+from clhd.claims.verdict import Estimate, all_hold, within
+from clhd.core.power_law import fit_power_law
+from clhd.sweep.results.reading import Summary
+
+QUANTITIES = ("overlap", "squared_norm", "cosine_similarity")
+_SIZE = "dimension"
+_FEWEST = 4  # dimensions of a fit
+_TOLD_APART = 2.0  # standard errors, from zero
+_LEVEL = 0.05  # p value of chi-square from which on a fit is accepted
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BiasFit:
+    """A power law c n^a, fitted from the smallest dimension upwards from which one fits.
+
+    Parameters
+    ----------
+    exponent : Estimate
+        NaN if there is none.
+    smallest : int
+        The dimension from which it fits; 0 if there is none.
+    chi_square : float
+        For each degree of freedom.
+    values : array of shape (n,)
+        At all dimensions.
+    """
+
+    exponent: Estimate
+    smallest: int
+    chi_square: float
+    values: FloatArray
+
+
+def judge_convergence(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge C3 from the bias at small dimensions and the spread at large ones."""
+    bias, spread = summaries["bias"].dataset, summaries["spread"].dataset
+    fits = {name: fit_bias(bias, name) for name in QUANTITIES}
+    exponents = {name: fit_spread(spread, name) for name in QUANTITIES}
+    ratios = {name: _pool_ratios(spread, name) for name in QUANTITIES}
+    parts = {
+        "bias_exponent": all_hold(within(fit.exponent, thresholds["bias_exponent_range"]) for fit in fits.values()),
+        "spread_exponent": all_hold(
+            within(exponent, thresholds["spread_exponent_range"]) for exponent in exponents.values()
+        ),
+        "spread_ratio": all_hold(within(ratio, thresholds["spread_ratio_range"]) for ratio in ratios.values()),
+    }
+    evidence: dict[str, Any] = {
+        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
+        "time": float(bias["time"][-1]),
+        "bias_exponent": {name: fit.exponent for name, fit in fits.items()},
+        "bias_fitted_from_dimension": {name: fit.smallest for name, fit in fits.items()},
+        "bias_fit_chi_square_per_degree": {name: fit.chi_square for name, fit in fits.items()},
+        "bias_dimensions": bias[_SIZE].values,
+        "spread_exponent": exponents,
+        "spread_ratio": ratios,
+        "spread_dimensions": spread[_SIZE].values,
+        "at_earlier_times": {
+            f"{float(bias['time'][k]):g}": {
+                "bias_exponent": {name: fit_bias(bias, name, k).exponent for name in QUANTITIES},
+                "spread_exponent": {name: fit_spread(spread, name, k) for name in QUANTITIES},
+            }
+            for k in range(1, bias.sizes["time"] - 1)
+        },
+        "spread_ratio_at_small_dimensions": {
+            name: dict(zip(bias[_SIZE].values.tolist(), spread_ratios(bias, name)[0].tolist(), strict=True))
+            for name in QUANTITIES
+        },
+        "from_a_small_cosine_similarity": _describe_weak_start(summaries["weak_start"].dataset),
+    }
+    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+
+
+def fit_bias(dataset: xr.Dataset, quantity: str, time: int = -1) -> BiasFit:
+    """Fit a power law to the signed distance of the mean from the ODE.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A summary with dims dimension, time and, of the features' quantities, feature, of which the first is taken.
+    quantity : str
+        One of `QUANTITIES`, none of which has a unit.
+    time : int, optional
+        Position of the output time.
+
+    Returns
+    -------
+    BiasFit
+        NaN if no four dimensions, three of them told from zero, lie on a power law.
+    """
+    size = dataset[_SIZE].values.astype(float)
+    bias = select(dataset, f"{quantity}_mean", time) - select(dataset, f"{quantity}_theory", time)
+    error = select(dataset, f"{quantity}_standard_error", time)
+    for first in range(len(size) - _FEWEST + 1):
+        x, y, e = size[first:], bias[first:], error[first:]
+        slope = fit_power_law(x, y, e)
+        if slope is None or np.count_nonzero(np.abs(y) > _TOLD_APART * e) < _FEWEST - 1:
+            continue
+        degrees = len(x) - 2
+        total = float(np.sum(((y - slope.values) / e) ** 2))
+        if chi2.sf(total, degrees) >= _LEVEL:
+            values = slope.values[0] * (size / x[0]) ** slope.exponent
+            return BiasFit(Estimate.with_error(slope.exponent, slope.error), int(x[0]), total / degrees, values)
+    return BiasFit(Estimate.exact(np.nan), 0, np.nan, np.full_like(size, np.nan))
+
+
+def fit_spread(dataset: xr.Dataset, quantity: str, time: int = -1) -> Estimate:
+    """The exponent of the standard deviation over the runs; NaN if the points do not fix it."""
+    spread = select(dataset, f"{quantity}_standard_deviation", time)
+    slope = fit_power_law(dataset[_SIZE].values.astype(float), spread, spread * _relative_error(dataset))
+    return Estimate.exact(np.nan) if slope is None else Estimate.with_error(slope.exponent, slope.error)
+
+
+def spread_ratios(dataset: xr.Dataset, quantity: str, time: int = -1) -> tuple[FloatArray, FloatArray]:
+    """Measured over predicted standard deviation at each dimension.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A summary with dims dimension and time.
+    quantity : str
+        One of `QUANTITIES`.
+    time : int, optional
+        Position of the output time.
+
+    Returns
+    -------
+    (ratios, standard errors), each of shape (dimension,)
+    """
+    predicted = select(dataset, f"{quantity}_theory_standard_deviation", time)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = select(dataset, f"{quantity}_standard_deviation", time) / predicted
+    return ratio, ratio * _relative_error(dataset)
+
+
+def select(dataset: xr.Dataset, name: str, time: int) -> FloatArray:
+    """A variable along the dimension, at one time, of the first feature."""
+    chosen = dataset[name].isel(time=time).isel(feature=0, missing_dims="ignore")
+    return np.asarray(chosen.broadcast_like(dataset[_SIZE]).transpose(_SIZE).values, np.float64)
+
+
+def _relative_error(dataset: xr.Dataset) -> FloatArray:
+    """Of a standard deviation over normal runs."""
+    runs = dataset["replica_count"].sel(status="ok").values
+    return np.asarray(1 / np.sqrt(2.0 * np.maximum(runs - 1, 1)), np.float64)
+
+
+def _pool_ratios(dataset: xr.Dataset, quantity: str) -> Estimate:
+    """The mean of the ratios of independent points."""
+    ratio, error = spread_ratios(dataset, quantity)
+    return Estimate.with_error(ratio.mean(), float(np.sqrt(np.sum(error**2)) / len(ratio)))
+
+
+def _describe_weak_start(dataset: xr.Dataset) -> dict[str, Any]:
+    """The spread from a small cosine similarity, whose size the start's own fluctuations decide, by dimension."""
+    ratio, _ = spread_ratios(dataset, "cosine_similarity")
+    return {
+        "dimension": dataset[_SIZE].values,
+        "spread_ratio": ratio,
+        "spread_exponent": fit_spread(dataset, "cosine_similarity"),
+        "spread_exponent_from_dimension_1000": fit_spread(dataset.sel({_SIZE: slice(1000, None)}), "cosine_similarity"),
+    }
+
+
+CONVERGENCE = Claim(
+    statement="Online SGD converges to the ODE: its mean differs from it by order 1/n, and its runs scatter around it "
+    "by order n^(-1/2), as much as the fluctuation theory says.",
+    experiments={
+        "bias": "means of very many runs by dimension, at small dimensions, with the fluctuation theory",
+        "spread": "runs by dimension, at large dimensions, with the fluctuation theory",
+        "weak_start": "the same from a small cosine similarity",
+    },
+    thresholds={
+        "bias_exponent_range": "exponents of the bias that count as -1",
+        "spread_exponent_range": "exponents of the spread that count as -1/2",
+        "spread_ratio_range": "ratios of measured to predicted spread that count as 1",
+    },
+    judge=judge_convergence,
+)

@@ -1,0 +1,230 @@
+"""C4: only the second moment of the latents decides whether the uninformative state is left.
+
+The learnability threshold is the second moment at which a small overlap neither grows nor shrinks. Of SGD it is the
+zero of a line through the measured rates
+
+    rate = log(mean overlap(t) / overlap(0)) / t,      weights 1 / (standard error)^2,
+
+by kurtosis, with the interval of a parametric bootstrap (rates drawn around the measured ones, with their standard
+errors). Theory's rate is linear in the second moment, so a line it is.
+
+| part | measured | holds |
+|---|---|---|
+| agreement | SGD's threshold minus theory's, at each kurtosis | within the tolerance |
+| equality | difference of SGD's thresholds, of each pair of kurtoses | within the tolerance |
+
+The overlap is small, not zero. What that does, the *systematic error*, is known from theory alone: the same estimator
+applied to the ODE's overlap, minus the zero of the exact growth rate. It is in the evidence, and not subtracted.
+
+Evidence only: the border in the plane of second moment and learning rate, and the cut that must not be used, the second
+moment at which the cosine similarity passes 1/2 long after; that depends on the kurtosis, because an informative state
+does.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from clhd.claims.claim import Claim, Judgement
+from clhd.claims.verdict import UPPER_TAIL, Estimate, all_hold, within
+from clhd.sweep.results.reading import Summary
+
+CUT = 0.5  # cosine similarity
+_DRAWS, _SEED = 4000, 4
+_ENDS = (1 - UPPER_TAIL, UPPER_TAIL)  # quantiles at the ends of an interval
+_STEEP = 4.0  # standard errors by which a slope must exceed zero: else the zero has no finite interval
+_MOMENT = "second_moment"
+FloatArray = NDArray[np.float64]
+
+
+def judge_learnability(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge C4 from the growth of a small overlap by kurtosis and second moment."""
+    growth, allowed = summaries["growth"].dataset, (-thresholds["tolerance"], thresholds["tolerance"])
+    kurtosis, moment = growth["kurtosis"].values, growth[_MOMENT].values
+    generator = np.random.default_rng(_SEED)
+    exact = [find_zero(moment, rates) for rates in _exact_rates(growth, "kurtosis")]
+    of_ode = [find_zero(moment, rates) for rates in measure_rates(growth, "kurtosis", "theory")[0]]
+    values, draws = [], []
+    for rates, errors in zip(*measure_rates(growth, "kurtosis"), strict=True):
+        values.append(find_zero(moment, rates, errors))
+        draws.append(_draw_zeros(moment, rates, errors, generator))
+    by_sgd = [_estimate(value, drawn) for value, drawn in zip(values, draws, strict=True)]
+    deviations = [
+        _estimate(value - limit, drawn - limit) for value, drawn, limit in zip(values, draws, exact, strict=True)
+    ]
+    differences = {
+        f"{kurtosis[j]:g} and {kurtosis[i]:g}": _estimate(values[j] - values[i], draws[j] - draws[i])
+        for i, j in combinations(range(len(kurtosis)), 2)
+    }
+    parts = {
+        "agreement": all_hold(within(deviation, allowed) for deviation in deviations),
+        "equality": all_hold(within(difference, allowed) for difference in differences.values()),
+    }
+    evidence: dict[str, Any] = {
+        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
+        "kurtosis": kurtosis,
+        "threshold_by_theory": exact,
+        "threshold_by_sgd": by_sgd,
+        "sgd_minus_theory": deviations,
+        "difference_between_kurtoses": differences,
+        "systematic_error_of_the_estimator": [biased - limit for biased, limit in zip(of_ode, exact, strict=True)],
+        "border_by_learning_rate": _describe_border(summaries["phase"].dataset, generator),
+        "second_moment_at_which_cosine_similarity_passes_one_half": _describe_cut(summaries["cut"].dataset),
+    }
+    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+
+
+def measure_rates(dataset: xr.Dataset, axis: str, statistic: str = "mean") -> tuple[FloatArray, FloatArray]:
+    """Rates at which the overlap grows, from the first to the last time.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A summary with dims ``axis``, second_moment and time.
+    axis : str
+    statistic : {"mean", "theory"}, optional
+
+    Returns
+    -------
+    (rates, standard errors), each of shape (axis, second_moment)
+        Per time; NaN where the mean has not the sign of the start. Errors of the theory are 0.
+    """
+    overlap = _arrange(dataset[f"overlap_{statistic}"], axis)
+    start, end = (overlap.isel(time=k).values for k in (0, -1))
+    duration = float(dataset["time"][-1] - dataset["time"][0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rates = np.log(end / start) / duration
+        if statistic == "theory":
+            return rates, np.zeros_like(rates)
+        error = _arrange(dataset["overlap_standard_error"], axis).isel(time=-1).values
+        return rates, np.abs(error / (end * duration))
+
+
+def find_zero(moment: FloatArray, rates: FloatArray, errors: FloatArray | None = None) -> float:
+    """Zero of the line through growth rates by second moment.
+
+    Parameters
+    ----------
+    moment : array of shape (second_moment,)
+    rates : array of shape (second_moment,)
+        Per unit of time.
+    errors : array of shape (second_moment,), optional
+        Standard errors of the rates, > 0; without them all rates count alike.
+
+    Returns
+    -------
+    float
+        A second moment; NaN if a rate is not there, or errors leave the sign of the slope open.
+    """
+    if not np.all(np.isfinite(rates)):
+        return float("nan")
+    if errors is None:
+        slope, level = np.polyfit(moment, rates, 1)
+        return float(-level / slope)
+    if not np.all(errors > 0):
+        return float("nan")
+    (slope, level), covariance = np.polyfit(moment, rates, 1, w=1 / errors, cov="unscaled")
+    return float(-level / slope) if slope > _STEEP * np.sqrt(covariance[0, 0]) else float("nan")
+
+
+def _draw_zeros(
+    moment: FloatArray, rates: FloatArray, errors: FloatArray, generator: np.random.Generator
+) -> FloatArray:
+    """Zeros of lines through rates drawn around the measured ones."""
+    if not np.isfinite(find_zero(moment, rates, errors)):
+        return np.full(_DRAWS, np.nan)
+    drawn = rates + errors * generator.standard_normal((_DRAWS, len(rates)))
+    slope, level = np.polyfit(moment, drawn.T, 1, w=1 / errors)
+    return np.asarray(-level / slope, np.float64)
+
+
+def _estimate(value: float, draws: FloatArray) -> Estimate:
+    low, high = np.quantile(draws, _ENDS)
+    return Estimate(float(value), float(low), float(high))
+
+
+def _arrange(values: xr.DataArray, axis: str) -> xr.DataArray:
+    """Of the first feature, with the dims (axis, second_moment), and time if there is one."""
+    chosen = values.isel(feature=0, missing_dims="ignore").squeeze(
+        [dim for dim in values.dims if dim not in {axis, _MOMENT, "time", "feature"} and values.sizes[dim] == 1]
+    )
+    return chosen.transpose(axis, _MOMENT, ..., missing_dims="ignore")
+
+
+def _exact_rates(dataset: xr.Dataset, axis: str) -> FloatArray:
+    """Theory's growth rates at the uninformative state, of shape (axis, second_moment)."""
+    return np.asarray(_arrange(dataset["growth_rate_theory"], axis).values, np.float64)
+
+
+def _describe_border(phase: xr.Dataset, generator: np.random.Generator) -> dict[str, Any]:
+    """Theory's and SGD's threshold by learning rate."""
+    moment = phase[_MOMENT].values
+    by_sgd = [
+        _estimate(find_zero(moment, rates, errors), _draw_zeros(moment, rates, errors, generator))
+        for rates, errors in zip(*measure_rates(phase, "learning_rate"), strict=True)
+    ]
+    by_theory = [find_zero(moment, rates) for rates in _exact_rates(phase, "learning_rate")]
+    return {"learning_rate": phase["learning_rate"].values, "by_theory": by_theory, "by_sgd": by_sgd}
+
+
+def _describe_cut(cut: xr.Dataset) -> dict[str, Any]:
+    """What would be taken for a threshold if one looked at the cosine similarity at a late time."""
+    largest = cut.sel(dimension=cut["dimension"].max()).isel(time=-1)
+    moment = cut[_MOMENT].values
+
+    def cross(statistic: str) -> list[float]:
+        similarity = _arrange(largest[f"cosine_similarity_{statistic}"], "kurtosis").values
+        return [find_crossing(moment, row, CUT) for row in similarity]
+
+    return {
+        "kurtosis": cut["kurtosis"].values,
+        "dimension": int(cut["dimension"].max()),
+        "time": float(cut["time"][-1]),
+        "by_sgd": cross("mean"),
+        "by_ode": cross("theory"),
+    }
+
+
+def find_crossing(moment: FloatArray, values: FloatArray, level: float) -> float:
+    """The first second moment at which values pass a level upwards, by interpolation.
+
+    Parameters
+    ----------
+    moment : array of shape (second_moment,)
+        Ascending.
+    values : array of shape (second_moment,)
+        Of any quantity, such as cosine similarities.
+    level : float
+        Of that quantity.
+
+    Returns
+    -------
+    float
+        NaN if they do not pass it.
+    """
+    changes = np.flatnonzero((values[:-1] < level) & (values[1:] >= level))
+    if len(changes) == 0:
+        return float("nan")
+    k = int(changes[0])
+    share = (level - values[k]) / (values[k + 1] - values[k])
+    return float(moment[k] + share * (moment[k + 1] - moment[k]))
+
+
+LEARNABILITY = Claim(
+    statement="At the uninformative state only the second moment of the latent variable decides whether a feature is "
+    "learned.",
+    experiments={
+        "growth": "growth of a small overlap by kurtosis and second moment, from the uninformative state",
+        "phase": "the same by second moment and learning rate",
+        "cut": "cosine similarity at a late time by kurtosis and second moment",
+    },
+    thresholds={
+        "tolerance": "difference of learnability thresholds, between SGD and theory and between kurtoses, that counts "
+        "as none",
+    },
+    judge=judge_learnability,
+)

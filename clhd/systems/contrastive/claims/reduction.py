@@ -1,0 +1,107 @@
+"""C2: under L2 the McKean-Vlasov equation reduces to closed ODEs for overlap and squared norm.
+
+Both are integrated from the same start. The equation's own error, of its weight axis, is of second order in the cell's
+width; the reduction is true if that error is all there is between them. For each learning rate, and for overlap and
+squared norm, with the error the largest difference over all times:
+
+| part | measured | holds |
+|---|---|---|
+| order | minus the slope of log(error) against log(cells) | in a range around 2 |
+| agreement | error on the finest axis | below a bound |
+
+An order that is not 2 on all axes alike is no power law: the interval of the slope is that of a straight line's fit, by
+the scatter of the errors around it, and it is wide if they do not follow one. Nothing here is random.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+from scipy.stats import linregress
+
+from clhd.claims.claim import Claim, Judgement
+from clhd.claims.verdict import UPPER_TAIL, Estimate, all_hold, below, within
+from clhd.sweep.results.reading import Summary
+
+FloatArray = NDArray[np.float64]
+PARAMETERS = ("overlap", "squared_norm")
+
+
+def judge_reduction(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge C2 from the equation on several weight axes, and the ODE."""
+    dataset = summaries["refinement"].dataset
+    errors = {name: measure_errors(dataset, name) for name in PARAMETERS}
+    cells = errors[PARAMETERS[0]]["cells"].values.astype(float)
+    orders, finest, limits = {}, {}, {}
+    for name, error in errors.items():
+        for rate in error["learning_rate"].values:
+            place = f"{name}, learning_rate {rate:g}"
+            values = error.sel(learning_rate=rate).values
+            orders[place] = fit_order(cells, values)
+            finest[place] = Estimate.exact(values[-1])
+            limits[place] = _extrapolate(dataset.sel(learning_rate=rate), name)
+    parts = {
+        "order": all_hold(within(order, thresholds["order_range"]) for order in orders.values()),
+        "agreement": all_hold(below(error, thresholds["largest_error"]) for error in finest.values()),
+    }
+    evidence: dict[str, Any] = {
+        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
+        "orders": orders,
+        "cells": cells.astype(int),
+        "learning_rate": dataset["learning_rate"].values,
+        "largest_difference_by_learning_rate_and_cells": {name: error.values for name, error in errors.items()},
+        "difference_on_finest_axis": {place: error.value for place, error in finest.items()},
+        "difference_extrapolated_to_infinitely_many_cells": limits,
+    }
+    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+
+
+def measure_errors(dataset: xr.Dataset, name: str) -> xr.DataArray:
+    """Largest difference over all times between equation and ODE, of dims (learning_rate, cells), cells ascending."""
+    difference = abs(dataset[f"{name}_theory"] - dataset[f"{name}_ode_theory"])
+    others = [dim for dim in difference.dims if dim not in ("learning_rate", "cells")]
+    return difference.max(others, skipna=False).sortby("cells").transpose("learning_rate", "cells")
+
+
+def fit_order(cells: FloatArray, error: FloatArray) -> Estimate:
+    """Minus the slope of log(error) against log(cells), with the interval of a line's fit.
+
+    Parameters
+    ----------
+    cells, error : arrays of shape (axis,)
+        Of the same axes in the same order.
+
+    Returns
+    -------
+    Estimate
+        Without unit; NaN without three axes, or where an error is not above 0.
+    """
+    if len(cells) < 3 or not np.all(np.isfinite(error) & (error > 0)):
+        return Estimate.exact(np.nan)
+    line = linregress(np.log(cells), np.log(error))
+    half = float(stdtrit(len(cells) - 2, UPPER_TAIL) * line.stderr)
+    return Estimate(-float(line.slope), -float(line.slope) - half, -float(line.slope) + half)
+
+
+def _extrapolate(dataset: xr.Dataset, name: str) -> float:
+    """Largest difference from the ODE once the error of second order is extrapolated away, by the two finest axes."""
+    ordered = dataset.sortby("cells")
+    ratio = float(ordered["cells"][-1] / ordered["cells"][-2]) ** 2
+    coarse, fine = (ordered[f"{name}_theory"].isel(cells=k) for k in (-2, -1))
+    limit = fine + (fine - coarse) / (ratio - 1)
+    return float(abs(limit - ordered[f"{name}_ode_theory"].isel(cells=-1, missing_dims="ignore")).max(skipna=False))
+
+
+REDUCTION = Claim(
+    statement="Under L2 regularisation the McKean-Vlasov equation reduces to closed ordinary differential equations of "
+    "overlap and squared norm.",
+    experiments={"refinement": "overlap and squared norm by both equations, by learning rate and cells"},
+    thresholds={
+        "order_range": "orders of the difference, in the cell's width, that count as second order",
+        "largest_error": "difference on the finest axis, of overlap and of squared norm, that must not be reached",
+    },
+    judge=judge_reduction,
+)

@@ -1,0 +1,242 @@
+"""The figure of C5: phase portraits, selection probabilities and eigenvalues, by the kurtosis of one feature.
+
+Above: portraits of the positive quadrant of cosine similarities (the others are mirror images) at the initial squared
+norm. Below: selection probability and area; that of features of unequal second moment; eigenvalues of pure states.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.figures.words import format_number
+from clhd.sweep.results.reading import Summary
+from clhd.systems.contrastive.claims.attraction import measure_share
+from clhd.systems.contrastive.model.labels import KINDS
+from clhd.systems.contrastive.model.latents import Gaussian, Laplace, Uniform
+
+_FIRST, _SECOND, _EDGE = CATEGORIES[0], CATEGORIES[1], INK
+_TINTS = ("#dcebf5", "#fbe6d8", "#ececec")  # regions of feature 1, of feature 2, of neither
+_KIND_MARKERS = dict(zip(KINDS, ("s", "s", "o", "D"), strict=True))
+_INNERMOST = 0.05
+FloatArray = NDArray[np.float64]
+
+
+def plot_attraction(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
+    """Draw the figure of C5.
+
+    Parameters
+    ----------
+    summaries : mapping of role to Summary
+    claim : mapping
+        The entry of claims.json.
+
+    Returns
+    -------
+    (figure, caption)
+    """
+    portraits = summaries["portrait"].dataset
+    kurtoses = portraits["kurtosis_2"].values
+    figure = make_figure(PAGE, 4.4)
+    rows = figure.add_gridspec(2, 1, height_ratios=[1.0, 1.15])
+    upper, lower = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
+    panels = upper.subplots(1, len(kurtoses), sharey=True, squeeze=False)[0]
+    for axes, kurtosis in zip(panels, kurtoses, strict=True):
+        _plot_portrait(axes, portraits.sel(kurtosis_2=kurtosis))
+        axes.set_title(f"$k_2$ = {format_number(kurtosis)}")
+        axes.set_xlabel("$S_1$", labelpad=1)
+    panels[0].set_ylabel("$S_2$")
+    upper.legend(handles=_portrait_handles(), loc="outside lower center", ncols=6, columnspacing=1.2)
+    left, middle, right = lower.subplots(1, 3)
+    _plot_selection(left, summaries["selection"].dataset, summaries["limit"].dataset)
+    _plot_unequal(middle, summaries["unequal"].dataset)
+    _plot_eigenvalues(right, summaries)
+    letter_panels((*panels, left, middle, right))
+    return figure, _caption(summaries, claim)
+
+
+def _plot_portrait(axes: Axes, portrait: xr.Dataset) -> None:
+    """Regions as tints, the flow, nullclines, separatrices, and fixed points by kind and stability."""
+    inside = portrait["cosine_similarity_1"].values >= 0
+    grid = portrait["cosine_similarity_1"].values[inside]
+    velocity = portrait["velocity_theory"].values[inside][:, inside]
+    region = _regions(portrait)[inside][:, inside]
+    axes.pcolormesh(grid, grid, region.T, cmap=ListedColormap(_TINTS), vmin=0, vmax=2, rasterized=True)
+    axes.streamplot(
+        grid,
+        grid,
+        np.nan_to_num(velocity[..., 0].T),
+        np.nan_to_num(velocity[..., 1].T),
+        color=MUTED,
+        density=0.7,
+        linewidth=0.45,
+        arrowsize=0.5,
+    )
+    for j, colour in enumerate((_FIRST, _SECOND)):
+        axes.contour(grid[1:], grid[1:], velocity[1:, 1:, j].T, [0.0], colors=[colour], linewidths=0.9, linestyles="--")
+    for curve in portrait["separatrix_theory"].values:
+        is_here = np.all(curve >= -1e-3, axis=-1)
+        if is_here.any():
+            # A curve on arcs leaves the origin at the angle of its innermost point.
+            path = curve[is_here]
+            path = np.vstack([[0.0, 0.0], path]) if np.hypot(*path[0]) < _INNERMOST else path
+            axes.plot(*path.T, color=_EDGE, linewidth=1.6, solid_capstyle="butt", zorder=3)
+    _mark_states(axes, portrait)
+    angle = np.linspace(0.0, np.pi / 2, 200)
+    rim = axes.plot(np.cos(angle), np.sin(angle), color=INK, linewidth=0.6)[0]
+    outside = np.vstack([np.column_stack([np.cos(angle), np.sin(angle)]), [[0, 1.2], [1.2, 1.2], [1.2, 0]]])
+    axes.fill(*outside.T, color="white", zorder=2.5, linewidth=0)
+    rim.set_zorder(2.6)
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+
+
+def _regions(portrait: xr.Dataset) -> np.ndarray[Any, Any]:
+    """0 where a start flows to a state of feature 1, 1 of feature 2, 2 elsewhere; NaN outside the disc."""
+    similarity = np.abs(portrait["state_cosine_similarity_theory"].values)
+    winner = np.where(similarity[:, 0] > similarity[:, 1], 0.0, 1.0)
+    is_stable = portrait["state_eigenvalue_theory"].values < 0
+    attractor = portrait["attractor_theory"].values
+    index = np.maximum(attractor, 0).astype(int)
+    region = np.where((attractor >= 0) & is_stable[index], winner[index], 2.0)
+    region[attractor == -2] = np.nan  # no such start
+    return region
+
+
+def _mark_states(axes: Axes, portrait: xr.Dataset) -> None:
+    """Markers of the fixed points of the quadrant: filled if stable."""
+    rows = zip(
+        portrait["state_cosine_similarity_theory"].values,
+        portrait["state_kind_theory"].values,
+        portrait["state_eigenvalue_theory"].values,
+        strict=True,
+    )
+    for similarity, kind, eigenvalue in rows:
+        if np.isfinite(kind) and np.all(similarity >= -1e-9):
+            axes.plot(
+                *similarity,
+                marker=_KIND_MARKERS[KINDS[int(kind)]],
+                color=INK,
+                markerfacecolor=INK if eigenvalue < 0 else "white",
+                markersize=5,
+                zorder=5,
+                clip_on=False,
+            )
+
+
+def _portrait_handles() -> list[Line2D]:
+    def marker(shape: str, label: str, *, filled: bool) -> Line2D:
+        face = INK if filled else "white"
+        return Line2D([], [], marker=shape, color=INK, markerfacecolor=face, linestyle="", markersize=5, label=label)
+
+    return [
+        Line2D([], [], color=_EDGE, linewidth=1.6, label="separatrix"),
+        Line2D([], [], color=_FIRST, linewidth=0.9, linestyle="--", label=r"$\dot S_1 = 0$"),
+        Line2D([], [], color=_SECOND, linewidth=0.9, linestyle="--", label=r"$\dot S_2 = 0$"),
+        marker("o", "pure (filled: stable)", filled=True),
+        marker("D", "mixed", filled=False),
+        marker("s", "collapsed or uninformative", filled=False),
+    ]
+
+
+def _plot_selection(axes: Axes, selection: xr.Dataset, limit: xr.Dataset) -> None:
+    """Selection probability by SGD with Wilson bars and by the ODE, and the area of the region."""
+    fine = limit["kurtosis_2"].values
+    axes.plot(fine, limit["probability_theory"].sel(outcome="feature_1"), color=INK, label="ODE, small start")
+    axes.plot(fine, limit["area_theory"].sel(outcome="feature_1"), color=INK, linestyle=":", label="area of the region")
+    dimensions = selection["dimension"].values
+    for k, (n, colour) in enumerate(zip(dimensions, pick_colours(len(dimensions), ordered=True), strict=True)):
+        kurtosis = selection["kurtosis_2"].values
+        shift = 0.025 * (k - (len(dimensions) - 1) / 2)  # side by side
+        shares, bars = _measure_shares(selection.sel(dimension=n), "kurtosis_2")
+        axes.errorbar(
+            kurtosis + shift,
+            shares,
+            bars,
+            color=colour,
+            marker=MARKERS[k],
+            linestyle="",
+            label=f"SGD, n = {n}",
+        )
+    axes.set(xlabel="kurtosis of feature 2", ylabel="share of feature 1", ylim=(0.47, 1.02))
+    axes.legend(loc="upper left")
+
+
+def _measure_shares(points: xr.Dataset, axis: str) -> tuple[FloatArray, FloatArray]:
+    """Selection probabilities along an axis, as the judge has them, and their bars, below and above."""
+    found = [measure_share(points.isel({axis: k})) for k in range(points.sizes[axis])]
+    bars = [[share.value - share.low for share in found], [share.high - share.value for share in found]]
+    # Rounding may put an end on the wrong side; a bar must not be negative.
+    return np.array([share.value for share in found]), np.maximum(bars, 0)
+
+
+def _plot_unequal(axes: Axes, unequal: xr.Dataset) -> None:
+    """The faster feature's share by dimension; the theory at the start's size of each dimension."""
+    shares, bars = _measure_shares(unequal, "dimension")
+    theory = unequal["probability_theory"].sel(outcome="feature_1").isel(dimension=0, missing_dims="ignore")
+    # The cosine similarities of a random start have a root-mean-square size of sqrt(2 / n), of two features.
+    axes.plot(2 / theory["initial_radius"].values ** 2, theory.values, color=INK, label="ODE, start of that size")
+    axes.errorbar(unequal["dimension"].values, shares, bars, color=_FIRST, marker="o", linestyle="", label="SGD")
+    axes.set(xscale="log", xlabel="dimension n", ylabel="share of the faster feature", ylim=(0.5, 0.8))
+    axes.legend(loc="upper left")
+
+
+def _plot_eigenvalues(axes: Axes, summaries: Mapping[str, Summary]) -> None:
+    """Largest eigenvalue of pure states by kurtosis; the growth rate at the uninformative state beside it."""
+    axes.axhline(0, color=MUTED, linewidth=0.6)
+    text: Any = {"textcoords": "offset points", "fontsize": 7}
+    for role, colour, label in (
+        ("stability", _FIRST, "one learned,\ntanh"),
+        ("expanding", _SECOND, "one learned,\n$z + z^3/10$"),
+    ):
+        eigenvalue = summaries[role].dataset["pure_eigenvalue_theory"].isel(feature=0)
+        axes.plot(eigenvalue["kurtosis"], eigenvalue, color=colour)
+        axes.annotate(label, (float(eigenvalue["kurtosis"][-1]), float(eigenvalue[-1])), (4, 0), va="center", **text)
+    growth = summaries["stability"].dataset["growth_rate_theory"].isel(feature=0)
+    axes.plot(growth["kurtosis"], growth, color=_FIRST, linestyle="--")
+    axes.annotate("no feature learned, tanh", (2.4, float(growth[0])), (0, 2), va="bottom", **text)
+    laws = summaries["laws"].dataset["pure_eigenvalue_theory"].isel(feature=0)
+    for name, law, offset, side in (
+        ("uniform", Uniform(second_moment=1.0), (4, -3), "left"),
+        ("gaussian", Gaussian(second_moment=1.0), (9, 2), "left"),
+        ("laplace", Laplace(second_moment=1.0), (0, -18), "center"),
+    ):
+        place = (law.moment(4) / law.moment(2) ** 2, float(laws.sel(latent=name)))
+        axes.plot(*place, marker="o", color=_FIRST, markerfacecolor="white")
+        axes.annotate(name.capitalize() if name != "uniform" else name, place, offset, ha=side, **text)
+    axes.set(
+        xlabel="kurtosis", ylabel="largest eigenvalue, per time", xlim=(0.8, 7.4), ylim=(-0.95, 1), xticks=range(1, 8)
+    )
+
+
+def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
+    """What is to be seen, and the numbers of the verdict."""
+    stability = claim["evidence"]["local_stability_of_informative_states"]
+    selection = summaries["selection"]
+    critical, expanding = (
+        "not to be had" if kurtosis is None else format_number(kurtosis)
+        for kurtosis in (stability[f"critical_kurtosis_{unit}"] for unit in ("tanh", "expanding_unit"))
+    )
+    laws = ", ".join(
+        f"{law} {'not to be had' if value is None else format_number(value)}"
+        for law, value in stability["eigenvalue_by_law"].items()
+    )
+    return (
+        f"{claim['statement']} The numbers say: {claim['verdict']}. "
+        "Above: the plane of cosine similarities at the initial squared norm, for two features of equal second moment, "
+        "the first with kurtosis 1, the second with kurtosis k_2. Tints are attraction regions; the thick line is the "
+        "separatrix, the stable manifold of a saddle. Fixed points have squared norms of their own and are projected, "
+        "so that nullclines of the plane need not cross at them. "
+        f"Below left: share of {selection.replicas} runs of SGD that select feature 1, with Wilson's 95 % intervals, "
+        "which runs that had not ended widen, and the limit. "
+        "Below middle: share of runs that select the feature of the larger of two second moments, by dimension. "
+        "Below right: largest eigenvalue of pure states by kurtosis (lines), whose sign changes for tanh at kurtosis "
+        f"{critical}, for an expanding unit at {expanding}; the growth rate at the uninformative state (dashed); and "
+        f"the eigenvalues of latents of other laws at their kurtosis (circles): {laws}.\n"
+    )

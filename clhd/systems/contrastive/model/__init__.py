@@ -1,0 +1,1 @@
+"""Features, latents, activations, losses: what simulation and theory share."""

@@ -1,0 +1,223 @@
+"""`ContrastiveModel`: the one description of a system from which both roads, simulation and theory, start.
+
+| symbol | name | unit or scale |
+|---|---|---|
+| p | ``len(latents)`` | features |
+| eta | ``learning_rate`` | per unit of time (n steps) |
+| lam, lam1 | ``weight_decay``, ``l1_penalty`` | of one weight |
+| rho | ``noise_correlation`` | -1 ... 1, of the augmentation noise of two views |
+| s2 | ``noise_variance`` | base + augmentation noise variance, per coordinate |
+| kappa | ``noise_covariance`` | base + rho * augmentation noise variance, per coordinate |
+| T, M | ``temperature``, ``negatives`` | of the infonce loss: of h_u h_v, samples |
+| V | ``views`` | 2 + number of negatives |
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.core.checks import parse_choice, parse_count, parse_number
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.activations import Activation, find_activation, parse_activation
+from clhd.systems.contrastive.model.latents import Latent, canonical_value, product_atoms
+from clhd.systems.contrastive.model.losses import LOSSES, Loss
+
+CONSTRAINTS = ("none", "sphere")
+NOISE_LAWS = ("gaussian", "rademacher", "student_t")
+FEATURE_LAWS = ("gaussian", "rademacher", "sparse")
+# A squared norm beyond this is a divergence, in the theory as in the simulation; ordinary states are of order one.
+DIVERGENCE_LIMIT = 1e8
+MOST_NEGATIVES = 64
+_MOST_FEATURES, _MOST_CONTINUOUS_FEATURES = 6, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveModel:
+    """A nonlinear unit, trained online on pairs of noisy views: frozen, validated, hashable.
+
+    Parameters
+    ----------
+    latents : sequence of Latent
+        The law of the latent variable of each feature: 1 to 6 discrete laws, or 1 to 3 if one is continuous.
+    activation : str or sequence of float
+        "linear", "tanh", "erf", "relu", or the coefficients of a polynomial, lowest power first.
+    loss : str
+        "bilinear", "spectral" or "infonce".
+    learning_rate : float
+        eta > 0.
+    weight_decay : float
+        lam >= 0 of the L2 regulariser; 0 with the sphere constraint.
+    base_noise_variance, augmentation_noise_variance : float
+        Noise shared by the two views of a sample, and noise added to each view; >= 0, per coordinate.
+    noise_correlation : float
+        rho in [-1, 1]: correlation of the augmentation noise of the two views.
+    constraint : str
+        "none", or "sphere": the squared norm |w|^2 / n is held at 1.
+    l1_penalty : float
+        lam1 >= 0 of the elastic net; 0 with the sphere constraint.
+    noise_law : str
+        Law of the noise of one coordinate: "gaussian", "rademacher" or "student_t".
+    noise_degrees_of_freedom : float, optional
+        Of the Student-t noise, > 2 (its variance is finite); only there, and needed there.
+    feature_law : str
+        Law of the entries of the features: "gaussian", "rademacher" or "sparse".
+    feature_fraction : float, optional
+        Fraction f in (0, 1] of non-zero entries of sparse features; only there, and needed there.
+    temperature : float, optional
+        T > 0 of the infonce loss, 1 if not given; only there.
+    negatives : int, optional
+        M, the other samples that one step of the infonce loss takes, 1 to 64, 1 if not given; only there.
+
+    Raises
+    ------
+    ClhdError
+        At the first value that is not allowed, naming it and what is.
+    """
+
+    latents: Sequence[Latent]
+    activation: str | Sequence[float] = "tanh"
+    loss: str = "bilinear"
+    learning_rate: float = 0.5
+    weight_decay: float = 0.0
+    base_noise_variance: float = 0.5
+    augmentation_noise_variance: float = 0.5
+    noise_correlation: float = 0.0
+    constraint: str = "none"
+    l1_penalty: float = 0.0
+    noise_law: str = "gaussian"
+    noise_degrees_of_freedom: float | None = None
+    feature_law: str = "gaussian"
+    feature_fraction: float | None = None
+    temperature: float | None = None
+    negatives: int | None = None
+
+    def __post_init__(self) -> None:
+        checked: dict[str, Any] = {
+            "latents": _parse_latents(self.latents),
+            "activation": parse_activation(self.activation),
+            "loss": parse_choice("loss", self.loss, LOSSES),
+            "learning_rate": parse_number("learning_rate", self.learning_rate, above=0),
+            "noise_correlation": parse_number("noise_correlation", self.noise_correlation, minimum=-1, maximum=1),
+            "constraint": parse_choice("constraint", self.constraint, CONSTRAINTS),
+            "noise_law": parse_choice("noise_law", self.noise_law, NOISE_LAWS),
+            "feature_law": parse_choice("feature_law", self.feature_law, FEATURE_LAWS),
+        }
+        for name in ("weight_decay", "base_noise_variance", "augmentation_noise_variance", "l1_penalty"):
+            checked[name] = parse_number(name, getattr(self, name), minimum=0)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        self._parse_law_parameter("noise_degrees_of_freedom", "noise_law", "student_t", above=2)
+        self._parse_law_parameter("feature_fraction", "feature_law", "sparse", above=0, maximum=1)
+        self._parse_loss_parameters()
+        for name in ("weight_decay", "l1_penalty"):
+            if self.constraint == "sphere" and getattr(self, name) != 0:
+                raise ClhdError(f"{name} = {getattr(self, name)!r}: must be 0 with constraint = 'sphere'")
+
+    def _parse_law_parameter(self, name: str, law: str, owner: str, **limits: float) -> None:
+        """Check a parameter that one law needs and no other knows."""
+        value, chosen = getattr(self, name), getattr(self, law)
+        if chosen != owner and value is not None:
+            raise ClhdError(f"{name} = {value!r}: is only for {law} = {owner!r}, and {law} is {chosen!r}")
+        if chosen == owner:
+            object.__setattr__(self, name, parse_number(name, value, **limits))
+
+    def _parse_loss_parameters(self) -> None:
+        """Check temperature and negatives; the loss that has them gets 1 where they are not given."""
+        if not LOSSES[self.loss].has_parameters:
+            for name in ("temperature", "negatives"):
+                value = getattr(self, name)
+                if value is not None:
+                    raise ClhdError(f"{name} = {value!r}: is only for loss = 'infonce', and loss is {self.loss!r}")
+            return
+        temperature = 1.0 if self.temperature is None else parse_number("temperature", self.temperature, above=0)
+        negatives = 1 if self.negatives is None else parse_count("negatives", self.negatives, minimum=1)
+        if negatives > MOST_NEGATIVES:
+            raise ClhdError(f"negatives = {self.negatives!r}: must be a whole number from 1 to {MOST_NEGATIVES}")
+        object.__setattr__(self, "temperature", temperature)
+        object.__setattr__(self, "negatives", negatives)
+
+    @property
+    def features(self) -> int:
+        """p, the number of features."""
+        return len(self.latents)
+
+    @property
+    def views(self) -> int:
+        """V, the views in one step: 0 and 1 are the positive pair, the others one view each of other samples."""
+        return 2 + (self.negatives or 1)
+
+    @property
+    def softmax_temperature(self) -> float:
+        """T of the infonce loss; 1, which no kernel then looks at, for the others."""
+        return self.temperature or 1.0
+
+    @property
+    def noise_variance(self) -> float:
+        """s2, the variance per coordinate of the noise of one view."""
+        return self.base_noise_variance + self.augmentation_noise_variance
+
+    @property
+    def noise_covariance(self) -> float:
+        """kappa, the covariance per coordinate of the noise of the two views of a sample; |kappa| <= s2."""
+        return self.base_noise_variance + self.noise_correlation * self.augmentation_noise_variance
+
+    @property
+    def is_sphere(self) -> bool:
+        """True if the squared norm is held at 1."""
+        return self.constraint == "sphere"
+
+    @property
+    def has_symmetric_latents(self) -> bool:
+        """True if the sign of each latent may be flipped without changing its law."""
+        return all(law.is_symmetric for law in self.latents)
+
+    @property
+    def has_zero_mean_latents(self) -> bool:
+        """True if E c_j = 0 for every feature."""
+        return all(law.mean == 0 for law in self.latents)
+
+    @cached_property
+    def unit(self) -> Activation:
+        """The activation as kernels see it."""
+        return find_activation(self.activation)  # type: ignore[arg-type]  # __post_init__ made it a tuple
+
+    @property
+    def loss_terms(self) -> Loss:
+        """The loss as kernels see it."""
+        return LOSSES[self.loss]
+
+    def latent_atoms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Values (atoms, feature) and weights (atoms,) of the latent vector c."""
+        return product_atoms(tuple(self.latents))
+
+    def canonical(self) -> str:
+        """The model as text, exact to the last bit: its name and the parameters that differ from their defaults.
+
+        Random streams are keyed by this text, so a parameter that is added later, with a default, changes nothing.
+        """
+        changed = [
+            f"{spec.name}={canonical_value(getattr(self, spec.name))}"
+            for spec in fields(self)
+            if getattr(self, spec.name) != spec.default
+        ]
+        return f"ContrastiveModel({','.join(changed)})"
+
+
+def _parse_latents(value: Any) -> tuple[Latent, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable | Latent):
+        raise ClhdError(f"latents = {value!r}: must be a list of latent laws, such as ThreePoint(second_moment=1.5)")
+    laws = (value,) if isinstance(value, Latent) else tuple(value)
+    for law in laws:
+        if not isinstance(law, Latent):
+            raise ClhdError(f"latents: {law!r} must be a latent law, such as ThreePoint(second_moment=1.5)")
+    most = _MOST_FEATURES if all(law.is_discrete for law in laws) else _MOST_CONTINUOUS_FEATURES
+    if not 1 <= len(laws) <= most:
+        raise ClhdError(
+            f"latents: {len(laws)} laws given, must be 1 to {_MOST_FEATURES} discrete ones "
+            f"(1 to {_MOST_CONTINUOUS_FEATURES} if one of them is continuous)"
+        )
+    return laws

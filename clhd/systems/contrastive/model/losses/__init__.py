@@ -1,0 +1,101 @@
+"""Losses: each is one file with its forces (for the simulation) and its averages (for the theory).
+
+Kernels receive a loss as its code and branch on it outside their loops. A new loss is one file beside these, one
+entry in `LOSSES`, and one branch in `forces` and in one other of the kernels below: in `combine` if its averages
+factorise over the samples, else in `differentiate_forces`.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.core.kernels import kernel
+from clhd.systems.contrastive.model.losses import bilinear, infonce, spectral
+from clhd.systems.contrastive.model.losses.base import Loss
+
+__all__ = ["LOSSES", "Loss", "combine", "differentiate_forces", "forces"]
+
+FloatArray = NDArray[np.float64]
+
+BILINEAR, SPECTRAL, INFONCE = range(3)
+LOSSES = {
+    "bilinear": Loss(code=BILINEAR, degree=bilinear.DEGREE, pairs=bilinear.PAIRS),
+    "spectral": Loss(code=SPECTRAL, degree=spectral.DEGREE, pairs=spectral.PAIRS),
+    "infonce": Loss(code=INFONCE, degree=infonce.DEGREE, pairs=(), has_parameters=True),
+}
+
+
+@kernel
+def forces(code: int, temperature: FloatArray, h: FloatArray, d: FloatArray, delta: FloatArray) -> None:
+    """Write the forces Delta_v = -dL/dz_v to `delta`.
+
+    Parameters
+    ----------
+    code : int
+        The loss.
+    temperature : array of shape (lanes,)
+        Of infonce; other losses do not look at it.
+    h, d, delta : arrays of shape (view, lanes)
+        Outputs h(z_v), derivatives h'(z_v), and the result.
+    """
+    if code == BILINEAR:
+        bilinear.forces(h, d, delta)
+    elif code == SPECTRAL:
+        spectral.forces(h, d, delta)
+    else:
+        infonce.forces(temperature, h, d, delta)
+
+
+@kernel
+def combine(
+    code: int,
+    noise_variance: float,
+    noise_covariance: float,
+    mean: FloatArray,
+    moment: FloatArray,
+    g: FloatArray,
+) -> tuple[float, float]:
+    """Drift terms from the pair averages of a loss that factorises: write g of shape (feature,), return ``(A, D)``.
+
+    Parameters
+    ----------
+    code : int
+        The loss.
+    noise_variance, noise_covariance : float
+        s2 and kappa.
+    mean : array of shape (pair,)
+        Averages of the loss's pairs over the latent: sum_c weight(c) E[f(z_1) g(z_2) | c].
+    moment : array of shape (feature, pair)
+        The same averages with the factor c_j under the sum.
+    g : array of shape (feature,)
+        Receives the drift along the features.
+    """
+    if code == BILINEAR:
+        return bilinear.combine(noise_variance, noise_covariance, mean, moment, g)
+    return spectral.combine(noise_variance, noise_covariance, mean, moment, g)
+
+
+@kernel
+def differentiate_forces(
+    code: int,
+    temperature: FloatArray,
+    noise_variance: float,
+    noise_covariance: float,
+    h: FloatArray,
+    d: FloatArray,
+    s: FloatArray,
+    sums: FloatArray,
+) -> None:
+    """Stein's integrand of A for a loss that does not factorise: write sum_uv K_uv dDelta_v/dz_u to `sums`.
+
+    Parameters
+    ----------
+    code : int
+        The loss; there is one so far.
+    temperature : array of shape (lanes,)
+    noise_variance, noise_covariance : float
+        s2 and kappa.
+    h, d, s : arrays of shape (view, lanes)
+        Outputs h(z_v) and their first and second derivatives.
+    sums : array of shape (lanes,)
+    """
+    infonce.differentiate_forces(temperature, noise_variance, noise_covariance, h, d, s, sums)

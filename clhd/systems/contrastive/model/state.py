@@ -1,0 +1,133 @@
+"""States, overlap q and squared norm r, for simulation and theory alike: checks of initial ones, `cosine_similarity`.
+
+A state must have |q|^2 <= r (the overlaps are components of w, whose squared length they cannot exceed), and r = 1 on
+the sphere.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.core.checks import parse_choice, parse_number, parse_vector
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+
+FloatArray = NDArray[np.float64]
+
+# |q|^2 may exceed r by the rounding of both, since a state on the boundary |q|^2 = r is allowed.
+_ROUNDING = 1e-12
+
+
+def parse_initial(initial: str, overlap: Any) -> None:
+    """Check that an overlap is given if and only if the start is "fixed", and not "random"."""
+    if parse_choice("initial", initial, ("fixed", "random")) == "fixed" and overlap is None:
+        raise ClhdError("overlap = None: must be given with initial = 'fixed'")
+    if initial == "random" and overlap is not None:
+        raise ClhdError(f"overlap = {overlap!r}: must not be given with initial = 'random'")
+
+
+def cosine_similarity(overlap: FloatArray, squared_norm: FloatArray) -> FloatArray:
+    """S = q / sqrt r, NaN at r = 0.
+
+    Parameters
+    ----------
+    overlap : array of shape (..., feature)
+        q.
+    squared_norm : array of shape (...)
+        r.
+
+    Returns
+    -------
+    array of shape (..., feature)
+    """
+    norm = squared_norm[..., None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(norm > 0, overlap / np.sqrt(norm), np.nan)
+
+
+def parse_norm(model: ContrastiveModel, squared_norm: Any, *, may_be_zero: bool = True) -> float:
+    """Return the squared norm of a start: finite, not negative (or above 0), 1 on the sphere."""
+    limits: dict[str, float] = {"minimum": 0} if may_be_zero else {"above": 0}
+    norm = parse_number("squared_norm", squared_norm, **limits)
+    if model.is_sphere and norm != 1:
+        raise ClhdError(f"squared_norm = {squared_norm!r}: must be 1 with constraint = 'sphere'")
+    return norm
+
+
+def parse_start(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> FloatArray:
+    """Return the state (overlap, squared norm) of one start, shape (feature + 1,).
+
+    Raises
+    ------
+    ClhdError
+        If the overlap is not one finite number per feature, or the state cannot be.
+    """
+    norm = parse_norm(model, squared_norm)
+    plain = np.atleast_1d(np.asarray(overlap, dtype=object)).tolist()
+    return np.append(_parse_overlap(plain, norm, model.features), norm)
+
+
+def parse_overlap(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> tuple[float, ...]:
+    """Return the overlap of one start as a tuple; raises as `parse_start` does."""
+    if type(overlap) is tuple and all(type(q) is float for q in overlap):
+        return _remember_overlap(overlap, parse_norm(model, squared_norm), model.features)
+    return tuple(parse_start(model, overlap, squared_norm)[:-1].tolist())
+
+
+@lru_cache(maxsize=1024)
+def _remember_overlap(overlap: tuple[float, ...], norm: float, features: int) -> tuple[float, ...]:
+    """The points of a large grid mostly start alike; checking each anew would be much of its planning."""
+    return tuple(_parse_overlap(list(overlap), norm, features).tolist())
+
+
+def _parse_overlap(overlap: list[Any], norm: float, features: int) -> FloatArray:
+    vector = parse_vector("overlap", overlap, length=features)
+    length = float(vector @ vector)
+    if length > norm * (1 + _ROUNDING):
+        raise ClhdError(
+            f"overlap = {vector.tolist()!r}: the sum of its squares, {length:.6g}, "
+            f"must not exceed squared_norm = {norm:g}"
+        )
+    return vector + 0.0
+
+
+def parse_starts(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> FloatArray:
+    """Return the states of one start (a vector of overlaps) or of several (one row each), shape (start, feature + 1).
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+    overlap : array-like of shape (feature,) or (start, feature)
+    squared_norm : float or array-like of shape (start,)
+
+    Raises
+    ------
+    ClhdError
+        If a shape is wrong, a value is not finite, or a state cannot be.
+    """
+    try:
+        overlaps = np.array(overlap, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ClhdError(f"overlap = {overlap!r}: must be a list of numbers, one per feature") from None
+    if overlaps.ndim < 2:
+        return parse_start(model, overlap, squared_norm)[None]
+    if overlaps.ndim > 2 or overlaps.shape[1] != model.features or overlaps.size == 0:
+        raise ClhdError(
+            f"overlap: has shape {overlaps.shape}, must be one row of overlaps per start, "
+            f"shape (starts, {model.features})"
+        )
+    if np.ndim(squared_norm) == 0:
+        norms = np.full(len(overlaps), parse_norm(model, squared_norm))
+    else:
+        norms = parse_vector("squared_norm", squared_norm, length=len(overlaps))
+    bad = ~(
+        np.isfinite(overlaps).all(axis=1)
+        & ((norms == 1) | (not model.is_sphere))
+        & ((overlaps**2).sum(axis=1) <= norms * (1 + _ROUNDING))
+    )
+    if bad.any():  # the first bad start tells what is wrong
+        first = int(bad.argmax())
+        parse_start(model, overlaps[first], norms[first])
+    return np.column_stack([overlaps, norms])

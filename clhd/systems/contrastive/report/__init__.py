@@ -1,0 +1,1 @@
+"""Equations, sources and the matrix of cases, as the report shows them."""

@@ -1,0 +1,1 @@
+"""Online SGD at finite dimension; never imports the theory."""

@@ -1,0 +1,176 @@
+"""Features xi_1 .. xi_p in R^n, exactly orthogonal, |xi_j|^2 = n, with entries of a chosen law.
+
+| law | entries | dimensions |
+|---|---|---|
+| gaussian | Gaussian vectors, orthogonalised: a uniformly random orthogonal frame | p or more |
+| rademacher | +-1 | multiples of L_p |
+| sparse | 0, or +-sqrt(n / k) in k = round(f n) places; supports overlap as independent ones | most |
+
+| symbol | name |
+|---|---|
+| n, p | dimension, features |
+| f | ``feature_fraction``, of entries that are not 0 |
+| L_m = 2^ceil(log2 m) | length of a Hadamard pattern of m rows |
+| T | a set of features; N_T coordinates are in the support of exactly these |
+
+Orthogonalising by QR would smear the atoms of a discrete law. Instead the signs on the N_T coordinates of each T come
+in blocks: the first |T| rows of the L x L Hadamard matrix, L = L_|T|, each row and each coordinate with a random sign
+of its own. Any two rows of a block are orthogonal, and the signs of one coordinate are independent and fair. Thus N_T
+must be a multiple of L_|T| for |T| >= 2, as near as possible to its mean for independent supports,
+n f^|T| (1 - f)^(p - |T|), while every feature keeps its k places. Rademacher features are the case f = 1.
+"""
+
+import math
+from functools import cache
+from itertools import combinations, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+
+FloatArray = NDArray[np.float64]
+
+
+def check_features(model: ContrastiveModel, dimension: int) -> None:
+    """Check that exactly orthogonal features of the model's law exist in this dimension.
+
+    Raises
+    ------
+    ClhdError
+        If they do not, with the nearest dimension in which they do.
+    """
+    p, fraction = model.features, _fraction(model)
+    if dimension < p:
+        raise ClhdError(f"dimension = {dimension}: must be at least {p}, the number of features")
+    if fraction is None or _counts(dimension, p, fraction) is not None:
+        return
+    if model.feature_law == "rademacher":
+        raise ClhdError(
+            f"dimension = {dimension}: must be a multiple of {_pattern_length(p)} "
+            f"for {p} exactly orthogonal features with feature_law = 'rademacher'"
+        )
+    raise ClhdError(
+        f"dimension = {dimension}: has no {p} exactly orthogonal features with feature_law = 'sparse' and "
+        f"feature_fraction = {fraction!r}, the nearest dimension that has them is "
+        f"{_nearest_dimension(dimension, p, fraction)}"
+    )
+
+
+def draw_features(model: ContrastiveModel, dimension: int, generator: np.random.Generator) -> FloatArray:
+    """Draw the features of one replica.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+    dimension : int
+        n, one that `check_features` allows.
+    generator : numpy.random.Generator
+        The stream of random numbers, used for nothing else.
+
+    Returns
+    -------
+    array of shape (p, n)
+        Rows orthogonal and of squared length n, to rounding.
+
+    Raises
+    ------
+    ClhdError
+        As `check_features`.
+    """
+    check_features(model, dimension)
+    fraction = _fraction(model)
+    if fraction is None:
+        return _draw_frame(model.features, dimension, generator)
+    return _draw_patterns(model.features, dimension, fraction, generator)
+
+
+def _fraction(model: ContrastiveModel) -> float | None:
+    """The fraction of entries that are not 0, for the laws that are made of sign patterns."""
+    return 1.0 if model.feature_law == "rademacher" else model.feature_fraction
+
+
+def _draw_frame(p: int, n: int, generator: np.random.Generator) -> FloatArray:
+    """Gram-Schmidt on Gaussian vectors; sums without BLAS, whose bits may depend on its number of threads."""
+    features = generator.standard_normal((p, n))
+    for j in range(p):
+        for _ in range(2):  # the second pass removes what rounding left
+            for i in range(j):
+                features[j] -= (np.sum(features[i] * features[j]) / n) * features[i]
+        features[j] *= math.sqrt(n / np.sum(features[j] * features[j]))
+    return features
+
+
+def _draw_patterns(p: int, n: int, fraction: float, generator: np.random.Generator) -> FloatArray:
+    counts = _counts(n, p, fraction)
+    assert counts is not None  # check_features has seen to it
+    features = np.zeros((p, n))
+    places = generator.permutation(n)
+    used = 0
+    for size, count in enumerate(counts[1:], start=1):
+        for members in combinations(range(p), size):
+            features[np.array(members)[:, None], places[used : used + count]] = _draw_signs(size, count, generator)
+            used += count
+    return features * math.sqrt(n / _support(n, fraction))
+
+
+def _draw_signs(size: int, count: int, generator: np.random.Generator) -> FloatArray:
+    """Orthogonal rows of signs, shape (size, count), in Hadamard blocks that are turned at random."""
+    length = _pattern_length(size)
+    blocks = count // length
+    signs = np.array([[(-1.0) ** (i & k).bit_count() for k in range(length)] for i in range(size)])
+    row_signs = generator.choice([-1.0, 1.0], size=(size, blocks, 1))
+    coordinate_signs = generator.choice([-1.0, 1.0], size=(blocks, length))
+    turned: FloatArray = signs[:, None, :] * row_signs * coordinate_signs
+    return turned.reshape(size, count)
+
+
+def _pattern_length(size: int) -> int:
+    return 1 << (size - 1).bit_length()
+
+
+def _support(n: int, fraction: float) -> int:
+    """k, the entries of one feature that are not 0."""
+    return round(fraction * n)
+
+
+@cache
+def _counts(n: int, p: int, fraction: float) -> tuple[int, ...] | None:
+    """N_T by the size of T, from 0 to p: the whole numbers nearest to the mean; None if there are none.
+
+    Sizes of 2 and more try the multiples of their pattern around the mean. The single ones and the empty set then
+    follow from k and n, and no count may be negative.
+    """
+    support = _support(n, fraction)
+    means = [n * fraction**size * (1 - fraction) ** (p - size) for size in range(p + 1)]
+    trials = []
+    for size in range(2, p + 1):
+        length = _pattern_length(size)
+        below = math.floor(means[size] / length)
+        trials.append([length * m for m in range(max(below - 1, 0), below + 3)])
+    best, least = None, math.inf
+    for shared in product(*trials):
+        single = support - sum(math.comb(p - 1, size - 1) * count for size, count in enumerate(shared, start=2))
+        empty = n - p * single - sum(math.comb(p, size) * count for size, count in enumerate(shared, start=2))
+        if support < 1 or single < 0 or empty < 0:
+            continue
+        counts = (empty, single, *shared)
+        # Pearson's distance to the means; "+ 1" for means near 0, where one coordinate more is no surprise.
+        distance = sum(
+            math.comb(p, size) * (count - mean) ** 2 / (mean + 1)
+            for size, (count, mean) in enumerate(zip(counts, means, strict=True))
+        )
+        if distance < least:
+            best, least = counts, distance
+    return best
+
+
+def _nearest_dimension(n: int, p: int, fraction: float) -> int:
+    """The dimension nearest to n that has exactly orthogonal features: one in which every count can be whole."""
+    distance = 1
+    while True:
+        for candidate in (n + distance, n - distance):
+            if candidate >= p and _counts(candidate, p, fraction) is not None:
+                return candidate
+        distance += 1

@@ -1,0 +1,147 @@
+"""Online SGD on the full weight vector in n dimensions: the reference, with nothing projected.
+
+One step draws fresh views y_v = (1 / sqrt n) sum_j c_vj xi_j + a_v, computes z_v = w . y_v / sqrt n, and sets
+
+    w <- w + (eta / sqrt n) sum_v Delta_v y_v - (eta / n) (lam w + lam1 sign w),
+
+followed, on the sphere, by w <- w sqrt(n) / |w|. It costs O(V n), and also serves what order parameters alone cannot
+describe: the elastic net, noise that is not Gaussian, laws of the features, the weights themselves.
+
+| symbol | name | shape | unit or scale |
+|---|---|---|---|
+| n, p, V | dimension, features, views | | |
+| w | weights | (n,) | O(1) entries |
+| xi | features | (p, n) | rows of squared length n |
+| c_v, a_v | latent and noise of a view | (p,), (n,) | |
+| z_v, Delta_v | pre-activation of a view, force -dL / dz_v | | |
+| q | overlap, xi_j . w / n | (p,) | |
+| r | squared norm, w . w / n | | |
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.core.streams import aligned_zeros, seed_states
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.simulation.features import check_features, draw_features
+from clhd.systems.contrastive.simulation.full_step import ReplicaState, StepRule, advance_weights, latent_tables
+from clhd.systems.contrastive.simulation.noise import CHUNK, LANES, noise_mixing, open_noise_source
+
+FloatArray = NDArray[np.float64]
+
+
+class FullReplica:
+    """One replica of SGD at dimension n: its features, its weights and its random streams.
+
+    Its numbers depend on `key` and `replica` alone: not on how its steps are divided into calls of `advance`, nor
+    on other replicas or threads. Memory is O(n).
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+    dimension : int
+        n.
+    key : str
+        What the random streams are for; the replica's number is added here.
+    replica : int
+        0 or more.
+    overlap : array of shape (p,), or None
+        Exact initial overlap q, the rest of w in a random direction orthogonal to the features; None draws
+        w ~ N(0, squared_norm I) instead, which the sphere constraint then rescales.
+    squared_norm : float
+        Initial r, at least |q|^2.
+
+    Attributes
+    ----------
+    weights : array of shape (n,)
+        A view of the current weights, which `advance` changes.
+    features : array of shape (p, n)
+
+    Raises
+    ------
+    ClhdError
+        If the feature law has no exactly orthogonal features in this dimension (see `check_features`).
+    """
+
+    def __init__(
+        self,
+        model: ContrastiveModel,
+        dimension: int,
+        key: str,
+        replica: int,
+        *,
+        overlap: FloatArray | None,
+        squared_norm: float,
+    ) -> None:
+        check_features(model, dimension)
+        stream = f"{key}|replica={replica}"
+        chunks = -(-dimension // CHUNK)
+        views, p = model.views, model.features
+        self._dimension = dimension
+        self._latents = latent_tables(model)
+        self._source = open_noise_source(model, f"{stream}|noise")
+        self._rule = StepRule(
+            activation=model.unit.code,
+            coefficients=model.unit.coefficient_array,
+            loss=model.loss_terms.code,
+            temperature=np.array([model.softmax_temperature]),
+            mixing=noise_mixing(model),
+            learning_rate=model.learning_rate,
+            weight_decay=model.weight_decay,
+            l1_penalty=model.l1_penalty,
+            is_sphere=model.is_sphere,
+        )
+        self._state = ReplicaState(
+            weights=aligned_zeros(chunks * CHUNK),
+            features=aligned_zeros((p, chunks * CHUNK)),
+            stream=seed_states(f"{stream}|latents", [0]),
+            noise=aligned_zeros((chunks, 2, views * LANES)),
+            sums=aligned_zeros((p + views, LANES)),
+        )
+        self.weights: FloatArray = self._state.weights[:dimension]
+        self.features: FloatArray = self._state.features[:, :dimension]
+        # Two streams, so that the start of the weights is the same random direction under every feature law.
+        words = seed_states(f"{stream}|start", range(2))
+        feature_generator, weight_generator = (np.random.default_rng([int(word) for word in s]) for s in words.T)
+        self.features[:] = draw_features(model, dimension, feature_generator)
+        self.weights[:] = _draw_weights(self.features, overlap, squared_norm, model.is_sphere, weight_generator)
+
+    def advance(self, steps: int) -> None:
+        """Make `steps` steps of SGD, without the GIL; weights that overflow become inf or NaN in silence."""
+        advance_weights(steps, self._dimension, self._rule, self._latents, self._source, self._state)
+
+    def order_parameters(self) -> tuple[FloatArray, float]:
+        """Overlap q, shape (p,), and squared norm r, computed from the vectors; not finite if they diverged."""
+        with np.errstate(all="ignore"):
+            overlap = np.array([_dot(row, self.weights) for row in self.features]) / self._dimension
+            return overlap, _dot(self.weights, self.weights) / self._dimension
+
+
+def _dot(x: FloatArray, y: FloatArray) -> float:
+    """The product x . y without BLAS, whose bits may depend on its number of threads."""
+    return float(np.sum(x * y))
+
+
+def _draw_weights(
+    features: FloatArray,
+    overlap: FloatArray | None,
+    squared_norm: float,
+    is_sphere: bool,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Initial weights, shape (n,): of exact overlap and squared norm, or random."""
+    p, n = features.shape
+    weights: FloatArray = generator.standard_normal(size=(n,))
+    if overlap is None:
+        norm = n / _dot(weights, weights) if is_sphere else squared_norm
+        return np.multiply(math.sqrt(norm), weights)
+    rest = squared_norm - _dot(overlap, overlap)
+    for _ in range(2):  # the second pass removes what rounding left
+        for row in features:
+            weights -= (_dot(row, weights) / n) * row
+    weights = weights * (math.sqrt(max(rest, 0.0) * n / _dot(weights, weights)) if n > p else 0.0)
+    for value, row in zip(overlap, features, strict=True):
+        weights += value * row
+    return weights

@@ -1,0 +1,142 @@
+"""Noise of the views in n dimensions: one chunk of coordinates at a time, for every noise law.
+
+Views 0 and 1 are the positive pair, every further view belongs to another sample. In each coordinate the pair has
+covariance [[s2, kappa], [kappa, s2]], every other view has variance s2, and samples are independent. The noise of
+view v is a_v = sum_u mixing[v, u] x_u of the *raw* noise x, which has unit variance and is what is drawn:
+
+| law | raw noise of one coordinate | mixing of the pair, rows |
+|---|---|---|
+| gaussian | standard normal | (s, 0), (kappa / s, sqrt(s2 - kappa^2 / s2)) |
+| rademacher | signs, equal in the two views with probability (1 + kappa / s2) / 2 | (s, 0), (0, s) |
+| student_t | standard normal times sqrt((nu - 2) / X), X chi-square (nu), shared by the pair | as gaussian |
+
+So no loop over coordinates is spent on the mixing: the kernel of `simulation.full` applies it to w . x_u.
+
+| symbol | name | shape | unit |
+|---|---|---|---|
+| s2, kappa | ``noise_variance``, ``noise_covariance`` | | per coordinate |
+| s | root of s2 | | |
+| nu | ``noise_degrees_of_freedom`` | | |
+| V | views | | |
+| x | raw noise, by chunks of CHUNK coordinates and their two halves | (chunks, 2, V * LANES) | 1 |
+
+A lane is one stream of one view. Coordinate i of each half draws from lane i of its view: a Box-Muller pair serves
+both. 64 lanes are measured: fewer leave the loops short, more fill small dimensions with padding.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.core.kernels import kernel
+from clhd.core.streams import (
+    BitArray,
+    bits_to_fraction,
+    fill_chi_squares,
+    fill_normal_pairs,
+    gamma_constants,
+    next_bits,
+    seed_lanes,
+)
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+
+FloatArray = NDArray[np.float64]
+
+LANES = 64
+CHUNK = 2 * LANES
+_GAUSSIAN, _RADEMACHER, _STUDENT_T = range(3)
+_LAWS = {"gaussian": _GAUSSIAN, "rademacher": _RADEMACHER, "student_t": _STUDENT_T}
+
+
+class NoiseSource(NamedTuple):
+    """A noise law and its random streams, as `fill_raw_noise` takes them."""
+
+    law: int
+    state: BitArray  # (4, V * LANES)
+    positive: FloatArray  # (V * LANES,), probability of + (rademacher; in view 1, of the same sign as in view 0)
+    freedom: float  # nu (student_t)
+    chi_state: BitArray  # (4, (V - 1) * LANES), for the chi-square numbers of each sample (student_t)
+    chi_work: FloatArray  # (6, (V - 1) * LANES): constants d and c, two rows of normal numbers, uniform ones, factors
+
+
+def open_noise_source(model: ContrastiveModel, key: str) -> NoiseSource:
+    """The noise law of `model` with streams of its own: ``key`` and the lane, ``key|chi-squares`` and the lane."""
+    s2, kappa = model.noise_variance, model.noise_covariance
+    views = model.views
+    freedom = model.noise_degrees_of_freedom or 0.0
+    lanes = (views - 1) * LANES if freedom else 0
+    chi_work = np.zeros((6, lanes))
+    gamma_constants(np.full(lanes, freedom), chi_work[0], chi_work[1])
+    positive = np.full((views, LANES), 0.5)
+    positive[1] = 0.5 * (1.0 + kappa / s2) if s2 > 0 else 1.0
+    return NoiseSource(
+        law=_LAWS[model.noise_law],
+        state=seed_lanes(key, views * LANES),
+        positive=positive.ravel(),
+        freedom=freedom,
+        chi_state=seed_lanes(f"{key}|chi-squares", lanes),
+        chi_work=chi_work,
+    )
+
+
+def noise_mixing(model: ContrastiveModel) -> FloatArray:
+    """The matrix that turns raw noise into the noise of the views, shape (V, V); 0 without noise."""
+    s2, kappa = model.noise_variance, model.noise_covariance
+    mixing = math.sqrt(s2) * np.eye(model.views)
+    if s2 > 0 and model.noise_law != "rademacher":
+        # Both in the form that is exact at kappa = +-s2; the second one also loses no digits beside it.
+        mixing[1, 0] = math.sqrt(s2) * (kappa / s2)
+        mixing[1, 1] = math.sqrt(max((s2 - kappa) * (s2 + kappa), 0.0) / s2)
+    return mixing
+
+
+@kernel
+def fill_raw_noise(source: NoiseSource, noise: FloatArray) -> None:
+    """Write raw noise, shape (chunks, 2, V * LANES), to `noise`; the streams of `source` advance."""
+    if source.law == _RADEMACHER:
+        _fill_signs(source.state, source.positive, noise)
+        return
+    _fill_normals(source.state, noise)
+    if source.law == _STUDENT_T:
+        _spread_by_chi_squares(source.freedom, source.chi_state, source.chi_work, noise)
+
+
+@kernel
+def _fill_normals(state: BitArray, noise: FloatArray) -> None:
+    for chunk in range(len(noise)):
+        fill_normal_pairs(state, noise[chunk, 0], noise[chunk, 1])
+
+
+@kernel
+def _fill_signs(state: BitArray, positive: FloatArray, noise: FloatArray) -> None:
+    """A sign for each lane; that of view 1 is then multiplied by that of view 0."""
+    s0, s1, s2, s3 = state[0], state[1], state[2], state[3]
+    for chunk in range(len(noise)):
+        for half in range(2):
+            x = noise[chunk, half]
+            for i in range(len(positive)):
+                bits, s0[i], s1[i], s2[i], s3[i] = next_bits(s0[i], s1[i], s2[i], s3[i])
+                x[i] = 1.0 if bits_to_fraction(bits) <= positive[i] else -1.0
+            first, second = x[:LANES], x[LANES : 2 * LANES]
+            for i in range(LANES):
+                second[i] *= first[i]
+
+
+@kernel
+def _spread_by_chi_squares(freedom: float, state: BitArray, work: FloatArray, noise: FloatArray) -> None:
+    """Turn normal numbers into Student-t ones of unit variance: one chi-square number per sample and coordinate."""
+    gamma_d, gamma_c, normal_low, normal_high, uniform, factor = work[0], work[1], work[2], work[3], work[4], work[5]
+    for chunk in range(len(noise)):
+        fill_normal_pairs(state, normal_low, normal_high)
+        for half in range(2):
+            fill_chi_squares(state, normal_high if half else normal_low, gamma_d, gamma_c, uniform, factor)
+            # Sample 0 is seen by views 0 and 1, sample k by view k + 1.
+            first, others = noise[chunk, half, :LANES], noise[chunk, half, LANES:]
+            for i in range(len(factor)):
+                factor[i] = math.sqrt((freedom - 2.0) / factor[i])
+            for i in range(LANES):
+                first[i] *= factor[i]
+            for i in range(len(factor)):
+                others[i] *= factor[i]

@@ -1,0 +1,84 @@
+"""`Point`: one parameter combination of the simulation, checked, with the key of its random streams."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.core.checks import parse_choice, parse_count
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.latents import canonical_value
+from clhd.systems.contrastive.model.state import parse_norm, parse_overlap
+from clhd.systems.contrastive.simulation.features import check_features
+
+FloatArray = NDArray[np.float64]
+
+ENGINES = ("projected", "full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What a run of SGD depends on, but for the replica and the output times.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+    dimension : int
+        n, at least p + 2.
+    overlap : sequence of float, shape (feature,), or None
+        Overlap of the initial weights; None for random ones, w ~ N(0, squared_norm I).
+    squared_norm : float
+        Squared norm of the initial weights (their variance if they are random); 1 on the sphere.
+    seed : int
+        Root seed, >= 0.
+    engine : str
+        "projected" or "full".
+
+    Raises
+    ------
+    ClhdError
+        If a value is not allowed, or the projected engine is asked for what only the full one can do.
+    """
+
+    model: ContrastiveModel
+    dimension: int
+    overlap: Sequence[float] | FloatArray | None
+    squared_norm: float = 1.0
+    seed: int = 0
+    engine: str = "projected"
+
+    def __post_init__(self) -> None:
+        model = self.model
+        least = model.features + 2
+        object.__setattr__(self, "dimension", parse_count("dimension", self.dimension, minimum=least))
+        object.__setattr__(self, "seed", parse_count("seed", self.seed, minimum=0))
+        object.__setattr__(self, "squared_norm", parse_norm(model, self.squared_norm))
+        parse_choice("engine", self.engine, ENGINES)
+        if self.overlap is not None:
+            object.__setattr__(self, "overlap", parse_overlap(model, self.overlap, self.squared_norm))
+        if self.engine == "projected":
+            self._check_projected()
+        else:
+            check_features(model, self.dimension)
+
+    def _check_projected(self) -> None:
+        """Refuse what the order parameters alone do not determine."""
+        model = self.model
+        for name, value, allowed in (
+            ("l1_penalty", model.l1_penalty, 0.0),
+            ("noise_law", model.noise_law, "gaussian"),
+            ("feature_law", model.feature_law, "gaussian"),
+        ):
+            if value != allowed:
+                raise ClhdError(f"{name} = {value!r}: the projected engine needs {allowed!r}; use engine = 'full'")
+
+    @property
+    def key(self) -> str:
+        """The point as text, exact to the last bit: with the replica it seeds the random stream of a run."""
+        start = "random" if self.overlap is None else canonical_value(self.overlap)
+        return (
+            f"{self.model.canonical()}|dimension={self.dimension}|overlap={start}"
+            f"|squared_norm={self.squared_norm.hex()}|engine={self.engine}|seed={self.seed}"
+        )

@@ -1,0 +1,322 @@
+"""The exact projected chain: online SGD seen through its order parameters, at a cost that does not depend on n.
+
+With Gaussian noise and L2 (or the sphere) the overlaps q and the squared norm r are themselves a Markov chain at
+every finite n (docs/theory.md, "The projected chain"). One step, for the noise projected on span(xi_1..xi_p, w):
+
+    z_v = q . c_v + sqrt(r) e_v,      e ~ N(0, K) over the views,      t = sum_v Delta_v e_v,
+    D   = sum_uv K_uv Delta_u Delta_v,      u = (q, sqrt(r - |q|^2)) / sqrt(r),      g ~ N(0, 1 - u u'),
+    U   = (sum_v Delta_v c_v, 0) + u t + sqrt(D) g,      Y = |U|^2 + D X,      X ~ chi-square, n - p - 1 degrees,
+    q  <- (1 - eta lam / n) q + (eta / n) U_(1..p)
+    r  <- (1 - eta lam / n)^2 r + 2 (1 - eta lam / n) (eta / n) sum_v Delta_v z_v + (eta / n)^2 Y,
+
+then, on the sphere, q <- q / sqrt(r), r <- 1. V + p + 1 normal numbers and one chi-square suffice.
+
+| symbol | name | shape |
+|---|---|---|
+| q, r | overlap, squared_norm | (feature, lanes), (lanes,) |
+| c | latent | (sample, feature, lanes); sample 0 is the positive pair, the others the negatives |
+| z, Delta | pre-activation, force | (view, lanes) |
+
+Many replicas of many points advance in lockstep: every array has the lanes last, every loop runs over all lanes, so
+LLVM turns it into vector instructions. Lanes come in groups of fixed size (padded), and each has its own stream: a
+lane's bits depend on its point and replica alone.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.core.kernels import kernel
+from clhd.core.streams import (
+    aligned_zeros,
+    fill_chi_squares,
+    fill_laplace,
+    fill_normal_pairs,
+    fill_uniforms,
+    gamma_constants,
+    seed_states,
+)
+from clhd.systems.contrastive.model.activations import activate
+from clhd.systems.contrastive.model.latents import DISCRETE, GAUSSIAN, SAMPLERS, UNIFORM
+from clhd.systems.contrastive.model.losses import forces
+from clhd.systems.contrastive.simulation.point import Point
+
+FloatArray = NDArray[np.float64]
+BitArray = NDArray[np.uint64]
+
+# Groups of this many lanes fill the vector units and stay in the first-level cache.
+LANES = 256
+# Discrete laws are padded to at least as many atoms as the sampler takes in one pass.
+_LEAST_ATOMS = 3
+
+
+def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
+    """The record of one group of lanes: constants of each lane's point, state, and work space.
+
+    As fields of one record all arrays have shapes and distances that are known when the kernel is compiled, so LLVM
+    unrolls the loops over features and views and needs no tests for overlapping memory.
+    """
+    normals = views + features + 1
+    shapes: dict[str, tuple[int, ...]] = {
+        # Of the point: eta / n, 1 - eta lam / n, noise covariance, chi-square, loss and latents.
+        "rate": (),
+        "decay": (),
+        "variance": (),
+        "covariance": (),
+        "sigma": (),
+        "correlation": (),
+        "orthogonal": (),
+        "gamma_d": (),
+        "gamma_c": (),
+        "temperature": (),
+        "scale": (features,),
+        "values": (features, atoms),
+        "cumulative": (features, atoms),
+        # State.
+        "q": (features,),
+        "r": (),
+        # Work space.
+        "normal": (normals + normals % 2,),
+        "uniform": (),
+        "root": (),
+        "chi_square": (),
+        "c": (views - 1, features),
+        "z": (views,),
+        "h": (views,),
+        "d": (views,),
+        "delta": (views,),
+    }
+    return np.dtype([(name, np.float64, (*shape, LANES)) for name, shape in shapes.items()])
+
+
+_SQRT_12 = math.sqrt(12.0)
+
+
+@kernel
+def _sample_latents(state: BitArray, samplers: NDArray[np.int64], group: Any, sample: int) -> None:
+    """Draw the latent vector of one sample for each lane, into ``group.c[sample]``."""
+    uniform = group.uniform
+    for j in range(len(samplers)):
+        c = group.c[sample, j]
+        if samplers[j] == DISCRETE:
+            fill_uniforms(state, uniform)
+            for i in range(LANES):
+                # Atom k where cumulative[k] < uniform <= cumulative[k + 1]. Both sides of each choice are loaded
+                # beforehand: a load that depends on the choice would not vectorise.
+                u, drawn = uniform[i], group.values[j, 0, i]
+                for k in range(1, group.values.shape[1]):
+                    atom, below = group.values[j, k, i], group.cumulative[j, k, i]
+                    drawn = atom if u > below else drawn
+                c[i] = drawn
+        elif samplers[j] == GAUSSIAN:
+            fill_normal_pairs(state, c, uniform)
+            for i in range(LANES):
+                c[i] *= group.scale[j, i]
+        elif samplers[j] == UNIFORM:
+            fill_uniforms(state, uniform)
+            for i in range(LANES):
+                c[i] = group.scale[j, i] * _SQRT_12 * (uniform[i] - 0.5)
+        else:
+            fill_laplace(state, uniform, c)
+            for i in range(LANES):
+                c[i] *= group.scale[j, i]
+
+
+@kernel
+def _advance(
+    steps: int,
+    activation: int,
+    coefficients: FloatArray,
+    loss: int,
+    sphere: bool,
+    samplers: NDArray[np.int64],
+    state: BitArray,
+    group: Any,
+) -> None:
+    """Advance all lanes of a group by `steps` steps, in place."""
+    q, r, c, normal, chi_square = group.q, group.r, group.c, group.normal, group.chi_square
+    z, h, d, delta = group.z, group.h, group.d, group.delta
+    for _ in range(steps):
+        for k in range(0, len(normal), 2):
+            fill_normal_pairs(state, normal[k], normal[k + 1])
+        fill_chi_squares(state, normal[len(z) + len(q)], group.gamma_d, group.gamma_c, group.uniform, chi_square)
+        for m in range(len(c)):
+            _sample_latents(state, samplers, group, m)
+
+        for i in range(LANES):
+            normal[1, i] = group.correlation[i] * normal[0, i] + group.orthogonal[i] * normal[1, i]
+            group.root[i] = math.sqrt(r[i])
+            amplitude = group.root[i] * group.sigma[i]
+            for v in range(len(z)):
+                total = amplitude * normal[v, i]
+                for j in range(len(q)):
+                    total += q[j, i] * c[max(v - 1, 0), j, i]
+                z[v, i] = total
+        for v in range(len(z)):
+            activate(activation, coefficients, z[v], h[v], d[v])
+        forces(loss, group.temperature, h, d, delta)
+
+        for i in range(LANES):
+            gradient_variance = 2.0 * group.covariance[i] * delta[0, i] * delta[1, i]
+            shared = 0.0
+            product = 0.0
+            for v in range(len(z)):
+                gradient_variance += group.variance[i] * delta[v, i] * delta[v, i]
+                shared += delta[v, i] * normal[v, i]
+                product += delta[v, i] * z[v, i]
+            shared *= group.sigma[i]
+            gradient_variance = gradient_variance if gradient_variance > 0.0 else 0.0
+            spread = math.sqrt(gradient_variance)
+
+            # Noise orthogonal to w: a normal vector G, reflected so that it becomes orthogonal to u. With the root of
+            # r and the length of w across the features, one division serves u and the reflection.
+            root = group.root[i]
+            dot = 0.0
+            rest = r[i]
+            for j in range(len(q)):
+                dot += q[j, i] * normal[len(z) + j, i]
+                rest -= q[j, i] * q[j, i]
+            across = math.sqrt(rest if rest > 0.0 else 0.0)
+            reflection = 1.0 / (root * (root + across)) if root > 0.0 else 0.0
+            inverse = reflection * (root + across)
+            last = across * inverse if root > 0.0 else 1.0
+            increment = last * shared - spread * (dot * inverse)
+            square = increment * increment + gradient_variance * chi_square[i]
+            along = shared * inverse - spread * (dot * reflection)
+            decay, rate = group.decay[i], group.rate[i]
+            for j in range(len(q)):
+                increment = q[j, i] * along + spread * normal[len(z) + j, i]
+                for v in range(len(z)):
+                    increment += delta[v, i] * c[max(v - 1, 0), j, i]
+                square += increment * increment
+                q[j, i] = decay * q[j, i] + rate * increment
+            r[i] = decay * (decay * r[i] + 2.0 * rate * product) + rate * rate * square
+        if sphere:
+            for i in range(LANES):
+                inverse = 1.0 / math.sqrt(r[i])
+                r[i] = 1.0
+                for j in range(len(q)):
+                    q[j, i] *= inverse
+
+
+class LaneGroup:
+    """Up to `LANES` replicas of points of one family (see `family`), which advance in lockstep.
+
+    Parameters
+    ----------
+    pieces : sequence of (Point, sequence of int)
+        Points and the replicas of each; lanes are filled in this order, and unused ones repeat the first.
+
+    Raises
+    ------
+    ValueError
+        If the pieces hold more than `LANES` replicas, none, or points of different families.
+    """
+
+    def __init__(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
+        families = {family(point) for point, _ in pieces}
+        self.lanes = sum(len(replicas) for _, replicas in pieces)
+        if len(families) != 1 or not 0 < self.lanes <= LANES:
+            raise ValueError(f"a group holds 1 to {LANES} lanes of one family, not {self.lanes} of {len(families)}")
+        first = pieces[0][0]
+        model = first.model
+        views = model.views
+        laws = [law for point, _ in pieces for law in point.model.latents]
+        atoms = max([_LEAST_ATOMS, *(len(law.atoms()[0]) for law in laws if law.is_discrete)])
+        atoms = atoms if atoms == _LEAST_ATOMS else 1 << (atoms - 1).bit_length()  # few sizes: each is compiled anew
+        self._group = aligned_zeros(1, group_type(model.features, views, atoms))[0]
+        self._state = aligned_zeros((4, LANES), np.uint64)
+        self._group["cumulative"][:] = 2.0  # an atom that no uniform number reaches
+        self._codes = (
+            model.unit.code,
+            model.unit.coefficient_array,
+            model.loss_terms.code,
+            model.is_sphere,
+            np.array([SAMPLERS[law.sampler] for law in model.latents]),
+        )
+        padded = [*pieces, (first, [pieces[0][1][0]] * (LANES - self.lanes))]
+        begin = 0
+        for point, replicas in padded:
+            if len(replicas) > 0:
+                self._fill(slice(begin, begin + len(replicas)), point, replicas)
+                begin += len(replicas)
+        self._start(padded)
+
+    def _fill(self, lanes: slice, point: Point, replicas: Sequence[int]) -> None:
+        """Write the constants and the stream states of some lanes."""
+        model, n, group = point.model, point.dimension, self._group
+        variance, covariance = model.noise_variance, model.noise_covariance
+        correlation = min(max(covariance / variance, -1.0), 1.0) if variance > 0 else 0.0
+        constants = {
+            "rate": model.learning_rate / n,
+            "decay": 1 - model.learning_rate * model.weight_decay / n,
+            "variance": variance,
+            "covariance": covariance,
+            "sigma": math.sqrt(variance),
+            "correlation": correlation,
+            "orthogonal": math.sqrt(1 - correlation**2),
+            "temperature": model.softmax_temperature,
+        }
+        for name, value in constants.items():
+            group[name][lanes] = value
+        degrees = np.full(lanes.stop - lanes.start, float(n - model.features - 1))
+        gamma_constants(degrees, group["gamma_d"][lanes], group["gamma_c"][lanes])
+        for j, law in enumerate(model.latents):
+            group["scale"][j, lanes] = law.scale
+            if law.is_discrete:
+                values, weights = law.atoms()
+                self._group["values"][j, : len(values), lanes] = values[:, None]
+                self._group["cumulative"][j, : len(values), lanes] = (np.cumsum(weights) - weights)[:, None]
+        self._state[:, lanes] = seed_states(point.key, replicas)
+
+    def _start(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
+        """Draw the initial order parameters; every lane draws, so that fixed and random starts may be neighbours."""
+        group, features = self._group, len(self._group["q"])
+        n = pieces[0][0].dimension
+        work = np.empty((5, LANES))
+        normal, spare, d, c, chi_square = work
+        for j in range(features):
+            fill_normal_pairs(self._state, group["q"][j], spare)
+        fill_normal_pairs(self._state, normal, spare)
+        gamma_constants(np.full(LANES, float(n - features)), d, c)
+        fill_chi_squares(self._state, normal, d, c, spare, chi_square)
+        begin = 0
+        for point, replicas in pieces:
+            lanes = slice(begin, begin + len(replicas))
+            q, r = group["q"][:, lanes], group["r"][lanes]
+            if point.overlap is None:
+                # q_j ~ N(0, r / n); the n - p other directions of w make up the rest of the squared norm.
+                q *= math.sqrt(point.squared_norm / n)
+                r[:] = np.sum(q**2, axis=0) + point.squared_norm * chi_square[lanes] / n
+                if point.model.is_sphere:
+                    q /= np.sqrt(r)
+                    r[:] = 1.0
+            else:
+                q[:] = np.array(point.overlap)[:, None]
+                r[:] = point.squared_norm
+            begin = lanes.stop
+
+    def advance(self, steps: int) -> None:
+        """Take `steps` steps of SGD in every lane. The kernel holds no GIL."""
+        _advance(steps, *self._codes, self._state, self._group)
+
+    def order_parameters(self) -> FloatArray:
+        """Overlaps and squared norm of the lanes in use, shape (lanes, feature + 1), a copy."""
+        state = np.vstack([self._group["q"], self._group["r"][None]])
+        return state[:, : self.lanes].T.copy()
+
+
+def family(point: Point) -> tuple[Hashable, ...]:
+    """What points must share to advance in one group: the steps to take, and all that kernels branch on."""
+    model = point.model
+    return (
+        point.dimension,
+        model.activation,
+        model.loss,
+        model.views,
+        model.constraint,
+        tuple(law.sampler for law in model.latents),
+    )

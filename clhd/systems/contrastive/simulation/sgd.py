@@ -1,0 +1,305 @@
+"""`simulate_sgd`: online SGD at finite dimension, by the exact projected chain or by the full weight vector.
+
+`simulate_points` is the same for many points at once, as a sweep needs it: replicas of different points share the
+lanes of the projected engine, and the bits of each depend on its point and replica alone.
+
+| name | shape | unit or scale |
+|---|---|---|
+| order parameters | (points, replicas, times, feature + 1) | overlaps, then the squared norm |
+"""
+
+import os
+import threading
+import time as clock
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from itertools import product
+from typing import Protocol
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from clhd.core.checks import parse_choice, parse_count, parse_times
+from clhd.errors import ClhdError, SimulationStopped
+from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
+from clhd.systems.contrastive.model.labels import labelled
+from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial
+from clhd.systems.contrastive.simulation.full import FullReplica
+from clhd.systems.contrastive.simulation.point import ENGINES, Point
+from clhd.systems.contrastive.simulation.projected import LANES, LaneGroup, family
+
+FloatArray = NDArray[np.float64]
+
+# A kernel call lasts about this long: short enough for a prompt stop, long enough to cost nothing.
+_SEGMENT_SECONDS = 0.25
+_FIRST_SEGMENT = 64
+
+
+class _Runner(Protocol):
+    """Something that takes steps: a group of lanes or one full replica."""
+
+    def advance(self, steps: int) -> None: ...
+
+
+def simulate_sgd(
+    model: ContrastiveModel,
+    *,
+    dimension: int,
+    time: Sequence[float] | FloatArray,
+    overlap: Sequence[float] | FloatArray | None = None,
+    squared_norm: float = 1.0,
+    replicas: int = 1,
+    seed: int = 0,
+    engine: str = "projected",
+    initial: str = "fixed",
+    keep_weights: bool = False,
+    threads: int | None = None,
+) -> xr.Dataset:
+    """Simulate replicas of one point by online SGD.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+    dimension : int
+        n, at least p + 2.
+    time : sequence of float
+        Output times in steps per dimension, strictly increasing; met at step round(n t).
+    overlap : sequence of float, shape (feature,)
+        Overlap of the initial weights, with ``initial="fixed"``; |overlap|^2 <= squared_norm.
+    squared_norm : float
+        Squared norm of the initial weights; with ``initial="random"`` their variance. 1 on the sphere.
+    replicas : int
+        Independent runs; the first ones are the same however many there are.
+    seed : int
+        Root seed. The stream of a replica is keyed by the seed, the point's exact parameters and the replica.
+    engine : str
+        "projected": the exact chain of the order parameters, at a cost that does not depend on n. "full": the
+        n-dimensional weight vector, also for the elastic net, other noise laws and the weights themselves.
+    initial : str
+        "fixed", or "random": w ~ N(0, squared_norm I).
+    keep_weights : bool
+        Keep weights and features at the output times (full engine only).
+    threads : int, optional
+        Threads to use, by default one per core. They change nothing but the time it takes.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    | variable | dims | meaning |
+    |---|---|---|
+    | overlap | replica, time, feature | xi_j . w / n |
+    | squared_norm | replica, time | abs(w)^2 / n |
+    | cosine_similarity | replica, time, feature | overlap / sqrt(squared_norm), NaN at 0 |
+    | diverged | replica | the squared norm passed 1e8 at an output time; NaN from then on |
+    | weights | replica, time, coordinate | with keep_weights |
+    | features | replica, feature, coordinate | with keep_weights |
+
+    Raises
+    ------
+    ClhdError
+        If a value is not allowed, or the projected engine is asked for what only the full one can do.
+    """
+    parse_initial(initial, overlap)
+    if keep_weights and parse_choice("engine", engine, ENGINES) == "projected":
+        raise ClhdError("keep_weights = True: the projected engine has no weights; use engine = 'full'")
+    point = Point(
+        model=model,
+        dimension=dimension,
+        overlap=overlap,
+        squared_norm=squared_norm,
+        seed=seed,
+        engine=engine,
+    )
+    times = parse_times(time)
+    count = parse_count("replicas", replicas, minimum=1)
+    vectors = _Vectors(point, count, len(times)) if keep_weights else None
+    values = _simulate([point], times, range(count), threads, None, vectors)[0]
+    dataset = _as_dataset(values, times, {"model": model.canonical(), "dimension": point.dimension, "seed": point.seed})
+    return dataset if vectors is None else dataset.merge(vectors.as_dataset())
+
+
+def simulate_points(
+    points: Sequence[Point],
+    time: Sequence[float] | FloatArray,
+    replicas: Sequence[int],
+    *,
+    threads: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> FloatArray:
+    """Simulate the same replicas of many points.
+
+    Parameters
+    ----------
+    points : sequence of Point
+    time : sequence of float
+        Output times, in steps per dimension; met at step round(n t).
+    replicas : sequence of int
+        Indices of the replicas.
+    threads : int, optional
+        By default one per core.
+    should_stop : callable, optional
+        Asked between segments of about a quarter of a second; True ends the simulation.
+
+    Returns
+    -------
+    array of shape (points, replicas, times, feature + 1)
+        Overlaps, then the squared norm; NaN from the output time on at which a replica has diverged. All points have
+        the same number of features.
+
+    Raises
+    ------
+    SimulationStopped
+        If `should_stop` returned True.
+    """
+    features = {point.model.features for point in points}
+    if len(features) != 1:
+        raise ValueError(f"points must share their number of features, not have {sorted(features)}")
+    return _simulate(points, parse_times(time), replicas, threads, should_stop, None)
+
+
+def _simulate(
+    points: Sequence[Point],
+    times: FloatArray,
+    replicas: Sequence[int],
+    threads: int | None,
+    should_stop: Callable[[], bool] | None,
+    vectors: "_Vectors | None",
+) -> FloatArray:
+    """The values of `simulate_points`; the vectors of one point with the full engine go to `vectors`."""
+    workers = _count_cores() if threads is None else parse_count("threads", threads, minimum=1)
+    values = np.full((len(points), len(replicas), len(times), points[0].model.features + 1), np.nan)
+    stop = threading.Event()
+
+    def advance(runner: _Runner, dimension: int, write: Callable[[int], None]) -> None:
+        """Take `runner` through all output times, in segments between which it can be stopped."""
+        size = _FIRST_SEGMENT
+        for index, steps in enumerate(_steps_between(times, dimension)):
+            remaining = steps
+            while remaining > 0:
+                segment = min(size, remaining)
+                begin = clock.perf_counter()
+                runner.advance(segment)
+                remaining -= segment
+                if clock.perf_counter() - begin < _SEGMENT_SECONDS / 2 and segment == size:
+                    size *= 2
+                if stop.is_set() or (should_stop is not None and should_stop()):
+                    raise SimulationStopped("the simulation was stopped")
+            write(index)
+
+    def run_group(lanes: Sequence[tuple[int, int]]) -> None:
+        """Simulate lanes, each a pair of indices into points and replicas, ordered by point."""
+        pieces: dict[int, list[int]] = {}
+        for p, k in lanes:
+            pieces.setdefault(p, []).append(replicas[k])
+        group = LaneGroup([(points[p], indices) for p, indices in pieces.items()])
+        of_point, of_replica = np.array(lanes).T
+
+        def write(index: int) -> None:
+            values[of_point, of_replica, index] = group.order_parameters()
+
+        advance(group, points[lanes[0][0]].dimension, write)
+
+    def run_full(p: int, k: int) -> None:
+        """Simulate one replica of one point in n dimensions."""
+        point = points[p]
+        start = None if point.overlap is None else np.array(point.overlap)
+        replica = FullReplica(
+            point.model, point.dimension, point.key, replicas[k], overlap=start, squared_norm=point.squared_norm
+        )
+
+        def write(index: int) -> None:
+            values[p, k, index, :-1], values[p, k, index, -1] = replica.order_parameters()
+            if vectors is not None:
+                vectors.write(k, index, replica)
+
+        advance(replica, point.dimension, write)
+
+    jobs: list[Callable[[], None]] = [partial(run_group, lanes) for lanes in _pack(points, len(replicas))]
+    jobs += [
+        partial(run_full, p, k)
+        for p, k in product(range(len(points)), range(len(replicas)))
+        if points[p].engine == "full"
+    ]
+    with ThreadPoolExecutor(workers) as pool:
+        tasks = [pool.submit(job) for job in jobs]
+        try:
+            for task in as_completed(tasks):
+                task.result()
+        except BaseException:
+            # On an interrupt or a failure the other threads end at their next segment.
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return _blank_diverged(values)
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _steps_between(times: FloatArray, dimension: int) -> list[int]:
+    """Steps from each output time to the next: time t is met at step round(n t)."""
+    steps: list[int] = np.diff(np.rint(dimension * times).astype(np.int64), prepend=0).tolist()
+    return steps
+
+
+def _pack(points: Sequence[Point], replicas: int) -> list[list[tuple[int, int]]]:
+    """Lanes, as pairs of indices of point and replica, packed into groups of one family."""
+    families: dict[object, list[tuple[int, int]]] = {}
+    for p, point in enumerate(points):
+        if point.engine == "projected":
+            families.setdefault(family(point), []).extend((p, k) for k in range(replicas))
+    return [lanes[i : i + LANES] for lanes in families.values() for i in range(0, len(lanes), LANES)]
+
+
+def _blank_diverged(values: FloatArray) -> FloatArray:
+    """Set NaN from the first output time at which the squared norm is not finite or passes the limit."""
+    with np.errstate(invalid="ignore"):
+        lost = ~(np.abs(values[..., -1]) <= DIVERGENCE_LIMIT)
+    values[np.logical_or.accumulate(lost, axis=-1)] = np.nan
+    return values
+
+
+def _as_dataset(values: FloatArray, times: FloatArray, attributes: dict[Hashable, object]) -> xr.Dataset:
+    """Label the values of one point, shape (replicas, times, feature + 1)."""
+    overlap, squared_norm = values[..., :-1], values[..., -1]
+    return labelled(
+        {
+            "overlap": (("replica", "time", "feature"), overlap),
+            "squared_norm": (("replica", "time"), squared_norm),
+            "cosine_similarity": (("replica", "time", "feature"), cosine_similarity(overlap, squared_norm)),
+            "diverged": (("replica",), np.asarray(np.isnan(squared_norm).any(axis=-1))),
+        },
+        {
+            "replica": np.arange(len(values)),
+            "time": times,
+            "feature": np.arange(1, overlap.shape[-1] + 1),
+        },
+        attributes,
+    )
+
+
+class _Vectors:
+    """Weights and features of every replica, kept on request."""
+
+    def __init__(self, point: Point, replicas: int, times: int) -> None:
+        self._weights = np.empty((replicas, times, point.dimension))
+        self._features = np.empty((replicas, point.model.features, point.dimension))
+
+    def write(self, replica: int, index: int, run: FullReplica) -> None:
+        """Copy the vectors of one replica at one output time."""
+        self._weights[replica, index] = run.weights
+        self._features[replica] = run.features
+
+    def as_dataset(self) -> xr.Dataset:
+        """The two variables with their words."""
+        return labelled(
+            {
+                "weights": (("replica", "time", "coordinate"), self._weights),
+                "features": (("replica", "feature", "coordinate"), self._features),
+            },
+            {"coordinate": np.arange(self._weights.shape[-1])},
+        )

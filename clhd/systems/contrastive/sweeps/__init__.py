@@ -1,0 +1,1 @@
+"""What can be swept of the contrastive unit."""

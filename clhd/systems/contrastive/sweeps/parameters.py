@@ -1,0 +1,228 @@
+"""The parameters of the contrastive model, and what their values say: a model, and the state in which it starts.
+
+Every system takes its own choice of them. Those of the latent variables and of the start may have a value for each
+feature, as in ``kurtosis_2``.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.activations import ACTIVATIONS
+from clhd.systems.contrastive.model.contrastive import (
+    CONSTRAINTS,
+    FEATURE_LAWS,
+    MOST_NEGATIVES,
+    NOISE_LAWS,
+    ContrastiveModel,
+)
+from clhd.systems.contrastive.model.latents import Gaussian, Laplace, Latent, ThreePoint, TwoPoint, Uniform
+from clhd.systems.contrastive.model.losses import LOSSES
+from clhd.systems.contrastive.model.state import parse_norm, parse_overlap
+from clhd.systems.contrastive.simulation.point import ENGINES
+from clhd.systems.contrastive.theory.threshold import uninformative_state
+from clhd.systems.protocol import Parameter, Value
+
+_LATENTS = ("three_point", "two_point", "gaussian", "uniform", "laplace")
+
+
+def _number(default: float | None, meaning: str, symbol: str, **more: Any) -> Parameter:
+    return Parameter(kind="number", default=default, meaning=meaning, symbol=symbol, **more)
+
+
+def _choice(default: str, meaning: str, choices: Sequence[str], **more: Any) -> Parameter:
+    return Parameter(kind="choice", default=default, meaning=meaning, choices=tuple(choices), **more)
+
+
+_PER_DIMENSION = "per unit of time"
+PARAMETERS: dict[str, Parameter] = {
+    "features": Parameter(
+        kind="count", default=1, meaning="number of features", symbol="p", minimum=1, maximum=6, can_vary=False
+    ),
+    "latent": _choice("three_point", "law of the latent variable", _LATENTS, per_feature=True),
+    "second_moment": _number(1.0, "second moment of the latent variable", "m", minimum=0, per_feature=True),
+    "kurtosis": _number(None, "kurtosis of a three-point latent", "k", minimum=1, per_feature=True),
+    "skewness": _number(None, "skewness of a two-point latent", "g", minimum=-1e6, maximum=1e6, per_feature=True),
+    "activation": Parameter(
+        kind="curve", default="tanh", meaning="activation of the unit", symbol="h", choices=tuple(ACTIVATIONS)
+    ),
+    "loss": _choice("bilinear", "loss", tuple(LOSSES)),
+    "temperature": _number(None, "temperature of infonce; 1 if not given", "T", above=0),
+    "negatives": Parameter(
+        kind="count",
+        default=None,
+        meaning="negatives of infonce; 1 if not given",
+        symbol="M",
+        minimum=1,
+        maximum=MOST_NEGATIVES,
+    ),
+    "learning_rate": _number(0.5, "learning rate", "eta", above=0, units=_PER_DIMENSION),
+    "weight_decay": _number(0.0, "weight decay (L2)", "lambda", minimum=0),
+    "base_noise_variance": _number(0.5, "variance of the noise that two views share", "s_b^2", minimum=0),
+    "augmentation_noise_variance": _number(0.5, "variance of the noise of one view", "s_a^2", minimum=0),
+    "noise_correlation": _number(
+        0.0, "correlation of the augmentation noise of two views", "rho", minimum=-1, maximum=1
+    ),
+    "constraint": _choice("none", "constraint on the weights", CONSTRAINTS),
+    "l1_penalty": _number(0.0, "L1 penalty of the elastic net", "lambda_1", minimum=0),
+    "noise_law": _choice("gaussian", "law of the noise of a coordinate", NOISE_LAWS, in_theory=False),
+    "noise_degrees_of_freedom": _number(None, "of the Student-t noise", "nu", above=2, in_theory=False),
+    "feature_law": _choice("gaussian", "law of the entries of a feature", FEATURE_LAWS, in_theory=False),
+    "feature_fraction": _number(
+        None, "share of non-zero entries of sparse features", "f", above=0, maximum=1, in_theory=False
+    ),
+    "dimension": Parameter(
+        kind="count", default=None, meaning="dimension", symbol="n", minimum=3, maximum=10**9, in_theory=False
+    ),
+    "engine": _choice("projected", "engine of the simulation", ENGINES, in_theory=False),
+    "initial": _choice("fixed", "initial state: fixed, or random weights", ("fixed", "random")),
+    "initial_squared_norm": _number(
+        1.0,
+        "initial squared norm (variance of random weights), or that of the uninformative state",
+        "r_0",
+        minimum=0,
+        choices=("uninformative",),
+    ),
+    "initial_cosine_similarity": _number(
+        None, "initial cosine similarity", "S_0", minimum=-1, maximum=1, per_feature=True
+    ),
+    "initial_overlap": _number(None, "initial overlap", "q_0", per_feature=True),
+    "correlation_acts_on": _choice(
+        "both",
+        "a switch: noise_correlation enters drift and gradient variance, or the other of them is that of correlation 0",
+        ("both", "drift", "gradient_variance"),
+        in_simulation=False,
+    ),
+    "simulation": _choice(
+        "sgd", "what is simulated: SGD, or nothing", ("sgd", "none"), in_theory=False, can_vary=False
+    ),
+    "theory": _choice(
+        "ode",
+        "what is predicted: the ODE, the ODE and its fluctuations (50 times the work), or nothing",
+        ("ode", "fluctuations", "none"),
+        in_simulation=False,
+        can_vary=False,
+    ),
+}
+# Of the model as such, under the same names.
+_SHARED = (
+    "activation",
+    "loss",
+    "learning_rate",
+    "weight_decay",
+    "base_noise_variance",
+    "augmentation_noise_variance",
+    "noise_correlation",
+    "constraint",
+    "l1_penalty",
+    "noise_law",
+    "noise_degrees_of_freedom",
+    "feature_law",
+    "feature_fraction",
+    "temperature",
+    "negatives",
+)
+# What model and initial state do not depend on.
+_OF_THE_RUN = frozenset({"dimension", "engine", "simulation", "theory", "correlation_acts_on"})
+# The averages at the uninformative state take some seconds at this noise variance, and minutes at ten times of it: too
+# long for a check of all points.
+_WIDEST_NOISE = 100
+
+
+def parse_model_and_start(
+    values: Mapping[str, Value],
+) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
+    """What values say of the model and of the state in which it starts.
+
+    Parameters
+    ----------
+    values : mapping
+        A value for each parameter that is not left at its default, by name.
+
+    Returns
+    -------
+    model : ContrastiveModel
+    overlap : tuple of float or None
+        Of the start with each feature; None if it is random.
+    squared_norm : float
+        Of the start.
+
+    Raises
+    ------
+    ClhdError
+        If values do not go together.
+    """
+    return _make_model_and_start(tuple([item for item in values.items() if item[0] not in _OF_THE_RUN]))
+
+
+@lru_cache(maxsize=1024)
+def _make_model_and_start(
+    items: tuple[tuple[str, Value], ...],
+) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
+    """The same, remembered: points of a grid that differ in dimension alone share both."""
+    values = dict(items)
+    features = int(values.get("features", 1))  # type: ignore[arg-type]
+    latents = tuple(_parse_latent(values, j) for j in range(1, features + 1))
+    model = ContrastiveModel(latents=latents, **{name: values[name] for name in _SHARED if name in values})  # type: ignore[arg-type]
+    squared_norm = _parse_norm(model, values.get("initial_squared_norm", 1.0))
+    overlaps = [_parse_overlap(values, j, squared_norm) for j in range(1, features + 1)]
+    given = [q is not None for q in overlaps]
+    if values.get("initial", "fixed") == "random":
+        if any(given):
+            raise ClhdError("initial = 'random': goes with no initial_cosine_similarity and no initial_overlap")
+        return model, None, squared_norm
+    if not any(given):
+        raise ClhdError("initial = 'fixed': needs initial_cosine_similarity or initial_overlap")
+    return model, parse_overlap(model, tuple([q or 0.0 for q in overlaps]), squared_norm), squared_norm
+
+
+def _parse_norm(model: ContrastiveModel, value: Value) -> float:
+    """The initial squared norm, given or that of the uninformative state."""
+    if value != "uninformative":
+        return parse_norm(model, value)
+    widest = max(model.base_noise_variance, model.augmentation_noise_variance)
+    if widest > _WIDEST_NOISE:
+        raise ClhdError(
+            f"initial_squared_norm = {value!r}: needs noise variances of at most {_WIDEST_NOISE}, not {widest:g}; "
+            "give the norm as a number"
+        )
+    squared_norm = uninformative_state(model).squared_norm
+    if not 0 < squared_norm < np.inf:
+        end = "collapses" if squared_norm == 0 else "grows without bound"
+        raise ClhdError(f"initial_squared_norm = {value!r}: needs a state of rest at zero overlap, and the norm {end}")
+    return squared_norm
+
+
+def _find(values: Mapping[str, Value], name: str, feature: int) -> Any:
+    """The value of one feature: its own, or that of all features, or None."""
+    return values.get(f"{name}_{feature}", values.get(name))
+
+
+def _parse_latent(values: Mapping[str, Value], feature: int) -> Latent:
+    law = _find(values, "latent", feature) or "three_point"
+    second_moment = _find(values, "second_moment", feature)
+    second_moment = 1.0 if second_moment is None else second_moment
+    kurtosis, skewness = _find(values, "kurtosis", feature), _find(values, "skewness", feature)
+    for name, value, owner in (("kurtosis", kurtosis, "three_point"), ("skewness", skewness, "two_point")):
+        if value is not None and law != owner:
+            raise ClhdError(
+                f"{name} = {value!r}: is only for latent = {owner!r}, and that of feature {feature} is {law!r}"
+            )
+    if law == "three_point":
+        return ThreePoint(second_moment=second_moment, kurtosis=1.0 if kurtosis is None else kurtosis)
+    if law == "two_point":
+        return TwoPoint(second_moment=second_moment, skewness=0.0 if skewness is None else skewness)
+    return {"gaussian": Gaussian, "uniform": Uniform, "laplace": Laplace}[law](second_moment=second_moment)
+
+
+def _parse_overlap(values: Mapping[str, Value], feature: int, squared_norm: float) -> float | None:
+    overlap = _find(values, "initial_overlap", feature)
+    similarity = _find(values, "initial_cosine_similarity", feature)
+    if overlap is not None and similarity is not None:
+        raise ClhdError(f"initial_overlap = {overlap!r}: must not be given together with initial_cosine_similarity")
+    if similarity is not None:
+        return float(similarity) * float(np.sqrt(squared_norm))
+    return None if overlap is None else float(overlap)

@@ -1,0 +1,218 @@
+"""The phase portrait of two features as a system that can be swept: a theory alone (``simulation: none``).
+
+It is the section of the flow with the plane of starts r = initial squared norm (on the sphere that is all of it): the
+velocity of the cosine similarities on a grid of the plane, the attraction regions as a map, their borders as curves,
+and all fixed points, which under L2 lie at squared norms of their own and are projected onto the plane. What varies
+in number from point to point is padded with NaN.
+
+| output | dims | meaning |
+|---|---|---|
+| velocity | cosine_similarity_1, cosine_similarity_2, feature | dS_j/dt; NaN outside the disc |
+| attractor | cosine_similarity_1, cosine_similarity_2 | index of the state; -1 not settled, -2 outside the disc |
+| separatrix | curve, point, feature | (S_1, S_2) |
+| saddle_distance | curve, point | how close to a saddle the start on the separatrix comes |
+| state_cosine_similarity | state, feature | S of the fixed point; 0 at r = 0 |
+| state_squared_norm | state | r |
+| state_kind | state | 0 collapsed, 1 uninformative, 2 pure, 3 mixed |
+| state_eigenvalue | state | largest real part |
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.labels import KINDS, WORDS
+from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
+from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
+from clhd.systems.contrastive.theory.batch import check_pair_averages
+from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.fixed_points import state_eigenvalues
+from clhd.systems.contrastive.theory.regions import attraction_region
+from clhd.systems.contrastive.theory.separatrix import trace_separatrices
+from clhd.systems.protocol import (
+    Cost,
+    FloatArray,
+    NotConvergedError,
+    Output,
+    Outputs,
+    Parameter,
+    Result,
+    Status,
+    Value,
+)
+
+STATES, CURVES, _POINTS = 40, 16, 64
+_NODE_SECONDS = 2e-4
+_OF_MODEL = (
+    "latent",
+    "second_moment",
+    "kurtosis",
+    "skewness",
+    "activation",
+    "loss",
+    "learning_rate",
+    "weight_decay",
+    "base_noise_variance",
+    "augmentation_noise_variance",
+    "noise_correlation",
+    "constraint",
+    "initial_squared_norm",
+)
+_OWN: dict[str, Parameter] = {
+    "features": replace(PARAMETERS["features"], default=None, minimum=2, maximum=2),
+    "nodes": Parameter(
+        kind="count",
+        default=81,
+        meaning="values of each cosine similarity, from -1 to 1",
+        minimum=3,
+        maximum=1001,
+        can_vary=False,
+    ),
+    "simulation": Parameter(
+        kind="choice", default="none", meaning="there is none", choices=("none",), in_theory=False, can_vary=False
+    ),
+}
+_PLANE = ("cosine_similarity_1", "cosine_similarity_2")
+_DIMS: dict[str, tuple[str, ...]] = {
+    "velocity": (*_PLANE, "feature"),
+    "attractor": _PLANE,
+    "separatrix": ("curve", "point", "feature"),
+    "saddle_distance": ("curve", "point"),
+    "state_cosine_similarity": ("state", "feature"),
+    "state_squared_norm": ("state",),
+    "state_kind": ("state",),
+    "state_eigenvalue": ("state",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortraitPoint:
+    """What a portrait depends on."""
+
+    model: ContrastiveModel
+    squared_norm: float
+    nodes: int
+
+    @property
+    def key(self) -> str:
+        """The point as text, exact to the last bit."""
+        return f"{self.model.canonical()}|squared_norm={self.squared_norm.hex()}|nodes={self.nodes}"
+
+
+class PortraitSystem:
+    """Phase portraits of two features; see `clhd.systems.protocol.System`."""
+
+    kernel_version = 1
+    theory_version = 2
+    parameters: Mapping[str, Parameter] = {name: PARAMETERS[name] for name in _OF_MODEL} | _OWN
+    size = ""
+
+    def point(self, values: Mapping[str, Value], seed: int) -> Any:
+        """There is no simulation."""
+        raise ClhdError("simulation: there is none of a portrait; set simulation: none")
+
+    def theory_point(self, values: Mapping[str, Value]) -> PortraitPoint:
+        """The point of the theory; raises ClhdError where values do not go together."""
+        if "features" not in values:
+            raise ClhdError("features: must be given, as a constant")
+        shared = {name: value for name, value in values.items() if name != "nodes"}
+        base = ContrastiveSystem().theory_point(shared | {"initial": "random"})
+        check_pair_averages(base.model)
+        return PortraitPoint(model=base.model, squared_norm=base.squared_norm, nodes=_count_nodes(values))
+
+    def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """Nothing."""
+        return Outputs(variables={})
+
+    def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """Everything."""
+        grid = _grid(_count_nodes(constants)).tolist()
+        sizes = {"feature": range(1, 3), "state": range(STATES), "curve": range(CURVES), "point": range(_POINTS)}
+        coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {name: (grid, WORDS[name]) for name in _PLANE}
+        coordinates |= {name: (values, WORDS[name]) for name, values in sizes.items()}
+        return Outputs(
+            variables={name: Output(dims=dims, words=WORDS[name]) for name, dims in _DIMS.items()},
+            coordinates=coordinates,
+        )
+
+    def simulation_cost(self, point: Any, time: FloatArray) -> Cost:
+        """There is none."""
+        return Cost(seconds=0.0)
+
+    def theory_cost(self, point: PortraitPoint, time: FloatArray) -> Cost:
+        """From measurements at a few points."""
+        return Cost(seconds=3.0 + _NODE_SECONDS * point.nodes**2)
+
+    def simulate(self, points: Sequence[Any], time: FloatArray, replicas: Sequence[int]) -> Result:
+        """Never called: a simulation without outputs has no points."""
+        raise NotImplementedError
+
+    def predict(self, points: Sequence[PortraitPoint], time: FloatArray) -> Result:
+        """The portrait of each point."""
+        portraits = [_predict(point) for point in points]
+        values = {name: np.stack([portrait[name] for portrait in portraits]) for name in _DIMS}
+        return Result(values=values, status=np.full(len(points), Status.OK, np.int8))
+
+
+def _count_nodes(values: Mapping[str, Value]) -> int:
+    return int(values.get("nodes", _OWN["nodes"].default))  # type: ignore[arg-type]
+
+
+def _grid(nodes: int) -> FloatArray:
+    return np.linspace(-1.0, 1.0, nodes)
+
+
+def _predict(point: PortraitPoint) -> dict[str, FloatArray]:
+    """All outputs of one point."""
+    model, norm, grid = point.model, point.squared_norm, _grid(point.nodes)
+    region = attraction_region(model, cosine_similarity_1=grid, cosine_similarity_2=grid, squared_norm=norm)
+    edges = trace_separatrices(model, squared_norm=norm, points=_POINTS)
+    for name, most in (("state", STATES), ("curve", CURVES)):
+        found = max(region.sizes.get(name, 0), edges.sizes[name])
+        if found > most:
+            raise NotConvergedError(f"{found} {name}s found: a portrait has room for {most}")
+    separatrix = np.stack([edges.separatrix_1.values, edges.separatrix_2.values], axis=-1)
+    return {
+        "velocity": _velocities(model, grid, norm),
+        "attractor": region.attractor.values.astype(np.float64),
+        "separatrix": _pad(separatrix, CURVES),
+        "saddle_distance": _pad(edges.saddle_distance.values, CURVES),
+    } | {name: _pad(values, STATES) for name, values in _describe_states(model, region).items()}
+
+
+def _pad(values: FloatArray, rows: int) -> FloatArray:
+    padded = np.full((rows, *values.shape[1:]), np.nan)
+    padded[: len(values)] = values
+    return padded
+
+
+def _velocities(model: ContrastiveModel, grid: FloatArray, squared_norm: float) -> FloatArray:
+    """dS/dt on the grid, shape (first, second, feature)."""
+    flow, root = Flow(model), np.sqrt(squared_norm)
+    velocities = np.full((len(grid), len(grid), 2), np.nan)
+    for i, first in enumerate(grid):
+        for j, second in enumerate(grid):
+            if np.hypot(first, second) <= 1:
+                similarity = np.array([first, second])
+                velocity = flow.velocity(np.append(root * similarity, squared_norm))
+                velocities[i, j] = velocity[:2] / root - 0.5 * similarity * velocity[2] / squared_norm
+    return velocities
+
+
+def _describe_states(model: ContrastiveModel, states: xr.Dataset) -> dict[str, FloatArray]:
+    """Outputs along the states."""
+    overlap, squared_norm = states.overlap.values, states.squared_norm.values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        similarity = np.where(squared_norm[:, None] > 0, overlap / np.sqrt(squared_norm)[:, None], 0.0)
+    rates = [state_eigenvalues(model, q, float(r))[0].real for q, r in zip(overlap, squared_norm, strict=True)]
+    return {
+        "state_cosine_similarity": similarity,
+        "state_squared_norm": squared_norm,
+        "state_kind": np.array([float(KINDS.index(kind)) for kind in states.kind.values]),
+        "state_eigenvalue": np.array(rates),
+    }

@@ -1,0 +1,199 @@
+"""Selection as a system that can be swept: which feature a unit ends at that starts knowing none.
+
+The simulation runs SGD from random weights w ~ N(0, r I) to the last of the output times and says of each run in which
+outcome it ended (`sweeps.outcomes`: the winner rule); the mean over replicas is the selection probability. The
+theory is that of infinite dimension and time: the share of the directions of a small circle, and of the disc of all
+cosine similarities, that flow into each outcome (`theory.separatrix`), and the eigenvalues that local stability
+rests on.
+
+| output | dims | meaning |
+|---|---|---|
+| probability | outcome | 1 in the outcome of a run, else 0; theory: share of the directions of a small start |
+| area | outcome | theory only: share of the disc of initial cosine similarities |
+| growth_rate | feature | theory only: of a small overlap, at the uninformative state |
+| pure_eigenvalue | feature | theory only: largest real part at the pure state; NaN if the feature is not learned |
+
+With ``theory: eigenvalues`` the last two only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.labels import WORDS
+from clhd.systems.contrastive.simulation.point import Point
+from clhd.systems.contrastive.simulation.sgd import simulate_points
+from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
+from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes
+from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
+from clhd.systems.contrastive.theory.batch import check_pair_averages
+from clhd.systems.contrastive.theory.pure_states import find_pure_state
+from clhd.systems.contrastive.theory.separatrix import measure_regions
+from clhd.systems.contrastive.theory.threshold import growth_rates
+from clhd.systems.protocol import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+
+# Measured, in seconds: two searches for pure states, and all separatrices of one model.
+_EIGENVALUE_SECONDS, _REGION_SECONDS = 0.2, 1.5
+_NOT_HERE = {"initial", "initial_cosine_similarity", "initial_overlap", "correlation_acts_on"}
+_OWN: dict[str, Parameter] = {
+    "features": replace(PARAMETERS["features"], default=None, minimum=2),
+    "initial_radius": Parameter(
+        kind="number",
+        default=0.01,
+        meaning="cosine similarity of the small starts of the theory",
+        symbol="epsilon",
+        above=0,
+        maximum=1,
+        in_simulation=False,
+    ),
+    "theory": Parameter(
+        kind="choice",
+        default="regions",
+        meaning="what is predicted: shares, areas and eigenvalues, eigenvalues alone (a tenth of the work), or nothing",
+        choices=("regions", "eigenvalues", "none"),
+        in_simulation=False,
+        can_vary=False,
+    ),
+}
+_CONTRASTIVE = ContrastiveSystem()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionTheoryPoint:
+    """What the theory of a point depends on."""
+
+    model: ContrastiveModel
+    squared_norm: float
+    radius: float
+    regions: bool
+
+    @property
+    def key(self) -> str:
+        """The point as text, exact to the last bit."""
+        return f"{self.model.canonical()}|squared_norm={self.squared_norm.hex()}|radius={self.radius.hex()}"
+
+
+class SelectionSystem:
+    """Selection among features from random starts, by SGD and by the ODE; see `clhd.systems.protocol.System`."""
+
+    kernel_version = 1
+    theory_version = 2
+    parameters: Mapping[str, Parameter] = {k: v for k, v in PARAMETERS.items() if k not in _NOT_HERE} | _OWN
+    size = "dimension"
+
+    def point(self, values: Mapping[str, Value], seed: int) -> Point:
+        """The point of the simulation; raises ClhdError where values do not go together."""
+        return _CONTRASTIVE.point(_contrastive(values), seed)
+
+    def theory_point(self, values: Mapping[str, Value]) -> SelectionTheoryPoint:
+        """The point of the theory; raises ClhdError where values do not go together."""
+        base = _CONTRASTIVE.theory_point(_contrastive(values))
+        regions = values.get("theory", "regions") == "regions"
+        if regions and base.model.features != 2:
+            raise ClhdError(
+                f"features = {base.model.features}: must be 2 for attraction regions; set theory: eigenvalues or none"
+            )
+        if regions:
+            check_pair_averages(base.model)
+        return SelectionTheoryPoint(
+            model=base.model,
+            squared_norm=base.squared_norm,
+            radius=float(values.get("initial_radius", _OWN["initial_radius"].default)),  # type: ignore[arg-type]
+            regions=regions,
+        )
+
+    def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """The outcome of a run."""
+        if constants.get("simulation", "sgd") == "none":
+            return Outputs(variables={})
+        return _label(constants, {"probability": ("outcome",)})
+
+    def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """Shares, areas and eigenvalues."""
+        chosen = constants.get("theory", "regions")
+        if chosen == "none":
+            return Outputs(variables={})
+        shares = {"probability": ("outcome",), "area": ("outcome",)} if chosen == "regions" else {}
+        return _label(constants, {**shares, "growth_rate": ("feature",), "pure_eigenvalue": ("feature",)})
+
+    def simulation_cost(self, point: Point, time: FloatArray) -> Cost:
+        """That of the contrastive system."""
+        return _CONTRASTIVE.simulation_cost(point, time)
+
+    def theory_cost(self, point: SelectionTheoryPoint, time: FloatArray) -> Cost:
+        """From measurements at a few points."""
+        return Cost(seconds=_EIGENVALUE_SECONDS + _REGION_SECONDS * point.regions)
+
+    def simulate(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
+        """The outcome of every run; one that has diverged is no outcome, and says so by its status."""
+        last = simulate_points(points, time[-1:], replicas, threads=1)[:, :, 0]
+        features = last.shape[-1] - 1
+        outcome = classify_outcomes(last[..., :-1].reshape(-1, features), last[..., -1].ravel())
+        probability = np.eye(features + 2)[outcome].reshape(*last.shape[:2], features + 2)
+        diverged = np.isnan(last[..., -1])
+        probability[diverged] = np.nan
+        return Result(
+            values={"probability": probability},
+            status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8),
+        )
+
+    def predict(self, points: Sequence[SelectionTheoryPoint], time: FloatArray) -> Result:
+        """Shares, areas and eigenvalues of each point."""
+        predictions = [_predict(point) for point in points]
+        values = {name: np.stack([values[name] for values in predictions]) for name in predictions[0]}
+        return Result(values=values, status=np.full(len(points), Status.OK, np.int8))
+
+
+def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
+    """The same point for the contrastive system: random weights, and nothing that only this system knows."""
+    if "features" not in values:
+        raise ClhdError("features: must be given, as a constant")
+    return {name: value for name, value in values.items() if name not in {"initial_radius", "theory"}} | {
+        "initial": "random"
+    }
+
+
+def _label(constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]]) -> Outputs:
+    features = range(1, int(constants.get("features", 2)) + 1)  # type: ignore[arg-type]
+    coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {}
+    used = {dim for of_one in dims.values() for dim in of_one}
+    if "feature" in used:
+        coordinates["feature"] = (features, WORDS["feature"])
+    if "outcome" in used:
+        coordinates["outcome"] = ([*(f"feature_{j}" for j in features), "none", "undecided"], WORDS["outcome"])
+    return Outputs(
+        variables={name: Output(dims=of_one, words=WORDS[name]) for name, of_one in dims.items()},
+        coordinates=coordinates,
+    )
+
+
+def _predict(point: SelectionTheoryPoint) -> dict[str, FloatArray]:
+    """Shares and areas by outcome, and eigenvalues by feature."""
+    model = point.model
+    values: dict[str, FloatArray] = {}
+    if point.regions:
+        states, share, area = measure_regions(model, squared_norm=point.squared_norm, radius=point.radius)
+        # What settles nowhere comes last, and is undecided.
+        outcome = np.append(classify_outcomes(states.overlap.values, states.squared_norm.values), model.features + 1)
+        for name, of_states in (("probability", share), ("area", area)):
+            values[name] = np.array([of_states[outcome == k].sum() for k in range(model.features + 2)])
+    values["growth_rate"] = growth_rates(model, squared_norm=point.squared_norm)
+    values["pure_eigenvalue"] = _pure_eigenvalues(model)
+    return values
+
+
+def _pure_eigenvalues(model: ContrastiveModel) -> FloatArray:
+    """Largest real part at each pure state; found once for features that are alike."""
+    found: dict[Any, float] = {}
+    kinds = []
+    for j, law in enumerate(model.latents):
+        rivals = tuple(sorted(other.moment(2) for k, other in enumerate(model.latents) if k != j))
+        kinds.append((law, rivals))
+        if kinds[j] not in found:
+            state = find_pure_state(model, j + 1)
+            found[kinds[j]] = np.nan if state is None else state.largest_rate
+    return np.array([found[kind] for kind in kinds])

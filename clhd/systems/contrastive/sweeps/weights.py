@@ -1,0 +1,286 @@
+"""The distribution of the weights as a system: SGD on the full weight vector, and the McKean-Vlasov equation.
+
+One feature. Its entries have few values, told apart by their sign: -1 and 1 with Rademacher features, and 0 between
+them with sparse ones. The theory's point is the model, the start and the resolution of its weight axis.
+
+| output | dims | meaning |
+|---|---|---|
+| distribution | time, feature_sign, weight_edge | P(w <= x) at the coordinates whose feature value has this sign |
+| overlap | time, feature | xi_j . w / n |
+| squared_norm | time | abs(w)^2 / n |
+| overlap_ode, squared_norm_ode | as above | theory only: by the ODE; NaN with an L1 penalty, where there is none |
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
+from clhd.systems.contrastive.model.labels import WORDS
+from clhd.systems.contrastive.model.latents import canonical_value
+from clhd.systems.contrastive.simulation.full import FullReplica
+from clhd.systems.contrastive.simulation.point import Point
+from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
+from clhd.systems.contrastive.sweeps.parameters import PARAMETERS as CONTRASTIVE
+from clhd.systems.contrastive.sweeps.parameters import parse_model_and_start
+from clhd.systems.contrastive.theory.density import integrate_density
+from clhd.systems.contrastive.theory.ode import integrate_ode
+from clhd.systems.contrastive.theory.pde import distribution_at
+from clhd.systems.protocol import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+
+# Measured, on a core of 2024 with AVX-512: of a PDE with 800 cells per unit of time.
+_PDE_SECONDS = 0.03
+# Errors in time stay far below those of the weight axis, which the number of cells decides.
+_TOLERANCE = 1e-7
+_NOT_HERE = ("features", "engine", "initial", "correlation_acts_on", "simulation", "theory")
+PARAMETERS: dict[str, Parameter] = {
+    name: parameter for name, parameter in CONTRASTIVE.items() if name not in _NOT_HERE
+} | {
+    "feature_law": replace(
+        CONTRASTIVE["feature_law"],
+        default="rademacher",
+        choices=("rademacher", "sparse"),
+        in_theory=True,
+        can_vary=False,
+    ),
+    "feature_fraction": replace(CONTRASTIVE["feature_fraction"], in_theory=True),
+    "weight_limit": Parameter(
+        kind="number", default=5.0, meaning="largest weight of the distribution", symbol="w", above=0, can_vary=False
+    ),
+    "weight_edges": Parameter(
+        kind="count",
+        default=201,
+        meaning="weights, from -weight_limit to weight_limit, at which the distribution is taken",
+        minimum=3,
+        maximum=100_001,
+        can_vary=False,
+    ),
+    "cells": Parameter(
+        kind="count",
+        default=800,
+        meaning="cells of the weight axis of the PDE, an even number",
+        minimum=20,
+        maximum=100_000,
+        in_simulation=False,
+    ),
+    "simulation": CONTRASTIVE["simulation"],
+    "theory": Parameter(
+        kind="choice",
+        default="pde",
+        meaning="what is predicted: the PDE, or nothing",
+        choices=("pde", "none"),
+        in_simulation=False,
+        can_vary=False,
+    ),
+}
+_DIMS = {
+    "distribution": ("time", "feature_sign", "weight_edge"),
+    "overlap": ("time", "feature"),
+    "squared_norm": ("time",),
+}
+_BY_ODE = {"overlap": "overlap_ode", "squared_norm": "squared_norm_ode"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsPoint:
+    """A run of SGD, and the weights at which its distribution is taken."""
+
+    run: Point
+    limit: float
+    edges: int
+
+    @property
+    def key(self) -> str:
+        """Of the run: the random numbers do not depend on where the distribution is taken."""
+        return self.run.key
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsTheoryPoint:
+    """What the theory of a point depends on."""
+
+    model: ContrastiveModel
+    overlap: tuple[float, ...]
+    squared_norm: float
+    limit: float
+    edges: int
+    cells: int
+
+    @property
+    def key(self) -> str:
+        """The point as text, exact to the last bit."""
+        return (
+            f"{self.model.canonical()}|overlap={canonical_value(self.overlap)}"
+            f"|squared_norm={self.squared_norm.hex()}|edges={self.edges}|limit={self.limit.hex()}|cells={self.cells}"
+        )
+
+
+class WeightsSystem:
+    """The distribution of the weights under SGD, and by the PDE; see `clhd.systems.protocol.System`."""
+
+    kernel_version = 1
+    theory_version = 1
+    parameters: Mapping[str, Parameter] = PARAMETERS
+    size = "dimension"
+
+    def point(self, values: Mapping[str, Value], seed: int) -> WeightsPoint:
+        """The point of the simulation; raises ClhdError where values do not go together."""
+        if "dimension" not in values:
+            raise ClhdError("dimension: must be given, as a constant or an axis")
+        model, overlap, squared_norm = _parse_model(values)
+        run = Point(
+            model=model,
+            dimension=values["dimension"],  # type: ignore[arg-type]
+            overlap=overlap,
+            squared_norm=squared_norm,
+            seed=seed,
+            engine="full",
+        )
+        return WeightsPoint(run=run, **_parse_shape(values))
+
+    def theory_point(self, values: Mapping[str, Value]) -> WeightsTheoryPoint:
+        """The point of the theory; raises ClhdError where values do not go together."""
+        model, overlap, squared_norm = _parse_model(values)
+        cells = int(values.get("cells", PARAMETERS["cells"].default))  # type: ignore[arg-type]
+        if cells % 2:
+            raise ClhdError(f"cells = {cells!r}: must be an even number, so that one edge stands at weight 0")
+        return WeightsTheoryPoint(
+            model=model, overlap=overlap, squared_norm=squared_norm, cells=cells, **_parse_shape(values)
+        )
+
+    def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """Distribution of the weights, overlap and squared norm."""
+        if constants.get("simulation", "sgd") == "none":
+            return Outputs(variables={})
+        return _label_outputs(constants, _describe())
+
+    def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """The same, and the order parameters by the ODE; nothing with ``theory: none``."""
+        if constants.get("theory", "pde") == "none":
+            return Outputs(variables={})
+        by_ode = {
+            ode: Output(dims=_DIMS[name], words={**WORDS[name], "long_name": f"{WORDS[name]['long_name']} by the ODE"})
+            for name, ode in _BY_ODE.items()
+        }
+        return _label_outputs(constants, _describe() | by_ode)
+
+    def simulation_cost(self, point: WeightsPoint, time: FloatArray) -> Cost:
+        """That of the run."""
+        cost = ContrastiveSystem().simulation_cost(point.run, time)
+        return replace(cost, family=("weights", cost.family))
+
+    def theory_cost(self, point: WeightsTheoryPoint, time: FloatArray) -> Cost:
+        """From measurements at a few points."""
+        return Cost(seconds=0.1 + _PDE_SECONDS * float(time[-1]) * point.cells / 800)
+
+    def simulate(self, points: Sequence[WeightsPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
+        """SGD in n dimensions; diverged replicas are NaN from then on."""
+        runs = [[_simulate(point, time, replica) for replica in replicas] for point in points]
+        return _as_result(runs)
+
+    def predict(self, points: Sequence[WeightsTheoryPoint], time: FloatArray) -> Result:
+        """The PDE of each point, and the ODE where there is one."""
+        return _as_result([_predict(point, time) for point in points])
+
+
+def _parse_model(values: Mapping[str, Value]) -> tuple[ContrastiveModel, tuple[float, ...], float]:
+    """Model and start; what is left at its default here is not that of the model."""
+    model, overlap, squared_norm = parse_model_and_start({"feature_law": "rademacher", **values})
+    assert overlap is not None  # there is no parameter "initial": the start is fixed
+    return model, overlap, squared_norm
+
+
+def _parse_shape(values: Mapping[str, Value]) -> dict[str, Any]:
+    limit, edges = (values.get(name, PARAMETERS[name].default) for name in ("weight_limit", "weight_edges"))
+    return {"limit": float(limit), "edges": int(edges)}  # type: ignore[arg-type]
+
+
+def _weight_edges(limit: float, edges: int) -> FloatArray:
+    return np.linspace(-limit, limit, edges)
+
+
+def _signs(feature_law: Value) -> list[int]:
+    return [-1, 0, 1] if feature_law == "sparse" else [-1, 1]
+
+
+def _describe() -> dict[str, Output]:
+    outputs = {name: Output(dims=dims, words=WORDS[name]) for name, dims in _DIMS.items()}
+    outputs["distribution"] = replace(outputs["distribution"], distribution_along="weight_edge")
+    return outputs
+
+
+def _label_outputs(constants: Mapping[str, Value], variables: dict[str, Output]) -> Outputs:
+    signs = _signs(constants.get("feature_law", "rademacher"))
+    return Outputs(
+        variables=variables,
+        coordinates={
+            "feature": ([1], WORDS["feature"]),
+            "feature_sign": (signs, WORDS["feature_sign"]),
+            "weight_edge": (_weight_edges(**_parse_shape(constants)).tolist(), WORDS["weight_edge"]),
+        },
+    )
+
+
+def _simulate(point: WeightsPoint, time: FloatArray, index: int) -> dict[str, FloatArray]:
+    """One replica."""
+    run, times = point.run, len(time)
+    edges, signs = _weight_edges(point.limit, point.edges), _signs(run.model.feature_law)
+    values = _empty(times, len(signs), len(edges))
+    replica = FullReplica(
+        run.model, run.dimension, run.key, index, overlap=np.array(run.overlap), squared_norm=run.squared_norm
+    )
+    own_signs = np.sign(replica.features[0])
+    steps = np.diff(np.rint(run.dimension * time).astype(np.int64), prepend=0)
+    for i, count in enumerate(steps.tolist()):
+        replica.advance(count)
+        overlap, squared_norm = replica.order_parameters()
+        if not abs(squared_norm) <= DIVERGENCE_LIMIT:
+            break
+        values["overlap"][i], values["squared_norm"][i] = overlap, squared_norm
+        for k, sign in enumerate(signs):
+            weights = np.sort(replica.weights[own_signs == sign])
+            if len(weights):  # f = 1 leaves no zeros, a small n perhaps
+                values["distribution"][i, k] = np.searchsorted(weights, edges, side="right") / len(weights)
+    return values
+
+
+def _empty(times: int, signs: int, edges: int) -> dict[str, FloatArray]:
+    """Values that are not known yet."""
+    return {
+        "distribution": np.full((times, signs, edges), np.nan),
+        "overlap": np.full((times, 1), np.nan),
+        "squared_norm": np.full(times, np.nan),
+    }
+
+
+def _predict(point: WeightsTheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
+    """The PDE of one point, and its ODE."""
+    model, state = point.model, np.append(point.overlap, point.squared_norm)
+    path = integrate_density(model, state, time, cells=point.cells, tolerance=_TOLERANCE)
+    signs = _signs(model.feature_law)
+    values = _empty(len(time), len(signs), point.edges)
+    values["overlap"], values["squared_norm"] = path.outcome[:, :-2], path.outcome[:, -2]
+    found = distribution_at(path, _weight_edges(point.limit, point.edges))
+    for atom, sign in enumerate(np.sign(path.values[:, 0]).astype(int).tolist()):
+        values["distribution"][:, signs.index(sign)] = found[:, atom]
+    values["overlap_ode"] = np.full_like(values["overlap"], np.nan)
+    values["squared_norm_ode"] = np.full_like(values["squared_norm"], np.nan)
+    if model.l1_penalty == 0:
+        flow = integrate_ode(model, overlap=point.overlap, squared_norm=point.squared_norm, time=time)
+        values["overlap_ode"], values["squared_norm_ode"] = flow["overlap"].values, flow["squared_norm"].values
+    return values
+
+
+def _as_result(runs: list[Any]) -> Result:
+    """Stack runs, one per point or a list of replicas per point."""
+    nested = isinstance(runs[0], list)
+    first = runs[0][0] if nested else runs[0]
+    values = {
+        name: np.array([[run[name] for run in row] for row in runs] if nested else [run[name] for run in runs])
+        for name in first
+    }
+    diverged = np.isnan(values["squared_norm"]).any(axis=-1)
+    return Result(values=values, status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8))

@@ -1,0 +1,1 @@
+"""The limit of infinite dimension; never imports the simulation."""

@@ -1,0 +1,106 @@
+"""The atoms of the latents as the drift sums over them: few by folding c and -c, very many by interpolation along m.
+
+The averages of an odd or even h at -m are those at m up to a sign, so c and -c need be averaged once. Products of
+quadrature rules (continuous laws) have thousands of atoms, but their averages depend on the one number m = c . q:
+beyond a few hundred atoms they are computed at nodes on the line of m and interpolated.
+
+| symbol | name | shape | unit or scale |
+|---|---|---|---|
+| c | ``values`` | (atom, feature) | of a latent |
+| P(c), P(-c) | ``weights``, ``mirror_weights`` | (atom,) | probability |
+| m | ``means`` | (atom,) | of a pre-activation |
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from clhd.core.kernels import kernel
+from clhd.systems.contrastive.model.activations import ERF, TANH
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.theory.averages import FloatArray, PairRule, average_atoms
+
+# Atoms of a product of quadrature rules that contribute less are left out; together they stay below 1e-10.
+_LEAST_WEIGHT = 1e-14
+# Nodes and step of the interpolation along m for very many atoms: 1e-11 without noise, less with it.
+_LINE_NODES, _LINE_STEP = 12, 0.045
+
+
+class FoldedAtoms(NamedTuple):
+    """Atoms of the latents, c and -c as one where the parity of h gives the averages of both.
+
+    Attributes
+    ----------
+    values : array of shape (atom, feature)
+        c, one of every such pair.
+    weights, mirror_weights : arrays of shape (atom,)
+        Probability of c and of -c (0 if that is no atom, or stands as one of its own).
+    """
+
+    values: FloatArray
+    weights: FloatArray
+    mirror_weights: FloatArray
+
+
+def fold_atoms(model: ContrastiveModel) -> FoldedAtoms:
+    """The atoms of the latents of `model`, folded if its activation is odd or even."""
+    values, weights = model.latent_atoms()
+    if not all(law.is_discrete for law in model.latents):  # of quadrature rules: corners that contribute nothing
+        kept = weights * (1 + (values**2).sum(axis=1)) ** 2 > _LEAST_WEIGHT
+        values, weights = values[kept], weights[kept]
+    if model.unit.parity == 0:
+        return FoldedAtoms(values, weights, np.zeros(len(weights)))
+    folded: dict[tuple[float, ...], list[float]] = {}
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        mirror = folded.get(tuple(-c for c in value))
+        if mirror is not None:
+            mirror[1] += weight
+        else:
+            folded[tuple(value)] = [weight, 0.0]
+    shares = np.array(list(folded.values()))
+    return FoldedAtoms(np.array(list(folded)), shares[:, 0].copy(), shares[:, 1].copy())
+
+
+@kernel
+def average_many(rule: PairRule, means: FloatArray, squared_norm: float, averages: FloatArray) -> None:
+    """`average_atoms` for any number of atoms: very many are interpolated, to 1e-11, between nodes on the line of m.
+
+    The noise that both views share smooths the averages along m, so the step grows with it. Interpolation is by
+    polynomials through twelve nodes.
+    """
+    low, high = means.min(), means.max()
+    shared_variance = 0.5 * squared_norm * (rule.noise_variance + rule.noise_covariance)
+    step = _LINE_STEP * math.sqrt(1.0 + 4.0 * max(shared_variance, 0.0))
+    cells = int((high - low) / step) + 1
+    if rule.activation not in (TANH, ERF) or 2 * (cells + _LINE_NODES) > len(means):
+        average_atoms(rule, means, squared_norm, averages)
+        return
+    before = _LINE_NODES // 2 - 1
+    nodes = low + step * (np.arange(cells + _LINE_NODES) - before)
+    line = np.empty((len(nodes), averages.shape[1]))
+    average_atoms(rule, nodes, squared_norm, line)
+    weights = np.empty(_LINE_NODES)
+    for atom in range(len(means)):
+        position = (means[atom] - low) / step
+        first = int(position)  # the node ``before`` places after it is the cell's lower end
+        _lagrange_weights(position - first + before, weights)
+        row = averages[atom]
+        row[:] = 0.0
+        for k in range(_LINE_NODES):
+            source, weight = line[first + k], weights[k]
+            for pair in range(len(row)):
+                row[pair] += weight * source[pair]
+
+
+@kernel
+def _lagrange_weights(x: float, weights: FloatArray) -> None:
+    """Write the weights of the interpolating polynomial through the nodes 0, 1, ... at the point `x`."""
+    nodes = len(weights)
+    before, after = 1.0, 1.0
+    for k in range(nodes):  # product of (x - j) / (k - j) over j < k ...
+        weights[k] = before
+        before *= (x - k) / (k + 1)
+    for k in range(nodes - 1, -1, -1):  # ... and over j > k
+        weights[k] *= after
+        after *= (x - k) / (k - nodes)

@@ -1,0 +1,282 @@
+"""Conditional pair averages E[f(z_1) g(z_2) | c] over the Gaussian noise of the two views of one sample.
+
+Given the latent, both pre-activations have the mean m = c . q, and z_v = m + e_v with e ~ N(0, r K),
+K = [[s2, kappa], [kappa, s2]]. Sum and difference of the two noises are independent, so with u, v ~ N(0, 1)
+
+    z_1 = m + alpha u + beta v,    z_2 = m + alpha u - beta v,
+    alpha^2 = r (s2 + kappa) / 2,  beta^2 = r (s2 - kappa) / 2,
+
+which holds at correlation -1 and +1 and without noise too. The views are exchangeable, so f g + g f is averaged and
+v >= 0 suffices. f and g are monomials of h, h', h''; which pairs are needed, the loss says (`Loss.pairs`).
+
+| activation | rule | error |
+|---|---|---|
+| tanh, erf | trapezoid rule in u and v (`trapezoid_step`) | 1e-12 |
+| linear, polynomial | Gauss-Hermite nodes, as many as the degree asks for | rounding |
+| relu | closed form (`clhd.systems.contrastive.theory.relu`) | rounding |
+
+| symbol | name | shape | unit or scale |
+|---|---|---|---|
+| m | ``means`` | (atom,) | of a pre-activation |
+| r | ``squared_norm`` | | of w_i^2 |
+| s2, kappa | ``noise_variance``, ``noise_covariance`` | | per coordinate |
+| E[f g] | averages | (atom, pair) | of the pair |
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.core.kernels import kernel
+from clhd.systems.contrastive.model.activations import ERF, LINEAR, POLYNOMIAL, RELU, activate, activate_second
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.losses.base import ONE, D, H, Monomial, S
+from clhd.systems.contrastive.theory.relu import average_relu_atoms
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# exp(-8^2 / 2) = 1e-14 of the noise lies outside this radius of the (u, v) plane.
+_RADIUS = 8.0
+# -log of the aim of the trapezoid rule, 1e-13.
+_DIGITS = 30.0
+# Nodes in one block of lanes: long enough for LLVM's vector loops, short enough for the level 1 cache.
+_LANES = 128
+
+
+class PairRule(NamedTuple):
+    """All that fixes the pair averages but m and r, as the kernels take it.
+
+    Attributes
+    ----------
+    activation : int
+        Code of the activation.
+    coefficients : array of shape (degree + 1,) or (0,)
+        Of a polynomial.
+    monomials : int array of shape (monomial, 3)
+        Exponents of h, h', h''; the first four are 1, h, h', h''.
+    factors : int array of shape (monomial - 4, 2)
+        The two earlier monomials whose product is each of the others.
+    pairs : int array of shape (pair, 2)
+        Rows of `monomials`.
+    signs : array of shape (pair,)
+        Sign of the pair average when m changes its sign: -1 or 1 for an odd or even h, else 0 (not known).
+    nodes, weights : arrays of shape (node,)
+        Gauss-Hermite rule of the standard normal law; empty where the trapezoid rule or a closed form is used.
+    noise_variance, noise_covariance : float
+        s2 and kappa.
+    """
+
+    activation: int
+    coefficients: FloatArray
+    monomials: IntArray
+    factors: IntArray
+    pairs: IntArray
+    signs: FloatArray
+    nodes: FloatArray
+    weights: FloatArray
+    noise_variance: float
+    noise_covariance: float
+
+
+def pair_rule(model: ContrastiveModel) -> PairRule:
+    """The rule for the pairs that the loss of `model` needs."""
+    pairs = model.loss_terms.pairs
+    monomials, factors = _factorise({monomial for pair in pairs for monomial in pair})
+    code = model.unit.code
+    nodes, weights = np.empty(0), np.empty(0)
+    if code in (LINEAR, POLYNOMIAL) and len(pairs) > 0:
+        degree = max(1, len(model.unit.coefficients) - 1)
+        nodes, weights = _hermite_rule(max(_degree(f, degree) + _degree(g, degree) for f, g in pairs))
+    return PairRule(
+        activation=code,
+        coefficients=model.unit.coefficient_array,
+        monomials=np.array(monomials, dtype=np.int64),
+        factors=np.array(factors, dtype=np.int64).reshape(-1, 2),
+        pairs=np.array([[monomials.index(f), monomials.index(g)] for f, g in pairs], dtype=np.int64).reshape(-1, 2),
+        signs=np.array([_sign(f, model.unit.parity) * _sign(g, model.unit.parity) for f, g in pairs], dtype=np.float64),
+        nodes=nodes,
+        weights=weights,
+        noise_variance=model.noise_variance,
+        noise_covariance=model.noise_covariance,
+    )
+
+
+def pair_averages(rule: PairRule, means: FloatArray, squared_norm: float) -> FloatArray:
+    """Pair averages for every conditional mean.
+
+    Parameters
+    ----------
+    rule : PairRule
+        From `pair_rule`.
+    means : array of shape (atom,)
+        m = c . q of every atom.
+    squared_norm : float
+        r >= 0.
+
+    Returns
+    -------
+    array of shape (atom, pair)
+        E[f(z_1) g(z_2) | c].
+    """
+    averages = np.empty((len(means), len(rule.pairs)))
+    average_atoms(rule, np.ascontiguousarray(means, dtype=np.float64), float(squared_norm), averages)
+    return averages
+
+
+def _factorise(wanted: set[Monomial]) -> tuple[list[Monomial], list[tuple[int, int]]]:
+    """Monomials, each after the first four the product of two before it, so that one multiplication makes it."""
+    monomials: list[Monomial] = [ONE, H, D, S]
+    factors = []
+    for monomial in sorted(wanted, key=sum):
+        product = ONE
+        for order, power in enumerate(monomial):
+            for _ in range(power):
+                last, product = product, _times(product, monomials[1 + order])
+                if product not in monomials:
+                    factors.append((monomials.index(last), 1 + order))
+                    monomials.append(product)
+    return monomials, factors
+
+
+def _times(f: Monomial, g: Monomial) -> Monomial:
+    return f[0] + g[0], f[1] + g[1], f[2] + g[2]
+
+
+def _sign(monomial: Monomial, parity: int) -> int:
+    """Parity of a monomial from that of h: differentiation turns it over."""
+    return parity ** (monomial[0] + monomial[2]) * (-parity) ** monomial[1] if parity else 0
+
+
+def _degree(monomial: Monomial, degree: int) -> int:
+    """Degree in z of a monomial of h, h', h'' for a polynomial h."""
+    return sum(power * max(degree - order, 0) for order, power in enumerate(monomial))
+
+
+def _hermite_rule(degree: int) -> tuple[FloatArray, FloatArray]:
+    """Gauss-Hermite nodes and weights for N(0, 1), exact up to `degree`."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(degree // 2 + 1)
+    return nodes, weights / weights.sum()
+
+
+@kernel
+def trapezoid_step(activation: int, width: float) -> float:
+    """Step at which the trapezoid rule in one standard normal coordinate u is exact to about 1e-12.
+
+    By Poisson summation the error is the integrand's Fourier transform at 2 pi / step. Shifting the contour by i y
+    costs exp(y^2 / 2) of the normal density and gains exp(-2 pi y / step):
+
+    - tanh(m + width u) stops the shift at its pole, y = pi / (2 width). A product of two squares of h and two of h'
+      has a pole of order 6, which brings in the factor (2 pi / (step width))^5 / 5!;
+    - erf is entire: h^2 h'^2 grows as exp(2 width^2 y^2), which only narrows the Gaussian.
+    """
+    if activation == ERF:
+        return math.pi * math.sqrt(2.0 / (_DIGITS * (1.0 + 4.0 * width * width)))
+    pole = 0.5 * math.pi / width
+    step = _step_below_pole(pole, _DIGITS)
+    order = 5.0 * math.log(2.0 * math.pi / (step * width)) - math.log(120.0)
+    return _step_below_pole(pole, _DIGITS + max(order, 0.0))
+
+
+@kernel
+def _step_below_pole(pole: float, digits: float) -> float:
+    """Step for an error exp(-digits) if the contour may be shifted as far as ``pole``."""
+    if 0.5 * pole * pole > digits:
+        return math.pi * math.sqrt(2.0 / digits)
+    return 2.0 * math.pi * pole / (digits + 0.5 * pole * pole)
+
+
+@kernel
+def _line(rule: PairRule, width: float) -> tuple[FloatArray, FloatArray]:
+    """Nodes, symmetric and in ascending order, and weights of one standard normal coordinate, scaled by ``width``."""
+    if width == 0.0:
+        return np.zeros(1), np.ones(1)
+    if len(rule.nodes) > 0:
+        return rule.nodes, rule.weights
+    step = trapezoid_step(rule.activation, width)
+    outer = int(_RADIUS / step)
+    nodes = step * np.arange(-outer, outer + 1).astype(np.float64)
+    return nodes, step / math.sqrt(2.0 * math.pi) * np.exp(-0.5 * nodes * nodes)
+
+
+@kernel
+def _plane(rule: PairRule, squared_norm: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Offsets z_1 - m and z_2 - m and weights of all nodes with v >= 0, padded to whole blocks of lanes."""
+    alpha = math.sqrt(max(0.5 * squared_norm * (rule.noise_variance + rule.noise_covariance), 0.0))
+    beta = math.sqrt(max(0.5 * squared_norm * (rule.noise_variance - rule.noise_covariance), 0.0))
+    u, u_weights = _line(rule, alpha)
+    v, v_weights = _line(rule, beta)
+    square = math.inf if len(rule.nodes) > 0 else _RADIUS * _RADIUS
+    first = len(v) // 2  # of the nodes v >= 0; with an odd number it is v = 0, which counts once
+    room = len(u) * (len(v) - first) + _LANES
+    offsets_1, offsets_2, weights = np.zeros(room), np.zeros(room), np.zeros(room)
+    nodes = 0
+    for i in range(len(u)):
+        for j in range(first, len(v)):
+            if u[i] * u[i] + v[j] * v[j] <= square:
+                offsets_1[nodes] = alpha * u[i] + beta * v[j]
+                offsets_2[nodes] = alpha * u[i] - beta * v[j]
+                weights[nodes] = u_weights[i] * v_weights[j] * (1.0 if 2 * j + 1 == len(v) else 2.0)
+                nodes += 1
+    padded = (nodes + _LANES - 1) // _LANES * _LANES
+    return offsets_1[:padded], offsets_2[:padded], weights[:padded]
+
+
+@kernel
+def average_atoms(rule: PairRule, means: FloatArray, squared_norm: float, averages: FloatArray) -> None:
+    """Write the pair averages of every mean to `averages` of shape (atom, pair)."""
+    if rule.activation == RELU:
+        average_relu_atoms(
+            rule.monomials,
+            rule.pairs,
+            rule.noise_variance,
+            rule.noise_covariance,
+            means,
+            squared_norm,
+            averages,
+        )
+        return
+    offsets_1, offsets_2, weights = _plane(rule, squared_norm)
+    views_1, views_2 = np.ones((len(rule.monomials), _LANES)), np.ones((len(rule.monomials), _LANES))
+    z_1, z_2 = np.empty(_LANES), np.empty(_LANES)
+    sums = np.empty((len(rule.pairs), _LANES))
+    for atom in range(len(means)):
+        sums[:] = 0.0
+        for start in range(0, len(weights), _LANES):
+            for i in range(_LANES):
+                z_1[i] = means[atom] + offsets_1[start + i]
+                z_2[i] = means[atom] + offsets_2[start + i]
+            _write_monomials(rule, z_1, views_1)
+            _write_monomials(rule, z_2, views_2)
+            block = weights[start : start + _LANES]
+            for k in range(len(rule.pairs)):
+                f, g = rule.pairs[k, 0], rule.pairs[k, 1]
+                _add_products(block, views_1[f], views_1[g], views_2[f], views_2[g], sums[k])
+        for k in range(len(rule.pairs)):
+            averages[atom, k] = sums[k].sum()
+
+
+@kernel
+def _add_products(
+    weights: FloatArray, f_1: FloatArray, g_1: FloatArray, f_2: FloatArray, g_2: FloatArray, sums: FloatArray
+) -> None:
+    """Add the weighted (f(z_1) g(z_2) + g(z_1) f(z_2)) / 2 lane by lane."""
+    for i in range(_LANES):
+        sums[i] += weights[i] * (0.5 * (f_1[i] * g_2[i] + g_1[i] * f_2[i]))
+
+
+@kernel
+def _write_monomials(rule: PairRule, z: FloatArray, rows: FloatArray) -> None:
+    """Write the monomials at z to `rows`, of which the first, all ones, is there."""
+    activate(rule.activation, rule.coefficients, z, rows[1], rows[2])
+    activate_second(rule.activation, rule.coefficients, z, rows[1], rows[2], rows[3])
+    for k in range(len(rule.factors)):
+        _multiply(rows[rule.factors[k, 0]], rows[rule.factors[k, 1]], rows[4 + k])
+
+
+@kernel
+def _multiply(f: FloatArray, g: FloatArray, product: FloatArray) -> None:
+    for i in range(_LANES):
+        product[i] = f[i] * g[i]

@@ -1,0 +1,173 @@
+"""Many trajectories of one model: a Runge-Kutta kernel that reads the pair averages from a table.
+
+Trajectories run in chunks without the GIL (`theory.runge_kutta`), so that a caller may stop between chunks and use
+threads. A trajectory that leaves the table is run again in a larger one, in the last resort with the direct rule.
+
+| symbol | name | shape | unit or scale |
+|---|---|---|---|
+| (q, r) | ``states`` | (start, feature + 1) | |
+| (q, r, D) | outcome | (start, time, feature + 2) | NaN after a divergence |
+| t | ``times`` | (time,) | steps per dimension |
+"""
+
+import math
+
+import numpy as np
+
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.activations import ERF, TANH
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.losses import LOSSES
+from clhd.systems.contrastive.theory.averages import FloatArray
+from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.runge_kutta import LEFT_TABLE, Equation, IntArray, integrate_chunk
+from clhd.systems.contrastive.theory.tables import PairTable, atom_shares, build_table, no_table
+
+# Inside a step the continuous output errs up to 60 times more than the step's end (measured for tanh and erf with
+# slow modes, where steps are longest): steps that must serve output times get a tolerance that makes up for it.
+_CONTINUOUS_OUTPUT = 0.01
+# A table, with its pilots, costs as much as about 16 direct trajectories with 5 atoms, or 4 with very many: below that
+# many starts it does not pay. The direct rule's cost stops to grow with the atoms near the second number.
+_LEAST_WORK_FOR_TABLE, _MOST_ATOMS_COUNTED = 80, 20
+_TABLE_TOLERANCE = 1e-10
+_CHUNK = 64
+
+
+def step_tolerances(times: FloatArray, rtol: float, atol: float) -> tuple[float, float]:
+    """Tolerances of one step that keep the error at the output times near (rtol, atol)."""
+    if np.count_nonzero(times) <= 1:  # the only output is where the last step ends
+        return rtol, atol
+    return max(_CONTINUOUS_OUTPUT * rtol, 1e-13), _CONTINUOUS_OUTPUT * atol
+
+
+def check_pair_averages(model: ContrastiveModel) -> None:
+    """Refuse a loss whose averages do not factorise over the samples: no table serves it, and no kernel."""
+    if not model.loss_terms.factorises:
+        allowed = " or ".join(name for name, loss in LOSSES.items() if loss.factorises)
+        raise ClhdError(
+            f"loss = {model.loss!r}: must be {allowed} where many trajectories are integrated at once, "
+            "because its averages must factorise over the samples"
+        )
+
+
+class BatchIntegrator:
+    """Integrates the ODE of one model from many starts.
+
+    Parameters
+    ----------
+    flow : Flow
+        The ODE.
+    rtol, atol : float
+        Relative and absolute tolerance.
+
+    Attributes
+    ----------
+    table : PairTable
+        The largest table built so far; its ``error`` is the largest error found between its nodes.
+
+    Raises
+    ------
+    ClhdError
+        If the ODE is not made of pair averages: for a loss that does not factorise over the samples, or with a
+        gradient variance of another model.
+    """
+
+    def __init__(self, flow: Flow, *, rtol: float = 1e-9, atol: float = 1e-11) -> None:
+        check_pair_averages(flow.model)
+        if not flow.has_pair_averages:
+            raise ClhdError("gradient_variance_of: must be None where many trajectories are integrated at once")
+        self.flow, self.rtol, self.atol = flow, rtol, atol
+        self.table = no_table()
+        self._slope = float(np.sqrt((flow.atoms.values**2).sum(axis=1).max()))
+
+    def integrate(
+        self, states: FloatArray, times: FloatArray, *, targets: FloatArray | None = None, reach: float = 0.0
+    ) -> FloatArray:
+        """Outcome of every start at every time.
+
+        Parameters
+        ----------
+        states : array of shape (start, feature + 1)
+            Overlaps and squared norm at time 0.
+        times : array of shape (time,)
+            Not negative, increasing; unit: steps per dimension.
+        targets : array of shape (target, feature + 1), optional
+            States at which a trajectory may end early.
+        reach : float
+            How close it must come; where it is then stands at the last time, and NaN at times left out.
+
+        Returns
+        -------
+        array of shape (start, time, feature + 2)
+            Overlaps, squared norm, gradient variance; NaN from a divergence on.
+        """
+        states = np.ascontiguousarray(states, dtype=np.float64)
+        outcome = np.full((len(states), len(times), self.flow.features + 2), np.nan)
+        goal = (np.empty((0, states.shape[1])) if targets is None else np.ascontiguousarray(targets), reach)
+        pending = np.arange(len(states))
+        if self.table.root_last > 0:  # what an earlier call has built serves most starts, however few there are
+            pending = self._run(self.table, pending, states, times, goal, outcome)
+        if self._wants_table(len(pending)):
+            root_last = max(1.1 * self._largest_root(states[pending], times), 1.5 * self.table.root_last)
+            while len(pending) > 0 and self._provide_table(root_last):
+                pending = self._run(self.table, pending, states, times, goal, outcome)
+                root_last = 1.5 * self.table.root_last
+        self._run(no_table(), pending, states, times, goal, outcome)
+        return outcome
+
+    def _wants_table(self, starts: int) -> bool:
+        smooth = self.flow.rule.activation in (TANH, ERF)
+        return smooth and starts * min(len(self.flow.atoms.weights), _MOST_ATOMS_COUNTED) >= _LEAST_WORK_FOR_TABLE
+
+    def _provide_table(self, root_last: float) -> bool:
+        """Make `table` reach sqrt r = ``root_last``; False if none of reasonable size does."""
+        if root_last > self.table.root_last:
+            table = build_table(self.flow.rule, self._slope, root_last, _TABLE_TOLERANCE)
+            if table is None:
+                return False
+            self.table = table
+        return True
+
+    def _largest_root(self, states: FloatArray, times: FloatArray) -> float:
+        """Guess the largest sqrt r that will be met: from the starts, and from four rough trajectories."""
+        norms, lengths = states[:, -1], (states[:, :-1] ** 2).sum(axis=1)
+        pilots = states[[0, norms.argmin(), norms.argmax(), lengths.argmax()]]
+        outcome = np.full((len(pilots), len(times), self.flow.features + 2), np.nan)
+        status = np.empty(len(pilots), dtype=np.int64)
+        nowhere = np.empty((0, states.shape[1]))
+        integrate_chunk(self._equation(no_table()), pilots, times, 1e-3, 1e-5, outcome, status, nowhere, 0.0)
+        return math.sqrt(max(float(norms.max()), float(np.nanmax(outcome[:, :, -2], initial=0.0))))
+
+    def _equation(self, table: PairTable) -> Equation:
+        model = self.flow.model
+        return Equation(
+            loss=model.loss_terms.code,
+            rule=self.flow.rule,
+            atoms=self.flow.atoms,
+            table=table,
+            shares=atom_shares(table, self.flow.atoms),
+            learning_rate=model.learning_rate,
+            weight_decay=model.weight_decay,
+            is_sphere=model.is_sphere,
+        )
+
+    def _run(
+        self,
+        table: PairTable,
+        pending: IntArray,
+        states: FloatArray,
+        times: FloatArray,
+        goal: tuple[FloatArray, float],
+        outcome: FloatArray,
+    ) -> IntArray:
+        """Integrate the pending starts, chunk by chunk; return those that left the table."""
+        equation, (rtol, atol) = self._equation(table), step_tolerances(times, self.rtol, self.atol)
+        left = [np.empty(0, dtype=np.int64)]
+        for first in range(0, len(pending), _CHUNK):
+            chunk = pending[first : first + _CHUNK]
+            status = np.empty(len(chunk), dtype=np.int64)
+            values = np.full((len(chunk), *outcome.shape[1:]), np.nan)
+            integrate_chunk(equation, states[chunk], times, rtol, atol, values, status, *goal)
+            outcome[chunk] = values
+            left.append(chunk[status == LEFT_TABLE])
+        return np.concatenate(left)

@@ -1,0 +1,135 @@
+"""`Destinations`: into which fixed point each of many initial states flows.
+
+Every start is folded by the sign symmetries of the model, so that starts which are images of each other are integrated
+once, and a trajectory ends as soon as it is close to a stable state. One object serves many calls: the fixed points are
+found and the pair averages tabulated once.
+
+| symbol | name | shape |
+|---|---|---|
+| (q, r) | ``starts`` | (start, feature + 1) |
+"""
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.labels import WORDS
+from clhd.systems.contrastive.theory.averages import FloatArray
+from clhd.systems.contrastive.theory.batch import BatchIntegrator, check_pair_averages
+from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
+from clhd.systems.contrastive.theory.root_search import sign_symmetries
+
+IntArray = NDArray[np.int64]
+
+NOT_SETTLED = -1
+# A trajectory this close to a fixed point has arrived: fixed points are much farther apart, and the approach is
+# exponential.
+_ARRIVED = 1e-3
+# Starts equal to this many decimals are one start: grids are symmetric to rounding only.
+_DECIMALS = 13
+
+
+class Destinations:
+    """The fixed points of one model, and which of them is reached from where.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+        Without an L1 penalty.
+    time : float
+        How long a trajectory may take, in steps per dimension. What is not settled then lies on a separatrix, or very
+        close to one.
+
+    Attributes
+    ----------
+    states : Dataset(state)
+        The fixed points with all their sign images, from `expand_images`.
+    targets : array of shape (state, feature + 1)
+        Their overlaps and squared norms.
+
+    Raises
+    ------
+    ClhdError
+        If the model has an L1 penalty, or its loss does not factorise over the samples (infonce).
+    """
+
+    def __init__(self, model: ContrastiveModel, time: float = 2000.0) -> None:
+        check_pair_averages(model)
+        self.states = expand_images(model, find_fixed_points(model))
+        self.targets = np.column_stack([self.states.overlap.values, self.states.squared_norm.values])
+        self._signs = np.column_stack([signs := sign_symmetries(model), np.ones(len(signs))])
+        self._integrator = BatchIntegrator(Flow(model))
+        self._times = np.array([time])
+
+    def assign(self, starts: FloatArray) -> IntArray:
+        """Index of the fixed point that each start, shape (start, feature + 1), flows into; -1 where it has not yet."""
+        if len(starts) == 0:
+            return np.empty(0, dtype=np.int64)
+        images = np.round(starts, _DECIMALS)[:, None] * self._signs + 0.0
+        rows, chosen = np.arange(len(starts)), np.zeros(len(starts), dtype=np.int64)
+        for k in range(1, len(self._signs)):  # the image that is lexicographically the largest
+            difference = images[:, k] - images[rows, chosen]
+            first = np.argmax(difference != 0, axis=1)
+            chosen[difference[rows, first] > 0] = k
+        # One of the starts that are alike to rounding is integrated, and not the rounded one.
+        _, first, inverse = np.unique(images[rows, chosen], axis=0, return_index=True, return_inverse=True)
+        reached = self._flow((starts * self._signs[chosen])[first])[inverse.ravel()]
+        destination = np.full(len(starts), NOT_SETTLED)
+        is_known = reached >= 0
+        # The way back from the image: signs are their own inverses.
+        ends = self.targets[reached[is_known]] * self._signs[chosen[is_known]]
+        destination[is_known] = nearest_state(self.targets, ends)
+        return destination
+
+    def follow(self, starts: FloatArray, times: FloatArray) -> FloatArray:
+        """Overlap and squared norm of trajectories, shape (start, time, feature + 1), from `starts` as in `assign`."""
+        return self._integrator.integrate(starts, times)[..., :-1]
+
+    def _flow(self, starts: FloatArray) -> IntArray:
+        stable = self.targets[self.states.stable.values]
+        ends = self._integrator.integrate(starts, self._times, targets=stable, reach=_ARRIVED)[:, -1, :-1]
+        return nearest_state(self.targets, ends)
+
+
+def nearest_state(states: FloatArray, ends: FloatArray) -> IntArray:
+    """Index of the state, shape (state, variable), at which each end, (run, variable), has arrived, or -1."""
+    index = np.full(len(ends), NOT_SETTLED)
+    if len(states) == 0:
+        return index
+    distance = np.linalg.norm(ends[:, None] - states[None], axis=-1)
+    nearest = np.argmin(np.nan_to_num(distance, nan=np.inf), axis=1)
+    # The trajectory is stopped at the border of what counts as arrived, which rounding must not undo.
+    arrived = distance[np.arange(len(ends)), nearest] < (1 + 1e-9) * _ARRIVED
+    index[arrived] = nearest[arrived]
+    return index
+
+
+def expand_images(model: ContrastiveModel, states: xr.Dataset) -> xr.Dataset:
+    """All sign images of fixed points, one row each.
+
+    The overlap of a symmetric latent may change its sign alone; all may together if the activation is odd or even.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+    states : Dataset(state)
+        From `find_fixed_points`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Variables overlap(state, feature), squared_norm(state), kind(state), stable(state).
+    """
+    signs = sign_symmetries(model)
+    rows, images = [], []
+    for k, overlap in enumerate(states.overlap.values):
+        distinct = np.unique(signs * overlap + 0.0, axis=0)[::-1]
+        rows += [k] * len(distinct)
+        images.append(distinct)
+    kept = states[["squared_norm", "kind", "stable"]].isel(state=rows)
+    overlap = np.concatenate(images) if images else np.empty((0, model.features))
+    return kept.assign(overlap=(("state", "feature"), overlap, WORDS["overlap"])).assign_coords(
+        state=("state", np.arange(len(rows)), WORDS["state"])
+    )

@@ -1,0 +1,224 @@
+"""Nodes and weights of the product quadrature of `theory.diffusion`: latents, noise of a pair, negative.
+
+| symbol | name | shape | unit or scale |
+|---|---|---|---|
+| a = c . q | ``means`` | (point,) | of a pre-activation |
+| 1, b, b b' | ``moments`` | (point, 1 + p + p^2), times the weight | of the latents |
+| sqrt(r s2) | ``deviation`` | | of a pre-activation |
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.systems.contrastive.model.activations import ERF, LINEAR, POLYNOMIAL, RELU
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+
+FloatArray = NDArray[np.float64]
+
+# Beyond this many standard deviations the noise is left out: exp(-6.5^2 / 2) = 7e-10.
+_RADIUS = 6.5
+# -log of the error of the trapezoid rule before the factor of its poles; measured: see the table above.
+_DIGITS = 36.0
+# Atoms of the latents that weigh less are left out.
+_LEAST_WEIGHT = 1e-13
+_PANEL_NODES, _PANEL_WEIGHTS = np.polynomial.legendre.leggauss(16)
+
+
+class LatentPoints(NamedTuple):
+    """Points on the line of c . q, with the latent's weight, first and second moments there."""
+
+    means: FloatArray
+    moments: FloatArray
+
+
+class PairNodes(NamedTuple):
+    """Noise of the two views of a pair: values and weights, of shape (node,); for relu they depend on the mean."""
+
+    first: FloatArray
+    second: FloatArray
+    weights: FloatArray
+
+
+def project_latents(
+    model: ContrastiveModel, overlap: FloatArray, direction: FloatArray, deviation: float
+) -> LatentPoints:
+    """The latents on the line of a = c . q, carried over to fewer points where the atoms are many.
+
+    All averages given c are smooth functions of a, times 1, b or b b'; Lagrange's weights carry the moments over.
+    """
+    values, weights = model.latent_atoms()
+    means = values @ overlap
+    offsets = values - np.outer(means, direction)
+    products = offsets[:, :, None] * offsets[:, None, :]
+    moments = weights[:, None] * np.hstack([np.ones((len(means), 1)), offsets, products.reshape(len(means), -1)])
+    reach = 0.5 * np.ptp(means)
+    if reach <= 1e-14 * (1.0 + np.abs(means).max()):
+        return LatentPoints(means[:1], moments.sum(axis=0, keepdims=True))
+    if model.unit.code in (LINEAR, POLYNOMIAL):
+        return _project_on_gauss_nodes(means, weights, moments, 4 * _degree(model) - 3)
+    kept = weights > _LEAST_WEIGHT
+    width = deviation if model.unit.code == RELU else max(deviation, 0.6)  # the pole of tanh is at i pi / 2
+    return _project_on_chebyshev_nodes(means[kept], moments[kept], 14 + 7 * reach / width if width > 0 else math.inf)
+
+
+def _project_on_chebyshev_nodes(means: FloatArray, moments: FloatArray, count: float) -> LatentPoints:
+    """For bounded functions, which hardly change within 1/7 of the width that `count` is made of."""
+    if len(means) <= count:
+        return LatentPoints(means, moments)
+    angles = math.pi * (np.arange(int(count)) + 0.5) / int(count)
+    middle, reach = 0.5 * (means.max() + means.min()), 0.5 * np.ptp(means)
+    # Discrete orthogonality: L_k(x) = (2 / K) sum_l' T_l(x_k) T_l(x), the term l = 0 halved.
+    orders = np.arange(len(angles))
+    at_nodes = np.cos(np.outer(angles, orders))
+    at_nodes[:, 0] *= 0.5
+    at_atoms = np.cos(np.outer(orders, np.arccos(np.clip((means - middle) / reach, -1.0, 1.0))))
+    return LatentPoints(middle + reach * np.cos(angles), (2.0 / len(angles)) * at_nodes @ (at_atoms @ moments))
+
+
+def _project_on_gauss_nodes(means: FloatArray, weights: FloatArray, moments: FloatArray, count: int) -> LatentPoints:
+    """For polynomials of degree below `count`, exactly: Gauss nodes of the law of a, by the method of Lanczos.
+
+    A polynomial is huge where the law has almost no weight: nodes on the whole interval would lose all digits.
+    """
+    if len(means) <= count:
+        return LatentPoints(means, moments)
+    roots = np.sqrt(weights)
+    basis = np.zeros((count, len(means)))
+    basis[0] = roots / np.linalg.norm(roots)
+    for order in range(1, count):
+        vector = means * basis[order - 1]
+        for _ in range(2):  # twice is enough to keep the basis orthogonal
+            vector -= basis[:order].T @ (basis[:order] @ vector)
+        size = np.linalg.norm(vector)
+        if size <= 1e-12 * np.abs(means).max():  # as many distinct means as nodes: nothing is left
+            basis = basis[:order]
+            break
+        basis[order] = vector / size
+    nodes, vectors = np.linalg.eigh((basis * means) @ basis.T)
+    return LatentPoints(nodes, vectors[0][:, None] * (vectors.T @ (basis / roots @ moments)))
+
+
+def _degree(model: ContrastiveModel) -> int:
+    """Degree of the loss as a polynomial of the pre-activations, for a linear or polynomial activation."""
+    return model.loss_terms.degree * max(1, len(model.unit.coefficients) - 1)
+
+
+def _normal_rule(model: ContrastiveModel, width: float) -> tuple[FloatArray, FloatArray]:
+    """Nodes and weights of a standard normal coordinate u in which the pre-activations vary as width * u."""
+    if width == 0.0:
+        return np.zeros(1), np.ones(1)
+    if model.unit.code in (LINEAR, POLYNOMIAL):
+        # psi^2 has four forces of degree - 1, which N nodes integrate if 4 degree - 4 < 2 N.
+        nodes, weights = np.polynomial.hermite_e.hermegauss(2 * _degree(model))
+        return nodes, weights / weights.sum()
+    step = _trapezoid_step(model, width)
+    grid = np.arange(-int(_RADIUS / step), int(_RADIUS / step) + 1, dtype=np.float64) * step
+    return grid, step / math.sqrt(2 * math.pi) * np.exp(-0.5 * grid**2)
+
+
+def _trapezoid_step(model: ContrastiveModel, width: float) -> float:
+    """Step of the trapezoid rule, from Poisson summation as in `theory.averages.trapezoid_step`.
+
+    Four forces together grow as eight factors h or h' do (bilinear loss, of degree 2), or as more of them; the accuracy
+    wanted is that of a covariance.
+    """
+    if model.unit.code == ERF:
+        return math.pi * math.sqrt(2.0 / (_DIGITS * (1.0 + 4.0 * model.loss_terms.degree * width * width)))
+    pole = 0.5 * math.pi / width
+    if 0.5 * pole * pole > _DIGITS:
+        return math.pi * math.sqrt(2.0 / _DIGITS)
+    return 2.0 * math.pi * pole / (_DIGITS + 0.5 * pole * pole)
+
+
+def smooth_pair_nodes(model: ContrastiveModel, squared_norm: float) -> PairNodes:
+    """Nodes alpha u +- beta v of the noise of a pair: sum and difference of the two are independent."""
+    alpha = math.sqrt(max(0.5 * squared_norm * (model.noise_variance + model.noise_covariance), 0.0))
+    beta = math.sqrt(max(0.5 * squared_norm * (model.noise_variance - model.noise_covariance), 0.0))
+    (u, u_weights), (v, v_weights) = _normal_rule(model, alpha), _normal_rule(model, beta)
+    u_grid, v_grid = np.meshgrid(u, v, indexing="ij")
+    weights = np.outer(u_weights, v_weights)
+    if model.unit.code in (LINEAR, POLYNOMIAL):
+        kept = np.full(weights.shape, fill_value=True)
+    else:
+        kept = u_grid**2 + v_grid**2 <= _RADIUS**2
+    sums, differences = alpha * u_grid[kept], beta * v_grid[kept]
+    return PairNodes(sums + differences, sums - differences, weights[kept])
+
+
+def relu_pair_nodes(mean: float, deviation: float, correlation: float) -> PairNodes:
+    """Nodes of the noise of a pair for relu: both coordinates are split where a pre-activation is 0.
+
+    e_1 = deviation x, e_2 = deviation (correlation x + spread t). After the average over t, which is split where
+    z_2 = 0, what is left is smooth in x on the scale spread / correlation around the x whose z_2 is 0 on average.
+    """
+    if deviation == 0.0:
+        return PairNodes(np.zeros(1), np.zeros(1), np.ones(1))
+    spread = math.sqrt(max(1.0 - correlation**2, 0.0))
+    kink = -mean / deviation
+    cuts = [kink]
+    if correlation != 0.0:
+        crossing, width = kink / correlation, spread / abs(correlation)
+        cuts += [crossing + width * k for k in (-4.0, 0.0, 4.0)]
+    x, x_weights = _split_normal_rule(cuts)
+    if spread == 0.0:
+        return PairNodes(deviation * x, deviation * correlation * x, x_weights)
+    first, second, weights = [], [], []
+    for node, weight in zip(x, x_weights, strict=True):
+        t, t_weights = _split_normal_rule([(kink - correlation * node) / spread])
+        first.append(np.full(len(t), deviation * node))
+        second.append(deviation * (correlation * node + spread * t))
+        weights.append(weight * t_weights)
+    return PairNodes(np.concatenate(first), np.concatenate(second), np.concatenate(weights))
+
+
+def _split_normal_rule(cuts: list[float]) -> tuple[FloatArray, FloatArray]:
+    """Gauss-Legendre nodes and weights of the standard normal law on panels between the `cuts`."""
+    inner = [cut for cut in cuts if abs(cut) < _RADIUS]
+    nodes, weights = _panels(np.unique([-_RADIUS, -2.2, 2.2, _RADIUS, *inner]))
+    return nodes, weights * np.exp(-0.5 * nodes**2) / math.sqrt(2 * math.pi)
+
+
+def _panels(edges: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Gauss-Legendre nodes and weights on the panels between the `edges`."""
+    half = 0.5 * np.diff(edges)
+    nodes = edges[:-1, None] + half[:, None] * (1.0 + _PANEL_NODES)
+    return nodes.ravel(), (half[:, None] * _PANEL_WEIGHTS).ravel()
+
+
+def negative_nodes(model: ContrastiveModel, latents: LatentPoints, deviation: float) -> tuple[FloatArray, FloatArray]:
+    """Pre-activations z_3 of the negative, shape (node,), and the latent's moments there, (node, 1 + p + p^2).
+
+    The law of z_3 is a mixture of a normal density per atom: either its density on one common set of nodes, or,
+    where that is not more, every atom's own rule.
+    """
+    means, moments = latents
+    smallest, largest = means.min() - _RADIUS * deviation, means.max() + _RADIUS * deviation
+    common: tuple[FloatArray, FloatArray] | None = None
+    if model.unit.code == RELU:
+        own = _split_normal_rule([0.0])[0] if deviation > 0 else np.zeros(1)
+        if deviation > 0:
+            sides = [(smallest, min(largest, 0.0)), (max(smallest, 0.0), largest)]
+            edges = [np.linspace(a, b, 1 + math.ceil((b - a) / (3.0 * deviation))) for a, b in sides if b > a]
+            common = _panels(np.unique(np.concatenate(edges)))
+    else:
+        own, own_weights = _normal_rule(model, deviation)
+        if deviation > 0 and model.unit.code not in (LINEAR, POLYNOMIAL):
+            step = deviation * _trapezoid_step(model, deviation)
+            nodes = np.arange(smallest, largest + step, step)
+            common = nodes, np.full(len(nodes), step)
+    if common is not None and len(common[0]) < len(own) * len(means):
+        z, z_weights = common
+        density = np.exp(-0.5 * ((z[:, None] - means) / deviation) ** 2) / (math.sqrt(2 * math.pi) * deviation)
+        return z, (z_weights[:, None] * density) @ moments
+    rules = []
+    for mean in means:
+        if model.unit.code == RELU and deviation > 0:
+            own, own_weights = _split_normal_rule([-mean / deviation])
+        elif model.unit.code == RELU:
+            own, own_weights = np.zeros(1), np.ones(1)
+        rules.append((own, own_weights))
+    z = np.concatenate([mean + deviation * nodes for mean, (nodes, _) in zip(means, rules, strict=True)])
+    return z, np.concatenate([np.outer(w, m) for m, (_, w) in zip(moments, rules, strict=True)])

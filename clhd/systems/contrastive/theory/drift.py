@@ -1,0 +1,252 @@
+"""The right-hand side of the limiting ODE: drift terms g, A, D, the velocity of the order parameters, its Jacobian.
+
+With q = overlap, r = squared norm, eta = learning rate, lam = weight decay,
+
+    dq_j/dt = eta (g_j + A q_j - lam q_j),        dr/dt = 2 eta (g . q + A r - lam r) + eta^2 D,
+
+and on the sphere (r = 1)  dq_j/dt = eta (g_j - q_j g . q) - eta^2 D q_j / 2, dr/dt = 0. g, A (by Stein's lemma) and D
+follow from the pair averages of the loss, summed over the atoms of the latents; where a loss does not factorise over
+the samples, from averages over a set of points.
+
+| symbol | name | shape | unit or scale |
+|---|---|---|---|
+| q | ``overlap``, the first entries of a ``state`` | (feature,) | of w_i xi_i |
+| r | ``squared_norm``, the last entry of a ``state`` | | of w_i^2 |
+| g | ``g`` | (feature,) | drift along the features |
+| A | ``alignment`` | | drift along the weights |
+| D | ``gradient_variance`` | | noise of one coordinate |
+"""
+
+import math
+
+import numpy as np
+
+from clhd.core.kernels import kernel
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.activations import RELU
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.losses import combine
+from clhd.systems.contrastive.theory.atoms import FoldedAtoms, average_many, fold_atoms
+from clhd.systems.contrastive.theory.averages import FloatArray, PairRule, pair_rule
+from clhd.systems.contrastive.theory.point_sets import average_points, draw_points
+
+# Finite differences over nine points: at this step their truncation error is below the rounding error of the averages.
+_STEP = 0.02
+_HALF_STENCIL = 4
+
+
+class Flow:
+    """The ODE of one model: drift terms, velocity and Jacobian of the state (overlap, squared norm).
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+        Any model without an L1 penalty. Laws of noise and features other than the Gaussian have the same limit.
+    gradient_variance_of : ContrastiveModel, optional
+        Where D comes from, g and A being those of `model`: no system of its own, but a way to ask which of them an
+        effect is due to.
+    scrambling : int
+        For a loss that does not factorise: which of the independent point sets serves its averages (`draw_points`).
+
+    Attributes
+    ----------
+    model : ContrastiveModel
+    features : int
+        p.
+    rule : PairRule
+        Of the pair averages; of a loss that does not factorise it has none.
+    atoms : FoldedAtoms
+        Of the latents.
+    points : PointSet or None
+        Of a loss that does not factorise.
+
+    Raises
+    ------
+    ClhdError
+        If the model has an L1 penalty: its limit does not close in the order parameters. For relu with a loss that
+        does not factorise (see `draw_points`).
+    """
+
+    def __init__(
+        self, model: ContrastiveModel, gradient_variance_of: ContrastiveModel | None = None, *, scrambling: int = 0
+    ) -> None:
+        if model.l1_penalty > 0:
+            raise ClhdError(
+                f"l1_penalty = {model.l1_penalty!r}: must be 0 here, because with an L1 penalty the limit is "
+                "a partial differential equation for the weights and no ODE for the order parameters"
+            )
+        self.model = model
+        self.features = model.features
+        self.rule = pair_rule(model)
+        self.atoms = fold_atoms(model)
+        self.points = None if model.loss_terms.factorises else draw_points(model, scrambling=scrambling)
+        self._variance = None if gradient_variance_of is None else Flow(gradient_variance_of, scrambling=scrambling)
+
+    @property
+    def has_pair_averages(self) -> bool:
+        """True if g, A and D all come from the pair averages of `rule`."""
+        return self.points is None and self._variance is None
+
+    def terms(self, overlap: FloatArray, squared_norm: float) -> tuple[FloatArray, float, float]:
+        """Drift terms at one state.
+
+        Parameters
+        ----------
+        overlap : array of shape (feature,)
+            q.
+        squared_norm : float
+            r >= 0.
+
+        Returns
+        -------
+        (g, A, D) : array of shape (feature,), float, float
+            For relu at r = 0, where A depends on the direction, its value at q = 0.
+        """
+        model, g, code = self.model, np.empty(self.features), self.model.loss_terms.code
+        q, r = np.ascontiguousarray(overlap, dtype=np.float64), float(squared_norm)
+        if self.points is None:
+            alignment, gradient_variance = drift_terms(code, self.rule, self.atoms, q, r, g)
+        else:
+            alignment, gradient_variance = average_points(
+                code,
+                model.unit.code,
+                model.unit.coefficient_array,
+                model.softmax_temperature,
+                model.noise_variance,
+                model.noise_covariance,
+                self.points,
+                q,
+                r,
+                g,
+            )
+        if self._variance is not None:
+            gradient_variance = self._variance.terms(overlap, squared_norm)[2]
+        return g, alignment, gradient_variance
+
+    def velocity(self, state: FloatArray) -> FloatArray:
+        """Time derivative of a state (overlap, squared norm), shape (feature + 1,), per unit of time.
+
+        On the sphere the squared norm of the state is taken as 1 and its derivative is 0.
+        """
+        model, overlap = self.model, np.asarray(state, dtype=np.float64)[:-1]
+        squared_norm = 1.0 if model.is_sphere else max(float(state[-1]), 0.0)
+        g, alignment, gradient_variance = self.terms(overlap, squared_norm)
+        eta = model.learning_rate
+        velocity = np.zeros(self.features + 1)
+        if model.is_sphere:
+            velocity[:-1] = eta * (g - overlap * (g @ overlap)) - 0.5 * eta**2 * gradient_variance * overlap
+        else:
+            growth = alignment - model.weight_decay
+            velocity[:-1] = eta * (g + growth * overlap)
+            velocity[-1] = 2 * eta * (g @ overlap + growth * squared_norm) + eta**2 * gradient_variance
+        return velocity
+
+    def jacobian(self, state: FloatArray) -> FloatArray:
+        """Jacobian d velocity_i / d state_j, to about 1e-9, by finite differences of order 8.
+
+        Parameters
+        ----------
+        state : array of shape (feature + 1,)
+            Overlap and squared norm.
+
+        Returns
+        -------
+        array of shape (feature + 1, feature + 1), or (feature, feature) on the sphere
+            On the sphere the squared norm is no variable, and has no row and no column. NaN for relu at r = 0,
+            where its velocity has no derivative.
+        """
+        state = np.array(state, dtype=np.float64)
+        variables = self.features if self.model.is_sphere else self.features + 1
+        jacobian = np.empty((variables, variables))
+        squared_norm = 1.0 if self.model.is_sphere else state[-1]
+        widths = self._difference_steps(squared_norm)
+        if np.any(widths[:variables] == 0.0):
+            jacobian[:] = np.nan
+            return jacobian
+        for j in range(variables):
+            points = _points(state[j], widths[j], is_norm=j == self.features)
+            weights = _derivative_weights(points - state[j])
+            column = np.zeros(self.features + 1)
+            for point, weight in zip(points, weights, strict=True):
+                moved = state.copy()
+                moved[j] = point
+                column += weight * self.velocity(moved)
+            jacobian[:, j] = column[:variables]
+        return jacobian
+
+    def _difference_steps(self, squared_norm: float) -> FloatArray:
+        """A step per variable (of sqrt r for the last) in which the averages are smooth; 0 where there is none."""
+        reach = np.maximum(1.0, np.abs(self.atoms.values).max(axis=0))
+        noise = np.sqrt(self.model.noise_variance)
+        steps: FloatArray = _STEP / np.append(reach, max(1.0, noise))
+        steps *= min(1.0, self.model.softmax_temperature)  # the softmax varies with h^2 / T
+        if self.model.unit.code == RELU:  # only the noise smooths the kink, and it scales with sqrt r
+            steps *= np.sqrt(squared_norm) * np.append(np.full(self.features, min(noise, 1.0)), 1.0)
+        return steps
+
+
+def _points(value: float, step: float, *, is_norm: bool) -> FloatArray:
+    """Nine values of one variable around `value`.
+
+    The averages are smooth in sqrt r and even in it, so those of the squared norm are the squares of equidistant
+    points; near 0 they start at 0, and a polynomial in r then serves both signs of sqrt r.
+    """
+    offsets: FloatArray = step * np.linspace(-_HALF_STENCIL, _HALF_STENCIL, 2 * _HALF_STENCIL + 1)
+    if not is_norm:
+        return offsets + value
+    roots: FloatArray = offsets - offsets[0] + max(math.sqrt(value) + offsets[0], 0.0)
+    return roots**2
+
+
+def _derivative_weights(offsets: FloatArray) -> FloatArray:
+    """Weights of the first derivative at 0 from the values at `offsets`, exact for polynomials of degree 8."""
+    scale = float(np.abs(offsets).max())
+    right = np.zeros(len(offsets))
+    right[1] = 1.0 / scale
+    powers = np.vander(offsets / scale, increasing=True).T
+    return np.asarray(np.linalg.solve(powers, right), dtype=np.float64)
+
+
+@kernel
+def drift_terms(
+    loss: int, rule: PairRule, atoms: FoldedAtoms, overlap: FloatArray, squared_norm: float, g: FloatArray
+) -> tuple[float, float]:
+    """Write g of shape (feature,) and return (A, D), from averages by the direct rule.
+
+    Parameters
+    ----------
+    loss : int
+        Code of the loss.
+    rule : PairRule
+        Of its pair averages.
+    atoms : FoldedAtoms
+        Of the latents.
+    overlap, squared_norm : array of shape (feature,), float
+        The state.
+    """
+    count, features, pairs = len(atoms.values), len(overlap), len(rule.pairs)
+    means = np.zeros(count)
+    for atom in range(count):
+        for j in range(features):
+            means[atom] += atoms.values[atom, j] * overlap[j]
+    averages = np.empty((count, pairs))
+    average_many(rule, means, squared_norm, averages)
+    mean, moment = np.zeros(pairs), np.zeros((features, pairs))
+    for atom in range(count):
+        add_atom(atoms, atom, rule.signs, averages[atom], mean, moment)
+    alignment, gradient_variance = combine(loss, rule.noise_variance, rule.noise_covariance, mean, moment, g)
+    return alignment, gradient_variance
+
+
+@kernel
+def add_atom(
+    atoms: FoldedAtoms, atom: int, signs: FloatArray, averages: FloatArray, mean: FloatArray, moment: FloatArray
+) -> None:
+    """Add one atom, and its mirror image, to the latent mean and first latent moment of the pair averages."""
+    weight, mirror = atoms.weights[atom], atoms.mirror_weights[atom]
+    for k in range(len(mean)):
+        mean[k] += (weight + mirror * signs[k]) * averages[k]
+    for j in range(len(moment)):
+        value, row = atoms.values[atom, j], moment[j]
+        for k in range(len(mean)):
+            row[k] += value * (weight - mirror * signs[k]) * averages[k]

@@ -1,0 +1,168 @@
+"""`integrate_ode`: trajectories of the order parameters in the limit of high dimension, as labelled data.
+
+One start is integrated by scipy's DOP853 on the direct right-hand side (`theory.drift`), several by the engine of
+`theory.batch`. A test compares them. The engine knows pair averages only: a loss that does not factorise over the
+samples takes the direct way always. Its averages have an error of their own, that of their point set, which is measured
+by integrating with other, independent point sets.
+
+| symbol | name | shape | unit or scale |
+|---|---|---|---|
+| q | ``overlap`` | (feature,) or (start, feature) | of w_i xi_i |
+| r | ``squared_norm`` | scalar or (start,) | of w_i^2 |
+| S = q / sqrt r | ``cosine_similarity`` | as q | -1 ... 1 |
+| t | ``time`` | (time,) | steps per dimension |
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.integrate import solve_ivp
+
+from clhd.core.checks import parse_number, parse_times
+from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
+from clhd.systems.contrastive.model.labels import labelled
+from clhd.systems.contrastive.model.state import cosine_similarity, parse_starts
+from clhd.systems.contrastive.theory.averages import FloatArray
+from clhd.systems.contrastive.theory.batch import BatchIntegrator, step_tolerances
+from clhd.systems.contrastive.theory.drift import Flow
+
+_SCRAMBLINGS = 5
+_LOOSE = {"rtol": 1e-5, "atol": 1e-7}
+
+
+def integrate_ode(
+    model: ContrastiveModel,
+    *,
+    overlap: Any,
+    squared_norm: Any = 1.0,
+    time: Sequence[float] | FloatArray,
+    rtol: float = 1e-9,
+    atol: float = 1e-11,
+    gradient_variance_of: ContrastiveModel | None = None,
+) -> xr.Dataset:
+    """Integrate the limiting ODE from time 0.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+        Without an L1 penalty.
+    overlap : array-like of shape (feature,) or (start, feature); a number if there is one feature
+        Initial overlap q, or those of several starts; |q|^2 <= squared_norm.
+    squared_norm : float or array-like of shape (start,)
+        Initial squared norm r >= 0; 1 on the sphere.
+    time : array-like of shape (time,)
+        Output times, 0 or later and increasing; unit: steps per dimension.
+    rtol, atol : float
+        Relative and absolute tolerance.
+    gradient_variance_of : ContrastiveModel, optional
+        Where the gradient variance D comes from, if not from `model`: tells its effect from that of the drift.
+
+    Returns
+    -------
+    xarray.Dataset
+        With several starts the dimension ``start`` comes first.
+
+        | variable | dims | unit | meaning |
+        |---|---|---|---|
+        | overlap | time, feature | 1 | q |
+        | squared_norm | time | 1 | r |
+        | cosine_similarity | time, feature | 1 | q / sqrt r, NaN at r = 0 |
+        | gradient_variance | time | 1 | D |
+        | averaging_error | time | 1 | infonce only: standard error, by its point set, of the worst of q_1 .. q_p, r |
+        | diverged | | | true if r passed `DIVERGENCE_LIMIT` or ceased to exist; values are NaN from then on |
+
+    Raises
+    ------
+    ClhdError
+        If an argument has the wrong shape or range, or the model has an L1 penalty.
+    """
+    states = parse_starts(model, overlap, squared_norm)
+    times = parse_times(time)
+    rtol = parse_number("rtol", rtol, minimum=1e-13, maximum=1e-1)
+    atol = parse_number("atol", atol, above=0)
+    flow = Flow(model, gradient_variance_of)
+    if len(states) > 1 and flow.has_pair_averages:
+        outcome = BatchIntegrator(flow, rtol=rtol, atol=atol).integrate(states, times)
+    else:
+        outcome = np.stack([integrate_direct(flow, state, times, rtol=rtol, atol=atol) for state in states])
+    dataset = _label(outcome, times)
+    if not model.loss_terms.factorises:
+        errors = measure_averaging_error(model, gradient_variance_of, states, times, outcome)
+        dataset = dataset.merge(labelled({"averaging_error": (("start", "time"), errors)}, {}))
+    return dataset.isel(start=0, drop=True) if np.ndim(overlap) < 2 else dataset
+
+
+def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: float, atol: float) -> FloatArray:
+    """One trajectory on the direct right-hand side.
+
+    Returns
+    -------
+    array of shape (time, feature + 2)
+        Overlaps, squared norm, gradient variance; NaN from a divergence on.
+    """
+
+    def distance_to_limit(_: float, state: FloatArray) -> float:
+        return DIVERGENCE_LIMIT - float(state[-1])
+
+    distance_to_limit.terminal = True  # type: ignore[attr-defined]
+    outcome = np.full((len(times), flow.features + 2), np.nan)
+    if times[-1] == 0.0:
+        reached = state[None]
+    else:
+        rtol, atol = step_tolerances(times, rtol, atol)
+        with np.errstate(all="ignore"):  # a solution that ends in finite time overflows before its event is found
+            # A failure is a step too small to be a number: the solution ends there.
+            solution = solve_ivp(
+                lambda _, state: flow.velocity(state),
+                (0.0, float(times[-1])),
+                state,
+                method="DOP853",
+                t_eval=times,
+                events=distance_to_limit,
+                rtol=rtol,
+                atol=atol,
+            )
+        reached = np.reshape(solution.y, (len(state), -1)).T  # an empty list if it ends before the first time
+        reached = reached[: np.count_nonzero(np.cumprod(reached[:, -1] <= DIVERGENCE_LIMIT))]
+    for i, point in enumerate(reached):
+        norm = 1.0 if flow.model.is_sphere else max(point[-1], 0.0)
+        outcome[i, :-1] = point
+        outcome[i, -1] = flow.terms(point[:-1], norm)[2]
+    return outcome
+
+
+def measure_averaging_error(
+    model: ContrastiveModel,
+    gradient_variance_of: ContrastiveModel | None,
+    states: FloatArray,
+    times: FloatArray,
+    outcome: FloatArray,
+) -> FloatArray:
+    """Standard error of trajectories by the point set of their averages, shape (start, time).
+
+    The standard deviation over `_SCRAMBLINGS` independent sets, that of `outcome` among them: each trajectory is
+    integrated anew, so that the error is propagated as the ODE does it. The tolerance is loose, as it need only be
+    below the error of the averages. Of overlaps and squared norm the largest; NaN from a divergence of any on.
+    """
+    runs = [outcome[..., :-1]]
+    for scrambling in range(1, _SCRAMBLINGS):
+        flow = Flow(model, gradient_variance_of, scrambling=scrambling)
+        runs.append(np.stack([integrate_direct(flow, state, times, **_LOOSE) for state in states])[..., :-1])
+    return np.asarray(np.std(runs, axis=0, ddof=1).max(axis=-1), dtype=np.float64)
+
+
+def _label(outcome: FloatArray, times: FloatArray) -> xr.Dataset:
+    """The dataset of an outcome of shape (start, time, feature + 2)."""
+    overlap, squared_norm, variance = outcome[..., :-2], outcome[..., -2], outcome[..., -1]
+    return labelled(
+        {
+            "overlap": (("start", "time", "feature"), overlap),
+            "squared_norm": (("start", "time"), squared_norm),
+            "cosine_similarity": (("start", "time", "feature"), cosine_similarity(overlap, squared_norm)),
+            "gradient_variance": (("start", "time"), variance),
+            "diverged": (("start",), np.isnan(squared_norm[:, -1])),
+        },
+        {"start": np.arange(len(outcome)), "time": times, "feature": np.arange(1, overlap.shape[-1] + 1)},
+    )

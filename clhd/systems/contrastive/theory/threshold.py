@@ -1,0 +1,297 @@
+"""`learnability_threshold`: the second moment from which a feature grows out of the uninformative state.
+
+At q = 0 the latents do not act: the squared norm rests at a root r0 of dr/dt = 2 eta (A - lam) r + eta^2 D. For latents
+of mean zero, whatever their law, a small overlap then grows at the rate
+
+    eta (m_j G + A - lam),    G = E[sum dDelta_v/dz_u over the views u, v of one and the same sample],
+                              G = E[h_1'' h_2 + 2 h_1' h_2' + h_1 h_2''] - 2 E[h''] E[h]    for the bilinear loss,
+
+so feature j is learned from second moment m* = (lam - A) / G up. On the sphere lam is replaced by A + eta D / 2.
+m_j G is the slope of g_j along its own overlap. For the threshold G is that of a probe feature of second moment 1;
+`growth_rates` takes the slope along each feature of the model itself, so that it *shows* what the law of a latent does.
+
+| symbol | name | unit or scale |
+|---|---|---|
+| r0 | ``squared_norm`` | of w_i^2 |
+| G | ``gain`` | growth of g_j per overlap and second moment |
+| A | ``alignment`` | drift along the weights |
+| D | ``gradient_variance`` | noise of one coordinate |
+| m* | ``learnability_threshold`` | of a second moment |
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+from scipy.optimize import brentq
+
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.activations import LINEAR, RELU
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.labels import labelled
+from clhd.systems.contrastive.model.latents import ThreePoint
+from clhd.systems.contrastive.model.state import parse_norm
+from clhd.systems.contrastive.theory.averages import FloatArray
+from clhd.systems.contrastive.theory.drift import Flow
+
+# Squared norms between which roots are sought; beyond the second only where the norm still grows there.
+_SMALLEST, _LARGE, _LARGEST = 1e-8, 1e2, 2e3
+_POINTS_PER_DECADE = 12
+# The odd part of g_j along its overlap x: g(x) / x at x = 1 ... 4 steps, extrapolated to 0 in x^2, has an error of
+# order step^8; at this step both it and the rounding error of the averages are below 1e-11 for latents up to 1. The
+# averages vary with c x, so the step shrinks with the largest atom; rounding errors, divided by it, grow to 1e-9 where
+# that is 100.
+_STEP = 0.014
+_WEIGHTS = (8 / 5, -4 / 5, 8 / 35, -1 / 35)
+# For relu it varies with the noise, and with |x| at noise correlation -1; its closed forms allow a smaller step.
+_RELU_STEP, _RELU_WEIGHTS = 5e-4, (4, -6, 4, -1)
+_NEARLY_COLLAPSED = 1e-16
+
+
+@dataclass(frozen=True)
+class UninformativeState:
+    """Where the squared norm rests at zero overlap, and what a small overlap meets there.
+
+    Attributes
+    ----------
+    squared_norm : float
+        r0; 0 if the weights collapse, infinite if they grow without bound.
+    gain : float
+        G.
+    alignment, gradient_variance : float
+        A, D.
+    """
+
+    squared_norm: float
+    gain: float
+    alignment: float
+    gradient_variance: float
+
+
+def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0) -> xr.DataArray:
+    """The second moment above which a feature grows from the uninformative state.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+        With latents of mean zero. Of the latents nothing else is used: the threshold is the same for all features.
+    squared_norm : float
+        Where the weights start, if the squared norm can rest at several values (see `uninformative_state`).
+
+    Returns
+    -------
+    xarray.DataArray, dims (feature,)
+        m*. Infinite where the gain is 0 or negative: no feature grows. NaN if the squared norm grows without bound,
+        unless h is linear or relu and the loss bilinear: there the growth of the overlap does not depend on the
+        squared norm, and a negative m* says that it grows even without a signal. Attributes: ``squared_norm``,
+        ``gain``, ``alignment``, ``gradient_variance`` of the uninformative state.
+
+    Raises
+    ------
+    ClhdError
+        If a latent has a mean other than 0 (zero overlap is then no state of rest in general), or as for
+        `uninformative_state`.
+    """
+    for j, law in enumerate(model.latents, start=1):
+        if law.mean != 0:
+            raise ClhdError(
+                f"latents: that of feature {j} has mean {law.mean:.6g}, must be 0 for a learnability threshold, "
+                "because with another mean zero overlap is no state of rest"
+            )
+    state = uninformative_state(model, squared_norm=squared_norm)
+    needed = overlap_decay(model, state.alignment, state.gradient_variance)
+    if math.isnan(state.gain):
+        threshold = math.nan
+    elif state.gain > 0:
+        threshold = needed / state.gain
+    else:
+        threshold = math.inf if needed > 0 else math.nan
+    features = np.arange(1, model.features + 1)
+    thresholds = labelled(
+        {"learnability_threshold": (("feature",), np.full(model.features, threshold))}, {"feature": features}
+    )["learnability_threshold"]
+    thresholds.attrs |= {
+        "squared_norm": state.squared_norm,
+        "gain": state.gain,
+        "alignment": state.alignment,
+        "gradient_variance": state.gradient_variance,
+    }
+    return thresholds
+
+
+def uninformative_state(model: ContrastiveModel, *, squared_norm: float = 1.0) -> UninformativeState:
+    """The state of rest at zero overlap.
+
+    Of several stable squared norms (0 may be one) it is that into which a start with zero overlap and
+    `squared_norm` flows; if that start grows without bound, the largest stable one.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+    squared_norm : float
+        Of the start; 1 on the sphere. At 0 it stands for the smallest of all norms.
+
+    Returns
+    -------
+    UninformativeState
+        With an infinite squared norm if there is no stable one: gain, alignment and gradient variance are then NaN,
+        or for linear and relu with the bilinear loss, where gain and alignment are the same at every squared norm,
+        those at `squared_norm`.
+
+    Raises
+    ------
+    ClhdError
+        If the start is negative, or not 1 on the sphere, or with an L1 penalty.
+    """
+    start = parse_norm(model, squared_norm)
+    rest = _reached_norm(model, start)
+    r = _norm_of_averages(model, rest, start)
+    if math.isnan(r):
+        return UninformativeState(rest, math.nan, math.nan, math.nan)
+    probe = Flow(probe_model(model))
+    _, alignment, gradient_variance = probe.terms(np.zeros(1), r)
+    return UninformativeState(rest, feature_gain(probe, np.zeros(0), r), alignment, gradient_variance)
+
+
+def _reached_norm(model: ContrastiveModel, start: float) -> float:
+    """The stable squared norm that a start with zero overlap flows into; infinite if there is none."""
+    roots = resting_norms(model)
+    stable = [root for root, is_stable in roots if is_stable]
+    if not stable:
+        return math.inf
+    # Between two roots the norm flows one way, so the first stable root up or down the flow is reached.
+    below = [root for root, _ in roots if root <= start]
+    above = [root for root, _ in roots if root > start]
+    reached = [root for root in (below[-1:] + above[:1]) if root in stable]
+    return reached[0] if reached else stable[-1]
+
+
+def _norm_of_averages(model: ContrastiveModel, rest: float, start: float) -> float:
+    """Where the averages of the state of rest are taken: at infinity at the start if that is as good, else nowhere."""
+    if math.isfinite(rest):
+        return rest
+    return start if is_scale_free(model) else math.nan
+
+
+def growth_rates(model: ContrastiveModel, *, squared_norm: float = 1.0) -> FloatArray:
+    """Growth rate of a small overlap with each feature at the uninformative state.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+        With latents of mean zero.
+    squared_norm : float
+        As for `uninformative_state`.
+
+    Returns
+    -------
+    array of shape (feature,)
+        The diagonal of the Jacobian there, eta (dg_j/dq_j + A - lam), on the sphere eta (dg_j/dq_j - eta D / 2), per
+        unit of time, to 1e-9; all from the averages over the latents of `model` itself (where these are sampled, for
+        infonce with laws of many atoms, with the error of the sample). NaN for latents with another mean, and where the
+        squared norm grows without bound; but linear and relu units with the bilinear loss have the same rates at every
+        squared norm, and get them there too.
+
+    Raises
+    ------
+    ClhdError
+        As for `uninformative_state`.
+    """
+    start, zero = parse_norm(model, squared_norm), np.zeros(model.features)
+    r = _norm_of_averages(model, _reached_norm(model, start), start) if model.has_zero_mean_latents else math.nan
+    if math.isnan(r):
+        return np.full(model.features, math.nan)
+    flow = Flow(model)
+    _, alignment, gradient_variance = flow.terms(zero, r)
+    slopes = np.array([_slope_along(flow, j, zero, r) for j in range(model.features)])
+    return model.learning_rate * (slopes - overlap_decay(model, alignment, gradient_variance))
+
+
+def overlap_decay(model: ContrastiveModel, alignment: float, gradient_variance: float) -> float:
+    """What dg_j/dq_j must exceed for a small overlap to grow at zero overlap: lam - A, on the sphere eta D / 2."""
+    return 0.5 * model.learning_rate * gradient_variance if model.is_sphere else model.weight_decay - alignment
+
+
+def probe_model(model: ContrastiveModel, active: tuple[int, ...] = ()) -> ContrastiveModel:
+    """`model` with a probe feature of second moment 1 in the first place, and of its features only the `active`."""
+    latents = (ThreePoint(second_moment=1.0), *(model.latents[j] for j in active))
+    return replace(model, latents=latents)
+
+
+def feature_gain(probe: Flow, overlap: FloatArray, squared_norm: float) -> float:
+    """G at a state: the growth, per second moment, of g along a feature whose overlap is zero.
+
+    Parameters
+    ----------
+    probe : Flow
+        Of a `probe_model`.
+    overlap : array of shape (active feature,)
+        Overlaps of the features other than the probe.
+    squared_norm : float
+        r >= 0.
+    """
+    return _slope_along(probe, 0, np.append(0.0, overlap), squared_norm)
+
+
+def _slope_along(flow: Flow, feature: int, overlap: FloatArray, squared_norm: float) -> float:
+    """dg_j/dq_j where q_j = 0 and the other overlaps are as given, for a latent c_j of mean zero."""
+    model, r, weights = flow.model, squared_norm, _WEIGHTS
+    step = _STEP * min(1.0, model.softmax_temperature)  # the softmax of infonce varies with h^2 / T
+    if model.unit.code == RELU:
+        if r == 0:  # at zero overlap the gain of a quadratic loss is the same at all r
+            r = 1.0 if is_scale_free(model) else _NEARLY_COLLAPSED
+        step, weights = _RELU_STEP * math.sqrt(r) * min(math.sqrt(model.noise_variance), 1.0), _RELU_WEIGHTS
+        if step == 0:
+            return math.nan  # without noise nothing smooths the kink
+    step /= max(1.0, float(np.abs(flow.atoms.values[:, feature]).max()))
+    slope = 0.0
+    # With symmetric latents g_j is odd in q_j; else its even part is no matter of the slope, and is taken out.
+    signs = (1.0,) if model.has_symmetric_latents else (1.0, -1.0)
+    for k, weight in enumerate(weights, start=1):
+        for sign in signs:
+            moved = overlap.copy()
+            moved[feature] = sign * k * step
+            slope += weight * flow.terms(moved, r)[0][feature] / (sign * k * step) / len(signs)
+    return slope
+
+
+def resting_norms(model: ContrastiveModel) -> list[tuple[float, bool]]:
+    """All squared norms that rest at zero overlap, in rising order, each with its stability against a change of norm.
+
+    On the sphere 1, which cannot change. Otherwise the roots of the growth rate d(log r)/dt on a logarithmic grid,
+    and 0 if h(0) h'(0) = 0.
+    """
+    if model.is_sphere:
+        return [(1.0, True)]
+    probe = Flow(probe_model(model))
+
+    def growth(r: float) -> float:
+        _, alignment, gradient_variance = probe.terms(np.zeros(1), r)
+        eta = model.learning_rate
+        return 2 * eta * (alignment - model.weight_decay) + eta**2 * gradient_variance / r
+
+    decades = round(math.log10(_LARGE / _SMALLEST))
+    grid = np.geomspace(_SMALLEST, _LARGE, 1 + decades * _POINTS_PER_DECADE)
+    rates = [growth(r) for r in grid]
+    roots = [(0.0, bool(rates[0] < 0))] if collapses(model) else []
+    if is_scale_free(model):  # the growth rate is the same at all r
+        return roots
+    while rates[-1] > 0 and grid[-1] < _LARGEST and model.unit.is_bounded:
+        grid = np.append(grid, 2 * grid[-1])
+        rates.append(growth(grid[-1]))
+    for low, high, before, after in zip(grid[:-1], grid[1:], rates[:-1], rates[1:], strict=True):
+        if before * after < 0:
+            roots.append((brentq(growth, low, high, xtol=1e-15 * high, rtol=1e-14), bool(before > 0)))
+    return roots
+
+
+def is_scale_free(model: ContrastiveModel) -> bool:
+    """True if a factor of the weights is one of all velocities: h is homogeneous and the loss quadratic in it."""
+    return model.unit.code in (LINEAR, RELU) and model.loss_terms.degree == 2
+
+
+def collapses(model: ContrastiveModel) -> bool:
+    """True if r = 0 is a state of rest: if h(0) h'(0) = 0, and the norm may change."""
+    h, d, _ = model.unit(np.zeros(1))
+    return not model.is_sphere and bool(h[0] * d[0] == 0)

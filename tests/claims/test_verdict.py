@@ -1,0 +1,48 @@
+"""Verdicts: an interval against a range."""
+
+import math
+
+import pytest
+
+from clhd.claims.verdict import Estimate, Verdict, above, all_hold, below, within
+
+HOLDS, FAILS, UNDECIDED = Verdict.HOLDS, Verdict.FAILS, Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-1.1, -0.9, HOLDS),
+        (-1.2, -0.8, HOLDS),
+        (-1.3, -1.0, UNDECIDED),
+        (-1.0, -0.7, UNDECIDED),
+        (-2.0, 0.0, UNDECIDED),
+        (-2.0, -1.3, FAILS),
+        (-0.7, -0.1, FAILS),
+        (math.nan, -0.9, UNDECIDED),
+    ],
+)
+def test_an_interval_is_compared_with_a_range(low: float, high: float, verdict: Verdict) -> None:
+    assert within(Estimate(-1.0, low, high), (-1.2, -0.8)) == verdict
+
+
+def test_limits_are_ranges_with_one_end() -> None:
+    estimate = Estimate.with_error(1.0, 0.1)
+    assert estimate.as_dict() == pytest.approx({"value": 1.0, "low": 0.804, "high": 1.196}, abs=1e-3)
+    assert [above(estimate, 0.5), above(estimate, 1.0), above(estimate, 2.0)] == [HOLDS, UNDECIDED, FAILS]
+    assert [below(estimate, 0.5), below(estimate, 1.0), below(estimate, 2.0)] == [FAILS, UNDECIDED, HOLDS]
+    assert within(Estimate.exact(1.0), (1.0, 1.0)) == HOLDS
+
+
+def test_intervals_that_are_to_hold_together_are_wider() -> None:
+    """Bonferroni: of ten at 95 %, each is of 99.5 %, whose normal quantile is 2.807."""
+    estimate = Estimate.with_error(1.0, 0.1, among=10)
+    assert [estimate.low, estimate.high] == pytest.approx([1 - 0.2807, 1 + 0.2807], abs=1e-4)
+    assert Estimate.with_error(1.0, 0.1, among=1) == Estimate.with_error(1.0, 0.1)
+
+
+def test_one_failure_fails_them_all_and_one_doubt_leaves_them_undecided() -> None:
+    assert all_hold([HOLDS, HOLDS]) == HOLDS
+    assert all_hold([HOLDS, UNDECIDED]) == UNDECIDED
+    assert all_hold([HOLDS, UNDECIDED, FAILS]) == FAILS
+    assert all_hold([]) == UNDECIDED

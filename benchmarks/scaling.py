@@ -28,15 +28,15 @@ from unittest.mock import patch
 
 import numpy as np
 
-import clhd.sweep.run.run
+import clhd.sweep.run.run_stage
 from benchmarks.empty_system import read_writing, register, register_on_worker
 from clhd.sweep.plan.blocks import choose_chunks, plan_blocks
 from clhd.sweep.plan.check import check_experiment
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.status import describe_status
 from clhd.sweep.results.summary import write_summary
 from clhd.sweep.run.progress import Progress
-from clhd.sweep.run.run import run_stage
+from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.create import create_store
 
@@ -141,13 +141,15 @@ def measure(points: int, folder: Path) -> dict[str, Any]:
     with stages.measure("check"):
         experiment = parse_experiment(describe(points))
         checked = check_experiment(experiment)
-    road = checked[0]
+    stage = checked[0]
     with stages.measure("plan"):
-        blocks = len(plan_blocks(road, np.ones((*road.grid.shape, 1), dtype=bool), choose_chunks(road), WORKERS).blocks)
+        blocks = len(
+            plan_blocks(stage, np.ones((*stage.grid.shape, 1), dtype=bool), choose_chunks(stage), WORKERS).blocks
+        )
     path = folder / experiment.name / "simulation.zarr"
     path.parent.mkdir(parents=True)
     with stages.measure("create"):
-        create_store(path, road, choose_chunks(road))
+        create_store(path, stage, choose_chunks(stage))
     make_client: Any = Client  # distributed is not typed
     with start_cluster(folder) as (address, scheduler, workers), make_client(address) as client:
         client.wait_for_workers(WORKERS)
@@ -166,16 +168,16 @@ def measure(points: int, folder: Path) -> dict[str, Any]:
 
 
 def measure_run(
-    experiment: Experiment, checked: Sequence[Road], folder: Path, client: Any, pids: Sequence[int]
+    experiment: Experiment, checked: Sequence[Stage], folder: Path, client: Any, pids: Sequence[int]
 ) -> dict[str, Any]:
     """Run all blocks; seconds of each process (driver, scheduler, workers), and its memory along the way, MB."""
     course: list[list[float]] = []
     found: dict[str, Any] = {"course": course}
-    execute, advance = clhd.sweep.run.run.execute_plan, Progress.advance  # type: ignore[attr-defined]
+    execute, advance = clhd.sweep.run.run_stage.execute_plan, Progress.advance  # type: ignore[attr-defined]
 
-    def note(self: Any, lanes: int, seconds: float) -> None:
-        advance(self, lanes, seconds)
-        if self._lanes_done * 10 // self._lanes > len(course):
+    def note(self: Any, runs: int, seconds: float) -> None:
+        advance(self, runs, seconds)
+        if self._runs_done * 10 // self._runs > len(course):
             course.append([read_memory(pid, "VmRSS") for pid in pids])
 
     def timed(*arguments: Any) -> Any:
@@ -187,7 +189,7 @@ def measure_run(
         found["writing"] = sum(client.run(read_writing).values()) - writing
         return done
 
-    with patch.object(clhd.sweep.run.run, "execute_plan", timed), patch.object(Progress, "advance", note):
+    with patch.object(clhd.sweep.run.run_stage, "execute_plan", timed), patch.object(Progress, "advance", note):
         report = run_stage(experiment, "simulation", folder, client=client, checked=checked)
     if report is None or not report.is_complete:
         raise RuntimeError(f"the run is not complete: {report}")

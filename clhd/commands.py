@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _read(options: Namespace) -> "tuple[Experiment, list[Any]]":
-    """Read and check an experiment, all of its points, before any work; with the roads on which there is some."""
+    """Read and check an experiment, all of its points, before any work; with the stages on which there is some."""
     from clhd.sweep.plan.check import check_experiment
     from clhd.sweep.spec.experiment import read_experiment
 
@@ -37,26 +37,26 @@ def _check_count(option: str, value: int | None) -> None:
         raise ClhdError(f"{option} = {value}: must be 1 or more")
 
 
-def _compute(options: Namespace, experiment: "Experiment", roads: Sequence[Any]) -> bool:
+def _compute(options: Namespace, experiment: "Experiment", stages: Sequence[Any]) -> bool:
     """Run stages of an experiment; True if they are complete."""
     from clhd.sweep.cluster.cluster import Cluster
     from clhd.sweep.run.progress import format_seconds
-    from clhd.sweep.run.run import run_stage, set_aside
+    from clhd.sweep.run.run_stage import run_stage, set_aside
 
     _check_count("--workers", options.workers)
     cluster = Cluster(options.workers, options.scheduler, options.scheduler_file, options.tls, options.slurm)
     if options.fresh:
-        set_aside(roads, options.results, wait=options.wait)
+        set_aside(stages, options.results, wait=options.wait)
     is_complete = True
-    for road in roads:
+    for stage in stages:
         report = run_stage(
             experiment,
-            road.kind,
+            stage.kind,
             options.results,
             cluster=cluster,
             repair=options.repair,
             wait=options.wait,
-            checked=roads,
+            checked=stages,
         )
         if report is not None:
             found = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
@@ -67,14 +67,14 @@ def _compute(options: Namespace, experiment: "Experiment", roads: Sequence[Any])
 
 def simulate(options: Namespace) -> int:
     """Compute what the simulation lacks."""
-    experiment, roads = _read(options)
-    return 0 if _compute(options, experiment, [road for road in roads if road.kind == "simulation"]) else 1
+    experiment, stages = _read(options)
+    return 0 if _compute(options, experiment, [stage for stage in stages if stage.kind == "simulation"]) else 1
 
 
 def predict(options: Namespace) -> int:
     """Compute what the theory lacks."""
-    experiment, roads = _read(options)
-    return 0 if _compute(options, experiment, [road for road in roads if road.kind == "theory"]) else 1
+    experiment, stages = _read(options)
+    return 0 if _compute(options, experiment, [stage for stage in stages if stage.kind == "theory"]) else 1
 
 
 def summarise(options: Namespace) -> int:
@@ -90,8 +90,8 @@ def run(options: Namespace) -> int:
     """Simulate, predict and summarise."""
     from clhd.sweep.results.summary import write_summary
 
-    experiment, roads = _read(options)
-    is_complete = _compute(options, experiment, roads)
+    experiment, stages = _read(options)
+    is_complete = _compute(options, experiment, stages)
     print(write_summary(experiment, options.results, wait=options.wait))
     return 0 if is_complete else 1
 
@@ -159,11 +159,11 @@ def report(options: Namespace) -> int:
 def plan(options: Namespace) -> int:
     """Print what an experiment is, and what is left of it."""
     from clhd.sweep.cluster.cluster import count_cores
-    from clhd.sweep.run.plan import format_plan, plan_roads
+    from clhd.sweep.run.needs import format_plan, plan_stages
 
     _check_count("--workers", options.workers)
     experiment, checked = _read(options)
-    planned = plan_roads(checked, options.results, options.workers or count_cores())
+    planned = plan_stages(checked, options.results, options.workers or count_cores())
     print(json.dumps(planned, indent=2) if options.json else format_plan(experiment.name, planned))
     return 0
 
@@ -222,7 +222,7 @@ def _report_replays(replays: Sequence[Any]) -> int:
 
 def certificates(options: Namespace) -> int:
     """Make certificates, and print how a cluster is started with them."""
-    from clhd.sweep.cluster.certificates import find_default_folder, format_commands, make_certificates
+    from clhd.sweep.cluster.tls import find_default_folder, format_commands, make_certificates
 
     print(format_commands(make_certificates(options.folder or find_default_folder())))
     return 0

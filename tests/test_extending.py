@@ -1,4 +1,4 @@
-"""What docs/extending.md promises: a discrete latent law is one dataclass, and both roads take it."""
+"""What docs/extending.md promises: a discrete latent law is one dataclass, and both stages take it."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class FourPoint(Latent):
         return a * np.array([-2.0, -1.0, 1.0, 2.0]), np.array([self.outer / 2, inner, inner, self.outer / 2])
 
 
-def test_a_new_latent_law_is_one_dataclass_for_both_roads():
+def test_a_new_latent_law_is_one_dataclass_for_both_stages():
     model = clhd.ContrastiveModel(latents=[FourPoint(second_moment=1.5, outer=0.4)], weight_decay=0.6)
     assert (
         model.canonical() != clhd.ContrastiveModel(latents=[FourPoint(second_moment=1.5)], weight_decay=0.6).canonical()

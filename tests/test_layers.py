@@ -10,7 +10,7 @@ import clhd
 
 PACKAGE = Path(clhd.__file__).parent
 
-# From the ground up. Rooms on one floor do not know each other: theory and simulation are two independent roads to
+# From the ground up. Rooms on one floor do not know each other: theory and simulation are two independent stages to
 # the same numbers.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clhd.claims.verdict import Range, Verdict
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 Threshold = float | Range
 

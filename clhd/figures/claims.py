@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from clhd.claims.judge import ClaimSettings, read_summaries
 from clhd.errors import explain_unwritable
 from clhd.figures.style import save_figure, use_style
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.figures.attraction import plot_attraction
 from clhd.systems.contrastive.figures.convergence import plot_convergence
 from clhd.systems.contrastive.figures.correlation import plot_correlation

@@ -24,7 +24,7 @@ from clhd.figures.lines import plot_lines
 from clhd.figures.roles import describe_fixed, thin
 from clhd.figures.style import ALARM, MUTED, PAGE, make_figure, pick_colours, pick_markers
 from clhd.figures.words import format_number, join_words, label_axis
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 _SIZE = "dimension"
 _MOST_TIMES = 4

@@ -19,7 +19,7 @@ from clhd.figures.lines import plot_lines
 from clhd.figures.roles import Roles, assign_roles, describe_fixed, spread_ticks, thin
 from clhd.figures.style import ALARM, INK, PAGE, SEQUENTIAL, make_figure
 from clhd.figures.words import format_number, format_place, label_axis
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 _WISH = ("noise_correlation", "second_moment", "kurtosis", "dimension")
 _MOST_COLUMNS, _MOST_ROWS, _MOST_TICKS, _LEVELS = 6, 5, 5, 5

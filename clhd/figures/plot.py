@@ -75,7 +75,7 @@ def plot_experiment(summary_path: str | Path, out_dir: str | Path, figure: str |
         If there is no summary, nothing in it can be drawn, the figure is unknown, or the files cannot be written.
     """
     from clhd.figures.style import save_figure, use_style  # noqa: PLC0415
-    from clhd.sweep.results.reading import read_summary  # noqa: PLC0415
+    from clhd.sweep.results.summary_reader import read_summary  # noqa: PLC0415
 
     summary, folder = read_summary(Path(summary_path)), Path(out_dir)
     name = find_figure(summary.experiment | ({"figure": figure} if figure else {}))

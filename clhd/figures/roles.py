@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.figures.words import format_plain, join_words
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 # A range that spans this factor is shown on a logarithmic scale.
 _LOGARITHMIC_FROM = 20.0

@@ -13,7 +13,7 @@ from clhd.figures.caption import compose_caption, describe_incomplete
 from clhd.figures.roles import describe_fixed, share_out, thin
 from clhd.figures.style import ALARM, MUTED, PAGE, make_figure, pick_colours, pick_markers
 from clhd.figures.words import format_number, format_place, label_axis
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 _MOST_COLOURS, _MOST_COLUMNS, _MOST_TIMES = 6, 4, 14
 _QUANTILES = (0.05, 0.95)

@@ -26,7 +26,7 @@ from clhd.report.markup import (
     render_table,
 )
 from clhd.report.pictures import render_figure
-from clhd.sweep.results.results import PARTS
+from clhd.sweep.results.open_results import PARTS
 from clhd.sweep.results.status import describe_status, format_bytes
 from clhd.sweep.run.progress import format_seconds
 from clhd.sweep.spec.experiment import Experiment

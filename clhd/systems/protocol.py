@@ -6,7 +6,7 @@
 | point | a checked, hashable value that a system makes of them; its ``key`` names it to the last bit |
 | cost | predicted seconds of one lane (one replica of a point), and which lanes can share a kernel call |
 
-With the constants ``simulation: none`` and ``theory: none`` a system computes nothing on that road: it has no outputs.
+With the constants ``simulation: none`` and ``theory: none`` a system computes nothing on that stage: it has no outputs.
 
 A new system is one module with these names and one entry in `clhd.systems.registry.SYSTEMS`.
 """
@@ -123,14 +123,14 @@ class Cost:
     ----------
     seconds : float
         Of one lane, in a kernel call whose lanes are all in use.
-    lanes : int
+    runs_per_call : int
         Lanes of one kernel call: fewer cost as much.
     family : hashable
         Points of one family can share a kernel call.
     """
 
     seconds: float
-    lanes: int = 1
+    runs_per_call: int = 1
     family: Hashable = None
 
 
@@ -152,7 +152,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Everything that a road (simulation or theory) returns, with the coordinates of the dims that are not its own.
+    """Everything that a stage (simulation or theory) returns, with the coordinates of the dims that are not its own.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from tests.chaos.experiments import FORMS, NAME, Undisturbed
 from tests.chaos.fuzzing import fuzz
-from tests.chaos.known import ROADS, Known, read_known, read_summary
+from tests.chaos.known import KINDS, Known, read_known, read_summary
 from tests.chaos.processes import kill_all, kill_children
 from tests.chaos.report import describe_machine, format_report, read_outcomes, write_docs, write_report
 from tests.chaos.runs import Run, measure_undisturbed
@@ -44,18 +44,20 @@ def measure(folder: Path, scenarios: Sequence[Scenario], jobs: int) -> tuple[Any
             place.mkdir(parents=True)
             kind = Scenario(-1, "clhd", size, "empty", ())
             measure_undisturbed(kind, place, form)
-            stores = {road: read_known(place / "results" / NAME / f"{road}.zarr") for road in ROADS}
-            references[size, form] = {road: known for road, known in stores.items() if known is not None}
+            stores = {stage: read_known(place / "results" / NAME / f"{stage}.zarr") for stage in KINDS}
+            references[size, form] = {stage: known for stage, known in stores.items() if known is not None}
             summaries[size, form] = read_summary(place / "results" / NAME / "summary.zarr")
-    for road, size in sorted({(scenario.road, scenario.size) for scenario in scenarios}):
-        kind = next(s for s in scenarios if (s.road, s.size) == (road, size))
-        places = {form: folder / f"{road}-{size}-{form}" for form in FORMS}
+    for stage, size in sorted({(scenario.stage, scenario.size) for scenario in scenarios}):
+        kind = next(s for s in scenarios if (s.stage, s.size) == (stage, size))
+        places = {form: folder / f"{stage}-{size}-{form}" for form in FORMS}
         for form, place in places.items():
             if form != "base":
                 shutil.copytree(places["base"], place)
-            undisturbed[road, size, form] = _measure_busy(kind, place, form, jobs)
+            undisturbed[stage, size, form] = _measure_busy(kind, place, form, jobs)
             blocks = references[size, form]["simulation"].blocks
-            say(f"undisturbed: {road}, {size}, {form}: {blocks} blocks, {undisturbed[road, size, form].seconds:.1f} s")
+            say(
+                f"undisturbed: {stage}, {size}, {form}: {blocks} blocks, {undisturbed[stage, size, form].seconds:.1f} s"
+            )
     return undisturbed, references, summaries
 
 

@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 LEDGER = ("status", "run", "attempts")
-ROADS = ("simulation", "theory")
+KINDS = ("simulation", "theory")
 _OK = 1
 
 
@@ -132,7 +132,7 @@ def copy_stores(source: Path, target: Path) -> None:
 
     What has a status in the copy then had its data before that, as any reader may expect.
     """
-    for name in (*(name for road in ROADS for name in (f"{road}.zarr", f".{road}-outgrown.zarr")), "summary.zarr"):
+    for name in (*(name for stage in KINDS for name in (f"{stage}.zarr", f".{stage}-outgrown.zarr")), "summary.zarr"):
         for _ in range(10):
             store = source / name
             before = _identify(store)

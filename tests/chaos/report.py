@@ -109,9 +109,9 @@ def format_report(about: dict[str, Any], outcomes: Sequence[Outcome], fuzz: dict
 
 def _format_kinds(outcomes: Sequence[Outcome]) -> list[str]:
     rows = []
-    for road, name in _ROADS.items():
+    for stage, name in _ROADS.items():
         for kind, words in _KINDS.items():
-            several = [o for o in outcomes if (o.scenario.road, o.scenario.kind) == (road, kind)]
+            several = [o for o in outcomes if (o.scenario.stage, o.scenario.kind) == (stage, kind)]
             if several:
                 rows.append([f"{name}, {words}", *count(several)])
     rows.append(["**all**", *count(outcomes)])
@@ -129,7 +129,7 @@ def _format_facts(outcomes: Sequence[Outcome], about: dict[str, Any]) -> list[st
         entry["seconds"]
         for outcome in outcomes
         for entry in outcome.orphan_seconds
-        if entry["killed"] == "driver" and outcome.scenario.road == "clhd"
+        if entry["killed"] == "driver" and outcome.scenario.stage == "clhd"
     ]
     played = f"{len(outcomes)} of {about['drawn']} scenarios were played: {twice} were killed twice, {threads} computed"
     left = (
@@ -144,8 +144,8 @@ def _format_facts(outcomes: Sequence[Outcome], about: dict[str, Any]) -> list[st
         f"Workers live on after their driver by {max(orphans, default=0.0):.2f} s at most.",
     ]
     medians = []
-    for road, name in _ROADS.items():
-        if seconds := [outcome.seconds for outcome in outcomes if outcome.scenario.road == road]:
+    for stage, name in _ROADS.items():
+        if seconds := [outcome.seconds for outcome in outcomes if outcome.scenario.stage == stage]:
             medians.append(f"{statistics.median(seconds):.0f} s through {name}")
     if medians:
         lines.append(f"A scenario takes {', '.join(medians)} (median, {about['jobs']} side by side).")

@@ -14,7 +14,7 @@ from typing import ClassVar
 import psutil
 
 from tests.chaos.experiments import NAME, Span, Undisturbed, write_experiment
-from tests.chaos.known import ROADS
+from tests.chaos.known import KINDS
 from tests.chaos.processes import MARK, find_processes, kill_all
 from tests.chaos.scenario import Scenario
 
@@ -44,7 +44,7 @@ class Run:
         self.mark = uuid.uuid4().hex
         self.folder, self.log = folder, log
         command = [sys.executable, "-m", "clhd", "run", f"{NAME}.yaml"]
-        if scenario.road == "snakemake":
+        if scenario.stage == "snakemake":
             snakemake = Path(sys.executable).with_name("snakemake")
             command = [str(snakemake), "--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml"]
             command += ["--workflow-profile", str(ROOT / "profiles" / "default")]
@@ -98,16 +98,16 @@ class Run:
 
     def _note_reigns(self) -> None:
         """Note when this run took the lock of a store: from then on nobody else may write to it."""
-        for road in ROADS:
-            lock = self.folder / "results" / NAME / f".{road}.lock"
+        for stage in KINDS:
+            lock = self.folder / "results" / NAME / f".{stage}.lock"
             with suppress(OSError, ValueError, KeyError, psutil.Error):
                 changed = lock.stat().st_mtime_ns
-                if road in self.reigns or changed == self.looked.get(road):
+                if stage in self.reigns or changed == self.looked.get(stage):
                     continue
-                self.looked[road] = changed
+                self.looked[stage] = changed
                 holder = psutil.Process(int(json.loads(lock.read_bytes())["process"]))
                 if holder.environ().get(MARK) == self.mark:
-                    self.reigns[road] = changed
+                    self.reigns[stage] = changed
 
 
 def measure_undisturbed(scenario: Scenario, folder: Path, form: str) -> Undisturbed:

@@ -40,7 +40,7 @@ class Scenario:
     Parameters
     ----------
     number : int
-    road : str
+    stage : str
         clhd or snakemake.
     size : str
         processes or threads.
@@ -54,7 +54,7 @@ class Scenario:
     """
 
     number: int
-    road: str
+    stage: str
     size: str
     start: str
     acts: tuple[Act, ...]
@@ -62,7 +62,7 @@ class Scenario:
 
     @property
     def title(self) -> str:
-        return f"{self.road} {self.size}: " + ", ".join(f"{act.victim} at {act.moment}" for act in self.acts)
+        return f"{self.stage} {self.size}: " + ", ".join(f"{act.victim} at {act.moment}" for act in self.acts)
 
 
 @dataclass
@@ -99,16 +99,16 @@ class Outcome:
 
 def draw_scenarios(seed: int, clhd_runs: int, snakemake_runs: int) -> list[Scenario]:
     """The scenarios of a campaign; those of a smaller one are not the first of a larger one's."""
-    roads = ["clhd"] * clhd_runs + ["snakemake"] * snakemake_runs
+    stages = ["clhd"] * clhd_runs + ["snakemake"] * snakemake_runs
     order = random.Random(seed)
-    order.shuffle(roads)
-    return [_draw_scenario(random.Random(f"{seed}|{number}"), number, road) for number, road in enumerate(roads)]
+    order.shuffle(stages)
+    return [_draw_scenario(random.Random(f"{seed}|{number}"), number, stage) for number, stage in enumerate(stages)]
 
 
-def _draw_scenario(draw: random.Random, number: int, road: str) -> Scenario:
+def _draw_scenario(draw: random.Random, number: int, stage: str) -> Scenario:
     size = "threads" if draw.random() < _SHARE_THREADS else "processes"
     kind = draw.choice(_MOMENTS)
-    victims = [victim for victim in _VICTIMS[road] if victim != "worker"]
+    victims = [victim for victim in _VICTIMS[stage] if victim != "worker"]
     if size == "processes" and kind in ("any", "growing"):  # at other moments there are no workers
         victims += ["worker"] * 2
     start = "base" if kind in ("growth", "growing") or (kind == "summary" and draw.random() < 0.5) else "empty"
@@ -119,4 +119,4 @@ def _draw_scenario(draw: random.Random, number: int, road: str) -> Scenario:
         acts.insert(0, Act("base", draw.choice(victims), "any", draw.random()))
     elif draw.random() < _SHARE_TWICE:
         acts.append(Act(form, draw.choice(victims), "any", draw.random()))
-    return Scenario(number, road, size, start, tuple(acts), kind)
+    return Scenario(number, stage, size, start, tuple(acts), kind)

@@ -12,7 +12,7 @@ from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.store import Store
 from tests.chaos.experiments import NAME, Span, Undisturbed, write_experiment
 from tests.chaos.known import (
-    ROADS,
+    KINDS,
     Known,
     copy_stores,
     count_links,
@@ -37,9 +37,9 @@ class Stage:
 
     Parameters
     ----------
-    undisturbed : dict of (road, size, form) to Undisturbed
+    undisturbed : dict of (stage, size, form) to Undisturbed
         When things happen, and a folder of the finished base form.
-    references : dict of (size, form) to dict of road to Known
+    references : dict of (size, form) to dict of stage to Known
     summaries : dict of (size, form) to bits of the summary
     """
 
@@ -71,7 +71,7 @@ class Stage:
         were copied after the kills and before each further try.
         """
         began = time.perf_counter()
-        start = self.undisturbed.get((self.scenario.road, self.scenario.size, "base"))
+        start = self.undisturbed.get((self.scenario.stage, self.scenario.size, "base"))
         if self.scenario.start == "base" and start is not None:
             start.copy_to(self.folder)
         else:
@@ -115,7 +115,7 @@ class Stage:
 
     def _act(self, act: Act) -> int:
         """Start a run, kill, look at once at what is known; return the exit code, negative if it was killed itself."""
-        timing = self.undisturbed[self.scenario.road, self.scenario.size, act.form]
+        timing = self.undisturbed[self.scenario.stage, self.scenario.size, act.form]
         run = self._start(act.form)
         came = self._await_moment(run, act, timing)
         victims = self._choose(run, act) if came else []
@@ -132,7 +132,7 @@ class Stage:
             self._watch_orphans(run, act.victim)
         code = run.wait()
         if not victims and len(self.runs) == 1:  # it is an undisturbed run then, and a newer measurement
-            self.undisturbed[self.scenario.road, self.scenario.size, act.form] = timing.rescaled(run.seconds)
+            self.undisturbed[self.scenario.stage, self.scenario.size, act.form] = timing.rescaled(run.seconds)
         self._check_late_writes(run)
         if code == 0 or roles in ([], ["worker"]):  # it should have gone on
             self._check_screen(run, code)
@@ -170,26 +170,26 @@ class Stage:
         """Copy what is known at this moment, check it, and remember it for the end."""
         copy, problems = self.folder / f"seen{len(self.outcome.kills)}", len(self.outcome.problems)
         copy_stores(self.place, copy)
-        for road in ROADS:
+        for stage in KINDS:
             try:
-                known = read_known(copy / f"{road}.zarr")
+                known = read_known(copy / f"{stage}.zarr")
             except Exception as error:
-                self._blame(f"{road} cannot be read right after the kill: {type(error).__name__}: {error}")
+                self._blame(f"{stage} cannot be read right after the kill: {type(error).__name__}: {error}")
                 continue
             if known is None:
-                if road in self.before:
-                    self._blame(f"{road} is gone right after the kill")
+                if stage in self.before:
+                    self._blame(f"{stage} is gone right after the kill")
                 continue
-            reference = self.references[self.scenario.size, self.scenario.acts[-1].form][road]
+            reference = self.references[self.scenario.size, self.scenario.acts[-1].form][stage]
             if wrong := find_wrong(known, reference):
                 self.outcome.wrong += 1
-                self._blame(f"{road} right after the kill: other bits of {', '.join(wrong)}")
-            self._compare(road, known)
+                self._blame(f"{stage} right after the kill: other bits of {', '.join(wrong)}")
+            self._compare(stage, known)
             finished = known.count_chunks(known.is_ok)
-            self.outcome.kills[-1][f"{road}_blocks"] = finished
+            self.outcome.kills[-1][f"{stage}_blocks"] = finished
             self.outcome.torn_blocks += known.torn
             self.outcome.finished_blocks += finished
-            self.before[road] = known
+            self.before[stage] = known
         self._look_at_summary(copy / "summary.zarr")
         if len(self.outcome.problems) == problems:
             shutil.rmtree(copy, ignore_errors=True)
@@ -213,14 +213,14 @@ class Stage:
             self.outcome.wrong += 1
             self._blame(f"summary right after the kill: other bits than those of {', '.join(sorted(forms))}")
 
-    def _compare(self, road: str, known: Known) -> None:
-        if road not in self.before:
+    def _compare(self, stage: str, known: Known) -> None:
+        if stage not in self.before:
             return
-        before = self.before[road]
+        before = self.before[stage]
         lost = before.count_chunks(find_recomputed(before, known))
         self.outcome.lost_blocks += lost
         if lost:
-            self._blame(f"{road}: {lost} blocks that were done before a kill were lost or computed again")
+            self._blame(f"{stage}: {lost} blocks that were done before a kill were lost or computed again")
 
     def _watch_orphans(self, run: Run, victim: str) -> None:
         """Note how long the other processes of a run live after a kill, while the next one goes on."""
@@ -241,11 +241,11 @@ class Stage:
 
     def _check_late_writes(self, run: Run) -> None:
         """Nothing of the dead may be written once another run has taken over."""
-        for road, reign in run.reigns.items():
-            if road in self.inherited and (
-                late := find_late_writes(self.place / f"{road}.zarr", self.inherited[road], reign)
+        for stage, reign in run.reigns.items():
+            if stage in self.inherited and (
+                late := find_late_writes(self.place / f"{stage}.zarr", self.inherited[stage], reign)
             ):
-                self._blame(f"{road}: an orphan wrote {', '.join(late[:3])} after its successor had begun")
+                self._blame(f"{stage}: an orphan wrote {', '.join(late[:3])} after its successor had begun")
 
     def _check_screen(self, run: Run, code: int) -> None:
         text = run.log.read_text(encoding="utf-8", errors="replace")
@@ -259,29 +259,29 @@ class Stage:
     def check_end(self, form: str) -> None:
         """What is there at last must be what an undisturbed run makes, and nothing else."""
         size, same = self.scenario.size, 0
-        for road in ROADS:
-            path = self.place / f"{road}.zarr"
+        for stage in KINDS:
+            path = self.place / f"{stage}.zarr"
             known = read_known(path)
             if known is None:
-                self._blame(f"{road} is not there")
+                self._blame(f"{stage} is not there")
                 continue
-            reference = self.references[size, form][road]
+            reference = self.references[size, form][stage]
             if known.places != reference.places:
-                self._blame(f"{road}: other coordinates")
+                self._blame(f"{stage}: other coordinates")
                 continue
             if not known.is_ok.all():
-                self._blame(f"{road}: {int((~known.is_ok).sum())} runs are not ok")
+                self._blame(f"{stage}: {int((~known.is_ok).sum())} runs are not ok")
             if wrong := find_wrong(known, reference):
                 self.outcome.wrong += 1
-                self._blame(f"{road}: other bits of {', '.join(wrong)}")
+                self._blame(f"{stage}: other bits of {', '.join(wrong)}")
             same += bool(known.is_ok.all() and not wrong)
-            self._compare(road, known)
+            self._compare(stage, known)
             if not is_consolidated(path):
-                self._blame(f"{road}: its metadata are not consolidated")
+                self._blame(f"{stage}: its metadata are not consolidated")
             try:
                 Store(path)
             except ClhdError as error:
-                self._blame(f"{road}: clhd refuses it: {error}")
+                self._blame(f"{stage}: clhd refuses it: {error}")
         if (self.place / "summary.zarr").exists():
             summary, wanted = read_summary(self.place / "summary.zarr"), self.summaries[size, form]
             if other := sorted(name for name in {*summary, *wanted} if summary.get(name) != wanted.get(name)):
@@ -294,6 +294,6 @@ class Stage:
                 self._blame(f"summary: clhd refuses it: {error}")
         else:
             self._blame("summary is not there")
-        self.outcome.has_same_bits = same == len(ROADS) + 1
+        self.outcome.has_same_bits = same == len(KINDS) + 1
         if stray := find_stray_files(self.place):
             self._blame(f"stray files: {', '.join(stray[:5])}")

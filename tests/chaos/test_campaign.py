@@ -4,9 +4,9 @@ from pathlib import Path
 
 from distributed import Client
 
-from clhd.sweep.run.run import run_experiment
+from clhd.sweep.run.run_stage import run_experiment
 from tests.chaos.experiments import NAME, Undisturbed, write_experiment
-from tests.chaos.known import ROADS, read_known, read_summary
+from tests.chaos.known import KINDS, read_known, read_summary
 from tests.chaos.scenario import Act, Scenario
 from tests.chaos.stage import Stage
 from tests.sweep.conftest import client  # noqa: F401  # a fixture
@@ -31,8 +31,8 @@ def test_what_is_done_survives_four_kills_and_ends_as_if_nothing_had_been(
         run_experiment(place / f"{NAME}.yaml", client, results=place / "results")
         summaries[scenario.size, form] = read_summary(place / "results" / NAME / "summary.zarr")
     stores = place / "results" / NAME
-    known = {road: read_known(stores / f"{road}.zarr") for road in ROADS}
-    reference = {road: store for road, store in known.items() if store is not None}
+    known = {stage: read_known(stores / f"{stage}.zarr") for stage in KINDS}
+    reference = {stage: store for stage, store in known.items() if store is not None}
     moments = {("clhd", scenario.size, form): Undisturbed(place, 6.0, {}) for form in ("base", "wider")}
     key = (scenario.size, "wider")
     stage = Stage(scenario, tmp_path / "killed", moments, {key: reference}, summaries)

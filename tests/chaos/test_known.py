@@ -10,15 +10,15 @@ import zarr
 from distributed import Client
 
 import clhd.systems.registry
-from clhd.sweep.plan.road import Road
-from clhd.sweep.run.run import run_experiment
+from clhd.sweep.plan.stage import Stage as SweepStage
+from clhd.sweep.run.run_stage import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment, read_experiment
 from clhd.sweep.store.prepare import prepare_store
 from clhd.sweep.store.store import Store
 from clhd.systems.protocol import Status
 from tests.chaos import known
 from tests.chaos.experiments import NAME, write_experiment
-from tests.chaos.known import ROADS, copy_stores, find_late_writes, read_known, read_summary
+from tests.chaos.known import KINDS, copy_stores, find_late_writes, read_known, read_summary
 from tests.chaos.scenario import Act, Scenario
 from tests.chaos.stage import Stage
 from tests.sweep.conftest import client  # noqa: F401  # a fixture
@@ -41,7 +41,7 @@ def stage(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> St
     monkeypatch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
     shutil.copytree(finished / "results", tmp_path / "results")
     place = tmp_path / "results" / NAME
-    stores: dict[str, Any] = {road: read_known(place / f"{road}.zarr") for road in ROADS}
+    stores: dict[str, Any] = {stage: read_known(place / f"{stage}.zarr") for stage in KINDS}
     scenario = Scenario(0, "clhd", "toy", "empty", (Act("base", "all", "any", 0.5),))
     summary = read_summary(place / "summary.zarr")
     stage = Stage(scenario, tmp_path, {}, {("toy", "base"): stores}, {("toy", "base"): summary})
@@ -142,7 +142,7 @@ def test_the_longer_form_grows_by_files_that_both_stores_have_and_the_grown_one_
         path = tmp_path / form / "simulation.zarr"
         path.parent.mkdir()
         write_experiment(tmp_path, size, "base")
-        store, _ = prepare_store(Road(read_experiment(tmp_path / f"{NAME}.yaml"), "simulation"), path)
+        store, _ = prepare_store(SweepStage(read_experiment(tmp_path / f"{NAME}.yaml"), "simulation"), path)
         for index in store.chunk_indices():
             chunk = store.make_chunk(index)
             chunk["status"][...] = Status.OK
@@ -150,7 +150,7 @@ def test_the_longer_form_grows_by_files_that_both_stores_have_and_the_grown_one_
         calls: list[Any] = []
         monkeypatch.setattr(Store, "adopt_chunk", lambda *arguments, calls=calls: calls.append(arguments))
         write_experiment(tmp_path, size, form)
-        prepare_store(Road(read_experiment(tmp_path / f"{NAME}.yaml"), "simulation"), path)
+        prepare_store(SweepStage(read_experiment(tmp_path / f"{NAME}.yaml"), "simulation"), path)
         adopted[form] = len(calls)
     assert adopted == {"longer": len(list(store.chunk_indices())), "grown": 0}
 

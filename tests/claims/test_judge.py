@@ -14,7 +14,7 @@ from clhd.claims.claim import Claim, Judgement, Part
 from clhd.claims.judge import judge_claims, read_claims, write_claims
 from clhd.claims.verdict import Estimate, Verdict, above
 from clhd.errors import ClhdError
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.sweep.store.create import write_sealed
 from clhd.systems.protocol import Status
 

@@ -18,9 +18,9 @@ import pytest
 import clhd.systems.registry
 from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.plan.road import Road
-from clhd.sweep.run.plan import predict_needs
-from clhd.sweep.run.run import run_experiment
+from clhd.sweep.plan.stage import Stage
+from clhd.sweep.run.needs import predict_needs
+from clhd.sweep.run.run_stage import run_experiment
 from clhd.sweep.spec.experiment import read_experiment
 from clhd.sweep.store.store import Store
 from tests.cluster.slurm import DIE_WITH_PARENT, Slurm, find_missing, run_slurm
@@ -192,7 +192,7 @@ def test_a_workflow_comes_to_the_bits_of_a_local_run(make_project: Callable[[str
     by_rule = {job["Comment"].removesuffix("_wildcards_toy").removeprefix("rule_"): job for job in jobs}
     assert set(by_rule) == {"simulate_points", "predict_points", "summarise_points", "plot_experiment"}
     assert len(jobs) == 4
-    needs = predict_needs(Road(experiment, "simulation"), tmp_path / "empty", WORKERS)
+    needs = predict_needs(Stage(experiment, "simulation"), tmp_path / "empty", WORKERS)
     asked = by_rule["simulate_points"]
     assert (asked["NumCPUs"], asked["MinMemoryNode"]) == (str(WORKERS), f"{needs.memory_mb}M")
     assert asked["TimeLimit"] == f"00:{math.ceil(needs.wall_seconds / 60):02d}:00"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.sweep.store.create import write_sealed
 from clhd.systems.contrastive.model.labels import WORDS
 

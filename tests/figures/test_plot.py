@@ -19,7 +19,7 @@ from clhd.figures.grid import plot_grid
 from clhd.figures.lines import plot_lines, plot_moments, plot_noise_correlation
 from clhd.figures.plot import FIGURES, find_figure, plot_experiment
 from clhd.figures.trajectories import plot_trajectories
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 from .conftest import MakeSummary
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from clhd.sweep.cluster.certificates import make_certificates
+from clhd.sweep.cluster.tls import make_certificates
 from tests.hosts.network import Network, has_namespaces, wait_until
 
 # All tests together have less than twice this time where they run unseen: what hangs has to show where.

@@ -13,7 +13,7 @@ import clhd.systems.registry
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import Verdict
 from clhd.cli import main
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 EXPERIMENT = """system: toy
 constants: {seconds: 0.001}

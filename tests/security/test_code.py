@@ -17,9 +17,9 @@ import zarr
 from clhd.cli import main
 from clhd.errors import ClhdError
 from clhd.figures.caption import compose_caption
-from clhd.sweep.results.reading import read_summary
-from clhd.sweep.results.results import open_results
-from clhd.sweep.store.seal import write_seal
+from clhd.sweep.results.open_results import open_results
+from clhd.sweep.results.summary_reader import read_summary
+from clhd.sweep.store.checksums import write_seal
 from clhd.sweep.store.store import Store
 from tests.security.fuzz import ROOT
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import clhd.systems.registry
 from clhd.cli import main
 from clhd.errors import ClhdError
-from clhd.sweep.results.reading import read_summary
-from clhd.sweep.results.results import open_results
+from clhd.sweep.results.open_results import open_results
+from clhd.sweep.results.summary_reader import read_summary
 from tests.security.fuzz import VALUES, WEIRD_WORDS, campaign, mutated_bytes, mutated_values, no_hang, tally
 
 COMMANDS = (

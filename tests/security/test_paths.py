@@ -16,10 +16,10 @@ import pytest
 from clhd.claims.judge import CLAIMS, read_claims
 from clhd.cli import main
 from clhd.errors import ClhdError
-from clhd.sweep.results.reading import read_summary
+from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.config import read_config
 from clhd.sweep.spec.experiment import parse_experiment
-from clhd.sweep.store.seal import write_seal
+from clhd.sweep.store.checksums import write_seal
 from clhd.sweep.store.store import Store
 from tests.security.fuzz import ROOT
 

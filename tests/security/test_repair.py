@@ -10,7 +10,7 @@ import xarray as xr
 
 from clhd.cli import main
 from clhd.errors import ClhdError
-from clhd.sweep.results.results import open_results
+from clhd.sweep.results.open_results import open_results
 from tests.security.test_metadata import compare, read_all, right  # noqa: F401  # a fixture
 
 Change = Callable[[dict[str, Any]], Any]

@@ -11,7 +11,7 @@ from distributed import Client
 import clhd.systems.registry
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.blocks import choose_chunks
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.create import create_store
 from clhd.sweep.store.store import Store
@@ -71,7 +71,7 @@ def results(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(toy: MakeExperiment, results: Path) -> Store:
     """The store of a simulation, still empty."""
-    road = Road(toy(), "simulation")
+    stage = Stage(toy(), "simulation")
     path = results / "toy" / "simulation.zarr"
     path.parent.mkdir(parents=True)
-    return create_store(path, road, choose_chunks(road))
+    return create_store(path, stage, choose_chunks(stage))

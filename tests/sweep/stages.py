@@ -6,7 +6,7 @@ from typing import Any
 import xarray as xr
 from distributed import Client
 
-from clhd.sweep.run.run import StageReport, run_stage
+from clhd.sweep.run.run_stage import StageReport, run_stage
 from clhd.sweep.spec.experiment import Experiment
 
 

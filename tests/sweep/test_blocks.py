@@ -12,15 +12,15 @@ import xarray as xr
 
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.blocks import choose_chunks, chunk_counts, plan_blocks
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.progress import Progress
-from clhd.sweep.run.run import run_stage
+from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import parse_experiment
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG
 
 
-def contrastive(**changes: Any) -> Road:
+def contrastive(**changes: Any) -> Stage:
     table: dict[str, Any] = {
         "system": "contrastive",
         "constants": {"initial_cosine_similarity": 0.3, "weight_decay": 0.6, "theory": "none"},
@@ -28,18 +28,18 @@ def contrastive(**changes: Any) -> Road:
         "times": [1],
         "replicas": 32,
     }
-    return Road(parse_experiment({**table, **changes}), "simulation")
+    return Stage(parse_experiment({**table, **changes}), "simulation")
 
 
 def test_planning_computes_nothing(toy: MakeExperiment) -> None:
-    road = Road(toy(), "simulation")
-    plan_blocks(road, np.ones((4, 2, 4), dtype=bool), choose_chunks(road), workers=2)
+    stage = Stage(toy(), "simulation")
+    plan_blocks(stage, np.ones((4, 2, 4), dtype=bool), choose_chunks(stage), workers=2)
     assert LOG.calls == 0
 
 
 def test_chunks_do_not_reach_across_costs_and_fill_the_lanes() -> None:
-    road = contrastive()
-    chunks = choose_chunks(road)
+    stage = contrastive()
+    chunks = choose_chunks(stage)
     assert chunks[1:] == (1, 32)  # one dimension, all replicas
     assert 8 <= chunks[0] <= 10  # 256 lanes of 32 replicas, evenly spread over 50 values
 
@@ -51,36 +51,36 @@ def test_many_replicas_are_split_into_groups_of_lanes() -> None:
 
 def test_chunks_that_are_joined_hold_whole_groups_of_lanes() -> None:
     values = {"start": 0.1, "stop": 2, "count": 137}
-    road = contrastive(
+    stage = contrastive(
         constants={"initial_cosine_similarity": 0.3, "dimension": 3000},
         axes={"second_moment": values, "weight_decay": values},
         times=[0, 100, 200],
         replicas=1000,  # more chunks of 256 of them than there may be
     )
-    chunks = choose_chunks(road)
+    chunks = choose_chunks(stage)
     assert chunks == (1, 1, 512)
-    assert road.cost_table.dearest.lanes == 256
+    assert stage.cost_table.dearest.runs_per_call == 256
 
 
 def test_chunks_across_two_axes_of_many_costs_are_found() -> None:
-    road = contrastive(
+    stage = contrastive(
         constants={"initial_cosine_similarity": 0.5, "loss": "infonce"},
         axes={"dimension": [20, 26, 243, 1903], "negatives": [1, 2, 4, 5, 6, 18, 24, 25, 62]},
         times=[0, 2.25],
         replicas=1,
     )
-    assert math.prod(chunk_counts(road.shape, choose_chunks(road))) < road.grid.size
+    assert math.prod(chunk_counts(stage.shape, choose_chunks(stage))) < stage.grid.size
 
 
 @pytest.mark.parametrize("share", [1.0, 0.3])
 def test_blocks_cover_what_is_needed_once_longest_first(share: float) -> None:
-    road = contrastive()
+    stage = contrastive()
     needed = np.random.default_rng(1).random((50, 2, 32)) < share
-    chunks = choose_chunks(road)
-    plan = plan_blocks(road, needed, chunks, workers=2)
+    chunks = choose_chunks(stage)
+    plan = plan_blocks(stage, needed, chunks, workers=2)
     covered = [index for block in plan.blocks for index, _ in block.chunks]
     assert len(covered) == len(set(covered)) == int(np.prod(chunk_counts(needed.shape, chunks)))
-    assert sum(part.sum() for block in plan.blocks for _, part in block.chunks) == needed.sum() == plan.lanes
+    assert sum(part.sum() for block in plan.blocks for _, part in block.chunks) == needed.sum() == plan.entries
     seconds = [block.seconds for block in plan.blocks]
     assert seconds == sorted(seconds, reverse=True)
     for block in plan.blocks:
@@ -88,11 +88,11 @@ def test_blocks_cover_what_is_needed_once_longest_first(share: float) -> None:
 
 
 def test_cheap_points_share_blocks_and_files() -> None:
-    road = contrastive(
+    stage = contrastive(
         axes={"second_moment": {"start": 0.1, "stop": 2, "count": 10000}, "dimension": [100]}, replicas=1
     )
     needed = np.ones((10000, 1, 1), dtype=bool)
-    plan = plan_blocks(road, needed, choose_chunks(road), workers=2)
+    plan = plan_blocks(stage, needed, choose_chunks(stage), workers=2)
     assert len(plan.blocks) == 1
 
 
@@ -105,11 +105,11 @@ def test_a_worker_that_is_killed_changes_nothing(tmp_path: Path, monkeypatch: py
     with open_client(Cluster(workers=2)) as client:
         pids = client.run(os.getpid)
 
-        def kill_one(self: Progress, lanes: int, seconds: float) -> None:
+        def kill_one(self: Progress, runs: int, seconds: float) -> None:
             if not killed:
                 killed.append(pids.popitem()[1])
                 os.kill(killed[0], signal.SIGKILL)
-            advance(self, lanes, seconds)
+            advance(self, runs, seconds)
 
         monkeypatch.setattr(Progress, "advance", kill_one)
         report = run_stage(experiment, "simulation", tmp_path / "killed", client=client)

@@ -15,7 +15,7 @@ from distributed import LocalCluster
 
 import clhd.sweep.cluster.cluster
 from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.run.run import run_stage
+from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 
 

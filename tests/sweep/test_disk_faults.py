@@ -122,7 +122,7 @@ def count_pages(*paths: Path) -> int:
 
 
 def find_room(results: Path, moment: str) -> int:
-    """Pages that an undisturbed run has filled at a moment: the next file finds no room."""
+    """Pages that an undisturbed run has filled at a moment: the next file finds no available."""
     simulation, theory, summary = (results / "toy" / f"{name}.zarr" for name in (*PARTS, "summary"))
     documents = count_pages(*simulation.rglob("zarr.json"))
     chunks = count_pages(simulation) - documents
@@ -158,7 +158,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_room
 ) -> None:
     disk.change(f"size={max(find_room(undisturbed, moment), 1) * PAGE}")  # 0 would be no limit
     code, _, error = project.run("run", disk.path)
-    assert code == 2, "the room is too large"
+    assert code == 2, "the available is too large"
     assert error[0].endswith("No space left on device; free some, then the same command goes on from there")
     assert find_moment(disk.path) == moment
     for command in ("status", "summarise", "why slope=1 size=4", "verify"):

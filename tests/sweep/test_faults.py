@@ -21,7 +21,7 @@ import clhd.sweep.run.dispatch
 import clhd.sweep.run.tasks
 from clhd.errors import ClhdError, SimulationStopped
 from clhd.sweep.run.progress import Progress
-from clhd.sweep.run.run import run_experiment, run_stage
+from clhd.sweep.run.run_stage import run_experiment, run_stage
 from clhd.sweep.run.tasks import BlockReport, compute_block
 from clhd.systems.protocol import FloatArray, Result, Status
 from tests.sweep.conftest import MakeExperiment

@@ -12,7 +12,7 @@ from distributed import Client
 
 import clhd.sweep.run.progress
 import clhd.sweep.store.grow
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.progress import Progress
 from clhd.sweep.store.create import create_store
 from clhd.sweep.store.grow import grow_store, predict_growth
@@ -26,9 +26,9 @@ from tests.sweep.stages import simulate
 LARGER = {"axes": {"slope": [0, 1, 2, 3, 4], "size": [4, 8, 16]}}
 
 
-def make_store(path: Path, road: Road, chunks: tuple[int, ...], unknown: Sequence[tuple[int, ...]] = ()) -> Store:
+def make_store(path: Path, stage: Stage, chunks: tuple[int, ...], unknown: Sequence[tuple[int, ...]] = ()) -> Store:
     """A store in which every number is another, and some chunks were never written."""
-    store = create_store(path, road, chunks)
+    store = create_store(path, stage, chunks)
     counter = itertools.count(1)
     for index in store.chunk_indices():
         chunk = store.make_chunk(index)
@@ -70,19 +70,19 @@ def test_every_number_stands_where_it_belongs_whatever_the_chunks(
     replicas: int,
     chunks: tuple[int, ...],
 ) -> None:
-    held = Road(toy(axes={"slope": [0, 1, 2, 3, 4], "size": [4, 16]}), "simulation")
-    room = Road(toy(axes=axes, replicas=replicas), "simulation")
+    held = Stage(toy(axes={"slope": [0, 1, 2, 3, 4], "size": [4, 16]}), "simulation")
+    available = Stage(toy(axes=axes, replicas=replicas), "simulation")
     store = make_store(tmp_path / "simulation.zarr", held, (2, 1, 3), unknown=[(1, 0, 0), (0, 1, 0)])
     before = {name: store.read(name) for name in (*store.outputs, *LEDGER)}
-    places = positions_in(room, held)
+    places = positions_in(available, held)
     monkeypatch.setattr(clhd.sweep.store.grow, "keep_chunks", lambda *_: chunks)
-    predicted, advanced = predict_growth(store, room, places), []
+    predicted, advanced = predict_growth(store, available, places), []
 
-    def note(self: Progress, lanes: int, seconds: float) -> None:
-        advanced.append((lanes, seconds))
+    def note(self: Progress, runs: int, seconds: float) -> None:
+        advanced.append((runs, seconds))
 
     monkeypatch.setattr(Progress, "advance", note)
-    grown = grow_store(store, room, places)
+    grown = grow_store(store, available, places)
     assert grown.chunks == chunks
     new = np.ones(grown.shape, dtype=bool)
     new[np.ix_(*places)] = False
@@ -91,7 +91,7 @@ def test_every_number_stands_where_it_belongs_whatever_the_chunks(
         assert after[np.ix_(*places)].tobytes() == values.tobytes() or name.startswith("error_")
         assert after[np.ix_(*places)].tolist() == values.tolist() or values.dtype.kind == "f"
         assert (grown.read("status")[new] == Status.NOT_RUN).all()
-    assert sum(lanes for lanes, _ in advanced) == before["status"].size
+    assert sum(runs for runs, _ in advanced) == before["status"].size
     assert sum(seconds for _, seconds in advanced) == pytest.approx(predicted)
     assert grown.find_damage() == []
 
@@ -189,7 +189,7 @@ def test_a_store_keeps_the_shape_of_its_chunks_unless_another_is_far_better(
 
 
 def test_nothing_is_predicted_of_a_store_that_has_room(toy: MakeExperiment, tmp_path: Path) -> None:
-    held, wanted = Road(toy(), "simulation"), Road(toy(replicas=2), "simulation")
+    held, wanted = Stage(toy(), "simulation"), Stage(toy(replicas=2), "simulation")
     store = make_store(tmp_path / "simulation.zarr", held, (1, 1, 4))
     assert predict_growth_seconds(store, held, wanted) == 0
-    assert predict_growth_seconds(store, held, Road(toy(replicas=5), "simulation")) > 0
+    assert predict_growth_seconds(store, held, Stage(toy(replicas=5), "simulation")) > 0

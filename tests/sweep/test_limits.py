@@ -13,7 +13,7 @@ import clhd.sweep.spec.limits
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks, chunk_counts, plan_blocks
 from clhd.sweep.plan.check import check_experiment
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.limits import CHUNK_BYTES
 from clhd.sweep.store.prepare import prepare_store
 from clhd.sweep.store.store import StoreError
@@ -72,27 +72,27 @@ def test_a_store_of_too_many_chunks_is_refused(toy: MakeExperiment, monkeypatch:
 @pytest.mark.parametrize("replicas", [1, 3000])
 def test_a_chunk_of_long_results_is_bounded_in_bytes(toy: MakeExperiment, replicas: int) -> None:
     changes = {"constants": {"seconds": 1e-9}, "axes": {"slope": span(50)}, "times": span(100000)}
-    road = Road(toy(replicas=replicas, **changes), "simulation")
-    assert math.prod(choose_chunks(road)) * road.entry_bytes <= CHUNK_BYTES
-    plan = plan_blocks(road, np.ones(road.shape, dtype=bool), choose_chunks(road), workers=2)
+    stage = Stage(toy(replicas=replicas, **changes), "simulation")
+    assert math.prod(choose_chunks(stage)) * stage.entry_bytes <= CHUNK_BYTES
+    plan = plan_blocks(stage, np.ones(stage.shape, dtype=bool), choose_chunks(stage), workers=2)
     most = clhd.sweep.spec.limits.MOST_BYTES_AT_ONCE
-    assert most / 2 < max(block.lanes * road.entry_bytes for block in plan.blocks) <= most or replicas == 1
+    assert most / 2 < max(block.entries * stage.entry_bytes for block in plan.blocks) <= most or replicas == 1
 
 
 def test_points_of_many_costs_share_chunks_if_there_is_little_to_do(toy: MakeExperiment) -> None:
-    road = Road(toy(axes={"seconds": span(3000, 1e-5, 2e-5)}, replicas=1), "simulation")
-    assert len(road.cost_table.kinds) == 3000
-    assert choose_chunks(road) == (3000, 1)
+    stage = Stage(toy(axes={"seconds": span(3000, 1e-5, 2e-5)}, replicas=1), "simulation")
+    assert len(stage.cost_table.kinds) == 3000
+    assert choose_chunks(stage) == (3000, 1)
     needed = np.arange(3000)[:, None] < 1000
-    plan = plan_blocks(road, needed, choose_chunks(road), workers=2)
-    assert plan.lanes == 1000
-    assert plan.seconds == pytest.approx(sum(cost.seconds for cost in road.costs[:1000]))
+    plan = plan_blocks(stage, needed, choose_chunks(stage), workers=2)
+    assert plan.entries == 1000
+    assert plan.seconds == pytest.approx(sum(cost.seconds for cost in stage.costs[:1000]))
 
 
 def test_a_dear_point_among_cheap_ones_leaves_them_few_chunks(toy: MakeExperiment) -> None:
     seconds = [*np.linspace(1e-6, 1e-5, 999).tolist(), 20.0]
-    road = Road(toy(axes={"seconds": seconds}, replicas=1), "simulation")
-    assert math.prod(chunk_counts(road.shape, choose_chunks(road))) <= 2 * 20 / 0.5
+    stage = Stage(toy(axes={"seconds": seconds}, replicas=1), "simulation")
+    assert math.prod(chunk_counts(stage.shape, choose_chunks(stage))) <= 2 * 20 / 0.5
 
 
 @pytest.mark.parametrize("dear", [0.3, 0.6, 1.0, 1.1, 2.0, 5.0])
@@ -101,10 +101,10 @@ def test_one_dear_value_of_many_does_not_take_a_store_beyond_its_files(
 ) -> None:
     monkeypatch.setattr(clhd.sweep.plan.blocks, "_MOST_FILES", 500 * 5)  # one of the toy's output, four of the ledger
     seconds = [*np.linspace(1e-6, 2e-6, 8).tolist(), dear]
-    road = Road(toy(axes={"seconds": seconds, "slope": span(100)}, replicas=10), "simulation")
-    chunks = choose_chunks(road)
-    assert math.prod(chunk_counts(road.shape, chunks)) <= 500
-    longest = road.cost_table.chunk_seconds(chunks[:-1], chunks[-1]).max()
+    stage = Stage(toy(axes={"seconds": seconds, "slope": span(100)}, replicas=10), "simulation")
+    chunks = choose_chunks(stage)
+    assert math.prod(chunk_counts(stage.shape, chunks)) <= 500
+    longest = stage.cost_table.chunk_seconds(chunks[:-1], chunks[-1]).max()
     assert longest <= max(2 * 2.0, 2 * dear, 2 * 1000 * dear / 500)
 
 
@@ -113,12 +113,12 @@ def test_growth_beyond_a_limit_is_refused_before_anything_is_copied(
 ) -> None:
     path = tmp_path / "toy" / "simulation.zarr"
     path.parent.mkdir()
-    prepare_store(Road(toy(), "simulation"), path)
+    prepare_store(Stage(toy(), "simulation"), path)
     before = sorted((file, file.stat().st_mtime_ns) for file in path.parent.rglob("*"))
     monkeypatch.setattr(clhd.sweep.spec.limits, "MOST_POINTS", 12)
     wanted = toy(axes={"slope": [5, 6, 7], "size": [5, 6, 7, 8]})  # 12 points, and 7 x 6 with those of the store
     with pytest.raises(StoreError) as error:
-        prepare_store(Road(wanted, "simulation"), path)
+        prepare_store(Stage(wanted, "simulation"), path)
     assert str(error.value) == (
         f"{path}: would have to hold what it holds and what is wanted: axes: 42 points (7 of slope x 6 of size) are "
         "more than 12; add fewer values at a time, give the experiment another name, or start again with --fresh"

@@ -20,10 +20,10 @@ import clhd.sweep.store.lock
 import clhd.sweep.store.store
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.summary import write_summary
 from clhd.sweep.results.unfinished import find_unfinished
-from clhd.sweep.run.run import StageReport, run_experiment, run_stage
+from clhd.sweep.run.run_stage import StageReport, run_experiment, run_stage
 from clhd.sweep.run.tasks import compute_block
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.create import create_store, remove_tree
@@ -63,7 +63,7 @@ def test_an_orphan_writes_nothing_after_its_successor_has_begun(
 ) -> None:
     path = results / "toy" / "simulation.zarr"
     holder, token = start_holder(path)  # a run ...
-    create_store(path, Road(toy(), "simulation"), choose_chunks(Road(toy(), "simulation")))
+    create_store(path, Stage(toy(), "simulation"), choose_chunks(Stage(toy(), "simulation")))
     chunks = [((0, 0, 0), np.ones(Store(path).chunks, dtype=bool))]
     holder.kill()  # ... that dies, while one of its tasks lives on elsewhere
     holder.communicate()
@@ -166,9 +166,9 @@ def test_where_locks_hold_on_one_machine_alone_the_later_run_stops_the_earlier(
     path = results / "toy" / "simulation.zarr"
     later: list[Any] = []
     first = threading.Lock()
-    compute = Road.compute
+    compute = Stage.compute
 
-    def begin_the_later(self: Road, *arguments: Any) -> Any:
+    def begin_the_later(self: Stage, *arguments: Any) -> Any:
         with first:  # the other thread has to wait until the later run has put its token in place
             if not later:
                 later.append(hold_lock(path))
@@ -178,7 +178,7 @@ def test_where_locks_hold_on_one_machine_alone_the_later_run_stops_the_earlier(
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", lambda *_: None)
         patch.setattr(clhd.sweep.store.lock, "_lock_bytes", lambda *_, **__: None)
-        patch.setattr(Road, "compute", begin_the_later)
+        patch.setattr(Stage, "compute", begin_the_later)
         with pytest.raises(ClhdError, match="has taken over"):
             simulate(toy(), results, client)
     assert (Store(path).status() == Status.NOT_RUN).all()

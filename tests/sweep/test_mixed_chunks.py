@@ -9,8 +9,8 @@ from distributed import Client
 
 import clhd.sweep.plan.blocks
 from clhd.sweep.plan.costs import MIXED
-from clhd.sweep.plan.road import Road
-from clhd.sweep.run.run import run_stage
+from clhd.sweep.plan.stage import Stage
+from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store
 from clhd.systems.protocol import Cost
@@ -24,7 +24,7 @@ def run(experiment: Experiment, results: Path, client: Client) -> tuple[bool, di
     """If chunks of a simulation are of several costs, the bytes of all that it computed, and the status."""
     run_stage(experiment, "simulation", results, client=client)
     store = Store(results / experiment.name / "simulation.zarr")
-    kinds = Road(experiment, "simulation").cost_table.chunk_kinds(store.chunks[:-1])
+    kinds = Stage(experiment, "simulation").cost_table.chunk_kinds(store.chunks[:-1])
     found = {name: store.read(name) for name in (*store.outputs, "status", "error_type", "error_message")}
     values = {
         name: repr(array.tolist()).encode() if array.dtype.kind == "T" else array.tobytes()

@@ -11,12 +11,12 @@ from distributed import Client
 from clhd.errors import ClhdError
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.moments import count_runs, pool_blocks, reduce_blocks
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.inspect import explain_point, replay_point, verify_share
 from clhd.sweep.results.reduce import compute_statistics
 from clhd.sweep.results.status import describe_status
-from clhd.sweep.run.plan import plan_roads
-from clhd.sweep.run.run import StageReport, run_experiment, run_stage
+from clhd.sweep.run.needs import plan_stages
+from clhd.sweep.run.run_stage import StageReport, run_experiment, run_stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store
 from clhd.systems.protocol import Result, Status
@@ -187,9 +187,9 @@ def test_moments_of_many_replicas_are_planned_in_whole_blocks_and_few_bytes(toy:
         return toy(replicas=10240, constants={"seconds": 1e-3}, keep=keep)
 
     all_kept, moments = (
-        plan_roads(check_experiment(make(keep)), results, 2)["simulation"] for keep in ("replicas", "moments")
+        plan_stages(check_experiment(make(keep)), results, 2)["simulation"] for keep in ("replicas", "moments")
     )
     assert moments["runs"] == all_kept["runs"] == 81920
     assert moments["core_hours"] == pytest.approx(all_kept["core_hours"], rel=0.05)
     assert moments["bytes"] < all_kept["bytes"] / 50
-    assert Road(make("moments"), "simulation").entries == 40
+    assert Stage(make("moments"), "simulation").entries == 40

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from distributed import Client
 
-import clhd.sweep.run.plan
+import clhd.sweep.run.needs
 from clhd.sweep.plan.blocks import choose_chunks, chunk_counts, plan_blocks
-from clhd.sweep.plan.road import Road
-from clhd.sweep.run.plan import SAFETY, START_SECONDS, Needs, format_plan, plan_roads, predict_needs
-from clhd.sweep.run.run import run_stage
+from clhd.sweep.plan.stage import Stage
+from clhd.sweep.run.needs import SAFETY, START_SECONDS, Needs, format_plan, plan_stages, predict_needs
+from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.store import Store
@@ -21,14 +21,14 @@ from tests.sweep.toy import LOG
 
 
 def predict(experiment: Experiment, results: Path, workers: int = 2) -> Needs:
-    return predict_needs(Road(experiment, "simulation"), results, workers)
+    return predict_needs(Stage(experiment, "simulation"), results, workers)
 
 
 def test_at_first_all_is_left_and_the_time_holds_for_any_order_of_the_blocks(
     toy: MakeExperiment, results: Path
 ) -> None:
-    road = Road(toy(), "simulation")
-    blocks = plan_blocks(road, np.ones((4, 2, 4), dtype=bool), choose_chunks(road), 2).blocks
+    stage = Stage(toy(), "simulation")
+    blocks = plan_blocks(stage, np.ones((4, 2, 4), dtype=bool), choose_chunks(stage), 2).blocks
     needs = predict(toy(), results)
     assert (needs.runs, needs.rate, needs.workers) == (32, None, 2)
     assert needs.core_seconds == pytest.approx(32 * 0.3)
@@ -42,7 +42,7 @@ def test_at_first_all_is_left_and_the_time_holds_for_any_order_of_the_blocks(
 @pytest.mark.parametrize("keep", ["replicas", "moments"])
 def test_a_plan_counts_the_files(toy: MakeExperiment, results: Path, client: Client, keep: str) -> None:
     experiment = toy(replicas=512, keep=keep, constants={"seconds": 0.01})
-    plan = plan_roads([Road(experiment, "simulation")], results, 2)
+    plan = plan_stages([Stage(experiment, "simulation")], results, 2)
     run_stage(experiment, "simulation", results, client=client)
     store = Store(results / "toy" / "simulation.zarr")
     assert math.prod(chunk_counts(store.shape, store.chunks)) > 8
@@ -66,7 +66,7 @@ def test_only_what_is_unknown_or_failed_is_left(toy: MakeExperiment, results: Pa
     run_stage(toy(), "simulation", results, client=client)
     assert predict(toy(), results).runs == 0
     assert predict(toy(), results).wall_seconds == START_SECONDS
-    assert "left: nothing" in format_plan("toy", plan_roads([Road(toy(), "simulation")], results, 2))
+    assert "left: nothing" in format_plan("toy", plan_stages([Stage(toy(), "simulation")], results, 2))
     grown = toy(axes={"slope": [0, 1, 1.5, 2, 3], "size": [4, 16]}, replicas=6)
     assert predict(grown, results).runs == 5 * 2 * 6 - 32
     assert predict(toy(replicas=2), results).runs == 0
@@ -89,7 +89,7 @@ def test_a_plan_says_if_a_run_would_refuse_the_store(toy: MakeExperiment, result
     refusal = f"{results / 'toy' / 'simulation.zarr'}: holds results for seed = 3, not 4; --fresh"
     assert predict(toy(seed=4), results).obstacle.startswith(refusal)
     assert f"as it is, a run refuses: {refusal}" in format_plan(
-        "toy", plan_roads([Road(toy(seed=4), "simulation")], results, 2)
+        "toy", plan_stages([Stage(toy(seed=4), "simulation")], results, 2)
     )
     assert not predict(toy(replicas=6), results).obstacle
 
@@ -102,10 +102,12 @@ def test_the_growth_of_a_store_is_part_of_what_it_takes(
     larger = toy(replicas=6)
     little = predict(larger, results)
     assert little.growth_seconds > 0
-    monkeypatch.setattr(clhd.sweep.run.plan, "predict_growth_seconds", lambda *_: little.growth_seconds + 1000)
+    monkeypatch.setattr(clhd.sweep.run.needs, "predict_growth_seconds", lambda *_: little.growth_seconds + 1000)
     much = predict(larger, results)
     assert much.wall_seconds == pytest.approx(little.wall_seconds + 1000 * SAFETY["predicted"])
-    assert "17 min in which its store grows" in format_plan("toy", plan_roads([Road(larger, "simulation")], results, 2))
+    assert "17 min in which its store grows" in format_plan(
+        "toy", plan_stages([Stage(larger, "simulation")], results, 2)
+    )
 
 
 @pytest.mark.parametrize(("factor", "rate"), [(3.0, 3.0), (0.5, None)], ids=["enough", "too little to tell"])

@@ -11,11 +11,11 @@ import pytest
 import xarray as xr
 from distributed import Client
 
-import clhd.sweep.run.run
+import clhd.sweep.run.run_stage
 from clhd.errors import ClhdError
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.progress import Progress
-from clhd.sweep.run.run import run_experiment, set_aside
+from clhd.sweep.run.run_stage import run_experiment, set_aside
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.store import Store
 from tests.sweep.conftest import MakeExperiment
@@ -49,7 +49,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     LOG.simulated.clear()
     done = 0
 
-    def stop_after_two(self: Progress, lanes: int, seconds: float) -> None:
+    def stop_after_two(self: Progress, runs: int, seconds: float) -> None:
         nonlocal done
         done += 1
         if done == 2:
@@ -153,7 +153,7 @@ def test_a_default_that_is_written_out_is_no_change(toy: MakeExperiment, results
 
 def test_fresh_moves_the_old_store_aside(toy: MakeExperiment, results: Path, client: Client) -> None:
     simulate(toy(), results, client)
-    set_aside([Road(toy(seed=4), "simulation")], results)
+    set_aside([Stage(toy(seed=4), "simulation")], results)
     assert simulate(toy(seed=4), results, client).computed == 32
     (aside,) = (results / "toy").glob("simulation-until-*.zarr")
     assert Store(aside).attributes["experiment"]["seed"] == 3
@@ -163,9 +163,9 @@ def test_fresh_moves_nothing_while_another_run_holds_one_of_the_stores(
     toy: MakeExperiment, results: Path, client: Client
 ) -> None:
     run_experiment(toy(), client, results=results)
-    roads = [Road(toy(seed=4), "simulation"), Road(toy(seed=4), "theory")]
+    stages = [Stage(toy(seed=4), "simulation"), Stage(toy(seed=4), "theory")]
     with hold_lock(results / "toy" / "theory.zarr"), pytest.raises(ClhdError, match="is being written by"):
-        set_aside(roads, results)
+        set_aside(stages, results)
     assert not list((results / "toy").glob("*-until-*.zarr"))
 
 
@@ -186,7 +186,7 @@ def test_fresh_moves_all_stores_aside_before_anything_is_computed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(clhd.sweep.run.run, "execute_plan", stop)
+        patch.setattr(clhd.sweep.run.run_stage, "execute_plan", stop)
         with pytest.raises(KeyboardInterrupt):
             run_experiment(toy(seed=4), client, results=results, fresh=True)
     assert len(list((results / "toy").glob("*-until-*.zarr"))) == 2
@@ -236,11 +236,11 @@ def test_a_damaged_chunk_is_named_never_averaged_in_and_repaired(
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(ClhdError, match=rf"{path}: is damaged; recompute it with clhd run"):
-        clhd.sweep.run.run.write_summary(toy(), results)
+        clhd.sweep.run.run_stage.write_summary(toy(), results)
     report = simulate(toy(), results, client, repair=True)
     assert 0 < report.computed < 32
     assert_same_bits(before, heights(results))
-    clhd.sweep.run.run.write_summary(toy(), results)
+    clhd.sweep.run.run_stage.write_summary(toy(), results)
 
 
 @pytest.mark.parametrize("is_grown_there", [True, False])

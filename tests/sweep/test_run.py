@@ -14,10 +14,10 @@ from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.results.inspect import explain_point, replay_point, verify_share
-from clhd.sweep.results.reading import read_summary
 from clhd.sweep.results.status import describe_status, format_status
+from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.results.unfinished import find_unfinished
-from clhd.sweep.run.run import run_experiment, run_stage
+from clhd.sweep.run.run_stage import run_experiment, run_stage
 from clhd.sweep.spec.experiment import parse_experiment
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import simulate
@@ -117,7 +117,7 @@ def test_a_summary_says_how_many_replicas_it_rests_on(toy: MakeExperiment, resul
     assert np.isnan(summary["height_theory"].sel(slope=7)).all()
 
 
-def test_every_point_of_both_roads_is_made_once_to_check_it_and_not_again_to_plan_it(
+def test_every_point_of_both_stages_is_made_once_to_check_it_and_not_again_to_plan_it(
     toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs: list[tuple[Any, ...]] = []

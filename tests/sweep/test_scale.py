@@ -11,13 +11,13 @@ from distributed import Client
 import clhd.sweep.plan.blocks
 import clhd.sweep.results.reduce
 import clhd.sweep.run.dispatch
-import clhd.sweep.run.run
+import clhd.sweep.run.run_stage
 import clhd.sweep.run.tasks
 from clhd.sweep.cluster.cluster import Cluster
 from clhd.sweep.plan.blocks import Plan, choose_chunks, plan_blocks, widen_chunks
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.summary import summarise
-from clhd.sweep.run.run import run_stage
+from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.store.store import Store
 from tests.sweep.conftest import MakeExperiment
 
@@ -26,7 +26,7 @@ THREADS = 2  # of the client of the tests
 
 def plan_points(toy: MakeExperiment, count: int, workers: int, seconds: float = 2.0, share: float = 1.0) -> Plan:
     """Blocks of points that take so long each."""
-    road = Road(
+    stage = Stage(
         toy(
             axes={"slope": {"start": 0, "stop": 50, "count": count}},
             constants={"seconds": seconds},
@@ -35,7 +35,7 @@ def plan_points(toy: MakeExperiment, count: int, workers: int, seconds: float = 
         "simulation",
     )
     needed = np.arange(count)[:, None] < share * count
-    return plan_blocks(road, needed, choose_chunks(road), workers)
+    return plan_blocks(stage, needed, choose_chunks(stage), workers)
 
 
 def test_no_more_tasks_are_outstanding_than_a_few_for_each_worker(
@@ -127,12 +127,12 @@ def test_blocks_are_made_for_the_workers_of_the_cluster_not_for_the_cores_of_thi
 ) -> None:
     planned: list[int] = []
 
-    def note(road: Road, needed: Any, chunks: Any, workers: int) -> Plan:
+    def note(stage: Stage, needed: Any, chunks: Any, workers: int) -> Plan:
         planned.append(workers)
-        return plan_blocks(road, needed, chunks, workers)
+        return plan_blocks(stage, needed, chunks, workers)
 
-    monkeypatch.setattr(clhd.sweep.run.run, "plan_blocks", note)
-    monkeypatch.setattr(clhd.sweep.run.run, "open_client", lambda cluster: nullcontext(client))
+    monkeypatch.setattr(clhd.sweep.run.run_stage, "plan_blocks", note)
+    monkeypatch.setattr(clhd.sweep.run.run_stage, "open_client", lambda cluster: nullcontext(client))
     monkeypatch.setattr(Client, "nthreads", lambda self: {"one host": 300, "another": 700})
     run_stage(toy(), "simulation", results, cluster=Cluster(scheduler="tcp://127.0.0.1:8786"))
     assert planned == [1000]

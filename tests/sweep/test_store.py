@@ -14,12 +14,12 @@ import zarr
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import read_experiment
+from clhd.sweep.store.checksums import check_seal
 from clhd.sweep.store.create import create_store
-from clhd.sweep.store.documents import MetadataError, write_document
+from clhd.sweep.store.metadata import MetadataError, write_document
 from clhd.sweep.store.repair import repair_store
-from clhd.sweep.store.seal import check_seal
 from clhd.sweep.store.store import Store
 from clhd.systems.protocol import Status
 from tests.sweep.conftest import MakeExperiment
@@ -92,9 +92,9 @@ def test_a_task_killed_between_any_two_files_leaves_no_status_without_its_values
 
 
 def test_every_coordinate_is_one_file_that_the_seal_knows(toy: MakeExperiment, results: Path) -> None:
-    road = Road(toy(axes={"slope": [0], "size": {"start": 1, "stop": 3000, "count": 3000}}), "simulation")
+    stage = Stage(toy(axes={"slope": [0], "size": {"start": 1, "stop": 3000, "count": 3000}}), "simulation")
     results.mkdir()
-    store = create_store(results / "simulation.zarr", road, choose_chunks(road))
+    store = create_store(results / "simulation.zarr", stage, choose_chunks(stage))
     assert set(store.coordinates) == {"time", "slope", "size", "replica", "feature"}
     sealed = store.attributes["seal"]["files"]
     assert sealed == sorted(f"{name}/c/0" for name in store.coordinates), "also where all values are 0"
@@ -102,9 +102,9 @@ def test_every_coordinate_is_one_file_that_the_seal_knows(toy: MakeExperiment, r
 
 @pytest.mark.parametrize("keep", ["replicas", "moments"])
 def test_a_store_of_one_dim_can_have_many_chunks(toy: MakeExperiment, results: Path, keep: str) -> None:
-    road = Road(toy(axes={}, constants={"seconds": 1.0}, replicas=2048, keep=keep), "simulation")
+    stage = Stage(toy(axes={}, constants={"seconds": 1.0}, replicas=2048, keep=keep), "simulation")
     results.mkdir()
-    made = create_store(results / "simulation.zarr", road, choose_chunks(road))
+    made = create_store(results / "simulation.zarr", stage, choose_chunks(stage))
     assert len(made.shape) == 1
     assert made.chunks < made.shape
     assert Store(results / "simulation.zarr").experiment.replicas == 2048
@@ -116,11 +116,11 @@ def test_the_store_of_every_experiment_of_ours_can_be_made_and_opened(tmp_path: 
     for file in files:
         experiment = read_experiment(file)
         for kind in ("simulation", "theory"):
-            road = Road(experiment, kind)
-            if road.outputs.variables:
+            stage = Stage(experiment, kind)
+            if stage.outputs.variables:
                 path = tmp_path / experiment.name / f"{kind}.zarr"
                 path.parent.mkdir(exist_ok=True)
-                create_store(path, road, choose_chunks(road))
+                create_store(path, stage, choose_chunks(stage))
                 assert Store(path).experiment.resolved() == experiment.resolved()
 
 
@@ -172,11 +172,11 @@ def damage_and_mend(store: Store) -> None:
 def test_a_change_of_metadata_killed_at_any_moment_leaves_a_store_that_is_mended_or_whole(
     toy: MakeExperiment, results: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Store], None]
 ) -> None:
-    road = Road(toy(), "simulation")
+    stage = Stage(toy(), "simulation")
     results.mkdir()
     replace, survived, is_done = Path.replace, 0, False
     while not is_done:
-        store = create_store(results / f"simulation-{survived}.zarr", road, choose_chunks(road))
+        store = create_store(results / f"simulation-{survived}.zarr", stage, choose_chunks(stage))
         sealed = [file.read_bytes() for file in sorted(store.path.rglob("c/0"))]
         written: list[Path] = []
 

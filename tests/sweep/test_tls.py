@@ -20,10 +20,10 @@ from distributed import Client, LocalCluster, Security, Worker
 
 from clhd.cli import main
 from clhd.errors import ClhdError
-from clhd.sweep.cluster import certificates
-from clhd.sweep.cluster.certificates import find_default_folder, load_security, make_certificates
+from clhd.sweep.cluster import tls
 from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.run.run import run_stage
+from clhd.sweep.cluster.tls import find_default_folder, load_security, make_certificates
+from clhd.sweep.run.run_stage import run_stage
 from tests.sweep.conftest import MakeExperiment
 
 FILE = """\
@@ -315,7 +315,7 @@ def test_certificates_that_are_damaged_are_one_line(
 
 
 def test_certificates_that_have_expired_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certificates, "_VALID", timedelta(seconds=-1))
+    monkeypatch.setattr(tls, "_VALID", timedelta(seconds=-1))
     folder = make_certificates(tmp_path / "tls")
     with pytest.raises(ClhdError, match=r"certificate\.pem: expired on \d{4}-\d\d-\d\d; `clhd certificates .*` makes"):
         load_security(folder)

@@ -107,7 +107,7 @@ def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(tmp
     assert project.plan() >= {("second", "simulate"), ("second", "summarise"), ("second", "plot")}
 
 
-def test_a_road_on_which_there_is_nothing_to_compute_has_no_job(tmp_path: Path) -> None:
+def test_a_stage_on_which_there_is_nothing_to_compute_has_no_job(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write("config/config.yaml", "experiments: [config/theory.yaml]\n")
     text = "system: flaky\nconstants: {simulation: none}\naxes: {slope: [0, 1]}\ntimes: [0, 1]\nfigure: none\n"

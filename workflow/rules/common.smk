@@ -10,8 +10,8 @@ from clhd.errors import ClhdError, check_link
 from clhd.figures.plot import NO_FIGURE, find_figure
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.spec.config import read_config
-from clhd.sweep.run.plan import predict_needs
-from clhd.sweep.plan.road import Road
+from clhd.sweep.run.needs import predict_needs
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.unfinished import find_unfinished
 
 # The list of experiments: config/config.yaml, or the one given by --configfile.
@@ -36,8 +36,8 @@ def find_file(wildcards):
 
 
 def find_markers(name):
-    """The markers of the roads on which an experiment has something to compute; the others have no job."""
-    kinds = [kind for kind in ("simulation", "theory") if Road(EXPERIMENTS[name], kind).outputs.variables]
+    """The markers of the stages on which an experiment has something to compute; the others have no job."""
+    kinds = [kind for kind in ("simulation", "theory") if Stage(EXPERIMENTS[name], kind).outputs.variables]
     return [mark(kind).format(experiment=name) for kind in kinds]
 
 
@@ -51,8 +51,8 @@ def is_checked(name):
 @cache
 def find_needs(name, kind, workers):
     """What a stage needs for what is still to be computed, as `clhd plan` says."""
-    road = CHECKED.get((name, kind)) or Road(EXPERIMENTS[name], kind)
-    return predict_needs(road, Path(RESULTS), workers)
+    stage = CHECKED.get((name, kind)) or Stage(EXPERIMENTS[name], kind)
+    return predict_needs(stage, Path(RESULTS), workers)
 
 
 def ask_for(kind):
@@ -110,12 +110,12 @@ try:
         HAS_MATRIX = MATRIX in CLAIM_SETTINGS
     CLAIM_EXPERIMENTS = sorted({name for claim in CLAIM_SETTINGS.values() for name in claim.experiments.values()})
     CLAIM_FIGURE_NAMES = [*CLAIM_SETTINGS, *(["universality"] if HAS_MATRIX else [])]
-    CHECKED = {}  # roads whose costs are known, by experiment and kind
+    CHECKED = {}  # stages whose costs are known, by experiment and kind
     if workflow.is_main_process:
         for name, experiment in EXPERIMENTS.items():
             remove_false_markers(name, experiment)
             if not is_checked(name):
-                CHECKED |= {(name, road.kind): road for road in check_experiment(experiment, FILES[name])}
+                CHECKED |= {(name, stage.kind): stage for stage in check_experiment(experiment, FILES[name])}
 except ClhdError as error:
     print(error, file=sys.stderr)
     sys.exit(2)

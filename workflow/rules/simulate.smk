@@ -1,4 +1,4 @@
-# The two roads to the same quantities. Exit code 1 says that points failed: their job is done all the same, for the
+# The two stages to the same quantities. Exit code 1 says that points failed: their job is done all the same, for the
 # summary counts them, check_points fails because of them, and the next run tries them again. A job that is cancelled
 # gets SIGTERM, all of its processes at once: it marks nothing, but the log outlives clhd and has its last words.
 

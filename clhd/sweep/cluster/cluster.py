@@ -20,10 +20,10 @@ from distributed.comm.addressing import parse_host_port
 from distributed.comm.core import CommClosedError, FatalCommClosedError
 
 from clhd.errors import ClhdError
-from clhd.sweep.cluster.batch import check_slurm, open_slurm, start_jobs
-from clhd.sweep.cluster.certificates import find_default_folder, load_security
+from clhd.sweep.cluster.dask_quirks import NOISY_AT_THE_END, bearing_interrupts, deaf_to_interrupts, forgetting, quiet
 from clhd.sweep.cluster.local import LOOPBACK, ONE_THREAD, kill_workers, start_local
-from clhd.sweep.cluster.silence import NOISY_AT_THE_END, bearing_interrupts, deaf_to_interrupts, forgetting, quiet
+from clhd.sweep.cluster.slurm import check_slurm, open_slurm, start_jobs
+from clhd.sweep.cluster.tls import find_default_folder, load_security
 
 _DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 10

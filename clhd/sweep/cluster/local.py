@@ -18,8 +18,8 @@ from distributed import LocalCluster, Security
 from distributed.system import MEMORY_LIMIT
 
 from clhd.errors import ClhdError
-from clhd.sweep.cluster.certificates import make_security
-from clhd.sweep.cluster.silence import NOISY_AT_THE_END, deaf_to_interrupts, quiet
+from clhd.sweep.cluster.dask_quirks import NOISY_AT_THE_END, deaf_to_interrupts, quiet
+from clhd.sweep.cluster.tls import make_security
 
 LOOPBACK = "127.0.0.1"
 _STARTS = 3

@@ -7,7 +7,7 @@ kinds that the files would cost more than the work, or more files than a store s
 
 | symbol | name | unit |
 |---|---|---|
-| ``seconds`` | predicted cost, of kernel calls whose lanes are padded | s on one core |
+| ``seconds`` | predicted cost, of kernel calls, the last one of which may be half empty | s on one core |
 | chunk index | position of a chunk in the grid of chunks | |
 """
 
@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.sweep.plan.costs import MIXED, CostTable, IntArray
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.limits import CHUNK_BYTES, MOST_BYTES_AT_ONCE, check_bytes, check_chunks
 
 ChunkIndex = tuple[int, ...]
 BoolArray = NDArray[np.bool_]
 
-# A chunk takes at most about this long, unless one group of lanes takes longer; a block at least about this long, if
+# A chunk takes at most about this long, unless one kernel call takes longer; a block at least about this long, if
 # there is so much to do. Below, the cost of a task and of its files (some ms) would show; above, the end of a run
 # would wait for its last block, and an interruption would lose more.
 _MOST_SECONDS, _LEAST_SECONDS = 2.0, 0.5
@@ -39,7 +39,7 @@ _AS_GOOD = 2
 _BLOCKS_PER_WORKER = 8
 # What one scheduler and one driver can hand out and take back at their ease; docs/scaling.md has the measurement.
 _BLOCKS_PER_SECOND = 100
-# A chunk, what is needed of it, and how many lanes of each kind these are.
+# A chunk, what is needed of it, and how many entries of each kind these are.
 _Entry = tuple[ChunkIndex, BoolArray, Mapping[int, int]]
 
 
@@ -53,13 +53,13 @@ class Block:
         `needed`, of the shape of the chunk, says which replicas of which points are to be computed.
     seconds : float
         Predicted cost.
-    lanes : int
+    entries : int
         Entries of the store, together: replicas of points, or blocks of replicas of which moments are kept.
     """
 
     chunks: tuple[tuple[ChunkIndex, BoolArray], ...]
     seconds: float
-    lanes: int
+    entries: int
 
 
 @dataclass(frozen=True)
@@ -68,46 +68,46 @@ class Plan:
 
     blocks: tuple[Block, ...]
     seconds: float
-    lanes: int
+    entries: int
 
 
-def choose_chunks(road: Road) -> tuple[int, ...]:
-    """Shape of a chunk of a road's store: along the axes of the grid and, for a simulation, the replicas.
+def choose_chunks(stage: Stage) -> tuple[int, ...]:
+    """Shape of a chunk of a stage's store: along the axes of the grid and, for a simulation, the replicas.
 
     Raises
     ------
     ExperimentError
         If there would be more chunks, or a larger one, than a store can have.
     """
-    check_bytes(road)
-    table, shape = road.cost_table, road.shape
-    dearest, seconds = table.dearest, table.seconds(road.entries or 1)
-    bound = max(1, _MOST_FILES // _count_variables(road))
+    check_bytes(stage)
+    table, shape = stage.cost_table, stage.shape
+    dearest, seconds = table.dearest, table.seconds(stage.entries or 1)
+    bound = max(1, _MOST_FILES // _count_variables(stage))
     most_seconds = max(_MOST_SECONDS, seconds / bound)
-    most_entries = max(1, CHUNK_BYTES // road.entry_bytes)
-    # Replicas of one point: whole groups of lanes, as many as the time allows.
-    groups = max(1, int(most_seconds / max(dearest.seconds * dearest.lanes, 1e-9)))
-    kept = min(road.entries or 1, groups * dearest.lanes, most_entries)
+    most_entries = max(1, CHUNK_BYTES // stage.entry_bytes)
+    # Replicas of one point: whole kernel calls, as many as the time allows.
+    groups = max(1, int(most_seconds / max(dearest.seconds * dearest.runs_per_call, 1e-9)))
+    kept = min(stage.entries or 1, groups * dearest.runs_per_call, most_entries)
     fitting = int(most_seconds / max(dearest.seconds * kept, 1e-9))
-    filling = math.ceil(dearest.lanes / kept)
+    filling = math.ceil(dearest.runs_per_call / kept)
     points = max(1, min(max(fitting, filling), most_entries // kept))
-    sizes = [kept] if road.is_simulation else []
+    sizes = [kept] if stage.is_simulation else []
     for axis in reversed(range(table.numbers.ndim)):
         size = _make_even(shape[axis], min(points, shape[axis]) if table.is_uniform(axis) else 1)
         points = max(points // size, 1)
         sizes.insert(0, size)
-    chunks = _join_chunks(road, tuple(sizes), most_seconds, most_entries, bound)
-    check_chunks(road, math.prod(chunk_counts(shape, chunks)))
+    chunks = _join_chunks(stage, tuple(sizes), most_seconds, most_entries, bound)
+    check_chunks(stage, math.prod(chunk_counts(shape, chunks)))
     return chunks
 
 
-def count_files(road: Road, chunks: tuple[int, ...]) -> int:
+def count_files(stage: Stage, chunks: tuple[int, ...]) -> int:
     """Files of all chunks of a store, once all is computed."""
-    return math.prod(chunk_counts(road.shape, chunks)) * _count_variables(road)
+    return math.prod(chunk_counts(stage.shape, chunks)) * _count_variables(stage)
 
 
-def _count_variables(road: Road) -> int:
-    return len(road.stored.variables) + _LEDGER_NUMBERS
+def _count_variables(stage: Stage) -> int:
+    return len(stage.stored.variables) + _LEDGER_NUMBERS
 
 
 def _make_even(length: int, size: int) -> int:
@@ -120,23 +120,23 @@ def _fill_groups(length: int, size: int, group: int) -> int:
 
 
 def _join_chunks(
-    road: Road, chunks: tuple[int, ...], most_seconds: float, most_entries: int, bound: int
+    stage: Stage, chunks: tuple[int, ...], most_seconds: float, most_entries: int, bound: int
 ) -> tuple[int, ...]:
     """Make chunks wider that are too many, for so little work or for a store; across kinds of points before all else.
 
     None takes longer than it may, or than twice the longest did, unless there would be more than the bound.
     """
-    table, shape = road.cost_table, road.shape
+    table, shape = stage.cost_table, stage.shape
     sizes, places = list(chunks), range(table.numbers.ndim)
 
     def count() -> int:
         return math.prod(chunk_counts(shape, sizes))
 
     def find_longest() -> float:
-        of_chunks = table.chunk_seconds([sizes[axis] for axis in places], sizes[-1] if road.is_simulation else 1)
+        of_chunks = table.chunk_seconds([sizes[axis] for axis in places], sizes[-1] if stage.is_simulation else 1)
         return float(of_chunks.max())
 
-    most = max(1, int(min(table.seconds(road.entries or 1) / _LEAST_SECONDS, bound)))
+    most = max(1, int(min(table.seconds(stage.entries or 1) / _LEAST_SECONDS, bound)))
     if count() <= most:
         return chunks
     most_seconds = max(most_seconds, 2 * find_longest())  # for a few dear points, the cheap ones do not all stay alone
@@ -155,18 +155,18 @@ def _join_chunks(
     return tuple(sizes)
 
 
-def keep_chunks(chunks: tuple[int, ...], road: Road) -> tuple[int, ...]:
+def keep_chunks(chunks: tuple[int, ...], stage: Stage) -> tuple[int, ...]:
     """Shape of a chunk of a store that grows: as it was, if that is about as good, so that its files can stay.
 
     Parameters
     ----------
     chunks : tuple of int
         Shape of a chunk until now.
-    road : Road
+    stage : Stage
         That the store is to have room for.
     """
-    best = choose_chunks(road)
-    counts = [math.prod(chunk_counts(road.shape, sizes)) for sizes in (chunks, best)]
+    best = choose_chunks(stage)
+    counts = [math.prod(chunk_counts(stage.shape, sizes)) for sizes in (chunks, best)]
     return chunks if max(counts) <= _AS_GOOD * min(counts) else best
 
 
@@ -192,12 +192,12 @@ def widen_chunks(shape: Sequence[int], chunks: Sequence[int], most: int) -> tupl
     return tuple(wide)
 
 
-def plan_blocks(road: Road, needed: BoolArray, chunks: tuple[int, ...], workers: int) -> Plan:
+def plan_blocks(stage: Stage, needed: BoolArray, chunks: tuple[int, ...], workers: int) -> Plan:
     """Group the chunks in which something is needed into blocks.
 
     Parameters
     ----------
-    road : Road
+    stage : Stage
         That the store has room for.
     needed : array of bool, of the shape of the store's dims
     chunks : shape of a chunk
@@ -205,7 +205,7 @@ def plan_blocks(road: Road, needed: BoolArray, chunks: tuple[int, ...], workers:
         Blocks are small enough that each worker gets several, and long enough that many workers do not wait for the
         one scheduler; this changes no bits.
     """
-    table, dims = road.cost_table, road.cost_table.numbers.ndim
+    table, dims = stage.cost_table, stage.cost_table.numbers.ndim
     kinds = table.chunk_kinds(chunks[:dims])
     groups: dict[int, list[_Entry]] = defaultdict(list)  # chunks of more than one kind are a group of their own
     masks: dict[tuple[tuple[int, ...], bytes], BoolArray] = {}  # few differ, and sharing them keeps a long plan small
@@ -216,25 +216,25 @@ def plan_blocks(road: Road, needed: BoolArray, chunks: tuple[int, ...], workers:
         count = int(part.sum())
         if count:
             kind = int(kinds[index[:dims]])
-            lanes = {kind: count} if kind != MIXED else _count_lanes(table.numbers[region[:dims]], part)
-            for of_kind, more in lanes.items():
+            entries = {kind: count} if kind != MIXED else _count_entries(table.numbers[region[:dims]], part)
+            for of_kind, more in entries.items():
                 total[of_kind] += more
             mask = masks.setdefault((part.shape, part.tobytes()), part.copy())
-            groups[kind].append((index, mask, lanes))
+            groups[kind].append((index, mask, entries))
     enough = _choose_seconds(sum(table.padded_seconds(*of_kind) for of_kind in total.items()), workers)
-    most_lanes = max(1, MOST_BYTES_AT_ONCE // road.entry_bytes)
-    blocks = [block for entries in groups.values() for block in _divide(table, entries, enough, most_lanes)]
+    most_entries = max(1, MOST_BYTES_AT_ONCE // stage.entry_bytes)
+    blocks = [block for entries in groups.values() for block in _divide(table, entries, enough, most_entries)]
     blocks.sort(key=lambda block: (-block.seconds, block.chunks[0][0]))
-    return Plan(tuple(blocks), sum(block.seconds for block in blocks), sum(block.lanes for block in blocks))
+    return Plan(tuple(blocks), sum(block.seconds for block in blocks), sum(block.entries for block in blocks))
 
 
-def _count_lanes(kinds: IntArray, needed: BoolArray) -> Mapping[int, int]:
+def _count_entries(kinds: IntArray, needed: BoolArray) -> Mapping[int, int]:
     """How many entries of each kind of point are needed."""
-    lanes: dict[int, int] = defaultdict(int)
+    entries: dict[int, int] = defaultdict(int)
     of_point = needed.reshape(kinds.size, -1).sum(axis=-1)
     for kind, count in zip(kinds.ravel().tolist(), of_point.tolist(), strict=True):
-        lanes[kind] += count
-    return lanes
+        entries[kind] += count
+    return entries
 
 
 def _choose_seconds(total: float, workers: int) -> float:
@@ -248,26 +248,26 @@ def _choose_seconds(total: float, workers: int) -> float:
     return max(even, useful / _BLOCKS_PER_SECOND)
 
 
-def _divide(table: CostTable, entries: Iterable[_Entry], enough: float, most_lanes: int) -> Iterator[Block]:
+def _divide(table: CostTable, chunks: Iterable[_Entry], enough: float, most_entries: int) -> Iterator[Block]:
     """Blocks of some chunks, none shorter than `enough` but for the last, and for those that are large."""
     pending: list[_Entry] = []
-    lanes: dict[int, int] = {}
+    runs: dict[int, int] = {}
     seconds, count = 0.0, 0
     enough *= 1 - 1e-9  # of what is a sum of rounded parts
-    for entry in entries:
-        of_entry = sum(entry[2].values())
-        if seconds >= enough or (pending and count + of_entry > most_lanes):
+    for chunk in chunks:
+        of_chunk = sum(chunk[2].values())
+        if seconds >= enough or (pending and count + of_chunk > most_entries):
             yield _make_block(pending, seconds, count)
-            pending, lanes, seconds, count = [], {}, 0.0, 0
-        pending.append(entry)
-        count += of_entry
-        for kind, more in entry[2].items():
-            before = lanes.get(kind, 0)
-            lanes[kind] = before + more
+            pending, runs, seconds, count = [], {}, 0.0, 0
+        pending.append(chunk)
+        count += of_chunk
+        for kind, more in chunk[2].items():
+            before = runs.get(kind, 0)
+            runs[kind] = before + more
             seconds += table.padded_seconds(kind, before + more) - table.padded_seconds(kind, before)
     if pending:
         yield _make_block(pending, seconds, count)
 
 
-def _make_block(entries: Sequence[_Entry], seconds: float, lanes: int) -> Block:
-    return Block(tuple((index, part) for index, part, _ in entries), seconds, lanes)
+def _make_block(chunks: Sequence[_Entry], seconds: float, entries: int) -> Block:
+    return Block(tuple((index, part) for index, part, _ in chunks), seconds, entries)

@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks
-from clhd.sweep.plan.road import Kind, Road
+from clhd.sweep.plan.stage import Stage, StageKind
+from clhd.sweep.spec.errors import ExperimentError
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import Grid
 from clhd.sweep.spec.limits import check_bytes
-from clhd.sweep.spec.mistakes import ExperimentError
 from clhd.systems.protocol import Cost, Value
 
 # So many impossible points are told apart by their messages; of the others only the number is reported.
 _MOST_MESSAGES = 3
 
 
-def check_experiment(experiment: Experiment, source: str = "experiment") -> list[Road]:
-    """Check all points of both roads, so that nothing impossible is found when half of the work is done.
+def check_experiment(experiment: Experiment, source: str = "experiment") -> list[Stage]:
+    """Check all points of both stages, so that nothing impossible is found when half of the work is done.
 
     Returns
     -------
-    list of Road
+    list of Stage
         Those on which there is something to compute, their costs known.
 
     Raises
@@ -38,48 +38,48 @@ def check_experiment(experiment: Experiment, source: str = "experiment") -> list
     ExperimentError
         With one line for each mistake, each starting with `source`.
     """
-    kinds: tuple[Kind, ...] = ("simulation", "theory")
+    kinds: tuple[StageKind, ...] = ("simulation", "theory")
     try:
-        roads = [road for road in (Road(experiment, kind) for kind in kinds) if road.outputs.variables]
-        if not roads:
+        stages = [stage for stage in (Stage(experiment, kind) for kind in kinds) if stage.outputs.variables]
+        if not stages:
             raise ExperimentError("constants: leave nothing to compute, neither a simulation nor a theory")
-        for road in roads:
-            check_bytes(road)
-        _check_points(roads)
-        for road in roads:
-            choose_chunks(road)  # refuses too many
+        for stage in stages:
+            check_bytes(stage)
+        _check_points(stages)
+        for stage in stages:
+            choose_chunks(stage)  # refuses too many
     except ClhdError as error:
         raise ExperimentError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
-    return roads
+    return stages
 
 
-def _check_points(roads: Sequence[Road]) -> None:
-    """Make every point of every road once, and note its cost; raises ClhdError if some are impossible.
+def _check_points(stages: Sequence[Stage]) -> None:
+    """Make every point of every stage once, and note its cost; raises ClhdError if some are impossible.
 
-    In one pass, in which what the roads share changes last: a system that remembers what it has just made then makes
+    In one pass, in which what the stages share changes last: a system that remembers what it has just made then makes
     it once for both of them, which halves the time.
     """
-    axes = {axis.name: axis for road in roads for axis in road.grid.axes}
-    known = [{axis.name for axis in road.grid.axes} for road in roads]
+    axes = {axis.name: axis for stage in stages for axis in stage.grid.axes}
+    known = [{axis.name for axis in stage.grid.axes} for stage in stages]
     order = sorted(axes, key=lambda name: not all(name in names for names in known))
-    # Of each road: its check, where its axes stand in that order, and where the axes stand that it lacks.
+    # Of each stage: its check, where its axes stand in that order, and where the axes stand that it lacks.
     visits = []
     shared: dict[Cost, Cost] = {}  # few costs differ, and sharing them keeps a large grid small
-    for road, names in zip(roads, known, strict=True):
+    for stage, names in zip(stages, known, strict=True):
 
-        def find_cost(values: dict[str, Value], road: Road = road) -> Cost:
-            cost = road.cost(road.point(values))
+        def find_cost(values: dict[str, Value], stage: Stage = stage) -> Cost:
+            cost = stage.cost(stage.point(values))
             return shared.setdefault(cost, cost)
 
-        check = PointCheck(road.grid, find_cost)
-        own = [order.index(axis.name) for axis in road.grid.axes]
+        check = PointCheck(stage.grid, find_cost)
+        own = [order.index(axis.name) for axis in stage.grid.axes]
         visits.append((check, own, [k for k, name in enumerate(order) if name not in names]))
     for place in product(*(range(len(axes[name])) for name in order)):
         for check, own, lacking in visits:
             if not any(place[k] for k in lacking):
                 check.visit(tuple([place[k] for k in own]))
-    for road, (check, _, _) in zip(roads, visits, strict=True):  # the mistakes of both are mostly the same
-        road.__dict__["costs"] = check.finish()
+    for stage, (check, _, _) in zip(stages, visits, strict=True):  # the mistakes of both are mostly the same
+        stage.__dict__["costs"] = check.finish()
 
 
 class PointCheck:

@@ -1,12 +1,12 @@
 """`CostTable`: the predicted costs of the points of a grid, as arrays, and what whole chunks of points cost.
 
-Few costs differ, mostly: a grid of a million points has some tens of kinds. A kernel call has room for some lanes, and
+Few costs differ, mostly: a grid of a million points has some tens of kinds. A kernel call has room for some runs, and
 costs as much with fewer; points of one kind share calls.
 
 | symbol | name | unit |
 |---|---|---|
 | ``kind`` | a cost that differs from all others, with its family; points of one kind share kernel calls | |
-| ``lanes`` | replicas of points of one kind that are computed together | 1 |
+| ``runs_per_call`` | replicas of points of one kind that are computed together | 1 |
 """
 
 import math
@@ -80,12 +80,12 @@ class CostTable:
             chunk = chunk * math.ceil(length / size) + place
         pairs, counts = np.unique(chunk * len(self.kinds) + self.numbers, return_counts=True)
         chunks, kinds = np.divmod(pairs, len(self.kinds))
-        lanes = np.array([cost.lanes for cost in self.kinds])[kinds]
-        full_calls = np.ceil(counts * entries / lanes) * lanes
+        runs = np.array([cost.runs_per_call for cost in self.kinds])[kinds]
+        full_calls = np.ceil(counts * entries / runs) * runs
         seconds = np.array([cost.seconds for cost in self.kinds])[kinds]
         return np.bincount(chunks, weights=full_calls * seconds).astype(np.float64)
 
-    def padded_seconds(self, kind: int, lanes: int) -> float:
-        """Seconds of so many lanes of one kind, in kernel calls of their own."""
+    def padded_seconds(self, kind: int, runs: int) -> float:
+        """Seconds of so many runs of one kind, in kernel calls of their own."""
         cost = self.kinds[kind]
-        return cost.seconds * math.ceil(lanes / cost.lanes) * cost.lanes
+        return cost.seconds * math.ceil(runs / cost.runs_per_call) * cost.runs_per_call

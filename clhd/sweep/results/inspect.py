@@ -10,13 +10,13 @@ import numpy as np
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.progress import format_seconds
 from clhd.sweep.spec.axis import format_value
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import parse_place
 from clhd.sweep.store.layout import LEDGER
-from clhd.sweep.store.prepare import open_road, positions_in
+from clhd.sweep.store.prepare import open_stage, positions_in
 from clhd.sweep.store.store import Store
 from clhd.systems.protocol import Status
 
@@ -40,8 +40,8 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
     values = wanted.grid.values(index)
     point = wanted.point(values)
     answer: dict[str, Any] = {"parameters": values, "key": point.key}
-    wanted, store, room = open_road(experiment, "simulation", results)
-    region = _region_of(wanted, room, index)
+    wanted, store, available = open_stage(experiment, "simulation", results)
+    region = _region_of(wanted, available, index)
     ledger = {name: store.read(name, region).ravel() for name in LEDGER}
     blocks = {name: store.read(name, region).ravel() for name in BLOCK_COUNTS} if wanted.has_moments else None
     counts = count_runs(ledger["status"], wanted.entry_size, blocks)
@@ -72,17 +72,17 @@ def format_point(answer: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {text}" for name, text in lines.items() if text)
 
 
-def _simulation(experiment: Experiment) -> Road:
+def _simulation(experiment: Experiment) -> Stage:
     """The simulation of an experiment, at whose points alone one can look closer."""
-    road = Road(experiment, "simulation")
-    if not road.outputs.variables:
+    stage = Stage(experiment, "simulation")
+    if not stage.outputs.variables:
         raise ClhdError(f"{experiment.name}: has no simulation; why, replay and verify look at simulated points")
-    return road
+    return stage
 
 
-def _region_of(wanted: Road, room: Road, index: tuple[int, ...]) -> tuple[slice, ...]:
+def _region_of(wanted: Stage, available: Stage, index: tuple[int, ...]) -> tuple[slice, ...]:
     """Where all entries of one point stand in the store."""
-    places = [positions[i] for positions, i in zip(positions_in(room, wanted), index, strict=False)]
+    places = [positions[i] for positions, i in zip(positions_in(available, wanted), index, strict=False)]
     return (*(slice(place, place + 1) for place in places), slice(0, wanted.entries or 0))
 
 
@@ -110,22 +110,22 @@ class Replay:
 def replay_point(experiment: Experiment, results: Path, place: Mapping[str, str]) -> Replay:
     """Simulate one point again, here and now, and compare its bits with the store."""
     _simulation(experiment)
-    wanted, store, room = open_road(experiment, "simulation", results)
-    return _replay(wanted, store, room, parse_place(wanted.grid, place))
+    wanted, store, available = open_stage(experiment, "simulation", results)
+    return _replay(wanted, store, available, parse_place(wanted.grid, place))
 
 
 def verify_share(experiment: Experiment, results: Path, fraction: float) -> list[Replay]:
     """Simulate a random share of the points again, at least one, other ones every time."""
     _simulation(experiment)
-    wanted, store, room = open_road(experiment, "simulation", results)
+    wanted, store, available = open_stage(experiment, "simulation", results)
     count = min(wanted.grid.size, max(1, math.ceil(fraction * wanted.grid.size)))
     chosen = np.random.default_rng().choice(wanted.grid.size, count, replace=False)
     indices = [np.unravel_index(number, wanted.grid.shape) for number in sorted(chosen.tolist())]
-    return [_replay(wanted, store, room, tuple(int(i) for i in index)) for index in indices]
+    return [_replay(wanted, store, available, tuple(int(i) for i in index)) for index in indices]
 
 
-def _replay(wanted: Road, store: Store, room: Road, index: tuple[int, ...]) -> Replay:
-    region = _region_of(wanted, room, index)
+def _replay(wanted: Stage, store: Store, available: Stage, index: tuple[int, ...]) -> Replay:
+    region = _region_of(wanted, available, index)
     status = store.read("status", region).ravel()
     known = np.flatnonzero((status == Status.OK) | (status == Status.DIVERGED))
     place = wanted.grid.describe(index)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clhd.sweep.plan.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.moments import pool_blocks
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.store.store import Store
 from clhd.systems.protocol import Status
 
@@ -27,13 +27,13 @@ FloatArray = NDArray[np.float64]
 Statistics = dict[tuple[str, str], FloatArray]  # by output and statistic
 
 
-def reduce_runs(store: Store, wanted: Road) -> tuple[Statistics, NDArray[np.int32]]:
+def reduce_runs(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int32]]:
     """Statistics over the first replicas of each point, as many as are wanted.
 
     Parameters
     ----------
     store : Store
-    wanted : Road
+    wanted : Stage
         Of the same form as the store, which may have more points and replicas.
 
     Returns
@@ -49,7 +49,7 @@ def reduce_runs(store: Store, wanted: Road) -> tuple[Statistics, NDArray[np.int3
     return (_pool if wanted.has_moments else _reduce_replicas)(store, wanted)
 
 
-def _pool(store: Store, wanted: Road) -> tuple[Statistics, NDArray[np.int32]]:
+def _pool(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int32]]:
     """Statistics over the first blocks of replicas of each point, by output and name, and counts by status."""
     region = (*(slice(None) for _ in store.shape[:-1]), slice(0, wanted.entries))
     status, size = store.read("status", region), store.entry_size
@@ -71,7 +71,7 @@ def _pool(store: Store, wanted: Road) -> tuple[Statistics, NDArray[np.int32]]:
     return out, counts
 
 
-def _reduce_replicas(store: Store, wanted: Road) -> tuple[Statistics, NDArray[np.int32]]:
+def _reduce_replicas(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int32]]:
     """Statistics over the first replicas of each point, by output and name, and counts by status; part by part."""
     shape = store.shape[:-1]
     chunks = widen_chunks(shape, store.chunks[:-1], _MOST_NUMBERS // (store.shape[-1] * _count_largest(store)))

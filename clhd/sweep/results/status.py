@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from clhd.errors import ClhdError
-from clhd.sweep.results.results import PARTS
+from clhd.sweep.results.open_results import PARTS
 from clhd.sweep.spec.axis import Axis
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.layout import check_summary

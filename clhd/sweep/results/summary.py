@@ -26,12 +26,12 @@ import numpy as np
 import xarray as xr
 
 from clhd.errors import explain_unwritable
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.reduce import QUANTILES, STATISTICS, compute_statistics, reduce_runs
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.create import remove_tree, write_sealed
 from clhd.sweep.store.lock import hold_lock
-from clhd.sweep.store.prepare import open_road, positions_in
+from clhd.sweep.store.prepare import open_stage, positions_in
 from clhd.sweep.store.provenance import describe_code, now
 from clhd.sweep.store.store import StoreError
 from clhd.systems.protocol import Status
@@ -93,9 +93,9 @@ def _replace(path: Path, dataset: xr.Dataset) -> None:
 def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
     """The summary of an experiment as a dataset; raises as `write_summary` does."""
     summary = xr.Dataset()
-    if Road(experiment, "simulation").outputs.variables:
+    if Stage(experiment, "simulation").outputs.variables:
         summary = _summarise_simulation(experiment, results)
-    if Road(experiment, "theory").outputs.variables:
+    if Stage(experiment, "theory").outputs.variables:
         summary = _add_theory(summary, experiment, results)
         summary = _add_distances(summary, experiment, results)
     for variable in summary.variables.values():
@@ -112,11 +112,11 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
 
 def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
     """Statistics over the replicas, along all axes that the simulation has."""
-    wanted, store, room = open_road(experiment, "simulation", results)
+    wanted, store, available = open_stage(experiment, "simulation", results)
     variables: dict[str, xr.Variable] = {}
     statistics, counts = reduce_runs(store, wanted)
     axes = tuple(axis.name for axis in wanted.grid.axes)
-    positions = dict(zip(axes, positions_in(room, wanted)[: len(axes)], strict=True))
+    positions = dict(zip(axes, positions_in(available, wanted)[: len(axes)], strict=True))
     for name, output in wanted.outputs.variables.items():
         dims, words = axes + output.dims, dict(output.words)
         for statistic in STATISTICS:
@@ -143,8 +143,8 @@ def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
 
 def _add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr.Dataset:
     """Put the theory beside the simulation, along all axes of both."""
-    wanted, store, room = open_road(experiment, "theory", results)
-    positions = dict(zip((axis.name for axis in wanted.grid.axes), positions_in(room, wanted), strict=True))
+    wanted, store, available = open_stage(experiment, "theory", results)
+    positions = dict(zip((axis.name for axis in wanted.grid.axes), positions_in(available, wanted), strict=True))
     with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as opened:
         for name in ("status", *store.outputs):
             store.read(name)  # a damaged chunk is named here
@@ -188,13 +188,13 @@ def _add_comparison(
 
 def _add_distances(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr.Dataset:
     """How far the distribution functions of the replicas are from that of the theory, where both have one."""
-    outputs = Road(experiment, "simulation").outputs.variables
+    outputs = Stage(experiment, "simulation").outputs.variables
     along = {name: output.distribution_along for name, output in outputs.items() if f"{name}_theory" in summary}
-    if not any(along.values()) or Road(experiment, "simulation").has_moments:
+    if not any(along.values()) or Stage(experiment, "simulation").has_moments:
         return summary
-    wanted, store, room = open_road(experiment, "simulation", results)
+    wanted, store, available = open_stage(experiment, "simulation", results)
     names = [*(axis.name for axis in wanted.grid.axes), "replica"]
-    positions = dict(zip(names, positions_in(room, wanted), strict=True))
+    positions = dict(zip(names, positions_in(available, wanted), strict=True))
     with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as opened:
         simulation = opened[["status", *(name for name, dim in along.items() if dim)]].isel(positions).load()
     for name, dim in along.items():

@@ -9,20 +9,20 @@ from typing import Literal
 import numpy as np
 
 from clhd.errors import ClhdError
-from clhd.sweep.plan.road import Kind, Road
+from clhd.sweep.plan.stage import Stage, StageKind
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.missing import find_missing
-from clhd.sweep.store.prepare import open_road, positions_in
+from clhd.sweep.store.prepare import open_stage, positions_in
 from clhd.systems.protocol import Status
 
-Stage = Literal["simulation", "theory", "summary"]
-STAGES: tuple[Stage, ...] = ("simulation", "theory", "summary")
-_ROADS: tuple[Kind, ...] = ("simulation", "theory")
+StageName = Literal["simulation", "theory", "summary"]
+STAGE_NAMES: tuple[StageName, ...] = ("simulation", "theory", "summary")
+_COMPUTED: tuple[StageKind, ...] = ("simulation", "theory")
 _TO_DO = (Status.NOT_RUN, Status.FAILED)
 
 
-def find_unfinished(experiment: Experiment, results: Path) -> list[Stage]:
+def find_unfinished(experiment: Experiment, results: Path) -> list[StageName]:
     """Stages whose store is not there, out of date or for something else, lacks points or files, or has failed points.
 
     Parameters
@@ -31,9 +31,9 @@ def find_unfinished(experiment: Experiment, results: Path) -> list[Stage]:
     results : Path
         Folder of all results.
     """
-    stages: list[Stage] = [kind for kind in _ROADS if not _is_known(experiment, kind, results)]
+    stages: list[StageName] = [kind for kind in _COMPUTED if not _is_known(experiment, kind, results)]
     folder = results / experiment.name
-    summary, stores = _last_written(folder, "summary"), [_last_written(folder, kind) for kind in _ROADS]
+    summary, stores = _last_written(folder, "summary"), [_last_written(folder, kind) for kind in _COMPUTED]
     is_old = summary is None or any(written is not None and written > summary for written in stores)
     if is_old or not _is_whole(folder / "summary.zarr"):
         stages.append("summary")
@@ -48,18 +48,18 @@ def _is_whole(summary: Path) -> bool:
     return True
 
 
-def _last_written(folder: Path, stage: Stage) -> float | None:
+def _last_written(folder: Path, stage: StageName) -> float | None:
     """When a store was last changed as a whole; None if it is not there."""
     path = folder / f"{stage}.zarr" / "zarr.json"
     return path.stat().st_mtime if path.is_file() else None
 
 
-def _is_known(experiment: Experiment, kind: Kind, results: Path) -> bool:
-    if not Road(experiment, kind).outputs.variables:
+def _is_known(experiment: Experiment, kind: StageKind, results: Path) -> bool:
+    if not Stage(experiment, kind).outputs.variables:
         return True
     try:
-        wanted, store, room = open_road(experiment, kind, results)
+        wanted, store, available = open_stage(experiment, kind, results)
     except ClhdError:
         return False
-    status = store.status()[np.ix_(*positions_in(room, wanted))]
+    status = store.status()[np.ix_(*positions_in(available, wanted))]
     return not np.isin(status, _TO_DO).any() and not find_missing(store)

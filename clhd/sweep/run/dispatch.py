@@ -27,10 +27,10 @@ from distributed import CancelledError, as_completed
 from distributed.scheduler import KilledWorker
 
 from clhd.errors import ClhdError, describe_unwritable, explain_unwritable
-from clhd.sweep.cluster.batch import check_jobs
 from clhd.sweep.cluster.cluster import LOST
+from clhd.sweep.cluster.slurm import check_jobs
 from clhd.sweep.plan.blocks import Block, BoolArray, ChunkIndex
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.status import format_bytes
 from clhd.sweep.run.progress import Progress, format_seconds
 from clhd.sweep.run.tasks import BlockReport, compute_block, write_merged
@@ -226,7 +226,7 @@ class Dispatcher:
             }
             with explain_unwritable(self._store.path):
                 write_merged(self._store, self._token, index, needed, ledger, self._run)
-        failed = {"failed": block.lanes * self._store.entry_size}
+        failed = {"failed": block.entries * self._store.entry_size}
         return BlockReport(failed, 0.0, f"KilledWorker: {self._describe(block)}: {message}")
 
     def _describe(self, block: Block) -> str:
@@ -234,7 +234,7 @@ class Dispatcher:
         index, needed = block.chunks[0]
         starts = [piece.start for piece in self._store.region(index)]
         place = [start + int(step) for start, step in zip(starts, np.argwhere(needed)[0], strict=True)]
-        grid = Road(self._store.experiment, self._store.kind).grid
+        grid = Stage(self._store.experiment, self._store.kind).grid
         return grid.describe(tuple(place[: len(grid.axes)]))
 
 
@@ -257,6 +257,6 @@ def _select(block: Block, points: Sequence[tuple[int, tuple[int, ...]]]) -> Bloc
     for chunk, place in points:
         needed = block.chunks[chunk][1]
         masks.setdefault(chunk, np.zeros_like(needed))[place] = needed[place]
-    lanes = sum(int(mask.sum()) for mask in masks.values())
+    entries = sum(int(mask.sum()) for mask in masks.values())
     chunks = tuple((block.chunks[chunk][0], mask) for chunk, mask in masks.items())
-    return Block(chunks, block.seconds * lanes / block.lanes, lanes)
+    return Block(chunks, block.seconds * entries / block.entries, entries)

@@ -9,7 +9,7 @@ from distributed import Client
 
 from clhd.errors import ClhdError, describe_unwritable
 from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.cluster.silence import quiet
+from clhd.sweep.cluster.dask_quirks import quiet
 from clhd.sweep.plan.blocks import Plan
 from clhd.sweep.run.dispatch import Dispatcher
 from clhd.sweep.run.progress import Progress, format_count, format_seconds
@@ -28,7 +28,7 @@ _LOGGERS = ("distributed.nanny", "distributed.nanny.memory", "distributed.schedu
 
 
 def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client: Client | None, token: str) -> int:
-    """Run the blocks of a plan, by the token of the store's lease; return how many lanes were computed.
+    """Run the blocks of a plan, by the token of the store's lease; return how many runs were computed.
 
     Raises
     ------
@@ -41,8 +41,8 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
     begin = time.perf_counter()
     description = describe_run()
     size = store.entry_size
-    progress = Progress(title, plan.lanes * size, plan.seconds)
-    work = f"{format_count(plan.lanes * size, 'run')} in {format_count(len(plan.blocks), 'block')}"
+    progress = Progress(title, plan.entries * size, plan.seconds)
+    work = f"{format_count(plan.entries * size, 'run')} in {format_count(len(plan.blocks), 'block')}"
     progress.say(f"{work}, {format_seconds(plan.seconds)} of one core predicted")
     processes = plan.seconds > _THREADS_BELOW_SECONDS
     counts: dict[str, int] = {}
@@ -68,16 +68,16 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
             for block, report in Dispatcher(active, store, run, token, progress, cluster.slurm or 1).run(plan.blocks):
                 for status, count in report.counts.items():
                     counts[status] = counts.get(status, 0) + count
-                done += block.lanes * size
+                done += block.entries * size
                 if report.first_error:
                     progress.say(f"failed: {report.first_error.splitlines()[0]}")
-                progress.advance(block.lanes * size, block.seconds)
+                progress.advance(block.entries * size, block.seconds)
     except BaseException as error:
         with suppress(ClhdError):  # the first error is the one to be told
             description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
             note_run()
         if isinstance(error, KeyboardInterrupt):  # last, for who reads it may be gone
-            progress.say(f"stopped: {done} of {format_count(plan.lanes * size, 'run')} done and kept")
+            progress.say(f"stopped: {done} of {format_count(plan.entries * size, 'run')} done and kept")
         raise
     description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
     note_run()

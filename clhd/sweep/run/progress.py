@@ -30,7 +30,7 @@ class Progress:
     ----------
     title : str
         What is being done.
-    lanes : int
+    runs : int
         How much there is to do, in replicas of points.
     seconds : float
         The same in predicted seconds of one core, by which the share that is done is measured.
@@ -38,13 +38,13 @@ class Progress:
         Standard error by default. None there is silence.
     """
 
-    def __init__(self, title: str, lanes: int, seconds: float, stream: TextIO | None = None) -> None:
-        self._title, self._lanes, self._seconds = title, lanes, max(seconds, 1e-9)
+    def __init__(self, title: str, runs: int, seconds: float, stream: TextIO | None = None) -> None:
+        self._title, self._runs, self._seconds = title, runs, max(seconds, 1e-9)
         self._stream = sys.stderr if stream is None else stream
         self._is_terminal = self._stream.isatty()
         self._begin = time.monotonic()
         self._shown = self._begin
-        self._lanes_done, self._seconds_done = 0, 0.0
+        self._runs_done, self._seconds_done = 0, 0.0
         self.is_shown = False  # nothing has been written yet: of short work, nothing need be
 
     def say(self, text: str) -> None:
@@ -53,9 +53,9 @@ class Progress:
         self._stream.write(f"{_CLEAR if self._is_terminal else ''}{self._title}: {text}\n")
         self._stream.flush()
 
-    def advance(self, lanes: int, seconds: float) -> None:
+    def advance(self, runs: int, seconds: float) -> None:
         """Note that a block is done."""
-        self._lanes_done += lanes
+        self._runs_done += runs
         self._seconds_done += seconds
         now = time.monotonic()
         if now - self._shown < (_BAR_SECONDS if self._is_terminal else _LINE_SECONDS):
@@ -65,8 +65,8 @@ class Progress:
         elapsed = now - self._begin
         left = elapsed * (1 - share) / share if share > 0 else 0.0
         text = (
-            f"{100 * share:3.0f} % of the work, {self._lanes_done} of {format_count(self._lanes, 'run')}, "
-            f"{self._lanes_done / elapsed:.4g} per second, {format_seconds(left)} left"
+            f"{100 * share:3.0f} % of the work, {self._runs_done} of {format_count(self._runs, 'run')}, "
+            f"{self._runs_done / elapsed:.4g} per second, {format_seconds(left)} left"
         )
         if self._is_terminal:
             self.is_shown = True

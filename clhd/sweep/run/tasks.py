@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from clhd.errors import SimulationStopped
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.store.lock import check_lease, guard_writing
 from clhd.sweep.store.store import Store
 from clhd.systems.protocol import NotConvergedError, Status
@@ -36,7 +36,7 @@ class BlockReport:
     first_error: str
 
 
-class _Lane(NamedTuple):
+class _PlacedPoint(NamedTuple):
     """A point, and where its replicas go."""
 
     point: Any
@@ -69,17 +69,17 @@ def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run
         If the run has ended, or the store is not there any more: nothing is written then.
     """
     check_lease(Path(path), token)
-    store, road = _open(path, token)
+    store, stage = _open(path, token)
     begin = time.perf_counter()
     written = [store.make_chunk(index) for index, _ in chunks]
-    for replicas, lanes in _group(road, store, chunks).items():
-        _compute(road, lanes, replicas, written)
+    for replicas, points in _group(stage, store, chunks).items():
+        _compute(stage, points, replicas, written)
     counts: Counter[str] = Counter()
     first_error = ""
     for (index, needed), data in zip(chunks, written, strict=True):
         write_merged(store, token, index, needed, data, run)
-        by_status = {name: data[name][needed] for name in BLOCK_COUNTS} if road.has_moments else None
-        counts.update(count_runs(data["status"][needed], road.entry_size, by_status))
+        by_status = {name: data[name][needed] for name in BLOCK_COUNTS} if stage.has_moments else None
+        counts.update(count_runs(data["status"][needed], stage.entry_size, by_status))
         for kind, message in zip(data["error_type"][needed], data["error_message"][needed], strict=True):
             first_error = first_error or (f"{kind}: {message}" if kind else "")
     return BlockReport(dict(counts), time.perf_counter() - begin, first_error)
@@ -103,46 +103,46 @@ def write_merged(
 
 
 @lru_cache(maxsize=4)
-def _open(path: str, token: str) -> tuple[Store, Road]:
-    """A store and its road, which stay as they are while a run lasts; opening them takes as long as writing a block."""
+def _open(path: str, token: str) -> tuple[Store, Stage]:
+    """A store and its stage, kept open: they stay the same while a run lasts, and opening costs as much as a write."""
     store = Store(Path(path), "r+")
-    return store, Road(store.experiment, store.kind)
+    return store, Stage(store.experiment, store.kind)
 
 
 def _group(
-    road: Road, store: Store, chunks: Sequence[tuple[ChunkIndex, BoolArray]]
-) -> dict[tuple[int, ...], list[_Lane]]:
+    stage: Stage, store: Store, chunks: Sequence[tuple[ChunkIndex, BoolArray]]
+) -> dict[tuple[int, ...], list[_PlacedPoint]]:
     """The points of a block by the replicas that they need; mostly all need the same."""
-    groups: dict[tuple[int, ...], list[_Lane]] = defaultdict(list)
+    groups: dict[tuple[int, ...], list[_PlacedPoint]] = defaultdict(list)
     for chunk, (index, needed) in enumerate(chunks):
         starts = [piece.start for piece in store.region(index)]
-        by_point = needed if road.is_simulation else needed[..., None]
-        first = starts[-1] if road.is_simulation else 0
+        by_point = needed if stage.is_simulation else needed[..., None]
+        first = starts[-1] if stage.is_simulation else 0
         for place in map(tuple, np.argwhere(by_point.any(axis=-1)).tolist()):
             replicas = tuple((first + np.flatnonzero(by_point[place])).tolist())
             position = tuple(start + step for start, step in zip(starts, place, strict=False))
-            groups[replicas].append(_Lane(road.point(road.grid.values(position)), chunk, place, first))
+            groups[replicas].append(_PlacedPoint(stage.point(stage.grid.values(position)), chunk, place, first))
     return groups
 
 
-def _compute(road: Road, lanes: Sequence[_Lane], replicas: tuple[int, ...], written: list[_Arrays]) -> None:
+def _compute(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, ...], written: list[_Arrays]) -> None:
     """Compute some points into the chunks; if one fails, find it by halving, so that the others are not lost."""
     begin = time.perf_counter()
     try:
-        result = road.compute([lane.point for lane in lanes], replicas)
+        result = stage.compute([placed.point for placed in points], replicas)
     except SimulationStopped:
         raise
     except Exception as error:  # whatever a point does must not stop the others
-        if len(lanes) == 1:
-            _record_failure(road, lanes[0], replicas, written, error)
+        if len(points) == 1:
+            _record_failure(stage, points[0], replicas, written, error)
             return
-        half = len(lanes) // 2
-        _compute(road, lanes[:half], replicas, written)
-        _compute(road, lanes[half:], replicas, written)
+        half = len(points) // 2
+        _compute(stage, points[:half], replicas, written)
+        _compute(stage, points[half:], replicas, written)
         return
-    share = (time.perf_counter() - begin) / (len(lanes) * len(replicas))
-    for k, lane in enumerate(lanes):
-        where, data = _find_place(road, lane, replicas), written[lane.chunk]
+    share = (time.perf_counter() - begin) / (len(points) * len(replicas))
+    for k, placed in enumerate(points):
+        where, data = _find_place(stage, placed, replicas), written[placed.chunk]
         for name, values in result.values.items():
             data[name][where] = values[k]
         data["status"][where] = result.status[k]
@@ -150,15 +150,15 @@ def _compute(road: Road, lanes: Sequence[_Lane], replicas: tuple[int, ...], writ
         data["error_type"][where] = data["error_message"][where] = ""
 
 
-def _find_place(road: Road, lane: _Lane, replicas: tuple[int, ...]) -> Any:
+def _find_place(stage: Stage, placed: _PlacedPoint, replicas: tuple[int, ...]) -> Any:
     """Index, into the arrays of a chunk, of the replicas of a point."""
-    return (*lane.place, [replica - lane.first for replica in replicas]) if road.is_simulation else lane.place
+    return (*placed.place, [replica - placed.first for replica in replicas]) if stage.is_simulation else placed.place
 
 
 def _record_failure(
-    road: Road, lane: _Lane, replicas: tuple[int, ...], written: list[_Arrays], error: Exception
+    stage: Stage, placed: _PlacedPoint, replicas: tuple[int, ...], written: list[_Arrays], error: Exception
 ) -> None:
-    where, data = _find_place(road, lane, replicas), written[lane.chunk]
+    where, data = _find_place(stage, placed, replicas), written[placed.chunk]
     data["status"][where] = Status.NOT_CONVERGED if isinstance(error, NotConvergedError) else Status.FAILED
     data["error_type"][where] = type(error).__name__
     data["error_message"][where] = str(error)[:_LONGEST_MESSAGE]

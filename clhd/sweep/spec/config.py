@@ -16,8 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from clhd.sweep.spec.errors import ExperimentError, describe_mistakes
 from clhd.sweep.spec.experiment import Experiment, read_experiment
-from clhd.sweep.spec.mistakes import ExperimentError, describe_mistakes
 from clhd.sweep.spec.yaml_file import read_yaml
 
 

@@ -36,15 +36,15 @@ from pydantic_core.core_schema import ValidationInfo
 from clhd.core.checks import parse_count, parse_number
 from clhd.errors import ClhdError
 from clhd.sweep.spec.axis import Axis, describe_axis, is_plain_name, parse_axis, parse_numbers
+from clhd.sweep.spec.errors import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes
 from clhd.sweep.spec.limits import check_table
-from clhd.sweep.spec.mistakes import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes
 from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.protocol import Parameter, System, Value
 from clhd.systems.registry import SYSTEMS, find_system
 
 # Context of a validation that takes parameters as they stand: what only reads results should not wait for a system.
 UNCHECKED = "unchecked"
-# With keep: moments. As many as the lanes of one kernel call: a block is the least that can be computed by itself.
+# With keep: moments. As many as one kernel call computes, which is the least that can be computed alone.
 REPLICAS_PER_BLOCK = 256
 _KEEP = ("replicas", "moments")
 _FIGURES_OF_CLAIMS = "figures"

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from clhd.core.checks import parse_count
 from clhd.errors import ClhdError
 from clhd.sweep.spec.axis import count_values
-from clhd.sweep.spec.mistakes import ExperimentError
+from clhd.sweep.spec.errors import ExperimentError
 
 if TYPE_CHECKING:
-    from clhd.sweep.plan.road import Road
+    from clhd.sweep.plan.stage import Stage
 
 # Each point is made and checked before anything runs: 4 million take some minutes and 2 GB. The status of each run
 # stands in memory, with masks of what is wanted and what is needed: of 400 million entries 2 GB.
@@ -81,28 +81,32 @@ def _format(count: int) -> str:
     return str(count) if count < 10**15 else f"about 10^{int(math.log10(count))}"
 
 
-def check_bytes(road: "Road") -> None:
+def check_bytes(stage: "Stage") -> None:
     """Raise ExperimentError if results are larger than a store can hold, whatever their computing costs."""
-    size = road.entry_bytes
+    size = stage.entry_bytes
     if size > MOST_BYTES_AT_ONCE:
-        dims = " x ".join(f"{count} of {name}" for name, count in road.inner_dims.items())
+        dims = " x ".join(f"{count} of {name}" for name, count in stage.inner_dims.items())
         what = (
-            f"{road.entry_size} replicas" if road.entry_size > 1 else "a replica" if road.is_simulation else "a point"
+            f"{stage.entry_size} replicas"
+            if stage.entry_size > 1
+            else "a replica"
+            if stage.is_simulation
+            else "a point"
         )
-        instead = ", or keep: replicas" if road.entry_size > 1 else ""
+        instead = ", or keep: replicas" if stage.entry_size > 1 else ""
         raise ExperimentError(
-            f"times: the {road.kind} of {what} is {_megabytes(size)} ({dims}), more than "
+            f"times: the {stage.kind} of {what} is {_megabytes(size)} ({dims}), more than "
             f"{_megabytes(MOST_BYTES_AT_ONCE)}; give fewer of these{instead}"
         )
-    check_chunks(road, math.prod(road.shape) // max(1, CHUNK_BYTES // size))
+    check_chunks(stage, math.prod(stage.shape) // max(1, CHUNK_BYTES // size))
 
 
-def check_chunks(road: "Road", count: int) -> None:
+def check_chunks(stage: "Stage", count: int) -> None:
     """Raise ExperimentError if a store would have too many chunks."""
     if count > MOST_CHUNKS:
-        results = f"{math.prod(road.shape)} results of {_megabytes(road.entry_bytes)}"
+        results = f"{math.prod(stage.shape)} results of {_megabytes(stage.entry_bytes)}"
         raise ExperimentError(
-            f"axes: the {road.kind} gives {results}, in {count} files of each variable, more than {MOST_CHUNKS}; "
+            f"axes: the {stage.kind} gives {results}, in {count} files of each variable, more than {MOST_CHUNKS}; "
             "give fewer values, replicas or times, or split the experiment"
         )
 

@@ -18,11 +18,11 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from clhd.errors import explain_unwritable
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, find_parameter
+from clhd.sweep.store.checksums import write_seal
 from clhd.sweep.store.layout import FORMAT, LEDGER, make_column
 from clhd.sweep.store.provenance import now
-from clhd.sweep.store.seal import write_seal
 from clhd.sweep.store.store import Store
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.protocol import Parameter, Status
@@ -37,8 +37,8 @@ _CODECS = [ZstdCodec(level=3, checksum=True)]
 _Column = tuple[str, str, Any, Mapping[str, str]]
 
 
-def create_store(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]] = ()) -> Store:
-    """Make an empty store for a road; it appears under `path` complete.
+def create_store(path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]] = ()) -> Store:
+    """Make an empty store for a stage; it appears under `path` complete.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def create_store(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence
     growing = path.with_name(f".{path.name}.new")
     with explain_unwritable(path):
         remove_tree(growing)
-        _write_empty(growing, road, chunks, runs)
+        _write_empty(growing, stage, chunks, runs)
         growing.rename(path)
     return Store(path, "r+")
 
@@ -69,17 +69,17 @@ def write_sealed(dataset: xr.Dataset, path: Path) -> None:
     write_seal(path, names, whole=names)
 
 
-def _write_empty(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]]) -> None:
-    entry = "replica_block" if road.has_moments else "replica"
-    shape = road.grid.shape + ((road.entries,) if road.entries is not None else ())
-    dims = tuple(axis.name for axis in road.grid.axes) + ((entry,) if road.entries is not None else ())
-    attributes = _describe(road, dims) | {"runs": [dict(run) for run in runs]}
+def _write_empty(path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]]) -> None:
+    entry = "replica_block" if stage.has_moments else "replica"
+    shape = stage.grid.shape + ((stage.entries,) if stage.entries is not None else ())
+    dims = tuple(axis.name for axis in stage.grid.axes) + ((entry,) if stage.entries is not None else ())
+    attributes = _describe(stage, dims) | {"runs": [dict(run) for run in runs]}
     group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes=attributes)
     sizes: dict[str, int] = {}
-    for name, dim, values, words in _list_columns(road, entry):
+    for name, dim, values, words in _list_columns(stage, entry):
         _write_coordinate(group, name, dim, values, words)
         sizes[name] = len(values)
-    for name, output in road.stored.variables.items():
+    for name, output in stage.stored.variables.items():
         tail = tuple(sizes[dim] for dim in output.dims)
         group.create_array(
             name,
@@ -102,25 +102,25 @@ def _write_empty(path: Path, road: Road, chunks: tuple[int, ...], runs: Sequence
             dimension_names=dims,
             attributes=_describe_entry(name, meaning),
         )
-    write_seal(path, [*sizes, *road.stored.variables, *LEDGER], whole=sizes.keys())
+    write_seal(path, [*sizes, *stage.stored.variables, *LEDGER], whole=sizes.keys())
 
 
-def _describe(road: Road, dims: Sequence[str]) -> dict[str, Any]:
+def _describe(stage: Stage, dims: Sequence[str]) -> dict[str, Any]:
     """The attributes of a store, but for its runs."""
     attributes: dict[str, Any] = {
-        "title": f"{road.kind} of {road.experiment.name}",
-        "description": road.experiment.description,
+        "title": f"{stage.kind} of {stage.experiment.name}",
+        "description": stage.experiment.description,
         "clhd_store": FORMAT,
-        "kind": road.kind,
-        "system": road.experiment.system,
-        "version": road.version,
-        "experiment": road.experiment.resolved(),
+        "kind": stage.kind,
+        "system": stage.experiment.system,
+        "version": stage.version,
+        "experiment": stage.experiment.resolved(),
         "dims": list(dims),
-        "outputs": list(road.stored.variables),
-        "replicas_per_entry": road.entry_size,
+        "outputs": list(stage.stored.variables),
+        "replicas_per_entry": stage.entry_size,
         "created": now(),
     }
-    if together := [name for axis in road.grid.axes if not axis.is_single for name in axis.parameters]:
+    if together := [name for axis in stage.grid.axes if not axis.is_single for name in axis.parameters]:
         attributes["coordinates"] = " ".join(together)
     return attributes
 
@@ -134,16 +134,16 @@ def _describe_entry(name: str, meaning: str) -> dict[str, Any]:
     return words | {"flag_values": [int(status) for status in Status], "flag_meanings": names}
 
 
-def _list_columns(road: Road, entry: str) -> Iterator[_Column]:
+def _list_columns(stage: Stage, entry: str) -> Iterator[_Column]:
     """All coordinates: times, replicas or blocks of them, those of outputs, those of axes."""
-    yield "time", "time", road.time, WORDS["time"]
-    if road.entries is not None:
-        yield entry, entry, range(road.entries), _BLOCK_WORDS if road.has_moments else WORDS["replica"]
-    for name, (values, words) in road.outputs.coordinates.items():
+    yield "time", "time", stage.time, WORDS["time"]
+    if stage.entries is not None:
+        yield entry, entry, range(stage.entries), _BLOCK_WORDS if stage.has_moments else WORDS["replica"]
+    for name, (values, words) in stage.outputs.coordinates.items():
         yield name, name, values, words
-    for axis in road.grid.axes:
+    for axis in stage.grid.axes:
         for k, name in enumerate(axis.parameters):
-            parameter = find_parameter(road.system, name, road.experiment.constants.get("features"))
+            parameter = find_parameter(stage.system, name, stage.experiment.constants.get("features"))
             yield name, axis.name, [value[k] for value in axis.values], describe_words(parameter, name)
         if not axis.is_single:
             labels = [axis.label(position) for position in range(len(axis))]

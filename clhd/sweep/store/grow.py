@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, chunk_counts, keep_chunks
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.progress import Progress, format_count, format_seconds
 from clhd.sweep.store.create import create_store, remove_tree
 from clhd.sweep.store.layout import LEDGER
@@ -63,13 +63,13 @@ class _Origin:
 _Traces = list[list[_Origin]]  # along each dim, of each chunk
 
 
-def grow_store(store: Store, room: Road, places: Sequence[Sequence[int]]) -> Store:
+def grow_store(store: Store, available: Stage, places: Sequence[Sequence[int]]) -> Store:
     """Copy a store into a larger one, which then takes its name. The caller holds its lock.
 
     Parameters
     ----------
     store : Store
-    room : Road
+    available : Stage
         What there is to be room for.
     places : sequence of sequence of int
         Where what the store holds stands in the larger one, along each dim; ascending.
@@ -82,11 +82,11 @@ def grow_store(store: Store, room: Road, places: Sequence[Sequence[int]]) -> Sto
     path = store.path
     grown, outgrown = _name_grown(path), _name_outgrown(path)
     remove_tree(grown)
-    larger = create_store(grown, room, keep_chunks(store.chunks, room), store.attributes["runs"])
+    larger = create_store(grown, available, keep_chunks(store.chunks, available), store.attributes["runs"])
     traces = [_trace(*dim) for dim in zip(larger.shape, larger.chunks, store.shape, store.chunks, places, strict=True)]
     seconds = _count_seconds(traces, store.shape, store.chunks, is_alike=larger.chunks == store.chunks)
     runs = math.prod(store.shape) * store.entry_size
-    progress = Progress(f"{room.experiment.name} {room.kind}, its store grows", runs, seconds)
+    progress = Progress(f"{available.experiment.name} {available.kind}, its store grows", runs, seconds)
     held = format_count(runs, "run")
     if seconds > _LONG_SECONDS:
         progress.say(f"takes {held} over into a larger one, {format_seconds(seconds)} predicted")
@@ -102,10 +102,10 @@ def grow_store(store: Store, room: Road, places: Sequence[Sequence[int]]) -> Sto
     return Store(path, "r+")
 
 
-def predict_growth(store: Store, room: Road, places: Sequence[Sequence[int]]) -> float:
+def predict_growth(store: Store, available: Stage, places: Sequence[Sequence[int]]) -> float:
     """Seconds that `grow_store` takes for the same, about: disks differ."""
-    shape = room.grid.shape + ((room.entries,) if room.entries is not None else ())
-    chunks = keep_chunks(store.chunks, room)
+    shape = available.grid.shape + ((available.entries,) if available.entries is not None else ())
+    chunks = keep_chunks(store.chunks, available)
     traces = [_trace(*dim) for dim in zip(shape, chunks, store.shape, store.chunks, places, strict=True)]
     return _count_seconds(traces, store.shape, store.chunks, is_alike=chunks == store.chunks)
 

@@ -1,4 +1,4 @@
-"""`read_layout`: what a store must hold, by the experiment in its attributes; `check_road`: and by the code.
+"""`read_layout`: what a store must hold, by the experiment in its attributes; `check_stage`: and by the code.
 
 | what | must be |
 |---|---|
@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clhd.errors import ClhdError
-from clhd.sweep.plan.road import Kind, Road
+from clhd.sweep.plan.stage import Stage, StageKind
 from clhd.sweep.spec.axis import Axis
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
-from clhd.sweep.store.documents import AGAIN, FILE, FRESH, REPAIR, Document, MetadataError, read_chunks, suggest
-from clhd.sweep.store.seal import Contents, check_seal
+from clhd.sweep.store.checksums import Contents, check_seal
+from clhd.sweep.store.metadata import AGAIN, FILE, FRESH, REPAIR, Document, MetadataError, read_chunks, suggest
 from clhd.systems.protocol import Outputs, Status
 
 FORMAT = 1
@@ -55,7 +55,7 @@ class _Attributes(BaseModel):
     """Those that are read again."""
 
     model_config = ConfigDict(strict=True)
-    kind: Kind
+    kind: StageKind
     version: int
     experiment: dict[str, Any]
     dims: list[str]
@@ -80,7 +80,7 @@ class Layout:
     """
 
     experiment: Experiment
-    kind: Kind
+    kind: StageKind
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     outputs: tuple[str, ...]
@@ -121,7 +121,7 @@ def read_layout(path: Path, contents: Contents) -> Layout:
     experiment, kind = _parse(path, attributes.experiment), attributes.kind
     if path.name.lstrip(".").startswith("theory" if kind == "simulation" else "simulation"):
         raise _refuse(path, f"kind = {kind!r} is not that of this store")
-    size = Road(experiment, kind).entry_size
+    size = Stage(experiment, kind).entry_size
     if attributes.replicas_per_entry != size:
         raise _refuse(path, f"replicas_per_entry = {attributes.replicas_per_entry}, not {size}")
     axes = [axis for axis in experiment.axes if axis.name in attributes.dims]
@@ -199,40 +199,40 @@ def find_damaged(path: Path, but: Collection[str] = ()) -> Path | None:
     return None
 
 
-def list_coordinates(path: Path, layout: Layout, road: Road) -> dict[str, NDArray[Any]]:
+def list_coordinates(path: Path, layout: Layout, stage: Stage) -> dict[str, NDArray[Any]]:
     """The values of all coordinates of a store; raises MetadataError if its experiment is none for this code."""
     values = {name: values for name, (_, values) in layout.coordinates().items()}
-    values |= {name: own for name, (own, _) in _find_outputs(path, road)[0].coordinates.items()}
+    values |= {name: own for name, (own, _) in _find_outputs(path, stage)[0].coordinates.items()}
     return {name: make_column(column) for name, column in values.items()}
 
 
-def _find_outputs(path: Path, road: Road) -> tuple[Outputs, tuple[Axis, ...]]:
-    """What a road stores, and its axes."""
+def _find_outputs(path: Path, stage: Stage) -> tuple[Outputs, tuple[Axis, ...]]:
+    """What a stage stores, and its axes."""
     try:
-        return road.stored, road.grid.axes
+        return stage.stored, stage.grid.axes
     except ClhdError:
         raise
     except Exception as error:  # a constant of another type, which only this code finds
         raise _refuse(path, f"experiment cannot be understood: {error}") from None
 
 
-def check_road(path: Path, layout: Layout, road: Road, group: zarr.Group) -> None:
-    """Check that a store holds what a road stores, under the names and coordinates that it gives them.
+def check_stage(path: Path, layout: Layout, stage: Stage, group: zarr.Group) -> None:
+    """Check that a store holds what a stage stores, under the names and coordinates that it gives them.
 
     Raises
     ------
     MetadataError
         If it does not.
     """
-    outputs, axes = _find_outputs(path, road)
-    dims = tuple(axis.name for axis in axes) + layout.dims[len(layout.dims) - road.is_simulation :]
+    outputs, axes = _find_outputs(path, stage)
+    dims = tuple(axis.name for axis in axes) + layout.dims[len(layout.dims) - stage.is_simulation :]
     if dims != layout.dims or tuple(outputs.variables) != layout.outputs:
         raise _refuse(path, "dims or outputs are not those of its experiment")
     for name, output in outputs.variables.items():
         found: Any = group[name].metadata
         if tuple(found.dimension_names or ()) != layout.dims + output.dims:
             raise MetadataError(f"{path / name / FILE}: dimension_names = {found.dimension_names}; {FRESH}")
-    for name, values in list_coordinates(path, layout, road).items():
+    for name, values in list_coordinates(path, layout, stage).items():
         try:
             column = make_column(group[name][...])  # type: ignore[index]
         except Exception:  # codecs raise what they like

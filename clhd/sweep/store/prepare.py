@@ -1,4 +1,4 @@
-"""`prepare_store`: the store in which a road can be computed: new, as it is, or grown; never emptied in silence.
+"""`prepare_store`: the store in which a stage can be computed: new, as it is, or grown; never emptied in silence.
 
 | what has changed | what happens |
 |---|---|
@@ -15,33 +15,33 @@ from typing import Any
 import numpy as np
 
 from clhd.sweep.plan.blocks import BoolArray, choose_chunks
-from clhd.sweep.plan.road import Kind, Road
+from clhd.sweep.plan.stage import Stage, StageKind
 from clhd.sweep.run.progress import format_count
 from clhd.sweep.spec.axis import Axis, format_value
+from clhd.sweep.spec.errors import ExperimentError
 from clhd.sweep.spec.experiment import Experiment, find_parameter
 from clhd.sweep.spec.limits import describe_size
-from clhd.sweep.spec.mistakes import ExperimentError
 from clhd.sweep.store.create import create_store
 from clhd.sweep.store.grow import finish_growth, grow_store, predict_growth
-from clhd.sweep.store.layout import check_road
+from clhd.sweep.store.layout import check_stage
 from clhd.sweep.store.repair import forget_missing
 from clhd.sweep.store.store import Store, StoreError
 from clhd.systems.protocol import Value
 
 
-def prepare_store(road: Road, path: Path) -> tuple[Store, Road]:
-    """Open, create or grow the store of a road. The caller holds its lock.
+def prepare_store(stage: Stage, path: Path) -> tuple[Store, Stage]:
+    """Open, create or grow the store of a stage. The caller holds its lock.
 
     Parameters
     ----------
-    road : Road
+    stage : Stage
         What is wanted.
     path : Path
 
     Returns
     -------
-    (store, road) : Store, Road
-        The road that the store has room for: what is wanted, and what the store held before.
+    (store, stage) : Store, Stage
+        The stage that the store has room for: what is wanted, and what the store held before.
 
     Raises
     ------
@@ -54,32 +54,32 @@ def prepare_store(road: Road, path: Path) -> tuple[Store, Road]:
         )
     finish_growth(path)
     if not path.exists():
-        return create_store(path, road, choose_chunks(road)), road
+        return create_store(path, stage, choose_chunks(stage)), stage
     store = Store(path, "r+")
-    held = Road(store.experiment, road.kind)
-    check_changes(store, held, road)
-    check_road(path, store.layout, held, store.group)
-    if not is_of_same_form(held, road):
+    held = Stage(store.experiment, stage.kind)
+    check_changes(store, held, stage)
+    check_stage(path, store.layout, held, store.group)
+    if not is_of_same_form(held, stage):
         move_aside(path)
-        return create_store(path, road, choose_chunks(road)), road
+        return create_store(path, stage, choose_chunks(stage)), stage
     forget_missing(store)
-    room = _unite(held, road, path)
-    if not _is_larger(room, held):
-        return store, room
-    return grow_store(store, room, positions_in(room, held)), room
+    available = _unite(held, stage, path)
+    if not _is_larger(available, held):
+        return store, available
+    return grow_store(store, available, positions_in(available, held)), available
 
 
-def predict_growth_seconds(store: Store, held: Road, wanted: Road) -> float:
+def predict_growth_seconds(store: Store, held: Stage, wanted: Stage) -> float:
     """How long `prepare_store` takes to make room for what is wanted in a store that can grow; 0 if it has that."""
-    room = _unite(held, wanted, store.path)
-    return predict_growth(store, room, positions_in(room, held)) if _is_larger(room, held) else 0.0
+    available = _unite(held, wanted, store.path)
+    return predict_growth(store, available, positions_in(available, held)) if _is_larger(available, held) else 0.0
 
 
-def _is_larger(room: Road, held: Road) -> bool:
-    return room.grid.axes != held.grid.axes or room.entries != held.entries
+def _is_larger(available: Stage, held: Stage) -> bool:
+    return available.grid.axes != held.grid.axes or available.entries != held.entries
 
 
-def check_changes(store: Store, held: Road, wanted: Road) -> None:
+def check_changes(store: Store, held: Stage, wanted: Stage) -> None:
     """Raise StoreError if a store holds results of another version of the code, or of other constants."""
     version, changes = store.attributes["version"], list_changes(held, wanted)
     if version != wanted.version:
@@ -91,11 +91,11 @@ def check_changes(store: Store, held: Road, wanted: Road) -> None:
         )
 
 
-def list_changes(held: Road, wanted: Road) -> list[str]:
+def list_changes(held: Stage, wanted: Stage) -> list[str]:
     """What a store holds that is not what is wanted, and cannot be had by growth; as text, old and new."""
     changes = []
     old, new = held.grid.constants, wanted.grid.constants
-    axes = {name for road in (held, wanted) for axis in road.grid.axes for name in axis.parameters}
+    axes = {name for stage in (held, wanted) for axis in stage.grid.axes for name in axis.parameters}
     for name in sorted({*old, *new} - axes):
         before, after = (_resolve(wanted, constants, name) for constants in (old, new))
         if before != after:
@@ -112,21 +112,21 @@ def list_changes(held: Road, wanted: Road) -> list[str]:
     return changes
 
 
-def _resolve(road: Road, constants: Any, name: str) -> Value | None:
+def _resolve(stage: Stage, constants: Any, name: str) -> Value | None:
     """A constant, or its default: a parameter that is declared later changes nothing."""
     if name in constants:
         return constants[name]  # type: ignore[no-any-return]
     base = name.rpartition("_")[0]
-    if name not in road.system.parameters and base in constants:
+    if name not in stage.system.parameters and base in constants:
         return constants[base]  # type: ignore[no-any-return]
-    return find_parameter(road.system, name, 9).default
+    return find_parameter(stage.system, name, 9).default
 
 
 def _format(value: Value | None) -> str:
     return "none" if value is None else format_value(value)
 
 
-def is_of_same_form(held: Road, wanted: Road) -> bool:
+def is_of_same_form(held: Stage, wanted: Stage) -> bool:
     """True if a store of the one can hold the values of the other."""
     return held.experiment.times == wanted.experiment.times and held.stored == wanted.stored
 
@@ -143,8 +143,8 @@ def move_aside(path: Path) -> Path:
     return target
 
 
-def _unite(held: Road, wanted: Road, path: Path) -> Road:
-    """The road with room for both; raises StoreError if that is more than a store can hold."""
+def _unite(held: Stage, wanted: Stage, path: Path) -> Stage:
+    """The stage with room for both; raises StoreError if that is more than a store can hold."""
     axes: dict[str, Axis] = {axis.name: axis for axis in wanted.experiment.axes}
     for axis in held.experiment.axes:
         if axis.name in axes and axis.parameters == axes[axis.name].parameters:
@@ -153,57 +153,57 @@ def _unite(held: Road, wanted: Road, path: Path) -> Road:
     experiment: Experiment = wanted.experiment.model_copy(update={"axes": tuple(axes.values()), "replicas": replicas})
     if experiment.axes == wanted.experiment.axes and replicas == wanted.experiment.replicas:
         return wanted  # the costs of its points are known
-    room = Road(experiment, wanted.kind)
+    available = Stage(experiment, wanted.kind)
     try:
-        mistake = describe_size({axis.name: len(axis) for axis in experiment.axes}, replicas, room.entry_size)
+        mistake = describe_size({axis.name: len(axis) for axis in experiment.axes}, replicas, available.entry_size)
         if mistake:
             raise ExperimentError(mistake)
-        choose_chunks(room)
+        choose_chunks(available)
     except ExperimentError as error:
         raise StoreError(
             f"{path}: would have to hold what it holds and what is wanted: {error}; add fewer values at a time, "
             "give the experiment another name, or start again with --fresh"
         ) from None
-    return room
+    return available
 
 
-def select_wanted(room: Road, wanted: Road) -> BoolArray:
+def select_wanted(available: Stage, wanted: Stage) -> BoolArray:
     """Which replicas of which points of a store an experiment wants; of the shape of the store's dims."""
-    shape = room.grid.shape + ((room.entries,) if room.entries is not None else ())
+    shape = available.grid.shape + ((available.entries,) if available.entries is not None else ())
     mask = np.zeros(shape, dtype=bool)
-    mask[np.ix_(*positions_in(room, wanted))] = True
+    mask[np.ix_(*positions_in(available, wanted))] = True
     return mask
 
 
-def positions_in(room: Road, wanted: Road) -> list[list[int]]:
+def positions_in(available: Stage, wanted: Stage) -> list[list[int]]:
     """Where the points and replicas of an experiment stand in a store, along each dim."""
-    positions = [have.positions(want) for have, want in zip(room.grid.axes, wanted.grid.axes, strict=True)]
+    positions = [have.positions(want) for have, want in zip(available.grid.axes, wanted.grid.axes, strict=True)]
     return positions if wanted.entries is None else [*positions, list(range(wanted.entries))]
 
 
-def open_road(experiment: Experiment, kind: Kind, results: Path) -> tuple[Road, Store, Road]:
-    """What is wanted of a road, its store, and what that has room for.
+def open_stage(experiment: Experiment, kind: StageKind, results: Path) -> tuple[Stage, Store, Stage]:
+    """What is wanted of a stage, its store, and what that has room for.
 
     Raises
     ------
     StoreError
         If there is no store, or it holds something else.
     """
-    wanted = Road(experiment, kind)
+    wanted = Stage(experiment, kind)
     path = results / experiment.name / f"{kind}.zarr"
     if not path.exists():
         raise StoreError(f"{path}: is not there; clhd run makes it")
     store = Store(path)
-    room = Road(store.experiment, kind)
-    changes = list_changes(room, wanted)
+    available = Stage(store.experiment, kind)
+    changes = list_changes(available, wanted)
     if store.attributes["version"] != wanted.version:
         changes.append(f"version {store.attributes['version']} of the code, not {wanted.version}")
-    if not is_of_same_form(room, wanted):
+    if not is_of_same_form(available, wanted):
         changes.append("other times or outputs")
     if changes:
         raise StoreError(f"{path}: holds results for {'; '.join(changes)}; run the experiment again")
-    check_road(path, store.layout, room, store.group)
-    for axis, held in zip(wanted.grid.axes, room.grid.axes, strict=True):
+    check_stage(path, store.layout, available, store.group)
+    for axis, held in zip(wanted.grid.axes, available.grid.axes, strict=True):
         missing = set(axis.values) - set(held.values)
         if missing:
             raise StoreError(
@@ -212,4 +212,4 @@ def open_road(experiment: Experiment, kind: Kind, results: Path) -> tuple[Road, 
     if wanted.entries is not None and wanted.entries > store.shape[-1]:
         has, wants = (count * store.entry_size for count in (store.shape[-1], wanted.entries))
         raise StoreError(f"{path}: has {format_count(has, 'replica')}, not {wants}; run the experiment again")
-    return wanted, store, room
+    return wanted, store, available

@@ -16,13 +16,13 @@ from typing import Any
 
 import zarr
 
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.progress import format_count
-from clhd.sweep.store.documents import FRESH, MetadataError
+from clhd.sweep.store.checksums import Contents, check_copies, check_seal, has_seal, list_chunks, mend, write_seal
 from clhd.sweep.store.grow import finish_growth
-from clhd.sweep.store.layout import LEDGER, Layout, check_road, list_coordinates, read_layout
+from clhd.sweep.store.layout import LEDGER, Layout, check_stage, list_coordinates, read_layout
+from clhd.sweep.store.metadata import FRESH, MetadataError
 from clhd.sweep.store.missing import find_missing
-from clhd.sweep.store.seal import Contents, check_copies, check_seal, has_seal, list_chunks, mend, write_seal
 from clhd.sweep.store.store import Store
 
 
@@ -61,7 +61,7 @@ def _adopt(path: Path) -> None:
     """Seal a store of an earlier version."""
     contents = check_copies(path)
     layout, group = _restore_coordinates(path, contents)
-    check_road(path, layout, Road(layout.experiment, layout.kind), group)
+    check_stage(path, layout, Stage(layout.experiment, layout.kind), group)
     write_seal(path, contents.arrays, whole=contents.arrays.keys() - {*layout.outputs, *LEDGER})
 
 
@@ -72,8 +72,8 @@ def _restore_coordinates(path: Path, contents: Contents) -> tuple[Layout, zarr.G
     """
     layout = read_layout(path, contents)
     group = zarr.open_group(str(path), mode="r+", zarr_format=3, use_consolidated=False)
-    road = Road(layout.experiment, layout.kind)
-    wanted = list_coordinates(path, layout, road)
+    stage = Stage(layout.experiment, layout.kind)
+    wanted = list_coordinates(path, layout, stage)
     for name in wanted.keys() & contents.arrays.keys():
         array: Any = group[name]
         try:
@@ -82,7 +82,7 @@ def _restore_coordinates(path: Path, contents: Contents) -> tuple[Layout, zarr.G
         except Exception:  # codecs raise what they like
             is_whole = False
         if not is_whole:
-            if contents.attributes.get("version") != road.version:  # who had other features, maybe
+            if contents.attributes.get("version") != stage.version:  # who had other features, maybe
                 raise MetadataError(f"{path / name}: is damaged or missing, and of another version of clhd; {FRESH}")
             array.with_config({"write_empty_chunks": True})[...] = wanted[name]
     return layout, group

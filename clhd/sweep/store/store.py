@@ -1,8 +1,8 @@
-"""`Store`: the Zarr group that holds what a road has computed, with a ledger of what is known.
+"""`Store`: the Zarr group that holds what a stage has computed, with a ledger of what is known.
 
 | variable | dims | meaning |
 |---|---|---|
-| the road's outputs, or their moments | axes, replica, dims of the output | values; NaN where not computed |
+| the stage's outputs, or their moments | axes, replica, dims of the output | values; NaN where not computed |
 | status | axes, replica | 0 not_run, 1 ok, 2 diverged, 3 not_converged, 4 failed |
 | attempts | axes, replica | how often it was tried |
 | seconds | axes, replica | share of the wall time of its block |
@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
-from clhd.sweep.plan.road import Kind
+from clhd.sweep.plan.stage import StageKind
 from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.store.documents import FILE, MetadataError
+from clhd.sweep.store.checksums import change_attributes, check_seal
 from clhd.sweep.store.layout import FORMAT, LEDGER, read_layout
-from clhd.sweep.store.seal import change_attributes, check_seal
+from clhd.sweep.store.metadata import FILE, MetadataError
 from clhd.systems.protocol import Status
 
 TEXTS = ("error_type", "error_message")
@@ -84,7 +84,7 @@ class Store:
         self.dims: tuple[str, ...] = self.layout.dims
         self.shape: tuple[int, ...] = status.shape
         self.chunks: tuple[int, ...] = status.chunks
-        self.kind: Kind = self.layout.kind
+        self.kind: StageKind = self.layout.kind
 
     def _array(self, name: str) -> zarr.Array[Any]:
         """A variable; opening one costs as much as reading a chunk, so each is opened once."""

@@ -1,4 +1,4 @@
-"""The roads agree: projected chain with full simulation, simulation with the limit, at rates the theory predicts.
+"""The stages agree: projected chain with full simulation, simulation with the limit, at rates the theory predicts.
 
 Seeds and levels are fixed beforehand. Every test that could pass for want of power has its counterpart: a wrong variant
 of the chain that must be rejected.

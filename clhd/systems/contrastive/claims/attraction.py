@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import Estimate, above, all_hold, below, within
 from clhd.core.statistics import wilson_interval
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 FloatArray = NDArray[np.float64]
 

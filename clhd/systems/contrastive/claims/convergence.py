@@ -25,7 +25,7 @@ from scipy.stats import chi2
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import Estimate, all_hold, within
 from clhd.core.power_law import fit_power_law
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 QUANTITIES = ("overlap", "squared_norm", "cosine_similarity")
 _SIZE = "dimension"

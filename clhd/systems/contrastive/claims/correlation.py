@@ -20,7 +20,7 @@ import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Part
 from clhd.claims.verdict import Estimate, Range, Verdict, above, all_hold, below, within
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import (
     at_largest_dimension,
     describe_last_change,

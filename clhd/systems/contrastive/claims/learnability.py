@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import UPPER_TAIL, Estimate, all_hold, within
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 CUT = 0.5  # cosine similarity
 _DRAWS, _SEED = 4000, 4

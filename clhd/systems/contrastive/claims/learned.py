@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from clhd.claims.verdict import Estimate
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 REST = 1e-4
 LEAST_OVERLAP = 0.01
@@ -156,15 +156,15 @@ def describe_last_change(dataset: xr.Dataset) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``from_time``, ``to_time``, and of ``sgd`` (the mean over runs) and ``theory``, as far as there is such a road,
+        ``from_time``, ``to_time``, and of ``sgd`` (the mean over runs) and ``theory``, as far as there is such a stage,
         the largest change over all points; NaN if it could not be had anywhere.
     """
     found: dict[str, Any] = dict(zip(("from_time", "to_time"), dataset["time"].values[-2:].tolist(), strict=True))
-    for road, name in (("sgd", "cosine_similarity_mean"), ("theory", "cosine_similarity_theory")):
+    for stage, name in (("sgd", "cosine_similarity_mean"), ("theory", "cosine_similarity_theory")):
         if name in dataset:
             similarity = dataset[name].isel(feature=0)
             change = abs(similarity.isel(time=-1) - similarity.isel(time=-2)).values
-            found[road] = float(np.nanmax(change)) if np.isfinite(change).any() else float("nan")
+            found[stage] = float(np.nanmax(change)) if np.isfinite(change).any() else float("nan")
     return found
 
 

@@ -35,7 +35,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from clhd.claims.verdict import Estimate, Verdict, above, all_hold, below, within
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import describe_last_change, steps
 from clhd.systems.contrastive.claims.universality import judge_universality
 from clhd.systems.contrastive.model.losses import LOSSES

@@ -19,7 +19,7 @@ import numpy as np
 
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import above, all_hold, below
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import (
     at_largest_dimension,
     describe_last_change,

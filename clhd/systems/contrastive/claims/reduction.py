@@ -24,7 +24,7 @@ from scipy.stats import linregress
 
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import UPPER_TAIL, Estimate, all_hold, below, within
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 FloatArray = NDArray[np.float64]
 PARAMETERS = ("overlap", "squared_norm")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from clhd.claims.verdict import NORMAL_95, Estimate, Verdict, all_hold, within
 from clhd.core.power_law import fit_power_law
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 FloatArray = NDArray[np.float64]
 _STATEMENT = "The limit depends on the noise and on the entries of the features through their second moments alone."

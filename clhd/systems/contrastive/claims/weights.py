@@ -2,7 +2,7 @@
 
 Distances are Wasserstein-1, of each replica's weights to the equation's law, averaged over replicas, and over the
 signs of the feature value with their shares. With an L1 penalty and without, at every time but the start, where both
-roads are given the same law, the claim asks three things:
+stages are given the same law, the claim asks three things:
 
 | part | measured | holds |
 |---|---|---|
@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import Estimate, Verdict, all_hold, below, within
 from clhd.core.power_law import fit_power_law
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 FloatArray = NDArray[np.float64]
 # Support is judged at the thresholds where the theory recalls these shares: few pass beyond the last.
@@ -74,7 +74,7 @@ class Distances:
 
 @dataclass(frozen=True)
 class Support:
-    """Precision and recall against the threshold, by one road, with standard errors.
+    """Precision and recall against the threshold, by one stage, with standard errors.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def _judge_support(summary: Summary, allowance: float) -> tuple[Verdict, dict[st
     places = _places(summary.dataset.isel(time=summary.dataset["time"].values > 0)["squared_norm_mean"])
     count, verdicts, found = len(places) * len(_RECALLS) * 2, [], {}
     for penalty, time in places:
-        sgd, theory = (measure_support(summary, road, penalty, time) for road in ("mean", "theory"))
+        sgd, theory = (measure_support(summary, stage, penalty, time) for stage in ("mean", "theory"))
         rows = []
         for wanted in _RECALLS:
             k = int(np.argmin(np.abs(theory.recall - wanted)))
@@ -225,22 +225,22 @@ def _judge_support(summary: Summary, allowance: float) -> tuple[Verdict, dict[st
     return all_hold(verdicts), found
 
 
-def measure_support(summary: Summary, road: str, l1_penalty: float, time: float) -> Support:
+def measure_support(summary: Summary, stage: str, l1_penalty: float, time: float) -> Support:
     """Precision and recall at the largest dimension.
 
     Parameters
     ----------
     summary : Summary
         Of an experiment with sparse features.
-    road : str
+    stage : str
         "mean" of the replicas of SGD, or "theory", whose errors are zero.
     l1_penalty, time : float
         Places of the summary.
     """
     point = summary.dataset.sel(l1_penalty=l1_penalty, time=time)
     point = point.isel(dimension=int(np.argmax(point["dimension"].values)))
-    law = point[f"distribution_{road}"]
-    error = point["distribution_standard_error"] if road == "mean" else xr.zeros_like(law)
+    law = point[f"distribution_{stage}"]
+    error = point["distribution_standard_error"] if stage == "mean" else xr.zeros_like(law)
     passed, doubt = _pass_threshold(law, 1 - law), _pass_threshold(error, error)
     share = sign_shares(summary)
     on = share.where(share["feature_sign"] != 0, 0) / share.where(share["feature_sign"] != 0).sum()
@@ -268,17 +268,17 @@ def _pass_threshold(lower: xr.DataArray, upper: xr.DataArray) -> xr.DataArray:
 
 
 def _describe_best(summary: Summary) -> dict[str, Any]:
-    """By penalty, at the last time: the threshold with the theory's best F-score, and what both roads reach there."""
+    """By penalty, at the last time: the threshold with the theory's best F-score, and what both stages reach there."""
     time, found = float(summary.dataset["time"][-1]), {}
     for penalty in summary.dataset["l1_penalty"].values:
-        sgd, theory = (measure_support(summary, road, penalty, time) for road in ("mean", "theory"))
+        sgd, theory = (measure_support(summary, stage, penalty, time) for stage in ("mean", "theory"))
         k = int(np.nanargmax(theory.f_score))
         found[_name_place(penalty, time)] = {
             "threshold": float(theory.threshold[k]),
             **{
-                f"{word}_by_{road}": float(getattr(support, word)[k])
+                f"{word}_by_{stage}": float(getattr(support, word)[k])
                 for word in ("precision", "recall", "f_score")
-                for road, support in (("sgd", sgd), ("theory", theory))
+                for stage, support in (("sgd", sgd), ("theory", theory))
             },
         }
     return found

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.figures.words import format_number
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.attraction import measure_share
 from clhd.systems.contrastive.model.labels import KINDS
 from clhd.systems.contrastive.model.latents import Gaussian, Laplace, Uniform

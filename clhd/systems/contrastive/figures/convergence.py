@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from clhd.claims.verdict import NORMAL_95
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.figures.words import format_number
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.convergence import QUANTITIES, fit_bias, select, spread_ratios
 
 _SIZE = "dimension"

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from clhd.claims.verdict import NORMAL_95
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.figures.words import format_number
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learnability import CUT, measure_rates
 
 _MOMENT = "second_moment"

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.figures.words import format_number
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.reduction import PARAMETERS, measure_errors
 
 _SYMBOLS = {"overlap": "$q$", "squared_norm": "$r$"}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clhd.claims.verdict import NORMAL_95
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.figures.words import format_number
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.weights import measure_distances, measure_support
 
 FloatArray = NDArray[np.float64]
@@ -130,7 +130,7 @@ def _plot_support(axes: Axes, summary: Summary, word: str) -> None:
     penalties, every = summary.dataset["l1_penalty"].values, 3
     reach = 0.0
     for penalty, colour, marker in zip(penalties, _PENALTIES, MARKERS, strict=False):
-        sgd, theory = (measure_support(summary, road, penalty, summary.last_time) for road in ("mean", "theory"))
+        sgd, theory = (measure_support(summary, stage, penalty, summary.last_time) for stage in ("mean", "theory"))
         label = f"$\\lambda_1$ = {format_number(penalty)}"
         axes.plot(theory.threshold, getattr(theory, word), color=colour, label=label)
         axes.errorbar(

@@ -1,4 +1,4 @@
-"""`ContrastiveModel`: the one description of a system from which both roads, simulation and theory, start.
+"""`ContrastiveModel`: the one description of a system from which both stages, simulation and theory, start.
 
 | symbol | name | unit or scale |
 |---|---|---|

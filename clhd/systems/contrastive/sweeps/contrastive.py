@@ -142,7 +142,7 @@ class ContrastiveSystem:
         of_negatives = further * (_NEGATIVE_SECONDS + _NEGATIVE_FEATURE_SECONDS * (features - 1))
         of_negatives *= _MANY_FACTOR if further > _MANY_NEGATIVES else 1
         step = _PROJECTED_SECONDS + _FEATURE_SECONDS * (features - 1) + of_negatives
-        return Cost(seconds=steps * step + _LANE_SECONDS, lanes=LANES, family=family(point))
+        return Cost(seconds=steps * step + _LANE_SECONDS, runs_per_call=LANES, family=family(point))
 
     def theory_cost(self, point: TheoryPoint, time: FloatArray) -> Cost:
         """From measurements at a few points."""

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 KURTOSIS = [1.0, 1.5, 2.0, 2.5]
 DIMENSION = [100, 1000]

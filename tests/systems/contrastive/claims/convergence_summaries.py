@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.convergence import QUANTITIES
 
 SMALL = [30, 55, 100, 180, 300, 550, 1000]

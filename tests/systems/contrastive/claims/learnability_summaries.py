@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 KURTOSIS = [1.0, 3.0, 8.0]
 MOMENT = np.linspace(0.26, 0.5, 7)

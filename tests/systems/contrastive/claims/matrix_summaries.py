@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 STATUS = ["not_run", "ok", "diverged", "not_converged", "failed"]
 RUNS = 256

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtr
 
-from clhd.sweep.results.reading import Summary
+from clhd.sweep.results.summary_reader import Summary
 
 OVERLAP, WIDTH = 0.5, 0.6  # mean of the weights where the feature value is 1, and their standard deviation
 PENALTIES, TIMES = [0.0, 0.3], [0.0, 1.0, 3.0]

@@ -9,7 +9,7 @@ from distributed import Client
 import clhd
 from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.run.run import run_experiment
+from clhd.sweep.run.run_stage import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS as CONTRASTIVE
 from clhd.systems.contrastive.sweeps.weights import PARAMETERS, WeightsSystem
@@ -102,7 +102,7 @@ def test_values_that_do_not_go_together_are_refused(changes: dict[str, Any], mes
         SYSTEM.theory_point(values)
 
 
-def test_nothing_is_computed_on_a_road_that_is_switched_off() -> None:
+def test_nothing_is_computed_on_a_stage_that_is_switched_off() -> None:
     assert SYSTEM.simulation_outputs({"simulation": "none"}).variables == {}
     assert SYSTEM.theory_outputs({"theory": "none"}).variables == {}
     with pytest.raises(ClhdError, match="dimension: must be given"):

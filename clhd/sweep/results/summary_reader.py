@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 
 from clhd.errors import ClhdError
-from clhd.sweep.store.documents import AGAIN, MetadataError
 from clhd.sweep.store.layout import check_summary, find_damaged
+from clhd.sweep.store.metadata import AGAIN, MetadataError
 
 _QUANTITY = "cosine_similarity"
 _MEAN = "_mean"

@@ -1,4 +1,4 @@
-"""`plan_roads`: what an experiment will take, before anything runs: core-hours, bytes, wall time and memory.
+"""`plan_stages`: what an experiment will take, before anything runs: core-hours, bytes, wall time and memory.
 
 The blocks are those that would run. Their cost is the systems' own prediction, put right by what the store's ledger has
 measured, as soon as that says something. Wall time and memory are made to be asked for from a batch system, so they lie
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
-from clhd.sweep.plan.road import Road
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.status import format_bytes
 from clhd.sweep.run.progress import format_count, format_seconds
 from clhd.sweep.store.missing import find_missing
@@ -81,12 +81,12 @@ class Needs:
     obstacle: str
 
 
-def plan_roads(roads: Sequence[Road], results: Path, workers: int) -> dict[str, Any]:
-    """What the roads of an experiment are predicted to take.
+def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[str, Any]:
+    """What the stages of an experiment are predicted to take.
 
     Parameters
     ----------
-    roads : sequence of Road
+    stages : sequence of Stage
     results : Path
         Folder of all results, which tell what is known already.
     workers : int
@@ -95,29 +95,29 @@ def plan_roads(roads: Sequence[Road], results: Path, workers: int) -> dict[str, 
     Returns
     -------
     dict
-        For each road: points, runs (replicas of points), blocks, shape of a chunk, core hours, seconds of the longest
+        For each stage: points, runs (replicas of points), blocks, shape of a chunk, core hours, seconds of the longest
         block, bytes (uncompressed) and files of all of it, and `Needs` of what is left, as ``left``.
     """
     plan: dict[str, Any] = {}
-    for road in roads:
-        chunks = choose_chunks(road)
-        blocks = plan_blocks(road, np.ones(_shape(road), dtype=bool), chunks, workers)
-        plan[road.kind] = {
-            "points": road.grid.size,
-            "runs": blocks.lanes * road.entry_size,
+    for stage in stages:
+        chunks = choose_chunks(stage)
+        blocks = plan_blocks(stage, np.ones(_shape(stage), dtype=bool), chunks, workers)
+        plan[stage.kind] = {
+            "points": stage.grid.size,
+            "runs": blocks.entries * stage.entry_size,
             "blocks": len(blocks.blocks),
             "chunk": list(chunks),
             "core_hours": blocks.seconds / 3600,
             "longest_block_seconds": blocks.blocks[0].seconds,
-            "bytes": blocks.lanes * _entry_bytes(road),
-            "files": count_files(road, chunks),
-            "left": asdict(predict_needs(road, results, workers)),
+            "bytes": blocks.entries * _entry_bytes(stage),
+            "files": count_files(stage, chunks),
+            "left": asdict(predict_needs(stage, results, workers)),
         }
     return plan
 
 
 def format_plan(name: str, plan: Mapping[str, Any]) -> str:
-    """A plan for people, two lines for each road, and one more if its store would be refused."""
+    """A plan for people, two lines for each stage, and one more if its store would be refused."""
     lines = []
     for kind, part in plan.items():
         left = part["left"]
@@ -143,66 +143,66 @@ def _format_work(core_hours: float) -> str:
     return f"{core_hours:.3g} core-hours" if core_hours >= 0.01 else "less than 0.01 core-hours"
 
 
-def predict_needs(road: Road, results: Path, workers: int) -> Needs:
-    """What is needed to compute what the store of a road does not know yet: less than at first if a run was stopped."""
-    found, growth, obstacle = _find_store(road, results)
-    known, seconds = _read_ledger(road, found)
-    left = plan_blocks(road, ~known, choose_chunks(road), workers)
-    rate = _measure_rate(road, known, seconds, workers)
+def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:
+    """Return what a run still needs to compute of a stage: less than at first if an earlier run was stopped."""
+    found, growth, obstacle = _find_store(stage, results)
+    known, seconds = _read_ledger(stage, found)
+    left = plan_blocks(stage, ~known, choose_chunks(stage), workers)
+    rate = _measure_rate(stage, known, seconds, workers)
     longest = max((block.seconds for block in left.blocks), default=0.0)
     # Whoever is free takes the next block, the longest first: then the last one ends within this time (Graham).
     wall = (rate or 1.0) * (left.seconds / workers + longest)
     safety = SAFETY["predicted" if rate is None else "measured"]
     return Needs(
-        runs=left.lanes * road.entry_size,
+        runs=left.entries * stage.entry_size,
         core_seconds=(rate or 1.0) * left.seconds,
         rate=rate,
         workers=workers,
         growth_seconds=growth,
         wall_seconds=START_SECONDS + safety * wall + SAFETY["predicted"] * growth,
-        memory_mb=_predict_memory(road, left, workers),
+        memory_mb=_predict_memory(stage, left, workers),
         obstacle=obstacle,
     )
 
 
-def _predict_memory(road: Road, left: Plan, workers: int) -> int:
-    block = max((block.lanes for block in left.blocks), default=0) * _entry_bytes(road)
+def _predict_memory(stage: Stage, left: Plan, workers: int) -> int:
+    block = max((block.entries for block in left.blocks), default=0) * _entry_bytes(stage)
     worker = _WORKER_MEGABYTES + _COPIES * block / 1e6
-    driver = _DRIVER_MEGABYTES + _DRIVER_BYTES_PER_ENTRY * math.prod(_shape(road)) / 1e6
+    driver = _DRIVER_MEGABYTES + _DRIVER_BYTES_PER_ENTRY * math.prod(_shape(stage)) / 1e6
     return math.ceil(driver + workers * worker)
 
 
-def _entry_bytes(road: Road) -> int:
-    return _BYTES_PER_NUMBER * road.count_numbers(road.stored) + _LEDGER_BYTES
+def _entry_bytes(stage: Stage) -> int:
+    return _BYTES_PER_NUMBER * stage.count_numbers(stage.stored) + _LEDGER_BYTES
 
 
-def _shape(road: Road) -> tuple[int, ...]:
-    return road.grid.shape + ((road.entries,) if road.entries is not None else ())
+def _shape(stage: Stage) -> tuple[int, ...]:
+    return stage.grid.shape + ((stage.entries,) if stage.entries is not None else ())
 
 
-def _find_store(road: Road, results: Path) -> tuple[tuple[Store, Road] | None, float, str]:
-    """The store of a road, and what it has room for, None if there is none of use.
+def _find_store(stage: Stage, results: Path) -> tuple[tuple[Store, Stage] | None, float, str]:
+    """The store of a stage, and what it has room for, None if there is none of use.
 
     And how many seconds its growth takes, and why a run would refuse it.
     """
-    path = results / road.experiment.name / f"{road.kind}.zarr"
+    path = results / stage.experiment.name / f"{stage.kind}.zarr"
     if not path.exists():
         return None, 0.0, ""
     try:
         store = Store(path)
-        held = Road(store.experiment, road.kind)
-        check_changes(store, held, road)
-        if not is_of_same_form(held, road):
+        held = Stage(store.experiment, stage.kind)
+        check_changes(store, held, stage)
+        if not is_of_same_form(held, stage):
             return None, 0.0, ""
-        return (store, held), predict_growth_seconds(store, held, road), ""
+        return (store, held), predict_growth_seconds(store, held, stage), ""
     except ClhdError as error:
         return None, 0.0, str(error)
 
 
-def _read_ledger(road: Road, found: tuple[Store, Road] | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """What of a road is known, and the seconds that it took."""
-    known = np.zeros(_shape(road), dtype=bool)
-    seconds = np.zeros(_shape(road), dtype=np.float32)
+def _read_ledger(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """What of a stage is known, and the seconds that it took."""
+    known = np.zeros(_shape(stage), dtype=bool)
+    seconds = np.zeros(_shape(stage), dtype=np.float32)
     if found is None:
         return known, seconds
     store, held = found
@@ -213,12 +213,12 @@ def _read_ledger(road: Road, found: tuple[Store, Road] | None) -> tuple[NDArray[
     except ClhdError:
         return known, seconds
     places: list[tuple[list[int], list[int]]] = []  # along each dim, of what both have: here, and in the store
-    for axis, held_axis in zip(road.grid.axes, held.grid.axes, strict=True):
+    for axis, held_axis in zip(stage.grid.axes, held.grid.axes, strict=True):
         positions = {value: position for position, value in enumerate(held_axis.values)}
         here = [position for position, value in enumerate(axis.values) if value in positions]
         places.append((here, [positions[axis.values[position]] for position in here]))
-    if road.entries is not None:
-        both = list(range(min(road.entries, store.shape[-1])))
+    if stage.entries is not None:
+        both = list(range(min(stage.entries, store.shape[-1])))
         places.append((both, both))
     mine, other = (np.ix_(*[pair[side] for pair in places]) for side in (0, 1))
     known[mine] = np.isin(status[other], _KNOWN)
@@ -226,10 +226,10 @@ def _read_ledger(road: Road, found: tuple[Store, Road] | None) -> tuple[NDArray[
     return known, seconds
 
 
-def _measure_rate(road: Road, known: NDArray[np.bool_], seconds: NDArray[np.float32], workers: int) -> float | None:
+def _measure_rate(stage: Stage, known: NDArray[np.bool_], seconds: NDArray[np.float32], workers: int) -> float | None:
     """Measured seconds per predicted second of what is known; None if too little is."""
     measured = float(seconds[known].sum(dtype=float))
     if measured < _ENOUGH_SECONDS:
         return None
-    predicted = plan_blocks(road, known, choose_chunks(road), workers).seconds
+    predicted = plan_blocks(stage, known, choose_chunks(stage), workers).seconds
     return measured / predicted if predicted > 0 else None

@@ -14,10 +14,10 @@ import dask
 import pytest
 from distributed.core import Status
 
-import clhd.sweep.cluster.batch
+import clhd.sweep.cluster.slurm
 from clhd.cli import main
 from clhd.errors import ClhdError
-from clhd.sweep.cluster.batch import ReplacingAdaptive, check_jobs, import_slurm_cluster, open_slurm
+from clhd.sweep.cluster.slurm import ReplacingAdaptive, check_jobs, import_slurm_cluster, open_slurm
 
 TEXT = "system: toy\naxes: {slope: [0, 1]}\ntimes: [0, 1]\nreplicas: 4\nseed: 1\n"
 
@@ -99,7 +99,7 @@ def test_a_run_whose_jobs_end_one_after_the_other_ends_with_one_line(
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(clhd.sweep.cluster.batch, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(clhd.sweep.cluster.slurm, "_LOOK_SECONDS", 0.0)
     with dask.config.set({"distributed.adaptive.interval": "20ms"}):
         assert main(["simulate", "toy.yaml", "--slurm", "1"]) == 2
     assert capsys.readouterr().err.endswith(
@@ -126,7 +126,7 @@ def no_job_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "squeue").write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(clhd.sweep.cluster.batch, "_LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(clhd.sweep.cluster.slurm, "_LOOK_SECONDS", -1.0)
 
 
 def look(adaptive: Any) -> None:
@@ -211,7 +211,7 @@ def test_ctrl_c_ends_a_run_that_waits_for_slurm_to_try_a_job(
     (tmp_path / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(clhd.sweep.cluster.batch, "_try_submission", wait)
+    monkeypatch.setattr(clhd.sweep.cluster.slurm, "_try_submission", wait)
     answers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         assert main(["simulate", "toy.yaml", "--slurm", "4"]) == 130

@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from clhd.sweep.spec.axis import is_plain_name
-from clhd.sweep.store.documents import (
+from clhd.sweep.store.metadata import (
     FILE,
     FRESH,
     REPAIR,

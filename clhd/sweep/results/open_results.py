@@ -5,8 +5,8 @@ from pathlib import Path
 import xarray as xr
 
 from clhd.errors import ClhdError
-from clhd.sweep.store.documents import REPAIR, MetadataError, suggest
 from clhd.sweep.store.layout import LEDGER, check_summary, find_damaged
+from clhd.sweep.store.metadata import REPAIR, MetadataError, suggest
 from clhd.sweep.store.store import Store
 
 PARTS = ("simulation", "theory", "summary")

@@ -1,4 +1,4 @@
-"""`run_stage`: compute what a road's store does not know yet; `run_experiment`: both roads and the summary.
+"""`run_stage`: compute what a stage's store does not know yet; `run_experiment`: both stages and the summary.
 
 `set_aside` comes first where all is to be computed again, so that after a kill the plain command goes on.
 """
@@ -17,14 +17,14 @@ from clhd.errors import explain_unwritable
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.blocks import BoolArray, plan_blocks
 from clhd.sweep.plan.check import check_experiment
-from clhd.sweep.plan.road import Kind, Road
-from clhd.sweep.results.results import open_results
+from clhd.sweep.plan.stage import Stage, StageKind
+from clhd.sweep.results.open_results import open_results
 from clhd.sweep.results.summary import write_summary
 from clhd.sweep.run.execute import execute_plan
 from clhd.sweep.spec.experiment import Experiment, read_experiment
-from clhd.sweep.store.documents import FILE
 from clhd.sweep.store.grow import finish_growth
 from clhd.sweep.store.lock import hold_lock
+from clhd.sweep.store.metadata import FILE
 from clhd.sweep.store.prepare import move_aside, prepare_store, select_wanted
 from clhd.sweep.store.repair import repair_store
 from clhd.sweep.store.store import Store
@@ -62,12 +62,12 @@ def find_needed(status: Any, wanted: BoolArray) -> BoolArray:
     return needed
 
 
-def set_aside(roads: Sequence[Road], results: Path, *, wait: bool = False) -> None:
-    """Move the stores of roads aside, none of them deleted, before anything is computed again.
+def set_aside(stages: Sequence[Stage], results: Path, *, wait: bool = False) -> None:
+    """Move the stores of stages aside, none of them deleted, before anything is computed again.
 
     Parameters
     ----------
-    roads : sequence of Road
+    stages : sequence of Stage
     results : Path
         Folder of the stores of all experiments.
     wait : bool
@@ -78,7 +78,7 @@ def set_aside(roads: Sequence[Road], results: Path, *, wait: bool = False) -> No
     ClhdError
         If another run holds a store, or it cannot be moved.
     """
-    paths = [results / road.experiment.name / f"{road.kind}.zarr" for road in roads]
+    paths = [results / stage.experiment.name / f"{stage.kind}.zarr" for stage in stages]
     with ExitStack() as locks:
         for path in paths:
             locks.enter_context(hold_lock(path, wait=wait))
@@ -91,16 +91,16 @@ def set_aside(roads: Sequence[Road], results: Path, *, wait: bool = False) -> No
 
 def run_stage(
     experiment: Experiment,
-    kind: Kind,
+    kind: StageKind,
     results: Path,
     *,
     cluster: Cluster | None = None,
     client: Client | None = None,
     repair: bool = False,
     wait: bool = False,
-    checked: Sequence[Road] = (),
+    checked: Sequence[Stage] = (),
 ) -> StageReport | None:
-    """Compute what the store of one road does not know yet.
+    """Compute what the store of one stage does not know yet.
 
     Parameters
     ----------
@@ -117,13 +117,13 @@ def run_stage(
         Read every chunk first, and compute the damaged ones again.
     wait : bool
         Wait for another run of the same store, instead of refusing; it leaves the less to do.
-    checked : sequence of Road
+    checked : sequence of Stage
         What `check_experiment` returned for this experiment: the costs that it found are not worked out again.
 
     Returns
     -------
     StageReport or None
-        None if the system has nothing to compute on this road.
+        None if the system has nothing to compute on this stage.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def run_stage(
     KeyboardInterrupt
         What is done until then is kept.
     """
-    wanted = next((road for road in checked if road.kind == kind), Road(experiment, kind))
+    wanted = next((stage for stage in checked if stage.kind == kind), Stage(experiment, kind))
     if not wanted.outputs.variables:
         return None
     begin = time.perf_counter()
@@ -141,11 +141,11 @@ def run_stage(
         with explain_unwritable(path):
             if repair:
                 repair_store(path)
-            store, room = prepare_store(wanted, path)
+            store, available = prepare_store(wanted, path)
             if lease.predecessor:
                 store.remove_strays()
                 (path / FILE).touch()  # it may have written blocks after a summary, without a note of that
-        mask = select_wanted(room, wanted)
+        mask = select_wanted(available, wanted)
         status = store.status()
         needed = find_needed(status, mask)
         cluster = cluster or Cluster()
@@ -153,7 +153,7 @@ def run_stage(
         if needed.any():
             with _reach(cluster, client) as reached:
                 workers = cluster.count_workers() if reached is None else _count_threads(reached)
-                plan = plan_blocks(room, needed, store.chunks, workers)
+                plan = plan_blocks(available, needed, store.chunks, workers)
                 computed = execute_plan(store, plan, f"{experiment.name} {kind}", cluster, reached, lease.token)
         counts = Store(path).count_runs(mask) if computed else store.count_runs(mask, status)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
@@ -207,7 +207,7 @@ def run_experiment(
     results = Path(results)
     if fresh:
         set_aside(checked, results)
-    for road in checked:
-        run_stage(experiment, road.kind, results, cluster=cluster, client=client, checked=checked)
+    for stage in checked:
+        run_stage(experiment, stage.kind, results, cluster=cluster, client=client, checked=checked)
     write_summary(experiment, results)
     return open_results(results / experiment.name)

@@ -1,6 +1,6 @@
-"""`Road`: one of the two ways from an experiment to numbers, simulation or theory, seen through one interface.
+"""`Stage`: one of the two ways from an experiment to numbers, simulation or theory, seen through one interface.
 
-The store, the planner and the tasks know roads only. A road has a grid, perhaps replicas, outputs, costs, and computes
+The store, the planner and the tasks know stages only. A stage has a grid, maybe replicas, outputs, costs, and computes
 points. The theory's grid lacks the axes that it does not depend on.
 """
 
@@ -18,17 +18,17 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.costs import CostTable
 from clhd.sweep.plan.moments import describe_moments, expand_blocks, reduce_blocks
 from clhd.sweep.spec.axis import Axis
+from clhd.sweep.spec.errors import ExperimentError
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, Experiment, find_parameter
 from clhd.sweep.spec.grid import Grid
-from clhd.sweep.spec.mistakes import ExperimentError
 from clhd.systems.protocol import Cost, FloatArray, Outputs, Result, Status, System, Value
 from clhd.systems.registry import find_system
 
-Kind = Literal["simulation", "theory"]
+StageKind = Literal["simulation", "theory"]
 
 
 @dataclass(frozen=True)
-class Road:
+class Stage:
     """An experiment's simulation or theory.
 
     Parameters
@@ -39,7 +39,7 @@ class Road:
     """
 
     experiment: Experiment
-    kind: Kind
+    kind: StageKind
 
     @cached_property
     def system(self) -> System:
@@ -88,7 +88,7 @@ class Road:
 
     @cached_property
     def grid(self) -> Grid:
-        """The points of this road."""
+        """The points of this stage."""
         axes = tuple(axis for axis in self.experiment.axes if any(self._depends_on(name) for name in axis.parameters))
         if not self.is_simulation:
             axes = tuple(self._reduce(axis) for axis in axes)
@@ -96,7 +96,7 @@ class Road:
         return Grid(axes, constants)
 
     def _reduce(self, axis: Axis) -> Axis:
-        """Leave out what the road does not depend on, of an axis along which several parameters vary."""
+        """Leave out what the stage does not depend on, of an axis along which several parameters vary."""
         kept = [k for k, name in enumerate(axis.parameters) if self._depends_on(name)]
         if len(kept) == len(axis.parameters):
             return axis
@@ -124,15 +124,15 @@ class Road:
         return self.system.theory_point(values)
 
     def cost(self, point: Any) -> Cost:
-        """Predicted cost of one entry of a point: of one lane, or of a block of them."""
+        """Predicted cost of one entry of a point: of one run, or of a block of runs."""
         system, size = self.system, self.entry_size
         if not self.is_simulation:
             return system.theory_cost(point, self.time)
         cost = system.simulation_cost(point, self.time)
         if size == 1:
             return cost
-        lanes = math.ceil(size / cost.lanes) * cost.lanes
-        return Cost(seconds=cost.seconds * lanes, lanes=max(1, cost.lanes // size), family=cost.family)
+        runs = math.ceil(size / cost.runs_per_call) * cost.runs_per_call
+        return Cost(seconds=cost.seconds * runs, runs_per_call=max(1, cost.runs_per_call // size), family=cost.family)
 
     @cached_property
     def costs(self) -> NDArray[np.object_]:
@@ -161,7 +161,7 @@ class Road:
         return {"time": len(self.time)} | {name: len(places) for name, (places, _) in self.outputs.coordinates.items()}
 
     def count_numbers(self, outputs: Outputs) -> int:
-        """Numbers of one lane, or of one entry of the store, in all variables."""
+        """Numbers of one run, or of one entry of the store, in all variables."""
         return sum(math.prod(self.inner_dims[dim] for dim in output.dims) for output in outputs.variables.values())
 
     @cached_property

@@ -66,16 +66,16 @@ def make_certificates(folder: Path) -> Path:
     with explain_unwritable(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Under another name until it is complete. Its mode is 0700.
-        room = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        available = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             settings = yaml.safe_dump(_dask_settings(folder), sort_keys=False)
             for name, content in {**_make_contents(), _SETTINGS: settings}.items():
-                descriptor = os.open(room / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                descriptor = os.open(available / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                     file.write(content)
-            room.rename(folder)
+            available.rename(folder)
         except BaseException:
-            shutil.rmtree(room)
+            shutil.rmtree(available)
             raise
     return folder
 

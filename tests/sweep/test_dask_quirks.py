@@ -12,7 +12,7 @@ import traceback
 import pytest
 
 from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.cluster.silence import deaf_to_interrupts
+from clhd.sweep.cluster.dask_quirks import deaf_to_interrupts
 
 
 def test_what_dask_leaves_unfinished_at_its_end_is_no_line_of_ours(caplog: pytest.LogCaptureFixture) -> None:
@@ -107,7 +107,7 @@ def test_a_second_interrupt_is_answered_at_once(number: signal.Signals) -> None:
 def test_signals_that_no_function_answers_are_answered_as_they_were(answer: str, code: int) -> None:
     program = (
         "import os, signal\n"
-        "from clhd.sweep.cluster.silence import deaf_to_interrupts\n"
+        "from clhd.sweep.cluster.dask_quirks import deaf_to_interrupts\n"
         f"signal.signal(signal.SIGTERM, signal.{answer})\n"
         "with deaf_to_interrupts():\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"

@@ -24,7 +24,7 @@ from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
 
 from clhd.errors import ClhdError, explain_unwritable
-from clhd.sweep.cluster.certificates import load_security, make_certificates
+from clhd.sweep.cluster.tls import load_security, make_certificates
 
 # Where jobqueue.yaml says nothing.
 _MEMORY = "2GiB"
@@ -142,8 +142,8 @@ def _provide_security(tls: Path | None, shared: str) -> Iterator[Any]:
     place = os.path.expanduser(os.path.expandvars(shared))  # noqa: PTH111  # as dask-jobqueue does it
     with explain_unwritable(Path(place)):
         # On NFS it may not be empty when it is removed: another node still has a file of it open.
-        room = tempfile.TemporaryDirectory(prefix=_KEY_FOLDER, dir=place, ignore_cleanup_errors=True)
-    with room as folder:
+        available = tempfile.TemporaryDirectory(prefix=_KEY_FOLDER, dir=place, ignore_cleanup_errors=True)
+    with available as folder:
         yield load_security(make_certificates(Path(folder) / "tls"))
 
 

@@ -39,8 +39,8 @@ def _check_count(option: str, value: int | None) -> None:
 
 def _compute(options: Namespace, experiment: "Experiment", stages: Sequence[Any]) -> bool:
     """Run stages of an experiment; True if they are complete."""
+    from clhd.core.text import format_seconds
     from clhd.sweep.cluster.cluster import Cluster
-    from clhd.sweep.run.progress import format_seconds
     from clhd.sweep.run.run_stage import run_stage, set_aside
 
     _check_count("--workers", options.workers)
@@ -203,7 +203,7 @@ def verify(options: Namespace) -> int:
 
 
 def _report_replays(replays: Sequence[Any]) -> int:
-    from clhd.sweep.run.progress import format_count
+    from clhd.core.text import format_count
 
     different = [replay for replay in replays if replay.different]
     for replay in different:

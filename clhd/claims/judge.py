@@ -22,9 +22,10 @@ from typing import Any
 from clhd.claims.claim import Claim, Part, Threshold
 from clhd.claims.verdict import Estimate
 from clhd.core.checks import parse_number
+from clhd.core.text import cut_line
 from clhd.errors import ClhdError
 from clhd.sweep.results.summary_reader import Summary, read_summary
-from clhd.sweep.spec.yaml_file import cut_line, read_yaml
+from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.contrastive.claims import (
     attraction,
     convergence,

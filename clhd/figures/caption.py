@@ -5,9 +5,8 @@ A caption is reStructuredText, which Snakemake's report shows under the figure.
 
 import numpy as np
 
-from clhd.figures.words import format_number, format_plain, join_words
+from clhd.core.text import format_count, format_number, format_plain, join_words
 from clhd.sweep.results.summary_reader import Summary
-from clhd.sweep.run.progress import format_count
 
 _STATUS_WORDS = {
     "not_run": "not run yet",

@@ -19,11 +19,11 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from clhd.core.power_law import Slope, fit_power_law
+from clhd.core.text import format_number, join_words, label_axis
 from clhd.figures.caption import compose_caption, describe_incomplete
 from clhd.figures.lines import plot_lines
 from clhd.figures.roles import describe_fixed, thin
 from clhd.figures.style import ALARM, MUTED, PAGE, make_figure, pick_colours, pick_markers
-from clhd.figures.words import format_number, join_words, label_axis
 from clhd.sweep.results.summary_reader import Summary
 
 _SIZE = "dimension"

@@ -14,11 +14,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from clhd.core.text import format_number, format_place, label_axis
 from clhd.figures.caption import compose_caption, describe_incomplete
 from clhd.figures.lines import plot_lines
 from clhd.figures.roles import Roles, assign_roles, describe_fixed, spread_ticks, thin
 from clhd.figures.style import ALARM, INK, PAGE, SEQUENTIAL, make_figure
-from clhd.figures.words import format_number, format_place, label_axis
 from clhd.sweep.results.summary_reader import Summary
 
 _WISH = ("noise_correlation", "second_moment", "kurtosis", "dimension")

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from clhd.core.text import format_number, format_place, label_axis
 from clhd.figures.caption import compose_caption, describe_incomplete
 from clhd.figures.roles import Roles, assign_roles, describe_fixed, find_places, thin
 from clhd.figures.style import ALARM, FAINT, INK, MUTED, PAGE, make_figure, pick_colours, pick_markers
-from clhd.figures.words import format_number, format_place, label_axis
 from clhd.sweep.results.summary_reader import Summary
 
 MOST_COLOURS, MOST_COLUMNS, MOST_ROWS = 6, 4, 3

@@ -12,8 +12,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
+from clhd.core.text import format_number
 from clhd.figures.style import FAINT, INK, MUTED
-from clhd.figures.words import format_number
 
 _HORIZONTAL, _VERTICAL, _PANEL = "base_noise_variance", "second_moment", "learning_rate"
 _DARK = 0.55  # of the colour's range, beyond which text on it is white

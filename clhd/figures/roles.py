@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from clhd.core.text import format_plain, join_words
 from clhd.errors import ClhdError
-from clhd.figures.words import format_plain, join_words
 from clhd.sweep.results.summary_reader import Summary
 
 # A range that spans this factor is shown on a logarithmic scale.

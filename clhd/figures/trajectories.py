@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from clhd.core.text import format_number, format_place, label_axis
 from clhd.errors import ClhdError
 from clhd.figures.caption import compose_caption, describe_incomplete
 from clhd.figures.roles import describe_fixed, share_out, thin
 from clhd.figures.style import ALARM, MUTED, PAGE, make_figure, pick_colours, pick_markers
-from clhd.figures.words import format_number, format_place, label_axis
 from clhd.sweep.results.summary_reader import Summary
 
 _MOST_COLOURS, _MOST_COLUMNS, _MOST_TIMES = 6, 4, 14

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from clhd.claims.judge import CLAIMS
+from clhd.core.text import format_name
 from clhd.errors import ClhdError
-from clhd.report.evidence import format_name, render_evidence, render_value
+from clhd.report.evidence import render_evidence, render_value
 from clhd.report.markup import (
     VERDICTS,
     make_anchor,

@@ -12,13 +12,12 @@ Evidence is a mapping of names to plain values, as claims.json holds it:
 """
 
 import math
-import re
 from collections.abc import Mapping
 from html import escape
 from itertools import pairwise
 from typing import Any
 
-from clhd.figures.words import format_number
+from clhd.core.text import format_name, format_number
 from clhd.report.markup import VERDICTS, render_table, render_verdict
 
 _ESTIMATE = ("value", "low", "high")
@@ -162,12 +161,6 @@ def render_value(value: Any) -> str:
 def is_estimate(value: Any) -> bool:
     """True for what `clhd.claims.verdict.Estimate` becomes: a mapping of exactly its names, of numbers or None."""
     return isinstance(value, Mapping) and set(value) == set(_ESTIMATE)
-
-
-def format_name(name: str) -> str:
-    """A name as words."""
-    text = name.replace("_", " ").replace("=", " = ")
-    return re.sub(r"\b(sgd|ode|pde)\b", lambda found: found[0].upper(), text)
 
 
 def _digits(low: float, high: float) -> int | None:

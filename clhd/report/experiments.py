@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.text import format_bytes, format_seconds
 from clhd.errors import ClhdError
 from clhd.figures.plot import NO_FIGURE, find_figure
 from clhd.report.claims import render_file
@@ -27,8 +28,7 @@ from clhd.report.markup import (
 )
 from clhd.report.pictures import render_figure
 from clhd.sweep.results.open_results import PARTS
-from clhd.sweep.results.status import describe_status, format_bytes
-from clhd.sweep.run.progress import format_seconds
+from clhd.sweep.results.status import describe_status
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.store import Store

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.text import format_seconds, format_value
 from clhd.errors import ClhdError
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.run.progress import format_seconds
-from clhd.sweep.spec.axis import format_value
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import parse_place
 from clhd.sweep.store.layout import LEDGER

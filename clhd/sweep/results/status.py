@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.text import format_age, format_bytes
 from clhd.errors import ClhdError
 from clhd.sweep.results.open_results import PARTS
 from clhd.sweep.spec.axis import Axis
@@ -147,20 +148,3 @@ def _list_cells(stage: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
     age = format_age(stage["age_seconds"]) if "age_seconds" in stage else ""
     size = format_bytes(stage["bytes"]) if "bytes" in stage else ""
     return [*(str(stage.get(key, "")) for key in keys), age + (" stale" if stage.get("stale") else ""), size]
-
-
-def format_age(seconds: float) -> str:
-    """How long ago, for people."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def format_bytes(size: float) -> str:
-    """A size for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -7,12 +7,13 @@ from typing import Any
 import dask
 from distributed import Client
 
+from clhd.core.text import format_count, format_seconds
 from clhd.errors import ClhdError, describe_unwritable
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.cluster.dask_quirks import quiet
 from clhd.sweep.plan.blocks import Plan
 from clhd.sweep.run.dispatch import Dispatcher
-from clhd.sweep.run.progress import Progress, format_count, format_seconds
+from clhd.sweep.run.progress import Progress
 from clhd.sweep.store.lock import check_lease
 from clhd.sweep.store.provenance import describe_run
 from clhd.sweep.store.store import Store

@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.text import format_bytes, format_count, format_seconds
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.results.status import format_bytes
-from clhd.sweep.run.progress import format_count, format_seconds
 from clhd.sweep.store.missing import find_missing
 from clhd.sweep.store.prepare import check_changes, is_of_same_form, predict_growth_seconds
 from clhd.sweep.store.store import Store

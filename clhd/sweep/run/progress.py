@@ -4,23 +4,11 @@ import sys
 import time
 from typing import TextIO
 
+from clhd.core.text import format_count, format_seconds
+
 _BAR_SECONDS, _LINE_SECONDS = 0.2, 15.0
 _BAR_WIDTH = 24
 _CLEAR = "\r\x1b[K"  # back to the start of the line, and clear it
-
-
-def format_count(count: int, noun: str) -> str:
-    """How many of something there are, for people: 1 run, 2 runs."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration for people."""
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 class Progress:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from clhd.core.checks import parse_count, parse_number
+from clhd.core.text import format_value
 from clhd.errors import ClhdError
 from clhd.systems.protocol import Parameter, Value
 
@@ -69,11 +70,6 @@ class Axis:
 def is_plain_name(name: str) -> bool:
     """True for lower-case letters, digits and _, starting with a letter: a name that file, shell and store take."""
     return re.fullmatch("[a-z][a-z0-9_]{0,99}", name) is not None
-
-
-def format_value(value: Value) -> str:
-    """A value as people write it."""
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def describe_axis(axis: Axis) -> Any:

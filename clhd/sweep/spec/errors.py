@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from clhd.core.text import cut_line
 from clhd.errors import ClhdError
-from clhd.sweep.spec.yaml_file import cut_line
 
 MUST_BE_GIVEN = "must be given"
 # Of keys that cannot be checked without the system; its own mistake is the one to report.

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
+from clhd.core.text import format_value
 from clhd.errors import ClhdError
-from clhd.sweep.spec.axis import Axis, format_value
+from clhd.sweep.spec.axis import Axis
 from clhd.systems.protocol import Value
 
 

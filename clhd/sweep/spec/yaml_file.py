@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from clhd.core.text import cut_line
 from clhd.errors import ClhdError
 
 # Reading takes about 5 s at this size, which is 100 times that of the largest file that ships with clhd.
@@ -26,7 +27,6 @@ _MOST_BYTES = 2**20
 _MOST_DIGITS = 300
 # Unicode's control characters, halves of characters, and separators of lines and paragraphs.
 _FORBIDDEN = {"Cc", "Cs", "Zl", "Zp"}
-_LONGEST_LINE = 400
 
 
 class _Loader(yaml.SafeLoader):
@@ -131,9 +131,3 @@ def _read_text(path: Path) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         raise ClhdError(f"{path}: is not UTF-8 text") from None
-
-
-def cut_line(line: str) -> str:
-    """A line about a mistake without its middle if it is very long: it ends with the remedy."""
-    half = _LONGEST_LINE // 2
-    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"

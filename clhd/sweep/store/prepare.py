@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.text import format_count, format_value
 from clhd.sweep.plan.blocks import BoolArray, choose_chunks
 from clhd.sweep.plan.stage import Stage, StageKind
-from clhd.sweep.run.progress import format_count
-from clhd.sweep.spec.axis import Axis, format_value
+from clhd.sweep.spec.axis import Axis
 from clhd.sweep.spec.errors import ExperimentError
 from clhd.sweep.spec.experiment import Experiment, find_parameter
 from clhd.sweep.spec.limits import describe_size

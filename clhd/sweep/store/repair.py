@@ -16,8 +16,8 @@ from typing import Any
 
 import zarr
 
+from clhd.core.text import format_count
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.run.progress import format_count
 from clhd.sweep.store.checksums import Contents, check_copies, check_seal, has_seal, list_chunks, mend, write_seal
 from clhd.sweep.store.grow import finish_growth
 from clhd.sweep.store.layout import LEDGER, Layout, check_stage, list_coordinates, read_layout

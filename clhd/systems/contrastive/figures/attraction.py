@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from clhd.core.text import format_number
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
-from clhd.figures.words import format_number
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.attraction import measure_share
 from clhd.systems.contrastive.model.labels import KINDS

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clhd.claims.verdict import NORMAL_95
+from clhd.core.text import format_number
 from clhd.figures.place_map import draw_place_maps
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
-from clhd.figures.words import format_number
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.correlation import CORRELATIONS, falls_on_map, gains_by_switch
 from clhd.systems.contrastive.claims.learned import learned_similarity

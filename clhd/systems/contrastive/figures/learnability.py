@@ -11,8 +11,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from clhd.claims.verdict import NORMAL_95
+from clhd.core.text import format_number
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
-from clhd.figures.words import format_number
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learnability import CUT, measure_rates
 

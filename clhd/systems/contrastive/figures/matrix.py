@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from clhd.claims.verdict import NORMAL_95
+from clhd.core.text import format_number
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
-from clhd.figures.words import format_number
 
 # Of each verdict: colour of the cell, of its symbol, the symbol.
 _LOOKS = {

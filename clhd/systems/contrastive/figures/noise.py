@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clhd.claims.verdict import NORMAL_95
+from clhd.core.text import format_number
 from clhd.figures.place_map import draw_place_maps
 from clhd.figures.style import INK, MARKERS, PAGE, letter_panels, make_figure, pick_colours
-from clhd.figures.words import format_number
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import falls_along, learned_similarity
 from clhd.systems.contrastive.claims.noise import VARIANCE

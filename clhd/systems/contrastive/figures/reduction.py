@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from clhd.core.text import format_number
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
-from clhd.figures.words import format_number
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.reduction import PARAMETERS, measure_errors
 

@@ -9,8 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from clhd.core.text import format_name
 from clhd.errors import ClhdError
-from clhd.report.evidence import format_name, render_evidence, render_value
+from clhd.report.evidence import render_evidence, render_value
 from clhd.report.markup import VERDICTS, render_details, render_table, render_text, render_verdict
 from clhd.report.pictures import render_figure
 

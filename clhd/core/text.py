@@ -1,13 +1,59 @@
-"""Text on figures: symbols as mathematics, labels with name, symbol and unit, numbers as people write them."""
+"""Text for people: counts, durations, sizes, numbers, symbols, places and lists, written one way everywhere."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import xarray as xr
-
 _GREEK = ("alpha", "beta", "eta", "kappa", "lambda", "nu", "rho", "sigma", "xi")
+_LONGEST_LINE = 400
+
+
+def format_count(count: int, noun: str) -> str:
+    """How many of something there are, for people: 1 run, 2 runs."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def format_age(seconds: float) -> str:
+    """How long ago, for people."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def format_bytes(size: float) -> str:
+    """A size for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def cut_line(line: str) -> str:
+    """A line about a mistake without its middle if it is very long: it ends with the remedy."""
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
+
+
+def format_value(value: float | str | tuple[float, ...]) -> str:
+    """A value as people write it."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def format_name(name: str) -> str:
+    """A name as words."""
+    text = name.replace("_", " ").replace("=", " = ")
+    return re.sub(r"\b(sgd|ode|pde)\b", lambda found: found[0].upper(), text)
 
 
 def format_symbol(symbol: str) -> str:
@@ -30,7 +76,7 @@ def label_axis(words: Mapping[Any, Any], name: str) -> str:
 
 def format_number(value: Any) -> str:
     """A value of a coordinate: whole numbers with their thousands apart, others short; words as they are."""
-    if isinstance(value, str | np.str_):
+    if isinstance(value, str):
         return str(value)
     number = float(value)
     if number == round(number) and 1e3 <= abs(number) < 1e12:
@@ -38,17 +84,17 @@ def format_number(value: Any) -> str:
     return f"{number:.4g}".replace("-", "\N{MINUS SIGN}")
 
 
-def format_place(coordinate: xr.DataArray, value: Any) -> str:
+def format_place(coordinate: Any, value: Any) -> str:
     """One position along a coordinate, such as ``$n$ = 1,000``; the labels of a joint axis say it themselves."""
-    if isinstance(value, str | np.str_):
+    if isinstance(value, str):
         return str(value)
     symbol = format_symbol(str(coordinate.attrs.get("symbol", "")))
     return f"{symbol or str(coordinate.attrs.get('long_name', coordinate.name))} = {format_number(value)}"
 
 
-def format_plain(coordinate: xr.DataArray, value: Any) -> str:
+def format_plain(coordinate: Any, value: Any) -> str:
     """One position for a text without mathematics, such as ``dimension = 1,000``."""
-    if isinstance(value, str | np.str_):
+    if isinstance(value, str):
         return str(value)
     return f"{coordinate.attrs.get('long_name', coordinate.name)} = {format_number(value)}"
 

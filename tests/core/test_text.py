@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.mathtext import MathTextParser
 
-from clhd.figures.words import format_number, format_symbol, join_words, label_axis
+from clhd.core.text import format_number, format_symbol, join_words, label_axis
 from clhd.systems.contrastive.model.labels import WORDS
 
 

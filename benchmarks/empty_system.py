@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
-from clhd.systems.registry import SYSTEMS
+from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.protocol import NoHalf, System
+from clhd.systems.registry import list_systems
 
 POINTS_PER_BLOCK = 10
 # A chunk takes two seconds at most.
@@ -19,52 +20,43 @@ _SECONDS_PER_POINT = 2.0 / POINTS_PER_BLOCK
 _WORDS = {"long_name": "nothing", "symbol": "x", "units": "1", "description": "zero"}
 
 
-class EmptySystem:
+class EmptySimulation:
     """Returns zeros."""
 
-    kernel_version = theory_version = 1
-    size = "x"
-    parameters: Mapping[str, Parameter] = {
-        name: Parameter(kind="number", default=0.0, meaning="nothing") for name in ("x", "y", "z")
-    }
+    version = 1
+    per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> tuple[Any, ...]:
         """The values themselves."""
         return (*values.values(), seed)
 
-    def theory_point(self, values: Mapping[str, Value]) -> tuple[Any, ...]:
-        """The values themselves."""
-        return tuple(values.values())
-
-    def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """One number."""
         return Outputs(variables={"nothing": Output(dims=("time",), words=_WORDS)})
 
-    def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """There is no theory."""
-        return Outputs(variables={})
-
-    def simulation_cost(self, point: Any, time: FloatArray) -> Cost:
+    def cost(self, point: Any, time: FloatArray) -> Cost:
         """So much that ten points fill a block."""
         return Cost(seconds=_SECONDS_PER_POINT)
 
-    def theory_cost(self, point: Any, time: FloatArray) -> Cost:
-        """Never asked for."""
-        raise NotImplementedError
-
-    def simulate(self, points: Sequence[Any], time: FloatArray, replicas: Sequence[int]) -> Result:
+    def compute(self, points: Sequence[Any], time: FloatArray, replicas: Sequence[int]) -> Result:
         """Zeros."""
         shape = (len(points), len(replicas))
         return Result(values={"nothing": np.zeros((*shape, len(time)))}, status=np.full(shape, Status.OK, np.int8))
 
-    def predict(self, points: Sequence[Any], time: FloatArray) -> Result:
-        """Never asked for."""
-        raise NotImplementedError
+
+class EmptySystem(System):
+    """A simulation that returns zeros, and no theory."""
+
+    title = "nothing"
+    parameters = {name: Parameter(kind="number", default=0.0, meaning="nothing") for name in ("x", "y", "z")}
+    size = "x"
+    simulation = EmptySimulation()
+    theory = NoHalf()
 
 
 def register() -> None:
     """Make the system known to this process."""
-    SYSTEMS["empty"] = "benchmarks.empty_system:EmptySystem"
+    list_systems()["empty"] = "benchmarks.empty_system:EmptySystem"
 
 
 _writing = 0.0

@@ -14,7 +14,7 @@ import xarray as xr
 
 from clhd.cli import main
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 
 EXPERIMENT = """
 system: contrastive

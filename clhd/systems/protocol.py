@@ -1,209 +1,183 @@
-"""`System`: all that a sweep knows of the science. What can be swept has parameters, a simulation and a theory.
+"""`System`: all that a sweep knows of the science: what can be varied, a simulation, a theory, and words for people.
 
 | word | meaning |
 |---|---|
+| half | the simulation or the theory of a system; both have the interface `Half` |
 | values | one value for each parameter that is not left at its default, by name |
-| point | a checked, hashable value that a system makes of them; its ``key`` names it to the last bit |
-| cost | predicted seconds of one lane (one replica of a point), and which lanes can share a kernel call |
+| point | a checked, hashable object that a half makes of values; the ``key`` of a simulated point names it exactly |
+| cost | predicted seconds of one run, and which runs can share a kernel call |
 
-With the constants ``simulation: none`` and ``theory: none`` a system computes nothing on that stage: it has no outputs.
-
-A new system is one module with these names and one entry in `clhd.systems.registry.SYSTEMS`.
+A system is a subclass of `System`. It either sets `simulation` and `theory` to halves of its own, which compute many
+points in one call, or it defines the plain functions `simulate` and `predict`.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clhd.core.checks import parse_count, parse_number, parse_vector
-from clhd.errors import ClhdError
+from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Value, Words, describe
+from clhd.systems.plain import PlainHalf
 
-FloatArray = NDArray[np.float64]
-Value = int | float | str | tuple[float, ...]
+TIME = describe("time", "t")
 
 
-class Status(IntEnum):
-    """What is known of one replica of a point."""
-
-    NOT_RUN = 0
-    OK = 1
-    DIVERGED = 2
-    NOT_CONVERGED = 3
-    FAILED = 4
-
-
-class NotConvergedError(RuntimeError):
-    """A theory found no answer at a point: a fact about the point, not a fault, so it is not tried again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """One parameter of a system.
-
-    Parameters
-    ----------
-    kind : str
-        "number" (or one of `choices`), "count" (a whole number), "choice" (one of `choices`), "curve" (one of
-        `choices` or a list of coefficients), or "any".
-    default : number, str or None
-        None: must be given, or means that the system works it out.
-    meaning, symbol, units : str
-        For people: coordinates of a store carry them.
-    minimum, maximum, above : float
-        Of a number, ``minimum <= value <= maximum`` and ``value > above``.
-    per_feature : bool
-        ``name_j`` sets feature j alone, ``name`` all features.
-    in_theory, in_simulation : bool
-        False if the theory, or the simulation, does not depend on it.
-    can_vary : bool
-        False if it fixes the shape of the results, and so cannot be an axis.
-    """
-
-    kind: str
-    default: Value | None
-    meaning: str
-    symbol: str = ""
-    units: str = "1"
-    minimum: float = -np.inf
-    maximum: float = np.inf
-    above: float = -np.inf
-    choices: tuple[str, ...] = ()
-    per_feature: bool = False
-    in_theory: bool = True
-    in_simulation: bool = True
-    can_vary: bool = True
-
-    def parse(self, name: str, value: Any) -> Value:
-        """Return `value` in its one form, or raise ClhdError saying what is allowed."""
-        if self.kind == "any":
-            return tuple(value) if isinstance(value, list) else value
-        if self.kind == "number" and not (isinstance(value, str) and value in self.choices):
-            return parse_number(name, value, minimum=self.minimum, maximum=self.maximum, above=self.above)
-        if self.kind == "count":
-            count = parse_count(name, value, minimum=int(self.minimum))
-            if count > self.maximum:
-                raise ClhdError(f"{name} = {value!r}: must be a whole number from {self.minimum:g} to {self.maximum:g}")
-            return count
-        if isinstance(value, str) and value in self.choices:
-            return value
-        if self.kind == "curve" and isinstance(value, list | tuple):
-            return tuple(parse_vector(name, value).tolist())
-        more = ", or a list of coefficients" if self.kind == "curve" else ""
-        raise ClhdError(f"{name} = {value!r}: must be one of {', '.join(sorted(self.choices))}{more}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Output:
-    """One quantity that a simulation or a theory returns.
-
-    Parameters
-    ----------
-    dims : tuple of str
-        After those of the grid.
-    words : mapping
-    distribution_along : str, optional
-        One of its dims along which it is a distribution function: the summary then holds how far that of each replica
-        is from the theory's.
-    """
-
-    dims: tuple[str, ...]
-    words: Mapping[str, str]
-    distribution_along: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What one lane (one replica of a point) is predicted to take.
-
-    Parameters
-    ----------
-    seconds : float
-        Of one lane, in a kernel call whose lanes are all in use.
-    runs_per_call : int
-        Lanes of one kernel call: fewer cost as much.
-    family : hashable
-        Points of one family can share a kernel call.
-    """
-
-    seconds: float
-    runs_per_call: int = 1
-    family: Hashable = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a block computed.
-
-    Parameters
-    ----------
-    values : mapping of name to array
-        Of shape (points, replicas, dims of the output), without replicas from a theory.
-    status : array of Status
-        Of shape (points, replicas), or (points,).
-    """
-
-    values: Mapping[str, FloatArray]
-    status: NDArray[np.int8]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outputs:
-    """Everything that a stage (simulation or theory) returns, with the coordinates of the dims that are not its own.
-
-    Parameters
-    ----------
-    variables : mapping of name to Output
-    coordinates : mapping of name to (values, words)
-        Of every dim but ``time``.
-    """
-
-    variables: Mapping[str, Output]
-    coordinates: Mapping[str, tuple[Sequence[Any], Mapping[str, str]]] = field(default_factory=dict)
-
-
-class System(Protocol):
-    """What can be swept. Implementations hold no state; they are named by their entry in `SYSTEMS`.
+class Half(Protocol):
+    """The simulation or the theory of a system.
 
     Attributes
     ----------
-    kernel_version : int
-        Raised only when the bits of a simulation change; stores of another version are refused.
-    theory_version : int
-        Likewise for the theory.
-    parameters : mapping of name to Parameter
-    size : str
-        The parameter n that the spread of the theory refers to.
+    version : int
+        Raised when the numbers change; a store of another version is refused.
+    per_replica : bool
+        Of a theory: True if it is exact for the start of each replica, so that each run has a prediction of its own.
     """
 
-    kernel_version: int
-    theory_version: int
-    parameters: Mapping[str, Parameter]
-    size: str
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def per_replica(self) -> bool: ...
+
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """What `compute` returns; no variables if there is nothing to compute with these constants.
+
+        The theory's prediction of the standard deviation of X, times sqrt(size), is called ``X_fluctuation``.
+        """
 
     def point(self, values: Mapping[str, Value], seed: int) -> Any:
-        """A checked, hashable point of the simulation; raises ClhdError where the values do not go together."""
+        """A checked, hashable point; raises ClhdError where values do not go together."""
 
-    def theory_point(self, values: Mapping[str, Value]) -> Any:
-        """Likewise for the theory."""
+    def cost(self, point: Any, time: FloatArray) -> Cost:
+        """The predicted cost of one run, or of one prediction."""
 
-    def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """What `simulate` returns."""
+    def compute(self, points: Sequence[Any], time: FloatArray, replicas: Sequence[int]) -> Result:
+        """Compute the same replicas of many points, on one thread; a theory ignores replicas unless `per_replica`."""
 
-    def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """What `predict` returns; the spread of X in the limit, times sqrt(size), is called ``X_fluctuation``."""
 
-    def simulation_cost(self, point: Any, time: FloatArray) -> Cost:
-        """Predicted cost of one replica."""
+class NoHalf:
+    """A simulation or a theory that does not exist."""
 
-    def theory_cost(self, point: Any, time: FloatArray) -> Cost:
-        """Predicted cost of one prediction."""
+    version = 1
+    per_replica = False
 
-    def simulate(self, points: Sequence[Any], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """Simulate the same replicas of many points, on one thread."""
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """Nothing."""
+        return Outputs(variables={})
 
-    def predict(self, points: Sequence[Any], time: FloatArray) -> Result:
-        """Predict many points."""
+    def point(self, values: Mapping[str, Value], seed: int) -> Any:
+        """Never called: without outputs there are no points."""
+        raise NotImplementedError
+
+    def cost(self, point: Any, time: FloatArray) -> Cost:
+        """Never called."""
+        raise NotImplementedError
+
+    def compute(self, points: Sequence[Any], time: FloatArray, replicas: Sequence[int]) -> Result:
+        """Never called."""
+        raise NotImplementedError
+
+
+class System:
+    """What can be swept.
+
+    Attributes
+    ----------
+    title : str
+        What the system is, in a few words: the head of figures and of the report.
+    parameters : mapping of name to Parameter
+    outputs : mapping of name to Output
+        What `simulate` and `predict` return; not used by a system with halves of its own.
+    time : mapping or None
+        Words of the output times (see `describe`); None if the system has no time, and experiments no ``times``.
+    size : str
+        The parameter n by which the spread of the theory scales; X_fluctuation / sqrt(n) is the predicted standard
+        deviation of X. Empty if there is none.
+    limit : str
+        What the theory is the limit of, such as "limit of infinite dimension"; empty if it is no limit.
+    quantity : str
+        The output that figures draw unless the experiment chooses another; by default the first.
+    components : str
+        The parameter that counts the components for which a parameter can have values of its own, such as "features".
+    equations : str
+        The equations as plain text, for the report.
+    sources : tuple of str
+        Where they come from, one line each.
+    claims, figures : mapping of name to str
+        "MODULE:NAME" of each `clhd.claims.claim.Claim`, and of each function that draws a figure from a summary.
+    version, theory_version : int
+        Of `simulate` and `predict`: raised when the numbers change.
+    seconds, theory_seconds : float
+        Predicted cost of one call of `simulate`, and of `predict`.
+    """
+
+    title: str = ""
+    parameters: Mapping[str, Parameter] = {}
+    outputs: Mapping[str, Output] = {}
+    time: Words | None = TIME
+    size: str = ""
+    limit: str = ""
+    quantity: str = ""
+    components: str = ""
+    equations: str = ""
+    sources: tuple[str, ...] = ()
+    claims: Mapping[str, str] = {}
+    figures: Mapping[str, str] = {}
+    version: int = 1
+    theory_version: int = 1
+    seconds: float = 0.01
+    theory_seconds: float = 0.01
+
+    def check(self, values: SimpleNamespace) -> None:
+        """Raise ClhdError if parameters do not go together. By default, all do."""
+
+    def coordinates(self, constants: Mapping[str, Value]) -> Mapping[str, tuple[Sequence[Any], Words]]:
+        """Values and words of each dim of the outputs, except the time. By default there are no others."""
+        return {}
+
+    def simulate(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:
+        """Simulate one run: an array for each output, whose first dims are those that it declares."""
+        raise NotImplementedError
+
+    def predict(self, values: SimpleNamespace, time: FloatArray) -> Mapping[str, Any]:
+        """Predict one point: an array for each output that the theory has."""
+        raise NotImplementedError
+
+    @cached_property
+    def simulation(self) -> Half:
+        """The simulation; by default that of the function `simulate`."""
+        if type(self).simulate is System.simulate:
+            return NoHalf()
+        return self._make_half("simulate", has_replicas=True)
+
+    @cached_property
+    def theory(self) -> Half:
+        """The theory; by default that of the function `predict`."""
+        if type(self).predict is System.predict:
+            return NoHalf()
+        return self._make_half("predict", has_replicas=False)
+
+    def _make_half(self, function: str, *, has_replicas: bool) -> PlainHalf:
+        of_half = "in_simulation" if has_replicas else "in_theory"
+        return PlainHalf(
+            name=type(self).__name__,
+            version=self.version if has_replicas else self.theory_version,
+            parameters={name: parameter for name, parameter in self.parameters.items() if getattr(parameter, of_half)},
+            variables=self.outputs,
+            find_coordinates=self.coordinates,
+            check=self.check,
+            seconds=self.seconds if has_replicas else self.theory_seconds,
+            function=getattr(self, function),
+            has_replicas=has_replicas,
+        )
+
+    @property
+    def component(self) -> str:
+        """One of the components, such as "feature"."""
+        return self.components.removesuffix("s")
+
+    def half(self, kind: str) -> Half:
+        """The half that a stage, "simulation" or "theory", computes."""
+        return self.simulation if kind == "simulation" else self.theory

@@ -15,7 +15,7 @@ from clhd.sweep.run.run_stage import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment, read_experiment
 from clhd.sweep.store.prepare import prepare_store
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 from tests.chaos import known
 from tests.chaos.experiments import NAME, write_experiment
 from tests.chaos.known import KINDS, copy_stores, find_late_writes, read_known, read_summary
@@ -30,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path: 
     folder = tmp_path_factory.mktemp("finished")
     table = {"system": "toy", "name": NAME, "axes": {"slope": [0, 1, 2], "size": [4, 16]}, "times": [0, 1]}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+        patch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
         run_experiment(parse_experiment({**table, "replicas": 4}), client, results=folder / "results")
     return folder
 
@@ -38,7 +38,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path: 
 @pytest.fixture
 def stage(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A scenario that has just ended well, of which a test may spoil the results."""
-    monkeypatch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    monkeypatch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
     shutil.copytree(finished / "results", tmp_path / "results")
     place = tmp_path / "results" / NAME
     stores: dict[str, Any] = {stage: read_known(place / f"{stage}.zarr") for stage in KINDS}

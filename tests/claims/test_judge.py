@@ -16,7 +16,7 @@ from clhd.claims.verdict import Estimate, Verdict, above
 from clhd.errors import ClhdError
 from clhd.sweep.results.summary_reader import Summary
 from clhd.sweep.store.create import write_sealed
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 
 SETTINGS = """
 T1:

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from clhd.systems.registry import SYSTEMS
+from clhd.systems.registry import list_systems
 
-SYSTEMS["slow"] = "tests.cluster.slow:SlowSystem"
+list_systems()["slow"] = "tests.cluster.slow:SlowSystem"
 
 end = time.monotonic() + 300
 while "distributed.cli.dask_worker" in sys.orig_argv and Path("hold").exists() and time.monotonic() < end:

@@ -4,14 +4,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from clhd.systems.protocol import FloatArray, Result
-from tests.sweep.toy import ToyPoint, ToySystem
+from clhd.systems.declarations import FloatArray, Result
+from tests.sweep.toy import ToyPoint, ToySimulation, ToySystem
+
+
+class SlowSimulation(ToySimulation):
+    """height = slope * time + noise, after as many seconds as were predicted."""
+
+    def compute(self, points: Sequence[ToyPoint], time_points: FloatArray, replicas: Sequence[int]) -> Result:
+        if Path("slow").exists():
+            time.sleep(sum(float(point.get("seconds", 0.3)) * len(replicas) for point in points))
+        return super().compute(points, time_points, replicas)
 
 
 class SlowSystem(ToySystem):
-    """height = slope * time + noise, after as many seconds as were predicted."""
-
-    def simulate(self, points: Sequence[ToyPoint], time_points: FloatArray, replicas: Sequence[int]) -> Result:
-        if Path("slow").exists():
-            time.sleep(sum(float(point.get("seconds", 0.3)) * len(replicas) for point in points))
-        return super().simulate(points, time_points, replicas)
+    simulation = SlowSimulation()

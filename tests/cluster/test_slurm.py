@@ -160,7 +160,7 @@ def make_project(slurm: Slurm, tmp_path: Path) -> Iterator[Callable[[str], Proje
 @pytest.fixture(scope="module", autouse=True)
 def slow_system() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(clhd.systems.registry.SYSTEMS, "slow", "tests.cluster.slow:SlowSystem")
+        patch.setitem(clhd.systems.registry.list_systems(), "slow", "tests.cluster.slow:SlowSystem")
         yield
 
 

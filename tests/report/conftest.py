@@ -100,7 +100,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfigContent]
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+        patch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
         for name in ("first", "second"):
             Path(f"{name}.yaml").write_text(EXPERIMENT, encoding="utf-8")
         Path("config.yaml").write_text(

@@ -34,7 +34,7 @@ def judge_toy(summaries: Mapping[str, Summary], _: Mapping[str, Any]) -> Judgeme
 def know_toy(patch: pytest.MonkeyPatch) -> None:
     """Have the toy system, and one claim about it, without a figure."""
     claim = Claim(statement="The toy has heights.", experiments={"line": "a line"}, thresholds={}, judge=judge_toy)
-    patch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    patch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
     patch.setitem(clhd.claims.judge.CLAIMS, "C1", claim)
     patch.setattr(clhd.figures.claims, "draw_claims", lambda *_: [])
 

@@ -45,7 +45,7 @@ def read_all(folder: Path) -> dict[str, xr.Dataset]:
 @pytest.fixture(scope="session")
 def right(pristine: Path) -> dict[str, xr.Dataset]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+        patch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
         return read_all(pristine)
 
 

@@ -29,7 +29,7 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture(autouse=True)
 def toy_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    monkeypatch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
     LOG.simulated.clear()
     LOG.broken.clear()
     LOG.calls = 0

@@ -79,7 +79,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "toy.yaml").write_text(TABLE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+        patch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
         patch.setattr(clhd.sweep.run.execute, "_THREADS_BELOW_SECONDS", np.inf)
         assert main(["run", str(folder / "toy.yaml"), "--results", str(folder / "results")]) == 0
     return folder / "results"

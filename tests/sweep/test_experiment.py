@@ -15,7 +15,7 @@ from clhd.sweep.spec.config import Config, format_config_schema, read_config
 from clhd.sweep.spec.experiment import Experiment, parse_experiment, read_experiment
 from clhd.sweep.spec.schema import format_schema
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
-from clhd.systems.protocol import Parameter
+from clhd.systems.declarations import Parameter
 from tests.sweep.conftest import MakeExperiment
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,11 @@ def read_all(path: Path) -> None:
             "keep = 'moments': needs a multiple of 256 replicas, not replicas = 300",
         ),
         ("replicas: 2", "replicas: 2\nseed: 0.5", "seed = 0.5: must be a whole number, 0 or more"),
-        ("system: toy", "system: toys", "system = 'toys': must be one of contrastive, portrait, selection, toy"),
+        (
+            "system: toy",
+            "system: toys",
+            "system = 'toys': must be one of contrastive, portrait, selection, toy, weights, or FILE.py:CLASS",
+        ),
         ("slope: [0, 1]", "slope: []", "axes.slope = []: must hold at least one value"),
         ("slope: [0, 1]", "slope: 3", "axes.slope = 3: must be a list, or a range"),
         ("slope: [0, 1]", "slope: [0, 1, 1.0]", "axes.slope: slope=1 stands there twice"),

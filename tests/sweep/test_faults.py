@@ -23,9 +23,9 @@ from clhd.errors import ClhdError, SimulationStopped
 from clhd.sweep.run.progress import Progress
 from clhd.sweep.run.run_stage import run_experiment, run_stage
 from clhd.sweep.run.tasks import BlockReport, compute_block
-from clhd.systems.protocol import FloatArray, Result, Status
+from clhd.systems.declarations import FloatArray, Result, Status
 from tests.sweep.conftest import MakeExperiment
-from tests.sweep.toy import LOG, ToyPoint, ToySystem
+from tests.sweep.toy import LOG, ToyPoint, ToySimulation, ToyTheory
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,20 +53,22 @@ class Deaths:
         worker: Any = SimpleNamespace(address=f"worker {self.count}", memory_limit=10**9)
         raise KilledWorker("a task", worker, 0)
 
-    def simulate(self, system: ToySystem, points: Sequence[ToyPoint], time: FloatArray, replicas: Sequence[int]) -> Any:
+    def simulate(
+        self, system: ToySimulation, points: Sequence[ToyPoint], time: FloatArray, replicas: Sequence[int]
+    ) -> Any:
         if self.deadly & {float(point.get("slope")) for point in points}:
             raise SimulationStopped
         return _simulate(system, points, time, replicas)
 
 
-_simulate = ToySystem.simulate
+_simulate = ToySimulation.compute
 
 
 @pytest.fixture
 def deaths(monkeypatch: pytest.MonkeyPatch) -> Deaths:
     deaths = Deaths()
     monkeypatch.setattr(clhd.sweep.run.dispatch, "compute_block", deaths.compute)
-    monkeypatch.setattr(ToySystem, "simulate", lambda *arguments: deaths.simulate(*arguments))  # noqa: PLW0108  # a method
+    monkeypatch.setattr(ToySimulation, "compute", lambda *arguments: deaths.simulate(*arguments))  # noqa: PLW0108  # a method
     monkeypatch.setattr(clhd.sweep.run.dispatch, "_EVENT_POLL_SECONDS", 0.0)
     return deaths
 
@@ -121,14 +123,14 @@ def test_points_that_kill_their_worker_are_found_in_their_block_and_the_others_f
 def test_points_of_the_theory_that_kill_their_worker_are_found_as_well(
     toy: MakeExperiment, results: Path, client: Client, deaths: Deaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict = ToySystem.predict
+    predict = ToyTheory.compute
 
-    def die_at_two(system: ToySystem, points: Sequence[ToyPoint], time: FloatArray) -> Result:
+    def die_at_two(system: ToyTheory, points: Sequence[ToyPoint], time: FloatArray, replicas: Any) -> Result:
         if any(point.get("slope") == 2 for point in points):
             raise SimulationStopped
-        return predict(system, points, time)
+        return predict(system, points, time, replicas)
 
-    monkeypatch.setattr(ToySystem, "predict", die_at_two)
+    monkeypatch.setattr(ToyTheory, "compute", die_at_two)
     report = run_stage(toy(), "theory", results, client=client)
     assert report is not None
     assert (report.counts["ok"], report.counts["failed"], report.computed) == (3, 1, 4)
@@ -150,16 +152,20 @@ def test_workers_that_are_killed_from_outside_make_no_point_fail(
 HUNGRY = """\
 import time
 import numpy as np
-from tests.sweep.toy import ToySystem
+from tests.sweep.toy import ToySimulation, ToySystem
 
 
-class HungrySystem(ToySystem):
-    def simulate(self, points, times, replicas):
+class HungrySimulation(ToySimulation):
+    def compute(self, points, times, replicas):
         kept = []
         while any(point.get("slope") == 2 for point in points):
             kept.append(np.ones(2**20))  # 8 MB, which are really used
             time.sleep(0.002)
-        return super().simulate(points, times, replicas)
+        return super().compute(points, times, replicas)
+
+
+class HungrySystem(ToySystem):
+    simulation = HungrySimulation()
 """
 
 
@@ -167,7 +173,7 @@ class HungrySystem(ToySystem):
 def test_a_point_that_exhausts_the_memory_fails_alone_and_the_machine_survives(tmp_path: Path) -> None:
     (tmp_path / "hungry.py").write_text(HUNGRY)
     (tmp_path / "sitecustomize.py").write_text(
-        "from clhd.systems.registry import SYSTEMS\nSYSTEMS['hungry'] = 'hungry:HungrySystem'"
+        "from clhd.systems.registry import list_systems\nlist_systems()['hungry'] = 'hungry:HungrySystem'"
     )
     axes = "{slope: [0, 1, 2, 3], size: [4]}"
     (tmp_path / "toy.yaml").write_text(
@@ -197,12 +203,12 @@ def test_one_point_of_a_thousand_that_raises_is_found_at_three_times_the_cost(
 ) -> None:
     tried = 0
 
-    def count(system: ToySystem, points: Sequence[ToyPoint], *rest: Any) -> Result:
+    def count(system: ToySimulation, points: Sequence[ToyPoint], *rest: Any) -> Result:
         nonlocal tried
         tried += len(points)
         return _simulate(system, points, *rest)
 
-    monkeypatch.setattr(ToySystem, "simulate", count)
+    monkeypatch.setattr(ToySimulation, "compute", count)
     LOG.broken.add(617.0)
     axes = {"slope": list(range(1000)), "size": [4]}
     experiment = toy(axes=axes, constants={"seconds": 0.0004, "weight": 0.01}, replicas=1)
@@ -219,7 +225,9 @@ def test_one_point_of_a_thousand_that_raises_is_found_at_three_times_the_cost(
 def test_what_is_not_finite_has_diverged_and_no_mean_rests_on_it(
     toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch, value: float, keep: str
 ) -> None:
-    def overflow(system: ToySystem, points: Sequence[ToyPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
+    def overflow(
+        system: ToySimulation, points: Sequence[ToyPoint], time: FloatArray, replicas: Sequence[int]
+    ) -> Result:
         result = _simulate(system, points, time, replicas)
         chosen = [position for position, replica in enumerate(replicas) if replica == 3]
         result.values["height"][:, chosen, -1] = value
@@ -227,7 +235,7 @@ def test_what_is_not_finite_has_diverged_and_no_mean_rests_on_it(
             result.status[:, chosen] = Status.DIVERGED
         return result
 
-    monkeypatch.setattr(ToySystem, "simulate", overflow)
+    monkeypatch.setattr(ToySimulation, "compute", overflow)
     replicas = 256 if keep == "moments" else 5
     experiment = toy(axes={"slope": [1], "size": [4]}, replicas=replicas, keep=keep)
     summary = run_experiment(experiment, client, results=results)["summary"]
@@ -250,7 +258,7 @@ def test_a_point_that_takes_far_longer_than_predicted_holds_up_no_other_and_is_n
         if "no block has ended" in text and "blocks in work: 1, the oldest from slope=2" in text:
             named.set()
 
-    def hang_at_two(system: ToySystem, points: Sequence[ToyPoint], *rest: Any) -> Result:
+    def hang_at_two(system: ToySimulation, points: Sequence[ToyPoint], *rest: Any) -> Result:
         nonlocal clock
         if any(point.get("slope") == 2 for point in points):
             assert named.wait(60), "the driver says that it waits"
@@ -258,7 +266,7 @@ def test_a_point_that_takes_far_longer_than_predicted_holds_up_no_other_and_is_n
         return _simulate(system, points, *rest)
 
     monkeypatch.setattr(Progress, "say", listen)
-    monkeypatch.setattr(ToySystem, "simulate", hang_at_two)
+    monkeypatch.setattr(ToySimulation, "compute", hang_at_two)
     monkeypatch.setattr(clhd.sweep.run.tasks, "time", SimpleNamespace(perf_counter=lambda: clock))
     monkeypatch.setattr(clhd.sweep.run.dispatch, "_SILENT_SECONDS", 0.3)
     monkeypatch.setattr(clhd.sweep.run.dispatch, "_SILENT_TIMES", 0.0)

@@ -19,7 +19,7 @@ from clhd.sweep.store.grow import grow_store, predict_growth
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.prepare import positions_in, predict_growth_seconds
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import simulate
 

@@ -29,7 +29,8 @@ from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.create import create_store, remove_tree
 from clhd.sweep.store.lock import LockedError, MovedError, SupersededError, check_lease, guard_writing, hold_lock
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
+from clhd.systems.registry import Reference
 from tests.sweep.conftest import MakeExperiment
 
 # Holds the lock of a store as a run does, until its input ends.
@@ -72,7 +73,7 @@ def test_an_orphan_writes_nothing_after_its_successor_has_begun(
     assert report.is_complete
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     with pytest.raises(SupersededError, match="is not written any more by this task: its run has ended"):
-        compute_block(str(path), chunks, 0, token)
+        compute_block(str(path), chunks, 0, token, Reference("toy"))
     # It may also have looked before its successor began, and write only now.
     with pytest.raises(SupersededError), guard_writing(path, token, 0):
         pytest.fail("an orphan was let through")
@@ -93,7 +94,7 @@ def test_nothing_is_written_where_results_have_been_moved_away(store: Store) -> 
         needed = np.ones(store.chunks, dtype=bool)
         results.rename(results.with_name("elsewhere"))
         with pytest.raises(MovedError, match="has been moved away or deleted while it was being written"):
-            compute_block(str(store.path), [((0, 0, 0), needed)], 0, lease.token)
+            compute_block(str(store.path), [((0, 0, 0), needed)], 0, lease.token, Reference("toy"))
         with pytest.raises(MovedError), guard_writing(store.path, lease.token, 0):
             pytest.fail("written where nothing is")
     assert not results.exists()

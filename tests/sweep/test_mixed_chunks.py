@@ -13,9 +13,9 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Cost
+from clhd.systems.declarations import Cost
 from tests.sweep.conftest import MakeExperiment
-from tests.sweep.toy import LOG, ToySystem
+from tests.sweep.toy import LOG, ToySimulation
 
 SIZES = [1, 2, 4, 2000]
 
@@ -36,7 +36,7 @@ def run(experiment: Experiment, results: Path, client: Client) -> tuple[bool, di
 @pytest.fixture(autouse=True)
 def costs_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of the toy is predicted to take 10 microseconds for each unit of its size."""
-    monkeypatch.setattr(ToySystem, "simulation_cost", lambda self, point, time: Cost(seconds=1e-5 * point.get("size")))
+    monkeypatch.setattr(ToySimulation, "cost", lambda self, point, time: Cost(seconds=1e-5 * point.get("size")))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from clhd.sweep.run.needs import plan_stages
 from clhd.sweep.run.run_stage import StageReport, run_experiment, run_stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Result, Status
+from clhd.systems.declarations import Result, Status
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG
 

@@ -15,7 +15,7 @@ from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG
 

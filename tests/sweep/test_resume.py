@@ -20,7 +20,7 @@ from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.store import Store
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import assert_same_bits, heights, simulate
-from tests.sweep.toy import LOG, ToySystem
+from tests.sweep.toy import LOG, ToySimulation
 
 
 def test_a_second_run_computes_nothing_and_reads_the_status_once(
@@ -203,7 +203,7 @@ def test_a_store_of_another_version_is_refused(
     toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulate(toy(), results, client)
-    monkeypatch.setattr(ToySystem, "kernel_version", 2)
+    monkeypatch.setattr(ToySimulation, "version", 2)
     with pytest.raises(ClhdError, match="simulation version 1, and this code is version 2; --fresh"):
         simulate(toy(), results, client)
 

@@ -21,7 +21,7 @@ from clhd.sweep.run.run_stage import run_experiment, run_stage
 from clhd.sweep.spec.experiment import parse_experiment
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import simulate
-from tests.sweep.toy import LOG, ToySystem
+from tests.sweep.toy import LOG, ToySimulation, ToyTheory
 
 
 def test_an_experiment_gives_a_simulation_a_theory_and_a_summary(
@@ -121,13 +121,13 @@ def test_every_point_of_both_stages_is_made_once_to_check_it_and_not_again_to_pl
     toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs: list[tuple[Any, ...]] = []
-    for find in (ToySystem.simulation_cost, ToySystem.theory_cost):
+    for half in (ToySimulation, ToyTheory):
 
-        def count(self: ToySystem, point: Any, time: Any, find: Any = find) -> Any:
-            costs.append((find.__name__, point))
+        def count(self: Any, point: Any, time: Any, find: Any = half.cost) -> Any:
+            costs.append((find.__qualname__, point))
             return find(self, point, time)
 
-        monkeypatch.setattr(ToySystem, find.__name__, count)
+        monkeypatch.setattr(half, "cost", count)
     checked = check_experiment(toy())
     assert len(set(costs)) == len(costs) == 8 + 4
     for kind in ("simulation", "theory"):

@@ -21,8 +21,9 @@ from clhd.sweep.store.create import create_store
 from clhd.sweep.store.metadata import MetadataError, write_document
 from clhd.sweep.store.repair import repair_store
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 from tests.sweep.conftest import MakeExperiment
+from tests.sweep.toy import ToySystem
 
 
 def fill(store: Store, value: float, status: Status) -> dict[str, np.ndarray[Any, Any]]:
@@ -135,7 +136,7 @@ def test_a_file_that_cannot_be_opened_just_now_is_not_taken_for_damaged(
     with monkeypatch.context() as patch:
         patch.setattr(zarr.storage.LocalStore, "get", refuse)
         with pytest.raises(OSError, match="Too many open files"):
-            repair_store(store.path)
+            repair_store(store.path, ToySystem())
     assert (Store(store.path).read_chunk((0, 0, 0))["status"] == Status.OK).all()
 
 
@@ -165,7 +166,7 @@ def damage_and_mend(store: Store) -> None:
         (store.path / name / "zarr.json").write_text("")
     shutil.rmtree(store.path / "slope")
     shutil.rmtree(store.path / "feature" / "c")
-    repair_store(store.path)
+    repair_store(store.path, ToySystem())
 
 
 @pytest.mark.parametrize("change", [forget_attributes, damage_and_mend])
@@ -191,7 +192,7 @@ def test_a_change_of_metadata_killed_at_any_moment_leaves_a_store_that_is_mended
             with contextlib.suppress(Killed):
                 change(store)
                 is_done = True
-        repair_store(store.path)
+        repair_store(store.path, ToySystem())
         Store(store.path)
         assert [file.read_bytes() for file in sorted(store.path.rglob("c/0"))] == sealed
         survived += 1
@@ -205,7 +206,7 @@ def test_a_store_of_which_both_copies_of_the_metadata_are_damaged_is_left_as_it_
     (store.path / "height" / "zarr.json").unlink()
     (store.path / "status" / "zarr.json").unlink()
     with pytest.raises(ClhdError, match=r"height/zarr\.json: is not what was written, nor is its copy; .* --fresh"):
-        repair_store(store.path)
+        repair_store(store.path, ToySystem())
     assert not (store.path / "status" / "zarr.json").exists()
 
 
@@ -224,7 +225,7 @@ def test_a_store_of_an_earlier_version_is_adopted_with_what_it_holds(store: Stor
     (store.path / "slope" / "c" / "0").unlink()  # as that of a coordinate of zeros might be
     with pytest.raises(ClhdError, match=r"zarr\.json: has no seal, .*; clhd run EXPERIMENT\.yaml --repair adopts"):
         Store(store.path)
-    repair_store(store.path)
+    repair_store(store.path, ToySystem())
     assert check_seal(store.path) == before
     assert (Store(store.path).read_chunk((0, 0, 0))["height"] == 1).all()
 
@@ -271,7 +272,7 @@ def test_a_store_of_an_earlier_version_that_contradicts_itself_is_refused(
     damage(group)
     write_document(store.path / "zarr.json", group)
     with pytest.raises(ClhdError, match=f"{message}.*--fresh"):
-        repair_store(store.path)
+        repair_store(store.path, ToySystem())
     assert json.loads((store.path / "zarr.json").read_bytes()) == group
 
 
@@ -280,4 +281,4 @@ def test_a_coordinate_of_an_earlier_version_that_has_other_values_stays_as_it_is
     array[0] = 5.0
     unseal(store.path)
     with pytest.raises(ClhdError, match=r"slope: holds other values than the experiment has; .*--fresh"):
-        repair_store(store.path)
+        repair_store(store.path, ToySystem())

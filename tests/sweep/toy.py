@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from clhd.errors import ClhdError
-from clhd.systems.protocol import Cost, FloatArray, NotConvergedError, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.declarations import (
+    Cost,
+    FloatArray,
+    NotConvergedError,
+    Output,
+    Outputs,
+    Parameter,
+    Result,
+    Status,
+    Value,
+)
+from clhd.systems.protocol import System
 
 WORDS = {"long_name": "height", "symbol": "x", "units": "m", "description": "of the toy"}
 STEEPNESS = {"long_name": "steepness", "symbol": "abs(s)", "units": "m/s", "description": "of the toy"}
@@ -39,22 +50,11 @@ class Log:
 LOG = Log()
 
 
-class ToySystem:
+class ToySimulation:
     """height(time) = slope * time + noise; slope < 0 diverges, those in LOG.broken raise, slope * weight <= 50."""
 
-    kernel_version = 1
-    theory_version = 1
-    size = "size"
-    parameters: Mapping[str, Parameter] = {
-        "slope": Parameter(kind="number", default=0.0, meaning="slope", symbol="s", units="m/s"),
-        "weight": Parameter(kind="number", default=1.0, meaning="weight", minimum=0, per_feature=True),
-        "size": Parameter(kind="count", default=1, meaning="size", minimum=1, maximum=1e9, in_theory=False),
-        "colour": Parameter(kind="choice", default="red", meaning="colour", choices=("red", "blue")),
-        "features": Parameter(kind="count", default=1, meaning="features", minimum=1, maximum=9, can_vary=False),
-        "lift": Parameter(kind="number", default=0.0, meaning="lift of the theory", in_simulation=False),
-        "simulation": Parameter(kind="choice", default="toy", meaning="", choices=("toy", "none"), in_theory=False),
-        "seconds": Parameter(kind="number", default=0.3, meaning="predicted cost", in_theory=False),
-    }
+    version = 1
+    per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> ToyPoint:
         point = ToyPoint(tuple(sorted(values.items())), seed)
@@ -62,10 +62,7 @@ class ToySystem:
             raise ClhdError(f"slope = {point.get('slope')!r}: times weight must not exceed 50")
         return point
 
-    def theory_point(self, values: Mapping[str, Value]) -> ToyPoint:
-        return self.point(values, 0)
-
-    def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         if constants.get("simulation") == "none":
             return Outputs(variables={})
         features = range(1, int(constants.get("features", 1)) + 1)  # type: ignore[arg-type]
@@ -74,21 +71,10 @@ class ToySystem:
             coordinates={"feature": (features, {"long_name": "feature"})},
         )
 
-    def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        outputs = self.simulation_outputs({**constants, "simulation": "toy"})
-        own = {"height_fluctuation": outputs.variables["height"], "steepness": Output(dims=(), words=STEEPNESS)}
-        return Outputs(
-            variables={**outputs.variables, **own},
-            coordinates=outputs.coordinates,
-        )
-
-    def simulation_cost(self, point: ToyPoint, time: FloatArray) -> Cost:
+    def cost(self, point: ToyPoint, time: FloatArray) -> Cost:
         return Cost(seconds=float(point.get("seconds", 0.3)), family=point.get("size", 1))
 
-    def theory_cost(self, point: ToyPoint, time: FloatArray) -> Cost:
-        return Cost(seconds=0.01)
-
-    def simulate(self, points: Sequence[ToyPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
+    def compute(self, points: Sequence[ToyPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
         LOG.calls += 1
         height = np.empty((len(points), len(replicas), len(time), 1))
         status = np.full(height.shape[:2], Status.OK, np.int8)
@@ -108,7 +94,23 @@ class ToySystem:
             LOG.simulated.append((point.key, tuple(replicas)))
         return Result(values={"height": height}, status=status)
 
-    def predict(self, points: Sequence[ToyPoint], time: FloatArray) -> Result:
+
+class ToyTheory:
+    version = 1
+    per_replica = False
+
+    def point(self, values: Mapping[str, Value], seed: int) -> ToyPoint:
+        return ToySimulation().point(values, 0)
+
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        outputs = ToySimulation().outputs({**constants, "simulation": "toy"})
+        own = {"height_fluctuation": outputs.variables["height"], "steepness": Output(dims=(), words=STEEPNESS)}
+        return Outputs(variables={**outputs.variables, **own}, coordinates=outputs.coordinates)
+
+    def cost(self, point: ToyPoint, time: FloatArray) -> Cost:
+        return Cost(seconds=0.01)
+
+    def compute(self, points: Sequence[ToyPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
         slopes = np.array([float(point.get("slope")) for point in points])
         if np.any(slopes == 7):
             raise NotConvergedError("no answer at slope 7")
@@ -118,3 +120,22 @@ class ToySystem:
             values={"height": height, "height_fluctuation": np.ones_like(height), "steepness": np.abs(slopes)},
             status=np.full(len(points), Status.OK, np.int8),
         )
+
+
+class ToySystem(System):
+    title = "toy"
+    size = "size"
+    limit = "limit of large size"
+    components = "features"
+    parameters = {
+        "slope": Parameter(kind="number", default=0.0, meaning="slope", symbol="s", units="m/s"),
+        "weight": Parameter(kind="number", default=1.0, meaning="weight", minimum=0, per_component=True),
+        "size": Parameter(kind="count", default=1, meaning="size", minimum=1, maximum=1e9, in_theory=False),
+        "colour": Parameter(kind="choice", default="red", meaning="colour", choices=("red", "blue")),
+        "features": Parameter(kind="count", default=1, meaning="features", minimum=1, maximum=9, can_vary=False),
+        "lift": Parameter(kind="number", default=0.0, meaning="lift of the theory", in_simulation=False),
+        "simulation": Parameter(kind="choice", default="toy", meaning="", choices=("toy", "none"), in_theory=False),
+        "seconds": Parameter(kind="number", default=0.3, meaning="predicted cost", in_theory=False),
+    }
+    simulation = ToySimulation()
+    theory = ToyTheory()

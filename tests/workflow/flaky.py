@@ -4,21 +4,25 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from clhd.systems.protocol import FloatArray, Result
-from tests.sweep.toy import ToyPoint, ToySystem
+from clhd.systems.declarations import FloatArray, Result
+from tests.sweep.toy import ToyPoint, ToySimulation, ToySystem
 
 
-class FlakySystem(ToySystem):
+class FlakySimulation(ToySimulation):
     """height = slope * time + noise; in the working directory there may be files that disturb it.
 
     While there is ``broken``, the slope 1 fails. While there is ``held``, all points wait, and say so by ``reached``.
     """
 
-    def simulate(self, points: Sequence[ToyPoint], times: FloatArray, replicas: Sequence[int]) -> Result:
+    def compute(self, points: Sequence[ToyPoint], times: FloatArray, replicas: Sequence[int]) -> Result:
         longest = time.monotonic() + 60
         while Path("held").exists() and time.monotonic() < longest:
             Path("reached").touch()
             time.sleep(0.01)
         if Path("broken").exists() and any(point.get("slope") == 1 for point in points):
             raise ZeroDivisionError("the slope 1 is broken")
-        return super().simulate(points, times, replicas)
+        return super().compute(points, times, replicas)
+
+
+class FlakySystem(ToySystem):
+    simulation = FlakySimulation()

@@ -1,5 +1,5 @@
 """Python imports this at its start where its folder is on the path: processes of a workflow then know a toy system."""
 
-from clhd.systems.registry import SYSTEMS
+from clhd.systems.registry import list_systems
 
-SYSTEMS["flaky"] = "tests.workflow.flaky:FlakySystem"
+list_systems()["flaky"] = "tests.workflow.flaky:FlakySystem"

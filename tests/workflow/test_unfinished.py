@@ -14,14 +14,14 @@ from clhd.sweep.results.unfinished import find_unfinished
 from clhd.sweep.run.run_stage import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 
 TABLE = {"system": "toy", "name": "toy", "axes": {"slope": [0, 1], "size": [4]}, "times": [0, 1], "replicas": 2}
 
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(clhd.systems.registry.SYSTEMS, "toy", "tests.sweep.toy:ToySystem")
+    monkeypatch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
     run_experiment(parse_experiment(TABLE), results=tmp_path, cluster=Cluster(workers=1))
     return tmp_path
 

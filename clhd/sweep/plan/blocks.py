@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.sweep.plan.costs import MIXED, CostTable, IntArray
+from clhd.sweep.plan.limits import CHUNK_BYTES, MOST_BYTES_AT_ONCE, check_bytes, check_chunks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.spec.limits import CHUNK_BYTES, MOST_BYTES_AT_ONCE, check_bytes, check_chunks
 
 ChunkIndex = tuple[int, ...]
 BoolArray = NDArray[np.bool_]
@@ -91,7 +91,7 @@ def choose_chunks(stage: Stage) -> tuple[int, ...]:
     fitting = int(most_seconds / max(dearest.seconds * kept, 1e-9))
     filling = math.ceil(dearest.runs_per_call / kept)
     points = max(1, min(max(fitting, filling), most_entries // kept))
-    sizes = [kept] if stage.is_simulation else []
+    sizes = [kept] if stage.has_replicas else []
     for axis in reversed(range(table.numbers.ndim)):
         size = _make_even(shape[axis], min(points, shape[axis]) if table.is_uniform(axis) else 1)
         points = max(points // size, 1)
@@ -133,7 +133,7 @@ def _join_chunks(
         return math.prod(chunk_counts(shape, sizes))
 
     def find_longest() -> float:
-        of_chunks = table.chunk_seconds([sizes[axis] for axis in places], sizes[-1] if stage.is_simulation else 1)
+        of_chunks = table.chunk_seconds([sizes[axis] for axis in places], sizes[-1] if stage.has_replicas else 1)
         return float(of_chunks.max())
 
     most = max(1, int(min(table.seconds(stage.entries or 1) / _LEAST_SECONDS, bound)))

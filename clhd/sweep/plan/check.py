@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks
-from clhd.sweep.plan.stage import Stage, StageKind
+from clhd.sweep.plan.limits import check_bytes
+from clhd.sweep.plan.stage import KINDS, Stage
 from clhd.sweep.spec.errors import ExperimentError
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import Grid
-from clhd.sweep.spec.limits import check_bytes
-from clhd.systems.protocol import Cost, Value
+from clhd.systems.declarations import Cost, Value
 
 # So many impossible points are told apart by their messages; of the others only the number is reported.
 _MOST_MESSAGES = 3
@@ -38,11 +38,11 @@ def check_experiment(experiment: Experiment, source: str = "experiment") -> list
     ExperimentError
         With one line for each mistake, each starting with `source`.
     """
-    kinds: tuple[StageKind, ...] = ("simulation", "theory")
     try:
-        stages = [stage for stage in (Stage(experiment, kind) for kind in kinds) if stage.outputs.variables]
+        stages = [stage for stage in (Stage(experiment, kind) for kind in KINDS) if stage.outputs.variables]
         if not stages:
             raise ExperimentError("constants: leave nothing to compute, neither a simulation nor a theory")
+        _check_replicas(experiment, stages)
         for stage in stages:
             check_bytes(stage)
         _check_points(stages)
@@ -51,6 +51,16 @@ def check_experiment(experiment: Experiment, source: str = "experiment") -> list
     except ClhdError as error:
         raise ExperimentError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
     return stages
+
+
+def _check_replicas(experiment: Experiment, stages: Sequence[Stage]) -> None:
+    """Raise ExperimentError if a theory that predicts each replica is asked for what it cannot be compared with."""
+    if not any(stage.half.per_replica for stage in stages if stage.kind == "theory"):
+        return
+    if not experiment.has_simulation:
+        raise ExperimentError("constants: the theory predicts each replica, so the experiment needs a simulation")
+    if experiment.keep == "moments":
+        raise ExperimentError("keep = 'moments': the theory predicts each replica; keep: replicas")
 
 
 def _check_points(stages: Sequence[Stage]) -> None:

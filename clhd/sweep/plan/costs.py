@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.systems.protocol import Cost, FloatArray
+from clhd.systems.declarations import Cost, FloatArray
 
 IntArray = NDArray[np.int64]
 MIXED = -1

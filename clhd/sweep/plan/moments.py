@@ -18,13 +18,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.systems.protocol import FloatArray, Output, Outputs, Result, Status
+from clhd.systems.declarations import FloatArray, Output, Outputs, Result, Status
 
 _MOMENTS = {
     "count": "number of replicas that are ok, of the {}",
     "mean": "mean over a block of replicas, of the {}",
     "squares": "sum of squared deviations from the mean of a block of replicas, of the {}",
 }
+MEAN_OF_BLOCK = _MOMENTS["mean"].format("")
 BLOCK_COUNTS = {"ok_count": "number of replicas that are ok", "diverged_count": "number of replicas that diverged"}
 
 
@@ -42,7 +43,7 @@ def describe_moments(outputs: Outputs) -> Outputs:
 
 
 def reduce_blocks(result: Result, size: int) -> Result:
-    """The moments of each block of `size` replicas; a block is ok if one of its replicas is.
+    """The moments of each block of `size` replicas; a block is ok if one replica is, failed if one failed.
 
     Each block is reduced alone, as an array of one shape, so that its bits depend on nothing beside it.
     """
@@ -63,7 +64,10 @@ def reduce_blocks(result: Result, size: int) -> Result:
                 moment[place] = value
         values |= {f"{name}_{moment}": array for moment, array in zip(_MOMENTS, moments, strict=True)}
     status = np.where(is_ok.any(axis=-1), Status.OK, statuses[..., 0]).astype(np.int8)
-    return Result(values=values, status=status)
+    errors = {(point, replica // size): message for (point, replica), message in result.errors.items()}
+    for place in errors:
+        status[place] = Status.FAILED
+    return Result(values=values, status=status, errors=errors)
 
 
 def _reduce(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

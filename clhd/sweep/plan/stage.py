@@ -17,39 +17,65 @@ from numpy.typing import NDArray
 from clhd.errors import ClhdError
 from clhd.sweep.plan.costs import CostTable
 from clhd.sweep.plan.moments import describe_moments, expand_blocks, reduce_blocks
-from clhd.sweep.spec.axis import Axis
 from clhd.sweep.spec.errors import ExperimentError
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, Experiment, find_parameter
 from clhd.sweep.spec.grid import Grid
-from clhd.systems.protocol import Cost, FloatArray, Outputs, Result, Status, System, Value
-from clhd.systems.registry import find_system
+from clhd.systems.check import check_result
+from clhd.systems.declarations import Cost, FloatArray, Outputs, Result, Value
+from clhd.systems.protocol import Half, System
+from clhd.systems.registry import Reference, load_system
+from clhd.systems.stored import Declaration, declare
 
 StageKind = Literal["simulation", "theory"]
+KINDS: tuple[StageKind, ...] = ("simulation", "theory")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """An experiment's simulation or theory.
+    """The simulation or the theory of an experiment.
 
     Parameters
     ----------
     experiment : Experiment
     kind : str
         "simulation" or "theory".
+    given : System, optional
+        The system, where it is not to be found by its name in the experiment: what a store remembers of it.
     """
 
     experiment: Experiment
     kind: StageKind
+    given: System | None = None
 
     @cached_property
     def system(self) -> System:
         """What is swept."""
-        return find_system(self.experiment.system)
+        return self.given or load_system(self.reference)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The reference by which workers find the system."""
+        return self.experiment.reference
+
+    @cached_property
+    def half(self) -> Half:
+        """The half of the system that this stage computes."""
+        return self.system.half(self.kind)
+
+    @cached_property
+    def declaration(self) -> Declaration:
+        """What the store will say of the system."""
+        return declare(self.system, self.experiment.constants, self.reference.digest)
 
     @property
     def is_simulation(self) -> bool:
-        """True if there are replicas."""
+        """True for the simulation, False for the theory."""
         return self.kind == "simulation"
+
+    @property
+    def has_replicas(self) -> bool:
+        """True for a simulation, and for a theory that predicts each replica."""
+        return self.is_simulation or (self.half.per_replica and self.experiment.has_simulation)
 
     @property
     def has_moments(self) -> bool:
@@ -63,18 +89,23 @@ class Stage:
 
     @property
     def entries(self) -> int | None:
-        """Entries of each point in the store: replicas, or blocks of them; None for a theory."""
-        return self.experiment.replicas // self.entry_size if self.is_simulation else None
+        """Entries of each point in the store: replicas, or blocks of them; None without replicas."""
+        return self.experiment.replicas // self.entry_size if self.has_replicas else None
+
+    @property
+    def entry_dim(self) -> tuple[str, ...]:
+        """The dim of the entries of each point: ``replica``, ``replica_block``, or none."""
+        return ("replica_block" if self.has_moments else "replica",) if self.has_replicas else ()
 
     @property
     def version(self) -> int:
-        """Of the code that computes: it changes when the numbers do."""
-        return self.system.kernel_version if self.is_simulation else self.system.theory_version
+        """Version of the half: it changes when the numbers do."""
+        return self.half.version
 
     @property
     def seed(self) -> int | None:
-        """Root of the random streams; None for a theory."""
-        return self.experiment.seed if self.is_simulation else None
+        """Root of the random streams; None without replicas."""
+        return self.experiment.seed if self.has_replicas else None
 
     @cached_property
     def time(self) -> FloatArray:
@@ -82,35 +113,26 @@ class Stage:
         return np.array(self.experiment.times)
 
     def _depends_on(self, name: str) -> bool:
-        features = self.experiment.constants.get("features")
-        parameter = find_parameter(self.system, name, features)
+        parameter = find_parameter(self.system, name, self.experiment.constants)
         return parameter.in_simulation if self.is_simulation else parameter.in_theory
 
     @cached_property
     def grid(self) -> Grid:
-        """The points of this stage."""
+        """The points of this stage: along the axes on which it depends."""
         axes = tuple(axis for axis in self.experiment.axes if any(self._depends_on(name) for name in axis.parameters))
-        if not self.is_simulation:
-            axes = tuple(self._reduce(axis) for axis in axes)
+        for axis in axes if not self.is_simulation else ():
+            if not all(self._depends_on(name) for name in axis.parameters):
+                raise ExperimentError(
+                    f"axes.{axis.name}: {', '.join(axis.parameters)} cannot vary together, "
+                    "because the theory does not depend on all of them; give them axes of their own"
+                )
         constants = {name: value for name, value in self.experiment.constants.items() if self._depends_on(name)}
         return Grid(axes, constants)
-
-    def _reduce(self, axis: Axis) -> Axis:
-        """Leave out what the stage does not depend on, of an axis along which several parameters vary."""
-        kept = [k for k, name in enumerate(axis.parameters) if self._depends_on(name)]
-        if len(kept) == len(axis.parameters):
-            return axis
-        raise ExperimentError(
-            f"axes.{axis.name}: {', '.join(axis.parameters)} cannot vary together, "
-            "because the theory does not depend on all of them; give them axes of their own"
-        )
 
     @cached_property
     def outputs(self) -> Outputs:
         """What is computed; without variables there is nothing to do."""
-        constants = self.experiment.constants
-        system = self.system
-        return system.simulation_outputs(constants) if self.is_simulation else system.theory_outputs(constants)
+        return self.half.outputs(self.experiment.constants)
 
     @cached_property
     def stored(self) -> Outputs:
@@ -118,17 +140,12 @@ class Stage:
         return describe_moments(self.outputs) if self.has_moments else self.outputs
 
     def point(self, values: dict[str, Value]) -> Any:
-        """The system's point of some parameters."""
-        if self.is_simulation:
-            return self.system.point(values, self.experiment.seed)
-        return self.system.theory_point(values)
+        """The point of some parameters."""
+        return self.half.point(values, self.experiment.seed if self.has_replicas else 0)
 
     def cost(self, point: Any) -> Cost:
         """Predicted cost of one entry of a point: of one run, or of a block of runs."""
-        system, size = self.system, self.entry_size
-        if not self.is_simulation:
-            return system.theory_cost(point, self.time)
-        cost = system.simulation_cost(point, self.time)
+        size, cost = self.entry_size, self.half.cost(point, self.time)
         if size == 1:
             return cost
         runs = math.ceil(size / cost.runs_per_call) * cost.runs_per_call
@@ -175,19 +192,16 @@ class Stage:
         return self.grid.shape + ((self.entries,) if self.entries is not None else ())
 
     def compute(self, points: Sequence[Any], entries: Sequence[int]) -> Result:
-        """Simulate or predict some points; a theory takes no notice of the entries, which are replicas or blocks."""
-        if not self.is_simulation:
-            return self.system.predict(points, self.time)
-        if not self.has_moments:
-            return _find_infinities(self.system.simulate(points, self.time, entries))
-        replicas = expand_blocks(entries, self.entry_size)
-        return reduce_blocks(_find_infinities(self.system.simulate(points, self.time, replicas)), self.entry_size)
+        """Compute some entries of some points, and check what came of it; a theory without replicas ignores entries.
 
-
-def _find_infinities(result: Result) -> Result:
-    """Whatever a system calls a replica that has reached infinity, it has diverged: no mean may rest on it."""
-    infinite = np.zeros(result.status.shape, dtype=bool)
-    for values in result.values.values():
-        infinite |= np.isinf(values).any(axis=tuple(range(2, values.ndim)))
-    status = np.where(infinite & (result.status == Status.OK), np.int8(Status.DIVERGED), result.status)
-    return Result(values=result.values, status=status)
+        Raises
+        ------
+        ResultError
+            If the system does not return what it declares.
+        """
+        replicas = expand_blocks(entries, self.entry_size) if self.has_moments else list(entries)
+        result = self.half.compute(points, self.time, replicas)
+        shape = (len(points), len(replicas)) if self.has_replicas else (len(points),)
+        where = f"system {self.experiment.system}, {self.kind}"
+        result = check_result(result, self.outputs, self.inner_dims, shape, where)
+        return reduce_blocks(result, self.entry_size) if self.has_moments else result

@@ -17,7 +17,7 @@ from clhd.sweep.spec.grid import parse_place
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.prepare import open_stage, positions_in
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 
 
 def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str]) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
     values = wanted.grid.values(index)
     point = wanted.point(values)
     answer: dict[str, Any] = {"parameters": values, "key": point.key}
-    wanted, store, available = open_stage(experiment, "simulation", results)
+    wanted, store, available = open_stage(experiment, "simulation", results, computes=True)
     region = _region_of(wanted, available, index)
     ledger = {name: store.read(name, region).ravel() for name in LEDGER}
     blocks = {name: store.read(name, region).ravel() for name in BLOCK_COUNTS} if wanted.has_moments else None
@@ -109,14 +109,14 @@ class Replay:
 def replay_point(experiment: Experiment, results: Path, place: Mapping[str, str]) -> Replay:
     """Simulate one point again, here and now, and compare its bits with the store."""
     _simulation(experiment)
-    wanted, store, available = open_stage(experiment, "simulation", results)
+    wanted, store, available = open_stage(experiment, "simulation", results, computes=True)
     return _replay(wanted, store, available, parse_place(wanted.grid, place))
 
 
 def verify_share(experiment: Experiment, results: Path, fraction: float) -> list[Replay]:
     """Simulate a random share of the points again, at least one, other ones every time."""
     _simulation(experiment)
-    wanted, store, available = open_stage(experiment, "simulation", results)
+    wanted, store, available = open_stage(experiment, "simulation", results, computes=True)
     count = min(wanted.grid.size, max(1, math.ceil(fraction * wanted.grid.size)))
     chosen = np.random.default_rng().choice(wanted.grid.size, count, replace=False)
     indices = [np.unravel_index(number, wanted.grid.shape) for number in sorted(chosen.tolist())]

@@ -17,7 +17,7 @@ from clhd.sweep.plan.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 STATISTICS = ("mean", "standard_deviation", "standard_error")

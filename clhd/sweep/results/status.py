@@ -18,7 +18,7 @@ from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.missing import check_files
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Value
+from clhd.systems.declarations import Value
 
 # Columns of the table for people, and what they hold of a report.
 _COLUMNS = {
@@ -83,7 +83,7 @@ def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
         known = {value: position for position, value in enumerate(held[axis.name].values)}
         positions.append([known[value] for value in _as_held(axis, held[axis.name]) if value in known])
         wanted *= len(axis)
-    if store.kind == "simulation":
+    if store.has_replicas:
         if store.experiment.keep != experiment.keep:
             return {"problem": f"does not keep {experiment.keep}, as the experiment asks for"}
         wanted *= experiment.replicas

@@ -25,17 +25,17 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from clhd.errors import explain_unwritable
-from clhd.sweep.plan.stage import Stage
+from clhd.errors import ClhdError, explain_unwritable
+from clhd.sweep.plan.stage import KINDS, Stage
 from clhd.sweep.results.reduce import QUANTILES, STATISTICS, compute_statistics, reduce_runs
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.create import remove_tree, write_sealed
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.prepare import open_stage, positions_in
 from clhd.sweep.store.provenance import describe_code, now
-from clhd.sweep.store.store import StoreError
-from clhd.systems.protocol import Status
-from clhd.systems.registry import find_system
+from clhd.sweep.store.store import Store, StoreError
+from clhd.systems.declarations import Status
+from clhd.systems.stored import Declaration
 
 
 def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) -> Path:
@@ -93,9 +93,10 @@ def _replace(path: Path, dataset: xr.Dataset) -> None:
 def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
     """The summary of an experiment as a dataset; raises as `write_summary` does."""
     summary = xr.Dataset()
-    if Stage(experiment, "simulation").outputs.variables:
+    kinds, declaration = _find_kinds(experiment, results)
+    if "simulation" in kinds:
         summary = _summarise_simulation(experiment, results)
-    if Stage(experiment, "theory").outputs.variables:
+    if "theory" in kinds:
         summary = _add_theory(summary, experiment, results)
         summary = _add_distances(summary, experiment, results)
     for variable in summary.variables.values():
@@ -104,10 +105,26 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
         "title": f"summary of {experiment.name}",
         "description": experiment.description,
         "experiment": experiment.resolved(),
+        "declaration": declaration.model_dump(),
         "code": describe_code(),
         "created": now(),
     }
     return summary
+
+
+def _find_kinds(experiment: Experiment, results: Path) -> tuple[list[str], Declaration]:
+    """The stages that an experiment has, and what its system says of itself; by a store where it is not installed."""
+    stages = [Stage(experiment, kind) for kind in KINDS]
+    try:
+        return [stage.kind for stage in stages if stage.outputs.variables], stages[0].declaration
+    except ClhdError:
+        for kind in KINDS:
+            path = results / experiment.name / f"{kind}.zarr"
+            declaration = Store(path).layout.declaration if path.is_dir() else None
+            if declaration is not None:
+                exists = {"simulation": declaration.simulates, "theory": declaration.predicts}
+                return [kind for kind in KINDS if exists[kind]], declaration
+        raise
 
 
 def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
@@ -156,7 +173,9 @@ def _add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> x
     axes = [axis.name for axis in experiment.axes]
     for name, output in wanted.outputs.variables.items():
         if f"{name}_mean" in summary:
-            _add_comparison(summary, theory, name, [*axes, *output.dims], _find_size(summary, experiment))
+            _add_comparison(
+                summary, theory, name, [*axes, *output.dims], _find_size(summary, experiment, wanted.system.size)
+            )
         elif f"{name.removesuffix('_fluctuation')}_mean" not in summary:  # that of a mean stands beside it already
             label = {"long_name": f"theory of the {output.words['long_name']}"}
             summary[f"{name}_theory"] = theory[name].assign_attrs(dict(output.words) | label)
@@ -188,11 +207,13 @@ def _add_comparison(
 
 def _add_distances(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr.Dataset:
     """How far the distribution functions of the replicas are from that of the theory, where both have one."""
-    outputs = Stage(experiment, "simulation").outputs.variables
-    along = {name: output.distribution_along for name, output in outputs.items() if f"{name}_theory" in summary}
-    if not any(along.values()) or Stage(experiment, "simulation").has_moments:
+    if not any(str(name).endswith("_mean") for name in summary) or experiment.keep == "moments":
         return summary
     wanted, store, available = open_stage(experiment, "simulation", results)
+    outputs = wanted.outputs.variables
+    along = {name: output.distribution_along for name, output in outputs.items() if f"{name}_theory" in summary}
+    if not any(along.values()):
+        return summary
     names = [*(axis.name for axis in wanted.grid.axes), "replica"]
     positions = dict(zip(names, positions_in(available, wanted), strict=True))
     with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as opened:
@@ -213,9 +234,8 @@ def _add_distances(summary: xr.Dataset, experiment: Experiment, results: Path) -
     return summary
 
 
-def _find_size(summary: xr.Dataset, experiment: Experiment) -> xr.DataArray | None:
+def _find_size(summary: xr.Dataset, experiment: Experiment, name: str) -> xr.DataArray | None:
     """The size n of each point: a coordinate, or a constant."""
-    name = find_system(experiment.system).size
     if name in summary.coords:
         return summary[name].astype(float)
     value = experiment.constants.get(name)

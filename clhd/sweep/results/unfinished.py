@@ -14,7 +14,7 @@ from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.missing import find_missing
 from clhd.sweep.store.prepare import open_stage, positions_in
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 
 StageName = Literal["simulation", "theory", "summary"]
 STAGE_NAMES: tuple[StageName, ...] = ("simulation", "theory", "summary")
@@ -58,7 +58,7 @@ def _is_known(experiment: Experiment, kind: StageKind, results: Path) -> bool:
     if not Stage(experiment, kind).outputs.variables:
         return True
     try:
-        wanted, store, available = open_stage(experiment, kind, results)
+        wanted, store, available = open_stage(experiment, kind, results, computes=True)
     except ClhdError:
         return False
     status = store.status()[np.ix_(*positions_in(available, wanted))]

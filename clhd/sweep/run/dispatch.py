@@ -36,7 +36,8 @@ from clhd.sweep.run.progress import Progress
 from clhd.sweep.run.tasks import BlockReport, compute_block, write_merged
 from clhd.sweep.store.lock import check_lease
 from clhd.sweep.store.store import Store, StoreError
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
+from clhd.systems.registry import Reference
 
 # Tasks that are waiting beside those that run: enough that no worker waits for the driver.
 _WAITING_PER_WORKER = 2
@@ -61,14 +62,14 @@ class _Obstacle:
 
 
 def _try_block(
-    path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str
+    path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str, reference: Reference
 ) -> BlockReport | _Obstacle:
     """Compute a block; what stops it, and would stop the others, is a value."""
     # The driver tells if a worker is killed for its memory; that it will be soon, many times over, helps nobody.
     logging.getLogger("distributed.worker.memory").setLevel(logging.ERROR)
     try:
         try:
-            return compute_block(path, chunks, run, token)
+            return compute_block(path, chunks, run, token, reference)
         except OSError as error:
             check_lease(Path(path), token)
             return _Obstacle(describe_unwritable(path, error))
@@ -79,7 +80,10 @@ def _try_block(
 class Dispatcher:
     """Runs blocks on a cluster, and finds out which of them kill their workers."""
 
-    def __init__(self, client: Any, store: Store, run: int, token: str, progress: Progress, expected: int) -> None:
+    def __init__(
+        self, client: Any, store: Store, stage: Stage, run: int, token: str, progress: Progress, expected: int
+    ) -> None:
+        self._stage = stage
         self._client, self._store, self._run, self._token, self._progress = client, store, run, token, progress
         self._dead: set[str] = set()  # addresses of workers whose death was told
         self._cause = ""  # of the last death
@@ -105,8 +109,9 @@ class Dispatcher:
 
         def submit(most: int) -> None:
             while len(running) < most and (block := next(left, None)) is not None:
+                path, reference = str(self._store.path.absolute()), self._stage.reference
                 future = self._client.submit(
-                    _try_block, str(self._store.path.absolute()), block.chunks, self._run, self._token, pure=False
+                    _try_block, path, block.chunks, self._run, self._token, reference, pure=False
                 )
                 running[future] = block
                 finished.add(future)
@@ -205,7 +210,7 @@ class Dispatcher:
         killed = yield from self._run_together([block], 0)
         if not killed:
             return
-        parts = _split(block, self._store.kind == "simulation")
+        parts = _split(block, self._stage.has_replicas)
         deaths += killed[0][1]
         if len(parts) == 1 and deaths >= _DEATHS_ALONE:
             yield block, self._record_death(block)
@@ -234,7 +239,7 @@ class Dispatcher:
         index, needed = block.chunks[0]
         starts = [piece.start for piece in self._store.region(index)]
         place = [start + int(step) for start, step in zip(starts, np.argwhere(needed)[0], strict=True)]
-        grid = Stage(self._store.experiment, self._store.kind).grid
+        grid = self._stage.grid
         return grid.describe(tuple(place[: len(grid.axes)]))
 
 

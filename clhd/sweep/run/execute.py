@@ -12,6 +12,7 @@ from clhd.errors import ClhdError, describe_unwritable
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.cluster.dask_quirks import quiet
 from clhd.sweep.plan.blocks import Plan
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.dispatch import Dispatcher
 from clhd.sweep.run.progress import Progress
 from clhd.sweep.store.lock import check_lease
@@ -28,7 +29,7 @@ _OWN_WORKERS = {"distributed.deploy.lost-worker-timeout": "365 days"}
 _LOGGERS = ("distributed.nanny", "distributed.nanny.memory", "distributed.scheduler")
 
 
-def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client: Client | None, token: str) -> int:
+def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, client: Client | None, token: str) -> int:
     """Run the blocks of a plan, by the token of the store's lease; return how many runs were computed.
 
     Raises
@@ -42,7 +43,7 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
     begin = time.perf_counter()
     description = describe_run()
     size = store.entry_size
-    progress = Progress(title, plan.entries * size, plan.seconds)
+    progress = Progress(f"{stage.experiment.name} {stage.kind}", plan.entries * size, plan.seconds)
     work = f"{format_count(plan.entries * size, 'run')} in {format_count(len(plan.blocks), 'block')}"
     progress.say(f"{work}, {format_seconds(plan.seconds)} of one core predicted")
     processes = plan.seconds > _THREADS_BELOW_SECONDS
@@ -66,7 +67,9 @@ def execute_plan(store: Store, plan: Plan, title: str, cluster: Cluster, client:
             opened as active,
             quiet(*_LOGGERS),
         ):
-            for block, report in Dispatcher(active, store, run, token, progress, cluster.slurm or 1).run(plan.blocks):
+            for block, report in Dispatcher(active, store, stage, run, token, progress, cluster.slurm or 1).run(
+                plan.blocks
+            ):
                 for status, count in report.counts.items():
                     counts[status] = counts.get(status, 0) + count
                 done += block.entries * size

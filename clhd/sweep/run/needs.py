@@ -26,9 +26,9 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.store.missing import find_missing
-from clhd.sweep.store.prepare import check_changes, is_of_same_form, predict_growth_seconds
+from clhd.sweep.store.prepare import check_changes, hold_stage, is_of_same_form, predict_growth_seconds
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 
 _BYTES_PER_NUMBER = 8
 _LEDGER_BYTES = 9  # status, attempts, seconds, run
@@ -189,7 +189,7 @@ def _find_store(stage: Stage, results: Path) -> tuple[tuple[Store, Stage] | None
         return None, 0.0, ""
     try:
         store = Store(path)
-        held = Stage(store.experiment, stage.kind)
+        held = hold_stage(store, stage)
         check_changes(store, held, stage)
         if not is_of_same_form(held, stage):
             return None, 0.0, ""

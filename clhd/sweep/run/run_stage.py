@@ -28,7 +28,7 @@ from clhd.sweep.store.metadata import FILE
 from clhd.sweep.store.prepare import move_aside, prepare_store, select_wanted
 from clhd.sweep.store.repair import repair_store
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def run_stage(
     with hold_lock(path, wait=wait) as lease:
         with explain_unwritable(path):
             if repair:
-                repair_store(path)
+                repair_store(path, wanted.system)
             store, available = prepare_store(wanted, path)
             if lease.predecessor:
                 store.remove_strays()
@@ -154,7 +154,7 @@ def run_stage(
             with _reach(cluster, client) as reached:
                 workers = cluster.count_workers() if reached is None else _count_threads(reached)
                 plan = plan_blocks(available, needed, store.chunks, workers)
-                computed = execute_plan(store, plan, f"{experiment.name} {kind}", cluster, reached, lease.token)
+                computed = execute_plan(store, available, plan, cluster, reached, lease.token)
         counts = Store(path).count_runs(mask) if computed else store.count_runs(mask, status)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
 

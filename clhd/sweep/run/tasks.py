@@ -21,7 +21,9 @@ from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.store.lock import check_lease, guard_writing
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import NotConvergedError, Status
+from clhd.systems.check import ResultError
+from clhd.systems.declarations import NotConvergedError, Status
+from clhd.systems.registry import Reference, load_system
 
 _LONGEST_MESSAGE = 2000
 _Arrays = dict[str, NDArray[Any]]
@@ -45,7 +47,9 @@ class _PlacedPoint(NamedTuple):
     first: int  # replica of the chunk
 
 
-def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str) -> BlockReport:
+def compute_block(
+    path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str, reference: Reference
+) -> BlockReport:
     """Compute what is needed of some chunks of a store, and write them.
 
     Parameters
@@ -57,6 +61,8 @@ def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run
         Which entry of the store's runs this is.
     token : str
         Of the run's lease.
+    reference : Reference
+        To the system.
 
     Returns
     -------
@@ -69,7 +75,7 @@ def compute_block(path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run
         If the run has ended, or the store is not there any more: nothing is written then.
     """
     check_lease(Path(path), token)
-    store, stage = _open(path, token)
+    store, stage = _open(path, token, reference)
     begin = time.perf_counter()
     written = [store.make_chunk(index) for index, _ in chunks]
     for replicas, points in _group(stage, store, chunks).items():
@@ -103,10 +109,10 @@ def write_merged(
 
 
 @lru_cache(maxsize=4)
-def _open(path: str, token: str) -> tuple[Store, Stage]:
+def _open(path: str, token: str, reference: Reference) -> tuple[Store, Stage]:
     """A store and its stage, kept open: they stay the same while a run lasts, and opening costs as much as a write."""
     store = Store(Path(path), "r+")
-    return store, Stage(store.experiment, store.kind)
+    return store, Stage(store.experiment, store.kind, load_system(reference))
 
 
 def _group(
@@ -116,8 +122,8 @@ def _group(
     groups: dict[tuple[int, ...], list[_PlacedPoint]] = defaultdict(list)
     for chunk, (index, needed) in enumerate(chunks):
         starts = [piece.start for piece in store.region(index)]
-        by_point = needed if stage.is_simulation else needed[..., None]
-        first = starts[-1] if stage.is_simulation else 0
+        by_point = needed if stage.has_replicas else needed[..., None]
+        first = starts[-1] if stage.has_replicas else 0
         for place in map(tuple, np.argwhere(by_point.any(axis=-1)).tolist()):
             replicas = tuple((first + np.flatnonzero(by_point[place])).tolist())
             position = tuple(start + step for start, step in zip(starts, place, strict=False))
@@ -133,8 +139,9 @@ def _compute(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, 
     except SimulationStopped:
         raise
     except Exception as error:  # whatever a point does must not stop the others
-        if len(points) == 1:
-            _record_failure(stage, points[0], replicas, written, error)
+        if len(points) == 1 or isinstance(error, ResultError):  # which is of all points alike
+            for placed in points:
+                _record_failure(stage, placed, replicas, written, error)
             return
         half = len(points) // 2
         _compute(stage, points[:half], replicas, written)
@@ -148,11 +155,14 @@ def _compute(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, 
         data["status"][where] = result.status[k]
         data["seconds"][where] = share
         data["error_type"][where] = data["error_message"][where] = ""
+    for (k, *entry), message in result.errors.items():
+        placed = points[k]
+        _record_failure(stage, placed, tuple(replicas[i] for i in entry), written, ResultError(message))
 
 
 def _find_place(stage: Stage, placed: _PlacedPoint, replicas: tuple[int, ...]) -> Any:
     """Index, into the arrays of a chunk, of the replicas of a point."""
-    return (*placed.place, [replica - placed.first for replica in replicas]) if stage.is_simulation else placed.place
+    return (*placed.place, [replica - placed.first for replica in replicas]) if stage.has_replicas else placed.place
 
 
 def _record_failure(

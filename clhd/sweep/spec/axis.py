@@ -20,7 +20,7 @@ import numpy as np
 from clhd.core.checks import parse_count, parse_number
 from clhd.core.text import format_value
 from clhd.errors import ClhdError
-from clhd.systems.protocol import Parameter, Value
+from clhd.systems.declarations import Parameter, Value
 
 # Digits of a value of a range: 0.30000000000000004 should not differ from a 0.3 that is written out.
 _DIGITS = 12

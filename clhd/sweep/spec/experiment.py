@@ -2,15 +2,16 @@
 
 | key | type | meaning |
 |---|---|---|
-| system | text | what is swept; an entry of `clhd.systems.registry.SYSTEMS` |
+| system | text | what is swept: an installed system, or FILE.py:CLASS beside the file |
 | description | text | for people |
 | constants | name: value | parameters of the system that all points share |
 | axes | name: values | parameters that vary; lists, ranges, or several that vary together |
-| times | list or range | output times, in the system's unit |
+| times | list or range | output times, in the system's unit; left out if the system has no time |
 | replicas | count | independent runs of each point |
 | seed | count | root of all random streams |
 | keep | text | what the store holds: every replica, or moments of blocks of them |
-| figure | text | how it is drawn; an entry of `clhd.figures.plot.FIGURES` |
+| figure | text | how it is drawn: a figure of clhd or of the system, or none |
+| quantity | text | which output the figure draws; by default the one that the system names |
 
 A user's mistakes are all reported at once, one line each: file, key, value found, what is allowed.
 """
@@ -18,6 +19,7 @@ A user's mistakes are all reported at once, one line each: file, key, value foun
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -39,11 +42,31 @@ from clhd.sweep.spec.axis import Axis, describe_axis, is_plain_name, parse_axis,
 from clhd.sweep.spec.errors import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes
 from clhd.sweep.spec.limits import check_table
 from clhd.sweep.spec.yaml_file import read_yaml
-from clhd.systems.protocol import Parameter, System, Value
-from clhd.systems.registry import SYSTEMS, find_system
+from clhd.systems.declarations import Outputs, Parameter, Value
+from clhd.systems.protocol import System
+from clhd.systems.registry import Reference, find_system, is_file_name, refer_to
 
-# Context of a validation that takes parameters as they stand: what only reads results should not wait for a system.
-UNCHECKED = "unchecked"
+
+@dataclass(frozen=True)
+class _Context:
+    """How an experiment is validated.
+
+    Parameters
+    ----------
+    check : bool
+        False takes parameters as they stand and loads no system: code that only reads results does not wait for one.
+    folder : Path or None
+        Folder of the experiment's file, from which the file of a system is found.
+    """
+
+    check: bool = True
+    folder: Path | None = None
+
+
+def _get_context(info: ValidationInfo) -> _Context:
+    return info.context or _Context()
+
+
 # With keep: moments. As many as one kernel call computes, which is the least that can be computed alone.
 REPLICAS_PER_BLOCK = 256
 _KEEP = ("replicas", "moments")
@@ -57,13 +80,17 @@ class Experiment(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    system: str = Field(description="what is swept", json_schema_extra={"enum": [*sorted(SYSTEMS)]})
+    system: str = Field(description="what is swept: an installed system, or FILE.py:CLASS beside the experiment")
     description: str = Field(default="", description="for people")
     constants: dict[str, Value] = Field(default_factory=dict, description="parameters that all points share")
     axes: tuple[Axis, ...] = Field(
         default=(), description="parameters that vary, in the order of the dims of the store"
     )
-    times: tuple[float, ...] = Field(description="output times")
+    times: tuple[float, ...] = Field(
+        default=None,
+        validate_default=True,
+        description="output times; must be given unless the system has no time",
+    )
     replicas: int = Field(
         default=None,
         validate_default=True,
@@ -79,11 +106,14 @@ class Experiment(BaseModel):
     figure: str = Field(
         default="", description="how it is drawn; by default the figure of the experiment's name, or lines"
     )
+    quantity: str = Field(default="", description="output that the figure draws; by default the one the system names")
     name: str = Field(
         default="experiment",
         description="name of the results; by default that of the file",
         json_schema_extra={"pattern": "^[a-z][a-z0-9_]*$"},
     )
+
+    _folder: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -94,9 +124,12 @@ class Experiment(BaseModel):
 
     @field_validator("system")
     @classmethod
-    def _check_system(cls, value: str) -> str:
-        if value not in SYSTEMS:
-            raise ValueError(f"must be one of {', '.join(sorted(SYSTEMS))}")
+    def _check_system(cls, value: str, info: ValidationInfo) -> str:
+        context = _get_context(info)
+        if context.check:
+            find_system(value, context.folder)
+        elif not is_file_name(value) and not is_plain_name(value):
+            raise ValueError("must be the name of a system, or FILE.py:CLASS")
         return value
 
     @field_validator("constants", mode="before")
@@ -104,7 +137,7 @@ class Experiment(BaseModel):
     def _parse_constants(cls, value: Any, info: ValidationInfo) -> dict[str, Value]:
         if not isinstance(value, Mapping):
             raise ValueError("must be a table of name: value")
-        find = _parameter_finder(info, value.get("features"))
+        find = _parameter_finder(info, value)
         return _collect(value, lambda name, entry: find(name).parse(name, entry))
 
     @field_validator("axes", mode="before")
@@ -112,7 +145,7 @@ class Experiment(BaseModel):
     def _parse_axes(cls, value: Any, info: ValidationInfo) -> tuple[Axis, ...]:
         if not isinstance(value, Mapping):
             raise ValueError("must be a table of name: values")
-        find = _parameter_finder(info, (info.data.get("constants") or {}).get("features"))
+        find = _parameter_finder(info, info.data.get("constants") or {})
         axes = tuple(_collect(value, lambda name, entry: parse_axis(name, entry, find)).values())
         names = [*(info.data.get("constants") or {}), *(name for axis in axes for name in axis.parameters)]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -122,7 +155,14 @@ class Experiment(BaseModel):
 
     @field_validator("times", mode="before")
     @classmethod
-    def _parse_times(cls, value: Any) -> tuple[float, ...]:
+    def _parse_times(cls, value: Any, info: ValidationInfo) -> tuple[float, ...]:
+        system = _get_system(info)
+        if value is None and (not _get_context(info).check or (system is not None and system.time is None)):
+            return (0.0,)
+        if value is None:
+            raise ValueError(MUST_BE_GIVEN)
+        if system is not None and system.time is None and value != [0.0]:
+            raise ValueError("must be left out, for the system has no time")
         times = [parse_number("a time", entry, minimum=0) for entry in parse_numbers("times", value)]
         if not times or np.any(np.diff(times) <= 0):
             raise ValueError("must be one or more times, 0 or later, in strictly increasing order")
@@ -136,10 +176,11 @@ class Experiment(BaseModel):
     @field_validator("replicas", mode="before")
     @classmethod
     def _parse_replicas(cls, value: Any, info: ValidationInfo) -> int:
-        if info.context == UNCHECKED or _has_simulation(info):
-            if value is None and info.context != UNCHECKED:
+        check = _get_context(info).check
+        if not check or _has_simulation(info):
+            if value is None and check:
                 raise ValueError(MUST_BE_GIVEN)
-            return parse_count("replicas", value or 0, minimum=0 if info.context == UNCHECKED else 1)
+            return parse_count("replicas", value or 0, minimum=1 if check else 0)
         if value:
             raise ValueError("must be left out, for there is no simulation")
         return 0
@@ -152,6 +193,16 @@ class Experiment(BaseModel):
         replicas = info.data.get("replicas", 0)
         if value == "moments" and replicas % REPLICAS_PER_BLOCK:
             raise ValueError(f"needs a multiple of {REPLICAS_PER_BLOCK} replicas, not replicas = {replicas}")
+        return value
+
+    @field_validator("quantity")
+    @classmethod
+    def _check_quantity(cls, value: str, info: ValidationInfo) -> str:
+        system, constants = _get_system(info), info.data.get("constants")
+        if value and system is not None and constants is not None:
+            names = [name for outputs in _list_outputs(system, constants) for name in outputs.variables]
+            if value not in names:
+                raise ValueError(f"must be one of {', '.join(dict.fromkeys(names))}")
         return value
 
     @field_validator("name")
@@ -172,6 +223,11 @@ class Experiment(BaseModel):
         return self
 
     @property
+    def reference(self) -> Reference:
+        """The reference to the system, by which workers find it; raises ClhdError if its file cannot be read."""
+        return refer_to(self.system, self._folder)
+
+    @property
     def has_simulation(self) -> bool:
         """False if the experiment is theory alone."""
         return self.replicas > 0
@@ -189,62 +245,74 @@ class Experiment(BaseModel):
             "seed": self.seed,
             "keep": self.keep,
             "figure": self.figure,
-        }
+        } | ({"quantity": self.quantity} if self.quantity else {})
 
 
 def _is_taken(name: str, experiment: Experiment, info: ValidationInfo) -> bool:
-    """True if the stores or the summary of an experiment may hold an array of this name."""
+    """Return True if the stores or the summary of an experiment may hold an array of this name."""
     if name in _LEDGER or name.startswith(("replica", "theory")):
         return True
-    if info.context == UNCHECKED:
+    system = _get_system(info, experiment.system)
+    if system is None:
         return False
-    system = find_system(experiment.system)
-    if name in system.parameters:
-        return True
-    with suppress(ClhdError):  # found again, and reported, when the points are checked
-        for outputs in (system.simulation_outputs(experiment.constants), system.theory_outputs(experiment.constants)):
-            if name in outputs.coordinates or name.startswith(tuple(outputs.variables)):
-                return True
-    return False
+    return name in system.parameters or any(
+        name in outputs.coordinates or name.startswith(tuple(outputs.variables))
+        for outputs in _list_outputs(system, experiment.constants)
+    )
+
+
+def _get_system(info: ValidationInfo, name: str | None = None) -> System | None:
+    """The system of an experiment; None if its name is wrong, or the experiment is taken as it stands."""
+    context, name = _get_context(info), name or (info.data or {}).get("system")
+    return find_system(name, context.folder) if context.check and name is not None else None
+
+
+def _list_outputs(system: System, constants: Mapping[str, Value]) -> list[Outputs]:
+    """What simulation and theory return; what cannot be had is reported when the points are checked."""
+    found = []
+    for half in (system.simulation, system.theory):
+        with suppress(ClhdError):
+            found.append(half.outputs(constants))
+    return found
 
 
 def _has_simulation(info: ValidationInfo) -> bool:
-    """False if the system simulates nothing with the constants that were found right."""
-    system, constants = info.data.get("system"), info.data.get("constants")
+    """Return False if the system simulates nothing with the constants that were found right."""
+    system, constants = _get_system(info), info.data.get("constants")
     if system is None or constants is None:
         return True  # their own mistake is the one to report
     try:
-        return bool(find_system(system).simulation_outputs(constants).variables)
+        return bool(system.simulation.outputs(constants).variables)
     except ClhdError:
-        return True  # found again, and reported, when the points are checked
+        return True  # reported when the points are checked
 
 
-def _parameter_finder(info: ValidationInfo, features: Any) -> Callable[[str], Parameter]:
+def _parameter_finder(info: ValidationInfo, constants: Mapping[str, Any]) -> Callable[[str], Parameter]:
     """A function that finds a parameter of the experiment's system by name."""
-    name = info.data.get("system")
-    if name is None:
+    if "system" not in info.data:
         raise ValueError(UNKNOWN_SYSTEM)
-    if info.context == UNCHECKED:
-        return lambda parameter: Parameter(kind="any", default=None, meaning="")
-    system = find_system(name)
-    return lambda parameter: find_parameter(system, parameter, features)
+    system = _get_system(info)
+    if system is None:
+        return lambda name: Parameter(kind="any", default=None, meaning="")
+    return lambda name: find_parameter(system, name, constants)
 
 
-def find_parameter(system: System, name: str, features: Value | None = None) -> Parameter:
-    """The declaration of a parameter, also of that of one feature, such as ``kurtosis_2``, if there are so many.
+def find_parameter(system: System, name: str, constants: Mapping[str, Any]) -> Parameter:
+    """Return the declaration of a parameter, also of that of one component, such as ``kurtosis_2``.
 
     Raises
     ------
     ClhdError
-        If the system has no such parameter.
+        If the system has no such parameter, or the point no such component.
     """
     if name in system.parameters:
         return system.parameters[name]
     base, _, index = name.rpartition("_")
     parameter = system.parameters.get(base)
-    if parameter is not None and parameter.per_feature and re.fullmatch("[1-9][0-9]{0,8}", index):
-        if isinstance(features, int | None) and int(index) > (features or 1):
-            raise ClhdError(f"{name}: there is no feature {index}, because features = {features or 1}")
+    if parameter is not None and parameter.per_component and re.fullmatch("[1-9][0-9]{0,8}", index):
+        count = constants.get(system.components) or 1
+        if isinstance(count, int) and int(index) > count:
+            raise ClhdError(f"{name}: there is no {system.component} {index}, because {system.components} = {count}")
         return parameter
     near = sorted(system.parameters, key=lambda known: -_likeness(known, name))[:3]
     raise ClhdError(f"{name}: is no parameter of this system; the nearest are {', '.join(near)}")
@@ -282,11 +350,12 @@ def read_experiment(path: str | Path, *, check: bool = True) -> Experiment:
         With one line for each mistake: file, key, value found, what is allowed.
     """
     path = Path(path)
-    table = read_yaml(path)
-    return parse_experiment({"name": path.stem, **table}, source=str(path), check=check)
+    return parse_experiment({"name": path.stem, **read_yaml(path)}, str(path), check=check, folder=path.parent)
 
 
-def parse_experiment(table: Mapping[str, Any], source: str = "experiment", *, check: bool = True) -> Experiment:
+def parse_experiment(
+    table: Mapping[str, Any], source: str = "experiment", *, check: bool = True, folder: Path | None = None
+) -> Experiment:
     """Make an experiment of plain values, as `Experiment.resolved` returns them.
 
     Raises
@@ -295,6 +364,8 @@ def parse_experiment(table: Mapping[str, Any], source: str = "experiment", *, ch
         With one line for each mistake, each starting with `source`.
     """
     try:
-        return Experiment.model_validate(dict(table), context=None if check else UNCHECKED)
+        experiment = Experiment.model_validate(dict(table), context=_Context(check, folder))
     except ValidationError as error:
         raise ExperimentError(describe_mistakes(error, source)) from None
+    experiment._folder = folder
+    return experiment

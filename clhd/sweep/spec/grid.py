@@ -8,7 +8,7 @@ from itertools import product
 from clhd.core.text import format_value
 from clhd.errors import ClhdError
 from clhd.sweep.spec.axis import Axis
-from clhd.systems.protocol import Value
+from clhd.systems.declarations import Value
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from clhd.sweep.spec.experiment import Experiment
-from clhd.systems.protocol import Parameter
-from clhd.systems.registry import SYSTEMS, find_system
+from clhd.systems.declarations import Parameter
+from clhd.systems.registry import find_system, list_systems
 
 _RANGE_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -55,8 +55,12 @@ def build_schema() -> dict[str, Any]:
             key: kept[key] for key in ("default", "description", "title") if key in kept
         } | written
     found: dict[str, list[dict[str, Any]]] = {}
-    for name in SYSTEMS:
-        for parameter_name, parameter in find_system(name).parameters.items():
+    systems = {name: find_system(name) for name in list_systems()}
+    schema["properties"]["system"] |= {
+        "anyOf": [{"enum": [*systems]}, {"type": "string", "pattern": r"^[^:]+\.py:\w+$"}]
+    }
+    for system in systems.values():
+        for parameter_name, parameter in system.parameters.items():
             entries, entry = found.setdefault(parameter_name, []), _describe_parameter(parameter)
             if entry not in entries:
                 entries.append(entry)
@@ -65,7 +69,7 @@ def build_schema() -> dict[str, Any]:
     patterns = {
         f"^{name}_[1-9]$": entry
         for name, entry in constants.items()
-        if any(find_system(s).parameters[name].per_feature for s in SYSTEMS if name in find_system(s).parameters)
+        if any(name in system.parameters and system.parameters[name].per_component for system in systems.values())
     }
     schema["properties"]["constants"] |= {
         "properties": constants,

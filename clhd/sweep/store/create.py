@@ -24,14 +24,14 @@ from clhd.sweep.store.checksums import write_seal
 from clhd.sweep.store.layout import FORMAT, LEDGER, make_column
 from clhd.sweep.store.provenance import now
 from clhd.sweep.store.store import Store
-from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.protocol import Parameter, Status
+from clhd.systems.declarations import Parameter, Status, describe
 
 _BLOCK_WORDS = {
     "long_name": "block of replicas",
     "units": "1",
     "description": f"index of {REPLICAS_PER_BLOCK} replicas that follow each other, from 0",
 }
+_REPLICA_WORDS = describe("replica", description="index of the independent run, from 0")
 _CODECS = [ZstdCodec(level=3, checksum=True)]
 # A name, the dim, the values and the words of a coordinate.
 _Column = tuple[str, str, Any, Mapping[str, str]]
@@ -70,13 +70,11 @@ def write_sealed(dataset: xr.Dataset, path: Path) -> None:
 
 
 def _write_empty(path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]]) -> None:
-    entry = "replica_block" if stage.has_moments else "replica"
-    shape = stage.grid.shape + ((stage.entries,) if stage.entries is not None else ())
-    dims = tuple(axis.name for axis in stage.grid.axes) + ((entry,) if stage.entries is not None else ())
+    shape, dims = stage.shape, tuple(axis.name for axis in stage.grid.axes) + stage.entry_dim
     attributes = _describe(stage, dims) | {"runs": [dict(run) for run in runs]}
     group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes=attributes)
     sizes: dict[str, int] = {}
-    for name, dim, values, words in _list_columns(stage, entry):
+    for name, dim, values, words in _list_columns(stage):
         _write_coordinate(group, name, dim, values, words)
         sizes[name] = len(values)
     for name, output in stage.stored.variables.items():
@@ -114,6 +112,7 @@ def _describe(stage: Stage, dims: Sequence[str]) -> dict[str, Any]:
         "kind": stage.kind,
         "system": stage.experiment.system,
         "version": stage.version,
+        "declaration": stage.declaration.model_dump(),
         "experiment": stage.experiment.resolved(),
         "dims": list(dims),
         "outputs": list(stage.stored.variables),
@@ -134,17 +133,19 @@ def _describe_entry(name: str, meaning: str) -> dict[str, Any]:
     return words | {"flag_values": [int(status) for status in Status], "flag_meanings": names}
 
 
-def _list_columns(stage: Stage, entry: str) -> Iterator[_Column]:
+def _list_columns(stage: Stage) -> Iterator[_Column]:
     """All coordinates: times, replicas or blocks of them, those of outputs, those of axes."""
-    yield "time", "time", stage.time, WORDS["time"]
-    if stage.entries is not None:
-        yield entry, entry, range(stage.entries), _BLOCK_WORDS if stage.has_moments else WORDS["replica"]
+    if stage.system.time is not None:
+        yield "time", "time", stage.time, stage.system.time
+    for entry in stage.entry_dim:
+        yield entry, entry, range(stage.entries or 0), _BLOCK_WORDS if stage.has_moments else _REPLICA_WORDS
     for name, (values, words) in stage.outputs.coordinates.items():
         yield name, name, values, words
     for axis in stage.grid.axes:
         for k, name in enumerate(axis.parameters):
-            parameter = find_parameter(stage.system, name, stage.experiment.constants.get("features"))
-            yield name, axis.name, [value[k] for value in axis.values], describe_words(parameter, name)
+            parameter = find_parameter(stage.system, name, stage.experiment.constants)
+            values = [value[k] for value in axis.values]
+            yield name, axis.name, values, describe_words(parameter, name, stage.system.component)
         if not axis.is_single:
             labels = [axis.label(position) for position in range(len(axis))]
             words = {"long_name": axis.name.replace("_", " "), "description": f"{', '.join(axis.parameters)} together"}
@@ -168,10 +169,10 @@ def _write_coordinate(group: zarr.Group, name: str, dim: str, values: Any, words
     array[...] = column
 
 
-def describe_words(parameter: Parameter, name: str) -> dict[str, str]:
+def describe_words(parameter: Parameter, name: str, component: str) -> dict[str, str]:
     """The words of a coordinate that holds a parameter."""
     base, _, index = name.rpartition("_")
-    is_one = parameter.per_feature and index.isdigit()
-    long_name = f"{base.replace('_', ' ')} of feature {index}" if is_one else name.replace("_", " ")
+    is_one = parameter.per_component and index.isdigit()
+    long_name = f"{base.replace('_', ' ')} of {component} {index}" if is_one else name.replace("_", " ")
     symbol = f"{parameter.symbol}_{index}" if is_one and parameter.symbol else parameter.symbol
     return {"long_name": long_name, "symbol": symbol, "units": parameter.units, "description": parameter.meaning}

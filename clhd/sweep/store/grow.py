@@ -27,7 +27,7 @@ from clhd.sweep.store.create import create_store, remove_tree
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.missing import check_files
 from clhd.sweep.store.store import Store
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 
 # Seconds for a chunk of the larger store that has the files of an old one, or is put together of one; for each further
 # one that it is put together of; and to delete an old one. Measured by growing stores of 400 and 1600 chunks of 5 files

@@ -22,14 +22,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clhd.errors import ClhdError
+from clhd.sweep.plan.moments import MEAN_OF_BLOCK
 from clhd.sweep.plan.stage import Stage, StageKind
 from clhd.sweep.spec.axis import Axis
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.checksums import Contents, check_seal
 from clhd.sweep.store.metadata import AGAIN, FILE, FRESH, REPAIR, Document, MetadataError, read_chunks, suggest
-from clhd.systems.protocol import Outputs, Status
+from clhd.systems.declarations import Outputs, Status
+from clhd.systems.stored import Declaration, restore_output
 
 FORMAT = 1
+ENTRY_DIMS = ("replica", "replica_block")
 LEDGER: dict[str, tuple[Any, Any, str]] = {
     "attempts": (np.int16, 0, "how often it was tried"),
     "seconds": (np.float32, 0.0, "share of the wall time of its block, s"),
@@ -61,6 +64,7 @@ class _Attributes(BaseModel):
     dims: list[str]
     outputs: list[str]
     replicas_per_entry: int = 1
+    declaration: Declaration | None = None  # stores of earlier versions have none
     runs: list[_Run]
 
 
@@ -84,16 +88,23 @@ class Layout:
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     outputs: tuple[str, ...]
+    declaration: Declaration | None
+
+    @property
+    def has_replicas(self) -> bool:
+        """True if the last dim of the ledger is that of the replicas, or of blocks of them."""
+        return bool(self.dims) and self.dims[-1] in ENTRY_DIMS
 
     def coordinates(self) -> dict[str, Coordinate]:
         """The coordinates that the experiment gives; outputs may have more."""
         axes = [axis for axis in self.experiment.axes if axis.name in self.dims]
-        found: dict[str, Coordinate] = {"time": ("time", self.experiment.times)}
+        has_time = self.declaration is None or self.declaration.time is not None
+        found: dict[str, Coordinate] = {"time": ("time", self.experiment.times)} if has_time else {}
         for axis in axes:
             found |= {name: (axis.name, [value[k] for value in axis.values]) for k, name in enumerate(axis.parameters)}
             if not axis.is_single:
                 found[axis.name] = (axis.name, [axis.label(position) for position in range(len(axis))])
-        if self.kind == "simulation":
+        if self.has_replicas:
             found[self.dims[-1]] = (self.dims[-1], range(self.shape[-1]))
         return found
 
@@ -126,11 +137,12 @@ def read_layout(path: Path, contents: Contents) -> Layout:
         raise _refuse(path, f"replicas_per_entry = {attributes.replicas_per_entry}, not {size}")
     axes = [axis for axis in experiment.axes if axis.name in attributes.dims]
     dims, shape = [axis.name for axis in axes], [len(axis) for axis in axes]
-    if kind == "simulation":
-        dims, shape = [*dims, "replica_block" if size > 1 else "replica"], [*shape, experiment.replicas // size]
+    declaration = attributes.declaration
+    if kind == "simulation" or (declaration is not None and declaration.per_replica):
+        dims, shape = [*dims, ENTRY_DIMS[size > 1]], [*shape, experiment.replicas // size]
     if attributes.dims != dims:
         raise _refuse(path, f"dims = {', '.join(attributes.dims)}, not {', '.join(dims)}")
-    layout = Layout(experiment, kind, tuple(dims), tuple(shape), tuple(attributes.outputs))
+    layout = Layout(experiment, kind, tuple(dims), tuple(shape), tuple(attributes.outputs), declaration)
     _check_shapes(path, layout, contents.arrays)
     return layout
 
@@ -181,6 +193,31 @@ def check_summary(path: Path) -> dict[str, Any]:
     return attributes
 
 
+def recall_outputs(path: Path, layout: Layout, contents: Contents, group: zarr.Group) -> Outputs:
+    """Return the outputs of a store by its own metadata, as its system declared them; the moments undone.
+
+    Raises
+    ------
+    MetadataError
+        If a coordinate cannot be read.
+    """
+    declaration = layout.declaration
+    assert declaration is not None  # the caller has looked
+    names = layout.outputs
+    if layout.dims[-1:] == (ENTRY_DIMS[1],):
+        names = tuple(name.removesuffix("_mean") for name in names if name.endswith("_mean"))
+    variables, coordinates = {}, {}
+    for name in names:
+        document = contents.arrays[name if name in contents.arrays else f"{name}_mean"]
+        dims, words = _get_dims(document)[len(layout.dims) :], dict(document.get("attributes") or {})
+        words["long_name"] = str(words.get("long_name", name)).removeprefix(MEAN_OF_BLOCK)
+        variables[name] = restore_output(name, dims, words, declaration)
+        for dim in set(dims) - {"time"}:
+            values = _read_column(path, group, dim)
+            coordinates[dim] = (values.tolist(), contents.arrays[dim].get("attributes") or {})
+    return Outputs(variables=variables, coordinates=coordinates)
+
+
 def make_column(values: Any) -> NDArray[Any]:
     """The values of a coordinate as Zarr takes them: text is an object."""
     column = np.array(values)
@@ -216,6 +253,14 @@ def _find_outputs(path: Path, stage: Stage) -> tuple[Outputs, tuple[Axis, ...]]:
         raise _refuse(path, f"experiment cannot be understood: {error}") from None
 
 
+def _read_column(path: Path, group: zarr.Group, name: str) -> NDArray[Any]:
+    """The values of a coordinate of a store; raises MetadataError if they cannot be read."""
+    try:
+        return make_column(group[name][...])  # type: ignore[index]
+    except Exception:  # codecs raise what they like
+        raise MetadataError(f"{path / name}: is damaged; {REPAIR}") from None
+
+
 def check_stage(path: Path, layout: Layout, stage: Stage, group: zarr.Group) -> None:
     """Check that a store holds what a stage stores, under the names and coordinates that it gives them.
 
@@ -225,7 +270,7 @@ def check_stage(path: Path, layout: Layout, stage: Stage, group: zarr.Group) -> 
         If it does not.
     """
     outputs, axes = _find_outputs(path, stage)
-    dims = tuple(axis.name for axis in axes) + layout.dims[len(layout.dims) - stage.is_simulation :]
+    dims = tuple(axis.name for axis in axes) + stage.entry_dim
     if dims != layout.dims or tuple(outputs.variables) != layout.outputs:
         raise _refuse(path, "dims or outputs are not those of its experiment")
     for name, output in outputs.variables.items():
@@ -233,9 +278,6 @@ def check_stage(path: Path, layout: Layout, stage: Stage, group: zarr.Group) -> 
         if tuple(found.dimension_names or ()) != layout.dims + output.dims:
             raise MetadataError(f"{path / name / FILE}: dimension_names = {found.dimension_names}; {FRESH}")
     for name, values in list_coordinates(path, layout, stage).items():
-        try:
-            column = make_column(group[name][...])  # type: ignore[index]
-        except Exception:  # codecs raise what they like
-            raise MetadataError(f"{path / name}: is damaged; {REPAIR}") from None
+        column = _read_column(path, group, name)
         if not np.array_equal(column, values):
             raise MetadataError(f"{path / name}: holds other values than the experiment has; {FRESH}")

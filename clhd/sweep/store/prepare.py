@@ -26,7 +26,9 @@ from clhd.sweep.store.grow import finish_growth, grow_store, predict_growth
 from clhd.sweep.store.layout import check_stage
 from clhd.sweep.store.repair import forget_missing
 from clhd.sweep.store.store import Store, StoreError
-from clhd.systems.protocol import Value
+from clhd.systems.declarations import Value
+
+_FRESH = "--fresh moves it aside and computes all again"
 
 
 def prepare_store(stage: Stage, path: Path) -> tuple[Store, Stage]:
@@ -56,7 +58,7 @@ def prepare_store(stage: Stage, path: Path) -> tuple[Store, Stage]:
     if not path.exists():
         return create_store(path, stage, choose_chunks(stage)), stage
     store = Store(path, "r+")
-    held = Stage(store.experiment, stage.kind)
+    held = hold_stage(store, stage)
     check_changes(store, held, stage)
     check_stage(path, store.layout, held, store.group)
     if not is_of_same_form(held, stage):
@@ -79,6 +81,22 @@ def _is_larger(available: Stage, held: Stage) -> bool:
     return available.grid.axes != held.grid.axes or available.entries != held.entries
 
 
+def hold_stage(store: Store, wanted: Stage) -> Stage:
+    """Return the stage that a store holds, of the same system as the one that is wanted.
+
+    Raises
+    ------
+    StoreError
+        If the store holds results of another system, or of another text of the file of the same system.
+    """
+    name, declaration = store.experiment.system, store.layout.declaration
+    if name != wanted.experiment.system:
+        raise StoreError(f"{store.path}: holds results of system = {name}, not {wanted.experiment.system}; {_FRESH}")
+    if declaration is not None and declaration.source != wanted.reference.digest:
+        raise StoreError(f"{store.path}: was computed before {wanted.reference.file} changed; {_FRESH}")
+    return Stage(store.experiment, wanted.kind, wanted.system)
+
+
 def check_changes(store: Store, held: Stage, wanted: Stage) -> None:
     """Raise StoreError if a store holds results of another version of the code, or of other constants."""
     version, changes = store.attributes["version"], list_changes(held, wanted)
@@ -86,9 +104,7 @@ def check_changes(store: Store, held: Stage, wanted: Stage) -> None:
         changes = [f"{wanted.kind} version {version}, and this code is version {wanted.version}"]
     if changes:
         what = "of" if version != wanted.version else "for"
-        raise StoreError(
-            f"{store.path}: holds results {what} {'; '.join(changes)}; --fresh moves it aside and computes all again"
-        )
+        raise StoreError(f"{store.path}: holds results {what} {'; '.join(changes)}; {_FRESH}")
 
 
 def list_changes(held: Stage, wanted: Stage) -> list[str]:
@@ -107,8 +123,6 @@ def list_changes(held: Stage, wanted: Stage) -> list[str]:
         if of != wanted_axes:
             names = [", ".join(name for name, _ in axes) or "none" for axes in (of, wanted_axes)]
             changes.append(f"{text} {names[0]}, not {names[1]}")
-    if held.experiment.system != wanted.experiment.system:
-        changes.append(f"system = {held.experiment.system}, not {wanted.experiment.system}")
     return changes
 
 
@@ -119,7 +133,7 @@ def _resolve(stage: Stage, constants: Any, name: str) -> Value | None:
     base = name.rpartition("_")[0]
     if name not in stage.system.parameters and base in constants:
         return constants[base]  # type: ignore[no-any-return]
-    return find_parameter(stage.system, name, 9).default
+    return find_parameter(stage.system, name, {}).default
 
 
 def _format(value: Value | None) -> str:
@@ -153,7 +167,7 @@ def _unite(held: Stage, wanted: Stage, path: Path) -> Stage:
     experiment: Experiment = wanted.experiment.model_copy(update={"axes": tuple(axes.values()), "replicas": replicas})
     if experiment.axes == wanted.experiment.axes and replicas == wanted.experiment.replicas:
         return wanted  # the costs of its points are known
-    available = Stage(experiment, wanted.kind)
+    available = Stage(experiment, wanted.kind, wanted.system)
     try:
         mistake = describe_size({axis.name: len(axis) for axis in experiment.axes}, replicas, available.entry_size)
         if mistake:
@@ -181,20 +195,33 @@ def positions_in(available: Stage, wanted: Stage) -> list[list[int]]:
     return positions if wanted.entries is None else [*positions, list(range(wanted.entries))]
 
 
-def open_stage(experiment: Experiment, kind: StageKind, results: Path) -> tuple[Stage, Store, Stage]:
-    """What is wanted of a stage, its store, and what that has room for.
+def open_stage(
+    experiment: Experiment, kind: StageKind, results: Path, *, computes: bool = False
+) -> tuple[Stage, Store, Stage]:
+    """Return what is wanted of a stage, its store, and the stage that the store holds.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    kind : str
+        "simulation" or "theory".
+    results : Path
+        Folder of all results.
+    computes : bool
+        True if points are to be computed again, for which the system must be installed. Otherwise what the store says
+        of its system is enough.
 
     Raises
     ------
     StoreError
         If there is no store, or it holds something else.
     """
-    wanted = Stage(experiment, kind)
     path = results / experiment.name / f"{kind}.zarr"
     if not path.exists():
-        raise StoreError(f"{path}: is not there; clhd run makes it")
+        raise StoreError(f"{path}: does not exist; create it with clhd run EXPERIMENT.yaml")
     store = Store(path)
-    available = Stage(store.experiment, kind)
+    wanted = Stage(experiment, kind, None if computes else store.recall_system())
+    available = hold_stage(store, wanted) if wanted.given is None else Stage(store.experiment, kind, wanted.given)
     changes = list_changes(available, wanted)
     if store.attributes["version"] != wanted.version:
         changes.append(f"version {store.attributes['version']} of the code, not {wanted.version}")

@@ -24,9 +24,10 @@ from clhd.sweep.store.layout import LEDGER, Layout, check_stage, list_coordinate
 from clhd.sweep.store.metadata import FRESH, MetadataError
 from clhd.sweep.store.missing import find_missing
 from clhd.sweep.store.store import Store
+from clhd.systems.protocol import System
 
 
-def repair_store(path: Path) -> None:
+def repair_store(path: Path, system: System) -> None:
     """Mend a store, if there is one; before it grows, for it would not with files that are missing.
 
     Raises
@@ -39,9 +40,9 @@ def repair_store(path: Path) -> None:
         return
     if has_seal(path):
         mend(path)
-        _restore_coordinates(path, check_seal(path, files=False))
+        _restore_coordinates(path, check_seal(path, files=False), system)
     else:
-        _adopt(path)
+        _adopt(path, system)
     store = Store(path, "r+")
     for _, index in store.find_damage():
         store.forget(index)
@@ -57,22 +58,22 @@ def forget_missing(store: Store) -> None:
         print(f"{first}: is missing; forgotten: {chunks}, computed again where wanted", file=sys.stderr)  # noqa: T201
 
 
-def _adopt(path: Path) -> None:
+def _adopt(path: Path, system: System) -> None:
     """Seal a store of an earlier version."""
     contents = check_copies(path)
-    layout, group = _restore_coordinates(path, contents)
-    check_stage(path, layout, Stage(layout.experiment, layout.kind), group)
+    layout, group = _restore_coordinates(path, contents, system)
+    check_stage(path, layout, Stage(layout.experiment, layout.kind, system), group)
     write_seal(path, contents.arrays, whole=contents.arrays.keys() - {*layout.outputs, *LEDGER})
 
 
-def _restore_coordinates(path: Path, contents: Contents) -> tuple[Layout, zarr.Group]:
+def _restore_coordinates(path: Path, contents: Contents, system: System) -> tuple[Layout, zarr.Group]:
     """Write coordinates that are missing or unreadable; return what the store holds, and the open store.
 
     One that can be read and has other values stays: nobody knows then which are right.
     """
     layout = read_layout(path, contents)
     group = zarr.open_group(str(path), mode="r+", zarr_format=3, use_consolidated=False)
-    stage = Stage(layout.experiment, layout.kind)
+    stage = Stage(layout.experiment, layout.kind, system)
     wanted = list_coordinates(path, layout, stage)
     for name in wanted.keys() & contents.arrays.keys():
         array: Any = group[name]

@@ -34,9 +34,11 @@ from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.plan.stage import StageKind
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.checksums import change_attributes, check_seal
-from clhd.sweep.store.layout import FORMAT, LEDGER, read_layout
+from clhd.sweep.store.layout import FORMAT, LEDGER, read_layout, recall_outputs
 from clhd.sweep.store.metadata import FILE, MetadataError
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
+from clhd.systems.protocol import System
+from clhd.systems.stored import restore_system
 
 TEXTS = ("error_type", "error_message")
 
@@ -77,6 +79,7 @@ class Store:
         if self.attributes.get("clhd_store") != FORMAT:
             raise StoreError(f"{path}: is no store of this version of clhd; move it away")
         self.layout = read_layout(path, contents)
+        self._contents = contents
         self.coordinates = tuple(contents.arrays.keys() - {*self.layout.outputs, *LEDGER})
         self.group = zarr.open_group(str(path), mode=mode, zarr_format=3, use_consolidated=False)  # type: ignore[arg-type]
         self._arrays: dict[str, zarr.Array[Any]] = {}
@@ -103,6 +106,19 @@ class Store:
     def outputs(self) -> list[str]:
         """Names of the computed quantities."""
         return list(self.attributes["outputs"])
+
+    @property
+    def has_replicas(self) -> bool:
+        """True if the last dim is that of the replicas, or of blocks of them."""
+        return self.layout.has_replicas
+
+    def recall_system(self) -> System | None:
+        """Return the system as the store remembers it; None for a store of an earlier version, which does not."""
+        declaration = self.layout.declaration
+        if declaration is None:
+            return None
+        outputs = recall_outputs(self.path, self.layout, self._contents, self.group)
+        return restore_system(declaration, self.kind, outputs, self.attributes["version"])
 
     def count_inner_dims(self, name: str) -> int:
         """Dims of a variable that are within a run, such as time: they are not divided into chunks."""

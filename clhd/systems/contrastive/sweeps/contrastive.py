@@ -33,7 +33,8 @@ from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.point_sets import count_terms
 from clhd.systems.contrastive.theory.threshold import growth_rates
-from clhd.systems.protocol import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Result, Status, Value, describe
+from clhd.systems.protocol import System
 
 # Measured, on a core of 2024 with AVX-512: seconds per step and lane of the projected chain, for one feature and for
 # each further one, and for each negative beyond the first, likewise; many of these no longer vectorise. Per step, lane,
@@ -69,13 +70,11 @@ class TheoryPoint:
         return f"{self.model.canonical()}|overlap={start}|squared_norm={self.squared_norm.hex()}{other}"
 
 
-class ContrastiveSystem:
-    """The contrastive model, its SGD at finite dimension and its ODE; see `clhd.systems.protocol.System`."""
+class ContrastiveSimulation:
+    """SGD at finite dimension; see `clhd.systems.protocol.Half`."""
 
-    kernel_version = 1
-    theory_version = 3
-    parameters: Mapping[str, Parameter] = PARAMETERS
-    size = "dimension"
+    version = 1
+    per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> Point:
         """The point of the simulation; raises ClhdError where values do not go together."""
@@ -91,7 +90,43 @@ class ContrastiveSystem:
             engine=values.get("engine", "projected"),  # type: ignore[arg-type]
         )
 
-    def theory_point(self, values: Mapping[str, Value]) -> TheoryPoint:
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """Overlap, squared norm and cosine similarity."""
+        if constants.get("simulation", "sgd") == "none":
+            return Outputs(variables={})
+        return _label_outputs(constants, {name: _declare(name) for name in _QUANTITIES})
+
+    def cost(self, point: Point, time: FloatArray) -> Cost:
+        """From the number of steps and the measured time of one."""
+        steps, features = float(time[-1]) * point.dimension, point.model.features
+        if point.engine == "full":
+            seconds = steps * point.dimension * point.model.views * _FULL_SECONDS
+            return Cost(seconds=seconds, family=("full", point.dimension, point.model.views))
+        further = point.model.views - 3
+        of_negatives = further * (_NEGATIVE_SECONDS + _NEGATIVE_FEATURE_SECONDS * (features - 1))
+        of_negatives *= _MANY_FACTOR if further > _MANY_NEGATIVES else 1
+        step = _PROJECTED_SECONDS + _FEATURE_SECONDS * (features - 1) + of_negatives
+        return Cost(seconds=steps * step + _LANE_SECONDS, runs_per_call=LANES, family=family(point))
+
+    def compute(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
+        """SGD by the engine of each point; diverged replicas are NaN from then on."""
+        values = simulate_points(points, time, replicas, threads=1)
+        overlap, squared_norm = values[..., :-1], values[..., -1]
+        diverged = np.isnan(squared_norm).any(axis=-1)
+        similarity = cosine_similarity(overlap, squared_norm)
+        return Result(
+            values={"overlap": overlap, "squared_norm": squared_norm, "cosine_similarity": similarity},
+            status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8),
+        )
+
+
+class ContrastiveTheory:
+    """The ODE, and its fluctuations if asked for; see `clhd.systems.protocol.Half`."""
+
+    version = 3
+    per_replica = False
+
+    def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:
         """The point of the theory; raises ClhdError where values do not go together."""
         model, overlap, squared_norm = parse_model_and_start(values)
         if model.l1_penalty > 0:
@@ -109,65 +144,58 @@ class ContrastiveSystem:
             gradient_variance_of={"both": None, "drift": independent, "gradient_variance": model}[acts_on],  # type: ignore[index]
         )
 
-    def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """Overlap, squared norm and cosine similarity."""
-        if constants.get("simulation", "sgd") == "none":
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """The simulated quantities and D; fluctuations if asked for; nothing with ``theory: none``."""
+        chosen = constants.get("theory", "ode")
+        if chosen == "none":
             return Outputs(variables={})
-        return _label_outputs(constants, {name: Output(dims=d, words=WORDS[name]) for name, d in _QUANTITIES.items()})
-
-    def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """The same, and their fluctuations if asked for; nothing with ``theory: none``."""
-        if constants.get("theory", "ode") == "none":
-            return Outputs(variables={})
-        variables = {name: Output(dims=dims, words=WORDS[name]) for name, dims in _OF_THEORY.items()}
-        if constants.get("theory", "ode") == "fluctuations":
-            for name, dims in _QUANTITIES.items():
-                words = {
-                    "long_name": f"fluctuation of the {WORDS[name]['long_name']}",
-                    "symbol": f"sigma({WORDS[name]['symbol']})",
-                    "units": "1",
-                    "description": "standard deviation of sqrt(n) times the deviation from the ODE, in the limit",
-                }
-                variables[f"{name}_fluctuation"] = Output(dims=dims, words=words)
-        variables["growth_rate"] = Output(dims=("feature",), words=WORDS["growth_rate"])
+        variables = {name: _declare(name) for name in _OF_THEORY}
+        if chosen == "fluctuations":
+            variables |= {f"{name}_fluctuation": _declare_fluctuation(name) for name in _QUANTITIES}
+        variables["growth_rate"] = Output(dims=("feature",), words=WORDS["growth_rate"], may_be_nan=True)
         return _label_outputs(constants, variables)
 
-    def simulation_cost(self, point: Point, time: FloatArray) -> Cost:
-        """From the number of steps and the measured time of one."""
-        steps, features = float(time[-1]) * point.dimension, point.model.features
-        if point.engine == "full":
-            seconds = steps * point.dimension * point.model.views * _FULL_SECONDS
-            return Cost(seconds=seconds, family=("full", point.dimension, point.model.views))
-        further = point.model.views - 3
-        of_negatives = further * (_NEGATIVE_SECONDS + _NEGATIVE_FEATURE_SECONDS * (features - 1))
-        of_negatives *= _MANY_FACTOR if further > _MANY_NEGATIVES else 1
-        step = _PROJECTED_SECONDS + _FEATURE_SECONDS * (features - 1) + of_negatives
-        return Cost(seconds=steps * step + _LANE_SECONDS, runs_per_call=LANES, family=family(point))
-
-    def theory_cost(self, point: TheoryPoint, time: FloatArray) -> Cost:
+    def cost(self, point: TheoryPoint, time: FloatArray) -> Cost:
         """From measurements at a few points."""
         if not point.model.loss_terms.factorises:
             return Cost(seconds=count_terms(point.model) * point.model.views * _TERM_SECONDS)
         of_ode = _ODE_SECONDS + _ODE_SECONDS_PER_TIME * float(time[-1])
         return Cost(seconds=(_FLUCTUATION_SECONDS if point.fluctuations else of_ode) * point.model.features)
 
-    def simulate(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """SGD by the engine of each point; diverged replicas are NaN from then on."""
-        values = simulate_points(points, time, replicas, threads=1)
-        overlap, squared_norm = values[..., :-1], values[..., -1]
-        diverged = np.isnan(squared_norm).any(axis=-1)
-        similarity = cosine_similarity(overlap, squared_norm)
-        return Result(
-            values={"overlap": overlap, "squared_norm": squared_norm, "cosine_similarity": similarity},
-            status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8),
-        )
-
-    def predict(self, points: Sequence[TheoryPoint], time: FloatArray) -> Result:
+    def compute(self, points: Sequence[TheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
         """The ODE of each point, with its fluctuations if asked for."""
         predictions = [_predict(point, time) for point in points]
         values = {name: np.stack([values[name] for values in predictions]) for name in predictions[0]}
         diverged = np.isnan(values["squared_norm"]).any(axis=-1)
         return Result(values=values, status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8))
+
+
+class ContrastiveSystem(System):
+    """The contrastive unit: its SGD at finite dimension and its ODE."""
+
+    title = "contrastive unit"
+    parameters = PARAMETERS
+    time = WORDS["time"]
+    size = "dimension"
+    limit = "limit of infinite dimension"
+    quantity = "cosine_similarity"
+    components = "features"
+    simulation = ContrastiveSimulation()
+    theory = ContrastiveTheory()
+
+
+def _declare(name: str) -> Output:
+    """A quantity of simulation or theory. The cosine similarity is undefined at squared norm 0."""
+    return Output(dims=_OF_THEORY[name], words=WORDS[name], may_be_nan=name == "cosine_similarity")
+
+
+def _declare_fluctuation(name: str) -> Output:
+    words = describe(
+        f"fluctuation of the {WORDS[name]['long_name']}",
+        f"sigma({WORDS[name]['symbol']})",
+        description="standard deviation of sqrt(n) times the deviation from the ODE, in the limit",
+    )
+    return Output(dims=_QUANTITIES[name], words=words, may_be_nan=name == "cosine_similarity")
 
 
 def _label_outputs(constants: Mapping[str, Value], variables: dict[str, Output]) -> Outputs:

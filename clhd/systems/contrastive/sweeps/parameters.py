@@ -24,7 +24,7 @@ from clhd.systems.contrastive.model.losses import LOSSES
 from clhd.systems.contrastive.model.state import parse_norm, parse_overlap
 from clhd.systems.contrastive.simulation.point import ENGINES
 from clhd.systems.contrastive.theory.threshold import uninformative_state
-from clhd.systems.protocol import Parameter, Value
+from clhd.systems.declarations import Parameter, Value
 
 _LATENTS = ("three_point", "two_point", "gaussian", "uniform", "laplace")
 
@@ -42,10 +42,10 @@ PARAMETERS: dict[str, Parameter] = {
     "features": Parameter(
         kind="count", default=1, meaning="number of features", symbol="p", minimum=1, maximum=6, can_vary=False
     ),
-    "latent": _choice("three_point", "law of the latent variable", _LATENTS, per_feature=True),
-    "second_moment": _number(1.0, "second moment of the latent variable", "m", minimum=0, per_feature=True),
-    "kurtosis": _number(None, "kurtosis of a three-point latent", "k", minimum=1, per_feature=True),
-    "skewness": _number(None, "skewness of a two-point latent", "g", minimum=-1e6, maximum=1e6, per_feature=True),
+    "latent": _choice("three_point", "law of the latent variable", _LATENTS, per_component=True),
+    "second_moment": _number(1.0, "second moment of the latent variable", "m", minimum=0, per_component=True),
+    "kurtosis": _number(None, "kurtosis of a three-point latent", "k", minimum=1, per_component=True),
+    "skewness": _number(None, "skewness of a two-point latent", "g", minimum=-1e6, maximum=1e6, per_component=True),
     "activation": Parameter(
         kind="curve", default="tanh", meaning="activation of the unit", symbol="h", choices=tuple(ACTIVATIONS)
     ),
@@ -87,9 +87,9 @@ PARAMETERS: dict[str, Parameter] = {
         choices=("uninformative",),
     ),
     "initial_cosine_similarity": _number(
-        None, "initial cosine similarity", "S_0", minimum=-1, maximum=1, per_feature=True
+        None, "initial cosine similarity", "S_0", minimum=-1, maximum=1, per_component=True
     ),
-    "initial_overlap": _number(None, "initial overlap", "q_0", per_feature=True),
+    "initial_overlap": _number(None, "initial overlap", "q_0", per_component=True),
     "correlation_acts_on": _choice(
         "both",
         "a switch: noise_correlation enters drift and gradient variance, or the other of them is that of correlation 0",

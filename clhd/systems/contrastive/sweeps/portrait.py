@@ -34,7 +34,7 @@ from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.fixed_points import state_eigenvalues
 from clhd.systems.contrastive.theory.regions import attraction_region
 from clhd.systems.contrastive.theory.separatrix import trace_separatrices
-from clhd.systems.protocol import (
+from clhd.systems.declarations import (
     Cost,
     FloatArray,
     NotConvergedError,
@@ -45,6 +45,7 @@ from clhd.systems.protocol import (
     Status,
     Value,
 )
+from clhd.systems.protocol import NoHalf, System
 
 STATES, CURVES, _POINTS = 40, 16, 64
 _NODE_SECONDS = 2e-4
@@ -104,59 +105,57 @@ class PortraitPoint:
         return f"{self.model.canonical()}|squared_norm={self.squared_norm.hex()}|nodes={self.nodes}"
 
 
-class PortraitSystem:
-    """Phase portraits of two features; see `clhd.systems.protocol.System`."""
+class PortraitTheory:
+    """The phase portrait of each point; see `clhd.systems.protocol.Half`."""
 
-    kernel_version = 1
-    theory_version = 2
-    parameters: Mapping[str, Parameter] = {name: PARAMETERS[name] for name in _OF_MODEL} | _OWN
-    size = ""
+    version = 2
+    per_replica = False
 
-    def point(self, values: Mapping[str, Value], seed: int) -> Any:
-        """There is no simulation."""
-        raise ClhdError("simulation: there is none of a portrait; set simulation: none")
-
-    def theory_point(self, values: Mapping[str, Value]) -> PortraitPoint:
+    def point(self, values: Mapping[str, Value], seed: int) -> PortraitPoint:
         """The point of the theory; raises ClhdError where values do not go together."""
         if "features" not in values:
             raise ClhdError("features: must be given, as a constant")
         shared = {name: value for name, value in values.items() if name != "nodes"}
-        base = ContrastiveSystem().theory_point(shared | {"initial": "random"})
+        base = ContrastiveSystem.theory.point(shared | {"initial": "random"}, seed)
         check_pair_averages(base.model)
         return PortraitPoint(model=base.model, squared_norm=base.squared_norm, nodes=_count_nodes(values))
 
-    def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """Nothing."""
-        return Outputs(variables={})
-
-    def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """Everything."""
         grid = _grid(_count_nodes(constants)).tolist()
         sizes = {"feature": range(1, 3), "state": range(STATES), "curve": range(CURVES), "point": range(_POINTS)}
         coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {name: (grid, WORDS[name]) for name in _PLANE}
         coordinates |= {name: (values, WORDS[name]) for name, values in sizes.items()}
         return Outputs(
-            variables={name: Output(dims=dims, words=WORDS[name]) for name, dims in _DIMS.items()},
+            variables={
+                name: Output(dims=dims, words=WORDS[name], may_be_nan=name != "attractor")
+                for name, dims in _DIMS.items()
+            },
             coordinates=coordinates,
         )
 
-    def simulation_cost(self, point: Any, time: FloatArray) -> Cost:
-        """There is none."""
-        return Cost(seconds=0.0)
-
-    def theory_cost(self, point: PortraitPoint, time: FloatArray) -> Cost:
+    def cost(self, point: PortraitPoint, time: FloatArray) -> Cost:
         """From measurements at a few points."""
         return Cost(seconds=3.0 + _NODE_SECONDS * point.nodes**2)
 
-    def simulate(self, points: Sequence[Any], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """Never called: a simulation without outputs has no points."""
-        raise NotImplementedError
-
-    def predict(self, points: Sequence[PortraitPoint], time: FloatArray) -> Result:
+    def compute(self, points: Sequence[PortraitPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
         """The portrait of each point."""
         portraits = [_predict(point) for point in points]
         values = {name: np.stack([portrait[name] for portrait in portraits]) for name in _DIMS}
         return Result(values=values, status=np.full(len(points), Status.OK, np.int8))
+
+
+class PortraitSystem(System):
+    """Phase portraits of two features: a theory without a simulation and without time."""
+
+    title = "phase portrait of the contrastive unit"
+    parameters = {name: PARAMETERS[name] for name in _OF_MODEL} | _OWN
+    time = None
+    limit = "limit of infinite dimension"
+    quantity = "attractor"
+    components = "features"
+    simulation = NoHalf()
+    theory = PortraitTheory()
 
 
 def _count_nodes(values: Mapping[str, Value]) -> int:

@@ -27,14 +27,15 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points
-from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
+from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveTheory
 from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.batch import check_pair_averages
 from clhd.systems.contrastive.theory.pure_states import find_pure_state
 from clhd.systems.contrastive.theory.separatrix import measure_regions
 from clhd.systems.contrastive.theory.threshold import growth_rates
-from clhd.systems.protocol import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.protocol import System
 
 # Measured, in seconds: two searches for pure states, and all separatrices of one model.
 _EIGENVALUE_SECONDS, _REGION_SECONDS = 0.2, 1.5
@@ -59,7 +60,7 @@ _OWN: dict[str, Parameter] = {
         can_vary=False,
     ),
 }
-_CONTRASTIVE = ContrastiveSystem()
+_SIMULATION, _THEORY = ContrastiveSimulation(), ContrastiveTheory()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,21 +78,49 @@ class SelectionTheoryPoint:
         return f"{self.model.canonical()}|squared_norm={self.squared_norm.hex()}|radius={self.radius.hex()}"
 
 
-class SelectionSystem:
-    """Selection among features from random starts, by SGD and by the ODE; see `clhd.systems.protocol.System`."""
+class SelectionSimulation:
+    """The outcome of each run of SGD; see `clhd.systems.protocol.Half`."""
 
-    kernel_version = 1
-    theory_version = 2
-    parameters: Mapping[str, Parameter] = {k: v for k, v in PARAMETERS.items() if k not in _NOT_HERE} | _OWN
-    size = "dimension"
+    version = 1
+    per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> Point:
         """The point of the simulation; raises ClhdError where values do not go together."""
-        return _CONTRASTIVE.point(_contrastive(values), seed)
+        return _SIMULATION.point(_contrastive(values), seed)
 
-    def theory_point(self, values: Mapping[str, Value]) -> SelectionTheoryPoint:
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """The outcome of a run."""
+        if constants.get("simulation", "sgd") == "none":
+            return Outputs(variables={})
+        return _label(constants, {"probability": ("outcome",)})
+
+    def cost(self, point: Point, time: FloatArray) -> Cost:
+        """That of the contrastive system."""
+        return _SIMULATION.cost(point, time)
+
+    def compute(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
+        """The outcome of every run; one that has diverged is no outcome, and says so by its status."""
+        last = simulate_points(points, time[-1:], replicas, threads=1)[:, :, 0]
+        features = last.shape[-1] - 1
+        outcome = classify_outcomes(last[..., :-1].reshape(-1, features), last[..., -1].ravel())
+        probability = np.eye(features + 2)[outcome].reshape(*last.shape[:2], features + 2)
+        diverged = np.isnan(last[..., -1])
+        probability[diverged] = np.nan
+        return Result(
+            values={"probability": probability},
+            status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8),
+        )
+
+
+class SelectionTheory:
+    """Selection in the limit of infinite dimension and time; see `clhd.systems.protocol.Half`."""
+
+    version = 2
+    per_replica = False
+
+    def point(self, values: Mapping[str, Value], seed: int) -> SelectionTheoryPoint:
         """The point of the theory; raises ClhdError where values do not go together."""
-        base = _CONTRASTIVE.theory_point(_contrastive(values))
+        base = _THEORY.point(_contrastive(values), seed)
         regions = values.get("theory", "regions") == "regions"
         if regions and base.model.features != 2:
             raise ClhdError(
@@ -106,13 +135,7 @@ class SelectionSystem:
             regions=regions,
         )
 
-    def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """The outcome of a run."""
-        if constants.get("simulation", "sgd") == "none":
-            return Outputs(variables={})
-        return _label(constants, {"probability": ("outcome",)})
-
-    def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """Shares, areas and eigenvalues."""
         chosen = constants.get("theory", "regions")
         if chosen == "none":
@@ -120,32 +143,29 @@ class SelectionSystem:
         shares = {"probability": ("outcome",), "area": ("outcome",)} if chosen == "regions" else {}
         return _label(constants, {**shares, "growth_rate": ("feature",), "pure_eigenvalue": ("feature",)})
 
-    def simulation_cost(self, point: Point, time: FloatArray) -> Cost:
-        """That of the contrastive system."""
-        return _CONTRASTIVE.simulation_cost(point, time)
-
-    def theory_cost(self, point: SelectionTheoryPoint, time: FloatArray) -> Cost:
+    def cost(self, point: SelectionTheoryPoint, time: FloatArray) -> Cost:
         """From measurements at a few points."""
         return Cost(seconds=_EIGENVALUE_SECONDS + _REGION_SECONDS * point.regions)
 
-    def simulate(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """The outcome of every run; one that has diverged is no outcome, and says so by its status."""
-        last = simulate_points(points, time[-1:], replicas, threads=1)[:, :, 0]
-        features = last.shape[-1] - 1
-        outcome = classify_outcomes(last[..., :-1].reshape(-1, features), last[..., -1].ravel())
-        probability = np.eye(features + 2)[outcome].reshape(*last.shape[:2], features + 2)
-        diverged = np.isnan(last[..., -1])
-        probability[diverged] = np.nan
-        return Result(
-            values={"probability": probability},
-            status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8),
-        )
-
-    def predict(self, points: Sequence[SelectionTheoryPoint], time: FloatArray) -> Result:
+    def compute(self, points: Sequence[SelectionTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
         """Shares, areas and eigenvalues of each point."""
         predictions = [_predict(point) for point in points]
         values = {name: np.stack([values[name] for values in predictions]) for name in predictions[0]}
         return Result(values=values, status=np.full(len(points), Status.OK, np.int8))
+
+
+class SelectionSystem(System):
+    """Selection among features from random starts, by SGD and by the ODE."""
+
+    title = "feature selection by the contrastive unit"
+    parameters = {k: v for k, v in PARAMETERS.items() if k not in _NOT_HERE} | _OWN
+    time = WORDS["time"]
+    size = "dimension"
+    limit = "limit of infinite dimension"
+    quantity = "probability"
+    components = "features"
+    simulation = SelectionSimulation()
+    theory = SelectionTheory()
 
 
 def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
@@ -166,7 +186,10 @@ def _label(constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]]) 
     if "outcome" in used:
         coordinates["outcome"] = ([*(f"feature_{j}" for j in features), "none", "undecided"], WORDS["outcome"])
     return Outputs(
-        variables={name: Output(dims=of_one, words=WORDS[name]) for name, of_one in dims.items()},
+        variables={
+            name: Output(dims=of_one, words=WORDS[name], may_be_nan=name == "pure_eigenvalue")
+            for name, of_one in dims.items()
+        },
         coordinates=coordinates,
     )
 

@@ -29,7 +29,8 @@ from clhd.systems.contrastive.sweeps.parameters import parse_model_and_start
 from clhd.systems.contrastive.theory.density import integrate_density
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.pde import distribution_at
-from clhd.systems.protocol import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.protocol import System
 
 # Measured, on a core of 2024 with AVX-512: of a PDE with 800 cells per unit of time.
 _PDE_SECONDS = 0.03
@@ -118,13 +119,11 @@ class WeightsTheoryPoint:
         )
 
 
-class WeightsSystem:
-    """The distribution of the weights under SGD, and by the PDE; see `clhd.systems.protocol.System`."""
+class WeightsSimulation:
+    """The weights under SGD in n dimensions; see `clhd.systems.protocol.Half`."""
 
-    kernel_version = 1
-    theory_version = 1
-    parameters: Mapping[str, Parameter] = PARAMETERS
-    size = "dimension"
+    version = 1
+    per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> WeightsPoint:
         """The point of the simulation; raises ClhdError where values do not go together."""
@@ -141,7 +140,30 @@ class WeightsSystem:
         )
         return WeightsPoint(run=run, **_parse_shape(values))
 
-    def theory_point(self, values: Mapping[str, Value]) -> WeightsTheoryPoint:
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        """Distribution of the weights, overlap and squared norm."""
+        if constants.get("simulation", "sgd") == "none":
+            return Outputs(variables={})
+        return _label_outputs(constants, _describe())
+
+    def cost(self, point: WeightsPoint, time: FloatArray) -> Cost:
+        """That of the run."""
+        cost = ContrastiveSystem.simulation.cost(point.run, time)
+        return replace(cost, family=("weights", cost.family))
+
+    def compute(self, points: Sequence[WeightsPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
+        """SGD in n dimensions; diverged replicas are NaN from then on."""
+        runs = [[_simulate(point, time, replica) for replica in replicas] for point in points]
+        return _as_result(runs)
+
+
+class WeightsTheory:
+    """The law of the weights by the PDE; see `clhd.systems.protocol.Half`."""
+
+    version = 1
+    per_replica = False
+
+    def point(self, values: Mapping[str, Value], seed: int) -> WeightsTheoryPoint:
         """The point of the theory; raises ClhdError where values do not go together."""
         model, overlap, squared_norm = _parse_model(values)
         cells = int(values.get("cells", PARAMETERS["cells"].default))  # type: ignore[arg-type]
@@ -151,39 +173,40 @@ class WeightsSystem:
             model=model, overlap=overlap, squared_norm=squared_norm, cells=cells, **_parse_shape(values)
         )
 
-    def simulation_outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """Distribution of the weights, overlap and squared norm."""
-        if constants.get("simulation", "sgd") == "none":
-            return Outputs(variables={})
-        return _label_outputs(constants, _describe())
-
-    def theory_outputs(self, constants: Mapping[str, Value]) -> Outputs:
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """The same, and the order parameters by the ODE; nothing with ``theory: none``."""
         if constants.get("theory", "pde") == "none":
             return Outputs(variables={})
         by_ode = {
-            ode: Output(dims=_DIMS[name], words={**WORDS[name], "long_name": f"{WORDS[name]['long_name']} by the ODE"})
+            ode: Output(
+                dims=_DIMS[name],
+                may_be_nan=True,
+                words={**WORDS[name], "long_name": f"{WORDS[name]['long_name']} by the ODE"},
+            )
             for name, ode in _BY_ODE.items()
         }
         return _label_outputs(constants, _describe() | by_ode)
 
-    def simulation_cost(self, point: WeightsPoint, time: FloatArray) -> Cost:
-        """That of the run."""
-        cost = ContrastiveSystem().simulation_cost(point.run, time)
-        return replace(cost, family=("weights", cost.family))
-
-    def theory_cost(self, point: WeightsTheoryPoint, time: FloatArray) -> Cost:
+    def cost(self, point: WeightsTheoryPoint, time: FloatArray) -> Cost:
         """From measurements at a few points."""
         return Cost(seconds=0.1 + _PDE_SECONDS * float(time[-1]) * point.cells / 800)
 
-    def simulate(self, points: Sequence[WeightsPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """SGD in n dimensions; diverged replicas are NaN from then on."""
-        runs = [[_simulate(point, time, replica) for replica in replicas] for point in points]
-        return _as_result(runs)
-
-    def predict(self, points: Sequence[WeightsTheoryPoint], time: FloatArray) -> Result:
+    def compute(self, points: Sequence[WeightsTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
         """The PDE of each point, and the ODE where there is one."""
         return _as_result([_predict(point, time) for point in points])
+
+
+class WeightsSystem(System):
+    """The distribution of the weights under SGD, and by the PDE."""
+
+    title = "weights of the contrastive unit"
+    parameters = PARAMETERS
+    time = WORDS["time"]
+    size = "dimension"
+    limit = "limit of infinite dimension"
+    quantity = "distribution"
+    simulation = WeightsSimulation()
+    theory = WeightsTheory()
 
 
 def _parse_model(values: Mapping[str, Value]) -> tuple[ContrastiveModel, tuple[float, ...], float]:
@@ -208,7 +231,7 @@ def _signs(feature_law: Value) -> list[int]:
 
 def _describe() -> dict[str, Output]:
     outputs = {name: Output(dims=dims, words=WORDS[name]) for name, dims in _DIMS.items()}
-    outputs["distribution"] = replace(outputs["distribution"], distribution_along="weight_edge")
+    outputs["distribution"] = replace(outputs["distribution"], distribution_along="weight_edge", may_be_nan=True)
     return outputs
 
 

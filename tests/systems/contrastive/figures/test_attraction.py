@@ -18,8 +18,8 @@ VALUES = {"features": 2, "second_moment": 1.5, "learning_rate": 0.3, "weight_dec
 @pytest.fixture(scope="module")
 def portrait():
     system, kurtoses = find_system("portrait"), [1.5, 3.0]
-    points = [system.theory_point(VALUES | {"kurtosis_1": 1.0, "kurtosis_2": k}) for k in kurtoses]
-    outputs, values = system.theory_outputs(VALUES), system.predict(points, np.zeros(1)).values
+    points = [system.theory.point(VALUES | {"kurtosis_1": 1.0, "kurtosis_2": k}, 0) for k in kurtoses]
+    outputs, values = system.theory.outputs(VALUES), system.theory.compute(points, np.zeros(1), []).values
     portrait = xr.Dataset(
         {f"{name}_theory": (("kurtosis_2", *outputs.variables[name].dims), array) for name, array in values.items()},
         {"kurtosis_2": kurtoses} | {name: list(entries) for name, (entries, _) in outputs.coordinates.items()},

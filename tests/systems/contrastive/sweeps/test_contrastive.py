@@ -10,7 +10,7 @@ import clhd
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 
 SYSTEM = ContrastiveSystem()
 BASE: dict[str, Any] = {"dimension": 30, "initial_cosine_similarity": 0.4, "weight_decay": 0.6}
@@ -20,14 +20,14 @@ def test_parameters_have_the_defaults_of_the_model() -> None:
     for spec in fields(clhd.ContrastiveModel):
         if spec.name != "latents":
             assert PARAMETERS[spec.name].default == spec.default, spec.name
-    bare = SYSTEM.point({"dimension": 30, "initial_overlap": 0.1}, seed=0)
+    bare = SYSTEM.simulation.point({"dimension": 30, "initial_overlap": 0.1}, seed=0)
     assert bare.model == clhd.ContrastiveModel(latents=(clhd.ThreePoint(),))
 
 
 def test_a_parameter_sets_every_feature_and_one_of_a_feature_goes_first() -> None:
     values = {**BASE, "features": 3, "second_moment": 1.5, "second_moment_2": 0.5, "kurtosis_3": 4.0}
     values |= {"initial_cosine_similarity_1": 0.1, "initial_squared_norm": 4.0}
-    point = SYSTEM.point(values, seed=7)
+    point = SYSTEM.simulation.point(values, seed=7)
     assert point.model.latents == (
         clhd.ThreePoint(second_moment=1.5),
         clhd.ThreePoint(second_moment=0.5),
@@ -51,21 +51,23 @@ def test_a_parameter_sets_every_feature_and_one_of_a_feature_goes_first() -> Non
 )
 def test_values_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ClhdError, match=message):
-        SYSTEM.point({**BASE, **changes}, seed=0)
+        SYSTEM.simulation.point({**BASE, **changes}, seed=0)
 
 
 def test_a_point_needs_a_dimension_and_a_start() -> None:
     with pytest.raises(ClhdError, match="dimension: must be given"):
-        SYSTEM.point({"initial_overlap": 0.1}, seed=0)
+        SYSTEM.simulation.point({"initial_overlap": 0.1}, seed=0)
     with pytest.raises(ClhdError, match="needs initial_cosine_similarity or initial_overlap"):
-        SYSTEM.point({"dimension": 10}, seed=0)
+        SYSTEM.simulation.point({"dimension": 10}, seed=0)
 
 
 @pytest.mark.parametrize("engine", ["projected", "full"])
 def test_a_sweep_gives_the_bits_of_simulate_sgd(engine: str) -> None:
-    point = SYSTEM.point({**BASE, "engine": engine, "kurtosis": 2.0}, seed=3)
+    point = SYSTEM.simulation.point({**BASE, "engine": engine, "kurtosis": 2.0}, seed=3)
     time = np.array([0.5, 1.0])
-    result = SYSTEM.simulate([SYSTEM.point({**BASE, "engine": engine}, seed=3), point], time, [4, 1])
+    result = SYSTEM.simulation.compute(
+        [SYSTEM.simulation.point({**BASE, "engine": engine}, seed=3), point], time, [4, 1]
+    )
     alone = clhd.simulate_sgd(
         point.model, dimension=30, time=time, overlap=[0.4], replicas=5, seed=3, engine=engine
     ).sel(replica=[4, 1])
@@ -77,32 +79,32 @@ def test_a_sweep_gives_the_bits_of_simulate_sgd(engine: str) -> None:
 def test_the_theory_gives_the_ode_and_on_request_its_fluctuations() -> None:
     time = np.array([0.0, 1.0])
     values = {name: value for name, value in BASE.items() if name != "dimension"}
-    point = SYSTEM.theory_point(values)
+    point = SYSTEM.theory.point(values, 0)
     flow = clhd.integrate_ode(point.model, overlap=[0.4], time=time)
-    result = SYSTEM.predict([point], time)
+    result = SYSTEM.theory.compute([point], time, [])
     np.testing.assert_array_equal(result.values["overlap"][0], flow["overlap"])
-    limit = SYSTEM.predict([SYSTEM.theory_point({**values, "theory": "fluctuations"})], time)
-    assert set(limit.values) == set(SYSTEM.theory_outputs({"theory": "fluctuations"}).variables)
+    limit = SYSTEM.theory.compute([SYSTEM.theory.point({**values, "theory": "fluctuations"}, 0)], time, [])
+    assert set(limit.values) == set(SYSTEM.theory.outputs({"theory": "fluctuations"}).variables)
     np.testing.assert_allclose(limit.values["overlap"], result.values["overlap"], rtol=1e-6)
     expected = clhd.predict_fluctuations(point.model, [0.4], 1.0, time)["covariance"].values[1]
     np.testing.assert_allclose(limit.values["overlap_fluctuation"][0, 1, 0] ** 2, expected[0, 0], rtol=1e-12)
     np.testing.assert_allclose(limit.values["squared_norm_fluctuation"][0, 1] ** 2, expected[1, 1], rtol=1e-12)
-    assert SYSTEM.theory_outputs({"theory": "none"}).variables == {}
+    assert SYSTEM.theory.outputs({"theory": "none"}).variables == {}
 
 
 def test_an_experiment_may_be_theory_alone() -> None:
-    assert SYSTEM.simulation_outputs({"simulation": "none"}).variables == {}
-    assert "growth_rate" in SYSTEM.theory_outputs({"simulation": "none"}).variables
+    assert SYSTEM.simulation.outputs({"simulation": "none"}).variables == {}
+    assert "growth_rate" in SYSTEM.theory.outputs({"simulation": "none"}).variables
 
 
 def test_the_growth_rate_changes_sign_at_the_learnability_threshold() -> None:
     values = {"initial_overlap": 0.01, "weight_decay": 0.6, "second_moment": 0.38070}
-    point = SYSTEM.theory_point(values)
+    point = SYSTEM.theory.point(values, 0)
     threshold = float(clhd.learnability_threshold(point.model)[0])
     points = [
-        SYSTEM.theory_point({**values, "second_moment": m}) for m in (threshold - 0.1, threshold, threshold + 0.1)
+        SYSTEM.theory.point({**values, "second_moment": m}, 0) for m in (threshold - 0.1, threshold, threshold + 0.1)
     ]
-    below, at, above = SYSTEM.predict(points, np.array([0.0])).values["growth_rate"][:, 0]
+    below, at, above = SYSTEM.theory.compute(points, np.array([0.0]), []).values["growth_rate"][:, 0]
     assert at == pytest.approx(0, abs=1e-12)
     assert below == pytest.approx(-above, rel=1e-9)
     assert above > 0
@@ -110,9 +112,9 @@ def test_the_growth_rate_changes_sign_at_the_learnability_threshold() -> None:
 
 def test_a_run_may_start_at_the_norm_of_the_uninformative_state() -> None:
     values = {**BASE, "initial_squared_norm": "uninformative"}
-    assert SYSTEM.point(values, seed=0).squared_norm == pytest.approx(0.5225, abs=5e-5)
+    assert SYSTEM.simulation.point(values, seed=0).squared_norm == pytest.approx(0.5225, abs=5e-5)
     with pytest.raises(ClhdError, match="the norm collapses"):
-        SYSTEM.point({**values, "weight_decay": 30.0}, seed=0)
+        SYSTEM.simulation.point({**values, "weight_decay": 30.0}, seed=0)
 
 
 def test_the_switch_takes_the_correlation_out_of_the_drift_or_of_the_gradient_variance() -> None:
@@ -122,8 +124,8 @@ def test_the_switch_takes_the_correlation_out_of_the_drift_or_of_the_gradient_va
     sphere = {"activation": "linear", "constraint": "sphere", "second_moment": 1.5, "initial_overlap": 0.1}
 
     def steady(acts_on: str, correlation: float) -> float:
-        point = SYSTEM.theory_point({**sphere, "correlation_acts_on": acts_on, "noise_correlation": correlation})
-        return float(SYSTEM.predict([point], time).values["cosine_similarity"][0, -1, 0])
+        point = SYSTEM.theory.point({**sphere, "correlation_acts_on": acts_on, "noise_correlation": correlation}, 0)
+        return float(SYSTEM.theory.compute([point], time, []).values["cosine_similarity"][0, -1, 0])
 
     assert steady("both", -1.0) == pytest.approx(0.667, abs=6e-4)
     assert steady("gradient_variance", -1.0) == pytest.approx(steady("both", -1.0), abs=1e-9)
@@ -134,10 +136,10 @@ def test_the_switch_changes_nothing_where_there_is_no_correlation() -> None:
     values = {**BASE, "noise_correlation": 0.0}
     del values["dimension"]
     points = [
-        SYSTEM.theory_point({**values, "correlation_acts_on": acts_on})
+        SYSTEM.theory.point({**values, "correlation_acts_on": acts_on}, 0)
         for acts_on in PARAMETERS["correlation_acts_on"].choices
     ]
-    norms = SYSTEM.predict(points, np.array([3.0])).values["squared_norm"][:, 0]
+    norms = SYSTEM.theory.compute(points, np.array([3.0]), []).values["squared_norm"][:, 0]
     np.testing.assert_allclose(norms, norms[0], rtol=1e-13)
 
 
@@ -145,30 +147,30 @@ def test_infonce_has_parameters_of_its_own_and_an_averaging_error() -> None:
     time = np.array([0.0, 0.5])
     values = {name: value for name, value in BASE.items() if name != "dimension"}
     values |= {"loss": "infonce", "temperature": 0.5, "negatives": 2}
-    point = SYSTEM.theory_point(values)
+    point = SYSTEM.theory.point(values, 0)
     assert (point.model.temperature, point.model.views) == (0.5, 4)
     with pytest.raises(ClhdError, match=r"temperature = 0\.5: is only for loss = 'infonce'"):
-        SYSTEM.theory_point({**values, "loss": "spectral"})
-    result = SYSTEM.predict([point], time)
+        SYSTEM.theory.point({**values, "loss": "spectral"}, 0)
+    result = SYSTEM.theory.compute([point], time, [])
     flow = clhd.integrate_ode(point.model, overlap=[0.4], time=time)
     assert result.values["averaging_error"][0, 0] == 0
     # Looser tolerances than by default, but still below the error of the averages.
     assert np.all(np.abs(result.values["overlap"][0] - flow["overlap"]) < 1e-6)
     assert result.values["averaging_error"][0, 1] == pytest.approx(flow["averaging_error"].values[1], rel=0.01)
     assert 1e-6 < flow["averaging_error"].values[1] < 1e-2
-    spectral = SYSTEM.predict([SYSTEM.theory_point({**BASE, "loss": "spectral"})], time)
+    spectral = SYSTEM.theory.compute([SYSTEM.theory.point({**BASE, "loss": "spectral"}, 0)], time, [])
     assert np.all(spectral.values["averaging_error"] == 0)
-    assert set(result.values) == set(SYSTEM.theory_outputs({}).variables)
+    assert set(result.values) == set(SYSTEM.theory.outputs({}).variables)
 
 
 @pytest.mark.parametrize("engine", ["projected", "full"])
 def test_more_negatives_cost_more(engine: str) -> None:
     time, cost = np.array([1000.0]), []
     for negatives in (1, 4, 16):
-        point = SYSTEM.point({**BASE, "engine": engine, "loss": "infonce", "negatives": negatives}, seed=0)
-        cost.append(SYSTEM.simulation_cost(point, time).seconds)
+        point = SYSTEM.simulation.point({**BASE, "engine": engine, "loss": "infonce", "negatives": negatives}, seed=0)
+        cost.append(SYSTEM.simulation.cost(point, time).seconds)
     assert cost == sorted(cost)
-    plain = SYSTEM.simulation_cost(SYSTEM.point({**BASE, "engine": engine}, seed=0), time).seconds
+    plain = SYSTEM.simulation.cost(SYSTEM.simulation.point({**BASE, "engine": engine}, seed=0), time).seconds
     assert plain == cost[0]
     assert 1.5 < cost[1] / cost[0] < 3
 
@@ -176,12 +178,12 @@ def test_more_negatives_cost_more(engine: str) -> None:
 def test_a_divergence_is_a_status() -> None:
     values = {**BASE, "activation": "linear", "weight_decay": 0.0, "second_moment": 3.0}
     time = np.array([0.0, 200.0])
-    result = SYSTEM.simulate([SYSTEM.point(values, seed=1)], time, range(3))
+    result = SYSTEM.simulation.compute([SYSTEM.simulation.point(values, seed=1)], time, range(3))
     assert (result.status == Status.DIVERGED).all()
     assert np.isfinite(result.values["overlap"][0, :, 0]).all()
     assert np.isnan(result.values["overlap"][0, :, 1]).all()
     del values["dimension"]
-    assert SYSTEM.predict([SYSTEM.theory_point(values)], time).status.tolist() == [Status.DIVERGED]
+    assert SYSTEM.theory.compute([SYSTEM.theory.point(values, 0)], time, []).status.tolist() == [Status.DIVERGED]
 
 
 def test_what_the_theory_does_not_depend_on_is_no_part_of_its_points() -> None:

@@ -25,13 +25,13 @@ VALUES = {
 
 def test_a_loss_that_does_not_factorise_is_refused():
     with pytest.raises(ClhdError, match="loss = 'infonce': must be bilinear or spectral"):
-        SYSTEM.theory_point(VALUES | {"loss": "infonce"})
+        SYSTEM.theory.point(VALUES | {"loss": "infonce"}, 0)
 
 
 @pytest.fixture(scope="module")
 def portrait():
-    outputs = SYSTEM.theory_outputs(VALUES)
-    result = SYSTEM.predict([SYSTEM.theory_point(VALUES)], np.array([0.0]))
+    outputs = SYSTEM.theory.outputs(VALUES)
+    result = SYSTEM.theory.compute([SYSTEM.theory.point(VALUES, 0)], np.array([0.0]), [])
     for name, output in outputs.variables.items():
         sizes = [len(outputs.coordinates[dim][0]) for dim in output.dims]
         assert list(result.values[name].shape) == [1, *sizes]
@@ -42,7 +42,7 @@ def test_the_velocity_is_that_of_a_trajectory(portrait):
     grid, step = np.linspace(-1, 1, 21), 1e-4
     for i, j in ((12, 15), (3, 8), (10, 17)):
         start = np.array([grid[i], grid[j]])
-        later = integrate_ode(SYSTEM.theory_point(VALUES).model, overlap=start, squared_norm=1.0, time=[step])
+        later = integrate_ode(SYSTEM.theory.point(VALUES, 0).model, overlap=start, squared_norm=1.0, time=[step])
         change = (later.cosine_similarity.values[0] - start) / step
         np.testing.assert_allclose(portrait["velocity"][i, j], change, rtol=0, atol=1e-3)
 
@@ -74,17 +74,17 @@ def test_fixed_points_have_kinds_and_eigenvalues(portrait):
 
 
 def test_there_is_no_simulation():
-    assert not SYSTEM.simulation_outputs({}).variables
+    assert not SYSTEM.simulation.outputs({}).variables
     with pytest.raises(ClhdError, match="there is none of a portrait; set simulation: none"):
-        SYSTEM.point(VALUES, 0)
+        SYSTEM.simulation.point(VALUES, 0)
 
 
 def test_bad_input_gets_one_sentence():
     with pytest.raises(ClhdError, match="features: must be given"):
-        SYSTEM.theory_point({name: value for name, value in VALUES.items() if name != "features"})
+        SYSTEM.theory.point({name: value for name, value in VALUES.items() if name != "features"}, 0)
 
 
 def test_a_portrait_on_the_sphere_has_the_manifolds_of_its_saddles():
     values = VALUES | {"constraint": "sphere", "weight_decay": 0.0, "nodes": 5}
-    portrait = SYSTEM.predict([SYSTEM.theory_point(values)], np.array([0.0])).values
+    portrait = SYSTEM.theory.compute([SYSTEM.theory.point(values, 0)], np.array([0.0]), []).values
     assert np.sum(~np.isnan(portrait["separatrix"][0, :, 0, 0])) == 8

@@ -6,7 +6,7 @@ import pytest
 import clhd
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.sweeps.outcomes import selection_probability
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 from clhd.systems.registry import find_system
 
 SYSTEM = find_system("selection")
@@ -24,13 +24,13 @@ TIME = np.array([60.0])
 
 def predict(**changes):
     values = VALUES | changes
-    result = SYSTEM.predict([SYSTEM.theory_point(values)], TIME)
+    result = SYSTEM.theory.compute([SYSTEM.theory.point(values, 0)], TIME, [])
     return {name: array[0] for name, array in result.values.items()}
 
 
 def test_a_run_ends_in_one_outcome():
-    point = SYSTEM.point(VALUES | {"dimension": 200, "kurtosis_1": 1.0, "kurtosis_2": 2.0}, 3)
-    result = SYSTEM.simulate([point, point], TIME, range(7))
+    point = SYSTEM.simulation.point(VALUES | {"dimension": 200, "kurtosis_1": 1.0, "kurtosis_2": 2.0}, 3)
+    result = SYSTEM.simulation.compute([point, point], TIME, range(7))
     outcome = result.values["probability"]
     assert outcome.shape == (2, 7, 4)
     assert np.all(np.sort(outcome, axis=-1) == [0, 0, 0, 1])
@@ -40,8 +40,8 @@ def test_a_run_ends_in_one_outcome():
 
 def test_shares_are_those_of_selection_probability():
     values = VALUES | {"dimension": 300, "kurtosis_1": 1.0, "kurtosis_2": 1.5}
-    point = SYSTEM.point(values, 11)
-    shares = SYSTEM.simulate([point], TIME, range(200)).values["probability"][0].mean(axis=0)
+    point = SYSTEM.simulation.point(values, 11)
+    shares = SYSTEM.simulation.compute([point], TIME, range(200)).values["probability"][0].mean(axis=0)
     data = selection_probability(
         point.model, method="sgd", time=60, replicas=200, dimension=300, squared_norm=1.0, seed=11
     )
@@ -73,7 +73,7 @@ def test_a_unit_that_collapses_selects_none():
 
 def test_eigenvalues_alone_need_no_regions():
     assert set(predict(theory="eigenvalues")) == {"growth_rate", "pure_eigenvalue"}
-    assert set(SYSTEM.theory_outputs({"features": 3, "theory": "eigenvalues"}).variables) == {
+    assert set(SYSTEM.theory.outputs({"features": 3, "theory": "eigenvalues"}).variables) == {
         "growth_rate",
         "pure_eigenvalue",
     }
@@ -91,9 +91,9 @@ def test_the_faster_feature_takes_more_the_smaller_the_start():
 
 
 def test_points_are_keyed_by_what_they_depend_on():
-    base = SYSTEM.theory_point(VALUES)
-    assert SYSTEM.theory_point(VALUES | {"initial_radius": 0.1}).key != base.key
-    assert SYSTEM.theory_point(VALUES | {"initial_squared_norm": 0.5}).key != base.key
+    base = SYSTEM.theory.point(VALUES, 0)
+    assert SYSTEM.theory.point(VALUES | {"initial_radius": 0.1}, 0).key != base.key
+    assert SYSTEM.theory.point(VALUES | {"initial_squared_norm": 0.5}, 0).key != base.key
 
 
 BAD_INPUT = {
@@ -109,12 +109,12 @@ def test_bad_input_gets_one_sentence(case):
     change, message = BAD_INPUT[case]
     values = {name: value for name, value in (VALUES | change).items() if value is not None}
     with pytest.raises(ClhdError, match=message):
-        SYSTEM.theory_point(values)
+        SYSTEM.theory.point(values, 0)
 
 
 def test_the_simulation_needs_a_dimension():
     with pytest.raises(ClhdError, match="dimension: must be given"):
-        SYSTEM.point(VALUES, 0)
+        SYSTEM.simulation.point(VALUES, 0)
 
 
 EXPERIMENT = """

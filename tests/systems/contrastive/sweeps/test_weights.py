@@ -13,7 +13,7 @@ from clhd.sweep.run.run_stage import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS as CONTRASTIVE
 from clhd.systems.contrastive.sweeps.weights import PARAMETERS, WeightsSystem
-from clhd.systems.protocol import Status
+from clhd.systems.declarations import Status
 
 SYSTEM = WeightsSystem()
 THEORY: dict[str, Any] = {
@@ -35,14 +35,14 @@ def test_what_is_not_its_own_is_declared_as_in_the_contrastive_system() -> None:
 
 @pytest.mark.parametrize("law", [{}, {"feature_law": "sparse", "feature_fraction": 0.4}], ids=["rademacher", "sparse"])
 def test_distributions_are_those_of_the_weights_of_simulate_sgd(law: dict[str, Any]) -> None:
-    point = SYSTEM.point({**BASE, **law, "l1_penalty": 0.2}, seed=3)
-    result = SYSTEM.simulate([SYSTEM.point({**BASE, **law}, seed=3), point], TIME, [4, 1])
+    point = SYSTEM.simulation.point({**BASE, **law, "l1_penalty": 0.2}, seed=3)
+    result = SYSTEM.simulation.compute([SYSTEM.simulation.point({**BASE, **law}, seed=3), point], TIME, [4, 1])
     alone = clhd.simulate_sgd(
         point.run.model, dimension=40, time=TIME, overlap=[0.4], replicas=5, seed=3, engine="full", keep_weights=True
     ).sel(replica=[4, 1])
     np.testing.assert_array_equal(result.values["overlap"][1], alone["overlap"])
     np.testing.assert_array_equal(result.values["squared_norm"][1], alone["squared_norm"])
-    signs = SYSTEM.simulation_outputs({**BASE, **law}).coordinates["feature_sign"][0]
+    signs = SYSTEM.simulation.outputs({**BASE, **law}).coordinates["feature_sign"][0]
     for k, sign in enumerate(signs):
         for replica in (0, 1):
             weights = alone["weights"][replica].values[:, np.sign(alone["features"][replica, 0]) == sign]
@@ -52,22 +52,25 @@ def test_distributions_are_those_of_the_weights_of_simulate_sgd(law: dict[str, A
 
 
 def test_a_point_has_the_same_bits_alone_and_in_a_block() -> None:
-    points = [SYSTEM.point({**BASE, "l1_penalty": penalty}, seed=1) for penalty in (0.0, 0.1)]
-    together, alone = SYSTEM.simulate(points, TIME, [0, 1, 2]), SYSTEM.simulate(points[1:], TIME, [2])
+    points = [SYSTEM.simulation.point({**BASE, "l1_penalty": penalty}, seed=1) for penalty in (0.0, 0.1)]
+    together, alone = (
+        SYSTEM.simulation.compute(points, TIME, [0, 1, 2]),
+        SYSTEM.simulation.compute(points[1:], TIME, [2]),
+    )
     for name, values in together.values.items():
         assert values[1, 2].tobytes() == alone.values[name][0, 0].tobytes()
 
 
 def test_where_the_distribution_is_taken_changes_no_random_number() -> None:
-    wide = SYSTEM.point({**BASE, "weight_limit": 9.0, "weight_edges": 11}, seed=1)
-    near = SYSTEM.point(BASE, seed=1)
-    first, second = (SYSTEM.simulate([point], TIME, [0]).values["overlap"] for point in (wide, near))
+    wide = SYSTEM.simulation.point({**BASE, "weight_limit": 9.0, "weight_edges": 11}, seed=1)
+    near = SYSTEM.simulation.point(BASE, seed=1)
+    first, second = (SYSTEM.simulation.compute([point], TIME, [0]).values["overlap"] for point in (wide, near))
     np.testing.assert_array_equal(first, second)
 
 
 def test_the_theory_is_the_pde_with_the_ode_beside_it_under_l2() -> None:
-    point = SYSTEM.theory_point(THEORY)
-    values = SYSTEM.predict([point, SYSTEM.theory_point({**THEORY, "l1_penalty": 0.2})], TIME).values
+    point = SYSTEM.theory.point(THEORY, 0)
+    values = SYSTEM.theory.compute([point, SYSTEM.theory.point({**THEORY, "l1_penalty": 0.2}, 0)], TIME, []).values
     ode = clhd.integrate_ode(point.model, overlap=0.4, time=TIME)
     np.testing.assert_array_equal(values["overlap_ode"][0], ode["overlap"])
     np.testing.assert_allclose(values["squared_norm"][0], ode["squared_norm"], rtol=0, atol=1e-4)
@@ -76,16 +79,16 @@ def test_the_theory_is_the_pde_with_the_ode_beside_it_under_l2() -> None:
     pde = clhd.solve_pde(point.model, TIME, overlap=0.4, tolerance=1e-7)
     below = (pde.density * pde.cell_width).where(pde.weight < 0).sum("weight")
     np.testing.assert_allclose(values["distribution"][0, :, :, 30], below, rtol=0, atol=1e-12)
-    assert set(values) == set(SYSTEM.theory_outputs({}).variables)
+    assert set(values) == set(SYSTEM.theory.outputs({}).variables)
 
 
 def test_a_divergence_is_a_status() -> None:
     values = {**THEORY, "activation": "linear", "weight_decay": 0.0, "second_moment": 3.0, "cells": 100}
     time = np.array([0.0, 200.0])
-    result = SYSTEM.simulate([SYSTEM.point({**values, "dimension": 30}, seed=1)], time, [0])
+    result = SYSTEM.simulation.compute([SYSTEM.simulation.point({**values, "dimension": 30}, seed=1)], time, [0])
     assert result.status.tolist() == [[Status.DIVERGED]]
     assert np.isnan(result.values["distribution"][0, 0, 1]).all()
-    assert SYSTEM.predict([SYSTEM.theory_point(values)], time).status.tolist() == [Status.DIVERGED]
+    assert SYSTEM.theory.compute([SYSTEM.theory.point(values, 0)], time, []).status.tolist() == [Status.DIVERGED]
 
 
 @pytest.mark.parametrize(
@@ -99,14 +102,14 @@ def test_a_divergence_is_a_status() -> None:
 def test_values_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
     values = {name: value for name, value in {**THEORY, **changes}.items() if value is not None}
     with pytest.raises(ClhdError, match=message):
-        SYSTEM.theory_point(values)
+        SYSTEM.theory.point(values, 0)
 
 
 def test_nothing_is_computed_on_a_stage_that_is_switched_off() -> None:
-    assert SYSTEM.simulation_outputs({"simulation": "none"}).variables == {}
-    assert SYSTEM.theory_outputs({"theory": "none"}).variables == {}
+    assert SYSTEM.simulation.outputs({"simulation": "none"}).variables == {}
+    assert SYSTEM.theory.outputs({"theory": "none"}).variables == {}
     with pytest.raises(ClhdError, match="dimension: must be given"):
-        SYSTEM.point(THEORY, seed=0)
+        SYSTEM.simulation.point(THEORY, seed=0)
 
 
 @pytest.fixture(scope="module")

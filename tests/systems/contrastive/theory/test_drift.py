@@ -231,7 +231,7 @@ def test_the_jacobian_is_the_limit_of_difference_quotients(activation, state):
         np.testing.assert_allclose(found[:, j], table[0], rtol=0, atol=1e-9 * np.abs(found).max() + 1e-12 / step)
 
 
-def test_on_the_sphere_the_jacobian_has_one_row_per_feature():
+def test_on_the_sphere_the_jacobian_has_one_row_per_component():
     flow = Flow(model_with(constraint="sphere", weight_decay=0.0))
     assert flow.jacobian(np.array([0.3, 0.2, 1.0])).shape == (2, 2)
     assert flow.velocity(np.array([0.3, 0.2, 1.0]))[-1] == 0.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clhd.errors import ClhdError
     from clhd.sweep.results.open_results import open_results
-    from clhd.sweep.run.run_stage import run_experiment
+    from clhd.sweep.run_experiment import run_experiment
     from clhd.sweep.spec.experiment import read_experiment
     from clhd.systems.contrastive.model.contrastive import ContrastiveModel
     from clhd.systems.contrastive.model.latents import Atoms, Gaussian, Laplace, ThreePoint, TwoPoint, Uniform
@@ -42,7 +42,7 @@ _HOMES = {
     "open_results": "clhd.sweep.results.open_results",
     "predict_fluctuations": "clhd.systems.contrastive.theory.fluctuations",
     "read_experiment": "clhd.sweep.spec.experiment",
-    "run_experiment": "clhd.sweep.run.run_stage",
+    "run_experiment": "clhd.sweep.run_experiment",
     "selection_probability": "clhd.systems.contrastive.sweeps.outcomes",
     "simulate_sgd": "clhd.systems.contrastive.simulation.sgd",
     "solve_pde": "clhd.systems.contrastive.theory.pde",

@@ -1,4 +1,4 @@
-"""The house of clhd: a room (package or module directly under clhd/) imports only from floors below it."""
+"""The layers of clhd: a part imports only from parts below it."""
 
 import ast
 from collections.abc import Iterator
@@ -10,43 +10,67 @@ import clhd
 
 PACKAGE = Path(clhd.__file__).parent
 
-# From the ground up. Rooms on one floor do not know each other: theory and simulation are two independent stages to
-# the same numbers.
-FLOORS: tuple[tuple[str, ...], ...] = (
+# From the bottom up. A part is a module or a folder, with everything in it that is not a part of its own. Parts of one
+# line do not know each other: theory and simulation are two independent ways to the same numbers.
+LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("model",),
-    ("theory", "simulation"),
-    ("systems",),
+    ("core",),
+    ("systems.declarations",),
+    ("systems.plain",),
+    ("systems.protocol",),
+    ("systems.check", "systems.registry", "systems.stored"),
+    ("sweep.spec",),
+    ("sweep.plan",),
+    ("sweep.store",),
+    ("sweep.cluster",),
+    ("sweep.run",),
+    ("sweep.results",),
     ("sweep",),
-    ("analysis",),
+    ("claims",),
     ("figures",),
+    ("systems.contrastive.model",),
+    ("systems.contrastive.theory", "systems.contrastive.simulation"),
+    ("systems.contrastive.sweeps",),
+    ("systems.contrastive.claims",),
+    ("systems.contrastive.figures",),
+    ("systems.contrastive.report",),
+    ("systems.contrastive",),
     ("report",),
     ("commands",),
     ("cli",),
     ("__main__",),
 )
-FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+
+
+def find_part(parts: tuple[str, ...]) -> str | None:
+    """The part to which a module belongs: the longest name that begins its own; None if there is none."""
+    names = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return next((name for name in names if name in LAYER_OF), None)
 
 
 def find_violations(package: Path) -> list[str]:
-    """One line per import that goes up or sideways, and per module that stands on no floor."""
+    """One line per import that goes up or sideways, and per module that belongs to no part."""
     violations = []
     for path in sorted(package.rglob("*.py")):
-        parts = (package.name, *path.relative_to(package).with_suffix("").parts)
-        if parts == (package.name, "__init__"):
+        parts = path.relative_to(package).with_suffix("").parts
+        if parts == ("__init__",) or parts == ("systems", "__init__"):
             continue
-        room, place = parts[1], path.relative_to(package.parent)
-        if room not in FLOOR_OF:
-            violations.append(f"{place}: the room {room} stands on no floor")
+        own, place = find_part(parts), path.relative_to(package.parent)
+        if own is None:
+            violations.append(f"{place}: belongs to no layer")
             continue
-        for line, target in imported_rooms(path, parts, package.name):
-            if target != room and FLOOR_OF.get(target, len(FLOORS)) >= FLOOR_OF[room]:
-                violations.append(f"{place}:{line}: {room} imports {target}, which is not on a floor below it")
+        for line, target in list_imports(path, (package.name, *parts), package.name):
+            part = find_part(target)
+            if part is None:
+                violations.append(f"{place}:{line}: {own} imports {'.'.join(target) or package.name}, of no layer")
+            elif part != own and LAYER_OF[part] >= LAYER_OF[own]:
+                violations.append(f"{place}:{line}: {own} imports {part}, which is not in a layer below")
     return violations
 
 
-def imported_rooms(path: Path, parts: tuple[str, ...], package: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, room) of each import of `package`; the room of the package itself is called by its name."""
+def list_imports(path: Path, parts: tuple[str, ...], package: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield (line, path of names) of each import of `package`, without the name of the package itself."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             targets = [alias.name.split(".") for alias in node.names]
@@ -59,8 +83,7 @@ def imported_rooms(path: Path, parts: tuple[str, ...], package: str) -> Iterator
             continue
         for target in targets:
             if target[0] == package:
-                is_room = len(target) > 1 and target[1] in FLOOR_OF
-                yield node.lineno, target[1] if is_room else package
+                yield node.lineno, tuple(target[1:])
 
 
 def find_what_is_not_a_re_export(path: Path) -> list[str]:
@@ -82,8 +105,17 @@ def find_what_is_not_a_re_export(path: Path) -> list[str]:
     ]
 
 
-def test_every_room_imports_only_from_floors_below_it() -> None:
+def test_every_part_imports_only_from_parts_below_it() -> None:
     assert find_violations(PACKAGE) == []
+
+
+def test_no_system_imports_another() -> None:
+    folders = [path.name for path in (PACKAGE / "systems").iterdir() if (path / "__init__.py").is_file()]
+    for name in folders:
+        for path in (PACKAGE / "systems" / name).rglob("*.py"):
+            parts = ("clhd", *path.relative_to(PACKAGE).with_suffix("").parts)
+            found = {target[1] for _, target in list_imports(path, parts, "clhd") if target[:1] == ("systems",)}
+            assert not found & (set(folders) - {name}), path
 
 
 def test_the_top_of_the_package_only_re_exports() -> None:
@@ -105,26 +137,29 @@ def test_every_public_name_has_one_home_that_type_checkers_see_too() -> None:
 
 
 def test_the_check_reads_every_module_there_is() -> None:
-    assert len(list(PACKAGE.rglob("*.py"))) > 10
-    assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"} <= set(FLOOR_OF)
+    assert len(list(PACKAGE.rglob("*.py"))) > 100
+    assert {part.split(".")[0] for part in LAYER_OF} >= {
+        path.stem for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"
+    }
 
 
 @pytest.mark.parametrize(
     ("module", "statement", "message"),
     [
-        ("model/latents", "import clhd.theory", "model imports theory"),
-        ("model/latents", "from clhd.systems.contrastive.theory.ode import integrate", "model imports theory"),
-        ("model/latents", "from clhd import theory", "model imports theory"),
-        ("model/latents", "from ..theory import ode", "model imports theory"),
-        ("model/losses/__init__", "from ...simulation import sgd", "model imports simulation"),
-        ("model/latents", "def f():\n    from clhd.cli import main", "model imports cli"),
-        ("theory/ode", "from clhd.systems.contrastive.simulation.sgd import step", "theory imports simulation"),
-        ("simulation/sgd", "import clhd.model, clhd.theory as t", "simulation imports theory"),
-        ("systems/contrastive", "from clhd.sweep import grid", "systems imports sweep"),
-        ("errors", "from clhd.model import latents", "errors imports model"),
-        ("theory/ode", "from clhd import ContrastiveModel", "theory imports clhd"),
-        ("theory/ode", "import clhd", "theory imports clhd"),
-        ("attic", "x = 1", "attic stands on no floor"),
+        ("core/checks", "import clhd.sweep.spec", "core imports sweep.spec"),
+        ("core/checks", "from clhd.sweep.plan.stage import Stage", "core imports sweep.plan"),
+        ("core/checks", "from clhd.sweep import plan", "core imports sweep.plan"),
+        ("core/checks", "from ..sweep.run import tasks", "core imports sweep.run"),
+        ("core/checks", "def f():\n    from clhd.cli import main", "core imports cli"),
+        ("sweep/plan/stage", "from clhd.sweep.store.store import Store", "sweep.plan imports sweep.store"),
+        ("sweep/store/store", "from clhd.systems.contrastive import sweeps", "imports systems.contrastive.sweeps"),
+        ("systems/contrastive/theory/ode", "from clhd.systems.contrastive.simulation.sgd import step", "simulation"),
+        ("systems/contrastive/simulation/sgd", "import clhd.systems.contrastive.theory as t", "theory"),
+        ("systems/registry", "from clhd.sweep.spec import grid", "systems.registry imports sweep.spec"),
+        ("errors", "from clhd.core import checks", "errors imports core"),
+        ("core/checks", "from clhd import ContrastiveModel", "core imports ContrastiveModel, of no layer"),
+        ("core/checks", "import clhd", "core imports clhd, of no layer"),
+        ("attic", "x = 1", "belongs to no layer"),
     ],
 )
 def test_an_upward_or_sideways_import_is_reported(tmp_path: Path, module: str, statement: str, message: str) -> None:
@@ -138,14 +173,14 @@ def test_an_upward_or_sideways_import_is_reported(tmp_path: Path, module: str, s
 @pytest.mark.parametrize(
     ("module", "statement"),
     [
-        ("theory/ode", "from clhd.systems.contrastive.model.latents import Latent"),
-        ("theory/ode", "from clhd.systems.contrastive.theory.averages import average"),
-        ("theory/ode", "from .averages import average"),
-        ("cli", "from clhd import sweep, analysis"),
+        ("systems/contrastive/theory/ode", "from clhd.systems.contrastive.model.latents import Latent"),
+        ("systems/contrastive/theory/ode", "from clhd.systems.contrastive.theory.averages import average"),
+        ("systems/contrastive/theory/ode", "from .averages import average"),
+        ("cli", "from clhd import sweep, claims"),
         ("errors", "import clhdish.theory, numpy"),
     ],
 )
-def test_a_downward_import_and_one_within_the_room_are_allowed(tmp_path: Path, module: str, statement: str) -> None:
+def test_a_downward_import_and_one_within_the_part_are_allowed(tmp_path: Path, module: str, statement: str) -> None:
     path = tmp_path / "clhd" / f"{module}.py"
     path.parent.mkdir(parents=True)
     path.write_text(statement)
@@ -154,5 +189,5 @@ def test_a_downward_import_and_one_within_the_room_are_allowed(tmp_path: Path, m
 
 def test_code_at_the_top_of_the_package_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "__init__.py"
-    path.write_text('"""Doc."""\nfrom clhd.model import x\n__all__ = ["x"]\nx = 2\ndef f(): pass\n')
+    path.write_text('"""Doc."""\nfrom clhd.core import x\n__all__ = ["x"]\nx = 2\ndef f(): pass\n')
     assert find_what_is_not_a_re_export(path) == ["__init__.py:4: x = 2", "__init__.py:5: def f():"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from distributed import Client
 
-from clhd.sweep.run.run_stage import run_experiment
+from clhd.sweep.run_experiment import run_experiment
 from tests.chaos.experiments import NAME, Undisturbed, write_experiment
 from tests.chaos.known import KINDS, read_known, read_summary
 from tests.chaos.scenario import Act, Scenario

@@ -11,7 +11,7 @@ from distributed import Client
 
 import clhd.systems.registry
 from clhd.sweep.plan.stage import Stage as SweepStage
-from clhd.sweep.run.run_stage import run_experiment
+from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment, read_experiment
 from clhd.sweep.store.prepare import prepare_store
 from clhd.sweep.store.store import Store

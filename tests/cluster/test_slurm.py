@@ -20,7 +20,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.needs import predict_needs
-from clhd.sweep.run.run_stage import run_experiment
+from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import read_experiment
 from clhd.sweep.store.store import Store
 from tests.cluster.slurm import DIE_WITH_PARENT, Slurm, find_missing, run_slurm

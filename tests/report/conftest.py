@@ -11,7 +11,7 @@ import clhd.systems.registry
 from clhd.claims.verdict import Estimate
 from clhd.figures.style import make_figure, save_figure, use_style
 from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.run.run_stage import run_experiment
+from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.config import ConfigContent, read_config
 
 EXPERIMENT = """\

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from clhd.core.progress import Progress
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.blocks import choose_chunks, chunk_counts, plan_blocks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.run.progress import Progress
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import parse_experiment
 from tests.sweep.conftest import MakeExperiment

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from distributed import Client
 
-import clhd.sweep.run.progress
+import clhd.core.progress
 import clhd.sweep.store.grow
+from clhd.core.progress import Progress
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.run.progress import Progress
 from clhd.sweep.store.create import create_store
 from clhd.sweep.store.grow import grow_store, predict_growth
 from clhd.sweep.store.layout import LEDGER
@@ -167,7 +167,7 @@ def test_long_growth_is_predicted_and_shown_and_short_growth_is_silent(
     simulate(toy(**LARGER), results, client)
     assert "grows" not in capsys.readouterr().err
     monkeypatch.setattr(clhd.sweep.store.grow, "_LONG_SECONDS", 0.0)
-    monkeypatch.setattr(clhd.sweep.run.progress, "_LINE_SECONDS", 0.0)
+    monkeypatch.setattr(clhd.core.progress, "_LINE_SECONDS", 0.0)
     simulate(toy(**LARGER, replicas=5), results, client)
     lines = [line for line in capsys.readouterr().err.splitlines() if "grows" in line]
     assert lines[0].startswith("toy simulation, its store grows: takes 60 runs over into a larger one, ")

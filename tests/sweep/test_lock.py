@@ -23,8 +23,9 @@ from clhd.sweep.plan.blocks import choose_chunks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.summary import write_summary
 from clhd.sweep.results.unfinished import find_unfinished
-from clhd.sweep.run.run_stage import StageReport, run_experiment, run_stage
+from clhd.sweep.run.run_stage import StageReport, run_stage
 from clhd.sweep.run.tasks import compute_block
+from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.create import create_store, remove_tree
 from clhd.sweep.store.lock import LockedError, MovedError, SupersededError, check_lease, guard_writing, hold_lock

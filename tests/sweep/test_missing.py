@@ -10,7 +10,7 @@ from distributed import Client
 
 from clhd.sweep.results.status import describe_status
 from clhd.sweep.results.unfinished import find_unfinished
-from clhd.sweep.run.run_stage import run_experiment
+from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.store.missing import check_files, find_missing
 from clhd.sweep.store.store import DamagedChunkError, Store, StoreError
 from tests.sweep.conftest import MakeExperiment

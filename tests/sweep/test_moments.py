@@ -16,7 +16,8 @@ from clhd.sweep.results.inspect import explain_point, replay_point, verify_share
 from clhd.sweep.results.reduce import compute_statistics
 from clhd.sweep.results.status import describe_status
 from clhd.sweep.run.needs import plan_stages
-from clhd.sweep.run.run_stage import StageReport, run_experiment, run_stage
+from clhd.sweep.run.run_stage import StageReport, run_stage
+from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Result, Status

@@ -12,10 +12,11 @@ import xarray as xr
 from distributed import Client
 
 import clhd.sweep.run.run_stage
+from clhd.core.progress import Progress
 from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.run.progress import Progress
-from clhd.sweep.run.run_stage import run_experiment, set_aside
+from clhd.sweep.run.run_stage import set_aside
+from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.store import Store
 from tests.sweep.conftest import MakeExperiment

@@ -17,7 +17,8 @@ from clhd.sweep.results.inspect import explain_point, replay_point, verify_share
 from clhd.sweep.results.status import describe_status, format_status
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.results.unfinished import find_unfinished
-from clhd.sweep.run.run_stage import run_experiment, run_stage
+from clhd.sweep.run.run_stage import run_stage
+from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import simulate

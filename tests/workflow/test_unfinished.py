@@ -11,7 +11,7 @@ import clhd.systems.registry
 from clhd.sweep.cluster.cluster import Cluster
 from clhd.sweep.results.status import describe_status
 from clhd.sweep.results.unfinished import find_unfinished
-from clhd.sweep.run.run_stage import run_experiment
+from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status

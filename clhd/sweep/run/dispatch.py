@@ -26,13 +26,13 @@ import numpy as np
 from distributed import CancelledError, as_completed
 from distributed.scheduler import KilledWorker
 
+from clhd.core.progress import Progress
 from clhd.core.text import format_bytes, format_seconds
 from clhd.errors import ClhdError, describe_unwritable, explain_unwritable
 from clhd.sweep.cluster.cluster import LOST
 from clhd.sweep.cluster.slurm import check_jobs
 from clhd.sweep.plan.blocks import Block, BoolArray, ChunkIndex
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.run.progress import Progress
 from clhd.sweep.run.tasks import BlockReport, compute_block, write_merged
 from clhd.sweep.store.lock import check_lease
 from clhd.sweep.store.store import Store, StoreError

@@ -7,6 +7,7 @@ from typing import Any
 import dask
 from distributed import Client
 
+from clhd.core.progress import Progress
 from clhd.core.text import format_count, format_seconds
 from clhd.errors import ClhdError, describe_unwritable
 from clhd.sweep.cluster.cluster import Cluster, open_client
@@ -14,7 +15,6 @@ from clhd.sweep.cluster.dask_quirks import quiet
 from clhd.sweep.plan.blocks import Plan
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.dispatch import Dispatcher
-from clhd.sweep.run.progress import Progress
 from clhd.sweep.store.lock import check_lease
 from clhd.sweep.store.provenance import describe_run
 from clhd.sweep.store.store import Store

@@ -1,4 +1,4 @@
-"""`run_stage`: compute what a stage's store does not know yet; `run_experiment`: both stages and the summary.
+"""`run_stage`: compute what the store of a stage does not know yet.
 
 `set_aside` comes first where all is to be computed again, so that after a kill the plain command goes on.
 """
@@ -10,18 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
 from distributed import Client
 
 from clhd.errors import explain_unwritable
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.blocks import BoolArray, plan_blocks
-from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.stage import Stage, StageKind
-from clhd.sweep.results.open_results import open_results
-from clhd.sweep.results.summary import write_summary
 from clhd.sweep.run.execute import execute_plan
-from clhd.sweep.spec.experiment import Experiment, read_experiment
+from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.grow import finish_growth
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.metadata import FILE
@@ -167,47 +163,3 @@ def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Cl
 def _count_threads(client: Any) -> int:
     """How many blocks can be computed at once; 1 while no worker has come yet."""
     return max(1, sum(map(int, client.nthreads().values())))
-
-
-def run_experiment(
-    experiment: Experiment | str | Path,
-    client: Client | None = None,
-    *,
-    results: str | Path = "results",
-    cluster: Cluster | None = None,
-    fresh: bool = False,
-) -> xr.DataTree:
-    """Simulate, predict and summarise an experiment: what its stores know already is not computed again.
-
-    Parameters
-    ----------
-    experiment : Experiment, or path of a YAML file
-    client : distributed.Client, optional
-        Where to compute; by default on all cores of this machine.
-    results : path
-        Folder of all results.
-    cluster : Cluster, optional
-        Where to compute, if no client is open.
-    fresh : bool
-        Move old stores aside and compute all again.
-
-    Returns
-    -------
-    xarray.DataTree
-        As `open_results` returns it.
-
-    Raises
-    ------
-    ClhdError
-        If the experiment is not right, or its stores belong to another.
-    """
-    if not isinstance(experiment, Experiment):
-        experiment = read_experiment(experiment)
-    checked = check_experiment(experiment)
-    results = Path(results)
-    if fresh:
-        set_aside(checked, results)
-    for stage in checked:
-        run_stage(experiment, stage.kind, results, cluster=cluster, client=client, checked=checked)
-    write_summary(experiment, results)
-    return open_results(results / experiment.name)

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.progress import Progress
 from clhd.core.text import format_count, format_seconds
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, chunk_counts, keep_chunks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.run.progress import Progress
 from clhd.sweep.store.create import create_store, remove_tree
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.missing import check_files

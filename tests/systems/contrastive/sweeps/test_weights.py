@@ -9,7 +9,7 @@ from distributed import Client
 import clhd
 from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.run.run_stage import run_experiment
+from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS as CONTRASTIVE
 from clhd.systems.contrastive.sweeps.weights import PARAMETERS, WeightsSystem

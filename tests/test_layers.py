@@ -54,7 +54,7 @@ def find_violations(package: Path) -> list[str]:
     violations = []
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
-        if parts == ("__init__",) or parts == ("systems", "__init__"):
+        if parts in {("__init__",), ("systems", "__init__")}:
             continue
         own, place = find_part(parts), path.relative_to(package.parent)
         if own is None:

@@ -15,6 +15,7 @@ import clhd.sweep.run.run_stage
 from clhd.core.progress import Progress
 from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage
+from clhd.sweep.results.summary import write_summary
 from clhd.sweep.run.run_stage import set_aside
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.store.lock import hold_lock
@@ -237,11 +238,11 @@ def test_a_damaged_chunk_is_named_never_averaged_in_and_repaired(
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(ClhdError, match=rf"{path}: is damaged; recompute it with clhd run"):
-        clhd.sweep.run.run_stage.write_summary(toy(), results)
+        write_summary(toy(), results)
     report = simulate(toy(), results, client, repair=True)
     assert 0 < report.computed < 32
     assert_same_bits(before, heights(results))
-    clhd.sweep.run.run_stage.write_summary(toy(), results)
+    write_summary(toy(), results)
 
 
 @pytest.mark.parametrize("is_grown_there", [True, False])

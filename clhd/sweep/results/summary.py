@@ -9,6 +9,7 @@ For each output X of the simulation, with the dims of the grid and of X, without
 | X_theory | limit of infinite dimension |
 | X_theory_standard_deviation | predicted spread at this dimension, fluctuation / sqrt(n) |
 | X_distance_mean, X_distance_standard_error | of a distribution function X: how far a replica is from the theory |
+| X_deviation_STATISTIC | mean, standard_deviation, standard_error, largest of run minus theory, if each run has one |
 | X_z_score | (mean - theory) / standard error: a bias of order 1/n shows in it |
 | replica_count (status) | replicas of each status |
 | theory_status | of the prediction |
@@ -19,7 +20,6 @@ there as X_theory alone, along the axes that the theory has; an experiment witho
 point at which a quantity could not be had is NaN; a damaged chunk is an error, never averaged in.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,8 @@ import xarray as xr
 
 from clhd.errors import ClhdError, explain_unwritable
 from clhd.sweep.plan.stage import KINDS, Stage
-from clhd.sweep.results.reduce import QUANTILES, STATISTICS, compute_statistics, reduce_runs
+from clhd.sweep.results.comparison import add_distances, add_theory
+from clhd.sweep.results.reduce import QUANTILES, STATISTICS, reduce_runs
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.create import remove_tree, write_sealed
 from clhd.sweep.store.lock import hold_lock
@@ -97,8 +98,8 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
     if "simulation" in kinds:
         summary = _summarise_simulation(experiment, results)
     if "theory" in kinds:
-        summary = _add_theory(summary, experiment, results)
-        summary = _add_distances(summary, experiment, results)
+        summary = add_theory(summary, experiment, results)
+        summary = add_distances(summary, experiment, results)
     for variable in summary.variables.values():
         variable.encoding = {}
     summary.attrs = {
@@ -156,87 +157,3 @@ def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
     return summary.assign_coords(coordinates).assign_coords(
         status=("status", np.array(names, dtype=np.dtypes.StringDType()), {"long_name": "status", "units": "1"}),
     )
-
-
-def _add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr.Dataset:
-    """Put the theory beside the simulation, along all axes of both."""
-    wanted, store, available = open_stage(experiment, "theory", results)
-    positions = dict(zip((axis.name for axis in wanted.grid.axes), positions_in(available, wanted), strict=True))
-    with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as opened:
-        for name in ("status", *store.outputs):
-            store.read(name)  # a damaged chunk is named here
-        status = opened["status"].isel(positions).load()  # first: a task that is writing just now writes it last
-        theory = opened[store.outputs].isel(positions).load()
-    is_known = (status != Status.NOT_RUN) & (status != Status.FAILED)
-    theory = theory.where(is_known).assign(status=status)
-    summary["theory_status"] = theory["status"]
-    axes = [axis.name for axis in experiment.axes]
-    for name, output in wanted.outputs.variables.items():
-        if f"{name}_mean" in summary:
-            _add_comparison(
-                summary, theory, name, [*axes, *output.dims], _find_size(summary, experiment, wanted.system.size)
-            )
-        elif f"{name.removesuffix('_fluctuation')}_mean" not in summary:  # that of a mean stands beside it already
-            label = {"long_name": f"theory of the {output.words['long_name']}"}
-            summary[f"{name}_theory"] = theory[name].assign_attrs(dict(output.words) | label)
-    return summary
-
-
-def _add_comparison(
-    summary: xr.Dataset, theory: xr.Dataset, name: str, order: Sequence[str], size: xr.DataArray | None
-) -> None:
-    """Add the theory of a simulated quantity, along its axes and those that only the theory has, and the z-score."""
-    mean = summary[f"{name}_mean"]
-    words = {key: value for key, value in theory[name].attrs.items() if key != "long_name"}
-    long_name = theory[name].attrs["long_name"]
-
-    def add(key: str, text: str, values: xr.DataArray, **more: str) -> None:
-        values, _ = xr.broadcast(values, mean)
-        values = values.transpose(*(dim for dim in order if dim in values.dims))
-        summary[f"{name}_{key}"] = values.assign_attrs(words | {"long_name": f"{text} of the {long_name}"} | more)
-
-    add("theory", "theory", theory[name])
-    if f"{name}_fluctuation" in theory and size is not None:
-        spread = theory[f"{name}_fluctuation"] / np.sqrt(size)
-        add("theory_standard_deviation", "predicted standard deviation", spread)
-    error = summary[f"{name}_standard_error"]
-    score = (mean - theory[name]) / error.where(error > 0)
-    description = "(mean - theory) / standard error"
-    add("z_score", "z-score", score, symbol=f"z({words['symbol']})", description=description)
-
-
-def _add_distances(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr.Dataset:
-    """How far the distribution functions of the replicas are from that of the theory, where both have one."""
-    if not any(str(name).endswith("_mean") for name in summary) or experiment.keep == "moments":
-        return summary
-    wanted, store, available = open_stage(experiment, "simulation", results)
-    outputs = wanted.outputs.variables
-    along = {name: output.distribution_along for name, output in outputs.items() if f"{name}_theory" in summary}
-    if not any(along.values()):
-        return summary
-    names = [*(axis.name for axis in wanted.grid.axes), "replica"]
-    positions = dict(zip(names, positions_in(available, wanted), strict=True))
-    with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as opened:
-        simulation = opened[["status", *(name for name, dim in along.items() if dim)]].isel(positions).load()
-    for name, dim in along.items():
-        if dim is None:
-            continue
-        values = simulation[name].where(simulation["status"] == Status.OK)
-        distance = abs(values - summary[f"{name}_theory"]).integrate(dim)
-        rest = [d for d in summary[f"{name}_mean"].dims if d != dim]
-        rest += [d for d in distance.dims if d not in (*rest, "replica")]  # axes that only the theory has
-        mean, _, error, _ = compute_statistics(distance.transpose("replica", *rest).values)
-        long_name = outputs[name].words["long_name"]
-        for statistic, array in (("mean", mean), ("standard_error", error)):
-            words = {"long_name": f"{statistic.replace('_', ' ')} of the distance of the {long_name}"}
-            words |= {"symbol": "W_1", "units": "1", "description": "Wasserstein-1, of a replica to the theory"}
-            summary[f"{name}_distance_{statistic}"] = xr.Variable(rest, array, words)
-    return summary
-
-
-def _find_size(summary: xr.Dataset, experiment: Experiment, name: str) -> xr.DataArray | None:
-    """The size n of each point: a coordinate, or a constant."""
-    if name in summary.coords:
-        return summary[name].astype(float)
-    value = experiment.constants.get(name)
-    return None if value is None else xr.DataArray(float(value))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-# Needs only make and Python 3.11 or newer. Everything is installed into .venv, from requirements/ with its hashes.
+# Needs only make and Python 3.11 or newer. Installs everything into .venv, from the hashed versions in requirements/.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,43 +6,43 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOCK := requirements/lock.txt
 BUILD_LOCK := requirements/build.txt
-# Hashes and versions, for every Python that clhd supports; no index, no host.
+# Versions with hashes, for every Python that clhd supports; the files name no index and no host.
 COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-header --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := all
 .PHONY: all help install paper report test check chaos format bench scaling figure lock clean
 
-# The list of experiments; without one, config/config.yaml.
+# The list of experiments; by default config/config.yaml.
 CONFIG ?=
 WORKFLOW = $(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG))
 
 all: $(INSTALLED) $(abspath $(CONFIG))  ## run the experiments of config/config.yaml: results/ (CONFIG=file for another list)
 	@$(WORKFLOW) $(ARGS)
 
-paper: $(INSTALLED)  ## run those of config/paper.yaml: the same at the scale of a paper, for a large machine
+paper: $(INSTALLED)  ## run the experiments of config/paper.yaml, at the scale of a paper, on a large machine
 	@$(MAKE) --no-print-directory all CONFIG=config/paper.yaml
 
-report: $(INSTALLED)  ## write results/report.html again, from what there is: claims, experiments, equations
+report: $(INSTALLED)  ## write results/report.html again from the existing results: claims, experiments, equations
 	@$(BIN)/clhd report $(CONFIG)
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 16
 
-install: $(INSTALLED)  ## create .venv and install clhd into it, once
+install: $(INSTALLED)  ## create .venv and install clhd into it
 
-# One process per core, each with the files of one part of tests/, whose kernels it compiles; whoever is done helps.
+# One process per core. Each begins with one part of tests/, whose kernels it compiles; a free process helps another.
 test: $(INSTALLED)  ## run the tests (ARGS="-k name" picks some)
 	@$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal $(ARGS)
 
-check: $(INSTALLED)  ## lint, formatting and types, of the workflow too
+check: $(INSTALLED)  ## check lint, formatting and types, also of the workflow
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile workflow
 	@$(BIN)/snakemake --lint
 
-chaos: $(INSTALLED)  ## kill runs at random moments, damage files of experiments; writes docs/reliability.md's table (45 minutes)
+chaos: $(INSTALLED)  ## kill runs at random moments, damage files; write the table of docs/reliability.md (45 minutes)
 	@$(BIN)/python -m tests.chaos.campaign --fuzz 5000 --output results/chaos.json --docs docs/reliability.md $(ARGS)
 
 format: $(INSTALLED)  ## format the code
@@ -53,13 +53,13 @@ format: $(INSTALLED)  ## format the code
 bench: $(INSTALLED)  ## measure the kernels, as one table
 	@$(BIN)/python benchmarks/kernels.py
 
-scaling: $(INSTALLED)  ## measure what a sweep takes beside the computing; writes docs/scaling.md's table (10 minutes)
+scaling: $(INSTALLED)  ## measure the overhead of a sweep; write the table of docs/scaling.md (10 minutes)
 	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 figure: $(INSTALLED)  ## draw the figure of the README
 	@$(BIN)/python docs/figures/sgd_against_ode.py
 
-lock: pyproject.toml  ## choose the newest versions again and write requirements/
+lock: pyproject.toml  ## choose the newest versions and write requirements/
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
 	$(VENV)-lock/bin/uv $(COMPILE) --extra dev --extra slurm -o $(LOCK) pyproject.toml
 	echo setuptools | $(VENV)-lock/bin/uv $(COMPILE) --no-annotate -c $(LOCK) -o $(BUILD_LOCK) -
@@ -69,8 +69,8 @@ clean:  ## remove .venv and all caches
 	rm -rf $(VENV) $(VENV)-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist clhd.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The build backend comes first, and by itself: what has no wheel is built with it, not with a newer one from outside
-# the lock.
+# The build backend is installed first: packages without a wheel are then built with this version, not with a newer version
+# that is not locked.
 $(INSTALLED): $(LOCK) $(BUILD_LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "clhd needs Python 3.11 or newer, which $(PYTHON) is not: name another one, as in:" \

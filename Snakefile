@@ -1,5 +1,5 @@
 include: "workflow/Snakefile"
 
 
-# An include leaves no default target behind, and Snakemake would find nothing to do.
+# The default target of an included file does not count: without this line, Snakemake would find nothing to do.
 workflow.default_target = "all"

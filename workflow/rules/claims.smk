@@ -1,4 +1,4 @@
-# The claims, from the summaries of their experiments: made again without computing anything.
+# Verdicts and figures of the claims, from the summaries of their experiments alone.
 
 
 rule judge_claims:

@@ -1,4 +1,4 @@
-# The config, checked by the package's own parser, and what the rules share.
+# Reads and checks the config with clhd's own parser, and holds the functions that the rules share.
 
 import math
 import shlex
@@ -14,35 +14,36 @@ from clhd.sweep.run.needs import predict_needs
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.unfinished import find_unfinished
 
-# The list of experiments: config/config.yaml, or the one given by --configfile.
+# The list of experiments: config/config.yaml, or the list given by --configfile.
 CONFIG_FILE = str(([Path("config/config.yaml")] + list(workflow.configfiles))[-1])
 
-# Bash's strict mode, which a prefix of one's own replaces; and the clhd beside this snakemake, also where its
-# environment is not activated.
+# A shell prefix replaces Snakemake's own, so the strict mode of bash is repeated here. PATH makes the rules use the clhd
+# of this snakemake, even if its environment is not activated.
 shell.prefix(f'set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; ')
 
 
 def mark(stage):
-    """The marker of a stage: all that Snakemake knows of a store, which it would delete if a job failed.
+    """Return the path of the marker of a stage.
 
-    It holds the date, for Snakemake takes files of the same content as unchanged.
+    Snakemake sees only the marker, not the store: it would delete the store if a job failed. The marker holds the date,
+    because Snakemake takes a file with the same content as unchanged.
     """
     return f"{RESULTS}/{{experiment}}/.{stage}.done"
 
 
 def find_file(wildcards):
-    """The file of an experiment."""
+    """Return the file of an experiment."""
     return FILES[wildcards.experiment]
 
 
 def find_markers(name):
-    """The markers of the stages on which an experiment has something to compute; the others have no job."""
+    """Return the markers of the stages in which an experiment computes something; others have no job."""
     kinds = [kind for kind in ("simulation", "theory") if Stage(EXPERIMENTS[name], kind).outputs.variables]
     return [mark(kind).format(experiment=name) for kind in kinds]
 
 
 def is_checked(name):
-    """True if an experiment was found right before it ran, and has not changed since."""
+    """Return True if an experiment was checked before an earlier run and has not changed since."""
     changed = Path(FILES[name]).stat().st_mtime
     markers = [Path(marker) for marker in find_markers(name)]
     return any(marker.is_file() and marker.stat().st_mtime > changed for marker in markers)
@@ -50,16 +51,16 @@ def is_checked(name):
 
 @cache
 def find_needs(name, kind, workers):
-    """What a stage needs for what is still to be computed, as `clhd plan` says."""
+    """Return time and memory for the runs that a stage still has to compute, as `clhd plan` does."""
     stage = CHECKED.get((name, kind)) or Stage(EXPERIMENTS[name], kind)
     return predict_needs(stage, Path(RESULTS), workers)
 
 
 def ask_for(kind):
-    """Time and memory of a stage, for a batch system; more of both at every new attempt.
+    """Return functions that predict time and memory of a stage for a batch system; each new attempt gets more.
 
-    Asked for by the main process alone, when a job is due: its jobs, which read this file again, know theirs. Nothing
-    is worked out for jobs on this machine, of which nobody asks it.
+    Only the main process predicts, when it submits a job: the job reads this file again, but has its resources already.
+    Jobs on this machine need no prediction.
     """
 
     def is_asked():
@@ -79,13 +80,13 @@ def ask_for(kind):
 
 
 def remove_false_markers(name, experiment):
-    """Take away the markers of what is not done: stores deleted by hand, failed points, runs that were killed."""
+    """Delete the markers of unfinished stages: stores deleted by hand, failed points, killed runs."""
     for stage in find_unfinished(experiment, RESULTS):
         Path(mark(stage).format(experiment=name)).unlink(missing_ok=True)
 
 
 def find_figures():
-    """The experiments that have a figure; an error for one that declares a figure that is not there."""
+    """Return the experiments that have a figure; raises ClhdError if a figure does not exist."""
     drawn = []
     for name, experiment in EXPERIMENTS.items():
         try:
@@ -104,13 +105,13 @@ try:
     DRAWN = find_figures()
     CLAIM_SETTINGS, HAS_MATRIX = {}, False
     if CONFIG.claims:
-        from clhd.claims.judge import MATRIX, read_claims  # half a second, which others save
+        from clhd.claims.judge import MATRIX, read_claims  # takes half a second, so only if there are claims
 
         CLAIM_SETTINGS = read_claims(CONFIG.claims, EXPERIMENTS)
         HAS_MATRIX = MATRIX in CLAIM_SETTINGS
     CLAIM_EXPERIMENTS = sorted({name for claim in CLAIM_SETTINGS.values() for name in claim.experiments.values()})
     CLAIM_FIGURE_NAMES = [*CLAIM_SETTINGS, *(["universality"] if HAS_MATRIX else [])]
-    CHECKED = {}  # stages whose costs are known, by experiment and kind
+    CHECKED = {}  # checked stages, whose costs are known, by experiment and kind
     if workflow.is_main_process:
         for name, experiment in EXPERIMENTS.items():
             remove_false_markers(name, experiment)

@@ -1,5 +1,5 @@
-# The end: the report, which is written whatever has failed; and what is known of every experiment, which is failure if
-# points have failed.
+# The end: the report, which is written even if points have failed; and the check that every run succeeded, with a table
+# of the state of every experiment.
 
 
 rule write_report:
@@ -33,7 +33,7 @@ rule check_points:
         marker=f"{RESULTS}/.complete",
     log:
         f"{RESULTS}/status.log",
-    retries: 0  # it fails if points have failed, and would again
+    retries: 0  # if points have failed, a second try fails as well
     localrule: True
     conda:
         "../envs/clhd.yaml"
@@ -42,7 +42,7 @@ rule check_points:
         config=CONFIG_FILE,
         results=RESULTS,
     message:
-        "what is known"
+        "check that every run succeeded"
     shell:
         "python -m clhd status {params.config:q} --results {params.results:q} --check 2>&1 | tee -i {log:q}"
         "; date > {output.marker:q}"

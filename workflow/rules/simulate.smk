@@ -1,6 +1,6 @@
-# The two stages to the same quantities. Exit code 1 says that points failed: their job is done all the same, for the
-# summary counts them, check_points fails because of them, and the next run tries them again. A job that is cancelled
-# gets SIGTERM, all of its processes at once: it marks nothing, but the log outlives clhd and has its last words.
+# The two stages that compute the same quantities. Exit code 1 means that points failed. The job still counts as done: the
+# summary counts the failed points, check_points fails because of them, and the next run tries them again. If a job is
+# cancelled, all its processes get SIGTERM: no marker is written, and tee ignores SIGTERM to log the last lines of clhd.
 
 
 rule simulate_points:
@@ -12,7 +12,7 @@ rule simulate_points:
         f"{RESULTS}/{{experiment}}/logs/simulate_points.log",
     conda:
         "../envs/clhd.yaml"
-    threads: 1000  # all cores there are: Dask spreads the blocks over them
+    threads: 1000  # means all cores: Dask spreads the blocks over them
     resources:
         **ask_for("simulation"),
     params:

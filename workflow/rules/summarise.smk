@@ -1,4 +1,4 @@
-# Statistics over the replicas, with the theory beside them.
+# Statistics over the replicas, with the theory beside them; computed from the two stores alone.
 
 
 rule summarise_points:

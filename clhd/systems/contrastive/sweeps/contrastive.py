@@ -23,17 +23,17 @@ import xarray as xr
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.contrastive.model.latents import canonical_value
 from clhd.systems.contrastive.model.state import cosine_similarity
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.projected import LANES, family
 from clhd.systems.contrastive.simulation.sgd import simulate_points
+from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, number_features
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
 from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.point_sets import count_terms
 from clhd.systems.contrastive.theory.threshold import growth_rates
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Result, Status, Value, describe
+from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Result, Value, describe
 from clhd.systems.protocol import System
 
 # Measured, on a core of 2024 with AVX-512: seconds per step and lane of the projected chain, for one feature and for
@@ -62,13 +62,6 @@ class TheoryPoint:
     fluctuations: bool
     gradient_variance_of: ContrastiveModel | None
 
-    @property
-    def key(self) -> str:
-        """The point as text, exact to the last bit."""
-        start = "random" if self.overlap is None else canonical_value(self.overlap)
-        other = "" if self.gradient_variance_of is None else f"|{self.gradient_variance_of.canonical()}"
-        return f"{self.model.canonical()}|overlap={start}|squared_norm={self.squared_norm.hex()}{other}"
-
 
 class ContrastiveSimulation:
     """SGD at finite dimension; see `clhd.systems.protocol.Half`."""
@@ -93,8 +86,8 @@ class ContrastiveSimulation:
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """Overlap, squared norm and cosine similarity."""
         if constants.get("simulation", "sgd") == "none":
-            return Outputs(variables={})
-        return _label_outputs(constants, {name: _declare(name) for name in _QUANTITIES})
+            return NOTHING
+        return label_outputs(_QUANTITIES, {"feature": number_features(constants)})
 
     def cost(self, point: Point, time: FloatArray) -> Cost:
         """From the number of steps and the measured time of one."""
@@ -112,11 +105,10 @@ class ContrastiveSimulation:
         """SGD by the engine of each point; diverged replicas are NaN from then on."""
         values = simulate_points(points, time, replicas, threads=1)
         overlap, squared_norm = values[..., :-1], values[..., -1]
-        diverged = np.isnan(squared_norm).any(axis=-1)
         similarity = cosine_similarity(overlap, squared_norm)
         return Result(
             values={"overlap": overlap, "squared_norm": squared_norm, "cosine_similarity": similarity},
-            status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8),
+            status=find_diverged(squared_norm),
         )
 
 
@@ -148,12 +140,18 @@ class ContrastiveTheory:
         """The simulated quantities and D; fluctuations if asked for; nothing with ``theory: none``."""
         chosen = constants.get("theory", "ode")
         if chosen == "none":
-            return Outputs(variables={})
-        variables = {name: _declare(name) for name in _OF_THEORY}
-        if chosen == "fluctuations":
-            variables |= {f"{name}_fluctuation": _declare_fluctuation(name) for name in _QUANTITIES}
-        variables["growth_rate"] = Output(dims=("feature",), words=WORDS["growth_rate"], may_be_nan=True)
-        return _label_outputs(constants, variables)
+            return NOTHING
+        outputs = label_outputs(
+            {**_OF_THEORY, "growth_rate": ("feature",)},
+            {"feature": number_features(constants)},
+            may_be_nan=("cosine_similarity", "growth_rate"),
+        )
+        if chosen == "ode":
+            return outputs
+        variables = dict(outputs.variables)
+        growth_rate = variables.pop("growth_rate")  # last, as in earlier stores
+        variables |= {f"{name}_fluctuation": _declare_fluctuation(name) for name in _QUANTITIES}
+        return replace(outputs, variables=variables | {"growth_rate": growth_rate})
 
     def cost(self, point: TheoryPoint, time: FloatArray) -> Cost:
         """From measurements at a few points."""
@@ -166,8 +164,7 @@ class ContrastiveTheory:
         """The ODE of each point, with its fluctuations if asked for."""
         predictions = [_predict(point, time) for point in points]
         values = {name: np.stack([values[name] for values in predictions]) for name in predictions[0]}
-        diverged = np.isnan(values["squared_norm"]).any(axis=-1)
-        return Result(values=values, status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8))
+        return Result(values=values, status=find_diverged(values["squared_norm"]))
 
 
 class ContrastiveSystem(System):
@@ -184,11 +181,6 @@ class ContrastiveSystem(System):
     theory = ContrastiveTheory()
 
 
-def _declare(name: str) -> Output:
-    """A quantity of simulation or theory. The cosine similarity is undefined at squared norm 0."""
-    return Output(dims=_OF_THEORY[name], words=WORDS[name], may_be_nan=name == "cosine_similarity")
-
-
 def _declare_fluctuation(name: str) -> Output:
     words = describe(
         f"fluctuation of the {WORDS[name]['long_name']}",
@@ -196,11 +188,6 @@ def _declare_fluctuation(name: str) -> Output:
         description="standard deviation of sqrt(n) times the deviation from the ODE, in the limit",
     )
     return Output(dims=_QUANTITIES[name], words=words, may_be_nan=name == "cosine_similarity")
-
-
-def _label_outputs(constants: Mapping[str, Value], variables: dict[str, Output]) -> Outputs:
-    features = range(1, int(constants.get("features", 1)) + 1)  # type: ignore[arg-type]
-    return Outputs(variables=variables, coordinates={"feature": (features, WORDS["feature"])})
 
 
 def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:

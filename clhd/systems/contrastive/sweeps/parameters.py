@@ -5,6 +5,7 @@ feature, as in ``kurtosis_2``.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
@@ -107,24 +108,8 @@ PARAMETERS: dict[str, Parameter] = {
         can_vary=False,
     ),
 }
-# Of the model as such, under the same names.
-_SHARED = (
-    "activation",
-    "loss",
-    "learning_rate",
-    "weight_decay",
-    "base_noise_variance",
-    "augmentation_noise_variance",
-    "noise_correlation",
-    "constraint",
-    "l1_penalty",
-    "noise_law",
-    "noise_degrees_of_freedom",
-    "feature_law",
-    "feature_fraction",
-    "temperature",
-    "negatives",
-)
+# Fields of the model that are parameters under the same name.
+_SHARED = tuple(field.name for field in fields(ContrastiveModel) if field.name in PARAMETERS)
 # What model and initial state do not depend on.
 _OF_THE_RUN = frozenset({"dimension", "engine", "simulation", "theory", "correlation_acts_on"})
 # The averages at the uninformative state take some seconds at this noise variance, and minutes at ten times of it: too

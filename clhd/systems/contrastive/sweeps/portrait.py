@@ -19,15 +19,15 @@ in number from point to point is padded with NaN.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.labels import KINDS, WORDS
+from clhd.systems.contrastive.model.labels import KINDS
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
+from clhd.systems.contrastive.sweeps.outputs import label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.batch import check_pair_averages
 from clhd.systems.contrastive.theory.drift import Flow
@@ -38,7 +38,6 @@ from clhd.systems.declarations import (
     Cost,
     FloatArray,
     NotConvergedError,
-    Output,
     Outputs,
     Parameter,
     Result,
@@ -99,11 +98,6 @@ class PortraitPoint:
     squared_norm: float
     nodes: int
 
-    @property
-    def key(self) -> str:
-        """The point as text, exact to the last bit."""
-        return f"{self.model.canonical()}|squared_norm={self.squared_norm.hex()}|nodes={self.nodes}"
-
 
 class PortraitTheory:
     """The phase portrait of each point; see `clhd.systems.protocol.Half`."""
@@ -124,15 +118,7 @@ class PortraitTheory:
         """Everything."""
         grid = _grid(_count_nodes(constants)).tolist()
         sizes = {"feature": range(1, 3), "state": range(STATES), "curve": range(CURVES), "point": range(_POINTS)}
-        coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {name: (grid, WORDS[name]) for name in _PLANE}
-        coordinates |= {name: (values, WORDS[name]) for name, values in sizes.items()}
-        return Outputs(
-            variables={
-                name: Output(dims=dims, words=WORDS[name], may_be_nan=name != "attractor")
-                for name, dims in _DIMS.items()
-            },
-            coordinates=coordinates,
-        )
+        return label_outputs(_DIMS, dict.fromkeys(_PLANE, grid) | sizes, may_be_nan=_DIMS.keys() - {"attractor"})
 
     def cost(self, point: PortraitPoint, time: FloatArray) -> Cost:
         """From measurements at a few points."""

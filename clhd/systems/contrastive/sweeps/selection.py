@@ -29,12 +29,13 @@ from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveTheory
 from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes
+from clhd.systems.contrastive.sweeps.outputs import NOTHING, label_outputs, number_features
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.batch import check_pair_averages
 from clhd.systems.contrastive.theory.pure_states import find_pure_state
 from clhd.systems.contrastive.theory.separatrix import measure_regions
 from clhd.systems.contrastive.theory.threshold import growth_rates
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.declarations import Cost, FloatArray, Outputs, Parameter, Result, Status, Value
 from clhd.systems.protocol import System
 
 # Measured, in seconds: two searches for pure states, and all separatrices of one model.
@@ -72,11 +73,6 @@ class SelectionTheoryPoint:
     radius: float
     regions: bool
 
-    @property
-    def key(self) -> str:
-        """The point as text, exact to the last bit."""
-        return f"{self.model.canonical()}|squared_norm={self.squared_norm.hex()}|radius={self.radius.hex()}"
-
 
 class SelectionSimulation:
     """The outcome of each run of SGD; see `clhd.systems.protocol.Half`."""
@@ -91,8 +87,8 @@ class SelectionSimulation:
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """The outcome of a run."""
         if constants.get("simulation", "sgd") == "none":
-            return Outputs(variables={})
-        return _label(constants, {"probability": ("outcome",)})
+            return NOTHING
+        return _declare(constants, {"probability": ("outcome",)})
 
     def cost(self, point: Point, time: FloatArray) -> Cost:
         """That of the contrastive system."""
@@ -139,9 +135,9 @@ class SelectionTheory:
         """Shares, areas and eigenvalues."""
         chosen = constants.get("theory", "regions")
         if chosen == "none":
-            return Outputs(variables={})
+            return NOTHING
         shares = {"probability": ("outcome",), "area": ("outcome",)} if chosen == "regions" else {}
-        return _label(constants, {**shares, "growth_rate": ("feature",), "pure_eigenvalue": ("feature",)})
+        return _declare(constants, {**shares, "growth_rate": ("feature",), "pure_eigenvalue": ("feature",)})
 
     def cost(self, point: SelectionTheoryPoint, time: FloatArray) -> Cost:
         """From measurements at a few points."""
@@ -177,21 +173,10 @@ def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
     }
 
 
-def _label(constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]]) -> Outputs:
-    features = range(1, int(constants.get("features", 2)) + 1)  # type: ignore[arg-type]
-    coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {}
-    used = {dim for of_one in dims.values() for dim in of_one}
-    if "feature" in used:
-        coordinates["feature"] = (features, WORDS["feature"])
-    if "outcome" in used:
-        coordinates["outcome"] = ([*(f"feature_{j}" for j in features), "none", "undecided"], WORDS["outcome"])
-    return Outputs(
-        variables={
-            name: Output(dims=of_one, words=WORDS[name], may_be_nan=name == "pure_eigenvalue")
-            for name, of_one in dims.items()
-        },
-        coordinates=coordinates,
-    )
+def _declare(constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]]) -> Outputs:
+    features = number_features(constants, default=2)
+    outcomes = [*(f"feature_{j}" for j in features), "none", "undecided"]
+    return label_outputs(dims, {"feature": features, "outcome": outcomes}, may_be_nan=("pure_eigenvalue",))
 
 
 def _predict(point: SelectionTheoryPoint) -> dict[str, FloatArray]:

@@ -20,16 +20,16 @@ import numpy as np
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.contrastive.model.latents import canonical_value
 from clhd.systems.contrastive.simulation.full import FullReplica
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
+from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS as CONTRASTIVE
 from clhd.systems.contrastive.sweeps.parameters import parse_model_and_start
 from clhd.systems.contrastive.theory.density import integrate_density
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.pde import distribution_at
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Value
 from clhd.systems.protocol import System
 
 # Measured, on a core of 2024 with AVX-512: of a PDE with 800 cells per unit of time.
@@ -110,14 +110,6 @@ class WeightsTheoryPoint:
     edges: int
     cells: int
 
-    @property
-    def key(self) -> str:
-        """The point as text, exact to the last bit."""
-        return (
-            f"{self.model.canonical()}|overlap={canonical_value(self.overlap)}"
-            f"|squared_norm={self.squared_norm.hex()}|edges={self.edges}|limit={self.limit.hex()}|cells={self.cells}"
-        )
-
 
 class WeightsSimulation:
     """The weights under SGD in n dimensions; see `clhd.systems.protocol.Half`."""
@@ -142,9 +134,7 @@ class WeightsSimulation:
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """Distribution of the weights, overlap and squared norm."""
-        if constants.get("simulation", "sgd") == "none":
-            return Outputs(variables={})
-        return _label_outputs(constants, _describe())
+        return NOTHING if constants.get("simulation", "sgd") == "none" else _declare(constants, _DIMS)
 
     def cost(self, point: WeightsPoint, time: FloatArray) -> Cost:
         """That of the run."""
@@ -176,16 +166,10 @@ class WeightsTheory:
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         """The same, and the order parameters by the ODE; nothing with ``theory: none``."""
         if constants.get("theory", "pde") == "none":
-            return Outputs(variables={})
-        by_ode = {
-            ode: Output(
-                dims=_DIMS[name],
-                may_be_nan=True,
-                words={**WORDS[name], "long_name": f"{WORDS[name]['long_name']} by the ODE"},
-            )
-            for name, ode in _BY_ODE.items()
-        }
-        return _label_outputs(constants, _describe() | by_ode)
+            return NOTHING
+        outputs = _declare(constants, _DIMS)
+        by_ode = {ode: _declare_by_ode(name) for name, ode in _BY_ODE.items()}
+        return replace(outputs, variables={**outputs.variables, **by_ode})
 
     def cost(self, point: WeightsTheoryPoint, time: FloatArray) -> Cost:
         """From measurements at a few points."""
@@ -229,22 +213,25 @@ def _signs(feature_law: Value) -> list[int]:
     return [-1, 0, 1] if feature_law == "sparse" else [-1, 1]
 
 
-def _describe() -> dict[str, Output]:
-    outputs = {name: Output(dims=dims, words=WORDS[name]) for name, dims in _DIMS.items()}
-    outputs["distribution"] = replace(outputs["distribution"], distribution_along="weight_edge", may_be_nan=True)
-    return outputs
-
-
-def _label_outputs(constants: Mapping[str, Value], variables: dict[str, Output]) -> Outputs:
-    signs = _signs(constants.get("feature_law", "rademacher"))
-    return Outputs(
-        variables=variables,
-        coordinates={
-            "feature": ([1], WORDS["feature"]),
-            "feature_sign": (signs, WORDS["feature_sign"]),
-            "weight_edge": (_weight_edges(**_parse_shape(constants)).tolist(), WORDS["weight_edge"]),
+def _declare(constants: Mapping[str, Value], variables: Mapping[str, tuple[str, ...]]) -> Outputs:
+    """Outputs with their coordinates; a distribution is NaN where no coordinate has the sign."""
+    outputs = label_outputs(
+        variables,
+        {
+            "feature": [1],
+            "feature_sign": _signs(constants.get("feature_law", "rademacher")),
+            "weight_edge": _weight_edges(**_parse_shape(constants)).tolist(),
         },
+        may_be_nan=("distribution",),
     )
+    distribution = replace(outputs.variables["distribution"], distribution_along="weight_edge")
+    return replace(outputs, variables={**outputs.variables, "distribution": distribution})
+
+
+def _declare_by_ode(name: str) -> Output:
+    """An order parameter by the ODE; NaN with an L1 penalty, where there is no ODE."""
+    words = {**WORDS[name], "long_name": f"{WORDS[name]['long_name']} by the ODE"}
+    return Output(dims=_DIMS[name], words=words, may_be_nan=True)
 
 
 def _simulate(point: WeightsPoint, time: FloatArray, index: int) -> dict[str, FloatArray]:
@@ -305,5 +292,4 @@ def _as_result(runs: list[Any]) -> Result:
         name: np.array([[run[name] for run in row] for row in runs] if nested else [run[name] for run in runs])
         for name in first
     }
-    diverged = np.isnan(values["squared_norm"]).any(axis=-1)
-    return Result(values=values, status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8))
+    return Result(values=values, status=find_diverged(values["squared_norm"]))

@@ -9,7 +9,7 @@ import pytest
 
 import clhd.sweep.plan.blocks
 import clhd.sweep.plan.limits
-import clhd.sweep.spec.axis
+import clhd.sweep.spec.grid
 import clhd.sweep.spec.limits
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks, chunk_counts, plan_blocks
@@ -44,7 +44,7 @@ def test_values_are_counted_before_any_is_made(
     def fail(*_: Any) -> None:
         raise AssertionError("values were made")
 
-    monkeypatch.setattr(clhd.sweep.spec.axis, "parse_numbers", fail)
+    monkeypatch.setattr(clhd.sweep.spec.grid, "parse_numbers", fail)
     with pytest.raises(ClhdError) as error:
         toy(**changes)
     assert message in str(error.value)

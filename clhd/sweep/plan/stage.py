@@ -18,7 +18,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.costs import CostTable
 from clhd.sweep.plan.moments import describe_moments, expand_blocks, reduce_blocks
 from clhd.sweep.spec.errors import ExperimentError
-from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, Experiment, find_parameter
+from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, Experiment
 from clhd.sweep.spec.grid import Grid
 from clhd.systems.check import check_result
 from clhd.systems.declarations import Cost, FloatArray, Outputs, Result, Value
@@ -113,7 +113,7 @@ class Stage:
         return np.array(self.experiment.times)
 
     def _depends_on(self, name: str) -> bool:
-        parameter = find_parameter(self.system, name, self.experiment.constants)
+        parameter = self.system.find_parameter(name, self.experiment.constants)
         return parameter.in_simulation if self.is_simulation else parameter.in_theory
 
     @cached_property

@@ -13,8 +13,8 @@ import numpy as np
 from clhd.core.text import format_age, format_bytes
 from clhd.errors import ClhdError
 from clhd.sweep.results.open_results import PARTS
-from clhd.sweep.spec.axis import Axis
 from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.grid import Axis
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.missing import check_files
 from clhd.sweep.store.store import Store
@@ -27,7 +27,7 @@ _COLUMNS = {
     "failed": "failed",
     "diverged": "diverged",
     "not converged": "not_converged",
-    "missing": "not_run",
+    "pending": "not_run",
 }
 
 
@@ -66,7 +66,9 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
         except (ClhdError, FileNotFoundError) as error:
             report["summary"] = {"problem": str(error)}
     if "theory" not in report and (path / "theory_status").is_dir():  # else there may be none to predict
-        report["theory"] = {"problem": f"{folder / 'theory.zarr'}: is not there; clhd run makes it"}
+        report["theory"] = {
+            "problem": f"{folder / 'theory.zarr'}: does not exist; create it with clhd run EXPERIMENT.yaml"
+        }
     stages = [report[kind] for kind in PARTS if kind in report]
     report["complete"] = "summary" in report and all(
         "problem" not in stage and not any(stage.get(word) for word in ("not_run", "failed", "stale"))

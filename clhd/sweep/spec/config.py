@@ -45,7 +45,7 @@ class Config(BaseModel):
         names = [path.stem for path in value]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"must have different names, but {', '.join(repeated)} stands there twice")
+            raise ValueError(f"must have different names, but {', '.join(repeated)} is listed twice")
         return value
 
 
@@ -78,7 +78,7 @@ def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
     try:
         config = Config.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise ExperimentError(describe_mistakes(error, str(path))) from None
+        raise ExperimentError(describe_mistakes(error, str(path), Config.model_fields)) from None
     experiments: dict[str, Experiment] = {}
     files: dict[str, Path] = {}
     mistakes = []

@@ -16,11 +16,9 @@
 A user's mistakes are all reported at once, one line each: file, key, value found, what is allowed.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +36,8 @@ from pydantic_core.core_schema import ValidationInfo
 
 from clhd.core.checks import parse_count, parse_number
 from clhd.errors import ClhdError
-from clhd.sweep.spec.axis import Axis, describe_axis, is_plain_name, parse_axis, parse_numbers
 from clhd.sweep.spec.errors import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes
+from clhd.sweep.spec.grid import Axis, describe_axis, is_plain_name, parse_axis, parse_numbers
 from clhd.sweep.spec.limits import check_table
 from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.declarations import Outputs, Parameter, Value
@@ -294,32 +292,7 @@ def _parameter_finder(info: ValidationInfo, constants: Mapping[str, Any]) -> Cal
     system = _get_system(info)
     if system is None:
         return lambda name: Parameter(kind="any", default=None, meaning="")
-    return lambda name: find_parameter(system, name, constants)
-
-
-def find_parameter(system: System, name: str, constants: Mapping[str, Any]) -> Parameter:
-    """Return the declaration of a parameter, also of that of one component, such as ``kurtosis_2``.
-
-    Raises
-    ------
-    ClhdError
-        If the system has no such parameter, or the point no such component.
-    """
-    if name in system.parameters:
-        return system.parameters[name]
-    base, _, index = name.rpartition("_")
-    parameter = system.parameters.get(base)
-    if parameter is not None and parameter.per_component and re.fullmatch("[1-9][0-9]{0,8}", index):
-        count = constants.get(system.components) or 1
-        if isinstance(count, int) and int(index) > count:
-            raise ClhdError(f"{name}: there is no {system.component} {index}, because {system.components} = {count}")
-        return parameter
-    near = sorted(system.parameters, key=lambda known: -_likeness(known, name))[:3]
-    raise ClhdError(f"{name}: is no parameter of this system; the nearest are {', '.join(near)}")
-
-
-def _likeness(first: str, second: str) -> float:
-    return SequenceMatcher(None, first, second).ratio()
+    return lambda name: system.find_parameter(name, constants)
 
 
 def _collect(table: Mapping[Any, Any], parse: Callable[[str, Any], Any]) -> dict[str, Any]:
@@ -366,6 +339,6 @@ def parse_experiment(
     try:
         experiment = Experiment.model_validate(dict(table), context=_Context(check, folder))
     except ValidationError as error:
-        raise ExperimentError(describe_mistakes(error, source)) from None
+        raise ExperimentError(describe_mistakes(error, source, Experiment.model_fields)) from None
     experiment._folder = folder
     return experiment

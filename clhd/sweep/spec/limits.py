@@ -13,7 +13,7 @@ from typing import Any
 
 from clhd.core.checks import parse_count
 from clhd.errors import ClhdError
-from clhd.sweep.spec.axis import count_values
+from clhd.sweep.spec.grid import count_values
 
 # Each point is made and checked before anything runs: 4 million take some minutes and 2 GB. The status of each run
 # stands in memory, with masks of what is wanted and what is needed: of 400 million entries 2 GB.

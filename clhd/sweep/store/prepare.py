@@ -17,9 +17,9 @@ import numpy as np
 from clhd.core.text import format_count, format_value
 from clhd.sweep.plan.blocks import BoolArray, choose_chunks
 from clhd.sweep.plan.stage import Stage, StageKind
-from clhd.sweep.spec.axis import Axis
 from clhd.sweep.spec.errors import ExperimentError
-from clhd.sweep.spec.experiment import Experiment, find_parameter
+from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.limits import describe_size
 from clhd.sweep.store.create import create_store
 from clhd.sweep.store.grow import finish_growth, grow_store, predict_growth
@@ -133,7 +133,7 @@ def _resolve(stage: Stage, constants: Any, name: str) -> Value | None:
     base = name.rpartition("_")[0]
     if name not in stage.system.parameters and base in constants:
         return constants[base]  # type: ignore[no-any-return]
-    return find_parameter(stage.system, name, {}).default
+    return stage.system.find_parameter(name, {}).default
 
 
 def _format(value: Value | None) -> str:

@@ -14,11 +14,9 @@ from clhd.core.text import format_age, format_bytes
 from clhd.errors import ClhdError
 from clhd.sweep.results.open_results import PARTS
 from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.spec.grid import Axis
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.missing import check_files
 from clhd.sweep.store.store import Store
-from clhd.systems.declarations import Value
 
 # Columns of the table for people, and what they hold of a report.
 _COLUMNS = {
@@ -83,7 +81,7 @@ def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
     positions, wanted = [], 1
     for axis in (axis for axis in experiment.axes if axis.name in store.dims):
         known = {value: position for position, value in enumerate(held[axis.name].values)}
-        positions.append([known[value] for value in _as_held(axis, held[axis.name]) if value in known])
+        positions.append([known[value] for value in axis.typed_like(held[axis.name]).values if value in known])
         wanted *= len(axis)
     if store.has_replicas:
         if store.experiment.keep != experiment.keep:
@@ -97,15 +95,6 @@ def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
     counts = store.count_runs(mask)
     counts["not_run"] += wanted - int(mask.sum()) * store.entry_size
     return {"wanted": wanted, **counts}
-
-
-def _as_held(wanted: Axis, held: Axis) -> list[tuple[Value, ...]]:
-    """The values of an axis, those of a range of whole numbers rounded: without its system, it is one of numbers."""
-    whole = [isinstance(value, int) for value in held.values[0]]
-    return [
-        tuple(round(v) if is_whole and isinstance(v, float) else v for v, is_whole in zip(value, whole, strict=True))
-        for value in wanted.values
-    ]
 
 
 def _last_written(path: Path) -> float:

@@ -62,6 +62,17 @@ class Axis:
         """The axis with the values of both."""
         return Axis(self.name, self.parameters, _order({*self.values, *other.values}))
 
+    def typed_like(self, held: "Axis") -> "Axis":
+        """The axis with whole numbers where `held` has some; a range that was read without its system has floats only."""
+        whole = [isinstance(value, int) for value in held.values[0]]
+        values = (
+            tuple(
+                round(v) if is_whole and isinstance(v, float) else v for v, is_whole in zip(value, whole, strict=True)
+            )
+            for value in self.values
+        )
+        return Axis(self.name, self.parameters, tuple(values))
+
     def positions(self, other: "Axis") -> list[int]:
         """Where the values of `other`, all of which this axis has, stand along this axis."""
         index = {value: position for position, value in enumerate(self.values)}

@@ -220,6 +220,10 @@ def open_stage(
     if not path.exists():
         raise StoreError(f"{path}: does not exist; create it with clhd run EXPERIMENT.yaml")
     store = Store(path)
+    if not computes:
+        stored = {axis.name: axis for axis in store.experiment.axes}
+        axes = tuple(axis.typed_like(stored.get(axis.name, axis)) for axis in experiment.axes)
+        experiment = experiment.model_copy(update={"axes": axes})
     wanted = Stage(experiment, kind, None if computes else store.recall_system())
     available = hold_stage(store, wanted) if wanted.given is None else Stage(store.experiment, kind, wanted.given)
     changes = list_changes(available, wanted)

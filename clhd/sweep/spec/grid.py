@@ -63,7 +63,7 @@ class Axis:
         return Axis(self.name, self.parameters, _order({*self.values, *other.values}))
 
     def typed_like(self, held: "Axis") -> "Axis":
-        """The axis with whole numbers where `held` has some; a range that was read without its system has floats only."""
+        """The axis with whole numbers where `held` has some; a range read without its system has floats only."""
         whole = [isinstance(value, int) for value in held.values[0]]
         values = (
             tuple(

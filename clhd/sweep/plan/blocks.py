@@ -184,7 +184,7 @@ def chunk_region(index: ChunkIndex, shape: Sequence[int], chunks: Sequence[int])
 
 
 def widen_chunks(shape: Sequence[int], chunks: Sequence[int], most: int) -> tuple[int, ...]:
-    """Return the shape of the largest part of whole chunks with at most `most` entries: few reads cost less than many."""
+    """Return the shape of the largest part of whole chunks with at most `most` entries: few reads cost the least."""
     wide = list(chunks)
     for axis in reversed(range(len(wide))):
         wide[axis] = min(shape[axis], wide[axis] * max(1, most // math.prod(wide)))

@@ -4,16 +4,16 @@
 |---|---|---|
 | system | text | what is swept: an installed system, or FILE.py:CLASS beside the file |
 | description | text | for people |
-| constants | name: value | parameters of the system that all points share |
-| axes | name: values | parameters that vary; lists, ranges, or several that vary together |
+| constants | name: value | parameters that all points share |
+| axes | name: values | parameters that vary: lists, ranges, or several parameters together |
 | times | list or range | output times, in the system's unit; left out if the system has no time |
 | replicas | count | independent runs of each point |
 | seed | count | root of all random streams |
-| keep | text | what the store holds: every replica, or moments of blocks of them |
-| figure | text | how it is drawn: a figure of clhd or of the system, or none |
+| keep | text | whether the store holds every replica, or moments of blocks of replicas |
+| figure | text | a figure of clhd or of the system, or none |
 | quantity | text | which output the figure draws; by default the one that the system names |
 
-A user's mistakes are all reported at once, one line each: file, key, value found, what is allowed.
+All mistakes of a file are reported at once, one line each: file, key, value found, what is allowed.
 """
 
 from collections.abc import Callable, Mapping
@@ -69,12 +69,12 @@ def _get_context(info: ValidationInfo) -> _Context:
 REPLICAS_PER_BLOCK = 256
 _KEEP = ("replicas", "moments")
 _FIGURES_OF_CLAIMS = "figures"
-# Arrays of every store and every summary, beside the outputs and the parameters.
+# Names of arrays that every store and summary holds beside outputs and parameters.
 _LEDGER = frozenset({"time", "quantile", "status", "attempts", "seconds", "run", "error_type", "error_message"})
 
 
 class Experiment(BaseModel):
-    """What to compute. Parameters are those of the table above; `name` is that of the file."""
+    """What to compute; the fields are the keys of the table above, and `name`, by default that of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -116,7 +116,7 @@ class Experiment(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_size(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Before the values of a range are made, which of many ranges takes long."""
+        """Refuse an experiment that is too large before any value of a range is made."""
         check_table(table, REPLICAS_PER_BLOCK)
         return table
 
@@ -214,7 +214,7 @@ class Experiment(BaseModel):
 
     @model_validator(mode="after")
     def _check_dims(self, info: ValidationInfo) -> "Experiment":
-        """Along an axis with a name of its own stands an array of that name, beside all others of the results."""
+        """Refuse the name of an axis that another array of the results has."""
         for axis in self.axes:
             if not axis.is_single and _is_taken(axis.name, self, info):
                 raise ValueError(f"axes.{axis.name}: is the name of something else in the results; choose another")
@@ -231,7 +231,7 @@ class Experiment(BaseModel):
         return self.replicas > 0
 
     def resolved(self) -> dict[str, Any]:
-        """The experiment as plain values that JSON can hold and `parse_experiment` reads back."""
+        """Return the experiment as plain values, which JSON can hold and `parse_experiment` reads back."""
         return {
             "name": self.name,
             "system": self.system,
@@ -266,7 +266,7 @@ def _get_system(info: ValidationInfo, name: str | None = None) -> System | None:
 
 
 def _list_outputs(system: System, constants: Mapping[str, Value]) -> list[Outputs]:
-    """What simulation and theory return; what cannot be had is reported when the points are checked."""
+    """What simulation and theory return; an error is reported later, when the points are checked."""
     found = []
     for half in (system.simulation, system.theory):
         with suppress(ClhdError):
@@ -278,7 +278,7 @@ def _has_simulation(info: ValidationInfo) -> bool:
     """Return False if the system simulates nothing with the constants that were found right."""
     system, constants = _get_system(info), info.data.get("constants")
     if system is None or constants is None:
-        return True  # their own mistake is the one to report
+        return True  # the mistake in these is the one to report
     try:
         return bool(system.simulation.outputs(constants).variables)
     except ClhdError:
@@ -286,7 +286,7 @@ def _has_simulation(info: ValidationInfo) -> bool:
 
 
 def _parameter_finder(info: ValidationInfo, constants: Mapping[str, Any]) -> Callable[[str], Parameter]:
-    """A function that finds a parameter of the experiment's system by name."""
+    """A function that finds a parameter of the system by name."""
     if "system" not in info.data:
         raise ValueError(UNKNOWN_SYSTEM)
     system = _get_system(info)
@@ -296,7 +296,7 @@ def _parameter_finder(info: ValidationInfo, constants: Mapping[str, Any]) -> Cal
 
 
 def _collect(table: Mapping[Any, Any], parse: Callable[[str, Any], Any]) -> dict[str, Any]:
-    """Parse every entry of a table; all mistakes at once, one line each."""
+    """Parse every entry of a table; report all mistakes at once, one line each."""
     parsed, mistakes = {}, []
     for name, entry in table.items():
         try:
@@ -315,7 +315,7 @@ def read_experiment(path: str | Path, *, check: bool = True) -> Experiment:
     ----------
     path : path
     check : bool
-        False takes parameters as they stand, and loads no system.
+        False takes parameters as they stand and loads no system.
 
     Raises
     ------
@@ -329,7 +329,7 @@ def read_experiment(path: str | Path, *, check: bool = True) -> Experiment:
 def parse_experiment(
     table: Mapping[str, Any], source: str = "experiment", *, check: bool = True, folder: Path | None = None
 ) -> Experiment:
-    """Make an experiment of plain values, as `Experiment.resolved` returns them.
+    """Return the experiment that plain values describe, as `Experiment.resolved` returns them.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import traceback
 import pytest
 
 from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.cluster.dask_quirks import deaf_to_interrupts
+from clhd.sweep.cluster.dask_quirks import block_sigint
 
 
 def test_what_dask_leaves_unfinished_at_its_end_is_no_line_of_ours(caplog: pytest.LogCaptureFixture) -> None:
@@ -62,7 +62,7 @@ def test_an_interrupt_waits_until_what_was_started_has_an_owner(number: signal.S
     done: list[int] = []
 
     def start() -> None:
-        with deaf_to_interrupts():
+        with block_sigint():
             os.kill(os.getpid(), number)
             done.append(1)
 
@@ -80,11 +80,11 @@ def test_an_interrupt_waits_until_what_was_started_has_an_owner(number: signal.S
 def test_a_second_interrupt_is_answered_at_once(number: signal.Signals) -> None:
     missed: list[int] = []
     over = threading.Event()
-    other = threading.Thread(target=over.wait)  # like those of libraries, it is not deaf to Ctrl-C
+    other = threading.Thread(target=over.wait)  # like those of libraries, it does not block Ctrl-C
     other.start()
 
     def start() -> None:
-        with deaf_to_interrupts():
+        with block_sigint():
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), number)
             for _ in range(600):  # until the other thread has seen it
@@ -107,13 +107,13 @@ def test_a_second_interrupt_is_answered_at_once(number: signal.Signals) -> None:
 def test_signals_that_no_function_answers_are_answered_as_they_were(answer: str, code: int) -> None:
     program = (
         "import os, signal\n"
-        "from clhd.sweep.cluster.dask_quirks import deaf_to_interrupts\n"
+        "from clhd.sweep.cluster.dask_quirks import block_sigint\n"
         f"signal.signal(signal.SIGTERM, signal.{answer})\n"
-        "with deaf_to_interrupts():\n"
+        "with block_sigint():\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    print('deaf', flush=True)\n"
+        "    print('blocked', flush=True)\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == code, ended.stderr
-    assert ended.stdout == ("deaf\n" if code == 0 else "")
+    assert ended.stdout == ("blocked\n" if code == 0 else "")

@@ -17,7 +17,7 @@ from typing import Any
 import dask
 from distributed import CancelledError, Client, Security
 from distributed.comm.addressing import parse_host_port
-from distributed.comm.core import CommClosedError
+from distributed.comm.core import CommClosedError, FatalCommClosedError
 
 from clhd.errors import ClhdError
 from clhd.sweep.cluster.dask_quirks import (
@@ -27,7 +27,6 @@ from clhd.sweep.cluster.dask_quirks import (
     block_sigint,
     hide_cancel_traceback,
     ignore_late_loop_errors,
-    is_certificate_refused,
     kill_workers,
     quiet,
 )
@@ -74,7 +73,7 @@ class Cluster:
     slurm: int | None = None
 
     def __post_init__(self) -> None:
-        if self.is_there:
+        if self.runs_already:
             self.find_security()  # before anything is written
         elif self.slurm is not None:
             check_slurm(self.slurm)
@@ -84,7 +83,7 @@ class Cluster:
             raise ClhdError(f"--tls {self.tls}: works only with --scheduler, --scheduler-file or --slurm")
 
     @property
-    def is_there(self) -> bool:
+    def runs_already(self) -> bool:
         """True if the cluster runs already, so that clhd does not start it."""
         return self.scheduler is not None or self.scheduler_file is not None
 
@@ -167,7 +166,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
         If there is no scheduler at the address given, or it has another certificate; or SLURM refuses the jobs, or the
         workers cannot be started.
     """
-    if cluster.is_there:
+    if cluster.runs_already:
         opened = _open_scheduler(cluster)
     elif cluster.slurm is not None:
         opened = _open_slurm(cluster.slurm, cluster.tls)
@@ -194,11 +193,11 @@ def _connect(cluster: Cluster) -> Client:
     address, security = cluster.find_address(), cluster.find_security()
     try:
         return Client(address, security=security, timeout=CONNECT_SECONDS)
+    except FatalCommClosedError:
+        raise ClhdError(
+            f"scheduler {address}: has another certificate; start it, and clhd, with the same folder (--tls DIR)"
+        ) from None
     except (OSError, ValueError, RuntimeError) as error:
-        if is_certificate_refused(error):
-            raise ClhdError(
-                f"scheduler {address}: has another certificate; start it, and clhd, with the same folder (--tls DIR)"
-            ) from None
         raise ClhdError(f"scheduler {address}: cannot be reached: {error}") from None
 
 

@@ -19,7 +19,6 @@ from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any, NamedTuple
 
-from distributed.comm.core import FatalCommClosedError
 from distributed.core import Status
 from distributed.scheduler import KilledWorker
 
@@ -178,11 +177,6 @@ def _list_nannies(local: Any) -> list[Any]:
 def add_dashboard_socket(cluster: Any, listening: socket.socket) -> None:
     """Serve the dashboard on one more socket; distributed 2026.8 itself leaks a socket if a port is taken."""
     cluster.loop.add_callback(cluster.scheduler.http_server.add_socket, listening)
-
-
-def is_certificate_refused(error: OSError | ValueError | RuntimeError) -> bool:
-    """True if certificates do not match (distributed 2026.8); else such a scheduler would seem not to run."""
-    return isinstance(error, FatalCommClosedError)
 
 
 class Death(NamedTuple):

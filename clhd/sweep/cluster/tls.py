@@ -32,17 +32,7 @@ def find_default_folder() -> Path:
 
 
 def make_certificates(folder: Path) -> Path:
-    """Make a certificate and its key for scheduler, workers and clients, valid for a year.
-
-    Parameters
-    ----------
-    folder : Path
-        Is created with mode 0700; its files have mode 0600.
-
-    Returns
-    -------
-    Path
-        The folder, absolute.
+    """Make a certificate and its key, valid for a year, in a new folder (mode 0700), and return its absolute path.
 
     Raises
     ------
@@ -73,7 +63,7 @@ def make_certificates(folder: Path) -> Path:
 
 
 def _dask_settings(folder: Path) -> dict[str, Any]:
-    """Dask's settings for the certificate of a folder; workers never write results to disk as pickles."""
+    """Dask's settings for the certificate of a folder; with them, workers write no results to disk as pickles."""
     own = {"cert": str(folder / _CERTIFICATE), "key": str(folder / _KEY)}
     tls = {"ca-file": str(folder / _AUTHORITY), **{role: dict(own) for role in _ROLES}}
     memory = {"target": False, "spill": False}

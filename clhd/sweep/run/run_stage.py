@@ -159,7 +159,7 @@ def run_stage(
 
 def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Client | None]:
     """A client of a cluster that runs already, whose workers decide the size of blocks; None if one must be started."""
-    return nullcontext(client) if client is not None or not cluster.is_there else open_client(cluster)
+    return nullcontext(client) if client is not None or not cluster.runs_already else open_client(cluster)
 
 
 def _count_threads(client: Any) -> int:

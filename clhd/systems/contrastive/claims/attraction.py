@@ -171,4 +171,5 @@ ATTRACTION = Claim(
         "allowance": "difference between SGD at the largest dimension and ODE that finite dimension may explain",
     },
     judge=judge_attraction,
+    figure="clhd.systems.contrastive.figures.attraction:plot_attraction",
 )

@@ -201,4 +201,5 @@ CONVERGENCE = Claim(
         "spread_ratio_range": "ratios of measured to predicted spread that count as 1",
     },
     judge=judge_convergence,
+    figure="clhd.systems.contrastive.figures.convergence:plot_convergence",
 )

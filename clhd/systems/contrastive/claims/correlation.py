@@ -232,4 +232,5 @@ CORRELATION = Claim(
         "allowance": "difference between SGD at the largest dimension and ODE that finite dimension may explain",
     },
     judge=judge_correlation,
+    figure="clhd.systems.contrastive.figures.correlation:plot_correlation",
 )

@@ -227,4 +227,5 @@ LEARNABILITY = Claim(
         "as none",
     },
     judge=judge_learnability,
+    figure="clhd.systems.contrastive.figures.learnability:plot_learnability",
 )

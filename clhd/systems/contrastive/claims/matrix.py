@@ -34,6 +34,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from clhd.claims.claim import CaseTable
 from clhd.claims.verdict import Estimate, Verdict, above, all_hold, below, within
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import describe_last_change, steps
@@ -328,3 +329,15 @@ def _judge_switch(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
     size = np.sqrt(2 * (1 + ratio**2 - ratio)) * error / whole
     share = Estimate.with_error(ratio, size)
     return Cell(above(share, thresholds["least_part"]), evidence | {"part_of_gradient_variance": share})
+
+
+MATRIX = CaseTable(
+    experiments=EXPERIMENTS,
+    optional_experiments=OPTIONAL_EXPERIMENTS,
+    thresholds=THRESHOLDS,
+    judge=judge_matrix,
+    figures={
+        "matrix": "clhd.systems.contrastive.figures.matrix:plot_matrix",
+        "universality": "clhd.systems.contrastive.figures.matrix:plot_universality",
+    },
+)

@@ -104,4 +104,5 @@ REDUCTION = Claim(
         "largest_error": "difference on the finest axis, of overlap and of squared norm, that must not be reached",
     },
     judge=judge_reduction,
+    figure="clhd.systems.contrastive.figures.reduction:plot_reduction",
 )

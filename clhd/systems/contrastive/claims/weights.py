@@ -307,4 +307,5 @@ WEIGHTS = Claim(
         "allowance": "difference in precision and recall, SGD minus theory, that counts as none",
     },
     judge=judge_weights,
+    figure="clhd.systems.contrastive.figures.weights:plot_weights",
 )

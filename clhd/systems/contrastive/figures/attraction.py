@@ -30,18 +30,7 @@ FloatArray = NDArray[np.float64]
 
 
 def plot_attraction(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C5.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C5 from the summaries by role and its entry in claims.json; return it with a caption."""
     portraits = summaries["portrait"].dataset
     kurtoses = portraits["kurtosis_2"].values
     figure = make_figure(PAGE, 4.4)

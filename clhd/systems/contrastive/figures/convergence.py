@@ -20,18 +20,7 @@ _SYMBOLS = dict(zip(QUANTITIES, ("q", "r", "S"), strict=True))
 
 
 def plot_convergence(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C3.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C3 from the summaries by role and its entry in claims.json; return it with a caption."""
     bias, spread = summaries["bias"].dataset, summaries["spread"].dataset
     figure = make_figure(PAGE, 2.9)
     panels = figure.subplots(1, 3)

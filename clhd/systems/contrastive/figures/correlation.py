@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from clhd.claims.verdict import NORMAL_95
 from clhd.core.text import format_number
-from clhd.figures.place_map import draw_place_maps
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.correlation import CORRELATIONS, falls_on_map, gains_by_switch
 from clhd.systems.contrastive.claims.learned import learned_similarity
+from clhd.systems.contrastive.figures.place_map import draw_place_maps
 
 _SWITCHES = {"both": "both", "drift": "drift alone", "gradient_variance": "$D$ alone"}
 _COLOURS = dict(zip(_SWITCHES, (INK, CATEGORIES[0], CATEGORIES[1]), strict=True))
@@ -28,18 +28,7 @@ _VARIANCE = "augmentation_noise_variance"
 
 
 def plot_correlation(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C7.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C7 from the summaries by role and its entry in claims.json; return it with a caption."""
     cases = summaries["cases"].dataset.isel(feature=0)
     names = [str(case) for case in cases["case"].values]
     figure = make_figure(PAGE, 1.9 * len(names) + 2.2)

@@ -21,18 +21,7 @@ _DIVERGING = "RdBu_r"
 
 
 def plot_learnability(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C4.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C4 from the summaries by role and its entry in claims.json; return it with a caption."""
     evidence = claim["evidence"]
     figure = make_figure(PAGE, 4.8)
     panels = figure.subplots(2, 2)

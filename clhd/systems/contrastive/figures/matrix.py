@@ -36,17 +36,7 @@ _SYMBOL_SIZE, _NUMBER_SIZE = 9, 6.5
 
 
 def plot_matrix(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the matrix of statements and cases.
-
-    Parameters
-    ----------
-    matrix : mapping
-        What `clhd.claims.judge.judge_cases` returned.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the matrix of statements and cases; return the figure with a caption."""
     rows, columns = matrix["rows"], [column["id"] for column in matrix["columns"]]
     losses = list(dict.fromkeys(row["loss"] for row in rows))
     height = len(rows) + _GAP * (len(losses) - 1)
@@ -136,17 +126,7 @@ def _describe_statements(matrix: Mapping[str, Any]) -> str:
 
 
 def plot_universality(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw means and spreads by other laws of noise and features, less those of the projected chain.
-
-    Parameters
-    ----------
-    matrix : mapping
-        What `clhd.claims.judge.judge_cases` returned.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw means and spreads by other laws less the projected chain's; return the figure with a caption."""
     laws = matrix["universality"]["evidence"]["laws"]
     figure = make_figure(PAGE, 2.5)
     left, right = figure.subplots(1, 2)

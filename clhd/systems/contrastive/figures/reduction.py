@@ -21,18 +21,7 @@ _MARKERS = dict(zip(PARAMETERS, MARKERS, strict=False))
 
 
 def plot_reduction(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C2.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C2 from the summaries by role and its entry in claims.json; return it with a caption."""
     summary = summaries["refinement"]
     rates = summary.dataset["learning_rate"].values
     colours = pick_colours(len(rates), ordered=True)

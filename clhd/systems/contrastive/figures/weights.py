@@ -32,18 +32,7 @@ _BIN = 3  # steps of the weight axis in one bin of SGD's density
 
 
 def plot_weights(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C1.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C1 from the summaries by role and its entry in claims.json; return it with a caption."""
     large, support = summaries["large"], summaries["support"]
     penalties = large.dataset["l1_penalty"].values
     panels = [(large, penalties[0]), (large, penalties[-1]), (support, support.dataset["l1_penalty"].values[-1])]

@@ -205,6 +205,7 @@ class WeightsSystem(System):
     size = "dimension"
     limit = "limit of infinite dimension"
     quantity = "distribution"
+    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
     simulation = WeightsSimulation()
     theory = WeightsTheory()
 

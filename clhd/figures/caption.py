@@ -78,7 +78,7 @@ def describe_agreement(summary: Summary) -> str:
     share = float((np.abs(score.values[finite]) <= 2).mean())
     size = summary.dataset[summary.size] if summary.size in summary.dataset.coords else None
     name = summary.size.replace("_", " ") if size is None else size.attrs.get("long_name", summary.size)
-    expected = f"were there no bias at finite {name}" if name else "if the two agreed"
+    expected = f"were there no bias at finite {name}" if name and summary.declaration.limit else "if the two agreed"
     end = describe_end(summary).strip()
     text = (
         f"{end}{', ' if end else ''}{100 * share:.0f} % of {int(finite.sum())} means lie within 2 standard errors of "

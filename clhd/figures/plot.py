@@ -55,9 +55,11 @@ def find_figure(experiment: "Experiment | Mapping[str, Any]") -> str:
         return NO_FIGURE
     if (declared or name) in FIGURES:
         return declared or name
-    system = _find_system(experiment)
-    own = {} if system is None else system.figures
-    if system is not None and declared and declared not in own:
+    try:
+        own = _load_system(experiment).figures
+    except ClhdError:
+        return declared or "lines"
+    if declared and declared not in own:
         allowed = ", ".join([*sorted([*FIGURES, NO_FIGURE]), *sorted(own)])
         raise ClhdError(f"figure = {declared!r}: must be one of {allowed}")
     return declared or (name if name in own else "lines")
@@ -70,16 +72,13 @@ def has_figure(experiment: Mapping[str, Any]) -> bool:
     return experiment["name"] in FIGURES or experiment.get("replicas") != 0
 
 
-def _find_system(experiment: "Experiment | Mapping[str, Any]") -> "System | None":
-    """The system of an experiment; None if it cannot be had. Of results, no file of a system is run."""
+def _load_system(experiment: "Experiment | Mapping[str, Any]") -> "System":
+    """The system of an experiment; raises ClhdError if it cannot be had. For plain values, no file is run."""
     from clhd.systems.registry import find_system, load_system  # noqa: PLC0415
 
-    try:
-        if isinstance(experiment, Mapping):
-            return find_system(str(experiment.get("system", "")))
-        return load_system(experiment.reference)
-    except ClhdError:
-        return None
+    if isinstance(experiment, Mapping):
+        return find_system(str(experiment.get("system", "")))
+    return load_system(experiment.reference)
 
 
 def plot_experiment(
@@ -133,7 +132,9 @@ def _find_function(figure: str, experiment: "Experiment | Mapping[str, Any]") ->
     if figure in FIGURES:
         module, _, function = FIGURES[figure].partition(":")
         return getattr(import_module(module), function)
-    system = _find_system(experiment)
-    if system is None or figure not in system.figures:
-        raise ClhdError(f"figure = {figure!r}: its system is needed; draw it with clhd plot EXPERIMENT.yaml")
+    try:
+        system = _load_system(experiment)
+    except ClhdError as error:
+        reason = str(error).splitlines()[0]
+        raise ClhdError(f"figure = {figure!r}: is a figure of the system, which cannot be loaded: {reason}") from None
     return import_named(system.figures[figure], system)

@@ -286,7 +286,9 @@ def test_a_system_that_is_not_there_hides_no_figure_of_clhd(
     assert find_figure({"name": "x", "figure": "grid", "system": "gone"}) == "grid"
     assert find_figure({"name": "x", "system": "gone"}) == "lines"
     experiment = parse_experiment({"name": "x", "system": "gone", "times": [0], "figure": "pie"}, check=False)
-    with pytest.raises(ClhdError, match="figure = 'pie': its system is needed"):
+    with pytest.raises(
+        ClhdError, match="figure = 'pie': is a figure of the system, which cannot be loaded: system = 'gone'"
+    ):
         plot_experiment(stored(make_summary(AXES["lines"], system="gone")), tmp_path / "figures", experiment)
     assert not (tmp_path / "figures").exists()
 
@@ -326,7 +328,9 @@ def test_the_file_of_a_system_is_run_for_its_own_figure_and_never_for_results(
     for figure in ("grid", "mine"):
         Path(f"{figure}.yaml").write_text(text.replace("FIGURE", figure))
     path = stored(make_summary(AXES["lines"], system="mine.py:Mine", figure="mine"))
-    with pytest.raises(ClhdError, match="figure = 'mine': its system is needed"):
+    with pytest.raises(
+        ClhdError, match="figure = 'mine': is a figure of the system, which cannot be loaded: system = 'mine"
+    ):
         plot_experiment(path, "figures")
     plot_experiment(path, "figures", read_experiment("grid.yaml", check=False))
     assert not Path("was_run").exists()
@@ -375,9 +379,11 @@ def test_one_run_has_no_errors_and_nothing_is_said_of_them(name: str, make_summa
 @pytest.mark.parametrize("name", sorted(PLOTS))
 def test_figures_name_what_the_system_declares(name: str, make_summary: MakeSummary) -> None:
     axes = {"kurtosis": [10, 100, 1000], "second_moment": [0.5, 1.0]}
-    figure, caption = PLOTS[name](make_summary(axes, size="kurtosis", limit="", components=""))
+    figure, caption = PLOTS[name](make_summary(axes, size="kurtosis", limit="limit of heavy tails", components=""))
     assert "dimension" not in caption + texts(figure).replace("steps per dimension", "")
-    assert "of the theory (95 % would, were there no bias at finite kurtosis)" in caption
+    assert "of the limit of heavy tails (95 % would, were there no bias at finite kurtosis)" in caption
+    _, caption = PLOTS[name](make_summary(axes, size="kurtosis", limit="", components=""))
+    assert "of the theory (95 % would, if the two agreed)" in caption
 
 
 def test_the_quantity_is_the_chosen_one_else_the_declared_one_else_the_first(make_summary: MakeSummary) -> None:

@@ -34,7 +34,7 @@ def describe_points(summary: Summary) -> str:
 
 
 def describe_incomplete(summary: Summary) -> str:
-    """Return what a figure must say of itself if it rests on less than was asked for; else nothing."""
+    """Return the warning of a figure with incomplete points; nothing if all are complete."""
     if not bool(summary.incomplete.any()):
         return ""
     runs = format_count(summary.points * summary.replicas, "run")
@@ -100,7 +100,7 @@ def describe_source(summary: Summary) -> str:
 
 def compose_caption(summary: Summary, what: str) -> str:
     """Return a whole caption: a headline, what is shown, what it rests on, how far it agrees, where it is from."""
-    # One line, lest it become a directive of reStructuredText.
+    # One line: several could be read as a directive of reStructuredText.
     description = " ".join(str(summary.experiment.get("description") or summary.name.replace("_", " ")).split())
     parts = [what, describe_points(summary), describe_agreement(summary)]
     return f"**{description.rstrip('.')}.** {' '.join(part for part in parts if part)}\n\n{describe_source(summary)}\n"

@@ -60,7 +60,7 @@ def plot_convergence(summary: Summary) -> tuple[Figure, str]:
         handles.append(Line2D([], [], color=colour, marker=marker, markeredgewidth=0, label=label))
         drawn: dict[str, Slope | None] = {}
         if "bias" in panels:
-            near = size * 1.06 ** (k - (len(points) - 1) / 2)  # side by side, so that bars are told apart
+            near = size * 1.06 ** (k - (len(points) - 1) / 2)  # side by side: bars must not hide each other
             drawn["bias"] = _plot_bias(panels["bias"], point, size, near, colour, marker)
         if "spread" in panels:
             drawn["spread"] = _plot_spread(panels["spread"], point, size, runs, colour, marker)
@@ -144,7 +144,7 @@ def _label(panels: dict[str, Axes], summary: Summary, found: xr.Dataset, handles
 
 
 def _limit_bias(panel: Axes) -> None:
-    """Choose a scale for the points: neither the feet of bars that reach zero nor the far end of a fit stretches it."""
+    """Choose the scale by the points, not by bars that reach zero or by the far end of a fit."""
     containers: list[Any] = list(panel.containers)
     heights = [np.asarray(container.lines[0].get_ydata(), np.float64) for container in containers]
     height = np.concatenate(heights or [np.ones(1)])

@@ -119,14 +119,14 @@ def _draw_scores(panel: Axes, score: xr.DataArray, x: str, colour: Any, marker: 
 
 
 def _draw_start(panel: Axes, begin: xr.DataArray) -> None:
-    """A line at the start, where all points start alike; the start of random weights has no one value."""
+    """Draw a line at the start if all points have the same; random starts differ."""
     values = begin.values[np.isfinite(begin.values)]
     if values.size and np.ptp(values) < 1e-9:
         panel.axhline(float(values[0]), color=INK, linestyle=":", linewidth=0.8, zorder=1)
 
 
 def _mark_missing(panel: Axes, mean: xr.DataArray, x: str) -> None:
-    """Crosses at the foot of a panel, where some series has no replica that is ok."""
+    """Draw crosses at the foot of a panel, where a series has no replica that is ok."""
     missing = mean.isnull()
     some = missing.any([dim for dim in missing.dims if dim != x])
     places = find_places(mean[x])[0][some.values]
@@ -141,7 +141,7 @@ def _title(mean: xr.DataArray, roles: Roles, column: int, row: int) -> str:
 
 
 def _align(panels: Any, mean: xr.DataArray, roles: Roles, group: int, summary: Summary) -> None:
-    """Scales, ticks and labels: shared along rows, written at the left and at the foot."""
+    """Set scales, ticks and labels: shared along rows, written at the left and at the foot."""
     _, logarithmic, labels = find_places(mean[roles.x])
     uppers = panels[::group].ravel()
     limits = [panel.get_ylim() for panel in uppers]
@@ -166,7 +166,7 @@ def _align(panels: Any, mean: xr.DataArray, roles: Roles, group: int, summary: S
 
 
 def _limit_scores(panels: Any) -> None:
-    """One symmetric range for all lower panels, with ticks at 0, at 2 and at the last power of ten."""
+    """Set one symmetric range for all lower panels, with ticks at 0, at 2 and at the last power of ten."""
     values = [np.abs(line.get_ydata()) for panel in panels for line in panel.lines]
     finite = [v[np.isfinite(v)].max(initial=0.0) for v in (np.asarray(v, dtype=float) for v in values)]
     top = max([3.0, *finite])
@@ -203,7 +203,7 @@ def _add_legend(
 
 
 def _left_out(mean: xr.DataArray, chosen: tuple[tuple[str | None, list[int]], ...]) -> str:
-    """Which axes are shown in part; empty if none is."""
+    """A sentence on the axes of which only some values are shown; empty if all are."""
     parts = [
         f"{len(positions)} of the {mean.sizes[axis]} values of {mean[axis].attrs.get('long_name', axis)}"
         for axis, positions in chosen

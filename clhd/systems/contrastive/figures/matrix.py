@@ -1,6 +1,6 @@
 """The figures of the matrix: a cell for each statement in each case; and other laws against the projected chain.
 
-A cell has a colour and a symbol for its verdict, and the number that it rests on; the caption says which one.
+A cell has a colour and a symbol for its verdict, and the number that it rests on; the caption says which number.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from clhd.claims.verdict import NORMAL_95
 from clhd.core.text import format_number
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 
-# Of each verdict: colour of the cell, of its symbol, the symbol.
+# For each verdict: the colour of the cell, the colour of its symbol, the symbol.
 _LOOKS = {
     "holds": ("#d3ebe0", "#00664b", "\N{CHECK MARK}"),
     "does not hold": ("#f9dccb", "#a34700", "\N{MULTIPLICATION X}"),
@@ -80,7 +80,7 @@ def _draw_cell(axes: Axes, x: float, top: float, column: str, cell: Mapping[str,
 
 
 def _subtract(minuend: float | None, subtrahend: float | None) -> float | None:
-    """Their difference; None if one of them is not known."""
+    """The difference of two numbers; None if one of them is not known."""
     return None if minuend is None or subtrahend is None else minuend - subtrahend
 
 

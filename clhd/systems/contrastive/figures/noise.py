@@ -80,7 +80,7 @@ def _plot_deviation(axes: Axes, setting: xr.Dataset) -> None:
 
 
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
-    """What is to be seen, and the numbers of the verdict."""
+    """The caption: what the figure shows, and the numbers of the verdict."""
     evidence = claim["evidence"]
     found, setting = evidence["map"], summaries["setting"]
     fell = found["places_with_something_learned"] - len(found["exceptions"])

@@ -79,7 +79,7 @@ def _plot_errors(axes: Axes, summary: Summary, colours: list[Any]) -> None:
 def _caption(summary: Summary, claim: Mapping[str, Any]) -> str:
     evidence = claim["evidence"]
     orders = [order["value"] for order in evidence["orders"].values() if order["value"] is not None]
-    fitted = f"between {min(orders):.3f} and {max(orders):.3f}" if orders else "not to be had"
+    fitted = f"between {min(orders):.3f} and {max(orders):.3f}" if orders else "unknown"
     finest = format_number(np.max(summary.dataset["cells"]))
     return (
         f"{claim['statement']} Verdict: {claim['verdict']}. Left and middle: overlap and squared norm by the ODEs "

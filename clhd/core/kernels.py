@@ -13,13 +13,35 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from llvmlite import ir
+from llvmlite.binding import Linkage
 from numba import float64, njit, uint64
 from numba.core.caching import IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
 # A compiled function is typed as the Python function that it was: mypy checks calls of kernels like any others.
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _keep_callees_apart(library: JITCodeLibrary) -> None:
+    """Give compiled code its own copies of the functions that it calls, then optimise it.
+
+    Seen in numba 0.68: a compiled kernel carries copies of its callees as weak symbols, each optimised in its own way.
+    All callers in a process use the copy that was loaded first. So the last bits of a result depended on what a process
+    had loaded before. Worse, symbols name record types by a number that counts the types of a process: two processes
+    that compiled kernels for different record types at the same time gave their callees the same names, and a process
+    that loaded both kernels from the cache computed wrong numbers without a word.
+    """
+    for function in library._final_module.functions:
+        is_copy = not function.is_declaration and function.linkage == Linkage.linkonce_odr
+        if is_copy and function.name.startswith("_ZN"):  # by the mangler of numba: compiled from Python
+            function.linkage = Linkage.internal
+    _optimize(library)
+
+
+_optimize: Callable[[Any], None] = JITCodeLibrary._optimize_final_module
+JITCodeLibrary._optimize_final_module = _keep_callees_apart  # type: ignore[method-assign,assignment]
 
 
 @cache

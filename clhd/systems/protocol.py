@@ -11,13 +11,16 @@ A system is a subclass of `System`. It either sets `simulation` and `theory` to 
 points in one call, or it defines the plain functions `simulate` and `predict`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
 
+from clhd.errors import ClhdError
 from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Value, Words, describe
 from clhd.systems.plain import PlainHalf
 
@@ -172,6 +175,26 @@ class System:
             function=getattr(self, function),
             has_replicas=has_replicas,
         )
+
+    def find_parameter(self, name: str, constants: Mapping[str, Any]) -> Parameter:
+        """Return the declaration of a parameter, also of that of one component, such as ``kurtosis_2``.
+
+        Raises
+        ------
+        ClhdError
+            If the system has no such parameter, or the point no such component.
+        """
+        if name in self.parameters:
+            return self.parameters[name]
+        base, _, index = name.rpartition("_")
+        parameter = self.parameters.get(base)
+        if parameter is not None and parameter.per_component and re.fullmatch("[1-9][0-9]{0,8}", index):
+            count = constants.get(self.components) or 1
+            if isinstance(count, int) and int(index) > count:
+                raise ClhdError(f"{name}: there is no {self.component} {index}, because {self.components} = {count}")
+            return parameter
+        near = sorted(self.parameters, key=lambda known: -SequenceMatcher(None, known, name).ratio())[:3]
+        raise ClhdError(f"{name}: is no parameter of this system; the nearest are {', '.join(near)}")
 
     @property
     def component(self) -> str:

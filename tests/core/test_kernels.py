@@ -38,7 +38,7 @@ def test_a_kernel_is_recompiled_when_any_source_changes(tmp_path: Path) -> None:
     assert first["h"] == second["h"]
 
     # The kernel stands in activations.py, and inlines what changes from this other file.
-    changed = tmp_path / "clhd" / "model" / "vector_math.py"
+    changed = tmp_path / "clhd" / "core" / "vector_math.py"
     text = changed.read_text()
     assert text.count("t / (t + 2.0)") == 1
     changed.write_text(text.replace("t / (t + 2.0)", "t / (t + 4.0)"))
@@ -80,6 +80,45 @@ def test_machine_code_of_other_types_is_not_taken_for_that_of_the_index(tmp_path
     first, second = sorted((tmp_path / "__pycache__").glob("*.nbc"))
     shutil.copy(first, second)
     assert run() == "[66.0, 30.0] 1"
+
+
+# Runs of SGD by kernels for work spaces of different shapes, each a record type of its own, and a theory.
+RUNS = """
+import hashlib, json, sys
+import clhd
+
+found = {}
+for name in sys.argv[1:]:
+    loss = {"loss": "infonce", "negatives": 3} if name == "infonce" else {}
+    features = 2 if name == "two features" else 1
+    model = clhd.ContrastiveModel(latents=[clhd.ThreePoint(kurtosis=3.0)] * features, weight_decay=0.6, **loss)
+    run = {"overlap": [0.3] * features, "squared_norm": 1.0, "time": [2.0]}
+    sgd = clhd.simulate_sgd(model, dimension=30, replicas=4, seed=1, **run).overlap.values
+    ode = clhd.integrate_ode(model, **run, rtol=1e-5, atol=1e-7).overlap.values
+    found[name] = [sgd.tolist(), hashlib.sha256(ode.tobytes()).hexdigest()]
+print(json.dumps(found))
+"""
+
+
+def test_kernels_give_the_same_bits_whatever_was_compiled_or_loaded_before_them(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(clhd.__file__).parents[1]),
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+
+    def start(*names: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", RUNS, *names]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    def read(process: subprocess.Popen[str]) -> dict[str, list[object]]:
+        return json.loads(process.communicate()[0])
+
+    # At once: neither finds in the cache what the other has compiled, so both name their first record type alike.
+    processes = [start("infonce"), start("two features")]
+    compiled_apart = {name: bits for process in processes for name, bits in read(process).items()}
+    assert read(start("infonce", "two features")) == compiled_apart
+    assert read(start("two features", "infonce")) == compiled_apart
 
 
 def test_kernels_are_cached_under_the_stamp_of_all_sources() -> None:

@@ -97,7 +97,7 @@ _LAUGHS = "\n".join(f"a{k}: &a{k} [{', '.join(['*a' + str(k - 1)] * 9)}]" for k 
         (TOY + "x" * 200 + ": 1", "is no short line of text"),
         ("a0: &a0 [1]\n" + _LAUGHS, "the alias *a0 is not allowed; write the value out"),
         ("axes: &a {slope: *a}", "the alias *a is not allowed"),
-        ("<<: {system: toy}\n" + TOY, "<<: is no key here"),
+        ("<<: {system: toy}\n" + TOY, "unknown key '<<'"),
         (TOY + "seed: !!python/object/apply:os.system [id]", "the tag tag:yaml.org,2002:python/object"),
         (TOY + "seed: !!int ''", "the tag tag:yaml.org,2002:int is not allowed"),
         (TOY + "seed: !!bool maybe", "the tag tag:yaml.org,2002:bool is not allowed"),

@@ -88,9 +88,7 @@ def test_a_plan_says_if_a_run_would_refuse_the_store(toy: MakeExperiment, result
     run_stage(toy(), "simulation", results, client=client)
     refusal = f"{results / 'toy' / 'simulation.zarr'}: holds results for seed = 3, not 4; --fresh"
     assert predict(toy(seed=4), results).obstacle.startswith(refusal)
-    assert f"as it is, a run refuses: {refusal}" in format_plan(
-        "toy", plan_stages([Stage(toy(seed=4), "simulation")], results, 2)
-    )
+    assert f"cannot run: {refusal}" in format_plan("toy", plan_stages([Stage(toy(seed=4), "simulation")], results, 2))
     assert not predict(toy(replicas=6), results).obstacle
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from clhd.sweep.spec.axis import is_plain_name
+from clhd.sweep.spec.grid import is_plain_name
 from clhd.sweep.store.metadata import (
     FILE,
     FRESH,

@@ -19,7 +19,7 @@ from zarr.codecs import ZstdCodec
 
 from clhd.errors import explain_unwritable
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, find_parameter
+from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK
 from clhd.sweep.store.checksums import write_seal
 from clhd.sweep.store.layout import FORMAT, LEDGER, make_column
 from clhd.sweep.store.provenance import now
@@ -143,7 +143,7 @@ def _list_columns(stage: Stage) -> Iterator[_Column]:
         yield name, name, values, words
     for axis in stage.grid.axes:
         for k, name in enumerate(axis.parameters):
-            parameter = find_parameter(stage.system, name, stage.experiment.constants)
+            parameter = stage.system.find_parameter(name, stage.experiment.constants)
             values = [value[k] for value in axis.values]
             yield name, axis.name, values, describe_words(parameter, name, stage.system.component)
         if not axis.is_single:

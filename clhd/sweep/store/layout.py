@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from clhd.errors import ClhdError
 from clhd.sweep.plan.moments import MEAN_OF_BLOCK
 from clhd.sweep.plan.stage import Stage, StageKind
-from clhd.sweep.spec.axis import Axis
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
+from clhd.sweep.spec.grid import Axis
 from clhd.sweep.store.checksums import Contents, check_seal
 from clhd.sweep.store.metadata import AGAIN, FILE, FRESH, REPAIR, Document, MetadataError, read_chunks, suggest
 from clhd.systems.declarations import Outputs, Status

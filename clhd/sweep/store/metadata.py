@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clhd.errors import ClhdError
-from clhd.sweep.spec.axis import is_plain_name
+from clhd.sweep.spec.grid import is_plain_name
 
 FILE = "zarr.json"
 FRESH = "clhd run EXPERIMENT.yaml --fresh moves the store aside and computes all again"

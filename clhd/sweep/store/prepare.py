@@ -17,9 +17,9 @@ import numpy as np
 from clhd.core.text import format_count, format_value
 from clhd.sweep.plan.blocks import BoolArray, choose_chunks
 from clhd.sweep.plan.stage import Stage, StageKind
-from clhd.sweep.spec.axis import Axis
 from clhd.sweep.spec.errors import ExperimentError
-from clhd.sweep.spec.experiment import Experiment, find_parameter
+from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.limits import describe_size
 from clhd.sweep.store.create import create_store
 from clhd.sweep.store.grow import finish_growth, grow_store, predict_growth
@@ -133,7 +133,7 @@ def _resolve(stage: Stage, constants: Any, name: str) -> Value | None:
     base = name.rpartition("_")[0]
     if name not in stage.system.parameters and base in constants:
         return constants[base]  # type: ignore[no-any-return]
-    return find_parameter(stage.system, name, {}).default
+    return stage.system.find_parameter(name, {}).default
 
 
 def _format(value: Value | None) -> str:
@@ -220,6 +220,10 @@ def open_stage(
     if not path.exists():
         raise StoreError(f"{path}: does not exist; create it with clhd run EXPERIMENT.yaml")
     store = Store(path)
+    if not computes:
+        stored = {axis.name: axis for axis in store.experiment.axes}
+        axes = tuple(axis.typed_like(stored.get(axis.name, axis)) for axis in experiment.axes)
+        experiment = experiment.model_copy(update={"axes": axes})
     wanted = Stage(experiment, kind, None if computes else store.recall_system())
     available = hold_stage(store, wanted) if wanted.given is None else Stage(store.experiment, kind, wanted.given)
     changes = list_changes(available, wanted)

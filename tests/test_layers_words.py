@@ -26,6 +26,7 @@ ALLOWED: Mapping[str, str] = {
     "initial": "argument of numpy functions",
     "moments": "what a store can keep of the replicas",
     "nodes": "of a cluster",
+    "outcome": "of a command",
     "point": "of a grid, and what a figure draws",
     "simulation": "half of a system",
     "state": "of whatever there is",

@@ -110,20 +110,20 @@ def status(options: Namespace) -> int:
 
 def plot(options: Namespace) -> int:
     """Draw the figure of an experiment."""
-    from clhd.figures.plot import find_figure, plot_experiment
+    from clhd.figures.plot import plot_experiment
     from clhd.sweep.spec.experiment import read_experiment
 
     experiment = read_experiment(options.experiment, check=False)
     folder = options.results / experiment.name
-    for path in plot_experiment(folder / "summary.zarr", folder / "figures", find_figure(experiment.resolved())):
+    for path in plot_experiment(folder / "summary.zarr", folder / "figures", experiment):
         print(path)
     return 0
 
 
 def claims(options: Namespace) -> int:
-    """Judge the claims, print the verdicts, draw a figure of each."""
-    from clhd.claims.judge import MATRIX, judge_cases, judge_claims, read_claims, write_claims
-    from clhd.figures.claims import draw_cases, draw_claims
+    """Judge the claims, print the verdicts, draw the figures."""
+    from clhd.claims.judge import judge_claims, judge_tables, read_claims, write_claims
+    from clhd.figures.claims import draw_claims
     from clhd.sweep.spec.config import read_config
 
     config = read_config(options.config, check=False)
@@ -137,12 +137,10 @@ def claims(options: Namespace) -> int:
         for part in entry.get("parts", []):
             print(f"  {part['id']}  {part['verdict']:<14}  {part['statement']}")
     print(write_claims(judged, results / "claims.json"))
-    matrix = judge_cases(settings[MATRIX], results) if MATRIX in settings else None
-    if matrix is not None:
-        print(write_claims(matrix, results / "claims_matrix.json"))
-    draw_claims(judged, settings, results)  # last: a figure that fails costs no verdict
-    if matrix is not None:
-        draw_cases(matrix, results)
+    tables = judge_tables(settings, results)
+    for name, table in tables.items():
+        print(write_claims(table, results / f"claims_{name}.json"))
+    draw_claims(judged, tables, settings, results)  # last: a figure that fails costs no verdict
     return 0
 
 

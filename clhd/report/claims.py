@@ -1,7 +1,6 @@
 """The claims on the page: an overview of all verdicts, and of each claim all that it rests on.
 
-What is shown comes from results/claims.json and the figures beside it. The code of the claims adds only what thresholds
-and roles mean.
+What is shown comes from results/claims.json and the figures beside it.
 """
 
 import json
@@ -10,7 +9,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from clhd.claims.judge import CLAIMS
 from clhd.core.text import format_name
 from clhd.errors import ClhdError
 from clhd.report.evidence import render_evidence, render_value
@@ -102,7 +100,7 @@ def render_claim(entry: Entry, files: Mapping[str, Path], results: Path) -> str:
         f"<p>{render_verdict(entry['verdict'])}</p>"
         f"{figure}{''.join(_render_part(part, name) for part in entry.get('parts', []))}"
         f'<h4>Numbers</h4><div class="tables">{render_evidence(entry["evidence"], f"{name}, numbers")}</div>'
-        f"<h4>Thresholds</h4>{_render_thresholds(name, entry['thresholds'])}"
+        f"<h4>Thresholds</h4>{_render_thresholds(name, entry)}"
         f"<h4>What made it</h4>{_render_experiments(entry, files)}{_render_basis(name, entry['rests_on'])}"
         "</section>"
     )
@@ -117,10 +115,10 @@ def _render_part(part: Entry, claim: str) -> str:
     )
 
 
-def _render_thresholds(name: str, thresholds: Mapping[str, Any]) -> str:
+def _render_thresholds(name: str, entry: Entry) -> str:
+    thresholds, meanings = entry["thresholds"], entry.get("meanings", {}).get("thresholds", {})
     if not thresholds:
         return render_note("It needs none.")
-    meanings = CLAIMS[name].thresholds if name in CLAIMS else {}
     rows = [
         [escape(format_name(key)), _render_threshold(value), escape(meanings.get(key, ""))]
         for key, value in thresholds.items()
@@ -134,7 +132,7 @@ def _render_threshold(value: Any) -> str:
 
 def _render_experiments(entry: Entry, files: Mapping[str, Path]) -> str:
     """Which experiment plays which role, and the file of each."""
-    meanings = CLAIMS[entry["id"]].experiments if entry["id"] in CLAIMS else {}
+    meanings = entry.get("meanings", {}).get("experiments", {})
     rows, codes = [], []
     for role, experiment in entry["experiments"].items():
         known = experiment in files

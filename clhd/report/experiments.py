@@ -18,7 +18,7 @@ import numpy as np
 
 from clhd.core.text import format_bytes, format_seconds
 from clhd.errors import ClhdError
-from clhd.figures.plot import NO_FIGURE, find_figure
+from clhd.figures.plot import has_figure
 from clhd.report.claims import render_file
 from clhd.report.markup import (
     make_anchor,
@@ -151,7 +151,7 @@ def render_experiment(experiment: Experiment, file: Path, record: Record, result
 
 def _render_figure(experiment: Experiment, results: Path) -> str:
     """The figure with its caption; nothing for an experiment that has none of its own."""
-    if find_figure(experiment.resolved()) == NO_FIGURE:
+    if not has_figure(experiment.resolved()):
         return ""
     name = experiment.name
     picture = results / name / "figures" / f"{name}.png"

@@ -136,6 +136,29 @@ def load_system(reference: Reference) -> System:
     return system
 
 
+def locate(target: str, system: System) -> str:
+    """Return "MODULE:NAME" of what a system names; ":NAME" is in the module of the system, as in a file of one's own.
+
+    Raises
+    ------
+    ClhdError
+        If it is no such text.
+    """
+    module, colon, name = target.partition(":") if isinstance(target, str) else ("", "", "")
+    if not (colon and name.isidentifier()):
+        raise ClhdError(f"{type(system).__name__}: {target!r:.60} must be text such as 'MODULE:NAME', or ':NAME'")
+    return f"{module or type(system).__module__}:{name}"
+
+
+def import_named(target: str, system: System) -> Any:
+    """Return the claim or function that a system names; raises ClhdError if `locate` does, or it is not there."""
+    module, _, name = locate(target, system).partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ClhdError(f"{type(system).__name__}: {target!r} cannot be imported: {error}") from None
+
+
 class _TextLoader(SourceLoader):
     """Runs the text of a reference as a module."""
 

@@ -169,6 +169,21 @@ class ContrastiveSystem(System):
     limit = "limit of infinite dimension"
     quantity = "cosine_similarity"
     components = "features"
+    claims = {
+        "C1": "clhd.systems.contrastive.claims.weights:WEIGHTS",
+        "C2": "clhd.systems.contrastive.claims.reduction:REDUCTION",
+        "C3": "clhd.systems.contrastive.claims.convergence:CONVERGENCE",
+        "C4": "clhd.systems.contrastive.claims.learnability:LEARNABILITY",
+        "C5": "clhd.systems.contrastive.claims.attraction:ATTRACTION",
+        "C6": "clhd.systems.contrastive.claims.noise:NOISE",
+        "C7": "clhd.systems.contrastive.claims.correlation:CORRELATION",
+        "matrix": "clhd.systems.contrastive.claims.matrix:MATRIX",
+    }
+    figures = {
+        "dimension": "clhd.figures.convergence:plot_convergence",
+        "moments": "clhd.systems.contrastive.figures.presets:plot_moments",
+        "noise_correlation": "clhd.systems.contrastive.figures.presets:plot_noise_correlation",
+    }
     simulation = ContrastiveSimulation()
     theory = ContrastiveTheory()
 

@@ -136,6 +136,7 @@ class PortraitSystem(System):
     limit = "limit of infinite dimension"
     quantity = "attractor"
     components = "features"
+    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
     simulation = NoHalf()
     theory = PortraitTheory()
 

@@ -27,7 +27,7 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points
-from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveTheory
+from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveSystem, ContrastiveTheory
 from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, label_outputs, number_features
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
@@ -152,6 +152,7 @@ class SelectionSystem(System):
     limit = "limit of infinite dimension"
     quantity = "probability"
     components = "features"
+    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
     simulation = SelectionSimulation()
     theory = SelectionTheory()
 

@@ -181,6 +181,7 @@ class WeightsSystem(System):
     size = "dimension"
     limit = "limit of infinite dimension"
     quantity = "distribution"
+    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
     simulation = WeightsSimulation()
     theory = WeightsTheory()
 

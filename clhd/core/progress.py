@@ -1,4 +1,4 @@
-"""`Progress`: what has been done of long work, its rate and the time left; a bar on a terminal, else lines."""
+"""Progress of long work: share done, rate and time left, as a bar on a terminal and as lines elsewhere."""
 
 import sys
 import time
@@ -8,22 +8,22 @@ from clhd.core.text import format_count, format_seconds
 
 _BAR_SECONDS, _LINE_SECONDS = 0.2, 15.0
 _BAR_WIDTH = 24
-_CLEAR = "\r\x1b[K"  # back to the start of the line, and clear it
+_CLEAR = "\r\x1b[K"  # go to the start of the line and clear it
 
 
 class Progress:
-    """Progress of one stage.
+    """Writer of the progress of one stage.
 
     Parameters
     ----------
     title : str
-        What is being done.
+        Text at the start of each line.
     runs : int
-        How much there is to do, in replicas of points.
+        Number of runs to do.
     seconds : float
-        The same in predicted seconds of one core, by which the share that is done is measured.
+        Predicted core seconds of these runs; the share done is measured in them.
     stream : file, optional
-        Standard error by default. None there is silence.
+        Standard error by default.
     """
 
     def __init__(self, title: str, runs: int, seconds: float, stream: TextIO | None = None) -> None:
@@ -33,7 +33,7 @@ class Progress:
         self._begin = time.monotonic()
         self._shown = self._begin
         self._runs_done, self._seconds_done = 0, 0.0
-        self.is_shown = False  # nothing has been written yet: of short work, nothing need be
+        self.is_shown = False  # True once something has been written; short work may write nothing
 
     def say(self, text: str) -> None:
         """Write one line."""
@@ -42,7 +42,7 @@ class Progress:
         self._stream.flush()
 
     def advance(self, runs: int, seconds: float) -> None:
-        """Note that a block is done."""
+        """Count a finished block, and show the progress if the last display is old enough."""
         self._runs_done += runs
         self._seconds_done += seconds
         now = time.monotonic()
@@ -66,5 +66,5 @@ class Progress:
             self.say(text)
 
     def finish(self, text: str) -> None:
-        """Say what came of it."""
+        """Write `text`, the outcome, with the elapsed time."""
         self.say(f"{text}, {format_seconds(time.monotonic() - self._begin)}")

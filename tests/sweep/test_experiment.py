@@ -76,7 +76,11 @@ def read_all(path: Path) -> None:
         ("slope: [0, 1]", "slope: {start: 0, stop: 1, count: 2, step: 1}", "axes.slope: a range has no key step"),
         ("slope: [0, 1]", "slope: {start: 0, stop: 1, count: 2, spacing: log}", "must start and stop above 0"),
         ("slope: [0, 1]", "p: {together: {slope: [1, 2], weight: [1]}}", "of one length, not 2 of slope, 1 of weight"),
-        ("slope: [0, 1]", "p: {together: {slope: [1, 1], weight: [2, 2]}}", "axes.p: slope=1, weight=2 is listed twice"),
+        (
+            "slope: [0, 1]",
+            "p: {together: {slope: [1, 1], weight: [2, 2]}}",
+            "axes.p: slope=1, weight=2 is listed twice",
+        ),
         (
             "slope: [0, 1]",
             "slope: [10, 20]\n  weight: [1, 3, 4]",

@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from clhd.errors import ClhdError, explain_unwritable
+from clhd.errors import explain_unwritable
 from clhd.sweep.plan.stage import KINDS, Stage
 from clhd.sweep.results.comparison import add_distances, add_theory
 from clhd.sweep.results.reduce import QUANTILES, STATISTICS, reduce_runs
-from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.experiment import Experiment, read_experiment
 from clhd.sweep.store.create import remove_tree, write_sealed
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.prepare import open_stage, positions_in
@@ -73,6 +73,22 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
     return path
 
 
+def read_computed(path: str | Path, results: Path) -> Experiment:
+    """Read the experiment of results, and take its parameters as the results name them: no system is loaded.
+
+    Without results that remember their system, the experiment is checked by its system.
+
+    Raises
+    ------
+    ClhdError
+        If the file is wrong, or its system is needed and cannot be loaded.
+    """
+    name = read_experiment(path, check=False).name
+    stores = [store for store in (results / name / f"{kind}.zarr" for kind in KINDS) if store.is_dir()]
+    recalled = next((system for system in (Store(store).recall_system() for store in stores) if system), None)
+    return read_experiment(path, check=recalled is None, recalled=recalled)
+
+
 def _identify_stores(folder: Path) -> list[tuple[int, int]]:
     """What tells the folders of stores from others that take their names; in a store that grows, chunks move."""
     found = [folder / f"{kind}.zarr" for kind in ("simulation", "theory")]
@@ -114,18 +130,18 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
 
 
 def _find_kinds(experiment: Experiment, results: Path) -> tuple[list[str], Declaration]:
-    """The stages that an experiment has, and what its system says of itself; by a store where it is not installed."""
+    """The stages that an experiment has, and what its system says of itself: by a store, for which no system is loaded.
+
+    Stores of earlier versions do not say it; then the system does.
+    """
+    for kind in KINDS:
+        path = results / experiment.name / f"{kind}.zarr"
+        declaration = Store(path).layout.declaration if path.is_dir() else None
+        if declaration is not None:
+            exists = {"simulation": declaration.simulates, "theory": declaration.predicts}
+            return [kind for kind in KINDS if exists[kind]], declaration
     stages = [Stage(experiment, kind) for kind in KINDS]
-    try:
-        return [stage.kind for stage in stages if stage.outputs.variables], stages[0].declaration
-    except ClhdError:
-        for kind in KINDS:
-            path = results / experiment.name / f"{kind}.zarr"
-            declaration = Store(path).layout.declaration if path.is_dir() else None
-            if declaration is not None:
-                exists = {"simulation": declaration.simulates, "theory": declaration.predicts}
-                return [kind for kind in KINDS if exists[kind]], declaration
-        raise
+    return [stage.kind for stage in stages if stage.outputs.variables], stages[0].declaration
 
 
 def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:

@@ -98,7 +98,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = parsers.add_parser(command.__name__, help=text, description=text)
+        sub = parsers.add_parser(command.__name__.replace("_", "-"), help=text, description=text)
         sub.set_defaults(command=command)
         return sub
 
@@ -140,6 +140,8 @@ def _build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--fraction", type=float, default=0.01, metavar="SHARE", help="share of the points, by default 0.01"
     )
+    sub = add(commands.new_system, "write NAME.py and NAME.yaml here: a skeleton of your own system, which runs")
+    sub.add_argument("name", metavar="NAME", help="lower-case letters, digits and _: name of the files and the results")
     sub = add(commands.certificates, "make certificates for a Dask cluster of your own, and show how to start it")
     sub.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="by default clhd/tls in your ~/.config")
     sub = add(commands.schema, "print the JSON schema of an experiment, for completion in editors")

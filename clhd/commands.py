@@ -78,11 +78,9 @@ def predict(options: Namespace) -> int:
 
 def summarise(options: Namespace) -> int:
     """Summarise the results of an experiment."""
-    from clhd.sweep.results.summary import write_summary
-    from clhd.sweep.spec.experiment import read_experiment
+    from clhd.sweep.results.summary import read_computed, write_summary
 
-    experiment = read_experiment(options.experiment, check=False)  # the stores tell what is needed of the system
-    print(write_summary(experiment, options.results, wait=options.wait))
+    print(write_summary(read_computed(options.experiment, options.results), options.results, wait=options.wait))
     return 0
 
 
@@ -216,6 +214,15 @@ def _report_replays(replays: Sequence[Any]) -> int:
         else "nothing to compare: no chosen point is known"
     )
     return 1 if different else 0
+
+
+def new_system(options: Namespace) -> int:
+    """Write the files of a system of one's own to begin with."""
+    from clhd.systems.skeleton import write_skeleton
+
+    system, experiment = write_skeleton(options.name, Path())
+    print(f"{system} and {experiment} are a system and its experiment that run: type clhd run {experiment}")
+    return 0
 
 
 def certificates(options: Namespace) -> int:

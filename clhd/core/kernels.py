@@ -1,11 +1,18 @@
 """Decorators that compile kernels with numba, and the two bit casts that vector code needs.
 
 numba's cache on disk looks only at the date of the file that defines a function. A kernel that inlines a formula from
-another file would stay in the cache when that formula changes. Here the key is the contents of *all* modules that
-hold kernels, and each file says for which types it was compiled: processes that compile at the same time, such as
+another file would stay in the cache when that formula changes. Here the key is the contents of *all* files from which a
+kernel may inline, and each file says for which types it was compiled: processes that compile at the same time, such as
 cluster jobs with one home directory, may overwrite each other's files.
+
+| kernel in | is compiled again if one of these changes |
+|---|---|
+| clhd/core, clhd/systems | all files of both |
+| another package | these, and all files of that package |
+| a single file | these, and all Python files in its folder |
 """
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
@@ -44,15 +51,32 @@ _optimize: Callable[[Any], None] = JITCodeLibrary._optimize_final_module
 JITCodeLibrary._optimize_final_module = _keep_callees_apart  # type: ignore[method-assign,assignment]
 
 
+_OWN = ("clhd.core.", "clhd.systems.")
+
+
 @cache
-def source_stamp() -> str:
-    """Return the digest of the source of all modules in the folders that hold kernels (core, systems)."""
+def source_stamp(module: str = __name__, file: str = __file__) -> str:
+    """Return the digest of all files from which a kernel of a module, in a file, may inline; see the table above."""
     package = Path(__file__).parents[1]
     digest = blake2b(digest_size=16)
-    for layer in ("core", "systems"):
-        for path in sorted((package / layer).rglob("*.py")):
-            digest.update(path.read_bytes())
+    paths = [path for layer in ("core", "systems") for path in sorted((package / layer).rglob("*.py"))]
+    if not module.startswith(_OWN):
+        digest.update(module.encode())  # of a system in a file beside an experiment, it names the text that runs
+        paths += _list_neighbours(module, Path(file))
+    for path in paths:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _list_neighbours(module: str, file: Path) -> list[Path]:
+    """The files of a module's package, or of its folder if it has none."""
+    main = getattr(sys.modules.get(module), "__spec__", None)  # of python -m PACKAGE.MODULE, it has the real name
+    name: str = main.name if main is not None else module
+    package = sys.modules.get(name.partition(".")[0])
+    folders = list(getattr(package, "__path__", ()))
+    if folders:
+        return [path for folder in folders for path in sorted(Path(folder).rglob("*.py"))]
+    return sorted(file.parent.glob("*.py"))
 
 
 class _CheckedCacheFile(IndexDataCacheFile):
@@ -76,10 +100,13 @@ def kernel(function: Function) -> Function:
     Of the fast-math flags only "contract" (fused multiply-add) is set: re-association would destroy the rounding
     tricks of `clhd.core.vector_math`.
     """
-    compiled: Any = njit(function, nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-    # Change the class of the existing object: only numba has the arguments of its constructor.
-    compiled._cache._cache_file.__class__ = _CheckedCacheFile
-    compiled._cache._cache_file._source_stamp = source_stamp()
+    file = function.__code__.co_filename
+    has_file = Path(file).is_file()  # a worker elsewhere may have the text of a system, but not its file
+    compiled: Any = njit(function, nogil=True, cache=has_file, error_model="numpy", fastmath={"contract"})
+    if has_file:
+        # Change the class of the existing object: only numba has the arguments of its constructor.
+        compiled._cache._cache_file.__class__ = _CheckedCacheFile
+        compiled._cache._cache_file._source_stamp = source_stamp(function.__module__, file)
     return cast("Function", compiled)
 
 

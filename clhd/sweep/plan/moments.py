@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.systems.declarations import FloatArray, Output, Outputs, Result, Status
+from clhd.systems.declarations import FloatArray, NotConvergedError, Output, Outputs, Result, Status
 
 _MOMENTS = {
     "count": "number of replicas that are ok, of the {}",
@@ -64,7 +64,11 @@ def reduce_blocks(result: Result, size: int) -> Result:
                 moment[place] = value
         values |= {f"{name}_{moment}": array for moment, array in zip(_MOMENTS, moments, strict=True)}
     status = np.where(is_ok.any(axis=-1), Status.OK, statuses[..., 0]).astype(np.int8)
-    errors = {(point, replica // size): message for (point, replica), message in result.errors.items()}
+    errors = {
+        (point, replica // size): error
+        for (point, replica), error in result.errors.items()
+        if not isinstance(error, NotConvergedError)  # as a divergence, it is a result
+    }
     for place in errors:
         status[place] = Status.FAILED
     return Result(values=values, status=status, errors=errors)

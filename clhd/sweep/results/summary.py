@@ -29,7 +29,7 @@ from clhd.errors import ClhdError, explain_unwritable
 from clhd.sweep.plan.stage import KINDS, Stage
 from clhd.sweep.results.comparison import add_distances, add_theory
 from clhd.sweep.results.reduce import QUANTILES, STATISTICS, reduce_runs
-from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.experiment import Experiment, read_experiment
 from clhd.sweep.store.create import remove_tree, write_sealed
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.prepare import open_stage, positions_in
@@ -71,6 +71,22 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
         with explain_unwritable(path):
             _replace(path, dataset)
     return path
+
+
+def read_computed(path: str | Path, results: Path) -> Experiment:
+    """Return the experiment of results, with its parameters in the form that the results remember.
+
+    Without results that remember their system, the experiment is checked by its system.
+
+    Raises
+    ------
+    ClhdError
+        If the file is wrong, or its system is needed and cannot be loaded.
+    """
+    name = read_experiment(path, check=False).name
+    stores = [store for store in (results / name / f"{kind}.zarr" for kind in KINDS) if store.is_dir()]
+    recalled = next((system for system in (Store(store).recall_system() for store in stores) if system), None)
+    return read_experiment(path, check=recalled is None, recalled=recalled)
 
 
 def _identify_stores(folder: Path) -> list[tuple[int, int]]:

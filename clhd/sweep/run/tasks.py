@@ -155,9 +155,9 @@ def _compute(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, 
         data["status"][where] = result.status[k]
         data["seconds"][where] = share
         data["error_type"][where] = data["error_message"][where] = ""
-    for (k, *entry), message in result.errors.items():
+    for (k, *entry), found in result.errors.items():
         placed = points[k]
-        _record_failure(stage, placed, tuple(replicas[i] for i in entry), written, ResultError(message))
+        _record_failure(stage, placed, tuple(replicas[i] for i in entry), written, found)
 
 
 def _find_place(stage: Stage, placed: _PlacedPoint, replicas: tuple[int, ...]) -> Any:

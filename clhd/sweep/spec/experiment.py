@@ -18,7 +18,7 @@ All mistakes of a file are reported at once, one line each: file, key, value fou
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from clhd.sweep.spec.limits import check_table
 from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.declarations import Outputs, Parameter, Value
 from clhd.systems.protocol import System
-from clhd.systems.registry import Reference, find_system, is_file_name, refer_to
+from clhd.systems.registry import Reference, is_file_name, load_system, refer_to
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,20 @@ class _Context:
         False takes parameters as they stand and loads no system: code that only reads results does not wait for one.
     folder : Path or None
         Folder of the experiment's file, from which the file of a system is found.
+    recalled : System or None
+        With `check` false: the system as results remember it, which says what form the parameters have.
     """
 
     check: bool = True
     folder: Path | None = None
+    recalled: System | None = None
+    references: dict[str, Reference] = field(default_factory=dict)
+
+    def refer_to(self, name: str) -> Reference:
+        """The reference to a system; its file is read once, so that all of an experiment is of one text."""
+        if name not in self.references:
+            self.references[name] = refer_to(name, self.folder)
+        return self.references[name]
 
 
 def _get_context(info: ValidationInfo) -> _Context:
@@ -112,6 +122,7 @@ class Experiment(BaseModel):
     )
 
     _folder: Path | None = PrivateAttr(default=None)
+    _reference: Reference | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -125,7 +136,7 @@ class Experiment(BaseModel):
     def _check_system(cls, value: str, info: ValidationInfo) -> str:
         context = _get_context(info)
         if context.check:
-            find_system(value, context.folder)
+            load_system(context.refer_to(value))
         elif not is_file_name(value) and not is_plain_name(value):
             raise ValueError("must be the name of a system, or FILE.py:CLASS")
         return value
@@ -223,7 +234,7 @@ class Experiment(BaseModel):
     @property
     def reference(self) -> Reference:
         """The reference to the system, by which workers find it; raises ClhdError if its file cannot be read."""
-        return refer_to(self.system, self._folder)
+        return self._reference or refer_to(self.system, self._folder)
 
     @property
     def has_simulation(self) -> bool:
@@ -262,7 +273,7 @@ def _is_taken(name: str, experiment: Experiment, info: ValidationInfo) -> bool:
 def _get_system(info: ValidationInfo, name: str | None = None) -> System | None:
     """The system of an experiment; None if its name is wrong, or the experiment is taken as it stands."""
     context, name = _get_context(info), name or (info.data or {}).get("system")
-    return find_system(name, context.folder) if context.check and name is not None else None
+    return load_system(context.refer_to(name)) if context.check and name is not None else None
 
 
 def _list_outputs(system: System, constants: Mapping[str, Value]) -> list[Outputs]:
@@ -289,7 +300,7 @@ def _parameter_finder(info: ValidationInfo, constants: Mapping[str, Any]) -> Cal
     """A function that finds a parameter of the system by name."""
     if "system" not in info.data:
         raise ValueError(UNKNOWN_SYSTEM)
-    system = _get_system(info)
+    system = _get_system(info) or _get_context(info).recalled
     if system is None:
         return lambda name: Parameter(kind="any", default=None, meaning="")
     return lambda name: system.find_parameter(name, constants)
@@ -308,7 +319,7 @@ def _collect(table: Mapping[Any, Any], parse: Callable[[str, Any], Any]) -> dict
     return parsed
 
 
-def read_experiment(path: str | Path, *, check: bool = True) -> Experiment:
+def read_experiment(path: str | Path, *, check: bool = True, recalled: System | None = None) -> Experiment:
     """Read an experiment from a YAML file.
 
     Parameters
@@ -316,6 +327,8 @@ def read_experiment(path: str | Path, *, check: bool = True) -> Experiment:
     path : path
     check : bool
         False takes parameters as they stand and loads no system.
+    recalled : System, optional
+        With `check` false: the system as results remember it, which gives the form of the parameters.
 
     Raises
     ------
@@ -323,11 +336,17 @@ def read_experiment(path: str | Path, *, check: bool = True) -> Experiment:
         With one line for each mistake: file, key, value found, what is allowed.
     """
     path = Path(path)
-    return parse_experiment({"name": path.stem, **read_yaml(path)}, str(path), check=check, folder=path.parent)
+    table = {"name": path.stem, **read_yaml(path)}
+    return parse_experiment(table, str(path), check=check, folder=path.parent, recalled=recalled)
 
 
 def parse_experiment(
-    table: Mapping[str, Any], source: str = "experiment", *, check: bool = True, folder: Path | None = None
+    table: Mapping[str, Any],
+    source: str = "experiment",
+    *,
+    check: bool = True,
+    folder: Path | None = None,
+    recalled: System | None = None,
 ) -> Experiment:
     """Return the experiment that plain values describe, as `Experiment.resolved` returns them.
 
@@ -336,9 +355,10 @@ def parse_experiment(
     ExperimentError
         With one line for each mistake, each starting with `source`.
     """
+    context = _Context(check, folder, recalled)
     try:
-        experiment = Experiment.model_validate(dict(table), context=_Context(check, folder))
+        experiment = Experiment.model_validate(dict(table), context=context)
     except ValidationError as error:
         raise ExperimentError(describe_mistakes(error, source, Experiment.model_fields)) from None
-    experiment._folder = folder
+    experiment._folder, experiment._reference = folder, context.references.get(experiment.system)
     return experiment

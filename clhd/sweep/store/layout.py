@@ -4,7 +4,7 @@
 |---|---|
 | attributes of the group | of their types; the experiment one that parses |
 | variables | the outputs, the ledger, the coordinates, and no others |
-| shape, dimension names | those of the experiment's axes and replicas |
+| shape, names of dims | those of the experiment's axes and replicas |
 | chunks | of one shape, in all variables |
 | coordinates | the values of axes, times, replicas and outputs, to the last bit |
 

@@ -83,7 +83,7 @@ def _restore_coordinates(path: Path, contents: Contents, system: System) -> tupl
         except Exception:  # codecs raise what they like
             is_whole = False
         if not is_whole:
-            if contents.attributes.get("version") != stage.version:  # who had other features, maybe
+            if contents.attributes.get("version") != stage.version:  # whose coordinates may be others
                 raise MetadataError(f"{path / name}: is damaged or missing, and of another version of clhd; {FRESH}")
             array.with_config({"write_empty_chunks": True})[...] = wanted[name]
     return layout, group

@@ -50,7 +50,7 @@ BitArray = NDArray[np.uint64]
 # Groups of this many lanes fill the vector units and stay in the first-level cache.
 LANES = 256
 # Discrete laws are padded to at least this many atoms, so that most share one compiled kernel.
-_LEAST_ATOMS = 3
+_MIN_ATOMS = 3
 
 
 def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
@@ -225,8 +225,8 @@ class LaneGroup:
         model = first.model
         views = model.views
         laws = [law for point, _ in pieces for law in point.model.latents]
-        atoms = max([_LEAST_ATOMS, *(len(law.atoms()[0]) for law in laws if law.is_discrete)])
-        atoms = atoms if atoms == _LEAST_ATOMS else 1 << (atoms - 1).bit_length()  # few sizes: each is compiled anew
+        atoms = max([_MIN_ATOMS, *(len(law.atoms()[0]) for law in laws if law.is_discrete)])
+        atoms = atoms if atoms == _MIN_ATOMS else 1 << (atoms - 1).bit_length()  # few sizes: each is compiled anew
         self._group = aligned_zeros(1, group_type(model.features, views, atoms))[0]
         self._state = aligned_zeros((4, LANES), np.uint64)
         self._group["cumulative"][:] = 2.0  # an atom that no uniform number reaches

@@ -22,7 +22,7 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.averages import FloatArray, PairRule, average_atoms
 
 # Atoms of a product of quadrature rules that contribute less are dropped; their sum stays below 1e-10.
-_LEAST_WEIGHT = 1e-14
+_MIN_WEIGHT = 1e-14
 # Nodes and step of the interpolation along m for very many atoms: 1e-11 without noise, less with it.
 _LINE_NODES, _LINE_STEP = 12, 0.045
 
@@ -47,7 +47,7 @@ def fold_atoms(model: ContrastiveModel) -> FoldedAtoms:
     """Return the atoms of the latents of `model`, folded if its activation is odd or even."""
     values, weights = model.latent_atoms()
     if not all(law.is_discrete for law in model.latents):  # the corners of a product of rules contribute nothing
-        kept = weights * (1 + (values**2).sum(axis=1)) ** 2 > _LEAST_WEIGHT
+        kept = weights * (1 + (values**2).sum(axis=1)) ** 2 > _MIN_WEIGHT
         values, weights = values[kept], weights[kept]
     if model.unit.parity == 0:
         return FoldedAtoms(values, weights, np.zeros(len(weights)))

@@ -25,10 +25,10 @@ from clhd.systems.contrastive.theory.tables import PairTable, atom_shares, build
 
 # Inside a step the continuous output has up to 60 times the error of the step's end (measured for tanh and erf with
 # slow modes, where steps are longest): with output times inside steps, the tolerance is smaller by this factor.
-_CONTINUOUS_OUTPUT = 0.01
+_OUTPUT_FACTOR = 0.01
 # A table with its pilot trajectories costs as much as about 16 direct trajectories with 5 atoms, or 4 with very many;
 # with fewer starts it does not pay. Above about 20 atoms the cost of the direct rule no longer grows with them.
-_LEAST_WORK_FOR_TABLE, _MOST_ATOMS_COUNTED = 80, 20
+_MIN_WORK_FOR_TABLE, _MAX_ATOMS_COUNTED = 80, 20
 _TABLE_TOLERANCE = 1e-10
 _CHUNK = 64
 
@@ -37,7 +37,7 @@ def step_tolerances(times: FloatArray, rtol: float, atol: float) -> tuple[float,
     """Return tolerances of one step that keep the error at the output times near (rtol, atol)."""
     if np.count_nonzero(times) <= 1:  # the only output is at the end of the last step
         return rtol, atol
-    return max(_CONTINUOUS_OUTPUT * rtol, 1e-13), _CONTINUOUS_OUTPUT * atol
+    return max(_OUTPUT_FACTOR * rtol, 1e-13), _OUTPUT_FACTOR * atol
 
 
 def check_pair_averages(model: ContrastiveModel) -> None:
@@ -117,7 +117,7 @@ class BatchIntegrator:
 
     def _wants_table(self, starts: int) -> bool:
         smooth = self.flow.rule.activation in (TANH, ERF)
-        return smooth and starts * min(len(self.flow.atoms.weights), _MOST_ATOMS_COUNTED) >= _LEAST_WORK_FOR_TABLE
+        return smooth and starts * min(len(self.flow.atoms.weights), _MAX_ATOMS_COUNTED) >= _MIN_WORK_FOR_TABLE
 
     def _provide_table(self, root_last: float) -> bool:
         """Make `table` reach sqrt r = `root_last`; return False if no table of reasonable size does."""

@@ -33,8 +33,8 @@ from clhd.systems.contrastive.theory.weight_grid import WeightGrid, gaussian_mas
 _DEVIATIONS = 8.5
 _EDGE_MASS = 1e-13
 # Least standard deviation for which the grid is made, in units of sqrt r.
-_NARROW = 0.1
-_FIRST_STEP, _LEAST_STEP, _LARGEST_GROWTH, _SAFETY = 1e-3, 1e-12, 3.0, 0.85
+_MIN_DEVIATION = 0.1
+_FIRST_STEP, _MIN_STEP, _MAX_GROWTH, _SAFETY = 1e-3, 1e-12, 3.0, 0.85
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class DensityFlow:
         rest = norm - float(overlap @ overlap)
         means, deviation = self.values @ overlap, math.sqrt(max(rest, 0.0))
         unit = norm if norm > 0 else 1.0
-        reach = float(np.abs(means).max()) + _DEVIATIONS * max(deviation, _NARROW * math.sqrt(unit))
+        reach = float(np.abs(means).max()) + _DEVIATIONS * max(deviation, _MIN_DEVIATION * math.sqrt(unit))
         self.grid = make_grid(unit, reach, cells)
         self._unit = unit
         self.masses = gaussian_masses(self.grid, means, deviation)
@@ -125,8 +125,8 @@ class DensityFlow:
                         return False
                     done = duration if is_last else done + step
                 if not is_last or factor < 1.0:  # a step cut short at an output time must not make the next one longer
-                    self._step = step * min(max(factor, 0.2), _LARGEST_GROWTH)
-                if self._step < _LEAST_STEP:
+                    self._step = step * min(max(factor, 0.2), _MAX_GROWTH)
+                if self._step < _MIN_STEP:
                     return False
         return True
 
@@ -142,10 +142,10 @@ class DensityFlow:
                 pulls, growth, shrinkage, diffusion = coefficients
                 if not math.isfinite(growth + diffusion):
                     return masses, math.inf, mass_error
-                masses, missed = step_masses(
+                masses, step_mass_error = step_masses(
                     masses, self.grid.centres, self.grid.widths, pulls, growth, shrinkage, diffusion, step / count
                 )
-                mass_error = max(mass_error, missed)
+                mass_error = max(mass_error, step_mass_error)
             results.append(masses)
         one, two, three = results
         norm = max(self.state(three)[1], self._unit)

@@ -23,7 +23,7 @@ _RADIUS = 6.5
 # -log of the error of the trapezoid rule before the factor of its poles; `diffusion.py` lists the measured errors.
 _DIGITS = 36.0
 # Latent atoms with less weight are dropped.
-_LEAST_WEIGHT = 1e-13
+_MIN_WEIGHT = 1e-13
 _PANEL_NODES, _PANEL_WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
@@ -59,7 +59,7 @@ def project_latents(
         return LatentPoints(means[:1], moments.sum(axis=0, keepdims=True))
     if model.unit.code in (LINEAR, POLYNOMIAL):
         return _project_on_gauss_nodes(means, weights, moments, 4 * _degree(model) - 3)
-    kept = weights > _LEAST_WEIGHT
+    kept = weights > _MIN_WEIGHT
     width = deviation if model.unit.code == RELU else max(deviation, 0.6)  # the pole of tanh is at i pi / 2
     return _project_on_chebyshev_nodes(means[kept], moments[kept], 14 + 7 * reach / width if width > 0 else math.inf)
 

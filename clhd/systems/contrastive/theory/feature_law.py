@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float64]
 # only its second moments are needed: two nodes would do. The elastic net needs the others.
 _NODES = {1: 24, 2: 12, 3: 7, 4: 5, 5: 4, 6: 3}
 # Atoms of a product of quadrature rules with less probability are dropped.
-_LEAST_WEIGHT = 1e-13
+_MIN_WEIGHT = 1e-13
 
 
 def feature_atoms(model: ContrastiveModel) -> tuple[FloatArray, FloatArray]:
@@ -32,7 +32,7 @@ def feature_atoms(model: ContrastiveModel) -> tuple[FloatArray, FloatArray]:
     p = model.features
     vectors = np.array(list(product(values.tolist(), repeat=p)))
     probabilities = np.array([math.prod(factors) for factors in product(weights.tolist(), repeat=p)])
-    kept = probabilities > _LEAST_WEIGHT
+    kept = probabilities > _MIN_WEIGHT
     return vectors[kept], probabilities[kept] / probabilities[kept].sum()
 
 

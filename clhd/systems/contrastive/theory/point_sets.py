@@ -41,8 +41,8 @@ POINTS = 4096
 # Points that are computed together; also a power of 2.
 _LANES = 128
 # Latents with more atoms than this are sampled.
-_MOST_ATOMS = 9
-_MOST_FEATURES = 6
+_MAX_ATOMS = 9
+_MAX_FEATURES = 6
 _SEED = 20240610
 
 
@@ -92,18 +92,18 @@ def draw_points(model: ContrastiveModel, *, scrambling: int = 0, points: int = P
     views, samples = model.views, model.views - 1
     # Always draw for 6 features, so that the points do not depend on how many there are: at q = 0 all models then have
     # the same averages, to the last digits.
-    engine = qmc.Sobol(views + _MOST_FEATURES * samples, rng=np.random.default_rng([_SEED, scrambling]))
+    engine = qmc.Sobol(views + _MAX_FEATURES * samples, rng=np.random.default_rng([_SEED, scrambling]))
     uniform = engine.random(points)
     noise = ndtri(np.clip(uniform[:, :views], 1e-16, 1 - 1e-16)) @ _mixing(model).T
     latents = np.empty((points, samples, model.features))
     for k, (j, law) in product(range(samples), enumerate(model.latents)):
         values, weights = law.atoms()
         last = np.minimum(
-            np.searchsorted(np.cumsum(weights), uniform[:, views + _MOST_FEATURES * k + j]), len(values) - 1
+            np.searchsorted(np.cumsum(weights), uniform[:, views + _MAX_FEATURES * k + j]), len(values) - 1
         )
         latents[:, k, j] = values[last]
     values, weights = model.latent_atoms()
-    is_exact, images = len(weights) <= _MOST_ATOMS, _images(model)
+    is_exact, images = len(weights) <= _MAX_ATOMS, _images(model)
     noise = np.concatenate([sign * noise for sign, _ in images])
     latents = np.concatenate([latents * pattern for _, pattern in images])
     if is_exact:
@@ -133,13 +133,13 @@ def _mixing(model: ContrastiveModel) -> FloatArray:
 def count_terms(model: ContrastiveModel) -> int:
     """Return the number of terms of an average, over points and atoms, which determines its cost."""
     atoms = len(model.latent_atoms()[1])
-    summed = atoms if atoms <= _MOST_ATOMS else 2 if model.has_symmetric_latents else 1
+    summed = atoms if atoms <= _MAX_ATOMS else 2 if model.has_symmetric_latents else 1
     return POINTS * len(_images(model)) * summed**2
 
 
 def _images(model: ContrastiveModel) -> list[tuple[float, FloatArray]]:
     """Return the signs of the noise and of the sampled latents in the images of a point, the identity first."""
-    is_sampled = len(model.latent_atoms()[1]) > _MOST_ATOMS
+    is_sampled = len(model.latent_atoms()[1]) > _MAX_ATOMS
     patterns = _sign_patterns(model) if is_sampled or model.views > 3 else [np.ones(model.features)]
     if is_sampled and model.views == 3 and model.has_symmetric_latents:
         # The average already sums both latents over their two signs: an image with all signs changed is the same term.

@@ -32,7 +32,7 @@ IntArray = NDArray[np.int64]
 _GAUSS_NODES, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(24)
 # The average of delta(z) is infinite at r = 0, but cancels in all products that are used: a tiny deviation instead of 0
 # gives their limit.
-_LEAST_DEVIATION = 1e-60
+_MIN_DEVIATION = 1e-60
 
 
 @kernel
@@ -102,7 +102,7 @@ def average_relu_atoms(
     means : array of shape (atom,)
         m of every atom.
     """
-    deviation = max(math.sqrt(max(squared_norm, 0.0) * noise_variance), _LEAST_DEVIATION)
+    deviation = max(math.sqrt(max(squared_norm, 0.0) * noise_variance), _MIN_DEVIATION)
     correlation = noise_covariance / noise_variance if noise_variance > 0.0 else 1.0
     correlation = min(max(correlation, -1.0), 1.0)
     top = 1

@@ -38,7 +38,7 @@ _A[:_STAGES, :_STAGES] = DOP853.A
 _A[_STAGES, :_STAGES] = DOP853.B
 _A[13:] = DOP853.A_EXTRA
 _E3, _E5, _OUTPUT = np.array(DOP853.E3), np.array(DOP853.E5), np.array(DOP853.D)
-_SAFETY, _LEAST_FACTOR, _LARGEST_FACTOR = 0.9, 0.2, 10.0
+_SAFETY, _MIN_FACTOR, _MAX_FACTOR = 0.9, 0.2, 10.0
 
 
 class Equation(NamedTuple):
@@ -160,7 +160,7 @@ def _integrate_one(
                 return LEFT_TABLE
         error = _error_norm(state, trial, stages, step, rtol, atol)
         if not error < 1.0:  # NaN, from an overflow, counts as an error
-            step *= max(_LEAST_FACTOR, _SAFETY * error ** (-1 / 8)) if error < np.inf else _LEAST_FACTOR
+            step *= max(_MIN_FACTOR, _SAFETY * error ** (-1 / 8)) if error < np.inf else _MIN_FACTOR
             was_rejected = True
             continue
         reached = end if step == end - time else time + step
@@ -177,7 +177,7 @@ def _integrate_one(
         if _is_near(trial, targets, reach):
             _write_output(trial, variance, outcome[-1])
             return FINISHED
-        factor = _LARGEST_FACTOR if error == 0.0 else min(_LARGEST_FACTOR, _SAFETY * error ** (-1 / 8))
+        factor = _MAX_FACTOR if error == 0.0 else min(_MAX_FACTOR, _SAFETY * error ** (-1 / 8))
         factor = min(factor, 1.0) if was_rejected else factor
         was_rejected = False
         time = reached

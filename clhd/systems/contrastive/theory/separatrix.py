@@ -44,7 +44,7 @@ _WIDTH = 1e-10
 # Times at which an edge trajectory is compared with the saddles, which gives the distance to a few per cent.
 _TIMES = np.linspace(0.0, 400.0, 1601)
 # Backwards from a saddle: first step along the eigenvector, distance from a state of rest at which to end, most time.
-_FIRST_STEP, _CLOSE, _LONGEST = 1e-5, 1e-3, 5000.0
+_FIRST_STEP, _REST_DISTANCE, _MAX_TIME = 1e-5, 1e-3, 5000.0
 _AREA_NODES = 12
 
 
@@ -205,12 +205,12 @@ def _find_edges(destinations: Destinations, radii: FloatArray, squared_norm: flo
     step = 2 * np.pi / _ANGLES
     low = angles[column] - np.where(is_alone[arc, column], step, 0.0)
     cells = (low, angles[column] + step, reached[arc, column], np.roll(reached, -1, axis=1)[arc, column])
-    angle, after, met = _halve(destinations, radii[arc], squared_norm, cells, unsettled_is_before=True)
-    if met.any():
+    angle, after, unsettled = _halve(destinations, radii[arc], squared_norm, cells, unsettled_is_before=True)
+    if unsettled.any():
         # Near a weak saddle a band of starts does not settle; take its middle.
-        rest = tuple(column[met] for column in cells)
-        other, _, _ = _halve(destinations, radii[arc[met]], squared_norm, rest, unsettled_is_before=False)
-        angle[met] = 0.5 * (angle[met] + other)
+        rest = tuple(column[unsettled] for column in cells)
+        other, _, _ = _halve(destinations, radii[arc[unsettled]], squared_norm, rest, unsettled_is_before=False)
+        angle[unsettled] = 0.5 * (angle[unsettled] + other)
     return _Edges(arc, angle, cells[2], after)
 
 
@@ -228,16 +228,16 @@ def _halve(
     as before or after the edge according to `unsettled_is_before`.
     """
     low, high, before, after = cells
-    met = np.zeros(len(low), dtype=bool)
+    unsettled = np.zeros(len(low), dtype=bool)
     while len(low) > 0 and np.max(high - low) > _WIDTH:
         middle = 0.5 * (low + high)
         found = destinations.assign(_starts(radius, middle, squared_norm))
         is_unsettled = (found == NOT_SETTLED) & (before != NOT_SETTLED) & (after != NOT_SETTLED)
         is_before = np.where(is_unsettled, unsettled_is_before, found == before)
-        met |= is_unsettled
+        unsettled |= is_unsettled
         low, high = np.where(is_before, middle, low), np.where(is_before, high, middle)
         after = np.where(is_before | is_unsettled, after, found)
-    return 0.5 * (low + high), after, met
+    return 0.5 * (low + high), after, unsettled
 
 
 def _approach_saddles(destinations: Destinations, starts: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -336,14 +336,14 @@ def _follow_backwards(flow: Flow, start: FloatArray, overlaps: FloatArray, point
         return 1.0 - float(overlap @ overlap)
 
     def distance_to_rest(_: float, overlap: FloatArray) -> float:
-        return float(np.linalg.norm(overlaps - overlap, axis=1).min()) - _CLOSE
+        return float(np.linalg.norm(overlaps - overlap, axis=1).min()) - _REST_DISTANCE
 
     distance_to_rim.terminal = True  # type: ignore[attr-defined]
     distance_to_rest.terminal = True  # type: ignore[attr-defined]
     distance_to_rest.direction = -1.0  # type: ignore[attr-defined]  # the start itself is close to its saddle
     path = solve_ivp(
         lambda _, overlap: -flow.velocity(np.append(overlap, 1.0))[:-1],
-        (0.0, _LONGEST),
+        (0.0, _MAX_TIME),
         start,
         method="DOP853",
         events=(distance_to_rim, distance_to_rest),

@@ -33,10 +33,10 @@ from clhd.systems.contrastive.theory.stencil import LANES, STENCIL, add_stencil
 
 _BEFORE = STENCIL // 2 - 1  # nodes of a stencil before the cell that it interpolates
 # w: half the distance over which tanh varies. s2 has a floor: at s2 = 0 the map to y is singular.
-_WIDTH, _LEAST_NOISE = 0.5, 0.05
+_WIDTH, _MIN_NOISE = 0.5, 0.05
 # First steps of the refinement, with errors of about 1e-10.
 _X_STEP, _Y_STEP = 0.028, 0.035
-_MOST_BYTES = 256 * 2**20
+_MAX_BYTES = 256 * 2**20
 
 
 class PairTable(NamedTuple):
@@ -115,14 +115,14 @@ def build_table(rule: PairRule, slope: float, root_last: float, tolerance: float
 def _empty_table(rule: PairRule, slope: float, root_last: float, x_step: float, y_step: float) -> PairTable | None:
     """Return a table of zeros with spare cells at all ends, x < 0 only if no parity gives it; None if too large."""
     shared_noise = math.sqrt(max(0.5 * (rule.noise_variance + rule.noise_covariance), 0.0))
-    root_scale = _WIDTH / max(math.sqrt(rule.noise_variance), _LEAST_NOISE)
+    root_scale = _WIDTH / max(math.sqrt(rule.noise_variance), _MIN_NOISE)
     mean_scale = _WIDTH / shared_noise if shared_noise > 0 else math.inf
     pairs = len(rule.pairs)
     padded = -(-pairs // LANES) * LANES
     x_last = math.ceil(slope * root_last / math.hypot(1.0, root_last / mean_scale) / x_step) + STENCIL
     x_first = -_BEFORE if np.all(rule.signs != 0) else -x_last
     y_nodes = _BEFORE + math.ceil(math.asinh(root_last / root_scale) / y_step) + STENCIL
-    if 8 * padded * (x_last - x_first) * y_nodes > _MOST_BYTES:
+    if 8 * padded * (x_last - x_first) * y_nodes > _MAX_BYTES:
         return None
     signs = np.zeros(padded)
     signs[:pairs] = rule.signs

@@ -41,7 +41,7 @@ def list_mistakes(system: System) -> list[str]:
     for word in ("claims", "figures"):
         table = getattr(system, word)
         if not isinstance(table, Mapping):  # a wrong entry is reported when it is used
-            mistakes.append(f'{word} = {table!r:.60}: must be a table of name: "MODULE:NAME"')
+            mistakes.append(f"{word} = {table!r:.60}: must be a table of name: 'MODULE:NAME'")
     return mistakes or [*_list_wrong_parameters(system), *_list_wrong_outputs(system)]
 
 
@@ -99,8 +99,8 @@ def _is_plain(system: System) -> bool:
 
 def _list_wrong_outputs(system: System) -> Iterator[str]:
     if not _is_plain(system):
-        if not any(system.defines(word) for word in ("simulation", "theory")):
-            yield "defines neither simulate nor predict, so there is nothing to compute"
+        if system.outputs and not any(system.defines(word) for word in ("simulation", "theory")):
+            yield "outputs: are declared, but neither simulate nor predict is defined, so there is nothing to compute"
         return
     if not system.outputs:
         yield "outputs: must be given, such as outputs = {'height': clhd.Output(dims=('time',), words=...)}"

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from clhd.errors import ClhdError, explain_unwritable
+from clhd.errors import explain_unwritable
 from clhd.sweep.plan.stage import KINDS, Stage
 from clhd.sweep.results.comparison import add_distances, add_theory
 from clhd.sweep.results.reduce import QUANTILES, STATISTICS, reduce_runs
@@ -130,18 +130,18 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
 
 
 def _find_kinds(experiment: Experiment, results: Path) -> tuple[list[str], Declaration]:
-    """The stages of an experiment and the declaration of its system, by a store where the system is not installed."""
+    """The stages of an experiment and the declaration of its system, by a store, for which no system is loaded.
+
+    Stores of earlier versions have no declaration; then the system is asked.
+    """
+    for kind in KINDS:
+        path = results / experiment.name / f"{kind}.zarr"
+        declaration = Store(path).layout.declaration if path.is_dir() else None
+        if declaration is not None:
+            exists = {"simulation": declaration.simulates, "theory": declaration.predicts}
+            return [kind for kind in KINDS if exists[kind]], declaration
     stages = [Stage(experiment, kind) for kind in KINDS]
-    try:
-        return [stage.kind for stage in stages if stage.outputs.variables], stages[0].declaration
-    except ClhdError:
-        for kind in KINDS:
-            path = results / experiment.name / f"{kind}.zarr"
-            declaration = Store(path).layout.declaration if path.is_dir() else None
-            if declaration is not None:
-                exists = {"simulation": declaration.simulates, "theory": declaration.predicts}
-                return [kind for kind in KINDS if exists[kind]], declaration
-        raise
+    return [stage.kind for stage in stages if stage.outputs.variables], stages[0].declaration
 
 
 def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:

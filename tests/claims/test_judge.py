@@ -15,7 +15,7 @@ from clhd.claims.judge import judge_claims, read_claims, write_claims
 from clhd.claims.verdict import Estimate, Verdict, above
 from clhd.errors import ClhdError
 from clhd.sweep.results.summary_reader import Summary
-from clhd.sweep.store.create import write_sealed
+from clhd.sweep.store.create import write_dataset
 from clhd.systems.declarations import Status
 
 SETTINGS = """
@@ -60,7 +60,7 @@ def write_hill(results: Path, slope: float, quantity: str = "slope") -> None:
         {"x": [0, 1], "status": np.array([status.name.lower() for status in Status], np.dtypes.StringDType())},
         {"experiment": HILL, "code": "1.0", "created": "2020-01-01T00:00:00Z"},
     ).rename(slope_mean=f"{quantity}_mean")
-    write_sealed(dataset, results / "hill" / "summary.zarr")
+    write_dataset(dataset, results / "hill" / "summary.zarr")
 
 
 @pytest.mark.parametrize(("slope", "verdict"), [(1.0, "holds"), (0.5, "undecided"), (0.0, "does not hold")])

@@ -26,11 +26,12 @@ import numpy as np
 import xarray as xr
 
 from clhd.errors import ClhdError, explain_unwritable
-from clhd.sweep.plan.stage import KINDS, Stage
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.comparison import add_distances, add_theory
 from clhd.sweep.results.reduce import QUANTILES, STATISTICS, reduce_runs
 from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.store.create import remove_tree, write_sealed
+from clhd.sweep.spec.stages import KINDS, stage_path
+from clhd.sweep.store.create import remove_tree, write_dataset
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.prepare import open_stage, positions_in
 from clhd.sweep.store.provenance import describe_code, now
@@ -62,7 +63,7 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
     DamagedChunkError
         If a chunk is damaged: names its file, and the command that recomputes it.
     """
-    path = results / experiment.name / "summary.zarr"
+    path = stage_path(results / experiment.name, "summary")
     with hold_lock(path, wait=wait):
         folders = _identify_stores(path.parent)
         dataset = summarise(experiment, results)
@@ -75,7 +76,7 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
 
 def _identify_stores(folder: Path) -> list[tuple[int, int]]:
     """What tells the folders of stores from others that take their names; in a store that grows, chunks move."""
-    found = [folder / f"{kind}.zarr" for kind in ("simulation", "theory")]
+    found = [stage_path(folder, kind) for kind in KINDS]
     return [(state.st_dev, state.st_ino) for state in (path.stat() for path in found if path.is_dir())]
 
 
@@ -84,7 +85,7 @@ def _replace(path: Path, dataset: xr.Dataset) -> None:
     unfinished, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     for stray in (unfinished, old):
         remove_tree(stray)
-    write_sealed(dataset, unfinished)
+    write_dataset(dataset, unfinished)
     if path.exists():
         path.rename(old)
     unfinished.rename(path)
@@ -120,7 +121,7 @@ def _find_kinds(experiment: Experiment, results: Path) -> tuple[list[str], Decla
         return [stage.kind for stage in stages if stage.outputs.variables], stages[0].declaration
     except ClhdError:
         for kind in KINDS:
-            path = results / experiment.name / f"{kind}.zarr"
+            path = stage_path(results / experiment.name, kind)
             declaration = Store(path).layout.declaration if path.is_dir() else None
             if declaration is not None:
                 exists = {"simulation": declaration.simulates, "theory": declaration.predicts}

@@ -16,7 +16,7 @@ import xarray as xr
 
 from clhd.errors import ClhdError
 from clhd.sweep.store.layout import check_summary, find_damaged
-from clhd.sweep.store.metadata import AGAIN, MetadataError
+from clhd.sweep.store.metadata import SUMMARISE, MetadataError
 
 _QUANTITY = "cosine_similarity"
 _MEAN = "_mean"
@@ -156,5 +156,5 @@ def read_summary(path: Path) -> Summary:
         damaged = find_damaged(path)
         if damaged is None:
             raise
-        raise MetadataError(f"{damaged}: is damaged; {AGAIN}") from None
+        raise MetadataError(f"{damaged}: is damaged; {SUMMARISE}") from None
     return Summary(dataset)

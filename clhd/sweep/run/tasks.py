@@ -104,7 +104,7 @@ def write_merged(
     with guard_writing(store.path, token, store.chunk_number(index)):
         store.merge_chunk(index, needed, data, run)
         if not store.exists():  # what was moved away in this very moment must not rise again
-            store.forget(index)
+            store.delete_chunk(index)
             check_lease(store.path, token)
 
 

@@ -128,7 +128,7 @@ def test_unknown_options_are_refused(experiment: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     ("command", "defaults"),
-    [("run", ("default results",)), ("status", ("default config/config.yaml", "default that of the list"))],
+    [("run", ("default results",)), ("status", ("default config/config.yaml", "default the one that the list names"))],
 )
 def test_help_says_where_a_command_looks_by_default(
     capsys: pytest.CaptureFixture[str], command: str, defaults: tuple[str, ...]

@@ -136,7 +136,7 @@ def test_a_status_that_comes_while_the_values_are_copied_is_not_copied_without_t
 def test_the_longer_form_grows_by_files_that_both_stores_have_and_the_grown_one_does_not(
     tmp_path: Path, size: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clhd.sweep.plan.blocks._LEAST_SECONDS", 0.1)  # as in all processes of the campaign
+    monkeypatch.setattr("clhd.sweep.plan.blocks.MIN_BLOCK_SECONDS", 0.1)  # as in all processes of the campaign
     linked: dict[str, int] = {}
     for form in ("longer", "grown"):
         path = tmp_path / form / "simulation.zarr"

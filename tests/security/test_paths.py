@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from clhd.claims.judge import CLAIMS, read_claims
+from clhd.claims.judge import read_claims
 from clhd.cli import main
 from clhd.errors import ClhdError
 from clhd.sweep.results.summary_reader import read_summary
@@ -108,11 +108,9 @@ def test_words_of_an_experiment_name_what_is_in_a_table_alone(
 @pytest.mark.parametrize("name", ["../x", "/etc", "", ".", "a\nb", "hill "])
 def test_a_claim_rests_on_experiments_of_the_list_alone(tmp_path: Path, name: str) -> None:
     path = tmp_path / "claims.yaml"
-    claim = next(iter(CLAIMS))
-    roles = dict.fromkeys(CLAIMS[claim].experiments, name)
-    path.write_text(json.dumps({claim: {"experiments": roles, "thresholds": {}}}))
+    path.write_text(json.dumps({"C1": {"experiments": {"line": name}, "thresholds": {}}}))
     with pytest.raises(ClhdError, match="must be one of hill"):
-        read_claims(path, ["hill"])
+        read_claims(path, {"hill": parse_experiment(TOY)})
 
 
 @pytest.mark.parametrize("key", ["results", "claims", "experiments"])

@@ -17,6 +17,7 @@ import xarray as xr
 from distributed import Client
 from distributed.scheduler import KilledWorker
 
+import clhd.sweep.cluster.dask_quirks
 import clhd.sweep.run.dispatch
 import clhd.sweep.run.tasks
 from clhd.core.progress import Progress
@@ -70,7 +71,7 @@ def deaths(monkeypatch: pytest.MonkeyPatch) -> Deaths:
     deaths = Deaths()
     monkeypatch.setattr(clhd.sweep.run.dispatch, "compute_block", deaths.compute)
     monkeypatch.setattr(ToySimulation, "compute", lambda *arguments: deaths.simulate(*arguments))  # noqa: PLW0108  # a method
-    monkeypatch.setattr(clhd.sweep.run.dispatch, "_EVENT_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(clhd.sweep.cluster.dask_quirks, "_EVENT_POLL_SECONDS", 0.0)
     return deaths
 
 
@@ -291,6 +292,8 @@ def test_a_scheduler_that_is_lost_is_one_line(
     ask = clhd.sweep.run.dispatch.Dispatcher._ask
     monkeypatch.setattr(clhd.sweep.run.dispatch.Dispatcher, "_fetch", lambda self, futures: {})
     monkeypatch.setattr(clhd.sweep.run.dispatch.Dispatcher, "_ask", lambda self, future: ask(self, Lost()))
-    with pytest.raises(ClhdError, match=r"^the scheduler was lost; what is done is kept: once it runs, the same"):
+    with pytest.raises(
+        ClhdError, match=r"^the scheduler was lost; all finished blocks are kept\. Start it again: the same"
+    ):
         run_stage(toy(), "simulation", results, client=client)
     monkeypatch.undo()

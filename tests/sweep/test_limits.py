@@ -100,7 +100,7 @@ def test_a_dear_point_among_cheap_ones_leaves_them_few_chunks(toy: MakeExperimen
 def test_one_dear_value_of_many_does_not_take_a_store_beyond_its_files(
     toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch, dear: float
 ) -> None:
-    monkeypatch.setattr(clhd.sweep.plan.blocks, "_MOST_FILES", 500 * 5)  # one of the toy's output, four of the ledger
+    monkeypatch.setattr(clhd.sweep.plan.blocks, "_MAX_FILES", 500 * 5)  # one of the toy's output, four of the ledger
     seconds = [*np.linspace(1e-6, 2e-6, 8).tolist(), dear]
     stage = Stage(toy(axes={"seconds": seconds, "slope": span(100)}, replicas=10), "simulation")
     chunks = choose_chunks(stage)

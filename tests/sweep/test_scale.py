@@ -140,7 +140,7 @@ def test_blocks_are_made_for_the_workers_of_the_cluster_not_for_the_cores_of_thi
 
 def test_of_much_work_chunks_take_longer_and_are_not_more(toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(plan_points(toy, count=1000, workers=2).blocks) == 1000
-    monkeypatch.setattr(clhd.sweep.plan.blocks, "_MOST_FILES", 50 * 5)  # one of the toy's output, four of the ledger
+    monkeypatch.setattr(clhd.sweep.plan.blocks, "_MAX_FILES", 50 * 5)  # one of the toy's output, four of the ledger
     blocks = plan_points(toy, count=1000, workers=2).blocks
     assert [len(block.chunks) for block in blocks] == [1] * 50
     assert blocks[0].seconds == pytest.approx(1000 * 2.0 / 50)

@@ -135,7 +135,7 @@ class ToySystem(System):
         "features": Parameter(kind="count", default=1, meaning="features", minimum=1, maximum=9, can_vary=False),
         "lift": Parameter(kind="number", default=0.0, meaning="lift of the theory", in_simulation=False),
         "simulation": Parameter(kind="choice", default="toy", meaning="", choices=("toy", "none"), in_theory=False),
-        "seconds": Parameter(kind="number", default=0.3, meaning="predicted cost", in_theory=False),
+        "seconds": Parameter(kind="number", default=0.3, meaning="predicted cost", in_theory=False, can_vary=False),
     }
     simulation = ToySimulation()
     theory = ToyTheory()

@@ -125,7 +125,7 @@ def test_a_stage_on_which_there_is_nothing_to_compute_has_no_job(tmp_path: Path)
     [
         (("size: [4, 16]", "size: []"), "config/first.yaml: axes.size = []: must hold at least one value"),
         (("slope: [0, 1, 2]", "slope: [0, 60]"), "config/first.yaml: axes: 2 of 4 points are impossible"),
-        (("seed: 1", "figure: pie"), "config/first.yaml: figure = 'pie': must be one of dimension, grid"),
+        (("seed: 1", "figure: pie"), "config/first.yaml: figure = 'pie': must be one of convergence, grid"),
         (("times", "tims"), "config/first.yaml: unknown key 'tims'; did you mean 'times'?"),
     ],
     ids=["axis", "point", "figure", "key"],

@@ -1,4 +1,4 @@
-"""`describe_status`: what is known of each experiment, read from the ledgers alone, without any system or compiler."""
+"""`describe_status`: counts by status of each experiment, from the ledgers alone; no system or compiler is loaded."""
 
 import math
 import os
@@ -19,7 +19,7 @@ from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.missing import check_files
 from clhd.sweep.store.store import Store
 
-# Columns of the table for people, and what they hold of a report.
+# Columns of the table, and the key of a report that each shows.
 _COLUMNS = {
     "runs": "wanted",
     "ok": "ok",
@@ -31,14 +31,14 @@ _COLUMNS = {
 
 
 def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
-    """Counts by status, age and size of the stores of one experiment.
+    """Return counts by status, age and size of the stores of one experiment.
 
     Returns
     -------
     dict
-        ``experiment``, ``complete``, and for each of simulation and theory that has a store ``wanted`` (runs that the
-        experiment asks for), the counts by status among them (missing ones are ``not_run``), ``age_seconds`` since it
-        was last written, ``bytes``, or ``problem``. ``summary`` likewise, with ``stale`` if it is older than they are.
+        ``experiment``, ``complete``, and an entry for simulation, theory and summary: ``wanted`` (runs that the
+        experiment asks for), their counts by status (pending ones are ``not_run``), ``age_seconds`` since the last
+        change, ``bytes``, or ``problem``. A summary is ``stale`` if it is older than the other stores.
     """
     folder = results / experiment.name
     report: dict[str, Any] = {"experiment": experiment.name, "path": str(folder)}
@@ -77,7 +77,7 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
 
 
 def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
-    """Counts by status of what an experiment wants; what the store has no room for is not run."""
+    """Counts by status of the runs that an experiment wants; runs that the store does not hold are ``not_run``."""
     held = {axis.name: axis for axis in store.experiment.axes}
     positions, wanted = [], 1
     for axis in (axis for axis in experiment.axes if axis.name in store.dims):
@@ -112,7 +112,7 @@ def _measure(path: Path) -> dict[str, Any]:
 
 
 def format_status(reports: list[dict[str, Any]]) -> str:
-    """The reports as a table for people; what can only be said in words stands in place of the numbers."""
+    """Return the reports as a table for people; the text of a problem takes the place of the numbers."""
     stages = [(report["experiment"], kind, report.get(kind)) for report in reports for kind in STAGES]
     columns = dict(_COLUMNS)
     if not any(stage and stage.get("not_converged") for *_, stage in stages):
@@ -136,7 +136,7 @@ def format_status(reports: list[dict[str, Any]]) -> str:
 
 
 def _list_cells(stage: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    """What is known of a store, by column."""
+    """The cells of one row of the table."""
     age = format_age(stage["age_seconds"]) if "age_seconds" in stage else ""
     size = format_bytes(stage["bytes"]) if "bytes" in stage else ""
     return [*(str(stage.get(key, "")) for key in keys), age + (" stale" if stage.get("stale") else ""), size]

@@ -1,6 +1,6 @@
-"""`find_unfinished`: which stages of an experiment have to be run, whatever files say that they are done.
+"""`find_unfinished`: the stages of an experiment that a workflow must run, whatever its marker files say.
 
-A workflow knows a stage by a small marker file. The stores themselves are the truth: this looks into them.
+A workflow knows a stage by a small marker file, but only the stores tell what is computed.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ _TO_DO = (Status.NOT_RUN, Status.FAILED)
 
 
 def find_unfinished(experiment: Experiment, results: Path) -> list[StageName]:
-    """Stages whose store is not there, out of date or for something else, lacks points or files, or has failed points.
+    """Return the stages whose store does not exist, is out of date, belongs to other settings, or is incomplete.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def _is_whole(summary: Path) -> bool:
 
 
 def _last_written(folder: Path, stage: StageName) -> float | None:
-    """When a store was last changed as a whole; None if it is not there."""
+    """The time of the last change of a store; None if it does not exist."""
     path = stage_path(folder, stage) / FILE
     return path.stat().st_mtime if path.is_file() else None
 

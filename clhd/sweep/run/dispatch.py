@@ -13,7 +13,6 @@ A point fails if it is killed twice in the last round; whatever kills from outsi
 a block of 64 points one that kills is found by 6 deaths.
 """
 
-import logging
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -30,6 +29,7 @@ from clhd.core.progress import Progress
 from clhd.core.text import format_bytes, format_seconds
 from clhd.errors import ClhdError, describe_unwritable, explain_unwritable
 from clhd.sweep.cluster.cluster import LOST
+from clhd.sweep.cluster.dask_quirks import describe_death, hide_memory_warnings, was_killed_for_memory
 from clhd.sweep.cluster.slurm import check_jobs
 from clhd.sweep.plan.blocks import Block, BoolArray, ChunkIndex
 from clhd.sweep.plan.stage import Stage
@@ -48,7 +48,6 @@ _PARTS = 8
 # Silence that is longer than both, the second in units of the longest prediction, is worth a line.
 _SILENT_SECONDS, _SILENT_TIMES = 30.0, 10.0
 _POLL_SECONDS = 0.01
-_EVENT_POLLS, _EVENT_POLL_SECONDS = 5, 0.05
 # Workers come and go: how many there are is asked again after this time.
 _COUNT_SECONDS = 2.0
 _as_completed: Any = as_completed  # distributed is not typed
@@ -65,8 +64,7 @@ def _try_block(
     path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str, reference: Reference
 ) -> BlockReport | _Obstacle:
     """Compute a block; what stops it, and would stop the others, is a value."""
-    # The driver tells if a worker is killed for its memory; that it will be soon, many times over, helps nobody.
-    logging.getLogger("distributed.worker.memory").setLevel(logging.ERROR)
+    hide_memory_warnings()
     try:
         try:
             return compute_block(path, chunks, run, token, reference)
@@ -125,7 +123,7 @@ class Dispatcher:
             for future, block in ready.items():
                 report = self._collect(future, fetched)
                 if isinstance(report, KilledWorker):
-                    killed.append((block, report.allowed_failures + 1))
+                    killed.append((block, describe_death(report).deaths))
                 else:
                     yield block, report
         return killed
@@ -184,26 +182,16 @@ class Dispatcher:
 
     def _tell_death(self, error: KilledWorker) -> None:
         """Say once of each worker that it was killed, and if it is known why."""
-        address, limit = error.last_worker.address, error.last_worker.memory_limit
-        if address in self._dead:
+        death = describe_death(error)
+        if death.address in self._dead:
             return
-        self._dead.add(address)
-        if self._has_exceeded_memory(address):
-            self._cause = (
-                f"more than the {format_bytes(limit)} of memory that a worker has (fewer workers have more each)"
-            )
+        self._dead.add(death.address)
+        if was_killed_for_memory(self._client, death.address):
+            limit = format_bytes(death.memory_limit)
+            self._cause = f"more than the {limit} of memory that a worker has (fewer workers have more each)"
         else:
             self._cause = "a crash, a signal from outside, or a machine without memory"
         self._progress.say(f"a worker was killed: {self._cause}; what it had to do is tried again")
-
-    def _has_exceeded_memory(self, address: str) -> bool:
-        """True if a worker was killed by its nanny, who may tell so a moment after it is done."""
-        for _ in range(_EVENT_POLLS):
-            events = self._client.get_events("worker-restart-memory")
-            if any(event.get("worker") == address for _, event in events):
-                return True
-            time.sleep(_EVENT_POLL_SECONDS)
-        return False
 
     def _isolate(self, block: Block, deaths: int = 0) -> Iterator[tuple[Block, BlockReport]]:
         """Run a block with nothing beside it; find the points that kill the worker by splitting it."""

@@ -1,6 +1,6 @@
-"""`run_stage`: compute what the store of a stage does not know yet.
+"""`run_stage`: compute the entries of a stage's store that are not known yet.
 
-`set_aside` comes first where all is to be computed again, so that after a kill the plain command goes on.
+With ``--fresh``, `set_aside` moves the old stores first, so that after a kill the plain command goes on.
 """
 
 import time
@@ -30,14 +30,16 @@ from clhd.systems.declarations import Status
 
 @dataclass(frozen=True)
 class StageReport:
-    """What a stage came to.
+    """The outcome of a stage.
 
     Parameters
     ----------
+    path : Path
+        The store.
     counts : mapping of status to int
-        Of all replicas of points that the experiment wants.
+        Number of runs of the experiment by status.
     computed : int
-        How many of them this run computed.
+        Number of runs that were computed now.
     seconds : float
         Wall time.
     """
@@ -49,18 +51,18 @@ class StageReport:
 
     @property
     def is_complete(self) -> bool:
-        """True if nothing failed and nothing is missing."""
+        """True if no run failed and no run is pending."""
         return self.counts["failed"] == 0 and self.counts["not_run"] == 0
 
 
 def find_needed(status: Any, wanted: BoolArray) -> BoolArray:
-    """What is to be computed: what never ran, and what failed; a divergence is a result."""
+    """Return the wanted entries that never ran, or failed; a divergence is a result."""
     needed: BoolArray = wanted & ((status == Status.NOT_RUN) | (status == Status.FAILED))
     return needed
 
 
 def set_aside(stages: Sequence[Stage], results: Path, *, wait: bool = False) -> None:
-    """Move the stores of stages aside, none of them deleted, before anything is computed again.
+    """Move the stores of stages to other names, before everything is computed again; nothing is deleted.
 
     Parameters
     ----------
@@ -68,12 +70,12 @@ def set_aside(stages: Sequence[Stage], results: Path, *, wait: bool = False) -> 
     results : Path
         Folder of the stores of all experiments.
     wait : bool
-        Wait for another run of the same store, instead of refusing.
+        Wait for another run of the same store to end, instead of refusing.
 
     Raises
     ------
     ClhdError
-        If another run holds a store, or it cannot be moved.
+        If another run holds a store, or a store cannot be moved.
     """
     paths = [stage_path(results / stage.experiment.name, stage.kind) for stage in stages]
     with ExitStack() as locks:
@@ -97,7 +99,7 @@ def run_stage(
     wait: bool = False,
     checked: Sequence[Stage] = (),
 ) -> StageReport | None:
-    """Compute what the store of one stage does not know yet.
+    """Compute the entries of a stage's store that are not known yet.
 
     Parameters
     ----------
@@ -107,27 +109,27 @@ def run_stage(
     results : Path
         Folder of the stores of all experiments.
     cluster : Cluster, optional
-        Where to compute, by default on all cores.
+        Where to compute; by default on all cores of this machine.
     client : distributed.Client, optional
-        An open client, instead.
+        An open client to use instead.
     repair : bool
-        Read every chunk first, and compute the damaged ones again.
+        Read every chunk first, and compute the damaged chunks again.
     wait : bool
-        Wait for another run of the same store, instead of refusing; it leaves the less to do.
+        Wait for another run of the same store to end, instead of refusing.
     checked : sequence of Stage
-        What `check_experiment` returned for this experiment: the costs that it found are not worked out again.
+        What `check_experiment` returned, so that the costs of the points need not be found again.
 
     Returns
     -------
     StageReport or None
-        None if the system has nothing to compute on this stage.
+        None if the stage has nothing to compute.
 
     Raises
     ------
     ClhdError
         If another run holds the store, or the store belongs to another experiment.
     KeyboardInterrupt
-        What is done until then is kept.
+        All blocks that were done until then are kept.
     """
     wanted = next((stage for stage in checked if stage.kind == kind), Stage(experiment, kind))
     if not wanted.outputs.variables:
@@ -141,7 +143,7 @@ def run_stage(
             store, available = prepare_store(wanted, path)
             if lease.predecessor:
                 store.remove_leftover_files()
-                (path / FILE).touch()  # it may have written blocks after a summary, without a note of that
+                (path / FILE).touch()  # the killed run may have written blocks after the last summary
         mask = select_requested(available, wanted)
         status = store.status()
         needed = find_needed(status, mask)
@@ -157,10 +159,10 @@ def run_stage(
 
 
 def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Client | None]:
-    """A cluster that is there already, for its blocks are made to suit its workers; None if one is to be started."""
-    return nullcontext(client) if client is not None or not cluster.is_there else open_client(cluster)
+    """A client of a cluster that runs already, whose workers decide the size of blocks; None if one must be started."""
+    return nullcontext(client) if client is not None or not cluster.runs_already else open_client(cluster)
 
 
 def _count_threads(client: Any) -> int:
-    """How many blocks can be computed at once; 1 while no worker has come yet."""
+    """The number of blocks that can be computed at once; 1 while no worker has come."""
     return max(1, sum(map(int, client.nthreads().values())))

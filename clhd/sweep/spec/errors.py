@@ -1,4 +1,4 @@
-"""`describe_mistakes`: all mistakes of an experiment file, one line each: file, key, value found, what is allowed."""
+"""`describe_mistakes`: one line for each mistake of a file: file, key, value found, what is allowed."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ from clhd.core.text import cut_line
 from clhd.errors import ClhdError
 
 MUST_BE_GIVEN = "must be given"
-# Of keys that cannot be checked without the system; its own mistake is the one to report.
+# Marks keys that cannot be checked without the system; only the mistake in `system` is reported.
 UNKNOWN_SYSTEM = "cannot be checked without the system"
 
 

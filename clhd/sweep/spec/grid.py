@@ -23,9 +23,9 @@ from clhd.core.text import format_value
 from clhd.errors import ClhdError
 from clhd.systems.declarations import Parameter, Value
 
-# Digits of a value of a range: 0.30000000000000004 should not differ from a 0.3 that is written out.
+# Digits of a value of a range: 0.30000000000000004 must be equal to a 0.3 that is written out.
 _DIGITS = 12
-# Of a range.
+# The most values of a range.
 _MOST_VALUES = 1_000_000
 
 
@@ -36,7 +36,7 @@ class Axis:
     Parameters
     ----------
     name : str
-        Of the dim: that of the parameter, or any word if several parameters vary along it.
+        Name of the dim: the parameter, or any word if several parameters vary along the axis.
     parameters : tuple of str
     values : tuple of tuple
         One entry for each position, with one value for each parameter.
@@ -51,19 +51,19 @@ class Axis:
 
     @property
     def is_single(self) -> bool:
-        """True if one parameter varies along the axis, and gives it its name and coordinate."""
+        """True if one parameter varies along the axis, whose name it then has."""
         return self.parameters == (self.name,)
 
     def label(self, position: int) -> str:
-        """The position as text, such as ``kurtosis_1=1, kurtosis_2=2``."""
+        """Return a position as text, such as ``kurtosis_1=1, kurtosis_2=2``."""
         return ", ".join(f"{p}={format_value(v)}" for p, v in zip(self.parameters, self.values[position], strict=True))
 
     def merged(self, other: "Axis") -> "Axis":
-        """The axis with the values of both."""
+        """Return the axis with the values of both."""
         return Axis(self.name, self.parameters, _order({*self.values, *other.values}))
 
     def typed_like(self, held: "Axis") -> "Axis":
-        """The axis with whole numbers where `held` has some; a range that was read without its system has floats only."""
+        """The axis with whole numbers where `held` has some; a range read without its system has floats only."""
         whole = [isinstance(value, int) for value in held.values[0]]
         values = (
             tuple(
@@ -74,18 +74,18 @@ class Axis:
         return Axis(self.name, self.parameters, tuple(values))
 
     def positions(self, other: "Axis") -> list[int]:
-        """Where the values of `other`, all of which this axis has, stand along this axis."""
+        """Return the positions of the values of `other` along this axis, which has all of them."""
         index = {value: position for position, value in enumerate(self.values)}
         return [index[value] for value in other.values]
 
 
 def is_plain_name(name: str) -> bool:
-    """True for lower-case letters, digits and _, starting with a letter: a name that file, shell and store take."""
+    """Return True for lower-case letters, digits and _, starting with a letter: names for files, shells and stores."""
     return re.fullmatch("[a-z][a-z0-9_]{0,99}", name) is not None
 
 
 def describe_axis(axis: Axis) -> Any:
-    """The axis as plain values, which `parse_axis` reads back."""
+    """Return the axis as plain values, which `parse_axis` reads back."""
     columns = {name: [value[k] for value in axis.values] for k, name in enumerate(axis.parameters)}
     return columns[axis.name] if axis.is_single else {"together": columns}
 
@@ -150,12 +150,12 @@ def _order(values: Iterable[tuple[Value, ...]]) -> tuple[tuple[Value, ...], ...]
 
 
 def count_values(name: str, entry: Any) -> int:
-    """Number of values along an axis, of its entry in the file; no value is made.
+    """Return the number of values along an axis from its entry in the file; no value is made.
 
     Raises
     ------
     ClhdError
-        If that cannot be told.
+        If the entry is no list, range or table of these.
     """
     if isinstance(entry, list | tuple):
         return len(entry)
@@ -167,7 +167,7 @@ def count_values(name: str, entry: Any) -> int:
 
 
 def parse_numbers(name: str, entry: Any) -> list[Any]:
-    """The values of a list or of a range; a list may hold anything."""
+    """Return the values of a list or of a range; a list may hold anything."""
     if isinstance(entry, list | tuple):
         return list(entry)
     if not isinstance(entry, Mapping):
@@ -194,7 +194,7 @@ def parse_numbers(name: str, entry: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class Grid:
-    """The product of some axes, around constants.
+    """The product of some axes, with constants.
 
     Parameters
     ----------
@@ -217,28 +217,28 @@ class Grid:
         return math.prod(self.shape)
 
     def values(self, index: tuple[int, ...]) -> dict[str, Value]:
-        """The parameters of one point."""
+        """Return the parameters of one point."""
         values = dict(self.constants)
         for axis, position in zip(self.axes, index, strict=True):
             values.update(zip(axis.parameters, axis.values[position], strict=True))
         return values
 
     def indices(self) -> Iterator[tuple[int, ...]]:
-        """Positions of all points; the last axis varies fastest."""
+        """Yield the positions of all points; the last axis varies fastest."""
         return product(*(range(length) for length in self.shape))
 
     def describe(self, index: tuple[int, ...]) -> str:
-        """Where a point stands, such as ``kurtosis=3, dimension=1000``."""
+        """Return the values of a point along the axes, such as ``kurtosis=3, dimension=1000``."""
         return ", ".join(axis.label(position) for axis, position in zip(self.axes, index, strict=True)) or "the point"
 
 
 def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
-    """The position of the point that a user names by the values of its axes, as text.
+    """Return the position of the point that a user names by the values of its axes, as text.
 
     Raises
     ------
     ClhdError
-        If an axis is missing, unknown, or has no such value; the values that it has are named.
+        If an axis is missing or unknown, or has no such value; the message names its values.
     """
     known = [parameter for axis in grid.axes for parameter in axis.parameters]
     for name in place:

@@ -1,7 +1,7 @@
-"""The contrastive model as a system that can be swept: its simulation, its theory, and what they return and cost.
+"""The system "contrastive": SGD at finite dimension and the ODE, with their outputs and costs.
 
-A point is a `simulation.point.Point`, whose key seeds the random streams. The theory depends on the model and on
-the initial state alone, so a point of the theory is those.
+A point of the simulation is a `simulation.point.Point`, whose key seeds the random streams. A point of the theory is
+the model with the initial state: the theory depends on nothing else.
 
 | output | dims | meaning |
 |---|---|---|
@@ -9,8 +9,8 @@ the initial state alone, so a point of the theory is those.
 | squared_norm | time | abs(w)^2 / n |
 | cosine_similarity | time, feature | overlap / sqrt(squared_norm), NaN at 0 |
 | gradient_variance | time | theory only: D |
-| averaging_error | time | theory only: of infonce, by the points of its averages; 0 for the other losses |
-| growth_rate | feature | theory only: of a small overlap, at the uninformative state |
+| averaging_error | time | theory only: error of the averages of infonce; 0 for the other losses |
+| growth_rate | feature | theory only: growth rate of a small overlap at the uninformative state |
 | X_fluctuation | dims of X | theory only, with ``theory: fluctuations``: standard deviation of sqrt(n) (X_n - X) |
 """
 
@@ -54,7 +54,7 @@ _OF_THEORY = {**_QUANTITIES, "gradient_variance": _WITHOUT, "averaging_error": _
 
 @dataclass(frozen=True, kw_only=True)
 class TheoryPoint:
-    """What the theory of a point depends on."""
+    """A point of the theory."""
 
     model: ContrastiveModel
     overlap: tuple[float, ...] | None
@@ -70,7 +70,6 @@ class ContrastiveSimulation:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> Point:
-        """The point of the simulation; raises ClhdError where values do not go together."""
         if "dimension" not in values:
             raise ClhdError("dimension: must be given, as a constant or an axis")
         model, overlap, squared_norm = parse_model_and_start(values)
@@ -84,13 +83,11 @@ class ContrastiveSimulation:
         )
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """Overlap, squared norm and cosine similarity."""
         if constants.get("simulation", "sgd") == "none":
             return NOTHING
         return label_outputs(_QUANTITIES, {"feature": number_features(constants)})
 
     def cost(self, point: Point, time: FloatArray) -> Cost:
-        """From the number of steps and the measured time of one."""
         steps, features = float(time[-1]) * point.dimension, point.model.features
         if point.engine == "full":
             seconds = steps * point.dimension * point.model.views * _FULL_SECONDS
@@ -102,7 +99,6 @@ class ContrastiveSimulation:
         return Cost(seconds=steps * step + _LANE_SECONDS, runs_per_call=LANES, family=family(point))
 
     def compute(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """SGD by the engine of each point; diverged replicas are NaN from then on."""
         values = simulate_points(points, time, replicas, threads=1)
         overlap, squared_norm = values[..., :-1], values[..., -1]
         similarity = cosine_similarity(overlap, squared_norm)
@@ -119,7 +115,6 @@ class ContrastiveTheory:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:
-        """The point of the theory; raises ClhdError where values do not go together."""
         model, overlap, squared_norm = parse_model_and_start(values)
         if model.l1_penalty > 0:
             raise ClhdError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
@@ -137,7 +132,6 @@ class ContrastiveTheory:
         )
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """The simulated quantities and D; fluctuations if asked for; nothing with ``theory: none``."""
         chosen = constants.get("theory", "ode")
         if chosen == "none":
             return NOTHING
@@ -154,14 +148,12 @@ class ContrastiveTheory:
         return replace(outputs, variables=variables | {"growth_rate": growth_rate})
 
     def cost(self, point: TheoryPoint, time: FloatArray) -> Cost:
-        """From measurements at a few points."""
         if not point.model.loss_terms.factorises:
             return Cost(seconds=count_terms(point.model) * point.model.views * _TERM_SECONDS)
         of_ode = _ODE_SECONDS + _ODE_SECONDS_PER_TIME * float(time[-1])
         return Cost(seconds=(_FLUCTUATION_SECONDS if point.fluctuations else of_ode) * point.model.features)
 
     def compute(self, points: Sequence[TheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """The ODE of each point, with its fluctuations if asked for."""
         predictions = [_predict(point, time) for point in points]
         values = {name: np.stack([values[name] for values in predictions]) for name in predictions[0]}
         return Result(values=values, status=find_diverged(values["squared_norm"]))
@@ -177,6 +169,21 @@ class ContrastiveSystem(System):
     limit = "limit of infinite dimension"
     quantity = "cosine_similarity"
     components = "features"
+    claims = {
+        "C1": "clhd.systems.contrastive.claims.weights:WEIGHTS",
+        "C2": "clhd.systems.contrastive.claims.reduction:REDUCTION",
+        "C3": "clhd.systems.contrastive.claims.convergence:CONVERGENCE",
+        "C4": "clhd.systems.contrastive.claims.learnability:LEARNABILITY",
+        "C5": "clhd.systems.contrastive.claims.attraction:ATTRACTION",
+        "C6": "clhd.systems.contrastive.claims.noise:NOISE",
+        "C7": "clhd.systems.contrastive.claims.correlation:CORRELATION",
+        "matrix": "clhd.systems.contrastive.claims.matrix:MATRIX",
+    }
+    figures = {
+        "dimension": "clhd.figures.convergence:plot_convergence",
+        "moments": "clhd.systems.contrastive.figures.presets:plot_moments",
+        "noise_correlation": "clhd.systems.contrastive.figures.presets:plot_noise_correlation",
+    }
     simulation = ContrastiveSimulation()
     theory = ContrastiveTheory()
 
@@ -191,7 +198,7 @@ def _declare_fluctuation(name: str) -> Output:
 
 
 def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
-    """Order parameters of one point, D and growth rates, and the spread of their fluctuations if asked for."""
+    """The outputs of one point of the theory."""
     start = np.zeros(point.model.features) if point.overlap is None else np.array(point.overlap)
     is_exact = point.model.loss_terms.factorises
     flow = integrate_ode(
@@ -212,7 +219,7 @@ def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
 
 
 def _predict_spread(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
-    """Standard deviation of the fluctuations of each quantity, times sqrt(n)."""
+    """The standard deviation of the fluctuations of each quantity, times sqrt(n)."""
     limit = predict_fluctuations(
         point.model,
         None if point.overlap is None else point.overlap,

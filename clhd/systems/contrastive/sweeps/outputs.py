@@ -1,4 +1,4 @@
-"""`label_outputs`: the outputs of a half with the project's words; `diverged`: which runs have."""
+"""`label_outputs`: the outputs of a half with the words of `model.labels`; `find_diverged`: the status of runs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any

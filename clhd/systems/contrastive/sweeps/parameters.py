@@ -1,4 +1,4 @@
-"""The parameters of the contrastive model, and what their values say: a model, and the state in which it starts.
+"""The parameters of the contrastive systems; `parse_model_and_start` makes a model and an initial state of values.
 
 Every system takes its own choice of them. Those of the latent variables and of the start may have a value for each
 feature, as in ``kurtosis_2``.
@@ -120,7 +120,7 @@ _WIDEST_NOISE = 100
 def parse_model_and_start(
     values: Mapping[str, Value],
 ) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
-    """What values say of the model and of the state in which it starts.
+    """Return the model and the initial state that values describe.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def parse_model_and_start(
 def _make_model_and_start(
     items: tuple[tuple[str, Value], ...],
 ) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
-    """The same, remembered: points of a grid that differ in dimension alone share both."""
+    """The same with a memory: points of a grid that differ only in dimension share model and start."""
     values = dict(items)
     features = int(values.get("features", 1))  # type: ignore[arg-type]
     latents = tuple(_parse_latent(values, j) for j in range(1, features + 1))
@@ -165,7 +165,7 @@ def _make_model_and_start(
 
 
 def _parse_norm(model: ContrastiveModel, value: Value) -> float:
-    """The initial squared norm, given or that of the uninformative state."""
+    """The initial squared norm: the given one, or that of the uninformative state."""
     if value != "uninformative":
         return parse_norm(model, value)
     widest = max(model.base_noise_variance, model.augmentation_noise_variance)
@@ -182,7 +182,7 @@ def _parse_norm(model: ContrastiveModel, value: Value) -> float:
 
 
 def _find(values: Mapping[str, Value], name: str, feature: int) -> Any:
-    """The value of one feature: its own, or that of all features, or None."""
+    """The value of a parameter for one feature: its own value, the value for all features, or None."""
     return values.get(f"{name}_{feature}", values.get(name))
 
 

@@ -1,4 +1,4 @@
-"""The distribution of the weights as a system: SGD on the full weight vector, and the McKean-Vlasov equation.
+"""The system "weights": the distribution of the weights under SGD, and by the McKean-Vlasov equation.
 
 One feature. Its entries have few values, told apart by their sign: -1 and 1 with Rademacher features, and 0 between
 them with sparse ones. The theory's point is the model, the start and the resolution of its weight axis.
@@ -95,13 +95,13 @@ class WeightsPoint:
 
     @property
     def key(self) -> str:
-        """Of the run: the random numbers do not depend on where the distribution is taken."""
+        """The key of the run: the random numbers do not depend on the edges of the distribution."""
         return self.run.key
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsTheoryPoint:
-    """What the theory of a point depends on."""
+    """A point of the theory."""
 
     model: ContrastiveModel
     overlap: tuple[float, ...]
@@ -118,7 +118,6 @@ class WeightsSimulation:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> WeightsPoint:
-        """The point of the simulation; raises ClhdError where values do not go together."""
         if "dimension" not in values:
             raise ClhdError("dimension: must be given, as a constant or an axis")
         model, overlap, squared_norm = _parse_model(values)
@@ -133,16 +132,13 @@ class WeightsSimulation:
         return WeightsPoint(run=run, **_parse_shape(values))
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """Distribution of the weights, overlap and squared norm."""
         return NOTHING if constants.get("simulation", "sgd") == "none" else _declare(constants, _DIMS)
 
     def cost(self, point: WeightsPoint, time: FloatArray) -> Cost:
-        """That of the run."""
         cost = ContrastiveSystem.simulation.cost(point.run, time)
         return replace(cost, family=("weights", cost.family))
 
     def compute(self, points: Sequence[WeightsPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """SGD in n dimensions; diverged replicas are NaN from then on."""
         runs = [[_simulate(point, time, replica) for replica in replicas] for point in points]
         return _as_result(runs)
 
@@ -154,7 +150,6 @@ class WeightsTheory:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> WeightsTheoryPoint:
-        """The point of the theory; raises ClhdError where values do not go together."""
         model, overlap, squared_norm = _parse_model(values)
         cells = int(values.get("cells", PARAMETERS["cells"].default))  # type: ignore[arg-type]
         if cells % 2:
@@ -164,7 +159,6 @@ class WeightsTheory:
         )
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """The same, and the order parameters by the ODE; nothing with ``theory: none``."""
         if constants.get("theory", "pde") == "none":
             return NOTHING
         outputs = _declare(constants, _DIMS)
@@ -172,11 +166,9 @@ class WeightsTheory:
         return replace(outputs, variables={**outputs.variables, **by_ode})
 
     def cost(self, point: WeightsTheoryPoint, time: FloatArray) -> Cost:
-        """From measurements at a few points."""
         return Cost(seconds=0.1 + _PDE_SECONDS * float(time[-1]) * point.cells / 800)
 
     def compute(self, points: Sequence[WeightsTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """The PDE of each point, and the ODE where there is one."""
         return _as_result([_predict(point, time) for point in points])
 
 
@@ -189,12 +181,13 @@ class WeightsSystem(System):
     size = "dimension"
     limit = "limit of infinite dimension"
     quantity = "distribution"
+    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
     simulation = WeightsSimulation()
     theory = WeightsTheory()
 
 
 def _parse_model(values: Mapping[str, Value]) -> tuple[ContrastiveModel, tuple[float, ...], float]:
-    """Model and start; what is left at its default here is not that of the model."""
+    """The model and the start; the default law of the features is another one than that of the model."""
     model, overlap, squared_norm = parse_model_and_start({"feature_law": "rademacher", **values})
     assert overlap is not None  # there is no parameter "initial": the start is fixed
     return model, overlap, squared_norm
@@ -235,7 +228,7 @@ def _declare_by_ode(name: str) -> Output:
 
 
 def _simulate(point: WeightsPoint, time: FloatArray, index: int) -> dict[str, FloatArray]:
-    """One replica."""
+    """The outputs of one replica."""
     run, times = point.run, len(time)
     edges, signs = _weight_edges(point.limit, point.edges), _signs(run.model.feature_law)
     values = _empty(times, len(signs), len(edges))
@@ -258,7 +251,7 @@ def _simulate(point: WeightsPoint, time: FloatArray, index: int) -> dict[str, Fl
 
 
 def _empty(times: int, signs: int, edges: int) -> dict[str, FloatArray]:
-    """Values that are not known yet."""
+    """Arrays of NaN for all outputs."""
     return {
         "distribution": np.full((times, signs, edges), np.nan),
         "overlap": np.full((times, 1), np.nan),
@@ -267,7 +260,7 @@ def _empty(times: int, signs: int, edges: int) -> dict[str, FloatArray]:
 
 
 def _predict(point: WeightsTheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
-    """The PDE of one point, and its ODE."""
+    """The outputs of one point of the theory."""
     model, state = point.model, np.append(point.overlap, point.squared_norm)
     path = integrate_density(model, state, time, cells=point.cells, tolerance=_TOLERANCE)
     signs = _signs(model.feature_law)
@@ -285,7 +278,7 @@ def _predict(point: WeightsTheoryPoint, time: FloatArray) -> dict[str, FloatArra
 
 
 def _as_result(runs: list[Any]) -> Result:
-    """Stack runs, one per point or a list of replicas per point."""
+    """Stack the outputs of runs: one run for each point, or a list of replicas for each point."""
     nested = isinstance(runs[0], list)
     first = runs[0][0] if nested else runs[0]
     values = {

@@ -66,7 +66,7 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
             report["summary"] = {"problem": str(error)}
     if "theory" not in report and (path / "theory_status").is_dir():  # else there may be none to predict
         report["theory"] = {
-            "problem": f"{folder / 'theory.zarr'}: does not exist; create it with clhd run EXPERIMENT.yaml"
+            "problem": f"{stage_path(folder, 'theory')}: does not exist; create it with `clhd run FILE`"
         }
     stages = [report[kind] for kind in STAGES if kind in report]
     report["complete"] = "summary" in report and all(
@@ -84,7 +84,7 @@ def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
         known = {value: position for position, value in enumerate(held[axis.name].values)}
         positions.append([known[value] for value in axis.typed_like(held[axis.name]).values if value in known])
         wanted *= len(axis)
-    if store.has_replicas:
+    if store.layout.has_replicas:
         if store.experiment.keep != experiment.keep:
             return {"problem": f"does not keep {experiment.keep}, as the experiment asks for"}
         wanted *= experiment.replicas

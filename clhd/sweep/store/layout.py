@@ -4,7 +4,7 @@
 |---|---|
 | attributes of the group | of the right types; ``experiment`` can be parsed |
 | variables | the outputs, the ledger, the coordinates, and no others |
-| shape, dimension names | those of the experiment's axes and replicas |
+| shape, names of dims | those of the experiment's axes and replicas |
 | chunks | of one shape, in all variables |
 | coordinates | equal to the values of axes, times, replicas and outputs, to the last bit |
 

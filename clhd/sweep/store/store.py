@@ -31,8 +31,6 @@ from numpy.typing import NDArray
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
-from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.spec.stages import StageKind
 from clhd.sweep.store.documents import FILE
 from clhd.sweep.store.layout import FORMAT, LEDGER, read_layout, read_outputs
 from clhd.sweep.store.metadata import MetadataError, change_attributes, check_metadata
@@ -86,15 +84,11 @@ class Store:
         self.group = zarr.open_group(str(path), mode=mode, zarr_format=3, use_consolidated=False)  # type: ignore[arg-type]
         self._arrays: dict[str, zarr.Array[Any]] = {}
         status = self._array("status")
-        self.dims: tuple[str, ...] = self.layout.dims  # of the ledger, as are shape and chunks
-        self.shape: tuple[int, ...] = status.shape
-        self.chunks: tuple[int, ...] = status.chunks
-        self.kind: StageKind = self.layout.kind
-        self.experiment: Experiment = self.layout.experiment
-        self.outputs: list[str] = list(self.layout.outputs)
-        self.has_replicas: bool = self.layout.has_replicas
+        self.dims, self.shape, self.chunks = self.layout.dims, status.shape, status.chunks  # of the ledger
+        self.kind, self.experiment = self.layout.kind, self.layout.experiment
+        self.outputs = list(self.layout.outputs)
         # Replicas of one entry along the last dim: 1, or the size of a block.
-        self.entry_size: int = int(self.attributes.get("replicas_per_entry", 1))
+        self.entry_size = int(self.attributes.get("replicas_per_entry", 1))
 
     def _array(self, name: str) -> zarr.Array[Any]:
         """Return a variable. Opening takes as long as reading a chunk, so each variable is opened once."""
@@ -106,11 +100,10 @@ class Store:
 
     def stored_system(self) -> System | None:
         """Return the system as the store describes it, which computes nothing; None in stores of earlier versions."""
-        declaration = self.layout.declaration
-        if declaration is None:
+        if self.layout.declaration is None:
             return None
         outputs = read_outputs(self.path, self.layout, self._metadata, self.group)
-        return restore_system(declaration, self.kind, outputs, self.attributes["version"])
+        return restore_system(self.layout.declaration, self.kind, outputs, self.attributes["version"])
 
     def count_inner_dims(self, name: str) -> int:
         """Return the number of dims within a run, such as time; they are not divided into chunks."""

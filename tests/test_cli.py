@@ -87,7 +87,7 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
         (["run", "none.yaml"], "none.yaml: cannot be read: No such file or directory"),
         (
             ["summarise", "small.yaml"],
-            "results/small/simulation.zarr: does not exist; create it with clhd run EXPERIMENT.yaml",
+            "results/small/simulation.zarr: does not exist; create it with `clhd run FILE`",
         ),
         (["why", "small.yaml", "dimension"], "dimension: must be AXIS=VALUE"),
         (["why", "small.yaml", "dimension=20"], "second_moment: must be given, as in second_moment=1"),

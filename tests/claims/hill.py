@@ -13,7 +13,7 @@ from clhd.claims.verdict import Estimate, above
 from clhd.figures.style import make_figure
 from clhd.sweep.results.summary_reader import Summary
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
-from clhd.sweep.store.create import write_sealed
+from clhd.sweep.store.create import write_dataset
 from clhd.systems.declarations import Status
 from clhd.systems.protocol import NoHalf, System
 
@@ -113,4 +113,4 @@ def write_hill(results: Path, slope: float, quantity: str = "slope") -> None:
         {"x": [0, 1], "status": np.array([status.name.lower() for status in Status], np.dtypes.StringDType())},
         {"experiment": HILL, "code": "1.0", "created": "2020-01-01T00:00:00Z"},
     ).rename(slope_mean=f"{quantity}_mean")
-    write_sealed(dataset, results / "hill" / "summary.zarr")
+    write_dataset(dataset, results / "hill" / "summary.zarr")

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from clhd.sweep.results.summary_reader import Summary
-from clhd.sweep.store.create import write_sealed
+from clhd.sweep.store.create import write_dataset
 from clhd.systems.contrastive.model.labels import WORDS
 
 MakeSummary = Callable[..., Summary]
@@ -124,7 +124,7 @@ def stored(tmp_path: Path) -> Callable[[Summary], Path]:
 
     def store(summary: Summary) -> Path:
         path = tmp_path / "summary.zarr"
-        write_sealed(summary.dataset, path)
+        write_dataset(summary.dataset, path)
         return path
 
     return store

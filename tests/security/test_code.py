@@ -19,7 +19,7 @@ from clhd.errors import ClhdError
 from clhd.figures.caption import compose_caption
 from clhd.sweep.results.open_results import open_results
 from clhd.sweep.results.summary_reader import read_summary
-from clhd.sweep.store.checksums import write_seal
+from clhd.sweep.store.metadata import write_checksum
 from clhd.sweep.store.store import Store
 from tests.security.fuzz import ROOT
 
@@ -190,13 +190,15 @@ def test_a_store_that_unpickles_is_refused_by_everything_that_reads(
     ],
     ids=lambda codec: codec["name"],
 )
-def test_codecs_that_are_not_ours_are_refused(work: Callable[[], Path], codec: dict[str, Any]) -> None:
+def test_codecs_that_are_not_ours_are_refused_under_a_right_checksum(
+    work: Callable[[], Path], codec: dict[str, Any]
+) -> None:
     path = work() / "results" / "toy" / "simulation.zarr"
-    for file in (path / "status" / "zarr.json", path / "zarr.json"):
-        document = json.loads(file.read_bytes())
-        array = document if file.parent.name == "status" else document["consolidated_metadata"]["metadata"]["status"]
-        array["codecs"].insert(0, codec)
-        file.write_text(json.dumps(document))
+    file = path / "status" / "zarr.json"
+    document = json.loads(file.read_bytes())
+    document["codecs"].insert(0, codec)
+    file.write_text(json.dumps(document))
+    write_checksum(path, [file.parent.name for file in path.glob("*/zarr.json")], whole=())  # as a forger would
     with pytest.raises(ClhdError, match=r"status/zarr\.json: codecs = "):
         Store(path)
 
@@ -218,7 +220,7 @@ def test_text_of_stores_and_files_is_no_markup_of_the_report(
         for run in document["attributes"].get("runs", []):
             run |= {"code": SCRIPT, "machine": SCRIPT, "started": SCRIPT, "dependencies": {SCRIPT: SCRIPT}}
         file.write_text(json.dumps(document))
-        write_seal(file.parent, document["attributes"]["seal"]["arrays"], whole=())
+        write_checksum(file.parent, document["consolidated_metadata"]["metadata"], whole=())
     (folder / "results" / "toy" / "figures" / "toy.rst").write_text(
         f"**{SCRIPT}** ``{SCRIPT}``\n\n.. raw:: html\n\n {SCRIPT}"
     )

@@ -19,7 +19,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.config import read_config
 from clhd.sweep.spec.experiment import parse_experiment
-from clhd.sweep.store.checksums import write_seal
+from clhd.sweep.store.metadata import write_checksum
 from clhd.sweep.store.store import Store
 from tests.security.fuzz import ROOT
 
@@ -138,7 +138,7 @@ def test_the_name_in_a_summary_cannot_lead_a_figure_elsewhere(work: Callable[[],
         document = json.loads(file.read_bytes())
         document["attributes"]["experiment"]["name"] = "../../../escaped"
         file.write_text(json.dumps(document))
-        write_seal(file.parent, document["attributes"]["seal"]["arrays"], whole=())
+        write_checksum(file.parent, document["consolidated_metadata"]["metadata"], whole=())
     with pytest.raises(ClhdError, match="name = "):
         read_summary(folder / "results" / "toy" / "summary.zarr")
     with pytest.raises(ClhdError, match="name = "):

@@ -86,7 +86,7 @@ def test_a_chunk_that_lacks_a_file_is_left(toy: MakeExperiment, results: Path, c
 
 def test_a_plan_says_if_a_run_would_refuse_the_store(toy: MakeExperiment, results: Path, client: Client) -> None:
     run_stage(toy(), "simulation", results, client=client)
-    refusal = f"{results / 'toy' / 'simulation.zarr'}: holds results for seed = 3, not 4; --fresh"
+    refusal = f"{results / 'toy' / 'simulation.zarr'}: was computed with seed = 3; the file now says seed = 4. "
     assert predict(toy(seed=4), results).obstacle.startswith(refusal)
     assert f"cannot run: {refusal}" in format_plan("toy", plan_stages([Stage(toy(seed=4), "simulation")], results, 2))
     assert not predict(toy(replicas=6), results).obstacle

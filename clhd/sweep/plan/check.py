@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks
 from clhd.sweep.plan.limits import check_bytes
-from clhd.sweep.plan.stage import KINDS, Stage
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.errors import ExperimentError
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import Grid
+from clhd.sweep.spec.stages import KINDS
 from clhd.systems.declarations import Cost, Value
 
 # The most reasons for impossible points that are reported.

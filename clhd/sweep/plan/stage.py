@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,12 @@ from clhd.sweep.plan.moments import describe_moments, expand_blocks, reduce_bloc
 from clhd.sweep.spec.errors import ExperimentError
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, Experiment
 from clhd.sweep.spec.grid import Grid
+from clhd.sweep.spec.stages import StageKind
 from clhd.systems.check import check_result
 from clhd.systems.declarations import Cost, FloatArray, Outputs, Result, Value
 from clhd.systems.protocol import Half, System
 from clhd.systems.registry import Reference, load_system
 from clhd.systems.stored import Declaration, declare
-
-StageKind = Literal["simulation", "theory"]
-KINDS: tuple[StageKind, ...] = ("simulation", "theory")
 
 
 @dataclass(frozen=True)

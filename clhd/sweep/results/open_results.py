@@ -5,11 +5,12 @@ from pathlib import Path
 import xarray as xr
 
 from clhd.errors import ClhdError
+from clhd.sweep.spec.stages import STAGES, stage_path
 from clhd.sweep.store.layout import LEDGER, check_summary, find_damaged
-from clhd.sweep.store.metadata import REPAIR, MetadataError, suggest
+from clhd.sweep.store.metadata import REPAIR, MetadataError, choose_remedy
 from clhd.sweep.store.store import Store
 
-PARTS = ("simulation", "theory", "summary")
+PARTS = STAGES  # clhd.report imports this name
 
 
 def open_results(path: str | Path) -> xr.DataTree:
@@ -39,10 +40,10 @@ def open_results(path: str | Path) -> xr.DataTree:
         If there are no results, or a store does not match its experiment.
     """
     path = Path(path)
-    found = {name: path / f"{name}.zarr" for name in PARTS if (path / f"{name}.zarr").is_dir()}
+    found = {name: stage_path(path, name) for name in STAGES if stage_path(path, name).is_dir()}
     if not found:
-        raise ClhdError(f"{path}: holds no results; create them with clhd run EXPERIMENT.yaml")
-    opened = {name: _open(name, store) for name, store in found.items()}
+        raise ClhdError(f"{path}: holds no results; create them with `clhd run FILE`")
+    opened: dict[str, xr.Dataset] = {name: _open(name, store) for name, store in found.items()}
     return xr.DataTree.from_dict(opened, name=path.name)
 
 
@@ -61,5 +62,5 @@ def _open(name: str, path: Path) -> xr.Dataset:
         damaged = find_damaged(path, but=data)
         if damaged is None:
             raise
-        raise MetadataError(f"{damaged}: is damaged; {suggest(path, REPAIR)}") from None
+        raise MetadataError(f"{damaged}: is damaged; {choose_remedy(path, REPAIR)}") from None
     return dataset

@@ -12,8 +12,9 @@ import numpy as np
 
 from clhd.core.text import format_age, format_bytes
 from clhd.errors import ClhdError
-from clhd.sweep.results.open_results import PARTS
 from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.stages import KINDS, STAGES, stage_path
+from clhd.sweep.store.documents import FILE
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.missing import check_files
 from clhd.sweep.store.store import Store
@@ -41,8 +42,8 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
     """
     folder = results / experiment.name
     report: dict[str, Any] = {"experiment": experiment.name, "path": str(folder)}
-    for kind in ("simulation", "theory"):
-        path = folder / f"{kind}.zarr"
+    for kind in KINDS:
+        path = stage_path(folder, kind)
         if path.is_dir():
             try:
                 store = Store(path)
@@ -54,10 +55,10 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
     if needed not in report:
         wanted = math.prod(len(axis) for axis in experiment.axes) * max(experiment.replicas, 1)
         report[needed] = {"wanted": wanted, "not_run": wanted}
-    path = folder / "summary.zarr"
+    path = stage_path(folder, "summary")
     if path.is_dir():
-        parts = [part for part in PARTS[:2] if (folder / f"{part}.zarr" / "zarr.json").is_file()]
-        newest = max((_last_written(folder / f"{part}.zarr") for part in parts), default=0.0)
+        stores = [stage_path(folder, kind) for kind in KINDS if (stage_path(folder, kind) / FILE).is_file()]
+        newest = max(map(_last_written, stores), default=0.0)
         try:
             check_summary(path)
             report["summary"] = _measure(path) | {"stale": _last_written(path) < newest}
@@ -65,9 +66,9 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
             report["summary"] = {"problem": str(error)}
     if "theory" not in report and (path / "theory_status").is_dir():  # else there may be none to predict
         report["theory"] = {
-            "problem": f"{folder / 'theory.zarr'}: does not exist; create it with clhd run EXPERIMENT.yaml"
+            "problem": f"{stage_path(folder, 'theory')}: does not exist; create it with `clhd run FILE`"
         }
-    stages = [report[kind] for kind in PARTS if kind in report]
+    stages = [report[kind] for kind in STAGES if kind in report]
     report["complete"] = "summary" in report and all(
         "problem" not in stage and not any(stage.get(word) for word in ("not_run", "failed", "stale"))
         for stage in stages
@@ -83,7 +84,7 @@ def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
         known = {value: position for position, value in enumerate(held[axis.name].values)}
         positions.append([known[value] for value in axis.typed_like(held[axis.name]).values if value in known])
         wanted *= len(axis)
-    if store.has_replicas:
+    if store.layout.has_replicas:
         if store.experiment.keep != experiment.keep:
             return {"problem": f"does not keep {experiment.keep}, as the experiment asks for"}
         wanted *= experiment.replicas
@@ -98,7 +99,7 @@ def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
 
 
 def _last_written(path: Path) -> float:
-    return (path / "zarr.json").stat().st_mtime
+    return (path / FILE).stat().st_mtime
 
 
 def _measure(path: Path) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def _measure(path: Path) -> dict[str, Any]:
 
 def format_status(reports: list[dict[str, Any]]) -> str:
     """Return the reports as a table for people; the text of a problem takes the place of the numbers."""
-    stages = [(report["experiment"], kind, report.get(kind)) for report in reports for kind in PARTS]
+    stages = [(report["experiment"], kind, report.get(kind)) for report in reports for kind in STAGES]
     columns = dict(_COLUMNS)
     if not any(stage and stage.get("not_converged") for *_, stage in stages):
         del columns["not converged"]  # rare

@@ -25,12 +25,13 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from clhd.errors import explain_unwritable
-from clhd.sweep.plan.stage import KINDS, Stage
+from clhd.errors import ClhdError, explain_unwritable
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.comparison import add_distances, add_theory
 from clhd.sweep.results.reduce import QUANTILES, STATISTICS, reduce_runs
 from clhd.sweep.spec.experiment import Experiment, read_experiment
-from clhd.sweep.store.create import remove_tree, write_sealed
+from clhd.sweep.spec.stages import KINDS, stage_path
+from clhd.sweep.store.create import remove_tree, write_dataset
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.prepare import open_stage, positions_in
 from clhd.sweep.store.provenance import describe_code, now
@@ -62,7 +63,7 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
     DamagedChunkError
         If a chunk is damaged; the message names its file and the command that computes it again.
     """
-    path = results / experiment.name / "summary.zarr"
+    path = stage_path(results / experiment.name, "summary")
     with hold_lock(path, wait=wait):
         folders = _identify_stores(path.parent)
         dataset = summarise(experiment, results)
@@ -84,14 +85,14 @@ def read_computed(path: str | Path, results: Path) -> Experiment:
         If the file is wrong, or its system is needed and cannot be loaded.
     """
     name = read_experiment(path, check=False).name
-    stores = [store for store in (results / name / f"{kind}.zarr" for kind in KINDS) if store.is_dir()]
-    recalled = next((system for system in (Store(store).recall_system() for store in stores) if system), None)
+    stores = [store for store in (stage_path(results / name, kind) for kind in KINDS) if store.is_dir()]
+    recalled = next((system for system in (Store(store).stored_system() for store in stores) if system), None)
     return read_experiment(path, check=recalled is None, recalled=recalled)
 
 
 def _identify_stores(folder: Path) -> list[tuple[int, int]]:
     """The identities of the folders of the stores: a store that grows becomes another folder of the same name."""
-    found = [folder / f"{kind}.zarr" for kind in ("simulation", "theory")]
+    found = [stage_path(folder, kind) for kind in KINDS]
     return [(state.st_dev, state.st_ino) for state in (path.stat() for path in found if path.is_dir())]
 
 
@@ -100,7 +101,7 @@ def _replace(path: Path, dataset: xr.Dataset) -> None:
     unfinished, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     for stray in (unfinished, old):
         remove_tree(stray)
-    write_sealed(dataset, unfinished)
+    write_dataset(dataset, unfinished)
     if path.exists():
         path.rename(old)
     unfinished.rename(path)
@@ -130,18 +131,22 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
 
 
 def _find_kinds(experiment: Experiment, results: Path) -> tuple[list[str], Declaration]:
-    """The stages of an experiment and the declaration of its system, by a store, for which no system is loaded.
+    """The stages of an experiment and the declaration of its system, by a store where the system is not installed.
 
-    Stores of earlier versions have no declaration; then the system is asked.
+    The system comes first: constants that only one stage depends on, such as those that switch the other stage off, may
+    have changed since a store was made.
     """
-    for kind in KINDS:
-        path = results / experiment.name / f"{kind}.zarr"
-        declaration = Store(path).layout.declaration if path.is_dir() else None
-        if declaration is not None:
-            exists = {"simulation": declaration.simulates, "theory": declaration.predicts}
-            return [kind for kind in KINDS if exists[kind]], declaration
     stages = [Stage(experiment, kind) for kind in KINDS]
-    return [stage.kind for stage in stages if stage.outputs.variables], stages[0].declaration
+    try:
+        return [stage.kind for stage in stages if stage.outputs.variables], stages[0].declaration
+    except ClhdError:
+        for kind in KINDS:
+            path = stage_path(results / experiment.name, kind)
+            declaration = Store(path).layout.declaration if path.is_dir() else None
+            if declaration is not None:
+                exists = {"simulation": declaration.simulates, "theory": declaration.predicts}
+                return [kind for kind in KINDS if exists[kind]], declaration
+        raise
 
 
 def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from clhd.errors import ClhdError
 from clhd.sweep.store.layout import check_summary, find_damaged
-from clhd.sweep.store.metadata import AGAIN, MetadataError
+from clhd.sweep.store.metadata import SUMMARISE, MetadataError
 from clhd.systems.registry import find_system, list_systems
 from clhd.systems.stored import Declaration, declare
 
@@ -62,7 +62,7 @@ class Summary:
             return Declaration.model_validate(stored)
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
-            raise MetadataError(f"summary of {self.name}: declaration.{where} is not known; {AGAIN}") from None
+            raise MetadataError(f"summary of {self.name}: declaration.{where} is not known; {SUMMARISE}") from None
 
     @cached_property
     def quantity(self) -> str:
@@ -234,5 +234,5 @@ def read_summary(path: Path, chosen: str = "") -> Summary:
         damaged = find_damaged(path)
         if damaged is None:
             raise
-        raise MetadataError(f"{damaged}: is damaged; {AGAIN}") from None
+        raise MetadataError(f"{damaged}: is damaged; {SUMMARISE}") from None
     return Summary(dataset, chosen)

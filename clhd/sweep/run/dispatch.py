@@ -95,7 +95,7 @@ class Dispatcher:
         for block, _ in suspects:
             yield from self._isolate(block)
         if self._dead:
-            self._store.remove_strays()
+            self._store.remove_leftover_files()
 
     def _run_together(
         self, blocks: Sequence[Block], waiting: int

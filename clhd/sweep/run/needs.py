@@ -25,8 +25,9 @@ from clhd.core.text import format_bytes, format_count, format_seconds
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
 from clhd.sweep.plan.stage import Stage
+from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.missing import find_missing
-from clhd.sweep.store.prepare import check_changes, hold_stage, is_of_same_form, predict_growth_seconds
+from clhd.sweep.store.prepare import check_changes, has_same_form, predict_growth_seconds, stored_stage
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 
@@ -100,7 +101,7 @@ def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[st
     plan: dict[str, Any] = {}
     for stage in stages:
         chunks = choose_chunks(stage)
-        blocks = plan_blocks(stage, np.ones(_shape(stage), dtype=bool), chunks, workers)
+        blocks = plan_blocks(stage, np.ones(stage.shape, dtype=bool), chunks, workers)
         plan[stage.kind] = {
             "points": stage.grid.size,
             "runs": blocks.entries * stage.entry_size,
@@ -167,7 +168,7 @@ def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:
 def _predict_memory(stage: Stage, left: Plan, workers: int) -> int:
     block = max((block.entries for block in left.blocks), default=0) * _entry_bytes(stage)
     worker = _WORKER_MEGABYTES + _COPIES * block / 1e6
-    driver = _DRIVER_MEGABYTES + _DRIVER_BYTES_PER_ENTRY * math.prod(_shape(stage)) / 1e6
+    driver = _DRIVER_MEGABYTES + _DRIVER_BYTES_PER_ENTRY * math.prod(stage.shape) / 1e6
     return math.ceil(driver + workers * worker)
 
 
@@ -175,30 +176,26 @@ def _entry_bytes(stage: Stage) -> int:
     return _BYTES_PER_NUMBER * stage.count_numbers(stage.stored) + _LEDGER_BYTES
 
 
-def _shape(stage: Stage) -> tuple[int, ...]:
-    return stage.grid.shape + ((stage.entries,) if stage.entries is not None else ())
-
-
 def _find_store(stage: Stage, results: Path) -> tuple[tuple[Store, Stage] | None, float, str]:
     """The store of a stage with the stage that it holds (None without a usable store), seconds of growth, obstacle."""
-    path = results / stage.experiment.name / f"{stage.kind}.zarr"
+    path = stage_path(results / stage.experiment.name, stage.kind)
     if not path.exists():
         return None, 0.0, ""
     try:
         store = Store(path)
-        held = hold_stage(store, stage)
-        check_changes(store, held, stage)
-        if not is_of_same_form(held, stage):
+        stored = stored_stage(store, stage)
+        check_changes(store, stored, stage)
+        if not has_same_form(stored, stage):
             return None, 0.0, ""
-        return (store, held), predict_growth_seconds(store, held, stage), ""
+        return (store, stored), predict_growth_seconds(store, stored, stage), ""
     except ClhdError as error:
         return None, 0.0, str(error)
 
 
 def _read_ledger(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """The known entries of a stage, and the seconds of each."""
-    known = np.zeros(_shape(stage), dtype=bool)
-    seconds = np.zeros(_shape(stage), dtype=np.float32)
+    known = np.zeros(stage.shape, dtype=bool)
+    seconds = np.zeros(stage.shape, dtype=np.float32)
     if found is None:
         return known, seconds
     store, held = found

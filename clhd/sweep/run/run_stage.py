@@ -15,13 +15,14 @@ from distributed import Client
 from clhd.errors import explain_unwritable
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.blocks import BoolArray, plan_blocks
-from clhd.sweep.plan.stage import Stage, StageKind
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.execute import execute_plan
 from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.stages import StageKind, stage_path
+from clhd.sweep.store.documents import FILE
 from clhd.sweep.store.grow import finish_growth
 from clhd.sweep.store.lock import hold_lock
-from clhd.sweep.store.metadata import FILE
-from clhd.sweep.store.prepare import move_aside, prepare_store, select_wanted
+from clhd.sweep.store.prepare import move_aside, prepare_store, select_requested
 from clhd.sweep.store.repair import repair_store
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
@@ -76,7 +77,7 @@ def set_aside(stages: Sequence[Stage], results: Path, *, wait: bool = False) -> 
     ClhdError
         If another run holds a store, or a store cannot be moved.
     """
-    paths = [results / stage.experiment.name / f"{stage.kind}.zarr" for stage in stages]
+    paths = [stage_path(results / stage.experiment.name, stage.kind) for stage in stages]
     with ExitStack() as locks:
         for path in paths:
             locks.enter_context(hold_lock(path, wait=wait))
@@ -134,16 +135,16 @@ def run_stage(
     if not wanted.outputs.variables:
         return None
     begin = time.perf_counter()
-    path = results / experiment.name / f"{kind}.zarr"
+    path = stage_path(results / experiment.name, kind)
     with hold_lock(path, wait=wait) as lease:
         with explain_unwritable(path):
             if repair:
                 repair_store(path, wanted.system)
             store, available = prepare_store(wanted, path)
             if lease.predecessor:
-                store.remove_strays()
+                store.remove_leftover_files()
                 (path / FILE).touch()  # the killed run may have written blocks after the last summary
-        mask = select_wanted(available, wanted)
+        mask = select_requested(available, wanted)
         status = store.status()
         needed = find_needed(status, mask)
         cluster = cluster or Cluster()

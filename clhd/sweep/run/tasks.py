@@ -104,7 +104,7 @@ def write_merged(
     with guard_writing(store.path, token, store.chunk_number(index)):
         store.merge_chunk(index, needed, data, run)
         if not store.exists():  # a store that was just moved away must not appear again
-            store.forget(index)
+            store.delete_chunk(index)
             check_lease(store.path, token)
 
 

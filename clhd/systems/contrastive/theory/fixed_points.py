@@ -11,8 +11,8 @@ subspace, in which only its overlaps differ from zero, and the states are sought
 | mixed | several | roots from many starts: scrambled Halton points, combinations of pure states, ends of trajectories |
 
 The search runs in (S, log r) = (q / sqrt r, log r), in which a slow collapse is not a root. In the basis of active
-overlaps, norm, silent overlaps the Jacobian is block-triangular: its eigenvalues are those of the active block and,
-for each silent feature, eta (m_j G + A - lam) with the gain G at the state.
+overlaps, norm, silent overlaps the Jacobian is block-triangular. Its eigenvalues are the active block's and, for each
+silent feature, eta (m_j G + A - lam) with the gain G at the state.
 
 Symmetries reduce the work and the list:
 

@@ -14,8 +14,8 @@ prediction fails if the ODE rests near q = 0 or r = 0, where the fluctuations de
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
 | x | ``overlap``, ``squared_norm`` | (time, feature), (time,) | of w_i xi_i, of w_i^2 |
-| C | ``covariance`` | (time, p + 1, p + 1) | n times that of (q, r) |
-| C_S | ``cosine_similarity_covariance`` | (time, feature, feature) | n times that of S |
+| C | ``covariance`` | (time, p + 1, p + 1) | n times the covariance of (q, r) |
+| C_S | ``cosine_similarity_covariance`` | (time, feature, feature) | n times the covariance of S |
 """
 
 from collections.abc import Sequence

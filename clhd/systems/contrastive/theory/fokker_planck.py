@@ -4,7 +4,7 @@ For every feature value the density rho of w obeys, with coefficients that are c
 
     d_t rho = -d_w J,      J = F(w) rho - d rho',      F(w) = a + c w - k sign w.
 
-Between the centres of two cells, a distance l apart, the flux is that of the stationary solution with constant F,
+Between the centres of two cells, a distance l apart, J is the flux of the stationary solution with constant F,
 
     J = (d / l) [ B(-x) rho_left - B(x) rho_right ],     x = (1 / d) * integral of F between the centres,
     B(x) = x / (exp x - 1),
@@ -33,7 +33,7 @@ from clhd.core.kernels import kernel
 
 FloatArray = NDArray[np.float64]
 
-# Cells with less mass keep that of the positive method: extrapolation would carry rounding errors outwards.
+# Cells with less mass keep the result of the positive method: extrapolation would carry rounding errors outwards.
 _NEGLIGIBLE = 1e-15
 
 

@@ -141,9 +141,9 @@ def measure_averaging_error(
 ) -> FloatArray:
     """Return the standard error of trajectories due to their point set, shape (start, time).
 
-    It is the standard deviation over `_SCRAMBLINGS` independent sets, including that of `outcome`; the largest among
-    overlaps and squared norm, and NaN once any trajectory has diverged. Each set has its own integration, so the ODE
-    propagates the error. The tolerance is loose: it need only be below the error of the averages.
+    It is the standard deviation over `_SCRAMBLINGS` independent sets, the set of `outcome` included: the largest among
+    overlaps and squared norm, and NaN once the trajectory has diverged with any set. Each set has its own integration,
+    so the ODE propagates the error. The tolerance is loose: it need only be below the error of the averages.
     """
     runs = [outcome[..., :-1]]
     for scrambling in range(1, _SCRAMBLINGS):

@@ -122,7 +122,7 @@ def test_growth_beyond_a_limit_is_refused_before_anything_is_copied(
         prepare_store(Stage(wanted, "simulation"), path)
     assert str(error.value) == (
         f"{path}: stored and requested results together are too many: axes: 42 points (7 of slope x 6 of size) are "
-        "more than 12; add fewer values at a time, give the experiment another name, or `clhd run FILE --fresh` computes "
-        "everything again and keeps these results under another name"
+        "more than 12; add fewer values at a time, give the experiment another name, or `clhd run FILE --fresh` "
+        "computes everything again and keeps these results under another name"
     )
     assert sorted((file, file.stat().st_mtime_ns) for file in path.parent.rglob("*")) == before

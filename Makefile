@@ -40,7 +40,6 @@ check: $(INSTALLED)  ## lint, formatting and types, of the workflow too
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile workflow
-	@$(BIN)/snakemake --lint
 
 chaos: $(INSTALLED)  ## kill runs at random moments, damage files of experiments; writes docs/reliability.md's table (45 minutes)
 	@$(BIN)/python -m tests.chaos.campaign --fuzz 5000 --output results/chaos.json --docs docs/reliability.md $(ARGS)

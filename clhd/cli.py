@@ -28,7 +28,7 @@ _EXAMPLES = """examples:
   clhd plan config/experiments/grid.yaml                   predict time, memory and disk space
   clhd run config/experiments/grid.yaml                    simulate, predict and summarise; an earlier run goes on
   clhd status                                              count the runs of every experiment by status
-  clhd why config/experiments/grid.yaml kurtosis=3 ...     show everything that is stored about one point
+  clhd why config/experiments/grid.yaml AXIS=VALUE ...   show everything that is stored about one point
   clhd verify config/experiments/grid.yaml --fraction .01  compute some points again and compare the bits
 """
 _RESULTS = "folder of all results, by default results"

@@ -34,7 +34,6 @@ ALLOWED: Mapping[str, str] = {
 }
 FOREIGN = ("dimension_names",)  # names of other libraries: a key of Zarr's metadata
 GENERAL = ("claims", "figures", "sweep", "report", "cli.py", "commands.py")
-NOT_YET_CLEAN = frozenset({"sweep", "report", "cli.py"})
 
 
 def collect_words(system: System, constants: Mapping[str, int]) -> set[str]:
@@ -76,10 +75,7 @@ def list_sources(part: str) -> list[Path]:
     return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in {".py", ".html", ".css"})
 
 
-@pytest.mark.parametrize(
-    "part",
-    [pytest.param(part, marks=[pytest.mark.xfail(strict=False)] * (part in NOT_YET_CLEAN)) for part in GENERAL],
-)
+@pytest.mark.parametrize("part", GENERAL)
 def test_general_code_has_no_word_of_a_system(part: str) -> None:
     hits = [
         f"{path.relative_to(PACKAGE)}:{hit}"

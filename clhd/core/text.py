@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _GREEK = ("alpha", "beta", "eta", "kappa", "lambda", "nu", "rho", "sigma", "xi")
-_LONGEST_LINE = 400
+_MAX_LINE = 400
 
 
 def format_count(count: int, noun: str) -> str:
@@ -41,8 +41,8 @@ def format_bytes(size: float) -> str:
 
 def cut_line(line: str) -> str:
     """Return an error message without its middle if it is very long: its end, the remedy, must stay."""
-    half = _LONGEST_LINE // 2
-    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
+    half = _MAX_LINE // 2
+    return line if len(line) <= _MAX_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def format_value(value: float | str | tuple[float, ...]) -> str:

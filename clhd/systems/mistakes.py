@@ -41,7 +41,7 @@ def list_mistakes(system: System) -> list[str]:
     for word in ("claims", "figures"):
         table = getattr(system, word)
         if not isinstance(table, Mapping):  # a wrong entry is reported when it is used
-            mistakes.append(f'{word} = {table!r:.60}: must be a table of name: "MODULE:NAME"')
+            mistakes.append(f"{word} = {table!r:.60}: must be a table of name: 'MODULE:NAME'")
     return mistakes or [*_list_wrong_parameters(system), *_list_wrong_outputs(system)]
 
 
@@ -78,7 +78,7 @@ def _list_wrong_parameters(system: System) -> Iterator[str]:
         if parameter.kind == "choice" and not parameter.choices:
             yield f"parameters.{name}: kind = 'choice' needs choices"
             continue
-        if parameter.per_component and not system.components:
+        if parameter.per_component and not system.components and _is_plain(system):
             yield f"parameters.{name}: has a value for each component, so components must name a parameter"
         if not (parameter.in_simulation or parameter.in_theory):
             yield f"parameters.{name}: neither the simulation nor the theory depends on it; leave it out"
@@ -92,10 +92,15 @@ def _list_wrong_parameters(system: System) -> Iterator[str]:
             yield f"parameters.{name}: {error}"
 
 
+def _is_plain(system: System) -> bool:
+    """True if a system is written as plain functions, False if it has halves of its own."""
+    return any(system.defines(word) for word in ("simulate", "predict", "predict_run"))
+
+
 def _list_wrong_outputs(system: System) -> Iterator[str]:
-    if not any(system.defines(word) for word in ("simulate", "predict", "predict_run")):
-        if not any(system.defines(word) for word in ("simulation", "theory")):
-            yield "defines neither simulate nor predict, so there is nothing to compute"
+    if not _is_plain(system):
+        if system.outputs and not any(system.defines(word) for word in ("simulation", "theory")):
+            yield "outputs: are declared, but neither simulate nor predict is defined, so there is nothing to compute"
         return
     if not system.outputs:
         yield "outputs: must be given, such as outputs = {'height': clhd.Output(dims=('time',), words=...)}"

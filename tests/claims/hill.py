@@ -15,10 +15,10 @@ from clhd.sweep.results.summary_reader import Summary
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.create import write_dataset
 from clhd.systems.declarations import Status
-from clhd.systems.protocol import System
+from clhd.systems.protocol import NoHalf, System
 
 HILL = {"name": "hill", "system": "hills", "times": [0], "replicas": 8, "seed": 3}
-SYSTEMS = {"hills": "HillSystem", "valleys": "ValleySystem", "rivals": "RivalSystem", "plains": "System"}
+SYSTEMS = {"hills": "HillSystem", "valleys": "ValleySystem", "rivals": "RivalSystem", "plains": "PlainSystem"}
 
 
 def judge_slope(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
@@ -67,6 +67,7 @@ TWICE = CaseTable(experiments={}, thresholds={}, judge=judge_hills, figures={"T1
 class HillSystem(System):
     """Lists all claims of this module, by names in it."""
 
+    simulation = NoHalf()
     claims = {
         "T1": ":STEEP",
         "T2": ":PLAIN",
@@ -81,13 +82,21 @@ class HillSystem(System):
 class ValleySystem(System):
     """Shares a claim with HillSystem."""
 
+    simulation = NoHalf()
     claims = {"T1": f"{__name__}:STEEP", "V1": ":PLAIN"}
 
 
 class RivalSystem(System):
     """Has another claim of the same name."""
 
+    simulation = NoHalf()
     claims = {"T1": ":PLAIN"}
+
+
+class PlainSystem(System):
+    """Has no claims."""
+
+    simulation = NoHalf()
 
 
 def make_experiments(**systems: str) -> dict[str, Experiment]:

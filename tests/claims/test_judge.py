@@ -20,7 +20,13 @@ T1:
 """
 TABLE = "hills: {experiments: {slope: hill, other: dale}, thresholds: {least: 0.5}}\n"
 PLAIN = "T2: {experiments: {slope: hill}, thresholds: {}}\n"
-FILE = "from tests.claims.hill import PLAIN, System\nclass Own(System):\n    claims = {'O1': ':PLAIN'}\n"
+FILE = """
+from tests.claims.hill import PLAIN, NoHalf, System
+
+class Own(System):
+    simulation = NoHalf()
+    claims = {"O1": ":PLAIN"}
+"""
 
 
 @pytest.fixture(autouse=True)

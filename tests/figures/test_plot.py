@@ -23,7 +23,7 @@ from clhd.figures.trajectories import plot_trajectories
 from clhd.sweep.results.summary_reader import Summary
 from clhd.sweep.spec.experiment import parse_experiment, read_experiment
 from clhd.systems.contrastive.figures.presets import plot_moments, plot_noise_correlation
-from clhd.systems.protocol import System
+from clhd.systems.protocol import NoHalf, System
 from clhd.systems.registry import list_systems
 
 from .conftest import MakeSummary
@@ -249,6 +249,7 @@ def test_the_same_summary_gives_the_same_bytes(
 class OwnSystem(System):
     """Has a figure of its own, in this module."""
 
+    simulation = NoHalf()
     figures = {"bars": ":plot_bars", "dotted": "clhd.figures.lines:plot_lines", "lost": ":plot_lost", "odd": "odd"}
 
 
@@ -307,11 +308,12 @@ def test_a_figure_of_a_system_that_is_no_function_is_refused_in_one_line(
 
 SYSTEM_FILE = """
 import clhd.figures.lines
-from clhd.systems.protocol import System
+from clhd.systems.protocol import NoHalf, System
 
 open("was_run", "a").close()
 
 class Mine(System):
+    simulation = NoHalf()
     figures = {"mine": ":plot_mine"}
 
 def plot_mine(summary):

@@ -15,8 +15,6 @@ rule judge_claims:
         others=expand(f"{RESULTS}/figures/{{figure}}.{{suffix}}", figure=CLAIM_FIGURES, suffix=["pdf", "svg", "rst"]),
     log:
         f"{RESULTS}/claims.log",
-    conda:
-        "../envs/clhd.yaml"
     threads: 1
     params:
         results=RESULTS,

@@ -178,7 +178,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
 
 @contextmanager
 def _open_scheduler(cluster: Cluster) -> Iterator[Client]:
-    """A client of a scheduler that runs already; its loss becomes one line."""
+    """A client of a scheduler that runs already; if it is lost, one line says so."""
     with quiet(*CLIENT_LOGGERS), _connect(cluster) as client:
         try:
             yield client

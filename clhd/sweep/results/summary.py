@@ -131,7 +131,11 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
 
 
 def _find_kinds(experiment: Experiment, results: Path) -> tuple[list[str], Declaration]:
-    """The stages of an experiment and the declaration of its system, by a store where the system is not installed."""
+    """The stages of an experiment and the declaration of its system, by a store where the system is not installed.
+
+    The system comes first: constants that only one stage depends on, such as those that switch the other stage off, may
+    have changed since a store was made.
+    """
     stages = [Stage(experiment, kind) for kind in KINDS]
     try:
         return [stage.kind for stage in stages if stage.outputs.variables], stages[0].declaration

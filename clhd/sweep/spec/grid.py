@@ -2,9 +2,9 @@
 
 | in the file | axis |
 |---|---|
-| ``kurtosis: [1, 3, 8]`` | these values |
-| ``kurtosis: {start: 1, stop: 8, count: 15}`` | a range, both ends included; ``spacing: log`` for equal ratios |
-| ``pair: {together: {kurtosis_1: [1, 1], kurtosis_2: [1, 2]}}`` | a dim "pair" along which both vary |
+| ``slope: [1, 3, 8]`` | these values |
+| ``slope: {start: 1, stop: 8, count: 15}`` | a range, both ends included; ``spacing: log`` for equal ratios |
+| ``pair: {together: {slope_1: [1, 1], slope_2: [1, 2]}}`` | a dim "pair" along which both vary |
 
 Values ascend along an axis, whatever their order in the file. An axis that lists a value twice is refused.
 """
@@ -55,7 +55,7 @@ class Axis:
         return self.parameters == (self.name,)
 
     def label(self, position: int) -> str:
-        """Return a position as text, such as ``kurtosis_1=1, kurtosis_2=2``."""
+        """Return a position as text, such as ``slope_1=1, slope_2=2``."""
         return ", ".join(f"{p}={format_value(v)}" for p, v in zip(self.parameters, self.values[position], strict=True))
 
     def merged(self, other: "Axis") -> "Axis":
@@ -228,7 +228,7 @@ class Grid:
         return product(*(range(length) for length in self.shape))
 
     def describe(self, index: tuple[int, ...]) -> str:
-        """Return the values of a point along the axes, such as ``kurtosis=3, dimension=1000``."""
+        """Return the values of a point along the axes, such as ``slope=3, size=1000``."""
         return ", ".join(axis.label(position) for axis, position in zip(self.axes, index, strict=True)) or "the point"
 
 

@@ -32,7 +32,7 @@ FEATURE_LAWS = ("gaussian", "rademacher", "sparse")
 # Theory and simulation count a larger squared norm as a divergence; ordinary states are of order one.
 DIVERGENCE_LIMIT = 1e8
 MOST_NEGATIVES = 64
-_MOST_FEATURES, _MOST_CONTINUOUS_FEATURES = 6, 3
+_MAX_FEATURES, _MAX_CONTINUOUS_FEATURES = 6, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,10 +215,10 @@ def _parse_latents(value: Any) -> tuple[Latent, ...]:
     for law in laws:
         if not isinstance(law, Latent):
             raise ClhdError(f"latents: {law!r} must be a latent law, such as ThreePoint(second_moment=1.5)")
-    most = _MOST_FEATURES if all(law.is_discrete for law in laws) else _MOST_CONTINUOUS_FEATURES
+    most = _MAX_FEATURES if all(law.is_discrete for law in laws) else _MAX_CONTINUOUS_FEATURES
     if not 1 <= len(laws) <= most:
         raise ClhdError(
-            f"latents: {len(laws)} laws given, must be 1 to {_MOST_FEATURES} discrete ones "
-            f"(1 to {_MOST_CONTINUOUS_FEATURES} if one of them is continuous)"
+            f"latents: {len(laws)} laws given, must be 1 to {_MAX_FEATURES} discrete ones "
+            f"(1 to {_MAX_CONTINUOUS_FEATURES} if one of them is continuous)"
         )
     return laws

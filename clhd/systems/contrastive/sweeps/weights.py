@@ -38,7 +38,7 @@ _PDE_SECONDS = 0.03
 _TOLERANCE = 1e-7
 _NOT_HERE = ("features", "engine", "initial", "correlation_acts_on", "simulation", "theory")
 PARAMETERS: dict[str, Parameter] = {
-    name: parameter for name, parameter in CONTRASTIVE.items() if name not in _NOT_HERE
+    name: replace(parameter, per_component=False) for name, parameter in CONTRASTIVE.items() if name not in _NOT_HERE
 } | {
     "feature_law": replace(
         CONTRASTIVE["feature_law"],

@@ -31,7 +31,7 @@ FloatArray = NDArray[np.float64]
 
 DEGREE = 0
 # Smaller exponents of the softmax are replaced by this one, whose weight is 1e-304.
-_LEAST_EXPONENT = -700.0
+_MIN_EXPONENT = -700.0
 
 
 @kernel
@@ -50,7 +50,7 @@ def _write_weights(temperature: FloatArray, h: FloatArray, slope: FloatArray, we
         row, weight = h[v], weights[v]
         for i in range(len(slope)):
             x = slope[i] * row[i] - peak[i]
-            weight[i] = exponential(_LEAST_EXPONENT if x < _LEAST_EXPONENT else x)
+            weight[i] = exponential(_MIN_EXPONENT if x < _MIN_EXPONENT else x)
     total = weights[0]
     for i in range(len(slope)):
         total[i] = weights[1, i]

@@ -1,9 +1,10 @@
-"""Nothing that is read from results/ or config/ runs: no pickle, no eval, no codec but ours, no markup."""
+"""Nothing that is read from results/ runs, and of config/ the file of a system alone: no pickle, no eval, no markup."""
 
 import ast
 import base64
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,12 @@ _CALLS = {
 }
 # What makes code of names that stand in tables of this package.
 _IMPORTERS = {"clhd/__init__.py", "clhd/systems/registry.py", "clhd/figures/plot.py"}
+# What makes code of a file or a text, and the one place that does: for the system of an experiment.
+_LOADERS = {
+    "exec_module", "load_module", "spec_from_file_location", "spec_from_loader", "module_from_spec", "source_to_code",
+    "SourceFileLoader", "SourcelessFileLoader", "run_path", "run_module", "get_code",
+}  # fmt: skip
+_RUNS_FILES = "clhd/systems/registry.py"
 
 
 def name_of(node: ast.AST) -> str:
@@ -63,6 +70,8 @@ def find_danger(tree: ast.AST) -> Iterator[str]:
             yield ast.unparse(node)
         if name in {"import_module", "importlib.import_module"}:
             yield "import_module"
+        if name.rpartition(".")[2] in _LOADERS or re.search(r"\]\.exec_module$", ast.unparse(node.func)):
+            yield "a loader"
 
 
 def read_source(path: Path) -> ast.AST:
@@ -76,7 +85,7 @@ def read_source(path: Path) -> ast.AST:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_could_run_what_it_reads(path: Path) -> None:
-    found = [danger for danger in find_danger(read_source(path)) if danger != "import_module"]
+    found = [danger for danger in find_danger(read_source(path)) if danger not in {"import_module", "a loader"}]
     assert found == []
 
 
@@ -85,9 +94,51 @@ def test_modules_are_imported_by_name_from_tables_of_the_package_alone() -> None
     assert found <= _IMPORTERS | {name for name in found if name.startswith("clhd/figures/")}
 
 
+def test_one_module_alone_runs_the_file_of_a_system() -> None:
+    found = {str(path.relative_to(ROOT)) for path in SOURCES if "a loader" in find_danger(read_source(path))}
+    assert found == {_RUNS_FILES}
+
+
+def test_the_file_of_a_system_is_found_beside_an_experiment_and_not_by_what_results_say(
+    work: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results that name a file, with the file where they name it: nothing that reads them runs it."""
+    folder = work()
+    trap = f"from pathlib import Path\nPath({str(folder / 'hacked')!r}).touch()\n"
+    for place in (folder, folder / "results", folder / "results" / "toy"):
+        (place / "trap.py").write_text(trap)
+    for part in ("simulation", "theory", "summary"):
+        file = folder / "results" / "toy" / f"{part}.zarr" / "zarr.json"
+        document = json.loads(file.read_bytes())
+        attributes = document["attributes"]
+        attributes["experiment"]["system"] = "trap.py:Trap"
+        attributes["declaration"] |= {"source": "0" * 32}
+        attributes["experiment"]["figure"] = "trap"
+        file.write_text(json.dumps(document))
+        write_checksum(file.parent, document["consolidated_metadata"]["metadata"], whole=())
+    open_results(folder / "results" / "toy")
+    read_summary(folder / "results" / "toy" / "summary.zarr")
+    for command in (
+        ["run", "toy.yaml"],
+        ["summarise", "toy.yaml"],
+        ["plot", "toy.yaml"],
+        ["claims", "judged.yaml"],
+        ["why", "toy.yaml", "slope=1", "pair=weight=1", "size=4"],
+        ["verify", "toy.yaml"],
+        ["status", "config.yaml"],
+        ["report", "config.yaml"],
+    ):
+        main(command)
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (folder / "hacked").exists()
+
+
 @pytest.mark.parametrize(
     "code",
     [
+        "spec.loader.exec_module(module)",
+        "specs[0].exec_module(module)",
+        "importlib.util.spec_from_file_location(name, path)",
         "import pickle",
         "from joblib import load",
         "eval(text)",

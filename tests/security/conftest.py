@@ -15,7 +15,7 @@ from clhd.sweep.results.summary_reader import Summary
 from tests.sweep.toy import ToySystem
 
 EXPERIMENT = """system: toy
-constants: {seconds: 0.001}
+constants: {work: 0.001}
 axes:
   slope: [0, 1, 2]
   pair: {together: {weight: [1, 2], colour: [red, blue]}}

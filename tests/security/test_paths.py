@@ -183,7 +183,7 @@ def test_all_that_is_written_follows_the_umask_and_nothing_is_left_elsewhere(
     elsewhere = tmp_path / "temporary"
     elsewhere.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))  # TMPDIR is read only once
-    (workspace / "toy.yaml").write_text(json.dumps({**TOY, "constants": {"seconds": 0.001}}))
+    (workspace / "toy.yaml").write_text(json.dumps({**TOY, "constants": {"work": 0.001}}))
     (workspace / "config.yaml").write_text("experiments: [toy.yaml]")
     before = os.umask(umask)
     try:

@@ -99,7 +99,7 @@ def test_points_that_kill_their_worker_are_found_in_their_block_and_the_others_f
     most: int,
 ) -> None:
     deaths.deadly = deadly
-    experiment = toy(axes={"slope": list(range(64)), "size": [4]}, constants={"seconds": 0.001, "weight": 0.1})
+    experiment = toy(axes={"slope": list(range(64)), "size": [4]}, constants={"work": 0.001, "weight": 0.1})
     report = run_stage(experiment, "simulation", results, client=client)
     assert report is not None
     assert (report.counts["ok"], report.counts["failed"]) == (4 * (64 - len(deadly)), 4 * len(deadly))
@@ -179,7 +179,7 @@ def test_a_point_that_exhausts_the_memory_fails_alone_and_the_machine_survives(t
     )
     axes = "{slope: [0, 1, 2, 3], size: [4]}"
     (tmp_path / "toy.yaml").write_text(
-        f"system: hungry\naxes: {axes}\nconstants: {{seconds: 0.2}}\ntimes: [0, 1]\nreplicas: 4\nseed: 3\n"
+        f"system: hungry\naxes: {axes}\nconstants: {{work: 0.2}}\ntimes: [0, 1]\nreplicas: 4\nseed: 3\n"
     )
     most = 10**9  # the two workers have half of it each
     done = subprocess.run(
@@ -213,7 +213,7 @@ def test_one_point_of_a_thousand_that_raises_is_found_at_three_times_the_cost(
     monkeypatch.setattr(ToySimulation, "compute", count)
     LOG.broken.add(617.0)
     axes = {"slope": list(range(1000)), "size": [4]}
-    experiment = toy(axes=axes, constants={"seconds": 0.0004, "weight": 0.01}, replicas=1)
+    experiment = toy(axes=axes, constants={"work": 0.0004, "weight": 0.01}, replicas=1)
     report = run_stage(experiment, "simulation", results, client=client)
     assert report is not None
     assert (report.counts["ok"], report.counts["failed"]) == (999, 1)

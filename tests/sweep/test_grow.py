@@ -178,7 +178,7 @@ def test_long_growth_is_predicted_and_shown_and_short_growth_is_silent(
 def test_a_store_keeps_the_shape_of_its_chunks_unless_another_is_far_better(
     toy: MakeExperiment, results: Path, client: Client
 ) -> None:
-    cheap = {"constants": {"seconds": 0.001}, "axes": {"slope": [0, 1, 2, 3]}}
+    cheap = {"constants": {"work": 0.001}, "axes": {"slope": [0, 1, 2, 3]}}
     simulate(toy(**cheap), results, client)
     path = results / "toy" / "simulation.zarr"
     assert Store(path).chunks == (4, 4)

@@ -65,14 +65,14 @@ def test_a_result_that_no_worker_can_hold_is_refused_before_points_are_made(toy:
 
 def test_a_store_of_too_many_chunks_is_refused(toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clhd.sweep.plan.limits, "MOST_CHUNKS", 7)
-    assert check_experiment(toy(constants={"seconds": 1e-6}))
+    assert check_experiment(toy(constants={"work": 1e-6}))
     with pytest.raises(ClhdError, match=r"8 results of .* in 8 files of each variable, more than 7; give fewer values"):
-        check_experiment(toy(constants={"seconds": 2}, replicas=1))
+        check_experiment(toy(constants={"work": 2}, replicas=1))
 
 
 @pytest.mark.parametrize("replicas", [1, 3000])
 def test_a_chunk_of_long_results_is_bounded_in_bytes(toy: MakeExperiment, replicas: int) -> None:
-    changes = {"constants": {"seconds": 1e-9}, "axes": {"slope": span(50)}, "times": span(100000)}
+    changes = {"constants": {"work": 1e-9}, "axes": {"slope": span(50)}, "times": span(100000)}
     stage = Stage(toy(replicas=replicas, **changes), "simulation")
     assert math.prod(choose_chunks(stage)) * stage.entry_bytes <= CHUNK_BYTES
     plan = plan_blocks(stage, np.ones(stage.shape, dtype=bool), choose_chunks(stage), workers=2)
@@ -81,7 +81,7 @@ def test_a_chunk_of_long_results_is_bounded_in_bytes(toy: MakeExperiment, replic
 
 
 def test_points_of_many_costs_share_chunks_if_there_is_little_to_do(toy: MakeExperiment) -> None:
-    stage = Stage(toy(axes={"seconds": span(3000, 1e-5, 2e-5)}, replicas=1), "simulation")
+    stage = Stage(toy(axes={"work": span(3000, 1e-5, 2e-5)}, replicas=1), "simulation")
     assert len(stage.cost_table.kinds) == 3000
     assert choose_chunks(stage) == (3000, 1)
     needed = np.arange(3000)[:, None] < 1000
@@ -92,7 +92,7 @@ def test_points_of_many_costs_share_chunks_if_there_is_little_to_do(toy: MakeExp
 
 def test_a_dear_point_among_cheap_ones_leaves_them_few_chunks(toy: MakeExperiment) -> None:
     seconds = [*np.linspace(1e-6, 1e-5, 999).tolist(), 20.0]
-    stage = Stage(toy(axes={"seconds": seconds}, replicas=1), "simulation")
+    stage = Stage(toy(axes={"work": seconds}, replicas=1), "simulation")
     assert math.prod(chunk_counts(stage.shape, choose_chunks(stage))) <= 2 * 20 / 0.5
 
 
@@ -102,7 +102,7 @@ def test_one_dear_value_of_many_does_not_take_a_store_beyond_its_files(
 ) -> None:
     monkeypatch.setattr(clhd.sweep.plan.blocks, "_MAX_FILES", 500 * 5)  # one of the toy's output, four of the ledger
     seconds = [*np.linspace(1e-6, 2e-6, 8).tolist(), dear]
-    stage = Stage(toy(axes={"seconds": seconds, "slope": span(100)}, replicas=10), "simulation")
+    stage = Stage(toy(axes={"work": seconds, "slope": span(100)}, replicas=10), "simulation")
     chunks = choose_chunks(stage)
     assert math.prod(chunk_counts(stage.shape, chunks)) <= 500
     longest = stage.cost_table.chunk_seconds(chunks[:-1], chunks[-1]).max()

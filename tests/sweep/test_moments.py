@@ -187,7 +187,7 @@ def test_another_keep_computes_again_and_loses_nothing(toy: MakeExperiment, resu
 
 def test_moments_of_many_replicas_are_planned_in_whole_blocks_and_few_bytes(toy: MakeExperiment, results: Path) -> None:
     def make(keep: str) -> Experiment:
-        return toy(replicas=10240, constants={"seconds": 1e-3}, keep=keep)
+        return toy(replicas=10240, constants={"work": 1e-3}, keep=keep)
 
     all_kept, moments = (
         plan_stages(check_experiment(make(keep)), results, 2)["simulation"] for keep in ("replicas", "moments")

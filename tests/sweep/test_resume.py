@@ -112,7 +112,7 @@ def test_a_smaller_experiment_forgets_nothing_and_is_summarised_alone(
 def test_a_failing_point_stops_no_other_and_is_tried_again(toy: MakeExperiment, results: Path, client: Client) -> None:
     LOG.broken.add(2.0)
     axes = {"slope": [-1, 0, 1, 2, 3], "size": [4, 16]}
-    report = simulate(toy(axes=axes, constants={"seconds": 0.01}), results, client)
+    report = simulate(toy(axes=axes, constants={"work": 0.01}), results, client)
     assert report.counts == {"not_run": 0, "ok": 24, "diverged": 8, "not_converged": 0, "failed": 8}
     assert not report.is_complete
     with xr.open_zarr(str(results / "toy" / "simulation.zarr"), chunks=None) as opened:
@@ -122,7 +122,7 @@ def test_a_failing_point_stops_no_other_and_is_tried_again(toy: MakeExperiment, 
         assert failed["attempts"].item() == 1
     LOG.broken.clear()
     LOG.simulated.clear()
-    report = simulate(toy(axes=axes, constants={"seconds": 0.01}), results, client)
+    report = simulate(toy(axes=axes, constants={"work": 0.01}), results, client)
     assert report.counts == {"not_run": 0, "ok": 32, "diverged": 8, "not_converged": 0, "failed": 0}
     assert report.computed == 8  # the divergences are results
     with xr.open_zarr(str(results / "toy" / "simulation.zarr")) as opened:

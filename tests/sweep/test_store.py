@@ -106,7 +106,7 @@ def test_every_coordinate_is_one_file_that_must_exist(toy: MakeExperiment, resul
 
 @pytest.mark.parametrize("keep", ["replicas", "moments"])
 def test_a_store_of_one_dim_can_have_many_chunks(toy: MakeExperiment, results: Path, keep: str) -> None:
-    stage = Stage(toy(axes={}, constants={"seconds": 1.0}, replicas=2048, keep=keep), "simulation")
+    stage = Stage(toy(axes={}, constants={"work": 1.0}, replicas=2048, keep=keep), "simulation")
     results.mkdir()
     made = create_store(results / "simulation.zarr", stage, choose_chunks(stage))
     assert len(made.shape) == 1

@@ -1,5 +1,6 @@
 """A system in a file beside its experiment: what runs it, what does not, and what is said when it cannot run."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -291,3 +292,35 @@ def test_no_byte_code_is_left_beside_a_file(tmp_path: Path) -> None:
     program = f"from clhd.cli import main; main(['plan', {str(path)!r}])"
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
     assert not (tmp_path / "__pycache__").exists()
+
+
+def test_a_kernel_in_a_file_is_compiled_for_the_text_that_runs(tmp_path: Path) -> None:
+    """numba keeps machine code by the date of a file; here by its text, also if both are written in one second."""
+    head = "from clhd.core.kernels import kernel\n\n@kernel\ndef rise(slope, t):\n    return slope * t\n"
+    changes = (
+        ("import numpy as np\n", f"import numpy as np\n\n{head}"),
+        ("values.slope * time +", "rise(values.slope, time) +"),
+    )
+    program = (
+        "import clhd, sys, numpy\n"
+        "from clhd.systems.registry import find_system\n"
+        "from pathlib import Path\n"
+        "half = find_system('line.py:Line', Path()).simulation\n"
+        "point = half.point({'slope': 1.0, 'size': 10**12}, 0)\n"
+        "print(half.compute([point], numpy.array([1.0]), [0]).values['height'].round(3).item())\n"
+    )
+
+    def run() -> str:
+        root = str(Path(clhd.__file__).parents[1])
+        environment = {**os.environ, "PYTHONPATH": root, "NUMBA_CACHE_DIR": ""}
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    write_line(tmp_path, *changes)
+    assert [run(), run()] == ["1.0", "1.0"]
+    text = (tmp_path / "line.py").read_text()
+    (tmp_path / "line.py").write_text(text.replace("return slope * t", "return slope + 2"))
+    assert run() == "3.0"
+    (tmp_path / "line.py").write_text(text)
+    assert run() == "1.0"

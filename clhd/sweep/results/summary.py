@@ -37,6 +37,7 @@ from clhd.sweep.store.prepare import open_stage, positions_in
 from clhd.sweep.store.provenance import describe_code, now
 from clhd.sweep.store.store import Store, StoreError
 from clhd.systems.declarations import Status
+from clhd.systems.registry import is_file_name, list_systems
 from clhd.systems.stored import Declaration
 
 
@@ -75,17 +76,19 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
 
 
 def read_computed(path: str | Path, results: Path) -> Experiment:
-    """Return the experiment of results, with its parameters in the form that the results remember.
+    """Return the experiment of results; unless its system is installed, as the results remember the system.
 
-    Without results that remember their system, the experiment is checked by its system.
+    Without results that remember their system, the experiment is checked by its system, for which its file is run.
 
     Raises
     ------
     ClhdError
         If the file is wrong, or its system is needed and cannot be loaded.
     """
-    name = read_experiment(path, check=False).name
-    stores = [store for store in (stage_path(results / name, kind) for kind in KINDS) if store.is_dir()]
+    unchecked = read_experiment(path, check=False)
+    if unchecked.system in list_systems():
+        return read_experiment(path)
+    stores = [store for store in (stage_path(results / unchecked.name, kind) for kind in KINDS) if store.is_dir()]
     recalled = next((system for system in (Store(store).stored_system() for store in stores) if system), None)
     return read_experiment(path, check=recalled is None, recalled=recalled)
 
@@ -133,20 +136,31 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
 def _find_kinds(experiment: Experiment, results: Path) -> tuple[list[str], Declaration]:
     """The stages of an experiment and the declaration of its system, by a store where the system is not installed.
 
-    The system comes first: constants that only one stage depends on, such as those that switch the other stage off, may
-    have changed since a store was made.
+    An installed system comes first: constants that only one stage depends on, such as those that switch the other stage
+    off, may have changed since a store was made. The file of a system is only run for stores that have no declaration.
     """
+    recalled = _recall_kinds(experiment, results) if is_file_name(experiment.system) else None
+    if recalled is not None:
+        return recalled
     stages = [Stage(experiment, kind) for kind in KINDS]
     try:
         return [stage.kind for stage in stages if stage.outputs.variables], stages[0].declaration
     except ClhdError:
-        for kind in KINDS:
-            path = stage_path(results / experiment.name, kind)
-            declaration = Store(path).layout.declaration if path.is_dir() else None
-            if declaration is not None:
-                exists = {"simulation": declaration.simulates, "theory": declaration.predicts}
-                return [kind for kind in KINDS if exists[kind]], declaration
-        raise
+        recalled = _recall_kinds(experiment, results)
+        if recalled is None:
+            raise
+        return recalled
+
+
+def _recall_kinds(experiment: Experiment, results: Path) -> tuple[list[str], Declaration] | None:
+    """What the stores of an experiment say of its stages and its system; None if they do not say it."""
+    for kind in KINDS:
+        path = stage_path(results / experiment.name, kind)
+        declaration = Store(path).layout.declaration if path.is_dir() else None
+        if declaration is not None:
+            exists = {"simulation": declaration.simulates, "theory": declaration.predicts}
+            return [kind for kind in KINDS if exists[kind]], declaration
+    return None
 
 
 def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:

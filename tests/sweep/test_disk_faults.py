@@ -201,7 +201,7 @@ def test_results_may_be_a_link_to_another_disk_unless_it_is_not_mounted(
     for command in commands:
         code, _, error = project.run(command)
         assert code == 2
-        assert error[0].startswith(f"{place}: is a link to {disk.path}/far, which is not there; ")
+        assert error[0].startswith(f"{place}: is a link to {disk.path}/far, which does not exist; ")
     (disk.path / "far").mkdir()
     assert project.run("run")[0] == 0
     (project.folder / "toy.yaml").write_text(TABLE.replace("replicas: 4", "replicas: 5"))

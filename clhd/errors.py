@@ -39,8 +39,8 @@ def check_link(path: Path) -> None:
     """Raise ClhdError if a path contains a link whose target does not exist, such as a disk that is not mounted."""
     for place in (path, *path.parents):
         if place.is_symlink() and not place.exists():
-            raise ClhdError(f"{place}: is a link to {place.readlink()}, which does not exist; create it, or mount its
-            disk")
+            target = place.readlink()
+            raise ClhdError(f"{place}: is a link to {target}, which does not exist; create it, or mount its disk")
 
 
 class SimulationStopped(RuntimeError):

@@ -100,7 +100,7 @@ class Dispatcher:
     def _run_together(
         self, blocks: Sequence[Block], waiting: int
     ) -> Generator[tuple[Block, BlockReport], None, list[tuple[Block, int]]]:
-        """Run blocks in their order, few at once; return the blocks whose worker was killed, with the number of deaths."""
+        """Run blocks in their order, few at once; return those whose worker was killed, with the number of deaths."""
         left, killed = iter(blocks), []
         running: dict[Any, Block] = {}
         finished: Any = _as_completed()
@@ -152,7 +152,7 @@ class Dispatcher:
         return report
 
     def _ask(self, future: Any) -> BlockReport | _Obstacle | KilledWorker:
-        """Ask for the report of one block; `KilledWorker` if its worker was killed; raises the error that stops the run."""
+        """Ask for the report of one block; `KilledWorker` if its worker died; raises the error that stops the run."""
         try:
             error = future.exception()
         except CancelledError:

@@ -40,7 +40,6 @@ check: $(INSTALLED)  ## check lint, formatting and types, also of the workflow
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile workflow
-	@$(BIN)/snakemake --lint
 
 chaos: $(INSTALLED)  ## kill runs at random moments, damage files; write the table of docs/reliability.md (45 minutes)
 	@$(BIN)/python -m tests.chaos.campaign --fuzz 5000 --output results/chaos.json --docs docs/reliability.md $(ARGS)

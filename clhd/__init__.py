@@ -3,6 +3,8 @@
 A `ContrastiveModel` describes one nonlinear unit trained online on pairs of noisy views. `simulate_sgd` runs it at a
 finite dimension; `run_experiment` sweeps it over a grid of parameters, and `open_results` opens what came of it;
 everything else solves its limit of infinite dimension. All data comes back as labelled xarray.
+
+A `System` is what a sweep computes. You can write your own: docs/own-model.md.
 """
 
 from importlib import import_module
@@ -24,21 +26,36 @@ if TYPE_CHECKING:
     from clhd.systems.contrastive.theory.regions import attraction_region
     from clhd.systems.contrastive.theory.separatrix import trace_separatrices
     from clhd.systems.contrastive.theory.threshold import learnability_threshold
+    from clhd.systems.declarations import Cost, NotConvergedError, Output, Outputs, Parameter, Result, Status, describe
+    from clhd.systems.plain import generator, status_of
+    from clhd.systems.protocol import System
+    from clhd.systems.registry import list_systems
 
 # Where the public names live. They are imported at first use: `clhd status` need not wait for compilers and clusters.
 _HOMES = {
     "Atoms": "clhd.systems.contrastive.model.latents",
     "ClhdError": "clhd.errors",
     "ContrastiveModel": "clhd.systems.contrastive.model.contrastive",
+    "Cost": "clhd.systems.declarations",
     "Gaussian": "clhd.systems.contrastive.model.latents",
     "Laplace": "clhd.systems.contrastive.model.latents",
+    "NotConvergedError": "clhd.systems.declarations",
+    "Output": "clhd.systems.declarations",
+    "Outputs": "clhd.systems.declarations",
+    "Parameter": "clhd.systems.declarations",
+    "Result": "clhd.systems.declarations",
+    "Status": "clhd.systems.declarations",
+    "System": "clhd.systems.protocol",
     "ThreePoint": "clhd.systems.contrastive.model.latents",
     "TwoPoint": "clhd.systems.contrastive.model.latents",
     "Uniform": "clhd.systems.contrastive.model.latents",
     "attraction_region": "clhd.systems.contrastive.theory.regions",
+    "describe": "clhd.systems.declarations",
     "find_fixed_points": "clhd.systems.contrastive.theory.fixed_points",
+    "generator": "clhd.systems.plain",
     "integrate_ode": "clhd.systems.contrastive.theory.ode",
     "learnability_threshold": "clhd.systems.contrastive.theory.threshold",
+    "list_systems": "clhd.systems.registry",
     "open_results": "clhd.sweep.results.open_results",
     "predict_fluctuations": "clhd.systems.contrastive.theory.fluctuations",
     "read_experiment": "clhd.sweep.spec.experiment",
@@ -46,6 +63,7 @@ _HOMES = {
     "selection_probability": "clhd.systems.contrastive.sweeps.outcomes",
     "simulate_sgd": "clhd.systems.contrastive.simulation.sgd",
     "solve_pde": "clhd.systems.contrastive.theory.pde",
+    "status_of": "clhd.systems.plain",
     "trace_separatrices": "clhd.systems.contrastive.theory.separatrix",
 }
 
@@ -53,15 +71,26 @@ __all__ = [
     "Atoms",
     "ClhdError",
     "ContrastiveModel",
+    "Cost",
     "Gaussian",
     "Laplace",
+    "NotConvergedError",
+    "Output",
+    "Outputs",
+    "Parameter",
+    "Result",
+    "Status",
+    "System",
     "ThreePoint",
     "TwoPoint",
     "Uniform",
     "attraction_region",
+    "describe",
     "find_fixed_points",
+    "generator",
     "integrate_ode",
     "learnability_threshold",
+    "list_systems",
     "open_results",
     "predict_fluctuations",
     "read_experiment",
@@ -69,6 +98,7 @@ __all__ = [
     "selection_probability",
     "simulate_sgd",
     "solve_pde",
+    "status_of",
     "trace_separatrices",
 ]
 

@@ -1,10 +1,10 @@
-"""The command `clhd`: its options, what it does on Ctrl-C, and its exit code.
+"""The command `clhd`: its options, its answer to Ctrl-C, and its exit code.
 
 | exit code | meaning |
 |---|---|
 | 0 | done |
 | 1 | done in part: points failed, or bits differ; a workflow goes on |
-| 2 | it cannot be done, or cannot go on, and one line says why: the input is wrong, the disk full, the scheduler lost |
+| 2 | impossible, and one line says why: the input is wrong, the disk is full, the scheduler is lost |
 | 3 | a fault of clhd itself, with its traceback |
 | 130 | interrupted, by Ctrl-C or a batch system |
 """
@@ -25,24 +25,24 @@ from clhd import commands
 from clhd.errors import ClhdError, describe_unwritable
 
 _EXAMPLES = """examples:
-  clhd plan config/experiments/grid.yaml                   what it will take
-  clhd run config/experiments/grid.yaml                    simulation, theory and summary, going on where it was
-  clhd status                                              what is known of every experiment
-  clhd why config/experiments/grid.yaml kurtosis=3 ...     what is known of one point
-  clhd verify config/experiments/grid.yaml --fraction .01  compute some points again, compare the bits
+  clhd plan config/experiments/grid.yaml                   predict time, memory and disk space
+  clhd run config/experiments/grid.yaml                    simulate, predict and summarise; an earlier run goes on
+  clhd status                                              count the runs of every experiment by status
+  clhd why config/experiments/grid.yaml AXIS=VALUE ...   show everything that is stored about one point
+  clhd verify config/experiments/grid.yaml --fraction .01  compute some points again and compare the bits
 """
 _RESULTS = "folder of all results, by default results"
 _CONFIG = "list of experiments, by default config/config.yaml"
-_FRESH = "move old stores aside and compute all again; if this is stopped, go on without it"
+_FRESH = "keep the old stores under other names and compute everything again; after an interruption, run without it"
 _INTERRUPTED = 130  # as shells say it
-# Errors of the file system that are no mistakes of ours, wherever they come up.
+# Errors of the file system that get one line instead of a traceback.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell has it for a job in the background
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell makes background jobs ignore it
             signal.signal(number, _interrupt)
     try:
         return _run_command(arguments)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; what was done is kept: the same command goes on from there", file=sys.stderr)
         return _INTERRUPTED
-    except BrokenPipeError:  # who read the output is gone
+    except BrokenPipeError:  # the reader of the output has ended
         return _INTERRUPTED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE:
@@ -67,21 +67,21 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     options, rest = parser.parse_known_args(arguments)
     if rest and (not hasattr(options, "place") or any(text.startswith("-") for text in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:  # argparse takes no places that stand behind an option
+    if rest:  # argparse does not take places that follow an option
         options.place += rest
     command: Callable[[argparse.Namespace], int] = options.command
     return command(options)
 
 
 def _interrupt(*_: Any) -> NoReturn:
-    """Answer Ctrl-C, or the polite request to end of Snakemake or a batch system; the second Ctrl-C ends at once."""
+    """Answer Ctrl-C, or SIGTERM of Snakemake or a batch system; the second Ctrl-C ends the process at once."""
     signal.signal(signal.SIGINT, _end_at_once)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end has begun
     raise KeyboardInterrupt
 
 
 def _end_at_once(*_: Any) -> NoReturn:
-    """End without any order; what is in the stores is whole at every moment."""
+    """End the process at once; the stores are complete at every moment."""
     for worker in multiprocessing.active_children():
         worker.kill()
     os.write(2, b"\nended at once; what was done is kept: the same command goes on from there\n")
@@ -98,14 +98,14 @@ def _build_parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = parsers.add_parser(command.__name__, help=text, description=text)
+        sub = parsers.add_parser(command.__name__.replace("_", "-"), help=text, description=text)
         sub.set_defaults(command=command)
         return sub
 
     stages = (
         (commands.run, "simulate, predict and summarise an experiment, without Snakemake"),
-        (commands.simulate, "compute what the simulation of an experiment lacks"),
-        (commands.predict, "compute what the theory of an experiment lacks"),
+        (commands.simulate, "compute the pending runs of the simulation"),
+        (commands.predict, "compute the pending points of the theory"),
     )
     for command, text in stages:
         sub = add(command, text)
@@ -114,38 +114,38 @@ def _build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--fresh", action="store_true", help=_FRESH)
         sub.add_argument("--repair", action="store_true", help="read every chunk, and compute damaged ones again")
         _add_wait(sub)
-    sub = add(commands.summarise, "summarise what is known of an experiment")
+    sub = add(commands.summarise, "summarise the results of an experiment")
     _add_experiment(sub)
     _add_wait(sub)
-    _add_experiment(add(commands.plot, "draw an experiment from its summary: pdf, png and a caption"))
+    _add_experiment(add(commands.plot, "draw the figure of an experiment from its summary: pdf, png and a caption"))
     _add_config(add(commands.claims, "judge the claims from the summaries: claims.json and a figure of each"))
     _add_config(add(commands.report, "write report.html: claims, experiments and equations in one file"))
     sub = add(commands.status, "counts by status, age and size of every experiment")
     _add_config(sub)
     sub.add_argument("--json", action="store_true", help="print it as JSON, for programs")
-    sub.add_argument("--check", action="store_true", help="end with exit code 1 unless all is complete")
-    sub = add(commands.plan, "points, blocks, core-hours and bytes of an experiment, and what it takes to finish it")
+    sub.add_argument("--check", action="store_true", help="exit with code 1 unless everything is complete")
+    sub = add(commands.plan, "predict core-hours, wall time, memory and disk space of an experiment")
     _add_experiment(sub)
-    sub.add_argument(
-        "--workers", type=int, metavar="N", help="processes that there will be, by default one per core here"
-    )
+    sub.add_argument("--workers", type=int, metavar="N", help="number of processes, by default one per core")
     sub.add_argument("--json", action="store_true", help="print it as JSON, for programs")
     for command, text in (
-        (commands.why, "what is known of one simulated point: parameters, key, status, error, time, code version"),
-        (commands.replay, "compute one point again, here, and compare the bits"),
+        (commands.why, "show everything that is stored about one simulated point"),
+        (commands.replay, "compute one point again and compare the bits"),
     ):
         sub = add(command, text)
         _add_experiment(sub)
         sub.add_argument("place", nargs="*", metavar="AXIS=VALUE", help="the point, by the values of its axes")
-    sub = add(commands.verify, "compute a random share of the points again, and compare the bits")
+    sub = add(commands.verify, "compute a random share of the points again and compare the bits")
     _add_experiment(sub)
     sub.add_argument(
         "--fraction", type=float, default=0.01, metavar="SHARE", help="share of the points, by default 0.01"
     )
-    sub = add(commands.certificates, "make certificates for a Dask cluster of your own; tells how to start it")
+    sub = add(commands.new_system, "write NAME.py and NAME.yaml here: a skeleton of your own system, which runs")
+    sub.add_argument("name", metavar="NAME", help="lower-case letters, digits and _: name of the files and the results")
+    sub = add(commands.certificates, "make certificates for a Dask cluster of your own, and show how to start it")
     sub.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="by default clhd/tls in your ~/.config")
     sub = add(commands.schema, "print the JSON schema of an experiment, for completion in editors")
-    sub.add_argument("--config", action="store_true", help="that of the list of experiments instead")
+    sub.add_argument("--config", action="store_true", help="print the schema of the list of experiments instead")
     return parser
 
 
@@ -155,13 +155,13 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_wait(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--wait", action="store_true", help="wait for another run that is at it, instead of refusing")
+    parser.add_argument("--wait", action="store_true", help="wait until another run has ended, instead of refusing")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", type=Path, default=Path("config/config.yaml"), help=_CONFIG)
     parser.add_argument(
-        "--results", type=Path, metavar="DIR", help="folder of all results, by default that of the list"
+        "--results", type=Path, metavar="DIR", help="folder of all results, by default the one that the list names"
     )
 
 

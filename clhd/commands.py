@@ -1,7 +1,6 @@
-"""The commands of `clhd`: each takes its options, makes one call, prints what came of it, and returns the exit code."""
+"""The commands of `clhd`: each takes its options, makes one call, prints the outcome and returns the exit code."""
 # ruff: noqa: PLC0415, T201
-# Imports stand in the commands that need them: `clhd status` must not wait for compilers and clusters, and Ctrl-C is
-# answered from the first tenth of a second on. They print.
+# Commands import what they need: `clhd status` must not wait for compilers and clusters, and Ctrl-C must work at once.
 
 import json
 from argparse import Namespace
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _read(options: Namespace) -> "tuple[Experiment, list[Any]]":
-    """Read and check an experiment, all of its points, before any work; with the stages on which there is some."""
+    """Read an experiment and check all of its points; return it with its stages."""
     from clhd.sweep.plan.check import check_experiment
     from clhd.sweep.spec.experiment import read_experiment
 
@@ -26,7 +25,7 @@ def _read(options: Namespace) -> "tuple[Experiment, list[Any]]":
 
 
 def _find_results(options: Namespace, config: "ConfigContent") -> Path:
-    """The folder of all results of a list of experiments, which a command is about to look into."""
+    """The folder of all results of a list of experiments."""
     results: Path = options.results or config.results
     check_link(results)
     return results
@@ -38,7 +37,7 @@ def _check_count(option: str, value: int | None) -> None:
 
 
 def _compute(options: Namespace, experiment: "Experiment", stages: Sequence[Any]) -> bool:
-    """Run stages of an experiment; True if they are complete."""
+    """Run stages of an experiment; return True if they are complete."""
     from clhd.core.text import format_seconds
     from clhd.sweep.cluster.cluster import Cluster
     from clhd.sweep.run.run_stage import run_stage, set_aside
@@ -66,23 +65,22 @@ def _compute(options: Namespace, experiment: "Experiment", stages: Sequence[Any]
 
 
 def simulate(options: Namespace) -> int:
-    """Compute what the simulation lacks."""
+    """Compute the pending runs of the simulation."""
     experiment, stages = _read(options)
     return 0 if _compute(options, experiment, [stage for stage in stages if stage.kind == "simulation"]) else 1
 
 
 def predict(options: Namespace) -> int:
-    """Compute what the theory lacks."""
+    """Compute the pending points of the theory."""
     experiment, stages = _read(options)
     return 0 if _compute(options, experiment, [stage for stage in stages if stage.kind == "theory"]) else 1
 
 
 def summarise(options: Namespace) -> int:
-    """Summarise what is known."""
-    from clhd.sweep.results.summary import write_summary
-    from clhd.sweep.spec.experiment import read_experiment
+    """Summarise the results of an experiment."""
+    from clhd.sweep.results.summary import read_computed, write_summary
 
-    print(write_summary(read_experiment(options.experiment), options.results, wait=options.wait))
+    print(write_summary(read_computed(options.experiment, options.results), options.results, wait=options.wait))
     return 0
 
 
@@ -97,7 +95,7 @@ def run(options: Namespace) -> int:
 
 
 def status(options: Namespace) -> int:
-    """Print a table of what is known of all experiments of a list."""
+    """Print a table of the counts by status of all experiments of a list."""
     from clhd.sweep.results.status import describe_status, format_status
     from clhd.sweep.spec.config import read_config
 
@@ -110,20 +108,20 @@ def status(options: Namespace) -> int:
 
 def plot(options: Namespace) -> int:
     """Draw the figure of an experiment."""
-    from clhd.figures.plot import find_figure, plot_experiment
+    from clhd.figures.plot import plot_experiment
     from clhd.sweep.spec.experiment import read_experiment
 
     experiment = read_experiment(options.experiment, check=False)
     folder = options.results / experiment.name
-    for path in plot_experiment(folder / "summary.zarr", folder / "figures", find_figure(experiment.resolved())):
+    for path in plot_experiment(folder / "summary.zarr", folder / "figures", experiment):
         print(path)
     return 0
 
 
 def claims(options: Namespace) -> int:
-    """Judge the claims, print the verdicts, draw a figure of each."""
-    from clhd.claims.judge import MATRIX, judge_cases, judge_claims, read_claims, write_claims
-    from clhd.figures.claims import draw_cases, draw_claims
+    """Judge the claims, print the verdicts, draw the figures."""
+    from clhd.claims.judge import judge_claims, judge_tables, read_claims, write_claims
+    from clhd.figures.claims import draw_claims
     from clhd.sweep.spec.config import read_config
 
     config = read_config(options.config, check=False)
@@ -137,12 +135,10 @@ def claims(options: Namespace) -> int:
         for part in entry.get("parts", []):
             print(f"  {part['id']}  {part['verdict']:<14}  {part['statement']}")
     print(write_claims(judged, results / "claims.json"))
-    matrix = judge_cases(settings[MATRIX], results) if MATRIX in settings else None
-    if matrix is not None:
-        print(write_claims(matrix, results / "claims_matrix.json"))
-    draw_claims(judged, settings, results)  # last: a figure that fails costs no verdict
-    if matrix is not None:
-        draw_cases(matrix, results)
+    tables = judge_tables(settings, results)
+    for name, table in tables.items():
+        print(write_claims(table, results / f"claims_{name}.json"))
+    draw_claims(judged, tables, settings, results)  # last: a figure that fails costs no verdict
     return 0
 
 
@@ -157,7 +153,7 @@ def report(options: Namespace) -> int:
 
 
 def plan(options: Namespace) -> int:
-    """Print what an experiment is, and what is left of it."""
+    """Print what an experiment takes, and how much is pending."""
     from clhd.sweep.cluster.cluster import count_cores
     from clhd.sweep.run.needs import format_plan, plan_stages
 
@@ -179,7 +175,7 @@ def _parse_place(texts: Sequence[str]) -> dict[str, str]:
 
 
 def why(options: Namespace) -> int:
-    """Print what is known of one simulated point."""
+    """Print everything that is stored about one simulated point."""
     from clhd.sweep.results.inspect import explain_point, format_point
 
     print(format_point(explain_point(_read(options)[0], options.results, _parse_place(options.place))))
@@ -187,14 +183,14 @@ def why(options: Namespace) -> int:
 
 
 def replay(options: Namespace) -> int:
-    """Compute one point again, and compare the bits."""
+    """Compute one point again and compare the bits."""
     from clhd.sweep.results.inspect import replay_point
 
     return _report_replays([replay_point(_read(options)[0], options.results, _parse_place(options.place))])
 
 
 def verify(options: Namespace) -> int:
-    """Compute a random share of the points again, and compare the bits."""
+    """Compute a random share of the points again and compare the bits."""
     from clhd.sweep.results.inspect import verify_share
 
     if not 0 < options.fraction <= 1:
@@ -220,8 +216,17 @@ def _report_replays(replays: Sequence[Any]) -> int:
     return 1 if different else 0
 
 
+def new_system(options: Namespace) -> int:
+    """Write the files of a system of one's own to begin with."""
+    from clhd.systems.skeleton import write_skeleton
+
+    system, experiment = write_skeleton(options.name, Path())
+    print(f"{system} and {experiment} are a system and its experiment that run: type clhd run {experiment}")
+    return 0
+
+
 def certificates(options: Namespace) -> int:
-    """Make certificates, and print how a cluster is started with them."""
+    """Make certificates and print how to start a cluster with them."""
     from clhd.sweep.cluster.tls import find_default_folder, format_commands, make_certificates
 
     print(format_commands(make_certificates(options.folder or find_default_folder())))
@@ -229,7 +234,7 @@ def certificates(options: Namespace) -> int:
 
 
 def schema(options: Namespace) -> int:
-    """Print the JSON schema of an experiment, or that of the list of experiments."""
+    """Print the JSON schema of an experiment, or of the list of experiments."""
     from clhd.sweep.spec.config import format_config_schema
     from clhd.sweep.spec.schema import format_schema
 

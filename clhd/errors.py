@@ -1,4 +1,4 @@
-"""The one error of what a user can mend: one clear sentence, never a traceback from the depths."""
+"""`ClhdError`: every mistake that a user can correct is one clear line, never a traceback."""
 
 import errno
 from collections.abc import Iterator
@@ -7,21 +7,20 @@ from pathlib import Path
 
 
 class ClhdError(ValueError):
-    """A value that clhd refuses, before any work is done.
+    """A mistake that a user can correct. The message is one line: the name, the value found, and what is allowed.
 
-    The message is one sentence: the name, the value found, and what is allowed.
-    It inherits ``ValueError`` so that callers may catch the builtin.
+    It is a ``ValueError``, so that callers can catch the builtin.
     """
 
 
 @contextmanager
 def explain_unwritable(path: Path) -> Iterator[None]:
-    """Writing of a file or folder, of which the file system may have none: a full disk, another's folder.
+    """Turn errors of the file system in a block, such as a full disk, into one line that names `path`.
 
     Raises
     ------
     ClhdError
-        In place of an error of the file system.
+        Instead of an OSError.
     """
     try:
         yield
@@ -30,18 +29,19 @@ def explain_unwritable(path: Path) -> Iterator[None]:
 
 
 def describe_unwritable(path: Path | str, error: OSError) -> str:
-    """An error of the file system as one line."""
+    """Return an error of the file system as one line, with what helps against a full disk."""
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "; free some, then the same command goes on from there" if is_full else ""
     return f"{path}: cannot be written: {error.strerror or error}{remedy}"
 
 
 def check_link(path: Path) -> None:
-    """Raise ClhdError if a path leads over a link to what is not there, such as a disk that is not mounted."""
+    """Raise ClhdError if a path contains a link whose target does not exist, such as a disk that is not mounted."""
     for place in (path, *path.parents):
         if place.is_symlink() and not place.exists():
-            raise ClhdError(f"{place}: is a link to {place.readlink()}, which is not there; make it, or mount its disk")
+            target = place.readlink()
+            raise ClhdError(f"{place}: is a link to {target}, which does not exist; create it, or mount its disk")
 
 
 class SimulationStopped(RuntimeError):
-    """The caller asked a running simulation to stop; nothing of it is kept."""
+    """The caller asked a running simulation to stop; its results are dropped."""

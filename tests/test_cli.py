@@ -85,10 +85,13 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
     ("arguments", "message"),
     [
         (["run", "none.yaml"], "none.yaml: cannot be read: No such file or directory"),
-        (["summarise", "small.yaml"], "results/small/simulation.zarr: is not there; clhd run makes it"),
+        (
+            ["summarise", "small.yaml"],
+            "results/small/simulation.zarr: does not exist; create it with `clhd run FILE`",
+        ),
         (["why", "small.yaml", "dimension"], "dimension: must be AXIS=VALUE"),
         (["why", "small.yaml", "dimension=20"], "second_moment: must be given, as in second_moment=1"),
-        (["why", "small.yaml", "dimension=21", "second_moment=1"], "dimension=21: no point of the axis; it has"),
+        (["why", "small.yaml", "dimension=21", "second_moment=1"], "dimension has no value 21; the values are"),
         (["why", "small.yaml", "kurtosis=3"], "kurtosis: is no axis here; axes: second_moment, dimension"),
         (["verify", "small.yaml", "--fraction", "2"], "--fraction = 2: must be greater than 0, at most 1"),
         (["run", "small.yaml", "--workers", "0"], "--workers = 0: must be 1 or more"),
@@ -125,7 +128,7 @@ def test_unknown_options_are_refused(experiment: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     ("command", "defaults"),
-    [("run", ("default results",)), ("status", ("default config/config.yaml", "default that of the list"))],
+    [("run", ("default results",)), ("status", ("default config/config.yaml", "default the one that the list names"))],
 )
 def test_help_says_where_a_command_looks_by_default(
     capsys: pytest.CaptureFixture[str], command: str, defaults: tuple[str, ...]

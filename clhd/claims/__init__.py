@@ -1,1 +1,1 @@
-"""Layer 3: statements and their verdicts, from the summaries of any system."""
+"""Layer 3: the verdicts on a system's claims, from the summaries of its experiments. No system is named here."""

@@ -1,14 +1,14 @@
-"""`judge_claims`: the letter's statements, each with a verdict from the summaries of experiments; results/claims.json.
+"""`judge_claims`: a verdict on each claim, from the summaries of experiments; results/claims.json.
 
 | word | meaning |
 |---|---|
 | claim | a statement, its judge, the roles that experiments play in it, and the thresholds that it needs |
-| judge | a function of summaries (by role) and thresholds (by name) that returns a `Judgement` |
-| config/claims.yaml | of each claim: which experiment plays which role, and the values of its thresholds |
+| table | a `CaseTable`: several statements, judged coarsely in many cases; results/claims_ID.json |
+| judge | a function of summaries (by role) and thresholds (by name) that returns a verdict with its numbers |
+| claims file | of each claim: which experiment plays which role, and the values of its thresholds |
 
-Thresholds are fixed in the config before anything runs, and judges compute nothing anew: claims are made again from the
-summaries in seconds. A new claim is one module with a `Claim`, and one entry in
-`CLAIMS`.
+The systems of the experiments list the claims. Thresholds stand in the claims file before anything runs, and judges
+compute nothing anew: all verdicts are made again from the summaries in seconds.
 """
 
 import json
@@ -19,98 +19,131 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clhd.claims.claim import Claim, Part, Threshold
+from clhd.claims.claim import CaseTable, Claim, Part, Threshold
 from clhd.claims.verdict import Estimate
 from clhd.core.checks import parse_number
 from clhd.core.text import cut_line
 from clhd.errors import ClhdError
 from clhd.sweep.results.summary_reader import Summary, read_summary
+from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.yaml_file import read_yaml
-from clhd.systems.contrastive.claims import (
-    attraction,
-    convergence,
-    correlation,
-    learnability,
-    matrix,
-    noise,
-    reduction,
-    weights,
-)
-
-CLAIMS: dict[str, Claim] = {  # in the order of the report
-    "C1": weights.WEIGHTS,
-    "C2": reduction.REDUCTION,
-    "C3": convergence.CONVERGENCE,
-    "C4": learnability.LEARNABILITY,
-    "C5": attraction.ATTRACTION,
-    "C6": noise.NOISE,
-    "C7": correlation.CORRELATION,
-}
-# Beside the claims in config/claims.yaml: all of them, coarsely, in many cases (`claims.matrix`).
-MATRIX = "matrix"
+from clhd.systems.protocol import System
+from clhd.systems.registry import Reference, import_named, load_system, locate
 
 
 @dataclass(frozen=True)
 class ClaimSettings:
-    """What config/claims.yaml says of one claim, or of the matrix: experiments by role, thresholds by name."""
+    """A claim or table, and what the claims file says of it.
 
+    Parameters
+    ----------
+    claim : Claim or CaseTable
+    system : System
+        The system that lists it.
+    experiments : mapping of role to str
+    thresholds : mapping of name to value
+    """
+
+    claim: Claim | CaseTable
+    system: System
     experiments: Mapping[str, str]
     thresholds: Mapping[str, Threshold]
 
 
-def read_claims(path: str | Path, experiments: Iterable[str]) -> dict[str, ClaimSettings]:
-    """Read the settings of the claims.
+def read_claims(path: str | Path, experiments: Mapping[str, Experiment]) -> dict[str, ClaimSettings]:
+    """Read a claims file, and find its claims.
 
     Parameters
     ----------
     path : path
         A YAML file such as config/claims.yaml.
-    experiments : names
-        Of the experiments that there are.
+    experiments : mapping of name to Experiment
+        All experiments that can play a role. Their systems list the claims.
 
     Raises
     ------
     ClhdError
         With one line for each mistake: file, key, value found, what is allowed.
     """
-    table, known = read_yaml(Path(path)), set(experiments)
+    table, finder = read_yaml(Path(path)), _Finder(experiments.values())
     mistakes: list[str] = []
     settings = {}
     for name, entry in table.items():
-        if name not in CLAIMS and name != MATRIX:
-            mistakes.append(f"{name}: is no claim; the claims are {', '.join(CLAIMS)}, and {MATRIX}")
+        try:
+            claim, system = finder.find(name)
+        except ClhdError as error:
+            mistakes.append(f"{name}: {error}")
             continue
         if not isinstance(entry, dict) or set(entry) != {"experiments", "thresholds"}:
             mistakes.append(f"{name}: must hold experiments and thresholds, and nothing else")
             continue
-        roles, thresholds = (
-            _parse_table(entry[key], f"{name}.{key}", mistakes) for key in ("experiments", "thresholds")
-        )
-        needed: Mapping[str, str]
-        optional: Mapping[str, str] = {}
-        meanings: Mapping[str, str]
-        if name == MATRIX:
-            needed, optional, meanings = matrix.EXPERIMENTS, matrix.OPTIONAL_EXPERIMENTS, matrix.THRESHOLDS
-        else:
-            needed, meanings = CLAIMS[name].experiments, CLAIMS[name].thresholds
-        roles = {role: found for role, found in roles.items() if role not in optional or str(found) in known}
-        mistakes += _compare_keys(roles, needed, f"{name}.experiments", optional)
-        mistakes += _compare_keys(thresholds, meanings, f"{name}.thresholds")
-        mistakes += [
-            f"{name}.experiments.{role} = {experiment!r}: must be one of {', '.join(sorted(known))}"
-            for role, experiment in roles.items()
-            if not isinstance(experiment, str) or experiment not in known
-        ]
-        values: dict[str, Threshold] = {}
-        for key, value in thresholds.items():
-            try:
-                values[key] = _parse_threshold(f"{name}.thresholds.{key}", value, is_range=key.endswith("_range"))
-            except ClhdError as error:
-                mistakes.append(str(error))
-        settings[name] = ClaimSettings(roles, values)
+        roles = _parse_roles(entry["experiments"], f"{name}.experiments", claim, set(experiments), mistakes)
+        thresholds = _parse_thresholds(entry["thresholds"], f"{name}.thresholds", claim, mistakes)
+        settings[name] = ClaimSettings(claim, system, roles, thresholds)
+    figures = list_figures(settings)
+    mistakes += [f"figure {name} is drawn twice" for name in dict.fromkeys(figures) if figures.count(name) > 1]
     if mistakes:
         raise ClhdError("\n".join(f"{path}: {cut_line(mistake)}" for mistake in mistakes))
     return settings
+
+
+class _Finder:
+    """Finds claims by id through the systems of experiments."""
+
+    def __init__(self, experiments: Iterable[Experiment]) -> None:
+        self._systems: dict[Reference, System] = {}
+        self._unknown: dict[str, str] = {}  # why a system could not be loaded
+        for experiment in experiments:
+            try:
+                self._systems[experiment.reference] = load_system(experiment.reference)
+            except ClhdError as error:
+                self._unknown[experiment.system] = str(error).splitlines()[0]
+
+    def find(self, claim_id: str) -> tuple[Claim | CaseTable, System]:
+        """Return a claim or table and the system that lists it; raise ClhdError if there is none, or two different."""
+        found = [(reference.name, system) for reference, system in self._systems.items() if claim_id in system.claims]
+        targets = {locate(system.claims[claim_id], system) for _, system in found}
+        if not targets:
+            known = dict.fromkeys(name for system in self._systems.values() for name in system.claims)
+            allowed = f"must be one of {', '.join(known)}" if known else "their systems have no claims"
+            raise ClhdError("; ".join(["is no claim of these experiments", allowed, *self._unknown.values()]))
+        if len(targets) > 1:
+            names = " and ".join(name for name, _ in found)
+            raise ClhdError(f"the systems {names} have different claims of this name; rename one")
+        system = found[0][1]
+        claim = import_named(system.claims[claim_id], system)
+        if not isinstance(claim, Claim | CaseTable):
+            raise ClhdError(f"{system.claims[claim_id]!r} must be a clhd.claims.claim.Claim, or a CaseTable")
+        return claim, system
+
+
+def _parse_roles(
+    value: Any, key: str, claim: Claim | CaseTable, known: set[str], mistakes: list[str]
+) -> dict[str, str]:
+    """The experiment of each role; mistakes are added to a list."""
+    optional = claim.optional_experiments
+    roles = _parse_table(value, key, mistakes)
+    roles = {role: found for role, found in roles.items() if role not in optional or str(found) in known}
+    mistakes += _compare_keys(roles, claim.experiments, key, optional)
+    mistakes += [
+        f"{key}.{role} = {experiment!r}: must be one of {', '.join(sorted(known))}"
+        for role, experiment in roles.items()
+        if not isinstance(experiment, str) or experiment not in known
+    ]
+    return roles
+
+
+def _parse_thresholds(value: Any, key: str, claim: Claim | CaseTable, mistakes: list[str]) -> dict[str, Threshold]:
+    """The value of each threshold; mistakes are added to a list."""
+    table = _parse_table(value, key, mistakes)
+    mistakes += _compare_keys(table, claim.thresholds, key)
+    thresholds: dict[str, Threshold] = {}
+    for name, entry in table.items():
+        try:
+            thresholds[name] = _parse_threshold(f"{key}.{name}", entry, is_range=str(name).endswith("_range"))
+        except ClhdError as error:
+            mistakes.append(str(error))
+    return thresholds
 
 
 def _parse_table(value: Any, key: str, mistakes: list[str]) -> dict[str, Any]:
@@ -138,12 +171,23 @@ def _parse_threshold(key: str, value: Any, *, is_range: bool) -> Threshold:
     return low, high
 
 
+def list_figures(settings: Mapping[str, ClaimSettings]) -> list[str]:
+    """Return the names of the figures of all claims and tables, which are drawn in results/figures."""
+    return [figure for name, setting in settings.items() for figure in setting.claim.list_figures(name)]
+
+
+def list_files(settings: Mapping[str, ClaimSettings]) -> list[str]:
+    """Return the names of the files that `clhd claims` writes: claims.json, and claims_ID.json of each table."""
+    tables = [name for name, setting in settings.items() if isinstance(setting.claim, CaseTable)]
+    return ["claims.json", *(f"claims_{name}.json" for name in tables)]
+
+
 def judge_claims(settings: Mapping[str, ClaimSettings], results: Path) -> dict[str, Any]:
     """Judge every claim from the summaries of its experiments.
 
     Parameters
     ----------
-    settings : mapping of claim to ClaimSettings
+    settings : mapping of id to ClaimSettings
         From `read_claims`.
     results : Path
         Folder of all results.
@@ -151,19 +195,20 @@ def judge_claims(settings: Mapping[str, ClaimSettings], results: Path) -> dict[s
     Returns
     -------
     dict
-        ``{"claims": [{"id", "statement", "verdict", "evidence", "thresholds", "rests_on", "parts"}, ...]}`` in plain
-        values; ``parts`` only where a claim has some. What is not a number is None.
+        ``{"claims": [{"id", "statement", "verdict", "evidence", "thresholds", "experiments", "rests_on", "meanings",
+        "figures", "parts"}, ...]}`` in plain values. ``parts`` exists only where a claim has some. A number that is not
+        finite is None.
 
     Raises
     ------
     ClhdError
-        If a summary is not there, or lacks what a judge needs.
+        If a summary does not exist, or lacks what a judge needs.
     """
     entries = []
     for name, setting in settings.items():
-        if name == MATRIX:
+        claim = setting.claim
+        if isinstance(claim, CaseTable):
             continue
-        claim = CLAIMS[name]
         summaries = read_summaries(setting, results)
         with _naming_experiments(name, setting):
             judgement = claim.judge(summaries, setting.thresholds)
@@ -172,47 +217,39 @@ def judge_claims(settings: Mapping[str, ClaimSettings], results: Path) -> dict[s
             "statement": claim.statement,
             "verdict": judgement.verdict,
             "evidence": judgement.evidence,
-            "thresholds": dict(setting.thresholds),
-            "experiments": dict(setting.experiments),
-            "rests_on": _describe_basis(summaries.values()),
-        }
+        } | _describe_setting(name, setting, summaries)
         if judgement.parts:
             entry["parts"] = [_describe_part(part) for part in judgement.parts]
         entries.append(make_plain(entry))
     return {"claims": entries}
 
 
-def judge_cases(setting: ClaimSettings, results: Path) -> dict[str, Any]:
-    """Judge every statement in every case, coarsely; results/claims_matrix.json.
+def judge_tables(settings: Mapping[str, ClaimSettings], results: Path) -> dict[str, dict[str, Any]]:
+    """Judge every table: each of its statements in each of its cases.
 
     Parameters
     ----------
-    setting : ClaimSettings
-        The entry `MATRIX` of what `read_claims` returned.
-    results : Path
-        Folder of all results.
+    settings, results
+        Those of `judge_claims`, which tells the errors too.
 
     Returns
     -------
-    dict
-        That of `claims.matrix.judge_matrix`, with thresholds, experiments and what it rests on, in plain values.
-
-    Raises
-    ------
-    ClhdError
-        As `judge_claims` does.
+    dict of id to dict
+        What the judge returned, with thresholds, experiments and what they rest on, in plain values.
     """
-    summaries = read_summaries(setting, results)
-    with _naming_experiments(MATRIX, setting):
-        judged = matrix.judge_matrix(summaries, setting.thresholds)
-    judged |= {"thresholds": dict(setting.thresholds), "experiments": dict(setting.experiments)}
-    plain: dict[str, Any] = make_plain(judged | {"rests_on": _describe_basis(summaries.values())})
-    return plain
+    tables = {}
+    for name, setting in settings.items():
+        if isinstance(setting.claim, CaseTable):
+            summaries = read_summaries(setting, results)
+            with _naming_experiments(name, setting):
+                judged = dict(setting.claim.judge(summaries, setting.thresholds))
+            tables[name] = make_plain(judged | _describe_setting(name, setting, summaries))
+    return tables
 
 
 @contextmanager
 def _naming_experiments(name: str, setting: ClaimSettings) -> Iterator[None]:
-    """Say of what a judge did not find in which experiments it looked."""
+    """Turn the KeyError of a judge into a line that names the experiments."""
     try:
         yield
     except KeyError as error:
@@ -221,7 +258,7 @@ def _naming_experiments(name: str, setting: ClaimSettings) -> Iterator[None]:
 
 
 def read_summaries(setting: ClaimSettings, results: Path) -> dict[str, Summary]:
-    """The summaries of the experiments of one claim, by role."""
+    """Return the summaries of the experiments of one claim, by role."""
     return {role: read_summary(results / name / "summary.zarr") for role, name in setting.experiments.items()}
 
 
@@ -229,8 +266,24 @@ def _describe_part(part: Part) -> dict[str, Any]:
     return {"id": part.id, "statement": part.statement, "verdict": part.verdict, "evidence": part.evidence}
 
 
+def _describe_setting(name: str, setting: ClaimSettings, summaries: Mapping[str, Summary]) -> dict[str, Any]:
+    """Thresholds and experiments with their meanings, what the verdict rests on, and the names of the figures."""
+    claim = setting.claim
+    meanings = {**claim.experiments, **claim.optional_experiments}
+    return {
+        "thresholds": dict(setting.thresholds),
+        "experiments": dict(setting.experiments),
+        "rests_on": _describe_basis(summaries.values()),
+        "meanings": {
+            "thresholds": dict(claim.thresholds),
+            "experiments": {role: meanings[role] for role in setting.experiments},
+        },
+        "figures": list(claim.list_figures(name)),
+    }
+
+
 def _describe_basis(summaries: Iterable[Summary]) -> dict[str, Any]:
-    """What a claim rests on: points, runs that were ok, seeds, stores, and the code that summarised them."""
+    """Points, runs that were ok, seeds and stores behind a verdict, and the code that summarised them."""
     found = {summary.name: summary for summary in summaries}
     return {
         "points": sum(summary.points for summary in found.values()),
@@ -242,7 +295,7 @@ def _describe_basis(summaries: Iterable[Summary]) -> dict[str, Any]:
 
 
 def make_plain(value: Any) -> Any:
-    """A value as JSON holds it: arrays as lists, and None for what is not a finite number."""
+    """Return a value as JSON holds it: arrays as lists, and None for a number that is not finite."""
     if isinstance(value, Estimate):
         return make_plain(value.as_dict())
     if isinstance(value, Mapping):
@@ -257,7 +310,7 @@ def make_plain(value: Any) -> Any:
 
 
 def write_claims(claims: Mapping[str, Any], path: Path) -> Path:
-    """Write claims.json, or claims_matrix.json, in one step, and return its path."""
+    """Write claims.json, or the file of a table, in one step, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.new")
     unfinished.write_text(json.dumps(claims, indent=2) + "\n", encoding="utf-8")

@@ -1,16 +1,16 @@
-"""`Verdict`: what the numbers say of a statement; three-valued, for numbers have errors.
+"""`Verdict`: what the numbers say of a statement. It has three values, because numbers have errors.
 
-A measured quantity is an `Estimate` with an interval. It is compared with a range that was fixed before:
+A measured quantity is an `Estimate` with an interval. It is compared with a range that was fixed beforehand:
 
 | the interval | verdict |
 |---|---|
 | lies inside the range | holds |
 | lies outside of it | does not hold |
-| crosses an end of it, or could not be had (NaN) | undecided |
+| crosses an end of it, or is not known (NaN) | undecided |
 
-An interval alone is of the level 95 %. Where a statement is of several random quantities, their intervals are wider, so
-that all of them hold together at 95 %, by Bonferroni (`among`): without that, the more of them are looked at, the more
-often one would fail by chance.
+A single interval has the level 95 %. If a statement is about several random quantities, their intervals are wider, so
+that all of them hold together at 95 % (Bonferroni, `among`). Otherwise, the more quantities there are, the more often
+one of them would fail by chance.
 """
 
 from collections.abc import Iterable
@@ -20,8 +20,8 @@ from enum import StrEnum
 import numpy as np
 from scipy.special import ndtri
 
-LEVEL = 0.95  # of all intervals, alone or together
-UPPER_TAIL = (1 + LEVEL) / 2  # the quantile at which an interval with two ends has its upper one
+LEVEL = 0.95  # level of all intervals, alone or together
+UPPER_TAIL = (1 + LEVEL) / 2  # quantile at the upper end of an interval with two ends
 NORMAL_95 = float(ndtri(UPPER_TAIL))  # standard errors
 Range = tuple[float, float]
 
@@ -36,12 +36,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval, which is a point for what is known exactly.
+    """A number with its 95 % interval; the interval of an exact number has no width.
 
     Parameters
     ----------
     value, low, high : float
-        NaN if it could not be had.
+        NaN if the number is not known.
     """
 
     value: float
@@ -50,7 +50,7 @@ class Estimate:
 
     @classmethod
     def with_error(cls, value: float, standard_error: float, *, among: int = 1) -> "Estimate":
-        """A number with a normal error.
+        """Return a number with a normal error.
 
         Parameters
         ----------
@@ -63,11 +63,11 @@ class Estimate:
 
     @classmethod
     def exact(cls, value: float) -> "Estimate":
-        """A number without an error worth naming."""
+        """Return a number whose error does not matter."""
         return cls(float(value), float(value), float(value))
 
     def as_dict(self) -> dict[str, float]:
-        """``{"value", "low", "high"}``, as evidence holds it."""
+        """Return ``{"value", "low", "high"}``, as evidence holds it."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
@@ -91,7 +91,7 @@ def below(estimate: Estimate, limit: float) -> Verdict:
 
 
 def all_hold(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict on "all of them": fails if one fails, holds if all hold; undecided without any."""
+    """Return the verdict on all of them: fails if one fails, holds if all hold; undecided if there is none."""
     found = set(verdicts)
     if Verdict.FAILS in found:
         return Verdict.FAILS

@@ -1,1 +1,1 @@
-"""Layer 0: what every other layer uses; nothing here names a system."""
+"""Layer 0: checks, kernels, random streams and text for all other layers; nothing here names a system."""

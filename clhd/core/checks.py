@@ -1,4 +1,4 @@
-"""The gate that all arguments pass: each function returns the value in its one inner form, or raises ClhdError."""
+"""Checks of arguments: each function returns the value in its one inner form, or raises ClhdError."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -23,11 +23,11 @@ def parse_number(
         raise ClhdError(f"{name} = {value!r}: must be a number")
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError):  # of a whole number beyond all floats
+    except (TypeError, ValueError, OverflowError):  # OverflowError: an int larger than any float
         raise ClhdError(f"{name} = {value!r}: must be a number") from None
     if not (math.isfinite(number) and minimum <= number <= maximum and number > above):
         raise ClhdError(f"{name} = {value!r}: must be {_describe_range(minimum, maximum, above)}")
-    return number + 0.0  # turns -0.0 into 0.0, so that equal models have equal keys
+    return number + 0.0  # -0.0 becomes 0.0: equal models have equal keys
 
 
 def _describe_range(minimum: float, maximum: float, above: float) -> str:
@@ -43,7 +43,7 @@ def _describe_range(minimum: float, maximum: float, above: float) -> str:
 
 
 def parse_count(name: str, value: Any, *, minimum: int) -> int:
-    """Return `value` as an int of at least `minimum`; floats with a whole value (``1e3``) are accepted."""
+    """Return `value` as an int of at least `minimum`; a float with a whole value (``1e3``) is accepted."""
     number = parse_number(name, value)
     if number != int(number) or number < minimum:
         raise ClhdError(f"{name} = {value!r}: must be a whole number, {minimum} or more")
@@ -58,7 +58,7 @@ def parse_choice(name: str, value: Any, allowed: Collection[str]) -> str:
 
 
 def parse_vector(name: str, value: Any, *, length: int | None = None) -> NDArray[np.float64]:
-    """Return `value` as a new one-dimensional array of finite floats, of the given `length` if there is one."""
+    """Return `value` as a new one-dimensional array of finite floats; `length` is checked if given."""
     try:
         vector = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -72,7 +72,7 @@ def parse_vector(name: str, value: Any, *, length: int | None = None) -> NDArray
 
 
 def parse_times(value: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return output times as an array: one or more, not negative, strictly increasing (unit: steps per dimension)."""
+    """Return output times (steps per dimension) as an array: one or more, not negative, strictly increasing."""
     times = parse_vector("time", value)
     if len(times) == 0 or times[0] < 0 or np.any(np.diff(times) <= 0):
         raise ClhdError(f"time = {value!r}: must be one or more times, 0 or later, in strictly increasing order")

@@ -1,11 +1,18 @@
-"""How clhd compiles its kernels: `kernel` (a numba function) and the two bit casts that vector code needs.
+"""Decorators that compile kernels with numba, and the two bit casts that vector code needs.
 
-numba caches machine code on disk by the date of the file in which a function stands, so a kernel would survive a
-change of a formula that it inlines from another file. Here every kernel is cached under the contents of *all*
-modules that hold kernels: a stale kernel cannot be loaded. Nor can that of other types: processes that compile at
-once, as the jobs of a cluster do that share a home directory, may write each other's files.
+numba's cache on disk looks only at the date of the file that defines a function. A kernel that inlines a formula from
+another file would stay in the cache when that formula changes. Here the key is the contents of *all* files from which a
+kernel may inline, and each file says for which types it was compiled: processes that compile at the same time, such as
+cluster jobs with one home directory, may overwrite each other's files.
+
+| kernel in | is compiled again if one of these changes |
+|---|---|
+| clhd/core, clhd/systems | all files of both |
+| another package | these, and all files of that package |
+| a single file | these, and all Python files in its folder |
 """
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
@@ -13,31 +20,70 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from llvmlite import ir
+from llvmlite.binding import Linkage
 from numba import float64, njit, uint64
 from numba.core.caching import IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
-# A compiled function is typed as the Python function that it was: mypy checks calls of kernels like any others.
+# A compiled function keeps the type of its Python function: mypy checks calls of kernels like any others.
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def _keep_callees_apart(library: JITCodeLibrary) -> None:
+    """Give compiled code its own copies of the functions that it calls, then optimise it.
+
+    In numba 0.68 a compiled kernel carries copies of its callees as weak symbols, each optimised in its own way, and
+    all callers in a process use the copy that was loaded first. The last bits of a result therefore depended on what
+    the process had loaded before. Worse, a symbol names a record type by a counter of the process. Two processes that
+    compiled kernels for different record types at the same time gave their callees the same names, and a process that
+    loaded both kernels from the cache silently computed wrong numbers.
+    """
+    for function in library._final_module.functions:
+        is_copy = not function.is_declaration and function.linkage == Linkage.linkonce_odr
+        if is_copy and function.name.startswith("_ZN"):  # numba's mangled names: compiled from Python
+            function.linkage = Linkage.internal
+    _optimize(library)
+
+
+_optimize: Callable[[Any], None] = JITCodeLibrary._optimize_final_module
+JITCodeLibrary._optimize_final_module = _keep_callees_apart  # type: ignore[method-assign,assignment]
+
+
+_OWN = ("clhd.core.", "clhd.systems.")
+
+
 @cache
-def source_stamp() -> str:
-    """Digest of the source of all modules of the layers that hold kernels (core, systems)."""
+def source_stamp(module: str = __name__, file: str = __file__) -> str:
+    """Return the digest of all files from which a kernel of a module, in a file, may inline; see the table above."""
     package = Path(__file__).parents[1]
     digest = blake2b(digest_size=16)
-    for layer in ("core", "systems"):
-        for path in sorted((package / layer).rglob("*.py")):
-            digest.update(path.read_bytes())
+    paths = [path for layer in ("core", "systems") for path in sorted((package / layer).rglob("*.py"))]
+    if not module.startswith(_OWN):
+        digest.update(module.encode())  # of a system in a file beside an experiment, it names the text that runs
+        paths += _list_neighbours(module, Path(file))
+    for path in paths:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-class _CheckedCacheFile(IndexDataCacheFile):
-    """Files of machine code that say what they hold.
+def _list_neighbours(module: str, file: Path) -> list[Path]:
+    """The files of a module's package, or of its folder if it has none."""
+    main = getattr(sys.modules.get(module), "__spec__", None)  # of python -m PACKAGE.MODULE, it has the real name
+    name: str = main.name if main is not None else module
+    package = sys.modules.get(name.partition(".")[0])
+    folders = list(getattr(package, "__path__", ()))
+    if folders:
+        return [path for folder in folders for path in sorted(Path(folder).rglob("*.py"))]
+    return sorted(file.parent.glob("*.py"))
 
-    numba numbers them, in an index that two processes may read before either has written: the index can then name the
-    code of other types or of another processor, and after a kill in between, that of an older source.
+
+class _CheckedCacheFile(IndexDataCacheFile):
+    """A file of machine code that records its source and its types, and is not loaded for others.
+
+    numba numbers these files in an index. Two processes may read the index before either has written it; an entry can
+    then name code for other types or another processor, or, if a process was killed, code of an older source.
     """
 
     def save(self, key: Any, data: Any) -> None:
@@ -54,10 +100,13 @@ def kernel(function: Function) -> Function:
     Of the fast-math flags only "contract" (fused multiply-add) is set: re-association would destroy the rounding
     tricks of `clhd.core.vector_math`.
     """
-    compiled: Any = njit(function, nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-    # Another class for the object that is there: its constructor takes what only numba's cache knows.
-    compiled._cache._cache_file.__class__ = _CheckedCacheFile
-    compiled._cache._cache_file._source_stamp = source_stamp()
+    file = function.__code__.co_filename
+    has_file = Path(file).is_file()  # a worker elsewhere may have the text of a system, but not its file
+    compiled: Any = njit(function, nogil=True, cache=has_file, error_model="numpy", fastmath={"contract"})
+    if has_file:
+        # Change the class of the existing object: only numba has the arguments of its constructor.
+        compiled._cache._cache_file.__class__ = _CheckedCacheFile
+        compiled._cache._cache_file._source_stamp = source_stamp(function.__module__, file)
     return cast("Function", compiled)
 
 
@@ -68,7 +117,7 @@ def inlined(function: Function) -> Function:
 
 
 def _float_to_bits(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
-    """The 64 bits of a float64 as a uint64."""
+    """Reinterpret the 64 bits of a float64 as a uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.IntType(64))
@@ -77,7 +126,7 @@ def _float_to_bits(typing_context: Any, x: Any) -> tuple[Signature, Callable[...
 
 
 def _bits_to_float(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
-    """The float64 with the 64 bits of a uint64."""
+    """Reinterpret the 64 bits of a uint64 as a float64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.DoubleType())
@@ -85,7 +134,7 @@ def _bits_to_float(typing_context: Any, x: Any) -> tuple[Signature, Callable[...
     return float64(uint64), generate
 
 
-# Inside a kernel an intrinsic takes one argument less than the function that numba makes it from. The bits are Any:
-# a kernel mixes them with unsigned numbers of numpy, for which mypy has no arithmetic.
+# Inside a kernel an intrinsic is called without `typing_context`. The bits are typed Any: mypy has no arithmetic for
+# the unsigned numpy numbers that kernels mix them with.
 float_to_bits: Callable[[float], Any] = cast("Any", intrinsic(_float_to_bits))
 bits_to_float: Callable[[Any], float] = cast("Any", intrinsic(_bits_to_float))

@@ -1,4 +1,4 @@
-"""`Progress`: what has been done of long work, its rate and the time left; a bar on a terminal, else lines."""
+"""`Progress`: the share of long work that is done, its rate and the time left; a bar on a terminal, else lines."""
 
 import sys
 import time
@@ -19,11 +19,11 @@ class Progress:
     title : str
         What is being done.
     runs : int
-        How much there is to do, in replicas of points.
+        Number of runs to do.
     seconds : float
-        The same in predicted seconds of one core, by which the share that is done is measured.
+        Predicted seconds of one core for all runs; the share that is done is measured in them.
     stream : file, optional
-        Standard error by default. None there is silence.
+        Standard error by default.
     """
 
     def __init__(self, title: str, runs: int, seconds: float, stream: TextIO | None = None) -> None:
@@ -33,7 +33,7 @@ class Progress:
         self._begin = time.monotonic()
         self._shown = self._begin
         self._runs_done, self._seconds_done = 0, 0.0
-        self.is_shown = False  # nothing has been written yet: of short work, nothing need be
+        self.is_shown = False  # becomes True with the first line; short work may end without one
 
     def say(self, text: str) -> None:
         """Write one line."""
@@ -66,5 +66,5 @@ class Progress:
             self.say(text)
 
     def finish(self, text: str) -> None:
-        """Say what came of it."""
+        """Write the result and the time that the work took."""
         self.say(f"{text}, {format_seconds(time.monotonic() - self._begin)}")

@@ -1,4 +1,4 @@
-"""The Wilson interval of a share: how well a probability is known from a number of runs."""
+"""The Wilson interval of a share: the confidence interval of a probability estimated from a number of runs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,21 +9,21 @@ _NORMAL_95 = 1.959963984540054
 
 
 def wilson_interval(runs: NDArray[np.int64], total: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Share of `runs` in `total`, and the limits of its interval at the level 95 %.
+    """Return the share of `runs` in `total` and the limits of its 95 % interval.
 
     Source: E. B. Wilson, *Probable inference, the law of succession, and statistical inference* (1927).
 
     Parameters
     ----------
     runs : int array of any shape
-        Runs with the outcome, of each outcome or point.
+        Number of runs with the outcome.
     total : int
-        All runs, > 0.
+        Number of all runs, > 0.
 
     Returns
     -------
     (share, lower, upper) : arrays of the shape of `runs`
-        From 0 to 1.
+        Probabilities, 0 to 1.
     """
     share = np.asarray(runs / total, dtype=np.float64)
     z2 = _NORMAL_95**2

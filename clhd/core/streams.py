@@ -1,8 +1,8 @@
 """Random streams: one xoshiro256++ generator for each lane, keyed by text, advanced in lockstep.
 
 A lane's 256-bit state is the BLAKE2b digest of a key (the point's canonical text, the replica). A stream therefore
-depends on what it is for, never on its position, its neighbours or the number of threads. All kernels below work on
-arrays of lanes; a lane's numbers come from its own state alone.
+depends on its key alone, never on its position, its neighbours or the number of threads. All kernels below work on
+arrays of lanes; a lane's numbers come from its own state.
 
 | symbol | name | shape | unit |
 |---|---|---|---|
@@ -34,27 +34,27 @@ _LEFT23, _RIGHT41 = np.uint64(23), np.uint64(41)
 _BIT0, _BIT62 = np.uint64(1), np.uint64(62)
 _SQRT_EIGHTH = math.sqrt(0.125)
 _CACHE_LINE = 64  # bytes
-_SETTLED = 2.0  # no uniform number on (0, 1]
+_SETTLED = 2.0  # mark of a decided lane: not a uniform number on (0, 1]
 
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
-    """Zeros that begin at a cache line: loads that straddle two lines cost the kernels 10 to 15 % of their speed."""
+    """Return zeros that begin at a cache line: loads across two lines cost the kernels 10 to 15 % of their speed."""
     kind = np.dtype(dtype)
     size = math.prod(np.atleast_1d(shape).tolist()) * kind.itemsize
-    room = np.zeros(size + _CACHE_LINE, np.uint8)
-    begin = -room.ctypes.data % _CACHE_LINE
-    return room[begin : begin + size].view(kind).reshape(shape)
+    buffer = np.zeros(size + _CACHE_LINE, np.uint8)
+    begin = -buffer.ctypes.data % _CACHE_LINE
+    return buffer[begin : begin + size].view(kind).reshape(shape)
 
 
 def seed_states(key: str, indices: Iterable[int]) -> BitArray:
-    """States of the streams ``(key, index)``.
+    """Return the states of the streams ``(key, index)``, one for each index.
 
     Parameters
     ----------
     key : str
-        What the streams are for, exact to the last bit (such as ``ContrastiveModel.canonical()`` and more).
+        Text that identifies the streams, exact to the last bit (it includes, say, ``ContrastiveModel.canonical()``).
     indices : iterable of int
-        One for each stream, such as the replicas.
+        Such as the replicas.
 
     Returns
     -------
@@ -70,9 +70,9 @@ def seed_states(key: str, indices: Iterable[int]) -> BitArray:
 
 
 def seed_lanes(key: str, lanes: int) -> BitArray:
-    """States of all lanes of one replica, shape (4, lanes), from one digest of its key (SHAKE-256).
+    """Return the states of all lanes of one replica, shape (4, lanes), from one digest of its key (SHAKE-256).
 
-    The first lanes are the same however many there are.
+    A lane's state does not depend on how many lanes there are.
     """
     words = np.frombuffer(shake_256(f"clhd lanes|{key}".encode()).digest(32 * lanes), dtype="<u8")
     states = aligned_zeros((4, lanes), np.uint64)
@@ -84,7 +84,7 @@ def seed_lanes(key: str, lanes: int) -> BitArray:
 def next_bits(
     s0: np.uint64, s1: np.uint64, s2: np.uint64, s3: np.uint64
 ) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]:
-    """One step of xoshiro256++: 64 random bits and the new state."""
+    """Return 64 random bits and the new state: one step of xoshiro256++."""
     total = s0 + s3
     bits = ((total << _LEFT23) | (total >> _RIGHT41)) + s0
     shifted = s1 << _LEFT17
@@ -99,16 +99,16 @@ def next_bits(
 
 @inlined
 def bits_to_fraction(bits: np.uint64) -> float:
-    """A uniform number on (0, 1] from 52 of 64 random bits."""
+    """Return a uniform number on (0, 1] from 52 of 64 random bits."""
     return 2.0 - bits_to_float((bits >> _TWELVE) | _ONE_BITS)
 
 
 @inlined
 def normal_pair(radius_bits: np.uint64, angle_bits: np.uint64) -> tuple[float, float]:
-    """Two standard normal numbers from two words of random bits (Box-Muller).
+    """Return two standard normal numbers from two words of random bits (Box-Muller).
 
-    The high bits put the angle into the right-hand quadrant, (-pi/4, pi/4]; of two low bits, which it does not use,
-    one mirrors it into the upper quadrant and the other turns both by pi.
+    The high bits give an angle in the right-hand quadrant, (-pi/4, pi/4]. Of two unused low bits, one mirrors it into
+    the upper quadrant and the other turns the result by pi.
     """
     radius = math.sqrt(minus_two_log(bits_to_fraction(radius_bits)))
     radius = bits_to_float(float_to_bits(radius) ^ ((angle_bits << _BIT62) & _SIGN_BIT))
@@ -154,10 +154,10 @@ def fill_chi_squares(
     ----------
     state : array of shape (4, lanes)
     normal : array of shape (lanes,)
-        Fresh standard normal numbers; those of rejected lanes are drawn anew.
+        Fresh standard normal numbers; rejected lanes draw new ones.
     d, c : arrays of shape (lanes,)
-        From `gamma_constants`. One degree of freedom is the square of the normal number itself, since the method
-        needs at least two.
+        From `gamma_constants`. With one degree of freedom the result is the squared normal number; the method needs
+        at least two.
     uniform : array of shape (lanes,)
         Work space.
     """
@@ -181,10 +181,10 @@ def fill_chi_squares(
 def _settle_undecided(
     state: BitArray, normal: FloatArray, d: FloatArray, c: FloatArray, uniform: FloatArray, out: FloatArray
 ) -> None:
-    """Decide the lanes that the squeeze left open by the exact test on the same numbers; redraw the rejected.
+    """Apply the exact test to the lanes that the quick test left undecided; redraw the rejected ones.
 
-    Only the mark of the first pass says which lanes these are: the comparison itself, compiled a second time, might
-    round differently, and then a lane's numbers would depend on its neighbours.
+    The mark of the first pass tells which lanes these are. Repeating its comparison here might round differently, and
+    a lane's numbers would then depend on its neighbours.
     """
     for i in range(len(out)):
         if uniform[i] == _SETTLED:
@@ -208,7 +208,7 @@ def _settle_undecided(
 
 @kernel
 def fill_laplace(state: BitArray, uniform: FloatArray, out: FloatArray) -> None:
-    """Write one Laplace number of unit variance for each lane to `out`; `uniform`, of the same shape, is work space."""
+    """Write one Laplace number of unit variance for each lane to `out`; `uniform` (same shape) is work space."""
     fill_uniforms(state, uniform)
     fill_uniforms(state, out)
     for i in range(len(out)):

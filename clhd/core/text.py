@@ -1,20 +1,20 @@
-"""Text for people: counts, durations, sizes, numbers, symbols, places and lists, written one way everywhere."""
+"""Text for people: counts, durations, sizes, numbers, symbols, positions and lists."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
 _GREEK = ("alpha", "beta", "eta", "kappa", "lambda", "nu", "rho", "sigma", "xi")
-_LONGEST_LINE = 400
+_MAX_LINE = 400
 
 
 def format_count(count: int, noun: str) -> str:
-    """How many of something there are, for people: 1 run, 2 runs."""
+    """Return a count with its noun: ``1 run``, ``2 runs``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration for people."""
+    """Return a duration in s, min or h."""
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     if seconds < 6000:
@@ -23,7 +23,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """How long ago, for people."""
+    """Return a duration in the largest unit that fits, from s to d."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
@@ -31,7 +31,7 @@ def format_age(seconds: float) -> str:
 
 
 def format_bytes(size: float) -> str:
-    """A size for people."""
+    """Return a number of bytes in B to TB."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -40,24 +40,24 @@ def format_bytes(size: float) -> str:
 
 
 def cut_line(line: str) -> str:
-    """A line about a mistake without its middle if it is very long: it ends with the remedy."""
-    half = _LONGEST_LINE // 2
-    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
+    """Return an error message without its middle if it is very long: its end, the remedy, must stay."""
+    half = _MAX_LINE // 2
+    return line if len(line) <= _MAX_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def format_value(value: float | str | tuple[float, ...]) -> str:
-    """A value as people write it."""
+    """Return a value as text, a float with up to 12 digits."""
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def format_name(name: str) -> str:
-    """A name as words."""
+    """Return an identifier as words: ``selection_ode`` becomes ``selection ODE``."""
     text = name.replace("_", " ").replace("=", " = ")
     return re.sub(r"\b(sgd|ode|pde)\b", lambda found: found[0].upper(), text)
 
 
 def format_symbol(symbol: str) -> str:
-    """A symbol such as ``s_a^2``, ``rho`` or ``k_12`` as mathematics; empty if there is none."""
+    """Return a symbol such as ``s_a^2``, ``rho`` or ``k_12`` as mathematics; empty text stays empty."""
     if not symbol:
         return ""
     text = re.sub(rf"(?<![A-Za-z\\])({'|'.join(_GREEK)})(?![a-z])", r"\\\1", symbol)
@@ -66,7 +66,7 @@ def format_symbol(symbol: str) -> str:
 
 
 def label_axis(words: Mapping[Any, Any], name: str) -> str:
-    """Name, symbol and unit, such as ``time $t$ (steps per dimension)``."""
+    """Return name, symbol and unit, such as ``time $t$ (steps per dimension)``."""
     parts = [str(words.get("long_name") or name.replace("_", " ")), format_symbol(str(words.get("symbol", "")))]
     units = str(words.get("units", "1"))
     if units not in {"", "1"}:
@@ -75,7 +75,7 @@ def label_axis(words: Mapping[Any, Any], name: str) -> str:
 
 
 def format_number(value: Any) -> str:
-    """A value of a coordinate: whole numbers with their thousands apart, others short; words as they are."""
+    """Return a coordinate value as text: large whole numbers with commas, others with 4 digits, words unchanged."""
     if isinstance(value, str):
         return str(value)
     number = float(value)
@@ -85,7 +85,7 @@ def format_number(value: Any) -> str:
 
 
 def format_place(coordinate: Any, value: Any) -> str:
-    """One position along a coordinate, such as ``$n$ = 1,000``; the labels of a joint axis say it themselves."""
+    """Return one position along a coordinate, such as ``$n$ = 1,000``; a label of a joint axis stays as it is."""
     if isinstance(value, str):
         return str(value)
     symbol = format_symbol(str(coordinate.attrs.get("symbol", "")))
@@ -93,12 +93,12 @@ def format_place(coordinate: Any, value: Any) -> str:
 
 
 def format_plain(coordinate: Any, value: Any) -> str:
-    """One position for a text without mathematics, such as ``dimension = 1,000``."""
+    """Return one position in text without mathematics, such as ``dimension = 1,000``."""
     if isinstance(value, str):
         return str(value)
     return f"{coordinate.attrs.get('long_name', coordinate.name)} = {format_number(value)}"
 
 
 def join_words(words: list[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+    """Return a list in words: ``a``, ``a and b``, ``a, b and c``."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -1,9 +1,8 @@
 """Elementary functions that LLVM can vectorise: no branch, no table, no call.
 
-Each is a polynomial after a range reduction by exact bit operations; the coefficients are those of the shortest
-Chebyshev series, computed with 50 digits and written in powers, whose error is below the rounding error. Errors in the
-table are the largest found against 40-digit arithmetic (tests/core/test_vector_math.py holds them). ULP = unit in the
-last place of float64.
+Each is a range reduction by exact bit operations, then a polynomial: the shortest Chebyshev series with an error below
+the rounding error, computed with 50 digits and written in powers. The table gives the largest errors found against
+40-digit arithmetic (tests/core/test_vector_math.py checks them). ULP = unit in the last place of float64.
 
 | function | argument | error |
 |---|---|---|
@@ -18,7 +17,7 @@ import numpy as np
 
 from clhd.core.kernels import bits_to_float, float_to_bits, inlined
 
-# Adding 1.5 * 2^52 rounds a float64 to an integer, which then stands in its low bits.
+# Adding 1.5 * 2^52 rounds a float64 to an integer and leaves that integer in its low bits.
 _ROUND = 6755399441055744.0
 _LOG2_E = 1.4426950408889634
 # ln 2 in two parts; the first has 21 trailing zero bits, so that k * _LN2_HIGH is exact.
@@ -33,7 +32,7 @@ _FIFTY_TWO = np.uint64(52)
 
 @inlined
 def _expm1_reduced(f: float) -> float:
-    """exp(f) - 1 for |f| <= ln(2) / 2, by a polynomial with error 4e-17 relative to f."""
+    """Return exp(f) - 1 for |f| <= ln(2) / 2, by a polynomial with error 4e-17 relative to f."""
     p = 2.510520706464424e-08
     p = p * f + 2.762007691611333e-07
     p = p * f + 2.755725542387984e-06
@@ -49,7 +48,7 @@ def _expm1_reduced(f: float) -> float:
 
 @inlined
 def exponential(x: float) -> float:
-    """exp(x) for -700 <= x <= 700."""
+    """Return exp(x) for -700 <= x <= 700."""
     shifted = x * _LOG2_E + _ROUND
     k = shifted - _ROUND
     power = bits_to_float((float_to_bits(shifted) << _FIFTY_TWO) + _ONE_BITS)
@@ -58,7 +57,7 @@ def exponential(x: float) -> float:
 
 @inlined
 def tanh(x: float) -> float:
-    """tanh(x) = t / (t + 2) with t = exp(2 |x|) - 1, which loses no digits at small x."""
+    """Return tanh(x) as t / (t + 2) with t = exp(2 |x|) - 1, which loses no digits at small x."""
     y = 2.0 * abs(x)
     y = 40.0 if y > 40.0 else y  # tanh(20) rounds to 1; NaN stays NaN
     shifted = y * _LOG2_E + _ROUND
@@ -71,7 +70,7 @@ def tanh(x: float) -> float:
 
 @inlined
 def minus_two_log(u: float) -> float:
-    """-2 log(u) for 0 < u <= 1: u = 2^k m with sqrt(1/2) <= m < sqrt(2), log m = 2 artanh((m - 1) / (m + 1))."""
+    """Return -2 log(u), 0 < u <= 1: u = 2^k m with sqrt(1/2) <= m < sqrt(2), log m = 2 artanh((m - 1) / (m + 1))."""
     shifted = float_to_bits(u) + (_ONE_BITS - _SQRT_HALF_BITS)
     k = np.float64(np.int64(shifted >> _FIFTY_TWO) - 1023)
     f = bits_to_float((shifted & _MANTISSA) + _SQRT_HALF_BITS) - 1.0
@@ -90,7 +89,7 @@ def minus_two_log(u: float) -> float:
 
 @inlined
 def sine_cosine(y: float) -> tuple[float, float]:
-    """(sin(pi y / 2), cos(pi y / 2)) for |y| <= 1/2, by polynomials in y^2 with errors of 1e-16."""
+    """Return (sin(pi y / 2), cos(pi y / 2)) for |y| <= 1/2, by polynomials in y^2 with errors of 1e-16."""
     z = y * y
     s = 5.633936132273839e-08
     s = s * z - 3.5986433706134926e-06
@@ -138,7 +137,7 @@ _ERFCX = (
 
 @inlined
 def erf(y: float) -> float:
-    """The error function: its Taylor series for |y| < 1/2, and 1 - exp(-y^2) times a polynomial beyond."""
+    """Return erf(y): the Taylor series for |y| < 1/2, and 1 - exp(-y^2) times a polynomial beyond."""
     a = abs(y)
     a = 6.5 if a > 6.5 else a  # erf(6) rounds to 1; NaN stays NaN
     z = a * a

@@ -1,1 +1,1 @@
-"""Floor 4: a summary becomes a figure and its caption; `plot.plot_experiment` draws, `plot.FIGURES` lists."""
+"""Layer 4: figures of any system, from summaries, with their captions. `plot.FIGURES` lists them."""

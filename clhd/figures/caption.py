@@ -1,4 +1,4 @@
-"""Sentences of a caption, their numbers from the data: what a figure rests on, how far it agrees, where it is from.
+"""Sentences of a caption, with numbers from the data: what a figure rests on, how far it agrees, where it is from.
 
 A caption is reStructuredText, which Snakemake's report shows under the figure.
 """
@@ -16,50 +16,82 @@ _STATUS_WORDS = {
 }
 
 
+def capitalise(text: str) -> str:
+    """Return a sentence with a capital first letter; the others stay as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def describe_points(summary: Summary) -> str:
-    """How many points and replicas there are, and how many of them are not ok."""
+    """Return how many points and replicas there are, and how many of them are not ok."""
     total, ok = summary.points * summary.replicas, summary.totals["ok"]
     text = f"{format_count(summary.points, 'point')} with {format_count(summary.replicas, 'replica')} each"
     if ok == total:
         return f"{text}; all runs are ok."
-    others = [f"{count} {_STATUS_WORDS[s]}" for s, count in summary.totals.items() if s in _STATUS_WORDS and count]
     return (
-        f"{text}; {ok} of {format_count(total, 'run')} ok, {join_words(others)}, "
+        f"{text}; {ok} of {format_count(total, 'run')} ok, {_count_others(summary)}, "
         f"which leaves {format_count(int(summary.incomplete.sum()), 'point')} incomplete."
     )
 
 
 def describe_incomplete(summary: Summary) -> str:
-    """What a figure must say of itself if it rests on less than was asked for; else empty."""
+    """Return the warning of a figure with incomplete points; nothing if all are complete."""
     if not bool(summary.incomplete.any()):
         return ""
-    others = [f"{count} {_STATUS_WORDS[s]}" for s, count in summary.totals.items() if s in _STATUS_WORDS and count]
-    total = summary.points * summary.replicas
-    points, runs = format_count(summary.points, "point"), format_count(total, "run")
-    return f"incomplete: {int(summary.incomplete.sum())} of {points} ({join_words(others)} of {runs})"
+    runs = format_count(summary.points * summary.replicas, "run")
+    points = f"{int(summary.incomplete.sum())} of {format_count(summary.points, 'point')}"
+    return f"incomplete: {points} ({_count_others(summary)} of {runs})"
+
+
+def _count_others(summary: Summary) -> str:
+    """The runs that are not ok, by status."""
+    return join_words([f"{n} {_STATUS_WORDS[s]}" for s, n in summary.totals.items() if s in _STATUS_WORDS and n])
+
+
+def describe_end(summary: Summary) -> str:
+    """Return " at time 30" for a quantity with times, whose last one is shown; else nothing."""
+    if not summary.has_times:
+        return ""
+    name = summary.dataset["time"].attrs.get("long_name", "time")
+    return f" at {name} {format_number(summary.last_time)}"
+
+
+def describe_means(summary: Summary) -> str:
+    """Return what the points of a figure are, with their bars if errors are known."""
+    if summary.has("standard_error"):
+        return "Points: mean of the simulation, bars of 2 standard errors"
+    return "Points: the simulation"
+
+
+def describe_missing(is_missing: bool) -> str:
+    """Return what a red cross means, if there is one."""
+    return ". Red crosses: points without a single run that is ok" if is_missing else ""
 
 
 def describe_agreement(summary: Summary) -> str:
-    """How far means and theory agree at the last time, in standard errors; and where they agree least."""
-    if not summary.has("z_score"):
+    """Return how far means and theory agree at the end, in standard errors, and where they agree least."""
+    if not summary.has("theory"):
         return "There is no theory to compare with."
-    score = summary.get("z_score").isel(time=-1)
+    score = summary.get_last("z_score")
     finite = np.isfinite(score.values)
     if not finite.any():
-        return "No point has both a theory and a standard error."
+        return ""
     share = float((np.abs(score.values[finite]) <= 2).mean())
+    size = summary.dataset[summary.size] if summary.size in summary.dataset.coords else None
+    name = summary.size.replace("_", " ") if size is None else size.attrs.get("long_name", summary.size)
+    expected = f"were there no bias at finite {name}" if name and summary.declaration.limit else "if the two agreed"
+    end = describe_end(summary).strip()
     text = (
-        f"At time {format_number(summary.last_time)}, {100 * share:.0f} % of {int(finite.sum())} means lie within 2 "
-        "standard errors of the limit of infinite dimension (95 % would, were there no bias at finite dimension)"
+        f"{end}{', ' if end else ''}{100 * share:.0f} % of {int(finite.sum())} means lie within 2 standard errors of "
+        f"the {summary.limit} (95 % would, {expected})"
     )
     place = np.unravel_index(int(np.nanargmax(np.abs(score.values))), score.shape)
     where = [format_plain(score[dim], score[dim].values[k]) for dim, k in zip(score.dims, place, strict=True)]
     worst = f"z = {format_number(float(score.values[place]))}"
-    return f"{text}; the farthest is {worst}{' at ' + join_words(where) if where else ''}."
+    return capitalise(f"{text}; the farthest is {worst}{' at ' + join_words(where) if where else ''}.")
 
 
 def describe_source(summary: Summary) -> str:
-    """Which code made it, and from which seed."""
+    """Return the experiment, its seed, and the code that summarised it."""
     return (
         f"Experiment {summary.name}, seed {summary.experiment['seed']}, clhd {summary.dataset.attrs['code']}, "
         f"summarised {summary.dataset.attrs['created']}."
@@ -67,8 +99,8 @@ def describe_source(summary: Summary) -> str:
 
 
 def compose_caption(summary: Summary, what: str) -> str:
-    """A whole caption: a headline, what is shown, what it rests on, how far it agrees, and where it is from."""
-    # One line, lest it become a directive of reStructuredText.
+    """Return a whole caption: a headline, what is shown, what it rests on, how far it agrees, where it is from."""
+    # One line: several could be read as a directive of reStructuredText.
     description = " ".join(str(summary.experiment.get("description") or summary.name.replace("_", " ")).split())
     parts = [what, describe_points(summary), describe_agreement(summary)]
     return f"**{description.rstrip('.')}.** {' '.join(part for part in parts if part)}\n\n{describe_source(summary)}\n"

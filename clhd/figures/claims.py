@@ -1,94 +1,55 @@
-"""`draw_claims`: the figure of each claim, from the summaries that it rests on and its entry in claims.json.
+"""`draw_claims`: the figures of claims and tables, from the summaries and verdicts that they rest on.
 
-A figure is a function of the summaries, by role, and the entry, that returns a figure and its caption; it is named in
-`CLAIM_FIGURES`.
+`clhd.claims.claim` says what the functions take that draw them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from clhd.claims.claim import CaseTable
 from clhd.claims.judge import ClaimSettings, read_summaries
 from clhd.errors import explain_unwritable
 from clhd.figures.style import save_figure, use_style
-from clhd.sweep.results.summary_reader import Summary
-from clhd.systems.contrastive.figures.attraction import plot_attraction
-from clhd.systems.contrastive.figures.convergence import plot_convergence
-from clhd.systems.contrastive.figures.correlation import plot_correlation
-from clhd.systems.contrastive.figures.learnability import plot_learnability
-from clhd.systems.contrastive.figures.matrix import plot_matrix, plot_universality
-from clhd.systems.contrastive.figures.noise import plot_noise
-from clhd.systems.contrastive.figures.reduction import plot_reduction
-from clhd.systems.contrastive.figures.weights import plot_weights
-
-ClaimFigure = Callable[[Mapping[str, Summary], Mapping[str, Any]], tuple[Figure, str]]
-CLAIM_FIGURES: dict[str, ClaimFigure] = {
-    "C1": plot_weights,
-    "C2": plot_reduction,
-    "C3": plot_convergence,
-    "C4": plot_learnability,
-    "C5": plot_attraction,
-    "C6": plot_noise,
-    "C7": plot_correlation,
-}
+from clhd.systems.registry import import_named
 
 
-def draw_claims(claims: Mapping[str, Any], settings: Mapping[str, ClaimSettings], results: Path) -> list[Path]:
-    """Draw the figure of every claim.
+def draw_claims(
+    claims: Mapping[str, Any], tables: Mapping[str, Any], settings: Mapping[str, ClaimSettings], results: Path
+) -> list[Path]:
+    """Draw the figures of every claim and every table.
 
     Parameters
     ----------
     claims : mapping
         What `clhd.claims.judge.judge_claims` returned.
-    settings : mapping of claim to ClaimSettings
+    tables : mapping of id to mapping
+        What `clhd.claims.judge.judge_tables` returned.
+    settings : mapping of id to ClaimSettings
     results : Path
         Folder of all results; the figures go to its folder ``figures``.
 
     Returns
     -------
     list of Path
-        Of each claim, such as C1: ``C1.pdf``, ``C1.png``, ``C1.svg`` and its caption, ``C1.rst``.
+        Of each figure, such as C: ``C.pdf``, ``C.png``, ``C.svg`` and its caption, ``C.rst``.
 
     Raises
     ------
     ClhdError
-        If the files cannot be written.
+        If a function cannot be imported, or the files cannot be written.
     """
     paths = []
-    for entry in claims["claims"]:
-        name = entry["id"]
-        with use_style():
-            figure, caption = CLAIM_FIGURES[name](read_summaries(settings[name], results), entry)
-            paths += _save(figure, caption, results / "figures" / name)
-    return paths
-
-
-def draw_cases(matrix: Mapping[str, Any], results: Path) -> list[Path]:
-    """Draw the matrix of cases, and universality.
-
-    Parameters
-    ----------
-    matrix : mapping
-        What `clhd.claims.judge.judge_cases` returned.
-    results : Path
-        Folder of all results; the figures go to its folder ``figures``.
-
-    Returns
-    -------
-    list of Path
-        Of each figure as of a claim's.
-
-    Raises
-    ------
-    ClhdError
-        If the files cannot be written.
-    """
-    paths = []
-    for name, plot in (("matrix", plot_matrix), ("universality", plot_universality)):
-        with use_style():
-            paths += _save(*plot(matrix), results / "figures" / name)
+    judged = {entry["id"]: entry for entry in claims["claims"]} | dict(tables)
+    for name, entry in judged.items():
+        setting = settings[name]
+        basis = () if isinstance(setting.claim, CaseTable) else (read_summaries(setting, results),)
+        for figure, target in setting.claim.list_figures(name).items():
+            with use_style():
+                drawn, caption = import_named(target, setting.system)(*basis, entry)
+                paths += _save(drawn, caption, results / "figures" / figure)
     return paths
 
 

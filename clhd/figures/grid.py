@@ -15,29 +15,27 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from clhd.core.text import format_number, format_place, label_axis
-from clhd.figures.caption import compose_caption, describe_incomplete
+from clhd.figures.caption import capitalise, compose_caption, describe_end, describe_incomplete, describe_missing
 from clhd.figures.lines import plot_lines
 from clhd.figures.roles import Roles, assign_roles, describe_fixed, spread_ticks, thin
 from clhd.figures.style import ALARM, INK, PAGE, SEQUENTIAL, make_figure
 from clhd.sweep.results.summary_reader import Summary
 
-_WISH = ("noise_correlation", "second_moment", "kurtosis", "dimension")
 _MOST_COLUMNS, _MOST_ROWS, _MOST_TICKS, _LEVELS = 6, 5, 5, 5
 
 
 def plot_grid(summary: Summary) -> tuple[Figure, str]:
-    """Draw maps over the first two axes, in columns and rows of panels over the next two.
+    """Draw maps over the two axes with the most values, in columns and rows of panels over the next two.
 
     Returns
     -------
     (figure, caption)
         Those of `clhd.figures.lines` where there is one axis only.
     """
-    roles = assign_roles(summary, _WISH)
+    roles = assign_roles(summary, _order_axes(summary))
     if roles.colour is None:
         return plot_lines(summary)
-    chosen = roles.fixed | {"time": -1}
-    mean, theory = summary.get("mean").isel(chosen), summary.get("theory").isel(chosen)
+    mean, theory = (summary.get_last(name).isel(roles.fixed) for name in ("mean", "theory"))
     columns = [0] if roles.column is None else thin(mean.sizes[roles.column], _MOST_COLUMNS)
     rows = [0] if roles.row is None else thin(mean.sizes[roles.row], _MOST_ROWS)
     both = np.concatenate([mean.values.ravel(), theory.values.ravel()])
@@ -62,6 +60,13 @@ def plot_grid(summary: Summary) -> tuple[Figure, str]:
     if note:
         figure.suptitle(note, color=ALARM)
     return figure, compose_caption(summary, _describe(summary, roles, mean, columns, rows))
+
+
+def _order_axes(summary: Summary) -> tuple[str, ...]:
+    """The two axes with the most values, then the others, the size last; else in the order of the file."""
+    sizes = summary.get("mean").sizes
+    longest = sorted(summary.axes, key=lambda axis: -sizes[axis])[:2]
+    return tuple(sorted(summary.axes, key=lambda axis: (axis not in longest, axis == summary.size)))
 
 
 def _draw_map(
@@ -113,13 +118,9 @@ def _describe(summary: Summary, roles: Roles, mean: xr.DataArray, columns: list[
             panels.append(f"{words[axis]} ({place}{part})")
     over = f"{words[roles.x]} and {words[str(roles.colour)]}"
     each = f", for each {' and '.join(panels)}" if panels else ""
-    text = (
-        f"{summary.long_name.capitalize()} at time {format_number(summary.last_time)} over {over}{each}. "
-        "Colour: mean of the simulation"
-    )
+    what = f"{summary.long_name}{describe_end(summary)} over {over}{each}"
+    text = f"{capitalise(what)}. Colour: mean of the simulation"
     if summary.has("theory"):
-        text += ". White lines: contours of the limit of infinite dimension, at the levels marked on the colour bar"
-    if bool(mean.isnull().any()):
-        text += ". Red crosses: points without a single run that is ok"
-    fixed = describe_fixed(summary, roles.fixed)
-    return f"{text}. {f'All at {fixed}.' if fixed else ''}".strip()
+        text += f". White lines: contours of the {summary.limit}, at the levels marked on the colour bar"
+    text += describe_missing(bool(mean.isnull().any()))
+    return f"{text}. {describe_fixed(summary, roles.fixed)}".strip()

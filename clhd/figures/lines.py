@@ -1,7 +1,7 @@
 """Lines and points: a quantity at the last time against one axis, a second by colour, further ones by panels.
 
 Above, theory as lines and the means of the simulation as points; below, their difference in standard errors. This is
-the figure of the experiments noise_correlation and moments, and of every experiment that declares no other.
+the figure of every experiment that declares no other. Systems use it for figures of their own, with fixed axes.
 """
 
 from typing import Any
@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from clhd.core.text import format_number, format_place, label_axis
-from clhd.figures.caption import compose_caption, describe_incomplete
+from clhd.figures.caption import (
+    capitalise,
+    compose_caption,
+    describe_end,
+    describe_incomplete,
+    describe_means,
+    describe_missing,
+)
 from clhd.figures.roles import Roles, assign_roles, describe_fixed, find_places, thin
 from clhd.figures.style import ALARM, FAINT, INK, MUTED, PAGE, make_figure, pick_colours, pick_markers
 from clhd.sweep.results.summary_reader import Summary
@@ -22,17 +29,9 @@ MOST_COLOURS, MOST_COLUMNS, MOST_ROWS = 6, 4, 3
 _SCORE_LINEAR_TO = 4.0  # standard errors; beyond, the scale of the lower panels is logarithmic
 
 
-def plot_noise_correlation(summary: Summary) -> tuple[Figure, str]:
-    """Cosine similarity against the correlation of the augmentation noise, and the baseline without augmentation."""
-    return plot_lines(summary, ("noise_correlation", "augmentation_noise_variance", "dimension"))
-
-
-def plot_moments(summary: Summary) -> tuple[Figure, str]:
-    """Growth of a feature around the learnability threshold: against its second moment, by kurtosis."""
-    return plot_lines(summary, ("second_moment", "kurtosis", "dimension"), start=True)
-
-
-def plot_lines(summary: Summary, wish: tuple[str, ...] = (), *, start: bool = False) -> tuple[Figure, str]:
+def plot_lines(
+    summary: Summary, wish: tuple[str, ...] = (), *, start: bool = False, remark: str = ""
+) -> tuple[Figure, str]:
     """Draw a quantity at the last time.
 
     Parameters
@@ -42,21 +41,22 @@ def plot_lines(summary: Summary, wish: tuple[str, ...] = (), *, start: bool = Fa
         Axes along x, by colour, and by columns and rows of panels.
     start : bool
         Draw where the quantity started, too.
+    remark : str
+        Sentences for the caption.
 
     Returns
     -------
     (figure, caption)
     """
     roles = assign_roles(summary, wish)
-    chosen = roles.fixed | {"time": -1}
     mean, error, theory, score = (
-        summary.get(name).isel(chosen) for name in ("mean", "standard_error", "theory", "z_score")
+        summary.get_last(name).isel(roles.fixed) for name in ("mean", "standard_error", "theory", "z_score")
     )
-    begin = summary.get("mean").isel(roles.fixed | {"time": 0}) if start else None
+    begin = summary.get("mean").isel(roles.fixed | {"time": 0}) if start and summary.has_times else None
     columns, rows = _pick(mean, roles.column, MOST_COLUMNS), _pick(mean, roles.row, MOST_ROWS)
-    has_theory = summary.has("theory")
-    heights = [2.6, 1.0] if has_theory else [2.6]
-    figure = make_figure(PAGE, (2.9 if has_theory else 2.2) * len(rows) + 0.5)
+    has_scores = summary.has("z_score")
+    heights = [2.6, 1.0] if has_scores else [2.6]
+    figure = make_figure(PAGE, (2.9 if has_scores else 2.2) * len(rows) + 0.5)
     panels = figure.subplots(
         len(heights) * len(rows),
         len(columns),
@@ -77,19 +77,22 @@ def plot_lines(summary: Summary, wish: tuple[str, ...] = (), *, start: bool = Fa
                 if theory.isel(one).notnull().any():
                     _draw_line(upper, theory.isel(one), roles.x, colour)
                 _draw_points(upper, mean.isel(one), error.isel(one), roles.x, colour, marker)
-                if has_theory:
+                if has_scores:
                     _draw_scores(panels[len(heights) * r + 1, c], score.isel(one), roles.x, colour, marker)
             if begin is not None:
                 _draw_start(upper, begin.isel(place))
             _mark_missing(upper, mean.isel(place), roles.x)
             upper.set_title(_title(mean, roles, column, row))
     _align(panels, mean, roles, len(heights), summary)
-    _add_legend(figure, coordinate, shown, colours, markers, has_theory=has_theory, has_start=start)
+    has_start = begin is not None
+    _add_legend(figure, coordinate, shown, colours, markers, has_theory=summary.has("theory"), has_start=has_start)
     note = describe_incomplete(summary)
     if note:
         figure.suptitle(note, color=ALARM)
     left_out = _left_out(mean, ((roles.colour, shown), (roles.column, columns), (roles.row, rows)))
-    return figure, compose_caption(summary, _describe(summary, roles, mean, left_out, start=start))
+    sentences = [_describe(summary, roles, mean, has_start=has_start), remark, left_out]
+    sentences.append(describe_fixed(summary, roles.fixed))
+    return figure, compose_caption(summary, " ".join(sentence for sentence in sentences if sentence))
 
 
 def _pick(data: xr.DataArray, axis: str | None, limit: int) -> list[int]:
@@ -116,14 +119,14 @@ def _draw_scores(panel: Axes, score: xr.DataArray, x: str, colour: Any, marker: 
 
 
 def _draw_start(panel: Axes, begin: xr.DataArray) -> None:
-    """A line at the start, where all points start alike; the start of random weights has no one value."""
+    """Draw a line at the start if all points have the same; random starts differ."""
     values = begin.values[np.isfinite(begin.values)]
     if values.size and np.ptp(values) < 1e-9:
         panel.axhline(float(values[0]), color=INK, linestyle=":", linewidth=0.8, zorder=1)
 
 
 def _mark_missing(panel: Axes, mean: xr.DataArray, x: str) -> None:
-    """Crosses at the foot of a panel, where some series has no replica that is ok."""
+    """Draw crosses at the foot of a panel, where a series has no replica that is ok."""
     missing = mean.isnull()
     some = missing.any([dim for dim in missing.dims if dim != x])
     places = find_places(mean[x])[0][some.values]
@@ -138,7 +141,7 @@ def _title(mean: xr.DataArray, roles: Roles, column: int, row: int) -> str:
 
 
 def _align(panels: Any, mean: xr.DataArray, roles: Roles, group: int, summary: Summary) -> None:
-    """Scales, ticks and labels: shared along rows, written at the left and at the foot."""
+    """Set scales, ticks and labels: shared along rows, written at the left and at the foot."""
     _, logarithmic, labels = find_places(mean[roles.x])
     uppers = panels[::group].ravel()
     limits = [panel.get_ylim() for panel in uppers]
@@ -163,7 +166,7 @@ def _align(panels: Any, mean: xr.DataArray, roles: Roles, group: int, summary: S
 
 
 def _limit_scores(panels: Any) -> None:
-    """One symmetric range for all lower panels, with ticks at 0, at 2 and at the last power of ten."""
+    """Set one symmetric range for all lower panels, with ticks at 0, at 2 and at the last power of ten."""
     values = [np.abs(line.get_ydata()) for panel in panels for line in panel.lines]
     finite = [v[np.isfinite(v)].max(initial=0.0) for v in (np.asarray(v, dtype=float) for v in values)]
     top = max([3.0, *finite])
@@ -200,31 +203,26 @@ def _add_legend(
 
 
 def _left_out(mean: xr.DataArray, chosen: tuple[tuple[str | None, list[int]], ...]) -> str:
-    """Which axes are shown in part; empty if none is."""
+    """A sentence on the axes of which only some values are shown; empty if all are."""
     parts = [
         f"{len(positions)} of the {mean.sizes[axis]} values of {mean[axis].attrs.get('long_name', axis)}"
         for axis, positions in chosen
         if axis is not None and len(positions) < mean.sizes[axis]
     ]
-    return f"Shown are {', '.join(parts)}. " if parts else ""
+    return f"Shown are {', '.join(parts)}." if parts else ""
 
 
-def _describe(summary: Summary, roles: Roles, mean: xr.DataArray, left_out: str, *, start: bool) -> str:
+def _describe(summary: Summary, roles: Roles, mean: xr.DataArray, *, has_start: bool) -> str:
     words: dict[Any, str] = {axis: str(mean[axis].attrs.get("long_name", axis)) for axis in mean.dims}
     panels = " and ".join(words[axis] for axis in (roles.column, roles.row) if axis is not None)
     by = f", by {words[roles.colour]} (colour)" if roles.colour else ""
     by += f" and {panels} (panels)" if panels else ""
-    text = (
-        f"{summary.long_name.capitalize()} at time {format_number(summary.last_time)} against {words[roles.x]}{by}. "
-        "Points: mean of the simulation, bars of 2 standard errors"
-    )
+    what = f"{summary.long_name}{describe_end(summary)} against {words[roles.x]}{by}"
+    text = f"{capitalise(what)}. {describe_means(summary)}"
     if summary.has("theory"):
-        text += ". Lines: limit of infinite dimension; below: z, mean minus theory in standard errors, grey up to 2"
-    if start:
-        text += ". Dotted: the value at the start, above which a feature has grown"
-    if roles.colour == "augmentation_noise_variance" and 0 in mean[roles.colour].values:
-        text += ". Augmentation noise variance 0 is the baseline without augmentation noise"
-    if bool(mean.isnull().any()):
-        text += ". Red crosses: points without a single run that is ok"
-    fixed = describe_fixed(summary, roles.fixed)
-    return f"{text}. {left_out}{f'All at {fixed}. ' if fixed else ''}".strip()
+        text += f". Lines: {summary.limit}"
+    if summary.has("z_score"):
+        text += "; below: z, mean minus theory in standard errors, grey up to 2"
+    if has_start:
+        text += ". Dotted: the value at the start"
+    return f"{text}{describe_missing(bool(mean.isnull().any()))}."

@@ -2,67 +2,99 @@
 
 | figure | function | what it shows |
 |---|---|---|
-| lines | plot_lines | any experiment: a quantity at the last time against one axis, others by colour and panels |
-| noise_correlation | plot_noise_correlation | the same, against the correlation of the augmentation noise |
-| moments | plot_moments | the same, against the second moment, by kurtosis |
-| dimension | plot_dimension | error against the limit and spread of the runs, by dimension, with fitted slopes |
+| lines | plot_lines | a quantity at the last time against one axis, others by colour and panels |
 | grid | plot_grid | maps over two axes, one panel for each value of two more |
-| trajectories | plot_trajectories | learning curves, over the limit with its predicted band |
+| trajectories | plot_trajectories | a quantity against time, over the theory with its predicted band |
+| convergence | plot_convergence | distance from the theory and spread of the runs, by size, with fitted slopes |
 
-An experiment that plays a part in a claim alone may have no figure of its own, ``none``; one without a simulation has
-none unless it asks for one.
+These figures are drawn for any system, from the summary alone. A system adds its own (`System.figures`): functions of a
+`Summary` that return a figure and its caption.
 
-A new figure is one function of a `Summary` that returns a figure and its caption, and one entry
-in `FIGURES`.
+An experiment names its figure. If it does not, the figure of its own name is drawn, or lines. An experiment that only
+plays a part in a claim may have no figure, ``none``, and one without a simulation has none unless it names one.
 """
 
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clhd.errors import ClhdError, explain_unwritable
 
-# Where each figure is drawn. Modules are imported at need: what only checks a name should not wait for matplotlib.
+if TYPE_CHECKING:
+    from clhd.sweep.spec.experiment import Experiment
+    from clhd.systems.protocol import System
+
+# Modules are imported at need: code that only checks a name should not wait for matplotlib, or for a system.
 NO_FIGURE = "none"
 FIGURES: dict[str, str] = {
     "lines": "clhd.figures.lines:plot_lines",
-    "noise_correlation": "clhd.figures.lines:plot_noise_correlation",
-    "moments": "clhd.figures.lines:plot_moments",
-    "dimension": "clhd.figures.dimension:plot_dimension",
     "grid": "clhd.figures.grid:plot_grid",
     "trajectories": "clhd.figures.trajectories:plot_trajectories",
+    "convergence": "clhd.figures.convergence:plot_convergence",
 }
 
 
-def find_figure(experiment: Mapping[str, Any]) -> str:
-    """Name of the figure of an experiment: the declared one, else that of its name, else "lines" or "none".
+def find_figure(experiment: "Experiment | Mapping[str, Any]") -> str:
+    """Return the name of the figure of an experiment; "none" if it has none.
+
+    Parameters
+    ----------
+    experiment : Experiment or mapping
+        As plain values, it comes from results, and no file of a system is run. A figure that only such a file, or a
+        system that is not installed, could know is returned as it is named.
 
     Raises
     ------
     ClhdError
-        If the declared one is none of `FIGURES`.
+        If neither clhd nor the system has the figure that the experiment names.
     """
-    declared = str(experiment.get("figure") or "")
-    if declared and declared not in {*FIGURES, NO_FIGURE}:
-        raise ClhdError(f"figure = {declared!r}: must be one of {', '.join(sorted({*FIGURES, NO_FIGURE}))}")
-    name = str(experiment["name"])
-    if declared or name in FIGURES:
+    table = experiment if isinstance(experiment, Mapping) else experiment.resolved()
+    declared, name = str(table.get("figure") or ""), str(table["name"])
+    if not has_figure(table):
+        return NO_FIGURE
+    if (declared or name) in FIGURES:
         return declared or name
-    return NO_FIGURE if experiment.get("replicas") == 0 else "lines"
+    try:
+        own = _load_system(experiment).figures
+    except ClhdError:
+        return declared or "lines"
+    if declared and declared not in own:
+        allowed = ", ".join([*sorted([*FIGURES, NO_FIGURE]), *sorted(own)])
+        raise ClhdError(f"figure = {declared!r}: must be one of {allowed}")
+    return declared or (name if name in own else "lines")
 
 
-def plot_experiment(summary_path: str | Path, out_dir: str | Path, figure: str | None = None) -> list[Path]:
+def has_figure(experiment: Mapping[str, Any]) -> bool:
+    """Return False if `find_figure` finds "none", without asking the system."""
+    if experiment.get("figure"):
+        return bool(experiment["figure"] != NO_FIGURE)
+    return experiment["name"] in FIGURES or experiment.get("replicas") != 0
+
+
+def _load_system(experiment: "Experiment | Mapping[str, Any]") -> "System":
+    """The system of an experiment; raises ClhdError if it cannot be had. For plain values, no file is run."""
+    from clhd.systems.registry import find_system, load_system  # noqa: PLC0415
+
+    if isinstance(experiment, Mapping):
+        return find_system(str(experiment.get("system", "")))
+    return load_system(experiment.reference)
+
+
+def plot_experiment(
+    summary_path: str | Path, out_dir: str | Path, experiment: "Experiment | None" = None
+) -> list[Path]:
     """Draw the figure of an experiment.
 
     Parameters
     ----------
     summary_path : path
-        Of summary.zarr, which is all that is read.
+        Path of summary.zarr, which holds all that a figure of clhd needs.
     out_dir : path
-        Folder of the figures; made if it is not there.
-    figure : str, optional
-        An entry of `FIGURES`; by default what the experiment declared when it was summarised.
+        Folder of the figures; made if it does not exist.
+    experiment : Experiment, optional
+        It names figure and quantity, and may bring the file of a system with figures of its own. By default, the
+        experiment that was summarised names them.
 
     Returns
     -------
@@ -77,12 +109,12 @@ def plot_experiment(summary_path: str | Path, out_dir: str | Path, figure: str |
     from clhd.figures.style import save_figure, use_style  # noqa: PLC0415
     from clhd.sweep.results.summary_reader import read_summary  # noqa: PLC0415
 
-    summary, folder = read_summary(Path(summary_path)), Path(out_dir)
-    name = find_figure(summary.experiment | ({"figure": figure} if figure else {}))
+    name = "" if experiment is None else find_figure(experiment)  # a mistake in it is told before anything is read
+    summary = read_summary(Path(summary_path), "" if experiment is None else experiment.quantity)
+    name = name or find_figure(summary.experiment)
     if name == NO_FIGURE:
         raise ClhdError(f"{summary.name}: has no figure of its own")
-    module, _, function = FIGURES[name].partition(":")
-    plot: Any = getattr(import_module(module), function)
+    plot, folder = _find_function(name, experiment or summary.experiment), Path(out_dir)
     with use_style():
         drawn, caption = plot(summary)
         with explain_unwritable(folder):
@@ -91,3 +123,18 @@ def plot_experiment(summary_path: str | Path, out_dir: str | Path, figure: str |
             path = folder / f"{summary.name}.rst"
             path.write_text(caption, encoding="utf-8")
     return [*paths, path]
+
+
+def _find_function(figure: str, experiment: "Experiment | Mapping[str, Any]") -> Any:
+    """The function that draws a figure of clhd or of the system."""
+    from clhd.systems.registry import import_named  # noqa: PLC0415
+
+    if figure in FIGURES:
+        module, _, function = FIGURES[figure].partition(":")
+        return getattr(import_module(module), function)
+    try:
+        system = _load_system(experiment)
+    except ClhdError as error:
+        reason = str(error).splitlines()[0]
+        raise ClhdError(f"figure = {figure!r}: is a figure of the system, which cannot be loaded: {reason}") from None
+    return import_named(system.figures[figure], system)

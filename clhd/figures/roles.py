@@ -2,7 +2,7 @@
 
 | word | meaning |
 |---|---|
-| roles | the axis along x, the one told by colour, those of the columns and rows of panels; others stay at one value |
+| roles | the axis along x, the axis shown by colour, the axes of columns and rows of panels; others stay at one value |
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class Roles:
 
 
 def assign_roles(summary: Summary, wish: Sequence[str], *, roles: int = 4) -> Roles:
-    """Give the axes of an experiment their roles: those wished for first, in the order x, colour, column, row.
+    """Return the role of each axis of an experiment: first the wishes, in the order x, colour, column, row.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def assign_roles(summary: Summary, wish: Sequence[str], *, roles: int = 4) -> Ro
     wish : sequence of str
         Axes by role. Where the experiment lacks one, another axis takes its place: users change axes.
     roles : int
-        How many roles the figure has. Axes beyond stay at one value: the last for a dimension, else the middle one.
+        How many roles the figure has. Axes beyond stay at one value: the size at its last, others at the middle one.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def assign_roles(summary: Summary, wish: Sequence[str], *, roles: int = 4) -> Ro
 
 
 def share_out(summary: Summary, wish: Sequence[str], roles: int) -> tuple[list[str | None], dict[str, int]]:
-    """The axis of each role, None where there is none left, and the positions of the axes without a role."""
+    """Return the axis of each role, None where none is left, and the positions of the axes without a role."""
     left = [axis for axis in summary.axes if axis not in wish]
     chosen: list[str | None] = [axis if axis in summary.axes else None for axis in wish[:roles]]
     chosen += [None] * (roles - len(chosen))
@@ -72,34 +72,35 @@ def share_out(summary: Summary, wish: Sequence[str], roles: int) -> tuple[list[s
             chosen[k] = left.pop(0)
     sizes = summary.get("mean").sizes
     spare = [axis for axis in summary.axes if axis not in chosen]
-    return chosen, {axis: sizes[axis] - 1 if axis == "dimension" else sizes[axis] // 2 for axis in spare}
+    return chosen, {axis: sizes[axis] - 1 if axis == summary.size else sizes[axis] // 2 for axis in spare}
 
 
 def describe_fixed(summary: Summary, fixed: Mapping[str, int]) -> str:
-    """At which values the axes without a role stand, such as ``kurtosis = 3``; empty if there are none."""
-    coordinates = summary.dataset.coords
-    return join_words([format_plain(coordinates[a], coordinates[a].values[k]) for a, k in fixed.items()] or [""])
+    """Return a sentence on the values at which axes without a role stay, such as ``All at speed = 3.``, or nothing."""
+    values = [summary.dataset[axis] for axis in fixed]
+    places = [format_plain(value, value.values[k]) for value, k in zip(values, fixed.values(), strict=True)]
+    return f"All at {join_words(places)}." if places else ""
 
 
 def thin(count: int, limit: int) -> list[int]:
-    """At most `limit` positions of `count`, evenly spread, with both ends."""
+    """Return at most `limit` positions of `count`, evenly spread, with both ends."""
     if count <= limit:
         return list(range(count))
     return sorted({round(k) for k in np.linspace(0, count - 1, limit)})
 
 
 def spread_ticks(count: int, limit: int) -> list[int]:
-    """At most `limit` positions of `count`, from the first on, all the same step apart."""
+    """Return at most `limit` positions of `count`, from the first on, all the same step apart."""
     return list(range(0, count, max(1, -(-(count - 1) // (limit - 1)))))
 
 
 def find_places(coordinate: xr.DataArray) -> tuple[NDArray[np.float64], bool, list[str] | None]:
-    """Where the values of a coordinate stand on an axis.
+    """Return where the values of a coordinate stand on an axis.
 
     Returns
     -------
     (places, logarithmic, labels)
-        Numbers stand at their value, words side by side under their labels.
+        Numbers stand at their value. Words stand side by side under their labels.
     """
     if coordinate.dtype.kind not in "iuf":
         return np.arange(float(coordinate.size)), False, [str(label) for label in coordinate.values]

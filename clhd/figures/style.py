@@ -23,9 +23,9 @@ INK, MUTED, FAINT, ALARM = "#222222", "#767676", "#e4e4e4", "#b30000"
 CATEGORIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 SEQUENTIAL = "viridis"
-_PALEST = 0.88  # of the sequential map: its last yellow cannot be seen on white
+_PALEST = 0.88  # end of the sequential map that is used: its last yellow cannot be seen on white
 
-# What would tell one writing of a figure from the next.
+# Metadata that differ each time a figure is written; they are left out.
 _STAMPS = {"pdf": "CreationDate", "png": "Software", "svg": "Date"}
 RC: Any = {  # matplotlib types its keys, each of them
     "font.size": 8,
@@ -67,14 +67,14 @@ def use_style() -> Iterator[None]:
 
 
 def make_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that no window system and no global state knows of."""
+    """Return an empty figure, in inches, without a window and outside of matplotlib's global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def pick_colours(count: int, *, ordered: bool) -> list[Any]:
-    """Colours for `count` series: along a map where the series have an order, else as different as can be."""
+    """Return colours for `count` series: along a colour map if they have an order, else as different as possible."""
     if not ordered and count <= len(CATEGORIES):
         return list(CATEGORIES[:count])
     colours = mpl.colormaps[SEQUENTIAL]
@@ -82,7 +82,7 @@ def pick_colours(count: int, *, ordered: bool) -> list[Any]:
 
 
 def pick_markers(count: int) -> list[str]:
-    """Markers for `count` series."""
+    """Return markers for `count` series."""
     return [MARKERS[k % len(MARKERS)] for k in range(count)]
 
 

@@ -1,43 +1,50 @@
 """`write_report`: results/report.html, one file that needs nothing but itself.
 
-| part | from |
+| section | from |
 |---|---|
 | overview, claims | results/claims.json, results/figures |
-| matrix | results/claims_matrix.json, if it is there |
+| cases | results/claims_ID.json |
 | experiments | their files, ledgers, figures |
-| equations, what is whose | equations.html beside this module |
+| equations, sources | what the results declare of their systems, or pages of installed systems |
 
-The page has no script and fetches nothing: its content security policy forbids both. What is not there is said in its
-place, so that a report can be made at any time.
+The page has no script and fetches nothing: its content security policy forbids both. Templates make the HTML and escape
+every text. The page says what does not exist yet, so that a report can be made at any time.
 """
 
-from html import escape
-from importlib.resources import files
+from functools import cache
 from pathlib import Path
-from string import Template
+from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from clhd.core.text import format_bytes, format_name, format_seconds, join_words
 from clhd.errors import explain_unwritable
-from clhd.report.claims import (
-    Entry,
-    count_verdicts,
-    read_judged_claims,
-    render_claim,
-    render_overview,
+from clhd.report.claims import count_verdicts, read_judged_claims, read_tables
+from clhd.report.evidence import Remark
+from clhd.report.experiments import prepare_experiment, read_record, sum_costs
+from clhd.report.systems import describe_systems
+from clhd.report.text import (
+    is_estimate,
+    is_verdict,
+    make_anchor,
+    mark_number,
+    mark_powers,
+    name_verdict,
+    split_estimate,
 )
-from clhd.report.experiments import read_record, render_costs, render_experiment
-from clhd.report.markup import make_anchor, render_note, render_shape
 from clhd.sweep.spec.config import ConfigContent
 from clhd.sweep.store.provenance import describe_code, now
-from clhd.systems.contrastive.report.matrix import render_matrix
+
+_TITLES_IN_HEAD = 3
 
 
 def write_report(config: ConfigContent, results: Path) -> Path:
-    """Write the report of all that is known.
+    """Write the report of everything that is known.
 
     Parameters
     ----------
     config : ConfigContent
-        The experiments, and whether there are claims.
+        The experiments, and whether there are claims. Their systems need not be installed.
     results : Path
         Folder of all results.
 
@@ -49,7 +56,7 @@ def write_report(config: ConfigContent, results: Path) -> Path:
     Raises
     ------
     ClhdError
-        If a file holds what it should not, or the report cannot be written.
+        If a file holds something else than it should, or the report cannot be written.
     """
     path = results / "report.html"
     page = compose_report(config, results)
@@ -62,70 +69,80 @@ def write_report(config: ConfigContent, results: Path) -> Path:
 
 
 def compose_report(config: ConfigContent, results: Path) -> str:
-    """The report as text."""
-    claims = _read_claims(config, results)
-    sections = {
-        "Verdicts": ("overview", _compose_overview(config, claims)),
-        "Claims": ("claims", "".join(render_claim(entry, config.files, results) for entry in claims)),
-        "Other losses and units": ("matrix", _compose_matrix(config, results)),
-        "Experiments": ("experiments", _compose_experiments(config, results)),
-        "Equations": ("equations", _read("equations.html", "clhd.systems.contrastive.report")),
-        "What is the letter's, and what is ours": ("sources", _read("sources.html", "clhd.systems.contrastive.report")),
-    }
-    shown = {title: (name, html) for title, (name, html) in sections.items() if html}
-    what = "results" if config.claims is None else "claims and verdicts"
-    return Template(_read("page.html")).substitute(
-        title=f"Contrastive learning in high dimension: {what}",
-        style=_read("style.css"),
-        made=f"Written {escape(now())} by clhd {escape(describe_code())}.",
-        navigation="".join(_compose_link(title, name, claims) for title, (name, _) in shown.items()),
-        sections="".join(_compose_section(title, name, html) for title, (name, html) in shown.items()),
-    )
-
-
-def _compose_section(title: str, name: str, html: str) -> str:
-    head = f'<h2 id="{name}-title">{escape(title)}</h2>'
-    return f'<section id="{name}" aria-labelledby="{name}-title">{head}{html}</section>'
-
-
-def _read(name: str, package: str = "clhd.report") -> str:
-    return files(package).joinpath(name).read_text(encoding="utf-8")
-
-
-def _read_claims(config: ConfigContent, results: Path) -> list[Entry]:
-    path = results / "claims.json"
-    return read_judged_claims(path) if config.claims is not None and path.is_file() else []
-
-
-def _compose_overview(config: ConfigContent, claims: list[Entry]) -> str:
-    if config.claims is None:
-        return ""
-    if not claims:
-        return render_note("The claims have not been judged yet: clhd claims does that.")
-    return f'<p class="lead">{escape(count_verdicts(claims))}</p>{render_overview(claims)}{_read("verdicts.html")}'
-
-
-def _compose_matrix(config: ConfigContent, results: Path) -> str:
-    path = results / "claims_matrix.json"
-    return render_matrix(path, results) if config.claims is not None and path.is_file() else ""
-
-
-def _compose_experiments(config: ConfigContent, results: Path) -> str:
+    """Return the report as text."""
+    has_claims = config.claims is not None
+    claims = read_judged_claims(results) if has_claims else []
+    cases = read_tables(results) if has_claims else []
     records = {name: read_record(experiment, results) for name, experiment in config.experiments.items()}
-    return render_costs(records) + "".join(
-        render_experiment(experiment, config.files[name], records[name], results)
-        for name, experiment in config.experiments.items()
+    systems, pages = describe_systems(config, records)
+    sections = {
+        "overview": ("Verdicts", has_claims),
+        "claims": ("Claims", claims),
+        "cases": ("Cases", cases),
+        "experiments": ("Experiments", True),
+        "equations": ("Equations", pages["equations"]),
+        "sources": ("Sources", pages["sources"]),
+    }
+    return (
+        make_environment()
+        .get_template("page.html")
+        .render(
+            title=_make_title(systems),
+            systems=systems,
+            made=now(),
+            version=describe_code(),
+            sections={name: title for name, (title, is_shown) in sections.items() if is_shown},
+            claims=claims,
+            claims_file=str(config.claims),
+            cases=cases,
+            files={name: _read_file(path) for name, path in config.files.items()},
+            totals=sum_costs(records),
+            experiments=[
+                prepare_experiment(experiment, records[name], results)
+                for name, experiment in config.experiments.items()
+            ],
+            **pages,
+        )
     )
 
 
-def _compose_link(title: str, name: str, claims: list[Entry]) -> str:
-    """An entry of the navigation; that of the claims has one below it for each."""
-    below = ""
-    if name == "claims":
-        links = (
-            f'<li><a href="#{make_anchor("claim", entry["id"])}">{render_shape(entry["verdict"])}{escape(entry["id"])}'
-            f'<span class="hidden">, {escape(entry["verdict"])}</span></a></li>'
-            for entry in claims
-        )
-        below = f"<ul>{''.join(links)}</ul>"
-    return f'<li><a href="#{name}">{escape(title)}</a>{below}</li>'
+def _make_title(systems: list[str]) -> str:
+    """The title of the page; it names a few systems."""
+    more = len(systems) - _TITLES_IN_HEAD
+    names = [*systems[:_TITLES_IN_HEAD], f"{more} more"] if more > 0 else systems
+    return f"clhd: results ({join_words(names)})"
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """A file verbatim; None for the text of a file that does not exist."""
+    return {"path": str(path), "text": path.read_text(encoding="utf-8") if path.is_file() else None}
+
+
+@cache
+def make_environment() -> Environment:
+    """Return the environment of the templates: it escapes every text, and an unknown name is an error."""
+    environment = Environment(
+        loader=PackageLoader("clhd.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "anchor": make_anchor,
+        "bytes": format_bytes,
+        "count_verdicts": count_verdicts,
+        "kind": name_verdict,
+        "number": mark_number,
+        "powers": mark_powers,
+        "seconds": format_seconds,
+        "split_estimate": split_estimate,
+        "thousands": lambda count: f"{count:,}",
+        "words": format_name,
+    }
+    environment.tests |= {
+        "estimate": is_estimate,
+        "remark": lambda block: isinstance(block, Remark),
+        "verdict": is_verdict,
+    }
+    return environment

@@ -1,10 +1,10 @@
-"""`check_result`: what a half computed, held against what it declared; a false result fails its runs, not the sweep."""
+"""`check_result`: compares what a half computed with what it declared; a false result fails its runs, not the sweep."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from clhd.systems.declarations import Outputs, Result, Status
+from clhd.systems.declarations import NotConvergedError, Outputs, Result, Status
 
 
 class ResultError(RuntimeError):
@@ -31,7 +31,7 @@ def check_result(
     Returns
     -------
     Result
-        With the failed runs as ``FAILED``, and a message for each.
+        A run with an infinite output is ``DIVERGED``; one with an error is ``FAILED``, or ``NOT_CONVERGED``.
 
     Raises
     ------
@@ -61,7 +61,8 @@ def check_result(
         if output.may_be_nan:
             continue
         for place in map(tuple, np.argwhere(np.isnan(values).any(axis=inner) & (status == Status.OK)).tolist()):
-            errors.setdefault(place, f"{where}: output {name} is NaN, though the status is ok")
-    for place in errors:
-        status[place] = Status.FAILED
+            message = f"{where}: output {name} of shape {values.shape[len(shape) :]} is NaN, though the status is ok"
+            errors.setdefault(place, ResultError(message))
+    for place, error in errors.items():
+        status[place] = Status.NOT_CONVERGED if isinstance(error, NotConvergedError) else Status.FAILED
     return Result(values=result.values, status=status, errors=errors)

@@ -114,12 +114,16 @@ class Output:
         distribution function of each run and that of the theory.
     may_be_nan : bool
         True if NaN can be a result. Otherwise a run with status ok whose output is NaN fails.
+    in_theory, in_simulation : bool
+        False if the theory, or the simulation, does not return it. A system with halves of its own does not need them.
     """
 
     dims: tuple[str, ...]
     words: Words
     distribution_along: str | None = None
     may_be_nan: bool = False
+    in_theory: bool = True
+    in_simulation: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +171,10 @@ class Result:
         Of shape (points, replicas, dims of the output), or (points, dims of the output) without replicas.
     status : array of Status
         Of shape (points, replicas), or (points,).
-    errors : mapping of place to str
-        The message of each run that failed, by its place in `status`.
+    errors : mapping of place to Exception
+        The error of each run that failed or did not converge, by its place in `status`, which is a tuple.
     """
 
     values: Mapping[str, FloatArray]
     status: NDArray[np.int8]
-    errors: Mapping[Any, str] = field(default_factory=dict)
+    errors: Mapping[Any, Exception] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Halves of a system that is written as plain functions: `simulate` for one run, `predict` for one point.
 
 A run draws its random numbers from `generator(key, replica)`: numpy's Philox, keyed by the text of the point. Its bits
-depend on the point and the replica alone.
+depend on the point and the replica alone. An exception in one run fails that run; the other runs go on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.errors import ClhdError, SimulationStopped
+from clhd.systems.check import ResultError
+from clhd.systems.declarations import (
+    Cost,
+    FloatArray,
+    NotConvergedError,
+    Output,
+    Outputs,
+    Parameter,
+    Result,
+    Status,
+)
 
 
 def generator(key: str, replica: int) -> np.random.Generator:
@@ -39,7 +50,7 @@ def status_of(values: Mapping[str, Any], outputs: Mapping[str, Output]) -> Statu
     return Status.OK
 
 
-def write_exactly(value: Value) -> str:
+def write_exactly(value: Any) -> str:
     """Return a value as text from which no bit is lost."""
     if isinstance(value, float):
         return value.hex()
@@ -53,12 +64,12 @@ class PlainPoint:
     Parameters
     ----------
     items : tuple of (name, value)
-        All parameters, those at their defaults included.
+        All parameters, also those at their defaults; of a parameter with a value for each component, a tuple.
     key : str
-        The parameters that differ from their defaults, and the seed, exact to the last bit.
+        The parameters of the simulation that differ from their defaults, and the seed, exact to the last bit.
     """
 
-    items: tuple[tuple[str, Value | None], ...]
+    items: tuple[tuple[str, Any], ...]
     key: str
 
     @property
@@ -67,7 +78,7 @@ class PlainPoint:
         return SimpleNamespace(**dict(self.items))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlainHalf:
     """The simulation or the theory of a system that is written as plain functions.
 
@@ -78,72 +89,161 @@ class PlainHalf:
     version : int
     parameters : mapping of name to Parameter
         Those on which this half depends.
+    others : collection of str
+        The parameters on which only the other half depends.
+    keyed : collection of str
+        The parameters of the simulation, which make the key.
+    components : str
+        The parameter that counts the components; empty if there is none.
     variables : mapping of name to Output
-    find_coordinates : callable of constants
+    find_coordinates : callable of parameters
         Returns the coordinates of dims other than ``time``.
     check : callable of a namespace
         Raises ClhdError where parameters do not go together.
-    seconds : float
-        Predicted cost of one run, or of one prediction.
-    function : callable, optional
-        Of (parameters, time, random generator or None), returns one array for each output. None if there is nothing.
+    estimate_seconds : callable of a namespace and the times
+        Predicts the cost of one run, or of one prediction.
+    function : callable
+        Of (parameters, time) and, with replicas, a random generator; returns one array for each output.
     has_replicas : bool
-        True for a simulation, whose runs each get a random generator.
+        True for a simulation, and for a theory that predicts each run: each call gets the random generator of its run.
+    per_replica : bool
+        True for a theory that predicts each run.
     """
 
     name: str
     version: int
     parameters: Mapping[str, Parameter]
+    others: frozenset[str]
+    keyed: frozenset[str]
+    components: str
     variables: Mapping[str, Output]
-    find_coordinates: Callable[[Mapping[str, Value]], Mapping[str, Any]]
+    find_coordinates: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     check: Callable[[Any], None]
-    seconds: float
-    function: Callable[..., Mapping[str, Any]] | None
+    estimate_seconds: Callable[[Any, FloatArray], float]
+    function: Callable[..., Mapping[str, Any]]
     has_replicas: bool
-    per_replica: bool = False
+    per_replica: bool
 
-    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """The declared outputs with their coordinates."""
-        if self.function is None:
-            return Outputs(variables={})
-        return Outputs(variables=self.variables, coordinates=self.find_coordinates(constants))
+    @property
+    def _where(self) -> str:
+        """Names the function in messages."""
+        return f"system {self.name}, {self.function.__name__}"
 
-    def point(self, values: Mapping[str, Value], seed: int) -> PlainPoint:
-        """The checked parameters and their key; raises ClhdError where they do not go together."""
+    def outputs(self, constants: Mapping[str, Any]) -> Outputs:
+        """The declared outputs, with the coordinates of their dims."""
+        return Outputs(variables=self.variables, coordinates=self._find_own_coordinates(self._complete(constants)))
+
+    def _find_own_coordinates(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The coordinates of the dims of this half's outputs; raises ClhdError if one is not given."""
+        dims = {dim: name for name, output in self.variables.items() for dim in output.dims if dim != "time"}
+        found = self._ask("coordinates", self.find_coordinates, values) if dims else {}
+        for dim, name in dims.items():
+            if dim not in found:
+                raise ClhdError(f"system {self.name}, coordinates: lacks the dim {dim} of the output {name}")
+        return {dim: found[dim] for dim in dims}
+
+    def _ask(self, word: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a small function of the author; whatever it raises is one line."""
+        try:
+            return function(*arguments)
+        except ClhdError:
+            raise
+        except Exception as error:  # an author's function raises what it likes
+            raise ClhdError(f"system {self.name}, {word}: {type(error).__name__}: {error}") from None
+
+    def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A value for each parameter of this half; of a parameter with a value for each component, a tuple."""
         defaults = {name: parameter.default for name, parameter in self.parameters.items()}
-        items = tuple((defaults | {name: values[name] for name in values}).items())
-        own = sorted(name for name, value in values.items() if value != defaults.get(name))
-        text = "|".join([self.name, *(f"{name}={write_exactly(values[name])}" for name in own), f"seed={seed}"])
-        point = PlainPoint(items, text)
-        self.check(point.values)
+        count = values.get(self.components, defaults.get(self.components)) or 1
+        found: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            value = found[name] = values.get(name, defaults[name])
+            if parameter.per_component:
+                found[name] = tuple(values.get(f"{name}_{j}", value) for j in range(1, int(count) + 1))
+        return found
+
+    def point(self, values: Mapping[str, Any], seed: int) -> PlainPoint:
+        """The checked parameters and their key; raises ClhdError where one is not given or they do not go together."""
+        found = self._complete(values)
+        default = self._complete({self.components: found[self.components]} if self.components in found else {})
+        default |= {self.components: self.parameters[self.components].default} if self.components in found else {}
+        for name, value in found.items():
+            if value is None or (isinstance(value, tuple) and None in value):
+                raise ClhdError(f"{name}: must be given, as a constant or an axis")
+        changed = sorted(name for name in self.keyed & found.keys() if found[name] != default[name])
+        text = "|".join([self.name, *(f"{name}={write_exactly(found[name])}" for name in changed), f"seed={seed}"])
+        point = PlainPoint(tuple(found.items()), text)
+        self._ask("check", self._check, point.values)
         return point
 
+    def _check(self, values: SimpleNamespace) -> None:
+        """Check parameters as far as this half knows them; the other half checks the rest."""
+        try:
+            self.check(values)
+        except AttributeError as error:
+            if not (error.obj is values and error.name in self.others):
+                raise
+
     def cost(self, point: PlainPoint, time: FloatArray) -> Cost:
-        """The declared seconds."""
-        return Cost(seconds=self.seconds)
+        """The seconds that the author predicts."""
+        seconds = float(self._ask("estimate_seconds", self.estimate_seconds, point.values, time))
+        if not 0 < seconds < np.inf:
+            raise ClhdError(f"system {self.name}, estimate_seconds: returned {seconds:g}; it must be greater than 0")
+        return Cost(seconds=seconds)
 
     def compute(self, points: Sequence[PlainPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """One call of the function for each run, or for each point of a theory."""
-        runs: list[Any] = [
-            [self._call(point, time, replica) for replica in replicas] if self.has_replicas else self._call(point, time)
-            for point in points
-        ]
-        flat: list[Mapping[str, Any]] = [run for row in runs for run in row] if self.has_replicas else runs
-        shape = (len(points), len(replicas)) if self.has_replicas else (len(points),)
-        values: dict[str, FloatArray] = {}
-        for name in flat[0]:
-            stacked = np.array([run[name] for run in flat], dtype=np.float64)
-            values[name] = stacked.reshape(*shape, *stacked.shape[1:])
-        status: NDArray[np.int8] = np.array([status_of(run, self.variables) for run in flat], np.int8).reshape(shape)
-        return Result(values=values, status=status)
+        """One call of the function for each run, or for each point of a theory without replicas."""
+        calls = list(replicas) if self.has_replicas else [None]
+        shape = (len(points), len(calls))
+        shapes = self._find_shapes(points[0], time)
+        values: dict[str, FloatArray] = {name: np.full((*shape, *inner), np.nan) for name, inner in shapes.items()}
+        status: NDArray[np.int8] = np.full(shape, Status.OK, np.int8)
+        errors: dict[tuple[int, ...], Exception] = {}
+        for place in np.ndindex(*shape):
+            try:
+                run = self._call(points[place[0]], time, calls[place[1]], shapes)
+            except SimulationStopped:
+                raise
+            except Exception as error:  # whatever a run does must not stop the others
+                is_known = isinstance(error, NotConvergedError)
+                status[place] = Status.NOT_CONVERGED if is_known else Status.FAILED
+                errors[place if self.has_replicas else place[:1]] = error
+                continue
+            status[place] = status_of(run, self.variables)
+            for name, array in run.items():
+                values[name][place] = array
+        if not self.has_replicas:
+            values, status = {name: array[:, 0] for name, array in values.items()}, status[:, 0]
+        return Result(values=values, status=status, errors=errors)
 
-    def _call(self, point: PlainPoint, time: FloatArray, replica: int | None = None) -> Mapping[str, Any]:
-        assert self.function is not None  # a half without outputs has no points
-        if replica is None:
-            found = self.function(point.values, time)
-        else:
-            found = self.function(point.values, time, generator(point.key, replica))
-        missing = sorted(self.variables.keys() - found.keys())
-        if missing:
-            raise KeyError(f"system {self.name}: {', '.join(missing)} is declared, but was not returned")
-        return {name: np.asarray(found[name], dtype=np.float64) for name in self.variables}
+    def _find_shapes(self, point: PlainPoint, time: FloatArray) -> dict[str, tuple[int, ...]]:
+        """The shape of each output of one run."""
+        sizes = {dim: len(values) for dim, (values, _) in self._find_own_coordinates(dict(point.items)).items()}
+        sizes["time"] = len(time)
+        return {name: tuple(sizes[dim] for dim in output.dims) for name, output in self.variables.items()}
+
+    def _call(
+        self, point: PlainPoint, time: FloatArray, replica: int | None, shapes: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, NDArray[Any]]:
+        """The outputs of one run; raises ResultError if they are not those that are declared."""
+        random = () if replica is None else (generator(point.key, replica),)
+        with np.errstate(all="ignore"):  # the status of the run says that it diverged
+            found = self.function(point.values, time.copy(), *random)
+        if not isinstance(found, Mapping) or found.keys() != self.variables.keys():
+            kind = ", ".join(sorted(map(str, found))) if isinstance(found, Mapping) else type(found).__name__
+            raise ResultError(f"{self._where}: returned {kind}; it must return {', '.join(sorted(self.variables))}")
+        return {name: self._check_array(name, found[name], shape) for name, shape in shapes.items()}
+
+    def _check_array(self, name: str, value: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        """The value of an output as an array; nothing is broadcast, and text or complex numbers are no values."""
+        try:
+            array = np.asarray(value)
+        except ValueError as error:  # lists of different lengths
+            raise ResultError(f"{self._where}: output {name} is no array: {error}") from None
+        if array.shape != shape or array.dtype.kind not in "biuf":
+            dims = ", ".join(self.variables[name].dims)
+            raise ResultError(
+                f"{self._where}: output {name} is {array.dtype} of shape {array.shape}; "
+                f"it must be real numbers of shape {shape}, for ({dims})"
+            )
+        return array

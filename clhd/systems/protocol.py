@@ -8,16 +8,19 @@
 | cost | predicted seconds of one run, and which runs can share a kernel call |
 
 A system is a subclass of `System`. It either sets `simulation` and `theory` to halves of its own, which compute many
-points in one call, or it defines the plain functions `simulate` and `predict`.
+points in one call, or it defines the plain functions `simulate` and `predict` (or `predict_run`).
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
 
+from clhd.errors import ClhdError
 from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Value, Words, describe
 from clhd.systems.plain import PlainHalf
 
@@ -89,7 +92,7 @@ class System:
         What the system is, in a few words: the head of figures and of the report.
     parameters : mapping of name to Parameter
     outputs : mapping of name to Output
-        What `simulate` and `predict` return; not used by a system with halves of its own.
+        What `simulate`, `predict` and `predict_run` return; not used by a system with halves of its own.
     time : mapping or None
         Words of the output times (see `describe`); None if the system has no time, and experiments no ``times``.
     size : str
@@ -108,9 +111,8 @@ class System:
     claims, figures : mapping of name to str
         "MODULE:NAME" of each `clhd.claims.claim.Claim`, and of each function that draws a figure from a summary.
     version, theory_version : int
-        Of `simulate` and `predict`: raised when the numbers change.
-    seconds, theory_seconds : float
-        Predicted cost of one call of `simulate`, and of `predict`.
+        Of `simulate` and `predict`: raised when the numbers change. Of a system in a file beside the experiment the
+        results remember the file, so the numbers may stay.
     """
 
     title: str = ""
@@ -127,51 +129,115 @@ class System:
     figures: Mapping[str, str] = {}
     version: int = 1
     theory_version: int = 1
-    seconds: float = 0.01
-    theory_seconds: float = 0.01
 
     def check(self, values: SimpleNamespace) -> None:
-        """Raise ClhdError if parameters do not go together. By default, all do."""
+        """Raise ClhdError if parameters do not go together; by default, all do.
 
-    def coordinates(self, constants: Mapping[str, Value]) -> Mapping[str, tuple[Sequence[Any], Words]]:
+        It is called with the parameters of each half, and ends where it asks for one that the half does not have.
+        """
+
+    def coordinates(self, values: Mapping[str, Any]) -> Mapping[str, tuple[Sequence[Any], Words]]:
         """Values and words of each dim of the outputs, except the time. By default there are no others."""
         return {}
 
+    def estimate_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
+        """Predicted cost of one call of `simulate`; it decides how many runs a block has, and changes no result."""
+        return 0.01
+
+    def estimate_theory_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
+        """Predicted cost of one call of `predict`, or of `predict_run`."""
+        return 0.01
+
     def simulate(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:
-        """Simulate one run: an array for each output, whose first dims are those that it declares."""
+        """Simulate one run.
+
+        Parameters
+        ----------
+        values : namespace
+            The parameters; one with values for each component is a tuple.
+        time : array
+            Output times.
+        random : numpy.random.Generator
+            The random numbers of this run; there must be no others.
+
+        Returns
+        -------
+        mapping of name to array
+            Each output of the simulation, of the shape of its dims.
+
+        Raises
+        ------
+        NotConvergedError
+            If there is no answer. Any other exception fails the run; the other runs go on.
+        """
         raise NotImplementedError
 
     def predict(self, values: SimpleNamespace, time: FloatArray) -> Mapping[str, Any]:
-        """Predict one point: an array for each output that the theory has."""
+        """Predict one point: each output of the theory; parameters, results and errors are those of `simulate`."""
+        raise NotImplementedError
+
+    def predict_run(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:
+        """Predict one run, instead of `predict`: a theory that is exact for the random start of each run.
+
+        `random` begins where the generator of the same run began in `simulate`, so the same calls draw the same start.
+        """
         raise NotImplementedError
 
     @cached_property
     def simulation(self) -> Half:
-        """The simulation; by default that of the function `simulate`."""
-        if type(self).simulate is System.simulate:
-            return NoHalf()
-        return self._make_half("simulate", has_replicas=True)
+        """The simulation; by default the function `simulate` for each run."""
+        return self._make_half("simulate") if self.defines("simulate") else NoHalf()
 
     @cached_property
     def theory(self) -> Half:
-        """The theory; by default that of the function `predict`."""
-        if type(self).predict is System.predict:
-            return NoHalf()
-        return self._make_half("predict", has_replicas=False)
+        """The theory; by default the function `predict` for each point, or `predict_run` for each run."""
+        if self.defines("predict_run"):
+            return self._make_half("predict_run")
+        return self._make_half("predict") if self.defines("predict") else NoHalf()
 
-    def _make_half(self, function: str, *, has_replicas: bool) -> PlainHalf:
-        of_half = "in_simulation" if has_replicas else "in_theory"
+    def defines(self, function: str) -> bool:
+        """True if the class has its own version of a function of `System`."""
+        return getattr(type(self), function) is not getattr(System, function)
+
+    def _make_half(self, function: str) -> PlainHalf:
+        simulates = function == "simulate"
+        of_half = "in_simulation" if simulates else "in_theory"
+        own = {name: parameter for name, parameter in self.parameters.items() if getattr(parameter, of_half)}
         return PlainHalf(
             name=type(self).__name__,
-            version=self.version if has_replicas else self.theory_version,
-            parameters={name: parameter for name, parameter in self.parameters.items() if getattr(parameter, of_half)},
-            variables=self.outputs,
+            version=self.version if simulates else self.theory_version,
+            parameters=own,
+            others=frozenset(self.parameters.keys() - own.keys()),
+            keyed=frozenset(name for name, parameter in self.parameters.items() if parameter.in_simulation),
+            components=self.components,
+            variables={name: output for name, output in self.outputs.items() if getattr(output, of_half)},
             find_coordinates=self.coordinates,
             check=self.check,
-            seconds=self.seconds if has_replicas else self.theory_seconds,
+            estimate_seconds=self.estimate_seconds if simulates else self.estimate_theory_seconds,
             function=getattr(self, function),
-            has_replicas=has_replicas,
+            has_replicas=function != "predict",
+            per_replica=function == "predict_run",
         )
+
+    def find_parameter(self, name: str, constants: Mapping[str, Any]) -> Parameter:
+        """Return the declaration of a parameter, also of that of one component, such as ``kurtosis_2``.
+
+        Raises
+        ------
+        ClhdError
+            If the system has no such parameter, or the point no such component.
+        """
+        if name in self.parameters:
+            return self.parameters[name]
+        base, _, index = name.rpartition("_")
+        parameter = self.parameters.get(base)
+        if parameter is not None and parameter.per_component and re.fullmatch("[1-9][0-9]{0,8}", index):
+            count = constants.get(self.components) or 1
+            if isinstance(count, int) and int(index) > count:
+                raise ClhdError(f"{name}: there is no {self.component} {index}, because {self.components} = {count}")
+            return parameter
+        near = sorted(self.parameters, key=lambda known: -SequenceMatcher(None, known, name).ratio())[:3]
+        raise ClhdError(f"{name}: is no parameter of this system; the nearest are {', '.join(near)}")
 
     @property
     def component(self) -> str:

@@ -5,8 +5,9 @@
 | ``system: contrastive`` | one of an installed package, by the entry point group ``clhd.systems``, as are clhd's own |
 | ``system: my_model.py:Oja`` | the class ``Oja`` of a file, whose path is relative to that of the experiment |
 
-Modules are imported at need: code that only reads results should not wait for compilers. A file is read once; what
-runs, on this machine and on workers, is the text that was read, and its digest stands in the stores.
+Modules are imported at need: code that only reads results should not wait for compilers. What runs, on this machine and
+on workers, is the text of the file that the reference of an experiment holds, and its digest stands in the stores. So a
+file must hold its system alone: it may import installed packages, but not the files beside it.
 """
 
 import re
@@ -23,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from clhd.errors import ClhdError
-from clhd.systems.declarations import Output, Parameter
+from clhd.systems.mistakes import list_mistakes
 from clhd.systems.protocol import System
 
 GROUP = "clhd.systems"
 _FILE_FORM = re.compile(r"([^:\0\n]+\.py):([A-Za-z_][A-Za-z0-9_]*)")
-_NAME_FORM = re.compile("[a-z][a-z0-9_]{0,99}")
+_MODULE = "clhd_system_"  # begins the names of modules that are made of files
+_MOST_BYTES = 2**20  # each block carries the text to its worker
 
 
 @dataclass(frozen=True)
@@ -85,17 +87,23 @@ def refer_to(name: str, folder: Path | None = None) -> Reference:
     if not found:
         if name not in list_systems():
             known = ", ".join(sorted(list_systems()))
-            raise ClhdError(
-                f"system = {name!r}: must be one of {known}, or FILE.py:CLASS, a file beside the experiment"
-            )
+            form = "FILE.py:CLASS, a class of a file beside the experiment"
+            raise ClhdError(f"system = {name!r:.200}: must be one of {known}, or {form}")
         return Reference(name)
     if folder is None:
-        raise ClhdError(f"system = {name!r}: its file is found from the file of the experiment only")
+        raise ClhdError(f"system = {name!r:.200}: its file is looked for beside the file of an experiment; give that")
+    if Path(found[1]).is_absolute():
+        raise ClhdError(f"system = {name!r:.200}: must be a path from the folder of the experiment, not from the root")
     path = folder / found[1]
+    if not path.is_file():
+        raise ClhdError(f"system = {name!r:.200}: there is no file {path}; put it there, or change system")
     try:
-        return Reference(name, str(path), path.read_bytes())
+        source = path.read_bytes()
     except OSError as error:
-        raise ClhdError(f"system = {name!r}: {path} cannot be read: {error.strerror}") from None
+        raise ClhdError(f"system = {name!r:.200}: {path} cannot be read: {error.strerror}") from None
+    if len(source) > _MOST_BYTES:
+        raise ClhdError(f"system = {name!r:.200}: {path} is longer than 1 MiB; make it an installed package")
+    return Reference(name, str(path.absolute()), source)
 
 
 def find_system(name: str, folder: Path | None = None) -> System:
@@ -113,27 +121,57 @@ def load_system(reference: Reference) -> System:
         If its module cannot be imported, has no such class, or the class declares something that is not allowed.
     """
     name = reference.name
+    target, _, attribute = (name if reference.file else list_systems()[name]).rpartition(":")
     if reference.file:
-        attribute = name.rpartition(":")[2]
         module = _import_file(reference)
     else:
-        target, _, attribute = list_systems()[name].partition(":")
         try:
             module = import_module(target)
-        except ImportError as error:
-            raise ClhdError(f"system = {name!r}: {target} cannot be imported: {error}") from None
+        except Exception as error:  # a module raises what it likes
+            raise ClhdError(f"system = {name!r}: {target}{describe_error(error, '')}") from None
+    where = reference.file or target
     kind = getattr(module, attribute, None)
-    if not (isinstance(kind, type) and issubclass(kind, System)):
-        where = reference.file or target
-        raise ClhdError(f"system = {name!r}: {where} has no class {attribute} that is a clhd.System")
+    if kind is None:
+        found = [word for word, value in vars(module).items() if _is_system(value) and value is not System]
+        near = f"; its systems are {', '.join(found)}" if found else ", nor any other class that is a clhd.System"
+        raise ClhdError(f"system = {name!r}: {where} has no class {attribute}{near}")
+    if not _is_system(kind):
+        raise ClhdError(f"system = {name!r}: {attribute} of {where} must be a class that inherits from clhd.System")
     try:
         system: System = kind()
         mistakes = list_mistakes(system)
     except Exception as error:  # a user's class raises what it likes
-        raise ClhdError(f"system = {name!r}: {type(error).__name__}: {error}") from None
+        raise ClhdError(f"system = {name!r}: {where}{describe_error(error, reference.file)}") from None
     if mistakes:
-        raise ClhdError("\n".join(f"system = {name!r}: {mistake}" for mistake in mistakes))
+        raise ClhdError("\n".join(f"system = {name!r}: {attribute}.{mistake}" for mistake in mistakes))
     return system
+
+
+def locate(target: str, system: System) -> str:
+    """Return "MODULE:NAME" of what a system names; ":NAME" is in the module of the system, as in a file of one's own.
+
+    Raises
+    ------
+    ClhdError
+        If it is no such text.
+    """
+    module, colon, name = target.partition(":") if isinstance(target, str) else ("", "", "")
+    if not (colon and name.isidentifier()):
+        raise ClhdError(f"{type(system).__name__}: {target!r:.60} must be text such as 'MODULE:NAME', or ':NAME'")
+    return f"{module or type(system).__module__}:{name}"
+
+
+def import_named(target: str, system: System) -> Any:
+    """Return the claim or function that a system names; raises ClhdError if `locate` does, or it is not there."""
+    module, _, name = locate(target, system).partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ClhdError(f"{type(system).__name__}: {target!r} cannot be imported: {error}") from None
+
+
+def _is_system(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, System)
 
 
 class _TextLoader(SourceLoader):
@@ -154,52 +192,50 @@ class _TextLoader(SourceLoader):
 
 def _import_file(reference: Reference) -> Any:
     """The module that the text of a file makes."""
-    module_name = f"clhd_system_{reference.digest}"
+    module_name = f"{_MODULE}{reference.digest}"
     spec = spec_from_loader(module_name, _TextLoader(reference), origin=reference.file)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
+    before = set(sys.modules)
     sys.modules[module_name] = module  # dataclasses and numba look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+        _refuse_neighbours(reference, set(sys.modules) - before)
+    except ClhdError:
         del sys.modules[module_name]
-        raise ClhdError(f"system = {reference.name!r}: {_locate(error, reference.file)}") from None
+        raise
+    except (Exception, SystemExit) as error:
+        del sys.modules[module_name]
+        where = f"{reference.file}{describe_error(error, reference.file)}"
+        raise ClhdError(f"system = {reference.name!r}: {where}") from None
     return module
 
 
-def _locate(error: Exception, file: str) -> str:
-    """File, line and message of an error in a user's module."""
-    line, trace = getattr(error, "lineno", None), error.__traceback__
+def _refuse_neighbours(reference: Reference, names: set[str]) -> None:
+    """Raise ClhdError if a file imported another file of its folder: results would not notice when that one changes."""
+    folder = Path(reference.file).parent
+    for name in sorted(names):
+        if "." in name or name.startswith(_MODULE):
+            continue
+        path = Path(getattr(sys.modules[name], "__file__", None) or "/")
+        if folder in (path.parent, path.parent.parent if path.name == "__init__.py" else None):
+            del sys.modules[name]
+            raise ClhdError(
+                f"system = {reference.name!r}: {reference.file} imports {path.name}, whose changes the results would "
+                "not notice; put both into one file, or make them an installed package"
+            )
+
+
+def describe_error(error: BaseException, file: str) -> str:
+    """The line of an error in a file, its type and message, as the end of one line of text."""
+    line, trace, text = None, error.__traceback__, str(error)
+    if isinstance(error, SyntaxError):
+        text = error.msg
+        line = error.lineno if error.filename == file else None
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == file:
             line = trace.tb_lineno
         trace = trace.tb_next
-    return f"{file}{f', line {line}' if line else ''}: {type(error).__name__}: {error}"
-
-
-def list_mistakes(system: System) -> list[str]:
-    """Return what is wrong with the declarations of a system, one line for each mistake; empty if nothing is."""
-    mistakes = [
-        f"{word} = {getattr(system, word)!r}: must be text"
-        for word in ("title", "size", "limit", "quantity", "components", "equations")
-        if not isinstance(getattr(system, word), str)
-    ]
-    for word, kind in (("parameters", Parameter), ("outputs", Output)):
-        table = getattr(system, word)
-        if not isinstance(table, Mapping):
-            mistakes.append(f"{word} = {table!r:.60}: must be a table of name: clhd.{kind.__name__}")
-            continue
-        for name, entry in table.items():
-            if not (isinstance(name, str) and _NAME_FORM.fullmatch(name)):
-                mistakes.append(
-                    f"{word}: {name!r:.60} must be lower-case letters, digits and _, starting with a letter"
-                )
-            if not isinstance(entry, kind):
-                mistakes.append(f"{word}.{name} = {entry!r:.60}: must be a clhd.{kind.__name__}")
-    mistakes += [
-        f"{word} = {getattr(system, word)!r}: is no parameter of the system"
-        for word in ("size", "components")
-        if getattr(system, word) not in {"", *system.parameters}
-    ]
-    return mistakes
+    first = text.splitlines()[0] if text else ""
+    return f"{f', line {line}' if line else ''}: {type(error).__name__}{f': {first}' if first else ''}"

@@ -17,7 +17,9 @@ class StoredParameter(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    default: int | float | str | None = None
+    kind: str = "any"
+    choices: list[str] = []
+    default: int | float | str | list[float] | None = None
     meaning: str = ""
     symbol: str = ""
     units: str = "1"
@@ -90,12 +92,16 @@ def declare(system: System, constants: Mapping[str, Value], source: str) -> Decl
         predicts=bool(predicted),
         per_replica=system.theory.per_replica,
         parameters={
-            name: StoredParameter(**{key: getattr(parameter, key) for key in names})
+            name: StoredParameter(**{key: _as_json(getattr(parameter, key)) for key in names})
             for name, parameter in system.parameters.items()
         },
         distributions={name: out.distribution_along for name, out in outputs.items() if out.distribution_along},
         may_be_nan=[name for name, output in outputs.items() if output.may_be_nan],
     )
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 class StoredHalf:
@@ -138,12 +144,17 @@ def restore_system(declaration: Declaration, kind: str, outputs: Outputs, versio
     for word in ("title", "time", "size", "limit", "quantity", "components", "equations"):
         setattr(system, word, getattr(declaration, word))
     system.sources = tuple(declaration.sources)
-    system.parameters = {
-        name: Parameter(kind="any", **stored.model_dump()) for name, stored in declaration.parameters.items()
-    }
+    system.parameters = {name: _restore_parameter(stored) for name, stored in declaration.parameters.items()}
     half = StoredHalf(outputs, version, per_replica=declaration.per_replica and kind == "theory")
     setattr(system, kind, half)
     return system
+
+
+def _restore_parameter(stored: StoredParameter) -> Parameter:
+    """A parameter without its limits: what stands in results was checked when it was computed."""
+    table: dict[str, Any] = stored.model_dump()
+    table = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    return Parameter(**table)
 
 
 def restore_output(name: str, dims: tuple[str, ...], words: Mapping[str, Any], declaration: Declaration) -> Output:

@@ -69,7 +69,7 @@ def leave(name: str) -> Callable[[Path], None]:
 
 def part_metadata(place: Path) -> None:
     group = zarr.open_group(str(place / "simulation.zarr"), mode="r+", use_consolidated=False)
-    group.attrs.update({"title": "without the gathered metadata"})
+    group.attrs.update({"title": "without consolidated metadata"})
 
 
 def change_summary(place: Path) -> None:
@@ -91,7 +91,7 @@ def change_summary(place: Path) -> None:
         (part_metadata, "simulation: clhd refuses it"),
         (change_summary, "summary: other bits of height_mean"),
     ],
-    ids=["value", "run", "attempts", "status", "partial", "grown", "stray", "metadata", "seal", "summary"],
+    ids=["value", "run", "attempts", "status", "partial", "grown", "stray", "metadata", "checksum", "summary"],
 )
 def test_what_must_not_be_is_seen(stage: Stage, spoil: Callable[[Path], None], problem: str) -> None:
     stage.check_end("base")
@@ -136,8 +136,8 @@ def test_a_status_that_comes_while_the_values_are_copied_is_not_copied_without_t
 def test_the_longer_form_grows_by_files_that_both_stores_have_and_the_grown_one_does_not(
     tmp_path: Path, size: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clhd.sweep.plan.blocks._LEAST_SECONDS", 0.1)  # as in all processes of the campaign
-    adopted: dict[str, int] = {}
+    monkeypatch.setattr("clhd.sweep.plan.blocks.MIN_BLOCK_SECONDS", 0.1)  # as in all processes of the campaign
+    linked: dict[str, int] = {}
     for form in ("longer", "grown"):
         path = tmp_path / form / "simulation.zarr"
         path.parent.mkdir()
@@ -148,11 +148,11 @@ def test_the_longer_form_grows_by_files_that_both_stores_have_and_the_grown_one_
             chunk["status"][...] = Status.OK
             store.write_chunk(index, chunk)
         calls: list[Any] = []
-        monkeypatch.setattr(Store, "adopt_chunk", lambda *arguments, calls=calls: calls.append(arguments))
+        monkeypatch.setattr(Store, "link_chunk", lambda *arguments, calls=calls: calls.append(arguments))
         write_experiment(tmp_path, size, form)
         prepare_store(SweepStage(read_experiment(tmp_path / f"{NAME}.yaml"), "simulation"), path)
-        adopted[form] = len(calls)
-    assert adopted == {"longer": len(list(store.chunk_indices())), "grown": 0}
+        linked[form] = len(calls)
+    assert linked == {"longer": len(list(store.chunk_indices())), "grown": 0}
 
 
 def test_what_an_orphan_wrote_after_its_successor_had_begun_is_seen(stage: Stage) -> None:

@@ -13,7 +13,7 @@ class SlowSimulation(ToySimulation):
 
     def compute(self, points: Sequence[ToyPoint], time_points: FloatArray, replicas: Sequence[int]) -> Result:
         if Path("slow").exists():
-            time.sleep(sum(float(point.get("seconds", 0.3)) * len(replicas) for point in points))
+            time.sleep(sum(float(point.get("work", 0.3)) * len(replicas) for point in points))
         return super().compute(points, time_points, replicas)
 
 

@@ -47,7 +47,7 @@ axes: {slope: [0, 1, 2, 3, 4], size: [4, 16]}
 times: [0, 1]
 replicas: 20
 seed: 1
-constants: {seconds: 2}
+constants: {work: 2}
 """
 RUNS = 200
 

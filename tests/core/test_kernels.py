@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 import clhd
 from clhd.core.kernels import source_stamp
@@ -38,7 +40,7 @@ def test_a_kernel_is_recompiled_when_any_source_changes(tmp_path: Path) -> None:
     assert first["h"] == second["h"]
 
     # The kernel stands in activations.py, and inlines what changes from this other file.
-    changed = tmp_path / "clhd" / "model" / "vector_math.py"
+    changed = tmp_path / "clhd" / "core" / "vector_math.py"
     text = changed.read_text()
     assert text.count("t / (t + 2.0)") == 1
     changed.write_text(text.replace("t / (t + 2.0)", "t / (t + 4.0)"))
@@ -80,6 +82,121 @@ def test_machine_code_of_other_types_is_not_taken_for_that_of_the_index(tmp_path
     first, second = sorted((tmp_path / "__pycache__").glob("*.nbc"))
     shutil.copy(first, second)
     assert run() == "[66.0, 30.0] 1"
+
+
+# Runs of SGD by kernels for work spaces of different shapes, each a record type of its own, and a theory.
+RUNS = """
+import hashlib, json, sys
+import clhd
+
+found = {}
+for name in sys.argv[1:]:
+    loss = {"loss": "infonce", "negatives": 3} if name == "infonce" else {}
+    features = 2 if name == "two features" else 1
+    model = clhd.ContrastiveModel(latents=[clhd.ThreePoint(kurtosis=3.0)] * features, weight_decay=0.6, **loss)
+    run = {"overlap": [0.3] * features, "squared_norm": 1.0, "time": [2.0]}
+    sgd = clhd.simulate_sgd(model, dimension=30, replicas=4, seed=1, **run).overlap.values
+    ode = clhd.integrate_ode(model, **run, rtol=1e-5, atol=1e-7).overlap.values
+    found[name] = [sgd.tolist(), hashlib.sha256(ode.tobytes()).hexdigest()]
+print(json.dumps(found))
+"""
+
+
+def test_kernels_give_the_same_bits_whatever_was_compiled_or_loaded_before_them(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(clhd.__file__).parents[1]),
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+
+    def start(*names: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", RUNS, *names]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    def read(process: subprocess.Popen[str]) -> dict[str, list[object]]:
+        return json.loads(process.communicate()[0])
+
+    # At once: neither finds in the cache what the other has compiled, so both name their first record type alike.
+    processes = [start("infonce"), start("two features")]
+    compiled_apart = {name: bits for process in processes for name, bits in read(process).items()}
+    assert read(start("infonce", "two features")) == compiled_apart
+    assert read(start("two features", "infonce")) == compiled_apart
+
+
+# A helper that a kernel of another file inlines.
+HELPER = """
+from clhd.core.kernels import inlined
+
+@inlined
+def rate(x):
+    return 2 * x
+"""
+CALLER = """
+from clhd.core.kernels import kernel
+from {package}helper import rate
+
+@kernel
+def change(x):
+    return rate(x) + 1.0
+"""
+PRINT = "print(change(2.0), sum(change.stats.cache_hits.values()))"
+
+
+@pytest.mark.parametrize("package", ["", "pack.", "pack.deep."])
+def test_a_kernel_outside_of_clhd_is_recompiled_when_a_helper_changes(tmp_path: Path, package: str) -> None:
+    """Beside a single file, and in another folder of the same package."""
+    helper, caller = tmp_path / f"{package.replace('.', '/')}helper.py", tmp_path / "caller.py"
+    helper.parent.mkdir(parents=True, exist_ok=True)
+    code = CALLER.format(package=package)
+    if package:
+        caller = tmp_path / "pack" / "caller.py"
+        for folder in {helper.parent, caller.parent}:
+            (folder / "__init__.py").touch()
+    caller.write_text(code)
+    module = "pack.caller" if package else "caller"
+
+    def run() -> str:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(Path(clhd.__file__).parents[1]), str(tmp_path)]),
+            "NUMBA_CACHE_DIR": "",
+            "PYTHONDONTWRITEBYTECODE": "1",  # byte code goes by the second of a file's date
+        }
+        program = [sys.executable, "-c", f"from {module} import change; {PRINT}"]
+        done = subprocess.run(program, env=environment, capture_output=True, check=True, text=True)
+        return done.stdout.strip()
+
+    helper.write_text(HELPER)
+    assert [run(), run()] == ["5.0 0", "5.0 1"]
+    helper.write_text(HELPER.replace("2 * x", "5 * x"))
+    assert [run(), run()] == ["11.0 0", "11.0 1"]
+
+
+def test_a_kernel_of_a_script_and_of_a_module_that_is_run_find_their_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "pack" / "deep").mkdir(parents=True)
+    for folder in ("pack", "pack/deep"):
+        (tmp_path / folder / "__init__.py").touch()
+    (tmp_path / "pack" / "deep" / "helper.py").write_text(HELPER)
+    (tmp_path / "pack" / "caller.py").write_text(CALLER.format(package="pack.deep.") + PRINT)
+
+    def run() -> str:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(clhd.__file__).parents[1])])}
+        environment |= {"NUMBA_CACHE_DIR": "", "PYTHONDONTWRITEBYTECODE": "1"}
+        program = [sys.executable, "-m", "pack.caller"]
+        done = subprocess.run(program, env=environment, cwd=tmp_path, capture_output=True, check=True, text=True)
+        return done.stdout.strip()
+
+    assert [run(), run()] == ["5.0 0", "5.0 1"]
+    (tmp_path / "pack" / "deep" / "helper.py").write_text(HELPER.replace("2 * x", "5 * x"))
+    assert run() == "11.0 0"
+
+
+def test_a_kernel_without_a_file_is_compiled_without_a_cache() -> None:
+    """As on a worker elsewhere, which has the text of a system but not its file."""
+    names: dict[str, Any] = {"__name__": "nowhere"}
+    code = "from clhd.core.kernels import kernel\n@kernel\ndef double(x):\n    return 2 * x\n"
+    exec(compile(code, "/no/such/file.py", "exec"), names)
+    assert names["double"](2.0) == 4.0
 
 
 def test_kernels_are_cached_under_the_stamp_of_all_sources() -> None:

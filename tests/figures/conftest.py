@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from clhd.sweep.results.summary_reader import Summary
-from clhd.sweep.store.create import write_sealed
+from clhd.sweep.store.create import write_dataset
 from clhd.systems.contrastive.model.labels import WORDS
 
 MakeSummary = Callable[..., Summary]
@@ -24,6 +24,23 @@ COORDINATES: dict[str, dict[str, str]] = {
     "feature": WORDS["feature"],
 }
 REPLICAS = 16
+DECLARATION: dict[str, Any] = {
+    "title": "made up",
+    "time": WORDS["time"],
+    "size": "dimension",
+    "limit": "limit of infinite dimension",
+    "quantity": "cosine_similarity",
+    "components": "features",
+    "equations": "",
+    "sources": [],
+    "source": "",
+    "simulates": True,
+    "predicts": True,
+    "per_replica": False,
+    "parameters": {},
+    "distributions": {},
+    "may_be_nan": [],
+}
 
 
 @pytest.fixture
@@ -36,24 +53,27 @@ def make_summary() -> MakeSummary:
         name: str = "made_up",
         figure: str = "",
         times: Sequence[float] = (0.0, 5.0, 10.0),
+        system: str = "contrastive",
+        replicas: int = REPLICAS,
         features: int = 1,
         theory: bool = True,
         failed: dict[str, int] | None = None,
         diverged: dict[str, int] | None = None,
+        **declared: Any,
     ) -> Summary:
         shape = tuple(len(values) for values in axes.values())
         full = (*shape, len(times), features)
         dims = (*axes, "time", "feature")
         limit = 0.1 + 0.01 * np.indices(full).sum(axis=0)
         counts = np.zeros((*shape, len(STATUSES)), np.int32)
-        counts[..., 1] = REPLICAS
+        counts[..., 1] = replicas
         mean = limit + 0.02
-        error = np.full(full, 0.01)
+        error = np.full(full, 0.01 if replicas > 1 else np.nan)
         for status, place in ((4, failed), (2, diverged)):
             if place is not None:
                 position = tuple(place[axis] for axis in axes)
                 counts[position] = 0
-                counts[(*position, status)] = REPLICAS
+                counts[(*position, status)] = replicas
                 mean[position] = error[position] = np.nan
         words = WORDS["cosine_similarity"]
         variables: dict[str, Any] = {
@@ -82,16 +102,18 @@ def make_summary() -> MakeSummary:
         }
         experiment = {
             "name": name,
-            "system": "contrastive",
+            "system": system,
             "description": "Made up",
             "times": list(times),
             "axes": {axis: list(values) for axis, values in axes.items()},
-            "replicas": REPLICAS,
+            "replicas": replicas,
             "seed": 7,
             "figure": figure,
         }
         attributes = {"experiment": experiment, "code": "0.1.0", "created": "2020-01-01T00:00:00Z"}
-        return Summary(xr.Dataset(variables, coordinates, attributes))
+        dataset = xr.Dataset(variables, coordinates, attributes | {"declaration": DECLARATION | declared})
+        has_time = declared.get("time", True) is not None
+        return Summary(dataset if has_time else dataset.isel(time=-1, drop=True))
 
     return make
 
@@ -102,7 +124,7 @@ def stored(tmp_path: Path) -> Callable[[Summary], Path]:
 
     def store(summary: Summary) -> Path:
         path = tmp_path / "summary.zarr"
-        write_sealed(summary.dataset, path)
+        write_dataset(summary.dataset, path)
         return path
 
     return store

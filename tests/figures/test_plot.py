@@ -13,13 +13,18 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from clhd.core.power_law import fit_power_law
 from clhd.errors import ClhdError
-from clhd.figures.dimension import fit_power_law, plot_dimension
+from clhd.figures.convergence import plot_convergence
 from clhd.figures.grid import plot_grid
-from clhd.figures.lines import plot_lines, plot_moments, plot_noise_correlation
-from clhd.figures.plot import FIGURES, find_figure, plot_experiment
+from clhd.figures.lines import plot_lines
+from clhd.figures.plot import find_figure, plot_experiment
 from clhd.figures.trajectories import plot_trajectories
 from clhd.sweep.results.summary_reader import Summary
+from clhd.sweep.spec.experiment import parse_experiment, read_experiment
+from clhd.systems.contrastive.figures.presets import plot_moments, plot_noise_correlation
+from clhd.systems.protocol import NoHalf, System
+from clhd.systems.registry import list_systems
 
 from .conftest import MakeSummary
 
@@ -34,9 +39,17 @@ AXES: dict[str, dict[str, list[Any]]] = {
     "lines": {"kurtosis": [1.0, 2.0, 3.0]},
     "noise_correlation": NOISE,
     "moments": {"kurtosis": [1.0, 3.0], "second_moment": [0.1, 0.5, 1.0], "dimension": [100, 1000]},
-    "dimension": {"dimension": [100, 1000, 10000]},
+    "convergence": {"dimension": [100, 1000, 10000]},
     "grid": GRID,
     "trajectories": {"dimension": [100, 1000]},
+}
+PLOTS = {
+    "lines": plot_lines,
+    "noise_correlation": plot_noise_correlation,
+    "moments": plot_moments,
+    "convergence": plot_convergence,
+    "grid": plot_grid,
+    "trajectories": plot_trajectories,
 }
 
 
@@ -86,7 +99,7 @@ def test_moments_show_where_the_quantity_started(make_summary: MakeSummary) -> N
     figure, caption = plot_moments(summary)
     (start,) = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
     assert np.asarray(start.get_ydata()).tolist() == [0.05, 0.05]
-    assert "Dotted: the value at the start" in caption
+    assert "Dotted: the value at the start. Above its value at the start, a feature has grown." in caption
 
 
 def test_a_summary_without_theory_has_points_alone(make_summary: MakeSummary) -> None:
@@ -149,7 +162,7 @@ def test_learning_curves_without_quantiles_have_bars_of_standard_deviations_and_
 
 
 def test_a_learning_curve_needs_more_than_one_time(make_summary: MakeSummary) -> None:
-    with pytest.raises(ClhdError, match="has one time only"):
+    with pytest.raises(ClhdError, match="needs two or more times"):
         plot_trajectories(make_summary({"dimension": [100, 1000]}, times=[5.0]))
 
 
@@ -174,7 +187,7 @@ def test_bias_within_two_standard_errors_is_hollow_and_the_spread_has_its_theory
     data["cosine_similarity_mean"].values[:] = data["cosine_similarity_theory"].values + 2.0 / size
     data["cosine_similarity_standard_error"].values[:] = np.array([1e-4, 1e-4, 1e-2])[:, None, None]
     data["cosine_similarity_standard_deviation"].values[:] = 3 / np.sqrt(size)
-    figure, caption = plot_dimension(summary)
+    figure, caption = plot_convergence(summary)
     faces = {line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"}
     assert "white" in faces
     assert len(faces) == 2
@@ -182,7 +195,7 @@ def test_bias_within_two_standard_errors_is_hollow_and_the_spread_has_its_theory
     assert figure.axes[0].get_xscale() == figure.axes[0].get_yscale() == "log"
 
 
-@pytest.mark.parametrize("name", sorted(FIGURES))
+@pytest.mark.parametrize("name", sorted(AXES))
 def test_every_figure_is_written_with_its_caption(
     name: str, make_summary: MakeSummary, stored: Callable[[Summary], Path], tmp_path: Path
 ) -> None:
@@ -196,19 +209,18 @@ def test_every_figure_is_written_with_its_caption(
     assert "seed 7, clhd 0.1.0" in caption
 
 
-@pytest.mark.parametrize("name", sorted(FIGURES))
+@pytest.mark.parametrize("name", sorted(AXES))
 def test_a_figure_says_what_is_missing(name: str, make_summary: MakeSummary) -> None:
     axes = AXES[name]
     first = dict.fromkeys(axes, 0)
     summary = make_summary(axes, failed=first, diverged={axis: len(values) - 1 for axis, values in axes.items()})
-    module, _, function = FIGURES[name].partition(":")
-    figure, caption = getattr(__import__(module, fromlist=["x"]), function)(summary)
+    figure, caption = PLOTS[name](summary)
     total = summary.points * 16
     assert f"2 of {summary.points} points (16 diverged and 16 failed of {total} runs)" in texts(figure)
     assert "16 diverged and 16 failed, which leaves 2 points incomplete." in caption
 
 
-@pytest.mark.parametrize("name", sorted(FIGURES))
+@pytest.mark.parametrize("name", sorted(AXES))
 @pytest.mark.parametrize(
     "axes",
     [
@@ -221,8 +233,7 @@ def test_a_figure_says_what_is_missing(name: str, make_summary: MakeSummary) -> 
 def test_every_figure_can_draw_other_axes_than_its_own(
     name: str, axes: dict[str, list[Any]], make_summary: MakeSummary
 ) -> None:
-    module, _, function = FIGURES[name].partition(":")
-    figure, caption = getattr(__import__(module, fromlist=["x"]), function)(make_summary(axes))
+    figure, caption = PLOTS[name](make_summary(axes))
     figure.canvas.draw()
     assert re.search(r"\d+ points with 16 replicas", caption)
 
@@ -235,12 +246,99 @@ def test_the_same_summary_gives_the_same_bytes(
     assert [p.read_bytes() for p in plot_experiment(path, tmp_path / "b")] == first
 
 
+class OwnSystem(System):
+    """Has a figure of its own, in this module."""
+
+    simulation = NoHalf()
+    figures = {"bars": ":plot_bars", "dotted": "clhd.figures.lines:plot_lines", "lost": ":plot_lost", "odd": "odd"}
+
+
+def plot_bars(summary: Summary) -> tuple[Figure, str]:
+    figure, _ = plot_lines(summary)
+    return figure, "Bars.\n"
+
+
+@pytest.fixture
+def own_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(list_systems(), "own", f"{__name__}:OwnSystem")
+
+
+@pytest.mark.usefixtures("own_system")
 def test_the_figure_is_the_declared_one_else_that_of_the_name_else_lines() -> None:
     assert find_figure({"name": "x", "figure": "grid"}) == "grid"
-    assert find_figure({"name": "moments"}) == "moments"
+    assert find_figure({"name": "grid"}) == "grid"
     assert find_figure({"name": "x"}) == "lines"
-    with pytest.raises(ClhdError, match="figure = 'pie': must be one of dimension, grid, lines"):
-        find_figure({"name": "x", "figure": "pie"})
+    assert find_figure({"name": "x", "replicas": 0}) == "none"
+    assert find_figure({"name": "x", "figure": "bars", "system": "own"}) == "bars"
+    assert find_figure({"name": "bars", "system": "own"}) == "bars"
+    assert find_figure({"name": "dimension", "system": "contrastive"}) == "dimension"
+
+
+@pytest.mark.usefixtures("own_system")
+def test_an_unknown_figure_is_refused_with_those_of_clhd_and_of_the_system() -> None:
+    allowed = "must be one of convergence, grid, lines, none, trajectories, bars, dotted, lost, odd"
+    with pytest.raises(ClhdError, match=f"figure = 'pie': {allowed}"):
+        find_figure({"name": "x", "figure": "pie", "system": "own"})
+
+
+def test_a_system_that_is_not_there_hides_no_figure_of_clhd(
+    make_summary: MakeSummary, stored: Callable[[Summary], Path], tmp_path: Path
+) -> None:
+    assert find_figure({"name": "x", "figure": "grid", "system": "gone"}) == "grid"
+    assert find_figure({"name": "x", "system": "gone"}) == "lines"
+    experiment = parse_experiment({"name": "x", "system": "gone", "times": [0], "figure": "pie"}, check=False)
+    with pytest.raises(
+        ClhdError, match="figure = 'pie': is a figure of the system, which cannot be loaded: system = 'gone'"
+    ):
+        plot_experiment(stored(make_summary(AXES["lines"], system="gone")), tmp_path / "figures", experiment)
+    assert not (tmp_path / "figures").exists()
+
+
+@pytest.mark.usefixtures("own_system")
+@pytest.mark.parametrize(
+    ("figure", "message"),
+    [("lost", "OwnSystem: ':plot_lost' cannot be imported"), ("odd", "OwnSystem: 'odd' must be text such as 'MODULE:")],
+)
+def test_a_figure_of_a_system_that_is_no_function_is_refused_in_one_line(
+    make_summary: MakeSummary, stored: Callable[[Summary], Path], tmp_path: Path, figure: str, message: str
+) -> None:
+    with pytest.raises(ClhdError, match=message):
+        plot_experiment(stored(make_summary(AXES["lines"], system="own", figure=figure)), tmp_path)
+
+
+SYSTEM_FILE = """
+import clhd.figures.lines
+from clhd.systems.protocol import NoHalf, System
+
+open("was_run", "a").close()
+
+class Mine(System):
+    simulation = NoHalf()
+    figures = {"mine": ":plot_mine"}
+
+def plot_mine(summary):
+    return clhd.figures.lines.plot_lines(summary)[0], "Mine.\\n"
+"""
+
+
+def test_the_file_of_a_system_is_run_for_its_own_figure_and_never_for_results(
+    make_summary: MakeSummary, stored: Callable[[Summary], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(SYSTEM_FILE)
+    text = "{system: 'mine.py:Mine', constants: {}, times: [0], replicas: 1, figure: FIGURE}"
+    for figure in ("grid", "mine"):
+        Path(f"{figure}.yaml").write_text(text.replace("FIGURE", figure))
+    path = stored(make_summary(AXES["lines"], system="mine.py:Mine", figure="mine"))
+    with pytest.raises(
+        ClhdError, match="figure = 'mine': is a figure of the system, which cannot be loaded: system = 'mine"
+    ):
+        plot_experiment(path, "figures")
+    plot_experiment(path, "figures", read_experiment("grid.yaml", check=False))
+    assert not Path("was_run").exists()
+    paths = plot_experiment(path, "figures", read_experiment("mine.yaml", check=False))
+    assert Path("was_run").exists()
+    assert paths[2].read_text() == "Mine.\n"
 
 
 def test_a_summary_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -255,3 +353,65 @@ def test_a_theory_with_an_axis_of_its_own_is_refused_in_one_line() -> None:
     dataset = xr.Dataset({"overlap_mean": mean, "overlap_theory": theory}, attrs={"experiment": {"name": "switch"}})
     with pytest.raises(ClhdError, match="its theory has the axis correlation_acts_on, which the simulation lacks"):
         Summary(dataset).get("theory")
+
+
+@pytest.mark.parametrize("name", ["lines", "grid", "convergence"])
+def test_figures_of_a_system_without_time_say_nothing_of_time(name: str, make_summary: MakeSummary) -> None:
+    summary = make_summary({"dimension": [100, 1000], "kurtosis": [1.0, 3.0]}, time=None)
+    figure, caption = PLOTS[name](summary)
+    figure.canvas.draw()
+    assert not re.search(r"\btimes?\b", texts(figure) + caption)
+    assert "within 2 standard errors of the limit of infinite dimension" in caption
+
+
+def test_a_trajectory_without_time_is_refused(make_summary: MakeSummary) -> None:
+    with pytest.raises(ClhdError, match="needs two or more times"):
+        plot_trajectories(make_summary({"dimension": [100, 1000]}, time=None))
+
+
+@pytest.mark.parametrize("name", sorted(PLOTS))
+def test_one_run_has_no_errors_and_nothing_is_said_of_them(name: str, make_summary: MakeSummary) -> None:
+    figure, caption = PLOTS[name](make_summary(AXES[name], replicas=1))
+    figure.canvas.draw()
+    assert not re.search("nan|standard error|standard deviation|quantile|z =|\\bz\\b", texts(figure) + caption)
+    assert "limit of infinite dimension" in caption
+    assert "1 replica each; all runs are ok." in caption
+
+
+@pytest.mark.parametrize("name", sorted(PLOTS))
+def test_figures_name_what_the_system_declares(name: str, make_summary: MakeSummary) -> None:
+    axes = {"kurtosis": [10, 100, 1000], "second_moment": [0.5, 1.0]}
+    figure, caption = PLOTS[name](make_summary(axes, size="kurtosis", limit="limit of heavy tails", components=""))
+    assert "dimension" not in caption + texts(figure).replace("steps per dimension", "")
+    assert "of the limit of heavy tails (95 % would, were there no bias at finite kurtosis)" in caption
+    _, caption = PLOTS[name](make_summary(axes, size="kurtosis", limit="", components=""))
+    assert "of the theory (95 % would, if the two agreed)" in caption
+
+
+def test_the_quantity_is_the_chosen_one_else_the_declared_one_else_the_first(make_summary: MakeSummary) -> None:
+    dataset = make_summary({"kurtosis": [1.0, 2.0]}).dataset
+    other = {name: dataset[name].rename(name.replace("cosine_similarity", "overlap")) for name in dataset.data_vars}
+    both = xr.merge([*other.values(), dataset], combine_attrs="override").assign_attrs(dataset.attrs)
+    both["overlap_distance_mean"] = both["overlap_mean"]
+    assert Summary(both).quantity == "cosine_similarity"
+    assert Summary(both, "overlap").quantity == "overlap"
+    undeclared = both.assign_attrs(declaration=dataset.attrs["declaration"] | {"quantity": ""})
+    assert Summary(undeclared).quantity == "overlap"
+    for name in ("overlap_distance", "nothing"):
+        with pytest.raises(ClhdError, match=f"quantity = '{name}': must be one of overlap, cosine_similarity"):
+            _ = Summary(both, name).quantity
+
+
+def test_a_summary_of_an_earlier_version_is_drawn_with_what_it_shows(make_summary: MakeSummary) -> None:
+    dataset = make_summary({"kurtosis": [1.0, 2.0]}, system="gone").dataset
+    del dataset.attrs["declaration"]
+    summary = Summary(dataset)
+    assert (summary.quantity, summary.size, summary.limit, summary.component) == ("cosine_similarity", "", "theory", "")
+    assert "Lines: theory; below" in plot_lines(summary)[1]
+    dataset.attrs["experiment"]["system"] = "contrastive"
+    assert (Summary(dataset).size, Summary(dataset).component) == ("dimension", "feature")
+
+
+def test_a_declaration_that_is_not_known_is_refused_in_one_line(make_summary: MakeSummary) -> None:
+    with pytest.raises(ClhdError, match=r"summary of made_up: declaration\.size is not known"):
+        _ = make_summary({"kurtosis": [1.0, 2.0]}, size=3).declaration

@@ -235,7 +235,8 @@ def test_a_driver_that_is_cut_off_ends_with_one_line_and_the_same_command_goes_o
     assert site.wait_for_end(driver) == 2
     lines = site.read_log().splitlines()
     assert lines[-1] == (
-        "the scheduler was lost; what is done is kept: once it runs, the same command goes on from there"
+        "the scheduler was lost; all finished blocks are kept. Start it again: the same command then continues "
+        "from there"
     )
     assert all(line.startswith("hosts simulation: ") for line in lines[:-1])
 

@@ -58,6 +58,8 @@ def make_claim(name: str, verdict: str, **changes: Any) -> dict[str, Any]:
             "stores": ["first/summary.zarr"],
             "code": ["1"],
         },
+        "meanings": {"thresholds": {"allowance": "what <counts>"}, "experiments": {"main": "the first & best"}},
+        "figures": [name],
     }
     return claim | changes
 
@@ -80,7 +82,8 @@ CLAIMS = [
     ),
 ]
 CELL = {"verdict": "holds", "reason": "", "evidence": {}}
-MATRIX = {
+TABLE = {
+    "title": "Other <laws>",
     "columns": [{"id": "C3", "statement": "SGD agrees"}, {"id": "C7b", "statement": "by the variance"}],
     "rows": [
         {"loss": "bilinear", "weight_decay": 0.6, "cells": {"C3": CELL, "C7b": CELL | {"verdict": "no theory"}}},
@@ -113,7 +116,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfigContent]
         for name in ("C1", "C7"):
             draw(config.results / "figures", name, "svg")
         write_json(config.results / "claims.json", {"claims": CLAIMS})
-        write_json(config.results / "claims_matrix.json", MATRIX)
+        write_json(config.results / "claims_matrix.json", TABLE)
         yield config
 
 

@@ -1,11 +1,16 @@
 """Numbers as people read them."""
 
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import pytest
 
 from clhd.claims.judge import make_plain
 from clhd.claims.verdict import Estimate
-from clhd.report.evidence import is_estimate, render_evidence, render_value
-from clhd.report.markup import render_text
+from clhd.report.evidence import arrange_evidence
+from clhd.report.text import is_estimate, mark_caption, mark_number, mark_powers
+from clhd.report.write import make_environment
 from tests.report.page import Page
 
 CASES = {
@@ -25,6 +30,18 @@ CASES = {
     "an empty mapping": ({}, "none"),
     "a table": ({"a_b": 1, "c": [1, 2]}, "a b: 1; c: 1, 2"),
 }
+
+
+def render_value(value: Any) -> str:
+    return str(find_macro("value")(value))
+
+
+def render_evidence(evidence: Mapping[str, Any], title: str) -> str:
+    return str(find_macro("tables")(arrange_evidence(evidence, title)))
+
+
+def find_macro(name: str) -> Any:
+    return getattr(make_environment().get_template("macros.html").module, name)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -87,4 +104,32 @@ def test_mappings_in_a_list_that_hold_lists_are_tables_of_their_own() -> None:
 
 
 def test_powers_are_set_as_such() -> None:
-    assert render_text("as n^(-1/2) or n^2 < 3") == "as n<sup>&minus;1/2</sup> or n<sup>2</sup> &lt; 3"
+    assert mark_powers("as n^(-1/2) or n^2 < 3") == "as n<sup>&minus;1/2</sup> or n<sup>2</sup> &lt; 3"
+    assert mark_number(-3.2e-7) == "\N{MINUS SIGN}3.2\N{MULTIPLICATION SIGN}10<sup>&minus;7</sup>"
+
+
+TAGS = {"p", "sup", "code", "strong", "em"}
+UNTRUSTED = [
+    "<script>alert(1)</script>",
+    "**<b>** ``<i>`` *<u>*",
+    "n^<script> n^(<b>) ^(-x) ``a^2`` *b^2*",
+    "**a ``b** c`` *d **e* f**",
+    "&lt;script&gt; \" onload='x' *\"*",
+    ".. raw:: html\n\n  <img src=x>",
+]
+
+
+@pytest.mark.parametrize("text", UNTRUSTED)
+@pytest.mark.parametrize("mark", [mark_powers, mark_caption], ids=["powers", "caption"])
+def test_no_text_becomes_other_markup_than_its_own(mark: Callable[[str], str], text: str) -> None:
+    html = str(mark(text))
+    page = Page(html)
+    assert set(page.tags) <= TAGS
+    assert page.attributes == []
+    assert "<" not in re.sub(rf"</?({'|'.join(TAGS)})>", "", html)
+
+
+@pytest.mark.parametrize("value", ["<b>x", {"<b>": "<i>"}, ["<b>", {"value": "<i>"}], "holds<b>"])
+def test_no_value_is_markup(value: Any) -> None:
+    for html in (render_value(value), render_evidence({"<u>name": value, "list": [value, value]}, "<s>title")):
+        assert not {"b", "i", "u", "s"} & set(Page(html).tags)

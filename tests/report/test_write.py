@@ -1,5 +1,6 @@
 """The report: well-formed, self-contained, complete, and calm about what is missing."""
 
+import base64
 import json
 import re
 from dataclasses import replace
@@ -39,7 +40,7 @@ def test_headings_never_skip_a_level(page: Page) -> None:
 
 def test_the_file_needs_nothing_but_itself(page: Page, html: str) -> None:
     for tag, target in page.references:
-        is_inside = target.startswith(("#", "data:image/png;base64,"))
+        is_inside = target.startswith(("#", "data:image/png;base64,", "data:image/svg+xml;base64,"))
         assert is_inside or (tag == "a" and target.startswith("https://arxiv.org/")), (tag, target)
     assert not {"script", "link", "iframe", "object", "embed", "base"} & set(page.tags)
     assert not re.search(r"@import|@font-face|url\((?!#)", html)
@@ -51,7 +52,15 @@ def test_every_reference_within_the_page_arrives(page: Page, html: str) -> None:
     targets |= {value for _, name, value in page.attributes if name == "aria-labelledby"}
     targets |= set(re.findall(r"url\(#([^)]*)\)", html))
     assert targets <= set(page.ids)
-    assert any(name.startswith("figure-C1-") for name in targets), "no power: the figure refers to nothing"
+    assert {"claim-C1", "experiment-first"} <= targets, "no power: the page refers to nothing"
+
+
+def test_a_drawing_is_an_image_and_no_part_of_the_page(page: Page, html: str) -> None:
+    """A browser runs no script of an image, and its ids and styles are its own."""
+    (drawing, *_) = [value for tag, value in page.references if value.startswith("data:image/svg+xml")]
+    assert b"<svg" in base64.b64decode(drawing.partition(",")[2])
+    assert {value for tag, name, value in page.attributes if (tag, name) == ("svg", "viewbox")} == {"0 0 16 16"}
+    assert "img-src data:" in html
 
 
 def test_what_files_hold_stays_text(page: Page, html: str) -> None:
@@ -83,7 +92,8 @@ def test_numbers_thresholds_files_and_sources_of_a_claim_are_there(html: str) ->
         "not had | not known",
         "1,000 | 0.0350 (0.0330 to 0.0370)",
         "exponent range | -0.6 to -0.4",
-        "allowance | 0.03",
+        "allowance | 0.03 | what <counts>",
+        "main | first | the first & best",
         "seed | first: 0",
         "stores | first/summary.zarr",
         "first.yaml",
@@ -98,7 +108,7 @@ def test_experiments_show_state_counts_and_cost(html: str) -> None:
     text = describe_cells(find_section(html, "experiments"))
     assert "first | simulation | 24 | 16 | 0 | 8 | 0 | 0" in text
     assert "second | simulation | 24 | 0 | 0 | 0 | 24 | " in text
-    assert re.search(r"In all \S+ s of core time, \S+ s on the clock, and \S+ kB on disk", text)
+    assert re.search(r"In total \S+ s of core time, \S+ s of wall time, and \S+ kB on disk", text)
 
 
 def find_section(html: str, name: str) -> str:
@@ -112,14 +122,14 @@ def describe_cells(html: str) -> str:
     return Page(re.sub(r"</t[hd]>(?!</tr>)", " | ", html)).plain
 
 
-def test_the_matrix_has_its_verdicts_and_reasons(page: Page) -> None:
-    for text in ("SGD agrees", "no theory", "for <once>", "The law of the noise does not matter."):
+def test_a_table_of_cases_has_its_title_verdicts_and_reasons(page: Page) -> None:
+    for text in ("Other <laws>", "SGD agrees", "no theory", "for <once>", "The law of the noise does not matter."):
         assert text in page.text
 
 
 def test_what_is_not_there_is_said(page: Page, project: ConfigContent, tmp_path: Path) -> None:
-    assert "The figure C5.svg is not there." in page.text
-    assert "The figure second.png is not there." in page.text
+    assert "The figure C5.svg does not exist." in page.text
+    assert "The figure second.png does not exist." in page.text
     empty = Page(compose_report(project, tmp_path))
     assert empty.faults == []
     assert "The claims have not been judged yet" in empty.text
@@ -130,7 +140,7 @@ def test_a_list_without_claims_has_a_report_of_its_experiments(project: ConfigCo
     page = Page(compose_report(replace(project, claims=None), project.results))
     assert page.faults == []
     assert "experiment-first" in page.ids
-    assert not {"overview", "claims", "matrix"} & set(page.ids)
+    assert not {"overview", "claims", "cases"} & set(page.ids)
 
 
 def test_a_file_that_was_changed_since_is_named(project: ConfigContent) -> None:
@@ -154,12 +164,17 @@ def test_what_is_wrong_with_a_store_stands_beside_its_experiment(project: Config
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("claims.json", "{", "is no file of claims; clhd claims makes it"),
-        ("claims.json", json.dumps({"claims": [{"id": "C1"}]}), "is no file of claims; clhd claims makes it"),
-        ("claims_matrix.json", json.dumps({"rows": [{}]}), "is no matrix of claims"),
+        ("claims.json", "{", "is not a file of claims; write it again with `clhd claims`"),
+        (
+            "claims.json",
+            json.dumps({"claims": [{"id": "C1"}]}),
+            "is not a file of claims; write it again with `clhd claims`",
+        ),
+        ("claims.json", json.dumps({"claims": [CLAIMS[0] | {"thresholds": []}]}), "is not a file of claims"),
+        ("claims_matrix.json", json.dumps({"rows": [{}]}), "is not a table of cases"),
         ("figures/C1.svg", "<svg", "is no SVG"),
     ],
-    ids=["no JSON", "no claims", "no matrix", "no SVG"],
+    ids=["no JSON", "no claims", "no table of thresholds", "no table of cases", "no SVG"],
 )
 def test_a_broken_file_is_one_line(project: ConfigContent, tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / "figures").mkdir()

@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 
-import clhd.claims.judge
-import clhd.figures.claims
 import clhd.systems.registry
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import Verdict
 from clhd.cli import main
 from clhd.sweep.results.summary_reader import Summary
+from tests.sweep.toy import ToySystem
 
 EXPERIMENT = """system: toy
-constants: {seconds: 0.001}
+constants: {work: 0.001}
 axes:
   slope: [0, 1, 2]
   pair: {together: {weight: [1, 2], colour: [red, blue]}}
@@ -31,12 +30,13 @@ def judge_toy(summaries: Mapping[str, Summary], _: Mapping[str, Any]) -> Judgeme
     return Judgement(verdict=Verdict.HOLDS, evidence={"heights": summaries["line"].dataset["height_mean"].values})
 
 
+HEIGHTS = Claim(statement="The toy has heights.", experiments={"line": "a line"}, thresholds={}, judge=judge_toy)
+
+
 def know_toy(patch: pytest.MonkeyPatch) -> None:
     """Have the toy system, and one claim about it, without a figure."""
-    claim = Claim(statement="The toy has heights.", experiments={"line": "a line"}, thresholds={}, judge=judge_toy)
     patch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
-    patch.setitem(clhd.claims.judge.CLAIMS, "C1", claim)
-    patch.setattr(clhd.figures.claims, "draw_claims", lambda *_: [])
+    patch.setattr(ToySystem, "claims", {"C1": "tests.security.conftest:HEIGHTS"})
 
 
 @pytest.fixture(autouse=True)

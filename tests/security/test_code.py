@@ -1,9 +1,10 @@
-"""Nothing that is read from results/ or config/ runs: no pickle, no eval, no codec but ours, no markup."""
+"""Nothing that is read from results/ runs, and of config/ the file of a system alone: no pickle, no eval, no markup."""
 
 import ast
 import base64
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from clhd.errors import ClhdError
 from clhd.figures.caption import compose_caption
 from clhd.sweep.results.open_results import open_results
 from clhd.sweep.results.summary_reader import read_summary
-from clhd.sweep.store.checksums import write_seal
+from clhd.sweep.store.metadata import write_checksum
 from clhd.sweep.store.store import Store
 from tests.security.fuzz import ROOT
 
@@ -38,6 +39,12 @@ _CALLS = {
 }
 # What makes code of names that stand in tables of this package.
 _IMPORTERS = {"clhd/__init__.py", "clhd/systems/registry.py", "clhd/figures/plot.py"}
+# What makes code of a file or a text, and the one place that does: for the system of an experiment.
+_LOADERS = {
+    "exec_module", "load_module", "spec_from_file_location", "spec_from_loader", "module_from_spec", "source_to_code",
+    "SourceFileLoader", "SourcelessFileLoader", "run_path", "run_module", "get_code",
+}  # fmt: skip
+_RUNS_FILES = "clhd/systems/registry.py"
 
 
 def name_of(node: ast.AST) -> str:
@@ -63,6 +70,8 @@ def find_danger(tree: ast.AST) -> Iterator[str]:
             yield ast.unparse(node)
         if name in {"import_module", "importlib.import_module"}:
             yield "import_module"
+        if name.rpartition(".")[2] in _LOADERS or re.search(r"\]\.exec_module$", ast.unparse(node.func)):
+            yield "a loader"
 
 
 def read_source(path: Path) -> ast.AST:
@@ -76,7 +85,7 @@ def read_source(path: Path) -> ast.AST:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_could_run_what_it_reads(path: Path) -> None:
-    found = [danger for danger in find_danger(read_source(path)) if danger != "import_module"]
+    found = [danger for danger in find_danger(read_source(path)) if danger not in {"import_module", "a loader"}]
     assert found == []
 
 
@@ -85,9 +94,51 @@ def test_modules_are_imported_by_name_from_tables_of_the_package_alone() -> None
     assert found <= _IMPORTERS | {name for name in found if name.startswith("clhd/figures/")}
 
 
+def test_one_module_alone_runs_the_file_of_a_system() -> None:
+    found = {str(path.relative_to(ROOT)) for path in SOURCES if "a loader" in find_danger(read_source(path))}
+    assert found == {_RUNS_FILES}
+
+
+def test_the_file_of_a_system_is_found_beside_an_experiment_and_not_by_what_results_say(
+    work: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results that name a file, with the file where they name it: nothing that reads them runs it."""
+    folder = work()
+    trap = f"from pathlib import Path\nPath({str(folder / 'hacked')!r}).touch()\n"
+    for place in (folder, folder / "results", folder / "results" / "toy"):
+        (place / "trap.py").write_text(trap)
+    for part in ("simulation", "theory", "summary"):
+        file = folder / "results" / "toy" / f"{part}.zarr" / "zarr.json"
+        document = json.loads(file.read_bytes())
+        attributes = document["attributes"]
+        attributes["experiment"]["system"] = "trap.py:Trap"
+        attributes["declaration"] |= {"source": "0" * 32}
+        attributes["experiment"]["figure"] = "trap"
+        file.write_text(json.dumps(document))
+        write_checksum(file.parent, document["consolidated_metadata"]["metadata"], whole=())
+    open_results(folder / "results" / "toy")
+    read_summary(folder / "results" / "toy" / "summary.zarr")
+    for command in (
+        ["run", "toy.yaml"],
+        ["summarise", "toy.yaml"],
+        ["plot", "toy.yaml"],
+        ["claims", "judged.yaml"],
+        ["why", "toy.yaml", "slope=1", "pair=weight=1", "size=4"],
+        ["verify", "toy.yaml"],
+        ["status", "config.yaml"],
+        ["report", "config.yaml"],
+    ):
+        main(command)
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (folder / "hacked").exists()
+
+
 @pytest.mark.parametrize(
     "code",
     [
+        "spec.loader.exec_module(module)",
+        "specs[0].exec_module(module)",
+        "importlib.util.spec_from_file_location(name, path)",
         "import pickle",
         "from joblib import load",
         "eval(text)",
@@ -190,13 +241,15 @@ def test_a_store_that_unpickles_is_refused_by_everything_that_reads(
     ],
     ids=lambda codec: codec["name"],
 )
-def test_codecs_that_are_not_ours_are_refused(work: Callable[[], Path], codec: dict[str, Any]) -> None:
+def test_codecs_that_are_not_ours_are_refused_under_a_right_checksum(
+    work: Callable[[], Path], codec: dict[str, Any]
+) -> None:
     path = work() / "results" / "toy" / "simulation.zarr"
-    for file in (path / "status" / "zarr.json", path / "zarr.json"):
-        document = json.loads(file.read_bytes())
-        array = document if file.parent.name == "status" else document["consolidated_metadata"]["metadata"]["status"]
-        array["codecs"].insert(0, codec)
-        file.write_text(json.dumps(document))
+    file = path / "status" / "zarr.json"
+    document = json.loads(file.read_bytes())
+    document["codecs"].insert(0, codec)
+    file.write_text(json.dumps(document))
+    write_checksum(path, [file.parent.name for file in path.glob("*/zarr.json")], whole=())  # as a forger would
     with pytest.raises(ClhdError, match=r"status/zarr\.json: codecs = "):
         Store(path)
 
@@ -218,7 +271,7 @@ def test_text_of_stores_and_files_is_no_markup_of_the_report(
         for run in document["attributes"].get("runs", []):
             run |= {"code": SCRIPT, "machine": SCRIPT, "started": SCRIPT, "dependencies": {SCRIPT: SCRIPT}}
         file.write_text(json.dumps(document))
-        write_seal(file.parent, document["attributes"]["seal"]["arrays"], whole=())
+        write_checksum(file.parent, document["consolidated_metadata"]["metadata"], whole=())
     (folder / "results" / "toy" / "figures" / "toy.rst").write_text(
         f"**{SCRIPT}** ``{SCRIPT}``\n\n.. raw:: html\n\n {SCRIPT}"
     )

@@ -153,7 +153,7 @@ def list_other_files() -> list[Path]:
 
 @campaign(8)
 @given(st.data())
-def test_chunks_and_locks_with_other_bytes_are_refused_or_harmless_and_mended_by_one_command(
+def test_chunks_and_locks_with_other_bytes_are_refused_or_harmless_and_repaired_by_one_command(
     work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject
 ) -> None:
     folder = work()

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from clhd.claims.judge import CLAIMS, read_claims
+from clhd.claims.judge import read_claims
 from clhd.cli import main
 from clhd.errors import ClhdError
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.config import read_config
 from clhd.sweep.spec.experiment import parse_experiment
-from clhd.sweep.store.checksums import write_seal
+from clhd.sweep.store.metadata import write_checksum
 from clhd.sweep.store.store import Store
 from tests.security.fuzz import ROOT
 
@@ -108,11 +108,9 @@ def test_words_of_an_experiment_name_what_is_in_a_table_alone(
 @pytest.mark.parametrize("name", ["../x", "/etc", "", ".", "a\nb", "hill "])
 def test_a_claim_rests_on_experiments_of_the_list_alone(tmp_path: Path, name: str) -> None:
     path = tmp_path / "claims.yaml"
-    claim = next(iter(CLAIMS))
-    roles = dict.fromkeys(CLAIMS[claim].experiments, name)
-    path.write_text(json.dumps({claim: {"experiments": roles, "thresholds": {}}}))
+    path.write_text(json.dumps({"C1": {"experiments": {"line": name}, "thresholds": {}}}))
     with pytest.raises(ClhdError, match="must be one of hill"):
-        read_claims(path, ["hill"])
+        read_claims(path, {"hill": parse_experiment(TOY)})
 
 
 @pytest.mark.parametrize("key", ["results", "claims", "experiments"])
@@ -140,7 +138,7 @@ def test_the_name_in_a_summary_cannot_lead_a_figure_elsewhere(work: Callable[[],
         document = json.loads(file.read_bytes())
         document["attributes"]["experiment"]["name"] = "../../../escaped"
         file.write_text(json.dumps(document))
-        write_seal(file.parent, document["attributes"]["seal"]["arrays"], whole=())
+        write_checksum(file.parent, document["consolidated_metadata"]["metadata"], whole=())
     with pytest.raises(ClhdError, match="name = "):
         read_summary(folder / "results" / "toy" / "summary.zarr")
     with pytest.raises(ClhdError, match="name = "):
@@ -185,7 +183,7 @@ def test_all_that_is_written_follows_the_umask_and_nothing_is_left_elsewhere(
     elsewhere = tmp_path / "temporary"
     elsewhere.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))  # TMPDIR is read only once
-    (workspace / "toy.yaml").write_text(json.dumps({**TOY, "constants": {"seconds": 0.001}}))
+    (workspace / "toy.yaml").write_text(json.dumps({**TOY, "constants": {"work": 0.001}}))
     (workspace / "config.yaml").write_text("experiments: [toy.yaml]")
     before = os.umask(umask)
     try:

@@ -14,6 +14,7 @@ from clhd.sweep.results.open_results import open_results
 from tests.security.test_metadata import compare, read_all, right  # noqa: F401  # a fixture
 
 Change = Callable[[dict[str, Any]], Any]
+DAMAGED = "was changed or damaged after clhd wrote it (checksum differs)"
 
 
 def change(file: Path, edit: Change) -> None:
@@ -57,7 +58,7 @@ ARRAYS: list[tuple[str, Change, str]] = [
 
 
 @pytest.mark.parametrize(("name", "edit", "message"), ARRAYS, ids=[f"{name} {text[:25]}" for name, _, text in ARRAYS])
-def test_metadata_of_an_array_are_refused_by_name_and_mended_from_their_second_copy(
+def test_metadata_of_an_array_are_refused_by_name_and_restored_from_the_record_of_the_group(
     work: Callable[[], Path],
     right: dict[str, xr.Dataset],  # noqa: F811
     capsys: pytest.CaptureFixture[str],
@@ -74,35 +75,37 @@ def test_metadata_of_an_array_are_refused_by_name_and_mended_from_their_second_c
     compare(read_all(folder), right)
 
 
-def test_gathered_metadata_are_mended_from_those_of_the_arrays(
+def test_the_record_of_the_arrays_is_restored_from_their_own_files(
     work: Callable[[], Path],
     right: dict[str, xr.Dataset],  # noqa: F811
 ) -> None:
     folder = work()
     file = Path("results/toy/theory.zarr/zarr.json")
     change(file, put("consolidated_metadata", "metadata", "height", "data_type", value="float32"))
-    with pytest.raises(ClhdError, match=r"theory\.zarr/zarr\.json: contradicts height/zarr\.json"):
+    with pytest.raises(
+        ClhdError, match=r"theory\.zarr/zarr\.json: was changed or damaged .*; `clhd run FILE --repair` restores it"
+    ):
         open_results(folder / "results" / "toy")
     assert main(["run", "toy.yaml", "--repair"]) == 0
     compare(read_all(folder), right)
 
 
 GROUP: list[tuple[Change, str]] = [
-    (put("attributes", "kind", value="theory"), "is not what was written"),
-    (put("attributes", "dims", value=["pair", "slope", "size", "replica"]), "is not what was written"),
-    (put("attributes", "experiment", "seed", value=77), "is not what was written"),
-    (put("attributes", "experiment", "replicas", value=10**18), "is not what was written"),
-    (put("attributes", "experiment", value=[]), "is not what was written"),
-    (put("attributes", "experiment", "times", value=[0.0, 1.0, 3.0]), "is not what was written"),
-    (put("attributes", "runs", value=[{}]), "is not what was written"),
-    (put("attributes", "runs", 0, "seconds", value=10**350), "is not what was written"),
-    (put("attributes", "seal", value=None), "is not what was written"),
-    (put("attributes", "seal", "files", value=[]), "is not what was written"),
-    (put("attributes", "seal", "arrays", "height", value="0"), "is not what was written"),
-    (put("attributes", "clhd_store", value=9), "is not what was written"),
+    (put("attributes", "kind", value="theory"), DAMAGED),
+    (put("attributes", "dims", value=["pair", "slope", "size", "replica"]), DAMAGED),
+    (put("attributes", "experiment", "seed", value=77), DAMAGED),
+    (put("attributes", "experiment", "replicas", value=10**18), DAMAGED),
+    (put("attributes", "experiment", value=[]), DAMAGED),
+    (put("attributes", "experiment", "times", value=[0.0, 1.0, 3.0]), DAMAGED),
+    (put("attributes", "runs", value=[{}]), DAMAGED),
+    (put("attributes", "runs", 0, "seconds", value=10**350), DAMAGED),
+    (put("attributes", "metadata_checksum", value=None), DAMAGED),
+    (put("attributes", "metadata_checksum", "files", value=[]), DAMAGED),
+    (put("attributes", "metadata_checksum", "digest", value="0"), DAMAGED),
+    (put("attributes", "clhd_store", value=9), DAMAGED),
     (put("attributes", value=[]), "has no attributes"),
-    (put("zarr_format", value=2), "is no group of Zarr format 3"),
-    (put("storage_transformers", value=[]), "is no group of Zarr format 3"),
+    (put("zarr_format", value=2), "is not a group of Zarr format 3"),
+    (put("storage_transformers", value=[]), "is not a group of Zarr format 3"),
 ]
 
 
@@ -136,7 +139,7 @@ def test_a_coordinate_whose_file_is_gone_is_named_and_written_again(
     file.unlink()
     for command in ("run", "summarise"):
         assert main([command, "toy.yaml"]) == 2
-        assert capsys.readouterr().err == f"{file}: is missing; clhd run EXPERIMENT.yaml --repair writes it again\n"
+        assert capsys.readouterr().err == f"{file}: is missing; `clhd run FILE --repair` restores it\n"
     assert main(["run", "toy.yaml", "--repair"]) == 0
     assert file.read_bytes() == before
     compare(read_all(folder), right)
@@ -150,7 +153,7 @@ def test_a_coordinate_that_is_damaged_is_named_by_whatever_reads_it(
     folder = work()
     path = Path("results/toy") / f"{part}.zarr" / name
     (path / "c" / "0").write_bytes(b"")
-    with pytest.raises(ClhdError, match=f"{path}: is damaged; .*writes it again|{path}: is damaged; .*makes it again"):
+    with pytest.raises(ClhdError, match=f"{path}: is damaged; .*(restores it|writes it again)"):
         open_results(folder / "results" / "toy")
     command = "summarise" if part == "simulation" else "plot"
     assert main([command, "toy.yaml"]) == 2
@@ -159,16 +162,18 @@ def test_a_coordinate_that_is_damaged_is_named_by_whatever_reads_it(
     open_results(folder / "results" / "toy")
 
 
-def test_a_store_of_an_earlier_version_is_refused_and_adopted_by_repair(
+def test_a_store_of_an_older_clhd_is_refused_and_upgraded_by_repair(
     work: Callable[[], Path],
     right: dict[str, xr.Dataset],  # noqa: F811
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = work()
     for part in ("simulation", "theory"):
-        change(Path(f"results/toy/{part}.zarr/zarr.json"), lambda document: document["attributes"].pop("seal"))
+        change(
+            Path(f"results/toy/{part}.zarr/zarr.json"), lambda document: document["attributes"].pop("metadata_checksum")
+        )
     assert main(["run", "toy.yaml"]) == 2
-    assert "has no seal, as those of earlier versions; clhd run EXPERIMENT.yaml --repair" in capsys.readouterr().err
+    assert "was written by an older clhd; `clhd run FILE --repair` upgrades it" in capsys.readouterr().err
     assert main(["run", "toy.yaml", "--repair"]) == 0
     assert "24 ok; 0 computed now" in capsys.readouterr().out
     compare(read_all(folder), right)

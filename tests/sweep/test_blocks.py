@@ -59,7 +59,7 @@ def test_chunks_that_are_joined_hold_whole_groups_of_lanes() -> None:
     )
     chunks = choose_chunks(stage)
     assert chunks == (1, 1, 512)
-    assert stage.cost_table.dearest.runs_per_call == 256
+    assert stage.cost_table.longest_run.runs_per_call == 256
 
 
 def test_chunks_across_two_axes_of_many_costs_are_found() -> None:

@@ -1,4 +1,4 @@
-"""Full, read-only and moved results, and damaged files: each is one line that names it, and one command mends it."""
+"""Full, read-only and moved results, and damaged files: each is one line that names it, and one command repairs it."""
 
 import itertools
 import math
@@ -201,7 +201,7 @@ def test_results_may_be_a_link_to_another_disk_unless_it_is_not_mounted(
     for command in commands:
         code, _, error = project.run(command)
         assert code == 2
-        assert error[0].startswith(f"{place}: is a link to {disk.path}/far, which is not there; ")
+        assert error[0].startswith(f"{place}: is a link to {disk.path}/far, which does not exist; ")
     (disk.path / "far").mkdir()
     assert project.run("run")[0] == 0
     (project.folder / "toy.yaml").write_text(TABLE.replace("replicas: 4", "replicas: 5"))
@@ -233,7 +233,7 @@ def test_results_that_are_moved_in_the_middle_of_a_run_stay_moved_and_the_run_go
         patch.setattr(where, name, move)
         code, _, error = project.run("run")
     assert code == 2
-    assert "has been moved away or deleted while it was being written" in error[0]
+    assert "was moved or deleted while it was written" in error[0]
     assert not Path("results").exists()
     assert project.run("run", "elsewhere")[0] == 0
     assert project.bits("elsewhere") == whole
@@ -274,7 +274,7 @@ WHY, VERIFY, REPLAY = "why slope=7 size=16", "verify --fraction 1", "replay slop
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_damaged_file_is_named_by_each_command_that_reads_it_and_mended_by_one(
+def test_a_damaged_file_is_named_by_each_command_that_reads_it_and_repaired_by_one(
     project: Project,
     undisturbed: Path,
     whole: dict[str, bytes],
@@ -291,8 +291,8 @@ def test_a_damaged_file_is_named_by_each_command_that_reads_it_and_mended_by_one
         if command in commands:
             assert code == 2
             assert error[0].startswith(f"{chunk}: ")
-            remedy = "clhd run EXPERIMENT.yaml" if damage is Path.unlink else "clhd run EXPERIMENT.yaml --repair"
-            assert error[0].endswith(f"; recompute it with {remedy}")
+            remedy = "`clhd run FILE`" if damage is Path.unlink else "`clhd run FILE --repair`"
+            assert error[0].endswith(f"; {remedy} recomputes it")
         else:
             assert code == 0
     code, _, error = project.run("run --repair")
@@ -310,7 +310,7 @@ def test_a_damaged_coordinate_costs_nothing_that_was_computed(
     code, _, error = project.run("run")
     assert code == 2
     assert re.fullmatch(
-        rf"results/toy/simulation.zarr/{name}(: is damaged|/c/0: is missing); clhd run .* writes it again", error[0]
+        rf"results/toy/simulation.zarr/{name}(: is damaged|/c/0: is missing); `clhd run .*` restores it", error[0]
     )
     code, output, error = project.run("run --repair")
     assert code == 0, error

@@ -10,9 +10,9 @@ import yaml
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.check import check_experiment
-from clhd.sweep.spec.axis import Axis, parse_axis
 from clhd.sweep.spec.config import Config, format_config_schema, read_config
 from clhd.sweep.spec.experiment import Experiment, parse_experiment, read_experiment
+from clhd.sweep.spec.grid import Axis, parse_axis
 from clhd.sweep.spec.schema import format_schema
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.declarations import Parameter
@@ -42,7 +42,7 @@ def read_all(path: Path) -> None:
     [
         ("slope: [0, 1]", "slope: [0, 1", "line 5, column 6: expected ',' or ']', but got ':'"),
         ("slope: [0, 1]", "slope: [0, 1]\n  slope: [2]", "line 5, column 3: the key 'slope' is given twice"),
-        ("replicas: 2", "replicas: 2\nreplica: 3", "replica: is no key here"),
+        ("replicas: 2", "replicas: 2\nreplica: 3", "unknown key 'replica'; did you mean 'replicas'?"),
         ("replicas: 2", "", "replicas: must be given"),
         (
             "system: toy",
@@ -65,7 +65,7 @@ def read_all(path: Path) -> None:
         ),
         ("slope: [0, 1]", "slope: []", "axes.slope = []: must hold at least one value"),
         ("slope: [0, 1]", "slope: 3", "axes.slope = 3: must be a list, or a range"),
-        ("slope: [0, 1]", "slope: [0, 1, 1.0]", "axes.slope: slope=1 stands there twice"),
+        ("slope: [0, 1]", "slope: [0, 1, 1.0]", "axes.slope: slope=1 is listed twice"),
         ("slope: [0, 1]", "slope: [0, steep]", "axes.slope = 'steep': must be a number"),
         ("slope: [0, 1]", "slope: [0, .nan]", "axes.slope = nan: must be a finite number"),
         ("slope: [0, 1]", "slpe: [0, 1]", "axes.slpe: is no parameter of this system; the nearest are slope"),
@@ -76,7 +76,11 @@ def read_all(path: Path) -> None:
         ("slope: [0, 1]", "slope: {start: 0, stop: 1, count: 2, step: 1}", "axes.slope: a range has no key step"),
         ("slope: [0, 1]", "slope: {start: 0, stop: 1, count: 2, spacing: log}", "must start and stop above 0"),
         ("slope: [0, 1]", "p: {together: {slope: [1, 2], weight: [1]}}", "of one length, not 2 of slope, 1 of weight"),
-        ("slope: [0, 1]", "p: {together: {slope: [1, 1], weight: [2, 2]}}", "axes.p: slope=1, weight=2 stands"),
+        (
+            "slope: [0, 1]",
+            "p: {together: {slope: [1, 1], weight: [2, 2]}}",
+            "axes.p: slope=1, weight=2 is listed twice",
+        ),
         (
             "slope: [0, 1]",
             "slope: [10, 20]\n  weight: [1, 3, 4]",
@@ -119,7 +123,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(ClhdError) as error:
         read_all(write(tmp_path / "bad.yaml", text))
     keys = [line.split(": ")[1].split(" = ")[0] for line in str(error.value).splitlines()]
-    assert keys == ["constants.weight", "axes.slope", "axes.colour", "times", "replicas", "x"]
+    assert keys == ["constants.weight", "axes.slope", "axes.colour", "times", "replicas", "unknown key 'x'"]
 
 
 def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
@@ -202,9 +206,9 @@ def test_a_config_reports_the_mistakes_of_all_its_files(tmp_path: Path) -> None:
         read_config(config)
     assert "a.yaml: replicas = 0" in str(error.value)
     assert "b.yaml: system = 'ty'" in str(error.value)
-    with pytest.raises(ClhdError, match="must have different names, but a stands there twice"):
+    with pytest.raises(ClhdError, match="must have different names, but a is listed twice"):
         read_config(write(config, "experiments: [x/a.yaml, y/a.yaml]"))
-    with pytest.raises(ClhdError, match="figures: is no key here"):
+    with pytest.raises(ClhdError, match="unknown key 'figures'"):
         read_config(write(config, "experiments: [a.yaml]\nfigures: 3"))
 
 

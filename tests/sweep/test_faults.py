@@ -17,6 +17,7 @@ import xarray as xr
 from distributed import Client
 from distributed.scheduler import KilledWorker
 
+import clhd.sweep.cluster.dask_quirks
 import clhd.sweep.run.dispatch
 import clhd.sweep.run.tasks
 from clhd.core.progress import Progress
@@ -70,7 +71,7 @@ def deaths(monkeypatch: pytest.MonkeyPatch) -> Deaths:
     deaths = Deaths()
     monkeypatch.setattr(clhd.sweep.run.dispatch, "compute_block", deaths.compute)
     monkeypatch.setattr(ToySimulation, "compute", lambda *arguments: deaths.simulate(*arguments))  # noqa: PLW0108  # a method
-    monkeypatch.setattr(clhd.sweep.run.dispatch, "_EVENT_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(clhd.sweep.cluster.dask_quirks, "_EVENT_POLL_SECONDS", 0.0)
     return deaths
 
 
@@ -98,7 +99,7 @@ def test_points_that_kill_their_worker_are_found_in_their_block_and_the_others_f
     most: int,
 ) -> None:
     deaths.deadly = deadly
-    experiment = toy(axes={"slope": list(range(64)), "size": [4]}, constants={"seconds": 0.001, "weight": 0.1})
+    experiment = toy(axes={"slope": list(range(64)), "size": [4]}, constants={"work": 0.001, "weight": 0.1})
     report = run_stage(experiment, "simulation", results, client=client)
     assert report is not None
     assert (report.counts["ok"], report.counts["failed"]) == (4 * (64 - len(deadly)), 4 * len(deadly))
@@ -178,7 +179,7 @@ def test_a_point_that_exhausts_the_memory_fails_alone_and_the_machine_survives(t
     )
     axes = "{slope: [0, 1, 2, 3], size: [4]}"
     (tmp_path / "toy.yaml").write_text(
-        f"system: hungry\naxes: {axes}\nconstants: {{seconds: 0.2}}\ntimes: [0, 1]\nreplicas: 4\nseed: 3\n"
+        f"system: hungry\naxes: {axes}\nconstants: {{work: 0.2}}\ntimes: [0, 1]\nreplicas: 4\nseed: 3\n"
     )
     most = 10**9  # the two workers have half of it each
     done = subprocess.run(
@@ -212,7 +213,7 @@ def test_one_point_of_a_thousand_that_raises_is_found_at_three_times_the_cost(
     monkeypatch.setattr(ToySimulation, "compute", count)
     LOG.broken.add(617.0)
     axes = {"slope": list(range(1000)), "size": [4]}
-    experiment = toy(axes=axes, constants={"seconds": 0.0004, "weight": 0.01}, replicas=1)
+    experiment = toy(axes=axes, constants={"work": 0.0004, "weight": 0.01}, replicas=1)
     report = run_stage(experiment, "simulation", results, client=client)
     assert report is not None
     assert (report.counts["ok"], report.counts["failed"]) == (999, 1)
@@ -291,6 +292,8 @@ def test_a_scheduler_that_is_lost_is_one_line(
     ask = clhd.sweep.run.dispatch.Dispatcher._ask
     monkeypatch.setattr(clhd.sweep.run.dispatch.Dispatcher, "_fetch", lambda self, futures: {})
     monkeypatch.setattr(clhd.sweep.run.dispatch.Dispatcher, "_ask", lambda self, future: ask(self, Lost()))
-    with pytest.raises(ClhdError, match=r"^the scheduler was lost; what is done is kept: once it runs, the same"):
+    with pytest.raises(
+        ClhdError, match=r"^the scheduler was lost; all finished blocks are kept\. Start it again: the same"
+    ):
         run_stage(toy(), "simulation", results, client=client)
     monkeypatch.undo()

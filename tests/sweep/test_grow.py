@@ -129,7 +129,7 @@ def test_the_same_files_copied_files_and_new_ones_have_the_same_bytes(
 
             patch.setattr(os, "link", refuse)
         else:
-            patch.setattr(clhd.sweep.store.grow, "_find_form", lambda store, _: store.path)
+            patch.setattr(clhd.sweep.store.grow, "_find_encoding", lambda store, _: store.path)
         simulate(toy(**LARGER), tmp_path / "other", client)
     paths = [folder / "toy" / "simulation.zarr" for folder in (results, tmp_path / "other")]
     names = [sorted(list_files(path)) for path in paths]
@@ -152,7 +152,7 @@ def test_damage_is_found_after_growth_and_a_missing_file_before(
     ((damaged, _),) = Store(path).find_damage()
     damaged.unlink()
     assert simulate(toy(**LARGER, replicas=5), results, client).is_complete
-    assert f"{damaged}: is missing; forgotten: 1 chunk, computed again where wanted\n" in capsys.readouterr().err
+    assert f"{damaged}: is missing; 1 chunk deleted, to be computed again where requested\n" in capsys.readouterr().err
     assert Store(path).find_damage() == []
 
 
@@ -170,15 +170,15 @@ def test_long_growth_is_predicted_and_shown_and_short_growth_is_silent(
     monkeypatch.setattr(clhd.core.progress, "_LINE_SECONDS", 0.0)
     simulate(toy(**LARGER, replicas=5), results, client)
     lines = [line for line in capsys.readouterr().err.splitlines() if "grows" in line]
-    assert lines[0].startswith("toy simulation, its store grows: takes 60 runs over into a larger one, ")
+    assert lines[0].startswith("toy simulation, its store grows: copies 60 runs into a larger store, ")
     assert "of 60 runs" in lines[1]
-    assert lines[-1].startswith("toy simulation, its store grows: 60 runs taken over, ")
+    assert lines[-1].startswith("toy simulation, its store grows: 60 runs copied, ")
 
 
 def test_a_store_keeps_the_shape_of_its_chunks_unless_another_is_far_better(
     toy: MakeExperiment, results: Path, client: Client
 ) -> None:
-    cheap = {"constants": {"seconds": 0.001}, "axes": {"slope": [0, 1, 2, 3]}}
+    cheap = {"constants": {"work": 0.001}, "axes": {"slope": [0, 1, 2, 3]}}
     simulate(toy(**cheap), results, client)
     path = results / "toy" / "simulation.zarr"
     assert Store(path).chunks == (4, 4)

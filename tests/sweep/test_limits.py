@@ -9,7 +9,7 @@ import pytest
 
 import clhd.sweep.plan.blocks
 import clhd.sweep.plan.limits
-import clhd.sweep.spec.axis
+import clhd.sweep.spec.grid
 import clhd.sweep.spec.limits
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks, chunk_counts, plan_blocks
@@ -44,7 +44,7 @@ def test_values_are_counted_before_any_is_made(
     def fail(*_: Any) -> None:
         raise AssertionError("values were made")
 
-    monkeypatch.setattr(clhd.sweep.spec.axis, "parse_numbers", fail)
+    monkeypatch.setattr(clhd.sweep.spec.grid, "parse_numbers", fail)
     with pytest.raises(ClhdError) as error:
         toy(**changes)
     assert message in str(error.value)
@@ -65,14 +65,14 @@ def test_a_result_that_no_worker_can_hold_is_refused_before_points_are_made(toy:
 
 def test_a_store_of_too_many_chunks_is_refused(toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clhd.sweep.plan.limits, "MOST_CHUNKS", 7)
-    assert check_experiment(toy(constants={"seconds": 1e-6}))
+    assert check_experiment(toy(constants={"work": 1e-6}))
     with pytest.raises(ClhdError, match=r"8 results of .* in 8 files of each variable, more than 7; give fewer values"):
-        check_experiment(toy(constants={"seconds": 2}, replicas=1))
+        check_experiment(toy(constants={"work": 2}, replicas=1))
 
 
 @pytest.mark.parametrize("replicas", [1, 3000])
 def test_a_chunk_of_long_results_is_bounded_in_bytes(toy: MakeExperiment, replicas: int) -> None:
-    changes = {"constants": {"seconds": 1e-9}, "axes": {"slope": span(50)}, "times": span(100000)}
+    changes = {"constants": {"work": 1e-9}, "axes": {"slope": span(50)}, "times": span(100000)}
     stage = Stage(toy(replicas=replicas, **changes), "simulation")
     assert math.prod(choose_chunks(stage)) * stage.entry_bytes <= CHUNK_BYTES
     plan = plan_blocks(stage, np.ones(stage.shape, dtype=bool), choose_chunks(stage), workers=2)
@@ -81,7 +81,7 @@ def test_a_chunk_of_long_results_is_bounded_in_bytes(toy: MakeExperiment, replic
 
 
 def test_points_of_many_costs_share_chunks_if_there_is_little_to_do(toy: MakeExperiment) -> None:
-    stage = Stage(toy(axes={"seconds": span(3000, 1e-5, 2e-5)}, replicas=1), "simulation")
+    stage = Stage(toy(axes={"work": span(3000, 1e-5, 2e-5)}, replicas=1), "simulation")
     assert len(stage.cost_table.kinds) == 3000
     assert choose_chunks(stage) == (3000, 1)
     needed = np.arange(3000)[:, None] < 1000
@@ -92,7 +92,7 @@ def test_points_of_many_costs_share_chunks_if_there_is_little_to_do(toy: MakeExp
 
 def test_a_dear_point_among_cheap_ones_leaves_them_few_chunks(toy: MakeExperiment) -> None:
     seconds = [*np.linspace(1e-6, 1e-5, 999).tolist(), 20.0]
-    stage = Stage(toy(axes={"seconds": seconds}, replicas=1), "simulation")
+    stage = Stage(toy(axes={"work": seconds}, replicas=1), "simulation")
     assert math.prod(chunk_counts(stage.shape, choose_chunks(stage))) <= 2 * 20 / 0.5
 
 
@@ -100,9 +100,9 @@ def test_a_dear_point_among_cheap_ones_leaves_them_few_chunks(toy: MakeExperimen
 def test_one_dear_value_of_many_does_not_take_a_store_beyond_its_files(
     toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch, dear: float
 ) -> None:
-    monkeypatch.setattr(clhd.sweep.plan.blocks, "_MOST_FILES", 500 * 5)  # one of the toy's output, four of the ledger
+    monkeypatch.setattr(clhd.sweep.plan.blocks, "_MAX_FILES", 500 * 5)  # one of the toy's output, four of the ledger
     seconds = [*np.linspace(1e-6, 2e-6, 8).tolist(), dear]
-    stage = Stage(toy(axes={"seconds": seconds, "slope": span(100)}, replicas=10), "simulation")
+    stage = Stage(toy(axes={"work": seconds, "slope": span(100)}, replicas=10), "simulation")
     chunks = choose_chunks(stage)
     assert math.prod(chunk_counts(stage.shape, chunks)) <= 500
     longest = stage.cost_table.chunk_seconds(chunks[:-1], chunks[-1]).max()
@@ -121,7 +121,8 @@ def test_growth_beyond_a_limit_is_refused_before_anything_is_copied(
     with pytest.raises(StoreError) as error:
         prepare_store(Stage(wanted, "simulation"), path)
     assert str(error.value) == (
-        f"{path}: would have to hold what it holds and what is wanted: axes: 42 points (7 of slope x 6 of size) are "
-        "more than 12; add fewer values at a time, give the experiment another name, or start again with --fresh"
+        f"{path}: stored and requested results together are too many: axes: 42 points (7 of slope x 6 of size) are "
+        "more than 12; add fewer values at a time, give the experiment another name, or `clhd run FILE --fresh` "
+        "computes everything again and keeps these results under another name"
     )
     assert sorted((file, file.stat().st_mtime_ns) for file in path.parent.rglob("*")) == before

@@ -18,27 +18,31 @@ from distributed import get_worker
 import clhd.sweep.cluster.local
 from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.cluster.local import kill_workers
+from clhd.sweep.cluster.dask_quirks import kill_workers
 
 
 @pytest.mark.parametrize("failures", [1, 3])
 def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(
     monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
-    start, left = clhd.sweep.cluster.local._make_cluster, [RuntimeError("Nanny failed to start.")] * failures
+    start, left = clhd.sweep.cluster.local.LocalCluster, [RuntimeError("Nanny failed to start.")] * failures
 
     def fail_at_first(**options: Any) -> Any:
         if left:
             raise left.pop()
         return start(**options)
 
-    monkeypatch.setattr(clhd.sweep.cluster.local, "_make_cluster", fail_at_first)
+    monkeypatch.setattr(clhd.sweep.cluster.local, "LocalCluster", fail_at_first)
     if failures == 1:
         with open_client(Cluster(workers=1), processes=False) as client:
             assert client.submit(sum, [2, 3]).result() == 5
     else:
-        with pytest.raises(ClhdError, match="the worker processes could not be started: Nanny failed"):
+        with pytest.raises(ClhdError) as caught:
             open_client(Cluster(workers=1), processes=False).__enter__()
+        assert str(caught.value) == (
+            "the worker processes could not be started: Nanny failed to start. If you call clhd from a script, put the "
+            'call under `if __name__ == "__main__":`'
+        )
 
 
 def test_a_machine_without_a_network_and_with_a_slow_disk_is_no_reason_to_warn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_an_orphan_writes_nothing_after_its_successor_has_begun(
     report = simulate(larger, results, client)
     assert report.is_complete
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    with pytest.raises(SupersededError, match="is not written any more by this task: its run has ended"):
+    with pytest.raises(SupersededError, match="this task may not write any more: its run has ended"):
         compute_block(str(path), chunks, 0, token, Reference("toy"))
     # It may also have looked before its successor began, and write only now.
     with pytest.raises(SupersededError), guard_writing(path, token, 0):
@@ -85,7 +85,7 @@ def test_a_task_learns_who_has_taken_over(store: Store) -> None:
     with hold_lock(store.path) as lease:
         token = lease.token
         check_lease(store.path, token)
-    with hold_lock(store.path), pytest.raises(SupersededError, match=f"process {os.getpid()} on .* has taken over"):
+    with hold_lock(store.path), pytest.raises(SupersededError, match=f"process {os.getpid()} on .* now holds the lock"):
         check_lease(store.path, token)
 
 
@@ -94,7 +94,7 @@ def test_nothing_is_written_where_results_have_been_moved_away(store: Store) -> 
     with hold_lock(store.path) as lease:
         needed = np.ones(store.chunks, dtype=bool)
         results.rename(results.with_name("elsewhere"))
-        with pytest.raises(MovedError, match="has been moved away or deleted while it was being written"):
+        with pytest.raises(MovedError, match="was moved or deleted while it was written"):
             compute_block(str(store.path), [((0, 0, 0), needed)], 0, lease.token, Reference("toy"))
         with pytest.raises(MovedError), guard_writing(store.path, lease.token, 0):
             pytest.fail("written where nothing is")
@@ -118,8 +118,12 @@ def test_a_run_begins_when_writes_of_earlier_tasks_have_ended(store: Store, monk
         holder.kill()
         holder.communicate()
         monkeypatch.setattr(clhd.sweep.store.lock, "_PATIENCE_SECONDS", 0.1)
-        with pytest.raises(LockedError, match="a task of an earlier run has been writing to it"), hold_lock(store.path):
-            pytest.fail("begun while a task was writing")
+        for _ in range(2):
+            message = rf"a worker of an earlier run \(process {holder.pid} on .*\) still holds \.simulation\.writing"
+            with pytest.raises(LockedError, match=message), hold_lock(store.path):
+                pytest.fail("begun while a task was writing")
+            with pytest.raises(SupersededError), guard_writing(store.path, token, 4):
+                pytest.fail("written after the next run has begun")
     with hold_lock(store.path) as lease:
         assert lease.token != token
 
@@ -157,7 +161,7 @@ def test_a_file_system_without_locks_is_refused_with_a_reason(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(ClhdError, match=r"its file system has no locks, .* put them on one that has"):
+    with pytest.raises(ClhdError, match=r"its file system has no locks, .* choose a folder on another file system"):
         simulate(toy(), results, client)
     assert not (results / "toy" / "simulation.zarr").exists()
 
@@ -181,7 +185,7 @@ def test_where_locks_hold_on_one_machine_alone_the_later_run_stops_the_earlier(
         patch.setattr(fcntl, "flock", lambda *_: None)
         patch.setattr(clhd.sweep.store.lock, "_lock_bytes", lambda *_, **__: None)
         patch.setattr(Stage, "compute", begin_the_later)
-        with pytest.raises(ClhdError, match="has taken over"):
+        with pytest.raises(ClhdError, match="now holds the lock"):
             simulate(toy(), results, client)
     assert (Store(path).status() == Status.NOT_RUN).all()
 
@@ -209,19 +213,19 @@ def test_a_run_can_wait_for_another_and_finds_its_work_done(
     assert reports[0].computed == 0
 
 
-def test_a_killed_run_leaves_no_stray_files_in_the_end(toy: MakeExperiment, results: Path, client: Client) -> None:
+def test_a_killed_run_leaves_no_leftover_files_in_the_end(toy: MakeExperiment, results: Path, client: Client) -> None:
     simulate(toy(), results, client)
     folder = results / "toy"
-    strays = [folder / "simulation.zarr" / "height" / "c" / "0.0123abcd.partial"]
-    strays += [folder / name / "zarr.json" for name in (".simulation.zarr.new", "..simulation-grown.zarr.new")]
-    for stray in strays:
-        stray.parent.mkdir(exist_ok=True)
-        stray.touch()
+    leftovers = [folder / "simulation.zarr" / "height" / "c" / "0.0123abcd.partial"]
+    leftovers += [folder / name / "zarr.json" for name in (".simulation.zarr.new", "..simulation-grown.zarr.new")]
+    for leftover in leftovers:
+        leftover.parent.mkdir(exist_ok=True)
+        leftover.touch()
     holder, _ = start_holder(folder / "simulation.zarr")
     holder.kill()
     holder.communicate()
     assert simulate(toy(), results, client).computed == 0
-    assert not any(stray.exists() for stray in strays)
+    assert not any(leftover.exists() for leftover in leftovers)
     assert sorted(path.name for path in folder.iterdir()) == [
         ".simulation.lock",
         ".simulation.writing",

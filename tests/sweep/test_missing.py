@@ -33,7 +33,7 @@ def test_each_chunk_that_lacks_files_is_named_with_the_first_of_them(store: Stor
     for file in (*gone, files_of(store, "seconds")[-1]):
         file.unlink()
     assert sorted(find_missing(store).values()) == sorted(gone)
-    with pytest.raises(DamagedChunkError, match="is missing, though its status says that it was written"):
+    with pytest.raises(DamagedChunkError, match="is missing although the status file says it was written"):
         check_files(store)
 
 
@@ -76,7 +76,7 @@ def test_where_nothing_can_be_said_nothing_is_missing_and_that_is_one_line(
 
     monkeypatch.setattr(os, "stat", look_in_vain)
     results = store.path.parent.parent
-    message = f"{stale}: cannot be looked for: Stale file handle"
+    message = f"{stale}: cannot be looked up: Stale file handle"
     with pytest.raises(StoreError, match=message):
         find_missing(store)
     with pytest.raises(StoreError, match=message):

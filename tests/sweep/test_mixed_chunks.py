@@ -42,7 +42,7 @@ def costs_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def each_its_own(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A call lets each cost have chunks of its own from then on, however little there is to do."""
-    return lambda: monkeypatch.setattr(clhd.sweep.plan.blocks, "_LEAST_SECONDS", 1e-9)
+    return lambda: monkeypatch.setattr(clhd.sweep.plan.blocks, "MIN_BLOCK_SECONDS", 1e-9)
 
 
 def test_bits_are_equal_in_chunks_of_many_costs_and_of_one(
@@ -81,7 +81,7 @@ def test_a_store_whose_chunks_would_be_chosen_otherwise_now_stays_and_goes_on(
 ) -> None:
     experiment = toy(axes={"slope": [0, 3], "size": SIZES})
     with pytest.MonkeyPatch.context() as earlier:
-        earlier.setattr(clhd.sweep.plan.blocks, "_LEAST_SECONDS", 1e-9)
+        earlier.setattr(clhd.sweep.plan.blocks, "MIN_BLOCK_SECONDS", 1e-9)
         LOG.broken.add(3.0)
         assert not run(experiment, tmp_path, client)[0]
     chunks = Store(tmp_path / "toy" / "simulation.zarr").chunks

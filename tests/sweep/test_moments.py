@@ -176,7 +176,9 @@ def test_another_keep_computes_again_and_loses_nothing(toy: MakeExperiment, resu
     simulate(toy(axes=SMALL, replicas=256), results, client)
     moments = toy(axes=SMALL, replicas=256, keep="moments")
     assert "does not keep moments" in describe_status(moments, results)["simulation"]["problem"]
-    with pytest.raises(ClhdError, match="run the experiment again"):
+    with pytest.raises(
+        ClhdError, match="lacks the times or outputs of the experiment; compute what is missing with `clhd run FILE`"
+    ):
         replay_point(moments, results, {"slope": "1", "size": "4"})
     assert simulate(moments, results, client).computed == 768
     (aside,) = (results / "toy").glob("simulation-until-*.zarr")
@@ -185,7 +187,7 @@ def test_another_keep_computes_again_and_loses_nothing(toy: MakeExperiment, resu
 
 def test_moments_of_many_replicas_are_planned_in_whole_blocks_and_few_bytes(toy: MakeExperiment, results: Path) -> None:
     def make(keep: str) -> Experiment:
-        return toy(replicas=10240, constants={"seconds": 1e-3}, keep=keep)
+        return toy(replicas=10240, constants={"work": 1e-3}, keep=keep)
 
     all_kept, moments = (
         plan_stages(check_experiment(make(keep)), results, 2)["simulation"] for keep in ("replicas", "moments")

@@ -41,7 +41,7 @@ def test_at_first_all_is_left_and_the_time_holds_for_any_order_of_the_blocks(
 
 @pytest.mark.parametrize("keep", ["replicas", "moments"])
 def test_a_plan_counts_the_files(toy: MakeExperiment, results: Path, client: Client, keep: str) -> None:
-    experiment = toy(replicas=512, keep=keep, constants={"seconds": 0.01})
+    experiment = toy(replicas=512, keep=keep, constants={"work": 0.01})
     plan = plan_stages([Stage(experiment, "simulation")], results, 2)
     run_stage(experiment, "simulation", results, client=client)
     store = Store(results / "toy" / "simulation.zarr")
@@ -86,11 +86,9 @@ def test_a_chunk_that_lacks_a_file_is_left(toy: MakeExperiment, results: Path, c
 
 def test_a_plan_says_if_a_run_would_refuse_the_store(toy: MakeExperiment, results: Path, client: Client) -> None:
     run_stage(toy(), "simulation", results, client=client)
-    refusal = f"{results / 'toy' / 'simulation.zarr'}: holds results for seed = 3, not 4; --fresh"
+    refusal = f"{results / 'toy' / 'simulation.zarr'}: was computed with seed = 3; the file now says seed = 4. "
     assert predict(toy(seed=4), results).obstacle.startswith(refusal)
-    assert f"as it is, a run refuses: {refusal}" in format_plan(
-        "toy", plan_stages([Stage(toy(seed=4), "simulation")], results, 2)
-    )
+    assert f"cannot run: {refusal}" in format_plan("toy", plan_stages([Stage(toy(seed=4), "simulation")], results, 2))
     assert not predict(toy(replicas=6), results).obstacle
 
 
@@ -114,7 +112,7 @@ def test_the_growth_of_a_store_is_part_of_what_it_takes(
 def test_a_rate_is_measured_once_there_is_enough_of_it(
     toy: MakeExperiment, results: Path, client: Client, factor: float, rate: float | None
 ) -> None:
-    experiment = toy(constants={"seconds": 0.5})
+    experiment = toy(constants={"work": 0.5})
     run_stage(experiment, "simulation", results, client=client)
     store = Store(results / "toy" / "simulation.zarr", "r+")
     status = store.read("status")

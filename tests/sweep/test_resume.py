@@ -1,4 +1,4 @@
-"""Whatever was run before: the next run goes on, grows what is there, mends it, or refuses."""
+"""Whatever was run before: the next run goes on, grows the store, repairs it, or refuses."""
 
 import shutil
 import subprocess
@@ -112,7 +112,7 @@ def test_a_smaller_experiment_forgets_nothing_and_is_summarised_alone(
 def test_a_failing_point_stops_no_other_and_is_tried_again(toy: MakeExperiment, results: Path, client: Client) -> None:
     LOG.broken.add(2.0)
     axes = {"slope": [-1, 0, 1, 2, 3], "size": [4, 16]}
-    report = simulate(toy(axes=axes, constants={"seconds": 0.01}), results, client)
+    report = simulate(toy(axes=axes, constants={"work": 0.01}), results, client)
     assert report.counts == {"not_run": 0, "ok": 24, "diverged": 8, "not_converged": 0, "failed": 8}
     assert not report.is_complete
     with xr.open_zarr(str(results / "toy" / "simulation.zarr"), chunks=None) as opened:
@@ -122,7 +122,7 @@ def test_a_failing_point_stops_no_other_and_is_tried_again(toy: MakeExperiment, 
         assert failed["attempts"].item() == 1
     LOG.broken.clear()
     LOG.simulated.clear()
-    report = simulate(toy(axes=axes, constants={"seconds": 0.01}), results, client)
+    report = simulate(toy(axes=axes, constants={"work": 0.01}), results, client)
     assert report.counts == {"not_run": 0, "ok": 32, "diverged": 8, "not_converged": 0, "failed": 0}
     assert report.computed == 8  # the divergences are results
     with xr.open_zarr(str(results / "toy" / "simulation.zarr")) as opened:
@@ -133,9 +133,12 @@ def test_a_failing_point_stops_no_other_and_is_tried_again(toy: MakeExperiment, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"constants": {"weight": 2.0}}, r"weight = 1, not 2; --fresh"),
-        ({"seed": 4}, r"seed = 3, not 4"),
-        ({"axes": {"slope": [0, 1]}}, r"the axes slope, size, not slope"),
+        (
+            {"constants": {"weight": 2.0}},
+            r"was computed with weight = 1; the file now says weight = 2\. Restore the file, or .*--fresh",
+        ),
+        ({"seed": 4}, r"was computed with seed = 3; the file now says seed = 4\."),
+        ({"axes": {"slope": [0, 1]}}, r"was computed with axes = slope, size; the file now says axes = slope\."),
     ],
 )
 def test_other_constants_are_refused(
@@ -206,7 +209,9 @@ def test_a_store_of_another_version_is_refused(
 ) -> None:
     simulate(toy(), results, client)
     monkeypatch.setattr(ToySimulation, "version", 2)
-    with pytest.raises(ClhdError, match="simulation version 1, and this code is version 2; --fresh"):
+    with pytest.raises(
+        ClhdError, match=r"was computed with version 1 of the simulation, this clhd has version 2; .*--fresh"
+    ):
         simulate(toy(), results, client)
 
 
@@ -237,7 +242,9 @@ def test_a_damaged_chunk_is_named_never_averaged_in_and_repaired(
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ClhdError, match=rf"{path}: is damaged; recompute it with clhd run"):
+    with pytest.raises(
+        ClhdError, match=rf"{path}: is damaged \(checksum differs\); `clhd run FILE --repair` recomputes it"
+    ):
         write_summary(toy(), results)
     report = simulate(toy(), results, client, repair=True)
     assert 0 < report.computed < 32

@@ -29,7 +29,7 @@ def plan_points(toy: MakeExperiment, count: int, workers: int, seconds: float = 
     stage = Stage(
         toy(
             axes={"slope": {"start": 0, "stop": 50, "count": count}},
-            constants={"seconds": seconds},
+            constants={"work": seconds},
             replicas=1,
         ),
         "simulation",
@@ -52,7 +52,7 @@ def test_no_more_tasks_are_outstanding_than_a_few_for_each_worker(
 
     monkeypatch.setattr(Client, "submit", count)
     axes = {"slope": {"start": 0, "stop": 1, "count": 20}, "size": [4, 16]}
-    experiment = toy(axes=axes, constants={"seconds": 2}, replicas=1)
+    experiment = toy(axes=axes, constants={"work": 2}, replicas=1)
     report = run_stage(experiment, "simulation", results, client=client)
     assert report is not None
     assert report.is_complete
@@ -65,7 +65,7 @@ def test_results_that_are_there_are_fetched_in_one_request(
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(clhd.sweep.run.dispatch.Dispatcher, "_ask", lambda self, future: asked.append(future))
-    report = run_stage(toy(constants={"seconds": 2}), "simulation", results, client=client)
+    report = run_stage(toy(constants={"work": 2}), "simulation", results, client=client)
     assert report is not None
     assert report.is_complete
     assert not asked
@@ -78,7 +78,7 @@ def test_results_that_cannot_be_fetched_together_are_fetched_one_by_one(
         raise OSError("one of the workers is gone")
 
     monkeypatch.setattr(Client, "gather", fail)
-    report = run_stage(toy(constants={"seconds": 2}), "simulation", results, client=client)
+    report = run_stage(toy(constants={"work": 2}), "simulation", results, client=client)
     assert report is not None
     assert report.is_complete
     assert report.computed == 32
@@ -140,7 +140,7 @@ def test_blocks_are_made_for_the_workers_of_the_cluster_not_for_the_cores_of_thi
 
 def test_of_much_work_chunks_take_longer_and_are_not_more(toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(plan_points(toy, count=1000, workers=2).blocks) == 1000
-    monkeypatch.setattr(clhd.sweep.plan.blocks, "_MOST_FILES", 50 * 5)  # one of the toy's output, four of the ledger
+    monkeypatch.setattr(clhd.sweep.plan.blocks, "_MAX_FILES", 50 * 5)  # one of the toy's output, four of the ledger
     blocks = plan_points(toy, count=1000, workers=2).blocks
     assert [len(block.chunks) for block in blocks] == [1] * 50
     assert blocks[0].seconds == pytest.approx(1000 * 2.0 / 50)

@@ -17,7 +17,8 @@ from distributed.core import Status
 import clhd.sweep.cluster.slurm
 from clhd.cli import main
 from clhd.errors import ClhdError
-from clhd.sweep.cluster.slurm import ReplacingAdaptive, check_jobs, import_slurm_cluster, open_slurm
+from clhd.sweep.cluster.dask_quirks import import_slurm_cluster
+from clhd.sweep.cluster.slurm import ReplacingAdaptive, check_jobs, open_slurm
 
 TEXT = "system: toy\naxes: {slope: [0, 1]}\ntimes: [0, 1]\nreplicas: 4\nseed: 1\n"
 
@@ -33,9 +34,9 @@ def no_sbatch(patch: pytest.MonkeyPatch, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("take_away", "arguments", "message"),
     [
-        (no_jobqueue, ["--slurm", "4"], "--slurm: needs dask-jobqueue: pip install 'clhd[slurm]'\n"),
-        (no_sbatch, ["--slurm", "4"], "--slurm: there is no sbatch here: run this on a machine from which SLURM jobs"),
-        (no_sbatch, ["--slurm", "0"], "--slurm = 0: must be 1 or more, the most jobs to run at once\n"),
+        (no_jobqueue, ["--slurm", "4"], "--slurm: needs dask-jobqueue; install it with: pip install 'clhd[slurm]'\n"),
+        (no_sbatch, ["--slurm", "4"], "--slurm: found no sbatch; run clhd on a machine from which SLURM jobs"),
+        (no_sbatch, ["--slurm", "0"], "--slurm = 0: must be 1 or more, the number of jobs that may run at once\n"),
     ],
     ids=["no dask-jobqueue", "no sbatch", "no jobs"],
 )
@@ -80,7 +81,7 @@ def test_a_job_that_slurm_refuses_is_one_line_and_a_run_does_not_wait_for_it(
     monkeypatch.chdir(tmp_path)
     assert main(["simulate", "toy.yaml", "--slurm", "4"]) == 2
     message = (
-        "--slurm: SLURM refuses the jobs: invalid partition: nowhere; what your site wants stands in jobqueue.yaml\n"
+        "--slurm: SLURM refuses the jobs: invalid partition: nowhere; put your site's settings into jobqueue.yaml\n"
     )
     assert capsys.readouterr().err.endswith(message)
 
@@ -103,8 +104,8 @@ def test_a_run_whose_jobs_end_one_after_the_other_ends_with_one_line(
     with dask.config.set({"distributed.adaptive.interval": "20ms"}):
         assert main(["simulate", "toy.yaml", "--slurm", "1"]) == 2
     assert capsys.readouterr().err.endswith(
-        "--slurm: 10 jobs have ended before their workers came, and no worker is left; what is done is kept: "
-        "what SLURM said above, or the jobs in .slurm-logs, tells why; then the same command goes on from there\n"
+        "--slurm: 10 jobs ended before their workers came, and no worker is left; finished blocks are kept. "
+        "SLURM's messages above or the logs in .slurm-logs say why; then the same command continues from there\n"
     )
     assert {path.name for path in tmp_path.glob(".*")} == {".slurm-logs"}, "keys outlive the run"
     assert len((tmp_path / "submitted").read_text(encoding="utf-8").splitlines()) >= 11  # with the one that is tried
@@ -155,7 +156,7 @@ def test_jobs_whose_time_is_up_together_do_not_end_a_run() -> None:
     check_jobs(adaptive.cluster)
     adaptive.cluster.workers = {name: SimpleNamespace(job_id=str(200 + name)) for name in range(15)}  # the same names
     look(adaptive)
-    with pytest.raises(ClhdError, match="15 jobs have ended before their workers came"):
+    with pytest.raises(ClhdError, match="15 jobs ended before their workers came"):
         check_jobs(adaptive.cluster)
 
 
@@ -204,7 +205,7 @@ def test_ctrl_c_ends_a_run_that_waits_for_slurm_to_try_a_job(
     def wait(_: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         missed.append(1)
-        raise ClhdError("it is deaf")
+        raise ClhdError("the interrupt was not handled")
 
     (tmp_path / "toy.yaml").write_text(TEXT, encoding="utf-8")
     (tmp_path / "sbatch").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")

@@ -18,7 +18,7 @@ LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFF
 FLEETING, LONG = 0.01, 30.0
 EXPERIMENT = """\
 system: flaky
-constants: {{seconds: {seconds}}}
+constants: {{work: {seconds}}}
 axes: {{slope: [0, 1, 2], size: [4, 16]}}
 times: [0, 1]
 replicas: 4

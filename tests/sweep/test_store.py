@@ -1,24 +1,27 @@
-"""What a store holds is whole at every moment: chunks, what is said of them, and the seal of that."""
+"""What a store holds is whole at every moment: chunks, their metadata, and the checksum of the metadata."""
 
 import contextlib
 import errno
 import json
 import shutil
+import warnings
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import read_experiment
-from clhd.sweep.store.checksums import check_seal
 from clhd.sweep.store.create import create_store
-from clhd.sweep.store.metadata import MetadataError, write_document
+from clhd.sweep.store.documents import write_document
+from clhd.sweep.store.metadata import MetadataError, check_metadata
 from clhd.sweep.store.repair import repair_store
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
@@ -68,7 +71,7 @@ def test_a_task_killed_between_any_two_files_leaves_no_status_without_its_values
     some.flat[0] = True
     setitem = zarr.Array.__setitem__
     for survived in range(7):
-        store.forget((0, 0, 0))
+        store.delete_chunk((0, 0, 0))
         store.merge_chunk((0, 0, 0), some, fill(store, 1.0, Status.OK), 0)
         if before != Status.NOT_RUN:
             store.merge_chunk((0, 0, 0), ~some, fill(store, np.nan, before), 0)
@@ -92,18 +95,18 @@ def test_a_task_killed_between_any_two_files_leaves_no_status_without_its_values
     assert known.all(), "all files were written in the end"
 
 
-def test_every_coordinate_is_one_file_that_the_seal_knows(toy: MakeExperiment, results: Path) -> None:
+def test_every_coordinate_is_one_file_that_must_exist(toy: MakeExperiment, results: Path) -> None:
     stage = Stage(toy(axes={"slope": [0], "size": {"start": 1, "stop": 3000, "count": 3000}}), "simulation")
     results.mkdir()
     store = create_store(results / "simulation.zarr", stage, choose_chunks(stage))
     assert set(store.coordinates) == {"time", "slope", "size", "replica", "feature"}
-    sealed = store.attributes["seal"]["files"]
-    assert sealed == sorted(f"{name}/c/0" for name in store.coordinates), "also where all values are 0"
+    files = store.attributes["metadata_checksum"]["files"]
+    assert files == sorted(f"{name}/c/0" for name in store.coordinates), "also where all values are 0"
 
 
 @pytest.mark.parametrize("keep", ["replicas", "moments"])
 def test_a_store_of_one_dim_can_have_many_chunks(toy: MakeExperiment, results: Path, keep: str) -> None:
-    stage = Stage(toy(axes={}, constants={"seconds": 1.0}, replicas=2048, keep=keep), "simulation")
+    stage = Stage(toy(axes={}, constants={"work": 1.0}, replicas=2048, keep=keep), "simulation")
     results.mkdir()
     made = create_store(results / "simulation.zarr", stage, choose_chunks(stage))
     assert len(made.shape) == 1
@@ -142,25 +145,25 @@ def test_a_file_that_cannot_be_opened_just_now_is_not_taken_for_damaged(
 
 def test_a_store_that_is_moved_aside_while_it_is_read_says_so(store: Store) -> None:
     store.path.rename(store.path.with_name("simulation-until-now.zarr"))
-    with pytest.raises(ClhdError, match="has been moved away or deleted while it was read"):
+    with pytest.raises(ClhdError, match="was moved or deleted while it was read"):
         store.read("height")
 
 
-def test_attributes_that_are_not_what_was_written_are_never_sealed(store: Store) -> None:
+def test_damaged_attributes_never_get_a_new_checksum(store: Store) -> None:
     file = store.path / "zarr.json"
     document = json.loads(file.read_bytes())
     document["attributes"]["experiment"]["seed"] = 4
     write_document(file, document)
-    with pytest.raises(MetadataError, match="is not what was written"):
+    with pytest.raises(MetadataError, match="was changed or damaged after clhd wrote it"):
         store.update_attributes(runs=[])
     assert json.loads(file.read_bytes()) == document
 
 
-def forget_attributes(store: Store) -> None:
+def change_runs(store: Store) -> None:
     store.update_attributes(runs=[{"started": "now", "code": "1", "seconds": 1, "words": {2: (1.5, None)}}])
 
 
-def damage_and_mend(store: Store) -> None:
+def damage_and_repair(store: Store) -> None:
     """What can be lost at once of a store without losing what was computed."""
     for name in ("time", "height", "status"):
         (store.path / name / "zarr.json").write_text("")
@@ -169,8 +172,8 @@ def damage_and_mend(store: Store) -> None:
     repair_store(store.path, ToySystem())
 
 
-@pytest.mark.parametrize("change", [forget_attributes, damage_and_mend])
-def test_a_change_of_metadata_killed_at_any_moment_leaves_a_store_that_is_mended_or_whole(
+@pytest.mark.parametrize("change", [change_runs, damage_and_repair])
+def test_a_change_of_metadata_killed_at_any_moment_leaves_a_store_that_is_whole_or_can_be_repaired(
     toy: MakeExperiment, results: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Store], None]
 ) -> None:
     stage = Stage(toy(), "simulation")
@@ -178,7 +181,7 @@ def test_a_change_of_metadata_killed_at_any_moment_leaves_a_store_that_is_mended
     replace, survived, is_done = Path.replace, 0, False
     while not is_done:
         store = create_store(results / f"simulation-{survived}.zarr", stage, choose_chunks(stage))
-        sealed = [file.read_bytes() for file in sorted(store.path.rglob("c/0"))]
+        before = [file.read_bytes() for file in sorted(store.path.rglob("c/0"))]
         written: list[Path] = []
 
         def kill(path: Path, target: Path, written: list[Path] = written, last: int = survived) -> Path:
@@ -194,40 +197,70 @@ def test_a_change_of_metadata_killed_at_any_moment_leaves_a_store_that_is_mended
                 is_done = True
         repair_store(store.path, ToySystem())
         Store(store.path)
-        assert [file.read_bytes() for file in sorted(store.path.rglob("c/0"))] == sealed
+        assert [file.read_bytes() for file in sorted(store.path.rglob("c/0"))] == before
         survived += 1
     assert survived > 1
 
 
-def test_a_store_of_which_both_copies_of_the_metadata_are_damaged_is_left_as_it_is(store: Store) -> None:
+def test_a_store_that_cannot_be_restored_is_left_as_it_is(store: Store) -> None:
     group = json.loads((store.path / "zarr.json").read_bytes())
     group["consolidated_metadata"]["metadata"]["height"]["shape"] = [1]
     write_document(store.path / "zarr.json", group)
     (store.path / "height" / "zarr.json").unlink()
     (store.path / "status" / "zarr.json").unlink()
-    with pytest.raises(ClhdError, match=r"height/zarr\.json: is not what was written, nor is its copy; .* --fresh"):
+    with pytest.raises(ClhdError, match=r"simulation\.zarr/zarr\.json: was changed or damaged .* --fresh"):
         repair_store(store.path, ToySystem())
     assert not (store.path / "status" / "zarr.json").exists()
 
 
-def unseal(path: Path) -> dict[str, Any]:
-    """Make a store as if an earlier version had written it."""
+def remove_checksum(path: Path) -> dict[str, Any]:
+    """Make a store as an older clhd wrote it, without a checksum of its metadata."""
     group: dict[str, Any] = json.loads((path / "zarr.json").read_bytes())
-    del group["attributes"]["seal"]
+    del group["attributes"]["metadata_checksum"]
     write_document(path / "zarr.json", group)
     return group
 
 
-def test_a_store_of_an_earlier_version_is_adopted_with_what_it_holds(store: Store) -> None:
+def test_a_store_of_an_older_clhd_is_upgraded_with_its_results(store: Store) -> None:
     store.merge_chunk((0, 0, 0), np.ones(store.chunks, dtype=bool), fill(store, 1.0, Status.OK), 0)
-    before = check_seal(store.path)
-    unseal(store.path)
+    before = check_metadata(store.path)
+    remove_checksum(store.path)
     (store.path / "slope" / "c" / "0").unlink()  # as that of a coordinate of zeros might be
-    with pytest.raises(ClhdError, match=r"zarr\.json: has no seal, .*; clhd run EXPERIMENT\.yaml --repair adopts"):
+    with pytest.raises(
+        ClhdError, match=r"zarr\.json: was written by an older clhd; `clhd run FILE --repair` upgrades it"
+    ):
         Store(store.path)
     repair_store(store.path, ToySystem())
-    assert check_seal(store.path) == before
+    assert check_metadata(store.path) == before
     assert (Store(store.path).read_chunk((0, 0, 0))["height"] == 1).all()
+
+
+def test_a_store_opens_silently_in_xarray(store: Store) -> None:
+    with warnings.catch_warnings(record=True) as caught, xr.open_zarr(str(store.path)) as dataset:
+        assert "height" in dataset
+    assert not caught
+
+
+def test_a_store_with_the_earlier_form_of_the_checksum_is_used_and_gets_the_present_form(store: Store) -> None:
+    group = json.loads((store.path / "zarr.json").read_bytes())
+    arrays = group["consolidated_metadata"]["metadata"]
+    digests = {
+        name: blake2b(json.dumps(a, sort_keys=True).encode(), digest_size=8).hexdigest() for name, a in arrays.items()
+    }
+    checksum = group["attributes"].pop("metadata_checksum")
+    content = json.dumps([group["attributes"], digests, checksum["files"]], sort_keys=True).encode()
+    seal = {"arrays": digests, "files": checksum["files"], "digest": blake2b(content, digest_size=8).hexdigest()}
+    group["attributes"]["seal"] = seal
+    write_document(store.path / "zarr.json", group)
+    Store(store.path).update_attributes(title="other")
+    attributes = Store(store.path).attributes
+    assert attributes["title"] == "other"
+    assert attributes["metadata_checksum"]["files"] == checksum["files"]
+    assert "seal" not in attributes
+    group["attributes"]["seal"] = seal | {"digest": "0" * 16}
+    write_document(store.path / "zarr.json", group)
+    with pytest.raises(MetadataError, match="was changed or damaged after clhd wrote it"):
+        Store(store.path)
 
 
 def contradict(group: dict[str, Any]) -> None:
@@ -258,17 +291,17 @@ def lose_runs(group: dict[str, Any]) -> None:
     ("damage", "message"),
     [
         (contradict, r"height/zarr\.json: data_type = 'float64', not 'float32'"),
-        (lose, r"zarr\.json: holds other variables than its experiment has: feature, height"),
-        (lose_axis, r"/zarr\.json: has another shape than its experiment gives it"),
+        (lose, r"zarr\.json: has other variables than its experiment: feature, height"),
+        (lose_axis, r"/zarr\.json: its shape, dims or chunks contradict its experiment"),
         (lose_dims, r"zarr\.json: dims = slope, size, not slope, size, replica"),
         (count_blocks, r"zarr\.json: replicas_per_entry = 256, not 1"),
         (lose_runs, r"zarr\.json: runs\.0\.started: Field required"),
     ],
 )
-def test_a_store_of_an_earlier_version_that_contradicts_itself_is_refused(
+def test_a_store_of_an_older_clhd_that_contradicts_itself_is_refused(
     store: Store, damage: Callable[[dict[str, Any]], None], message: str
 ) -> None:
-    group = unseal(store.path)
+    group = remove_checksum(store.path)
     damage(group)
     write_document(store.path / "zarr.json", group)
     with pytest.raises(ClhdError, match=f"{message}.*--fresh"):
@@ -276,9 +309,9 @@ def test_a_store_of_an_earlier_version_that_contradicts_itself_is_refused(
     assert json.loads((store.path / "zarr.json").read_bytes()) == group
 
 
-def test_a_coordinate_of_an_earlier_version_that_has_other_values_stays_as_it_is(store: Store) -> None:
+def test_a_coordinate_of_an_older_clhd_that_has_other_values_stays_as_it_is(store: Store) -> None:
     array: Any = store.group["slope"]
     array[0] = 5.0
-    unseal(store.path)
-    with pytest.raises(ClhdError, match=r"slope: holds other values than the experiment has; .*--fresh"):
+    remove_checksum(store.path)
+    with pytest.raises(ClhdError, match=r"slope: its values contradict the experiment; .*--fresh"):
         repair_store(store.path, ToySystem())

@@ -1,4 +1,4 @@
-"""Who has no certificate of the user's own authority is not let in, and nothing goes unencrypted to another machine."""
+"""Whoever lacks the cluster's certificate is not let in, and nothing goes unencrypted to another machine."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ import socket
 import ssl
 import stat
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -66,7 +66,7 @@ def no_folder_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def mixed(authority: Path, certificate: Path) -> Security:
-    """Believe one authority, and show a certificate of another."""
+    """Accept the certificate of one folder, and show the certificate of another."""
     own = load_security(certificate)
     own.tls_ca_file = load_security(authority).tls_ca_file
     return own
@@ -165,7 +165,8 @@ def test_a_scheduler_of_another_folder_and_one_that_is_not_there_are_one_line(
 ) -> None:
     with (
         pytest.raises(
-            ClhdError, match=r"tls://127\.0\.0\.1:\d+: has another certificate; both sides need those of one"
+            ClhdError,
+            match=r"tls://127\.0\.0\.1:\d+: has another certificate; start it, and clhd, with the same folder",
         ),
         open_client(Cluster(scheduler=scheduler.scheduler_address, tls=other)),
     ):
@@ -195,7 +196,7 @@ def test_a_scheduler_of_another_folder_and_one_that_is_not_there_are_one_line(
         ("tcp://127.0.0.1?.elsewhere.example:8786", "must begin with tls://"),
         ("ws://192.0.2.1:8786", "must begin with tls://"),
         ("nonsense", "must begin with tls://"),
-        ("tls://192.0.2.1:8786", "needs certificates: give their folder by --tls"),
+        ("tls://192.0.2.1:8786", "needs certificates; name their folder with --tls DIR"),
     ],
 )
 @pytest.mark.parametrize("by_file", [False, True], ids=["address", "file"])
@@ -228,9 +229,9 @@ def test_on_loopback_no_certificates_are_needed(address: str) -> None:
     ("content", "message"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("", "is no file that `dask scheduler` has written"),
-        ("[]", "is no file that `dask scheduler` has written"),
-        ('{"id": "Scheduler"}', "is no file that `dask scheduler` has written"),
+        ("", "names no scheduler; `dask scheduler --scheduler-file` writes such files"),
+        ("[]", "names no scheduler; `dask scheduler --scheduler-file` writes such files"),
+        ('{"id": "Scheduler"}', "names no scheduler; `dask scheduler --scheduler-file` writes such files"),
     ],
 )
 def test_a_scheduler_file_that_is_none_is_one_line(tmp_path: Path, content: str | None, message: str) -> None:
@@ -243,7 +244,7 @@ def test_a_scheduler_file_that_is_none_is_one_line(tmp_path: Path, content: str 
 
 
 def test_certificates_are_for_a_scheduler_elsewhere(folder: Path) -> None:
-    with pytest.raises(ClhdError, match=r"--tls .*: is for workers elsewhere"):
+    with pytest.raises(ClhdError, match=r"--tls .*: works only with --scheduler, --scheduler-file or --slurm"):
         Cluster(tls=folder)
     with pytest.raises(ClhdError, match="must begin with tls:// to be used with --tls"):
         Cluster(scheduler="tcp://127.0.0.1:8786", tls=folder)
@@ -269,7 +270,7 @@ def test_the_files_of_the_command_are_the_users_alone_and_not_overwritten(
     key = (folder / "key.pem").read_bytes()
     for place in ([], [str(folder)]):
         assert main(["certificates", *place]) == 2
-        assert capsys.readouterr().err.startswith(f"{folder}: exists already, and is not overwritten: ")
+        assert capsys.readouterr().err.startswith(f"{folder}: exists already and is not overwritten; ")
     assert (folder / "key.pem").read_bytes() == key
     (tmp_path / "file").touch()
     assert main(["certificates", str(tmp_path / "file" / "tls")]) == 2
@@ -301,8 +302,14 @@ def empty_certificate(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (remove_key, r"key\.pem: cannot be read: No such file or directory; `clhd certificates .*` makes"),
-        (empty_certificate, r"certificate\.pem: holds no certificate; `clhd certificates .*` makes"),
+        (
+            remove_key,
+            r"key\.pem: cannot be read: No such file or directory; remove the folder, then `clhd certificates .*`",
+        ),
+        (
+            empty_certificate,
+            r"certificate\.pem: holds no certificate; remove the folder, then `clhd certificates .*` makes",
+        ),
     ],
 )
 def test_certificates_that_are_damaged_are_one_line(
@@ -315,7 +322,24 @@ def test_certificates_that_are_damaged_are_one_line(
 
 
 def test_certificates_that_have_expired_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls, "_VALID", timedelta(seconds=-1))
+    class InAYear(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=days)
+
     folder = make_certificates(tmp_path / "tls")
-    with pytest.raises(ClhdError, match=r"certificate\.pem: expired on \d{4}-\d\d-\d\d; `clhd certificates .*` makes"):
+    monkeypatch.setattr(tls, "datetime", InAYear)
+    days = 364
+    load_security(folder)
+    days = 366
+    end = datetime.now(UTC) + timedelta(days=365)
+    message = rf"certificate\.pem: expired on {end:%Y-%m}-\d\d; remove the folder, then `clhd certificates .*` makes"
+    with pytest.raises(ClhdError, match=message):
         load_security(folder)
+
+
+def test_a_folder_without_certificates_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        ClhdError, match=r"ca\.pem: cannot be read: No such file or directory; `clhd certificates .*` makes"
+    ):
+        load_security(tmp_path / "nowhere")

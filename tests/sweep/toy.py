@@ -72,7 +72,7 @@ class ToySimulation:
         )
 
     def cost(self, point: ToyPoint, time: FloatArray) -> Cost:
-        return Cost(seconds=float(point.get("seconds", 0.3)), family=point.get("size", 1))
+        return Cost(seconds=float(point.get("work", 0.3)), family=point.get("size", 1))
 
     def compute(self, points: Sequence[ToyPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
         LOG.calls += 1
@@ -135,7 +135,7 @@ class ToySystem(System):
         "features": Parameter(kind="count", default=1, meaning="features", minimum=1, maximum=9, can_vary=False),
         "lift": Parameter(kind="number", default=0.0, meaning="lift of the theory", in_simulation=False),
         "simulation": Parameter(kind="choice", default="toy", meaning="", choices=("toy", "none"), in_theory=False),
-        "seconds": Parameter(kind="number", default=0.3, meaning="predicted cost", in_theory=False),
+        "work": Parameter(kind="number", default=0.3, meaning="predicted cost", units="s", in_theory=False),
     }
     simulation = ToySimulation()
     theory = ToyTheory()

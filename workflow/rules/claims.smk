@@ -7,16 +7,14 @@ rule judge_claims:
         claims=CONFIG.claims,
         summaries=expand(mark("summary"), experiment=CLAIM_EXPERIMENTS),
     output:
-        claims=[f"{RESULTS}/{name}.json" for name in ("claims", "claims_matrix") if name == "claims" or HAS_MATRIX],
+        claims=expand(f"{RESULTS}/{{file}}", file=CLAIM_FILES),
         figures=report(
-            expand(f"{RESULTS}/figures/{{claim}}.png", claim=CLAIM_FIGURE_NAMES),
+            expand(f"{RESULTS}/figures/{{figure}}.png", figure=CLAIM_FIGURES),
             category="Claims",
         ),
-        others=expand(f"{RESULTS}/figures/{{claim}}.{{suffix}}", claim=CLAIM_FIGURE_NAMES, suffix=["pdf", "svg", "rst"]),
+        others=expand(f"{RESULTS}/figures/{{figure}}.{{suffix}}", figure=CLAIM_FIGURES, suffix=["pdf", "svg", "rst"]),
     log:
         f"{RESULTS}/claims.log",
-    conda:
-        "../envs/clhd.yaml"
     threads: 1
     params:
         results=RESULTS,

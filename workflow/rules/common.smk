@@ -90,7 +90,7 @@ def find_figures():
     drawn = []
     for name, experiment in EXPERIMENTS.items():
         try:
-            if find_figure(experiment.resolved()) != NO_FIGURE:
+            if find_figure(experiment) != NO_FIGURE:
                 drawn.append(name)
         except ClhdError as error:
             raise ClhdError(f"{FILES[name]}: {error}") from None
@@ -103,14 +103,13 @@ try:
     check_link(RESULTS)
     FILES = {name: str(file) for name, file in CONFIG.files.items()}
     DRAWN = find_figures()
-    CLAIM_SETTINGS, HAS_MATRIX = {}, False
+    CLAIM_EXPERIMENTS, CLAIM_FILES, CLAIM_FIGURES = [], [], []
     if CONFIG.claims:
-        from clhd.claims.judge import MATRIX, read_claims  # takes half a second, so only if there are claims
+        from clhd.claims.judge import list_figures, list_files, read_claims  # half a second: only at need
 
-        CLAIM_SETTINGS = read_claims(CONFIG.claims, EXPERIMENTS)
-        HAS_MATRIX = MATRIX in CLAIM_SETTINGS
-    CLAIM_EXPERIMENTS = sorted({name for claim in CLAIM_SETTINGS.values() for name in claim.experiments.values()})
-    CLAIM_FIGURE_NAMES = [*CLAIM_SETTINGS, *(["universality"] if HAS_MATRIX else [])]
+        settings = read_claims(CONFIG.claims, EXPERIMENTS)
+        CLAIM_EXPERIMENTS = sorted({name for claim in settings.values() for name in claim.experiments.values()})
+        CLAIM_FILES, CLAIM_FIGURES = list_files(settings), list_figures(settings)
     CHECKED = {}  # checked stages, whose costs are known, by experiment and kind
     if workflow.is_main_process:
         for name, experiment in EXPERIMENTS.items():

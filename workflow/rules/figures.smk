@@ -16,8 +16,6 @@ rule plot_experiment:
         caption=f"{RESULTS}/{{experiment}}/figures/{{experiment}}.rst",
     log:
         f"{RESULTS}/{{experiment}}/logs/plot_experiment.log",
-    conda:
-        "../envs/clhd.yaml"
     threads: 1
     params:
         results=RESULTS,

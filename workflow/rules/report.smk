@@ -14,8 +14,6 @@ rule write_report:
     log:
         f"{RESULTS}/report.log",
     localrule: True
-    conda:
-        "../envs/clhd.yaml"
     threads: 1
     params:
         results=RESULTS,
@@ -35,8 +33,6 @@ rule check_points:
         f"{RESULTS}/status.log",
     retries: 0  # if points have failed, a second try fails as well
     localrule: True
-    conda:
-        "../envs/clhd.yaml"
     threads: 1
     params:
         config=CONFIG_FILE,

@@ -10,8 +10,6 @@ rule simulate_points:
         marker=mark("simulation"),
     log:
         f"{RESULTS}/{{experiment}}/logs/simulate_points.log",
-    conda:
-        "../envs/clhd.yaml"
     threads: 1000  # means all cores: Dask spreads the blocks over them
     resources:
         **ask_for("simulation"),
@@ -31,8 +29,6 @@ rule predict_points:
         marker=mark("theory"),
     log:
         f"{RESULTS}/{{experiment}}/logs/predict_points.log",
-    conda:
-        "../envs/clhd.yaml"
     threads: 1000
     resources:
         **ask_for("theory"),

@@ -9,8 +9,6 @@ rule summarise_points:
         marker=mark("summary"),
     log:
         f"{RESULTS}/{{experiment}}/logs/summarise_points.log",
-    conda:
-        "../envs/clhd.yaml"
     threads: 1
     params:
         results=RESULTS,

@@ -1,7 +1,7 @@
-"""`open_client`: where the blocks run: on this machine's cores, in SLURM jobs, or on a Dask cluster that runs already.
+"""`open_client`: a client of the workers: this machine's cores, SLURM jobs, or a Dask cluster that runs already.
 
-Dask runs the code that it is sent. So on this machine it listens on loopback only, and all processes talk by TLS, both
-sides showing their certificates: neither another machine nor another user of this one can join in.
+Dask runs the code that it is sent. So on this machine it listens on loopback only, and all processes talk by TLS, on
+which both sides show a certificate: neither another machine nor another user of this one can join in.
 """
 
 import ipaddress
@@ -20,34 +20,44 @@ from distributed.comm.addressing import parse_host_port
 from distributed.comm.core import CommClosedError, FatalCommClosedError
 
 from clhd.errors import ClhdError
-from clhd.sweep.cluster.dask_quirks import NOISY_AT_THE_END, bearing_interrupts, deaf_to_interrupts, forgetting, quiet
-from clhd.sweep.cluster.local import LOOPBACK, ONE_THREAD, kill_workers, start_local
+from clhd.sweep.cluster.dask_quirks import (
+    CLIENT_LOGGERS,
+    SHUTDOWN_LOGGERS,
+    add_dashboard_socket,
+    block_sigint,
+    hide_cancel_traceback,
+    ignore_late_loop_errors,
+    kill_workers,
+    quiet,
+)
+from clhd.sweep.cluster.local import LOOPBACK, ONE_THREAD, start_local
 from clhd.sweep.cluster.slurm import check_slurm, open_slurm, start_jobs
 from clhd.sweep.cluster.tls import find_default_folder, load_security
 
 _DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 10
-LOST = "the scheduler was lost; what is done is kept: once it runs, the same command goes on from there"
-_make_client: Any = Client  # distributed is not typed
-_make_security: Any = Security
+LOST = (
+    "the scheduler was lost; all finished blocks are kept. Start it again: the same command then continues from there"
+)
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where to compute.
+    """Where to compute: on this machine, in SLURM jobs, or on a Dask cluster that runs already.
 
     Parameters
     ----------
     workers : int or None
         Processes on this machine, one core each; by default one per core.
     scheduler : str or None
-        Address of a Dask scheduler to use instead.
+        Address of a running Dask scheduler to use instead.
     scheduler_file : Path or None
-        File that names such a scheduler.
+        File with the address of a running scheduler, as `dask scheduler` writes it.
     tls : Path or None
-        Folder of the certificates for it, by default what Dask is configured with, or else `find_default_folder`.
+        Folder of the certificates for the scheduler or the SLURM jobs. By default, a running scheduler is reached with
+        those of Dask's configuration, or else of `find_default_folder`; SLURM jobs get a new certificate.
     slurm : int or None
-        The most SLURM jobs to start instead, each a worker of one core; without `tls`, with certificates of their own.
+        Start up to this many SLURM jobs instead, each a worker of one core.
 
     Raises
     ------
@@ -63,24 +73,22 @@ class Cluster:
     slurm: int | None = None
 
     def __post_init__(self) -> None:
-        if self.is_there:
+        if self.runs_already:
             self.find_security()  # before anything is written
         elif self.slurm is not None:
             check_slurm(self.slurm)
             if self.tls is not None:
                 load_security(self.tls)
         elif self.tls is not None:
-            raise ClhdError(
-                f"--tls {self.tls}: is for workers elsewhere: give --scheduler, --scheduler-file or --slurm"
-            )
+            raise ClhdError(f"--tls {self.tls}: works only with --scheduler, --scheduler-file or --slurm")
 
     @property
-    def is_there(self) -> bool:
-        """True if it runs already, and is not started here."""
+    def runs_already(self) -> bool:
+        """True if the cluster runs already, so that clhd does not start it."""
         return self.scheduler is not None or self.scheduler_file is not None
 
     def count_workers(self) -> int:
-        """Workers, as far as is known before they start."""
+        """The number of workers that is expected before they start."""
         return self.slurm or self.workers or count_cores()
 
     def find_address(self) -> str:
@@ -89,7 +97,7 @@ class Cluster:
         Raises
         ------
         ClhdError
-            If its file names none, or others could listen on the way to it.
+            If its file names no address, or it is neither on loopback nor reached by TLS.
         """
         name = f"scheduler {self.scheduler}"
         address = self.scheduler
@@ -99,18 +107,20 @@ class Cluster:
             except OSError as error:
                 raise ClhdError(f"{self.scheduler_file}: cannot be read: {error.strerror}") from None
             except (ValueError, TypeError, KeyError):
-                raise ClhdError(f"{self.scheduler_file}: is no file that `dask scheduler` has written") from None
+                raise ClhdError(
+                    f"{self.scheduler_file}: names no scheduler; `dask scheduler --scheduler-file` writes such files"
+                ) from None
             name = f"{self.scheduler_file}: scheduler {address}"
         protocol, separator, place = address.rpartition("://")
         if protocol != "tls" and not (protocol in ("", "tcp") and _is_loopback(place)):
             raise ClhdError(
-                f"{name}: must begin with tls:// unless it is on 127.0.0.1, for without certificates anyone who "
-                "reaches it can run programs as you: `clhd certificates` makes them and tells how to start it"
+                f"{name}: must begin with tls:// unless it is on 127.0.0.1, since without certificates anyone who "
+                "reaches it can run programs as you; `clhd certificates` makes them and prints how to start a scheduler"
             )
         return address if separator else f"tcp://{address}"
 
-    def find_security(self) -> Any:
-        """The certificates for the scheduler, None if it is reached without."""
+    def find_security(self) -> Security | None:
+        """Dask's settings for TLS to the scheduler; None if it is on loopback, without TLS."""
         address = self.find_address()
         if not address.startswith("tls://"):
             if self.tls is not None:
@@ -119,16 +129,16 @@ class Cluster:
         if self.tls is not None:
             return load_security(self.tls)
         if dask.config.get("distributed.comm.tls.client.cert", None):
-            return _make_security()
+            return Security()
         if find_default_folder().exists():
             return load_security(find_default_folder())
-        raise ClhdError(f"scheduler {address}: needs certificates: give their folder by --tls")
+        raise ClhdError(f"scheduler {address}: needs certificates; name their folder with --tls DIR")
 
 
 def _is_loopback(place: str) -> bool:
-    """True if host:port is on this machine, where nobody else listens; a name may lead anywhere."""
+    """True if host:port is on loopback; of names only localhost is, since any other may lead elsewhere."""
     try:
-        host, _ = parse_host_port(place, 0)  # as Dask will read it
+        host, _ = parse_host_port(place, 0)  # the parser of Dask, so that both read the same host
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
@@ -147,63 +157,77 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
     ----------
     cluster : Cluster
     processes : bool
-        One process per worker, so that one that is killed takes no other along; False for work of a few seconds,
-        which processes would take longer to start than to do. All sockets listen on loopback only.
+        One process per worker, so that the death of one leaves the others alive; False for work of a few seconds, since
+        starting processes would take longer than the work. All sockets listen on loopback only.
 
     Raises
     ------
     ClhdError
-        If there is no scheduler at the address given, or it has another certificate.
+        If there is no scheduler at the address given, or it has another certificate; or SLURM refuses the jobs, or the
+        workers cannot be started.
     """
-    if cluster.is_there:
-        # That it is lost is told here.
-        with quiet("distributed.client"), bearing_interrupts(), _connect(cluster) as client:
-            try:
-                with forgetting(client):
-                    yield client
-            except (CancelledError, OSError, RuntimeError) as error:
-                if isinstance(error, CancelledError | CommClosedError) or client.status != "running":
-                    raise ClhdError(LOST) from None
-                raise
-        return
-    if cluster.slurm is not None:
-        with bearing_interrupts(), ExitStack() as stack:
-            with deaf_to_interrupts():
-                slurm = stack.enter_context(open_slurm(cluster.tls, ONE_THREAD))
-            start_jobs(slurm, cluster.slurm)
-            _serve_dashboard(slurm)
-            client = stack.enter_context(_make_client(slurm))
-            with forgetting(client):
-                yield client
-        return
-    local = start_local(cluster.count_workers(), processes=processes)
-    with bearing_interrupts(), ExitStack() as end, local, _make_client(local) as client:
-        if processes:
-            _serve_dashboard(local)
+    if cluster.runs_already:
+        opened = _open_scheduler(cluster)
+    elif cluster.slurm is not None:
+        opened = _open_slurm(cluster.slurm, cluster.tls)
+    else:
+        opened = _open_local(cluster.count_workers(), processes)
+    with hide_cancel_traceback(), opened as client, ignore_late_loop_errors(client):
+        yield client
+
+
+@contextmanager
+def _open_scheduler(cluster: Cluster) -> Iterator[Client]:
+    """A client of a scheduler that runs already; if it is lost, one line says so."""
+    with quiet(*CLIENT_LOGGERS), _connect(cluster) as client:
         try:
-            with forgetting(client):
-                yield client
-        finally:
-            end.enter_context(quiet(*NOISY_AT_THE_END))
-            kill_workers(local)
+            yield client
+        except (CancelledError, OSError, RuntimeError) as error:
+            if isinstance(error, CancelledError | CommClosedError) or client.status != "running":
+                raise ClhdError(LOST) from None
+            raise
 
 
-def _connect(cluster: Cluster) -> Any:
-    """A client of a scheduler that is there already."""
+def _connect(cluster: Cluster) -> Client:
+    """Connect to a scheduler that runs already."""
     address, security = cluster.find_address(), cluster.find_security()
     try:
-        return _make_client(address, security=security, timeout=CONNECT_SECONDS)
+        return Client(address, security=security, timeout=CONNECT_SECONDS)
     except FatalCommClosedError:
         raise ClhdError(
-            f"scheduler {address}: has another certificate; both sides need those of one folder (--tls)"
+            f"scheduler {address}: has another certificate; start it, and clhd, with the same folder (--tls DIR)"
         ) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise ClhdError(f"scheduler {address}: cannot be reached: {error}") from None
 
 
+@contextmanager
+def _open_slurm(jobs: int, tls: Path | None) -> Iterator[Client]:
+    """A client of a scheduler in this process, whose workers are SLURM jobs."""
+    with ExitStack() as stack:
+        with block_sigint():
+            slurm = stack.enter_context(open_slurm(tls, ONE_THREAD))
+        start_jobs(slurm, jobs)
+        _serve_dashboard(slurm)
+        yield stack.enter_context(Client(slurm))
+
+
+@contextmanager
+def _open_local(workers: int, processes: bool) -> Iterator[Client]:
+    """A client of workers on this machine, which are killed at the end."""
+    with ExitStack() as end, start_local(workers, processes=processes) as local, Client(local) as client:
+        if processes:
+            _serve_dashboard(local)
+        try:
+            yield client
+        finally:
+            end.enter_context(quiet(*SHUTDOWN_LOGGERS))
+            kill_workers(local)
+
+
 def _serve_dashboard(cluster: Any) -> None:
-    """Serve Dask's pages at their usual port as well, unless that is taken; then Dask itself would leak a socket."""
+    """Serve Dask's pages at their usual port as well, unless that is taken."""
     with suppress(OSError):
         usual = socket.create_server((LOOPBACK, _DASHBOARD_PORT))
         usual.setblocking(False)
-        cluster.loop.add_callback(cluster.scheduler.http_server.add_socket, usual)
+        add_dashboard_socket(cluster, usual)

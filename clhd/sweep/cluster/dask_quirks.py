@@ -1,26 +1,40 @@
-"""`quiet`, `bearing_interrupts`, `forgetting`, `deaf_to_interrupts`: what Dask is not to tell, what it is not to hear.
+"""The private parts of Dask and its libraries that clhd needs: each behind one function, and used nowhere else.
 
-Where something ends, be it by Ctrl-C, by a fault or in order, a run says one line of its own. Dask's threads and
-processes would each add theirs, some with a traceback, and answer an interrupt each in its own way.
+A private part can change in any release. So pyproject.toml admits no release newer than those that the tests have seen:
+distributed 2026.8, dask-jobqueue 0.9, with tornado 6.6. Each function says what breaks if its part is gone.
 """
 
+import asyncio
+import concurrent.futures
 import logging
+import os
 import signal
+import socket
 import threading
+import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
-# What tells about every connection that breaks when workers are killed, some with a traceback, and of their folders.
+from distributed.core import Status
+from distributed.scheduler import KilledWorker
+
+# Loggers of distributed 2026.8 that report a lost scheduler, lost workers and their tasks, and what breaks when workers
+# are killed. If one is renamed, its lines and tracebacks appear between the lines of a run.
+CLIENT_LOGGERS = ("distributed.client",)
+DEATH_LOGGERS = ("distributed.nanny", "distributed.nanny.memory", "distributed.scheduler")
 _PARTS = ("batched", "client", "comm", "core", "diskutils", "nanny", "scheduler")
-NOISY_AT_THE_END = tuple(f"distributed.{part}" for part in _PARTS)
+SHUTDOWN_LOGGERS = tuple(f"distributed.{part}" for part in _PARTS)
+_HARMLESS = "Couldn't detect a suitable IP address|Creating scratch directories is taking"
+_EVENT_POLLS, _EVENT_POLL_SECONDS = 5, 0.05
 
 
 @contextmanager
 def quiet(*loggers: str) -> Iterator[None]:
-    """Keep loggers silent: a line of our own is enough, where Dask would tell about all that breaks thereby."""
+    """Silence loggers below CRITICAL: a run says in one line of its own what they would report in many."""
     levels = {name: logging.getLogger(name).level for name in loggers}
     try:
         for name in loggers:
@@ -31,26 +45,43 @@ def quiet(*loggers: str) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-@contextmanager
-def bearing_interrupts() -> Iterator[None]:
-    """Have Dask not tell, with a traceback, of an interrupt that comes before it has begun what it was asked for."""
+def hide_memory_warnings() -> None:
+    """Silence a logger of distributed 2026.8; else a worker warns again and again until it is killed for its memory."""
+    logging.getLogger("distributed.worker.memory").setLevel(logging.ERROR)
 
-    def is_to_be_told(record: logging.LogRecord) -> bool:
+
+@contextmanager
+def ignore_start_warnings() -> Iterator[None]:
+    """Ignore two warnings of distributed 2026.8 by their texts; else a missing network or a slow disk warns.
+
+    A run on this machine needs no network, and writes nothing to Dask's scratch folder.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _HARMLESS)
+        yield
+
+
+@contextmanager
+def hide_cancel_traceback() -> Iterator[None]:
+    """Drop a message of tornado 6.6; else Ctrl-C before a call of distributed 2026.8 has begun prints a traceback."""
+
+    def is_other(record: logging.LogRecord) -> bool:
         return "sync.<locals>.cancel" not in record.getMessage()
 
     logger = logging.getLogger("tornado.application")
-    logger.addFilter(is_to_be_told)
+    logger.addFilter(is_other)
     try:
         yield
     finally:
-        logger.removeFilter(is_to_be_told)
+        logger.removeFilter(is_other)
 
 
 @contextmanager
-def forgetting(client: Any) -> Iterator[None]:
-    """Afterwards forget what Dask leaves unfinished when its thread ends, which may be a TimeoutError nobody waits for.
+def ignore_late_loop_errors(client: Any) -> Iterator[None]:
+    """Ignore errors in tasks that distributed 2026.8 leaves unfinished when its thread ends.
 
-    By it, asyncio would make the last line of a run that went well ``TimeoutError: Timeout``.
+    It sets the exception handler of the event loop behind tornado 6.6's; else the last line of a successful run may be
+    ``TimeoutError: Timeout``.
     """
     loop = client.loop.asyncio_loop
     try:
@@ -60,40 +91,136 @@ def forgetting(client: Any) -> Iterator[None]:
 
 
 @contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Start threads and processes that never see Ctrl-C, which a terminal sends to all: this thread alone answers it.
+def block_sigint() -> Iterator[None]:
+    """Start threads and processes that never receive Ctrl-C, which a terminal sends to all processes of a command.
 
-    They inherit the mask. An interrupt that comes meanwhile is answered at the end, when what was started has an owner,
-    and a second one once it is seen; the mask does not hold them back, for the threads of other libraries see them.
+    They inherit the mask of signals; else each worker of distributed 2026.8 handles Ctrl-C in its own way, most with a
+    traceback. An interrupt within the context is raised again at its end, when a context closes what was started. A
+    second one is handled at once: the mask does not stop it, since threads of other libraries receive it.
     """
-    resource_tracker.ensure_running()  # by its first start it would take the mask off again
-    came: list[int] = []
-    answers: dict[int, Any] = {}
+    resource_tracker.ensure_running()  # its first start would reset the mask
+    received: list[int] = []
+    handlers: dict[int, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        if not came:
-            came.append(number)
-        elif callable(answers[number]):
-            answers[number](number, frame)
+        if not received:
+            received.append(number)
+        elif callable(handlers[number]):
+            handlers[number](number, frame)
         else:
             signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
             signal.raise_signal(number)
 
-    if threading.current_thread() is threading.main_thread():  # no other may
-        answers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        # Who ignores them goes on doing so; None is an answer that is not Python's, and cannot be put back.
-        answers = {number: answer for number, answer in answers.items() if answer not in (signal.SIG_IGN, None)}
-        for number in answers:
+    if threading.current_thread() is threading.main_thread():  # Python sets handlers in no other thread
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        # A signal that is ignored stays ignored; a handler that is not Python's (None) could not be restored.
+        handlers = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+        for number in handlers:
             signal.signal(number, note)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # a second one that the mask held back comes now
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # a second interrupt that was blocked arrives here
         finally:
-            for number, answer in answers.items():
-                signal.signal(number, answer)
-        if came:
-            signal.raise_signal(came[0])
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        if received:
+            signal.raise_signal(received[0])
+
+
+def import_slurm_cluster() -> Any:
+    """Import SLURMCluster and restore Ctrl-C; the handler that dask-jobqueue 0.9 sets would end clhd silently."""
+    handler = signal.getsignal(signal.SIGINT)
+    from dask_jobqueue.slurm import SLURMCluster  # noqa: PLC0415  # an optional dependency
+
+    signal.signal(signal.SIGINT, handler)
+    return SLURMCluster
+
+
+def begin_workers(local: Any, count: int) -> "concurrent.futures.Future[None]":
+    """Begin to start the workers of a LocalCluster of distributed 2026.8, and return the future of their start.
+
+    Its own constructor cannot be interrupted until all workers are there, and its `scale` does not say when they are.
+    """
+
+    async def start() -> None:
+        local.worker_spec.update(dict.fromkeys(range(count), local.new_spec))
+        await local
+
+    return asyncio.run_coroutine_threadsafe(start(), local.loop.asyncio_loop)
+
+
+def kill_workers(local: Any) -> None:
+    """Kill the worker processes behind the nannies of distributed 2026.8, also those that are starting.
+
+    Else closing takes seconds, or for ever if a worker hangs at its start. No finished block is lost, since files are
+    replaced in one step.
+    """
+    for nanny in _list_nannies(local):
+        process = getattr(getattr(nanny, "process", None), "process", None)
+        if process is not None and process.is_alive():
+            nanny.close_gracefully()  # so that it does not start another process
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)  # the nanny's own kill() needs an event loop in this thread
+
+
+def _list_nannies(local: Any) -> list[Any]:
+    """All nannies of a LocalCluster; ``local.workers`` lacks the ones that are starting."""
+    while True:
+        with suppress(RuntimeError):  # Dask's thread has added one meanwhile
+            return list(local._created)
+
+
+def add_dashboard_socket(cluster: Any, listening: socket.socket) -> None:
+    """Serve the dashboard on one more socket; distributed 2026.8 itself leaks a socket if a port is taken."""
+    cluster.loop.add_callback(cluster.scheduler.http_server.add_socket, listening)
+
+
+class Death(NamedTuple):
+    """The worker that died last while it computed a task, its memory limit in bytes, and how many died in all."""
+
+    address: str
+    memory_limit: int
+    deaths: int
+
+
+def describe_death(error: KilledWorker) -> Death:
+    """What KilledWorker of distributed 2026.8 tells; else deaths are miscounted, and nobody knows which worker died."""
+    return Death(error.last_worker.address, error.last_worker.memory_limit, error.allowed_failures + 1)
+
+
+def was_killed_for_memory(client: Any, address: str) -> bool:
+    """True if a nanny of distributed 2026.8 reported that it killed this worker; else the cause remains unknown.
+
+    The report may come a moment after the death.
+    """
+    for _ in range(_EVENT_POLLS):
+        if any(event.get("worker") == address for _, event in client.get_events("worker-restart-memory")):
+            return True
+        time.sleep(_EVENT_POLL_SECONDS)
+    return False
+
+
+def list_awaited_jobs(cluster: Any) -> dict[Any, Any]:
+    """The jobs, by name, whose workers are not there (distributed 2026.8); else ended jobs are awaited for ever."""
+    return {name: job for name, job in cluster.workers.items() if name not in cluster.observed}
+
+
+def forget_job(cluster: Any, name: Any, job: Any) -> bool:
+    """Have distributed 2026.8 start another job in place of one that ended; else it counts the job as one to come.
+
+    Returns False if the worker has come after all, or another job has the name by now.
+    """
+    if cluster.workers.get(name) is not job or name in cluster.observed:
+        return False
+    del cluster.workers[name]
+    return True
+
+
+def mark_jobs_closing(cluster: Any) -> None:
+    """Mark all jobs as closing before a cluster is closed; else distributed 2026.8 fails if SLURM refused a job."""
+    for job in list(cluster._created):
+        job.status = Status.closing

@@ -1,9 +1,9 @@
 """Blocks: whole chunks of a store, sized by predicted cost, longest first.
 
-A chunk is what one file of a variable holds, and what one task writes; a block is one or more chunks, and what one
-task computes. Chunks do not reach across positions at which the cost or the family of the points differs, so that a
-block is of one kind and the cheap points need not wait for the dear ones; unless there is so little to do for so many
-kinds that the files would cost more than the work, or more files than a store should have.
+One file of a variable holds one chunk. One task computes one block, which is one or more chunks, and writes each chunk
+as a whole. A chunk does not reach across positions at which the cost or the family of the points changes: then a block
+is of one kind, and cheap points do not wait for expensive ones. The exception is little work for many kinds of points,
+whose files would cost more than the work, or would be more than a store should have.
 
 | symbol | name | unit |
 |---|---|---|
@@ -26,20 +26,20 @@ from clhd.sweep.plan.stage import Stage
 ChunkIndex = tuple[int, ...]
 BoolArray = NDArray[np.bool_]
 
-# A chunk takes at most about this long, unless one kernel call takes longer; a block at least about this long, if
-# there is so much to do. Below, the cost of a task and of its files (some ms) would show; above, the end of a run
-# would wait for its last block, and an interruption would lose more.
-_MOST_SECONDS, _LEAST_SECONDS = 2.0, 0.5
-# A store has no more files than about this, each in a folder of its own; of longer work, each chunk takes longer. A
-# chunk is a file for each output and for each number of the ledger; docs/scaling.md has what so many take.
-_MOST_FILES, _LEDGER_NUMBERS = 500_000, 4
-# So many times more or fewer chunks than are best are about as good.
-_AS_GOOD = 2
-# Blocks for each worker, so that all end at about the same time.
+# A chunk takes at most this long, unless one kernel call takes longer. A block takes at least this long, if there is
+# enough to do. In shorter blocks, the cost of a task and its files (some ms) would show; with longer chunks, the end of
+# a run would wait for its last block, and an interruption would lose more.
+MAX_CHUNK_SECONDS, MIN_BLOCK_SECONDS = 2.0, 0.5
+# The most files of a store, each in a folder of its own; where the work is longer, each chunk takes longer. A chunk is
+# one file for each output and each number of the ledger. docs/scaling.md says what so many files cost.
+_MAX_FILES, _LEDGER_NUMBERS = 500_000, 4
+# Chunks that are up to this factor more or fewer than the best number are about as good.
+_TOLERATED_FACTOR = 2
+# Blocks for each worker, so that all workers end at about the same time.
 _BLOCKS_PER_WORKER = 8
-# What one scheduler and one driver can hand out and take back at their ease; docs/scaling.md has the measurement.
+# Blocks that one scheduler and one driver hand out and take back without falling behind; docs/scaling.md measures it.
 _BLOCKS_PER_SECOND = 100
-# A chunk, what is needed of it, and how many entries of each kind these are.
+# A chunk, a mask of its needed entries, and the number of needed entries of each kind.
 _Entry = tuple[ChunkIndex, BoolArray, Mapping[int, int]]
 
 
@@ -50,11 +50,11 @@ class Block:
     Parameters
     ----------
     chunks : tuple of (chunk index, needed)
-        `needed`, of the shape of the chunk, says which replicas of which points are to be computed.
+        `needed`, of the shape of the chunk, is True for the replicas of the points that the task must compute.
     seconds : float
         Predicted cost.
     entries : int
-        Entries of the store, together: replicas of points, or blocks of replicas of which moments are kept.
+        Number of entries of the store: replicas of points, or replica blocks with ``keep: moments``.
     """
 
     chunks: tuple[tuple[ChunkIndex, BoolArray], ...]
@@ -64,7 +64,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, longest block first."""
+    """The blocks that a run computes, longest first, with their predicted seconds and their number of entries."""
 
     blocks: tuple[Block, ...]
     seconds: float
@@ -72,24 +72,24 @@ class Plan:
 
 
 def choose_chunks(stage: Stage) -> tuple[int, ...]:
-    """Shape of a chunk of a stage's store: along the axes of the grid and, for a simulation, the replicas.
+    """Return the shape of a chunk of a stage's store: along the axes of the grid and, if there are some, the replicas.
 
     Raises
     ------
     ExperimentError
-        If there would be more chunks, or a larger one, than a store can have.
+        If the store would have too many chunks, or chunks that are too large.
     """
     check_bytes(stage)
     table, shape = stage.cost_table, stage.shape
-    dearest, seconds = table.dearest, table.seconds(stage.entries or 1)
-    bound = max(1, _MOST_FILES // _count_variables(stage))
-    most_seconds = max(_MOST_SECONDS, seconds / bound)
+    longest_run, seconds = table.longest_run, table.seconds(stage.entries or 1)
+    bound = max(1, _MAX_FILES // _count_variables(stage))
+    most_seconds = max(MAX_CHUNK_SECONDS, seconds / bound)
     most_entries = max(1, CHUNK_BYTES // stage.entry_bytes)
     # Replicas of one point: whole kernel calls, as many as the time allows.
-    groups = max(1, int(most_seconds / max(dearest.seconds * dearest.runs_per_call, 1e-9)))
-    kept = min(stage.entries or 1, groups * dearest.runs_per_call, most_entries)
-    fitting = int(most_seconds / max(dearest.seconds * kept, 1e-9))
-    filling = math.ceil(dearest.runs_per_call / kept)
+    groups = max(1, int(most_seconds / max(longest_run.seconds * longest_run.runs_per_call, 1e-9)))
+    kept = min(stage.entries or 1, groups * longest_run.runs_per_call, most_entries)
+    fitting = int(most_seconds / max(longest_run.seconds * kept, 1e-9))
+    filling = math.ceil(longest_run.runs_per_call / kept)
     points = max(1, min(max(fitting, filling), most_entries // kept))
     sizes = [kept] if stage.has_replicas else []
     for axis in reversed(range(table.numbers.ndim)):
@@ -102,7 +102,7 @@ def choose_chunks(stage: Stage) -> tuple[int, ...]:
 
 
 def count_files(stage: Stage, chunks: tuple[int, ...]) -> int:
-    """Files of all chunks of a store, once all is computed."""
+    """Return the number of files of a store in which everything is computed."""
     return math.prod(chunk_counts(stage.shape, chunks)) * _count_variables(stage)
 
 
@@ -115,16 +115,17 @@ def _make_even(length: int, size: int) -> int:
 
 
 def _fill_groups(length: int, size: int, group: int) -> int:
-    """So many replicas or some more, in whole groups: part of one takes as long as all of it."""
+    """Round a number of replicas up to whole kernel calls: a call with fewer runs takes the same time."""
     return min(length, math.ceil(size / group) * group)
 
 
 def _join_chunks(
     stage: Stage, chunks: tuple[int, ...], most_seconds: float, most_entries: int, bound: int
 ) -> tuple[int, ...]:
-    """Make chunks wider that are too many, for so little work or for a store; across kinds of points before all else.
+    """Widen the chunks if there are too many of them for so little work, or for a store.
 
-    None takes longer than it may, or than twice the longest did, unless there would be more than the bound.
+    Chunks grow across kinds of points first. No chunk takes longer than `most_seconds`, or than twice the longest one
+    before, unless there would be more chunks than `bound`.
     """
     table, shape = stage.cost_table, stage.shape
     sizes, places = list(chunks), range(table.numbers.ndim)
@@ -136,10 +137,10 @@ def _join_chunks(
         of_chunks = table.chunk_seconds([sizes[axis] for axis in places], sizes[-1] if stage.has_replicas else 1)
         return float(of_chunks.max())
 
-    most = max(1, int(min(table.seconds(stage.entries or 1) / _LEAST_SECONDS, bound)))
+    most = max(1, int(min(table.seconds(stage.entries or 1) / MIN_BLOCK_SECONDS, bound)))
     if count() <= most:
         return chunks
-    most_seconds = max(most_seconds, 2 * find_longest())  # for a few dear points, the cheap ones do not all stay alone
+    most_seconds = max(most_seconds, 2 * find_longest())  # a few expensive points must not keep all cheap ones apart
     is_alike = [table.is_uniform(axis) for axis in places] + [True] * (len(sizes) - len(places))
     for axis in sorted(range(len(sizes)), key=lambda axis: (is_alike[axis], -axis)):
         size, length = sizes[axis], shape[axis]
@@ -156,34 +157,34 @@ def _join_chunks(
 
 
 def keep_chunks(chunks: tuple[int, ...], stage: Stage) -> tuple[int, ...]:
-    """Shape of a chunk of a store that grows: as it was, if that is about as good, so that its files can stay.
+    """Return the shape of a chunk of a store that grows: the old shape if it is about as good, so that files can stay.
 
     Parameters
     ----------
     chunks : tuple of int
-        Shape of a chunk until now.
+        The old shape of a chunk.
     stage : Stage
-        That the store is to have room for.
+        What the grown store holds.
     """
     best = choose_chunks(stage)
     counts = [math.prod(chunk_counts(stage.shape, sizes)) for sizes in (chunks, best)]
-    return chunks if max(counts) <= _AS_GOOD * min(counts) else best
+    return chunks if max(counts) <= _TOLERATED_FACTOR * min(counts) else best
 
 
 def chunk_counts(shape: Sequence[int], chunks: Sequence[int]) -> tuple[int, ...]:
-    """Number of chunks along each dim."""
+    """Return the number of chunks along each dim."""
     return tuple(math.ceil(length / size) for length, size in zip(shape, chunks, strict=True))
 
 
 def chunk_region(index: ChunkIndex, shape: Sequence[int], chunks: Sequence[int]) -> tuple[slice, ...]:
-    """The part of an array that a chunk holds."""
+    """Return the part of an array that a chunk holds."""
     return tuple(
         slice(i * size, min((i + 1) * size, length)) for i, size, length in zip(index, chunks, shape, strict=True)
     )
 
 
 def widen_chunks(shape: Sequence[int], chunks: Sequence[int], most: int) -> tuple[int, ...]:
-    """The shape of whole chunks with at most so many entries together, or of one: a few reads cost less than many."""
+    """Return the shape of the largest part of whole chunks with at most `most` entries: few reads cost the least."""
     wide = list(chunks)
     for axis in reversed(range(len(wide))):
         wide[axis] = min(shape[axis], wide[axis] * max(1, most // math.prod(wide)))
@@ -193,22 +194,22 @@ def widen_chunks(shape: Sequence[int], chunks: Sequence[int], most: int) -> tupl
 
 
 def plan_blocks(stage: Stage, needed: BoolArray, chunks: tuple[int, ...], workers: int) -> Plan:
-    """Group the chunks in which something is needed into blocks.
+    """Return the blocks of all chunks in which something is needed.
 
     Parameters
     ----------
     stage : Stage
-        That the store has room for.
+        What the store holds.
     needed : array of bool, of the shape of the store's dims
     chunks : shape of a chunk
     workers : int
-        Blocks are small enough that each worker gets several, and long enough that many workers do not wait for the
-        one scheduler; this changes no bits.
+        Number of workers. Each gets several blocks, and blocks are long enough that workers do not wait for the
+        scheduler. The number changes no bits of the results.
     """
     table, dims = stage.cost_table, stage.cost_table.numbers.ndim
     kinds = table.chunk_kinds(chunks[:dims])
-    groups: dict[int, list[_Entry]] = defaultdict(list)  # chunks of more than one kind are a group of their own
-    masks: dict[tuple[tuple[int, ...], bytes], BoolArray] = {}  # few differ, and sharing them keeps a long plan small
+    groups: dict[int, list[_Entry]] = defaultdict(list)  # chunks of several kinds are one group
+    masks: dict[tuple[tuple[int, ...], bytes], BoolArray] = {}  # few masks differ, and sharing them saves memory
     total: dict[int, int] = defaultdict(int)
     for index in np.ndindex(*chunk_counts(needed.shape, chunks)):
         region = chunk_region(index, needed.shape, chunks)
@@ -229,7 +230,7 @@ def plan_blocks(stage: Stage, needed: BoolArray, chunks: tuple[int, ...], worker
 
 
 def _count_entries(kinds: IntArray, needed: BoolArray) -> Mapping[int, int]:
-    """How many entries of each kind of point are needed."""
+    """The number of needed entries of each kind of point."""
     entries: dict[int, int] = defaultdict(int)
     of_point = needed.reshape(kinds.size, -1).sum(axis=-1)
     for kind, count in zip(kinds.ravel().tolist(), of_point.tolist(), strict=True):
@@ -238,22 +239,23 @@ def _count_entries(kinds: IntArray, needed: BoolArray) -> Mapping[int, int]:
 
 
 def _choose_seconds(total: float, workers: int) -> float:
-    """How long a block should take, at least.
+    """The shortest time that a block should take.
 
-    Blocks of w / rate seconds keep w workers busy, and the work ends after total / w + w / rate, the latter for the
-    last block. That is least for w = sqrt(total * rate): longer blocks, for more workers, would make it end later.
+    Blocks of w / rate seconds keep w workers busy. The work then ends after total / w + w / rate, where the second term
+    is the last block. The sum is smallest for w = sqrt(total * rate): more workers would need longer blocks and end
+    later.
     """
-    even = min(max(total / (workers * _BLOCKS_PER_WORKER), _LEAST_SECONDS), _MOST_SECONDS)
+    even = min(max(total / (workers * _BLOCKS_PER_WORKER), MIN_BLOCK_SECONDS), MAX_CHUNK_SECONDS)
     useful = min(workers, math.sqrt(total * _BLOCKS_PER_SECOND))
     return max(even, useful / _BLOCKS_PER_SECOND)
 
 
 def _divide(table: CostTable, chunks: Iterable[_Entry], enough: float, most_entries: int) -> Iterator[Block]:
-    """Blocks of some chunks, none shorter than `enough` but for the last, and for those that are large."""
+    """Yield blocks of some chunks; only the last one, and blocks of many entries, are shorter than `enough` seconds."""
     pending: list[_Entry] = []
     runs: dict[int, int] = {}
     seconds, count = 0.0, 0
-    enough *= 1 - 1e-9  # of what is a sum of rounded parts
+    enough *= 1 - 1e-9  # the sum below has rounding errors
     for chunk in chunks:
         of_chunk = sum(chunk[2].values())
         if seconds >= enough or (pending and count + of_chunk > most_entries):

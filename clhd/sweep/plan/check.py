@@ -1,7 +1,7 @@
-"""`check_experiment`: every point of an experiment is made once, so that nothing impossible is found later.
+"""`check_experiment`: make every point of an experiment once, so that no run finds an impossible point later.
 
-A mistake in a single value is found when the file is read; one in a combination of values only here: the points that
-are impossible are counted, and the first is named. What is found on the way, the cost of each point, is kept.
+Reading the file finds a mistake in a single value. A mistake in a combination of values is found here: the impossible
+points are counted, and the first one is named. The costs of the points, found on the way, are kept.
 """
 
 from collections import Counter
@@ -15,23 +15,24 @@ from numpy.typing import NDArray
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks
 from clhd.sweep.plan.limits import check_bytes
-from clhd.sweep.plan.stage import KINDS, Stage
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.errors import ExperimentError
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import Grid
+from clhd.sweep.spec.stages import KINDS
 from clhd.systems.declarations import Cost, Value
 
-# So many impossible points are told apart by their messages; of the others only the number is reported.
+# The most reasons for impossible points that are reported.
 _MOST_MESSAGES = 3
 
 
 def check_experiment(experiment: Experiment, source: str = "experiment") -> list[Stage]:
-    """Check all points of both stages, so that nothing impossible is found when half of the work is done.
+    """Check all points of both stages before anything is computed.
 
     Returns
     -------
     list of Stage
-        Those on which there is something to compute, their costs known.
+        The stages that have something to compute, with the costs of their points.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def check_experiment(experiment: Experiment, source: str = "experiment") -> list
             check_bytes(stage)
         _check_points(stages)
         for stage in stages:
-            choose_chunks(stage)  # refuses too many
+            choose_chunks(stage)  # raises if there are too many
     except ClhdError as error:
         raise ExperimentError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
     return stages
@@ -64,17 +65,17 @@ def _check_replicas(experiment: Experiment, stages: Sequence[Stage]) -> None:
 
 
 def _check_points(stages: Sequence[Stage]) -> None:
-    """Make every point of every stage once, and note its cost; raises ClhdError if some are impossible.
+    """Make every point of every stage once, and note its cost; raise ClhdError if some points are impossible.
 
-    In one pass, in which what the stages share changes last: a system that remembers what it has just made then makes
-    it once for both of them, which halves the time.
+    One pass serves both stages, and the axes that they do not share vary fastest: a system that remembers the model it
+    has just made then makes it once for both stages, which halves the time.
     """
     axes = {axis.name: axis for stage in stages for axis in stage.grid.axes}
     known = [{axis.name for axis in stage.grid.axes} for stage in stages]
     order = sorted(axes, key=lambda name: not all(name in names for names in known))
-    # Of each stage: its check, where its axes stand in that order, and where the axes stand that it lacks.
+    # For each stage: its check, the places of its axes in `order`, and the places of the axes that it lacks.
     visits = []
-    shared: dict[Cost, Cost] = {}  # few costs differ, and sharing them keeps a large grid small
+    shared: dict[Cost, Cost] = {}  # few costs differ, and sharing them saves memory
     for stage, names in zip(stages, known, strict=True):
 
         def find_cost(values: dict[str, Value], stage: Stage = stage) -> Cost:
@@ -88,25 +89,25 @@ def _check_points(stages: Sequence[Stage]) -> None:
         for check, own, lacking in visits:
             if not any(place[k] for k in lacking):
                 check.visit(tuple([place[k] for k in own]))
-    for stage, (check, _, _) in zip(stages, visits, strict=True):  # the mistakes of both are mostly the same
+    for stage, (check, _, _) in zip(stages, visits, strict=True):  # both stages mostly have the same mistakes
         stage.__dict__["costs"] = check.finish()
 
 
 class PointCheck:
-    """Makes something of the points of a grid, one at a time and in any order, and remembers which are impossible.
+    """Makes an object for each point of a grid, in any order, and remembers the impossible points.
 
     Parameters
     ----------
     grid : Grid
     make : callable
-        Returns what is made of the parameters of a point, or raises ClhdError.
+        Returns the object of a point from its parameters, or raises ClhdError.
     """
 
     def __init__(self, grid: Grid, make: Callable[[dict[str, Value]], Any]) -> None:
         self.grid = grid
         self._make = make
-        self._made = np.empty(grid.shape, dtype=object)  # a tenth of a dict's memory
-        # Of each axis, what each position sets.
+        self._made = np.empty(grid.shape, dtype=object)  # takes a tenth of the memory of a dict
+        # For each axis, the parameters that each position sets.
         self._settings = [[dict(zip(axis.parameters, v, strict=True)) for v in axis.values] for axis in grid.axes]
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, tuple[tuple[int, ...], str]] = {}
@@ -119,18 +120,18 @@ class PointCheck:
         try:
             self._made[index] = self._make(values)
         except ClhdError as error:
-            # Messages that differ in the value alone are one reason.
+            # Messages that differ only in the value are one reason.
             reason = str(error).partition(" = ")[0]
             self._counts[reason] += 1
             self._examples[reason] = min(self._examples.get(reason, (index, str(error))), (index, str(error)))
 
     def finish(self) -> NDArray[np.object_]:
-        """What was made, of the shape of the grid.
+        """Return all objects, in the shape of the grid.
 
         Raises
         ------
         ClhdError
-            If points are impossible: one line for each reason, naming the first such point and how many there are.
+            If points are impossible: one line for each reason, with the first such point and the number of them.
         """
         first = sorted((*self._examples[reason], reason) for reason in self._counts)
         if first:

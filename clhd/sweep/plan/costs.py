@@ -1,11 +1,11 @@
 """`CostTable`: the predicted costs of the points of a grid, as arrays, and what whole chunks of points cost.
 
-Few costs differ, mostly: a grid of a million points has some tens of kinds. A kernel call has room for some runs, and
-costs as much with fewer; points of one kind share calls.
+Most grids have few different costs: a million points are of some tens of kinds. A kernel call computes a fixed number
+of runs, and takes the same time with fewer. Points of one kind share calls.
 
 | symbol | name | unit |
 |---|---|---|
-| ``kind`` | a cost that differs from all others, with its family; points of one kind share kernel calls | |
+| ``kind`` | one of the different costs, with its family | |
 | ``runs_per_call`` | replicas of points of one kind that are computed together | 1 |
 """
 
@@ -51,8 +51,8 @@ class CostTable:
         return cls(tuple(known), numbers[inverse].reshape(costs.shape))
 
     @property
-    def dearest(self) -> Cost:
-        """The kind that takes longest."""
+    def longest_run(self) -> Cost:
+        """The cost of the kind whose runs take longest."""
         return max(self.kinds, key=lambda cost: cost.seconds)
 
     def seconds(self, entries: int) -> float:

@@ -11,16 +11,16 @@ import math
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.errors import ExperimentError
 
-# What a worker holds at once, and of which it makes some copies: one entry, which cannot be divided, or a block.
+# The most bytes that a worker computes at once (it makes some copies): one entry, which cannot be divided, or a block.
 MOST_BYTES_AT_ONCE = 256 * 2**20
 # A chunk is a file for each variable; with so many chunks, reading the status of all takes ten minutes.
 MOST_CHUNKS = 1_000_000
-# At most about this is kept in one chunk of a store.
+# The most bytes of one chunk.
 CHUNK_BYTES = 32 * 2**20
 
 
 def check_bytes(stage: Stage) -> None:
-    """Raise ExperimentError if results are larger than a store can hold, whatever their computing costs."""
+    """Raise ExperimentError if the results of a stage are larger than a store can hold."""
     size = stage.entry_bytes
     if size > MOST_BYTES_AT_ONCE:
         dims = " x ".join(f"{count} of {name}" for name, count in stage.inner_dims.items())

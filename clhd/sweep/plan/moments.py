@@ -1,7 +1,7 @@
-"""Moments of replicas, block by block: what a store keeps of 10 000 replicas where every one would be too much.
+"""Moments of blocks of replicas: a store keeps them where 10 000 single replicas would take too much space.
 
-A replica block is a fixed number of replicas that follow each other. Of each output X the store then holds, along the
-dim ``replica_block`` and the dims of X:
+A replica block is a fixed number of consecutive replicas. For each output X the store holds, along the dim
+``replica_block`` and the dims of X:
 
 | variable | symbol | meaning |
 |---|---|---|
@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.systems.declarations import FloatArray, Output, Outputs, Result, Status
+from clhd.systems.declarations import FloatArray, NotConvergedError, Output, Outputs, Result, Status
 
 _MOMENTS = {
     "count": "number of replicas that are ok, of the {}",
@@ -30,7 +30,7 @@ BLOCK_COUNTS = {"ok_count": "number of replicas that are ok", "diverged_count": 
 
 
 def describe_moments(outputs: Outputs) -> Outputs:
-    """What a store holds of the outputs of a simulation."""
+    """Return the variables that a store holds for the outputs of a simulation."""
     variables = {
         name: Output(dims=(), words={"long_name": long_name, "units": "1", "description": "in a block of replicas"})
         for name, long_name in BLOCK_COUNTS.items()
@@ -43,9 +43,9 @@ def describe_moments(outputs: Outputs) -> Outputs:
 
 
 def reduce_blocks(result: Result, size: int) -> Result:
-    """The moments of each block of `size` replicas; a block is ok if one replica is, failed if one failed.
+    """Return the moments of each block of `size` replicas; a block is ok if one replica is, failed if one failed.
 
-    Each block is reduced alone, as an array of one shape, so that its bits depend on nothing beside it.
+    Each block is reduced alone, as an array of one shape, so that its bits do not depend on its neighbours.
     """
     points, replicas = result.status.shape
     shape = (points, replicas // size)
@@ -64,7 +64,11 @@ def reduce_blocks(result: Result, size: int) -> Result:
                 moment[place] = value
         values |= {f"{name}_{moment}": array for moment, array in zip(_MOMENTS, moments, strict=True)}
     status = np.where(is_ok.any(axis=-1), Status.OK, statuses[..., 0]).astype(np.int8)
-    errors = {(point, replica // size): message for (point, replica), message in result.errors.items()}
+    errors = {
+        (point, replica // size): error
+        for (point, replica), error in result.errors.items()
+        if not isinstance(error, NotConvergedError)  # as a divergence, it is a result
+    }
     for place in errors:
         status[place] = Status.FAILED
     return Result(values=values, status=status, errors=errors)
@@ -74,7 +78,7 @@ def _reduce(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Count, mean and sum of squared deviations along the first dim, without the NaN."""
     known = np.isfinite(values)
     count = known.sum(axis=0).astype(float)
-    # The mean of nothing is the very NaN that a store is filled with: 0 / 0 has other bits.
+    # The mean of no values gets the NaN with which a store is filled; the NaN of 0 / 0 has other bits.
     mean = np.full(count.shape, np.nan)
     np.divide(np.where(known, values, 0.0).sum(axis=0), count, out=mean, where=count > 0)
     deviation = np.where(known, values - np.where(count > 0, mean, 0.0), 0.0)
@@ -82,9 +86,9 @@ def _reduce(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def pool_blocks(count: FloatArray, mean: FloatArray, squares: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean, standard deviation and standard error over the replicas of all blocks, which are the first dim.
+    """Return mean, standard deviation and standard error over the replicas of all blocks; blocks are the first dim.
 
-    NaN where there are too few values: none, or for deviation and error one.
+    The mean of no values is NaN, as are deviation and error of fewer than two.
     """
     count, squares = np.nan_to_num(count), np.nan_to_num(squares)
     total = count.sum(axis=0)
@@ -98,12 +102,12 @@ def pool_blocks(count: FloatArray, mean: FloatArray, squares: FloatArray) -> tup
 
 
 def expand_blocks(blocks: Sequence[int], size: int) -> list[int]:
-    """The replicas of some blocks."""
+    """Return the replicas of some blocks."""
     return [block * size + replica for block in blocks for replica in range(size)]
 
 
 def count_runs(status: NDArray[np.int8], size: int, counts: Mapping[str, FloatArray] | None = None) -> dict[str, int]:
-    """How many runs (replicas of points) have each status.
+    """Return the number of runs (replicas of points) by status.
 
     Parameters
     ----------

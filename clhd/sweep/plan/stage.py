@@ -1,7 +1,7 @@
-"""`Stage`: one of the two ways from an experiment to numbers, simulation or theory, seen through one interface.
+"""`Stage`: the simulation or the theory of an experiment, with one interface for both.
 
-The store, the planner and the tasks know stages only. A stage has a grid, maybe replicas, outputs, costs, and computes
-points. The theory's grid lacks the axes that it does not depend on.
+A stage has a grid, outputs, costs and perhaps replicas, and computes points. The store, the planner and the tasks know
+stages only. The grid of a theory lacks the axes on which the theory does not depend.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,14 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.costs import CostTable
 from clhd.sweep.plan.moments import describe_moments, expand_blocks, reduce_blocks
 from clhd.sweep.spec.errors import ExperimentError
-from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, Experiment, find_parameter
+from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, Experiment
 from clhd.sweep.spec.grid import Grid
+from clhd.sweep.spec.stages import StageKind
 from clhd.systems.check import check_result
 from clhd.systems.declarations import Cost, FloatArray, Outputs, Result, Value
 from clhd.systems.protocol import Half, System
 from clhd.systems.registry import Reference, load_system
 from clhd.systems.stored import Declaration, declare
-
-StageKind = Literal["simulation", "theory"]
-KINDS: tuple[StageKind, ...] = ("simulation", "theory")
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ class Stage:
         return np.array(self.experiment.times)
 
     def _depends_on(self, name: str) -> bool:
-        parameter = find_parameter(self.system, name, self.experiment.constants)
+        parameter = self.system.find_parameter(name, self.experiment.constants)
         return parameter.in_simulation if self.is_simulation else parameter.in_theory
 
     @cached_property
@@ -153,13 +151,12 @@ class Stage:
 
     @cached_property
     def costs(self) -> NDArray[np.object_]:
-        """The cost of one entry of each point, of the shape of the grid.
+        """The cost of one entry of each point, in the shape of the grid.
 
-        Points that are impossible, which only a store that has grown along several axes has room for, cost what the
-        point before them does.
+        A store that has grown along several axes can hold impossible points: they get the cost of the point before.
         """
         costs = np.empty(self.grid.shape, dtype=object)
-        known: dict[Cost, Cost] = {}  # few costs differ, and sharing them keeps a large grid small
+        known: dict[Cost, Cost] = {}  # few costs differ, and sharing them saves memory
         cost = Cost(seconds=0.0)
         for index in self.grid.indices():
             with suppress(ClhdError):
@@ -169,26 +166,26 @@ class Stage:
 
     @cached_property
     def cost_table(self) -> CostTable:
-        """The same as arrays."""
+        """The costs as arrays."""
         return CostTable.gather(self.costs)
 
     @cached_property
     def inner_dims(self) -> dict[str, int]:
-        """Number of positions along each dim of the outputs that is not of the grid."""
+        """Number of positions along each dim of the outputs."""
         return {"time": len(self.time)} | {name: len(places) for name, (places, _) in self.outputs.coordinates.items()}
 
     def count_numbers(self, outputs: Outputs) -> int:
-        """Numbers of one run, or of one entry of the store, in all variables."""
+        """Return how many numbers all variables of one run, or of one entry of the store, hold."""
         return sum(math.prod(self.inner_dims[dim] for dim in output.dims) for output in outputs.variables.values())
 
     @cached_property
     def entry_bytes(self) -> int:
-        """Of one entry of the store, while it is computed."""
+        """Bytes of one entry of the store while it is computed."""
         return 8 * max(1, self.count_numbers(self.outputs)) * self.entry_size
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the dims of the store: the grid and, of a simulation, the entries of each point."""
+        """Shape of the store: the grid and, if there are replicas, the entries of each point."""
         return self.grid.shape + ((self.entries,) if self.entries is not None else ())
 
     def compute(self, points: Sequence[Any], entries: Sequence[int]) -> Result:

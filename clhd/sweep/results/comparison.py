@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from clhd.sweep.plan.stage import Stage, StageKind
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.reduce import compute_statistics
 from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.stages import StageKind
 from clhd.sweep.store.prepare import open_stage, positions_in
 from clhd.systems.declarations import Status
 

@@ -1,4 +1,4 @@
-"""Looking at single points: what is known of one, and whether it comes out the same again."""
+"""Single points: what the ledger knows of a point, and whether its bits come out the same again."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from clhd.systems.declarations import Status
 
 
 def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that the ledger knows of one point of the simulation.
+    """Return everything that the ledger knows of one point of the simulation.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
     Raises
     ------
     ClhdError
-        If there is no simulation, no such point, or no store.
+        If there is no simulation, no such point or no store.
     """
     wanted = _simulation(experiment)
     index = parse_place(wanted.grid, place)
@@ -56,7 +56,7 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
 
 
 def format_point(answer: Mapping[str, Any]) -> str:
-    """What `explain_point` returns, for people: a line for each thing of which there is something to say."""
+    """Return the answer of `explain_point` as lines for people."""
     counts = {name.replace("_", " "): answer.get(name, 0) for name in (status.name.lower() for status in Status)}
     lines = {
         "parameters": ", ".join(f"{name}={format_value(value)}" for name, value in answer["parameters"].items()),
@@ -72,7 +72,7 @@ def format_point(answer: Mapping[str, Any]) -> str:
 
 
 def _simulation(experiment: Experiment) -> Stage:
-    """The simulation of an experiment, at whose points alone one can look closer."""
+    """The simulation of an experiment; raises ClhdError if there is none."""
     stage = Stage(experiment, "simulation")
     if not stage.outputs.variables:
         raise ClhdError(f"{experiment.name}: has no simulation; why, replay and verify look at simulated points")
@@ -80,23 +80,23 @@ def _simulation(experiment: Experiment) -> Stage:
 
 
 def _region_of(wanted: Stage, available: Stage, index: tuple[int, ...]) -> tuple[slice, ...]:
-    """Where all entries of one point stand in the store."""
+    """The region of a store that holds all entries of one point."""
     places = [positions[i] for positions, i in zip(positions_in(available, wanted), index, strict=False)]
     return (*(slice(place, place + 1) for place in places), slice(0, wanted.entries or 0))
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A point that was computed again.
+    """The outcome of computing a point again.
 
     Parameters
     ----------
     place : str
-        Where it stands.
+        Values of the point along the axes.
     replicas : int
-        How many of its replicas were compared: those that the store knows.
+        Number of compared replicas: those that the store knows.
     different : tuple of str
-        Outputs whose bits differ; empty if all is as it was.
+        Outputs whose bits differ; empty if all bits are the same.
     largest_difference : float
     """
 
@@ -107,14 +107,14 @@ class Replay:
 
 
 def replay_point(experiment: Experiment, results: Path, place: Mapping[str, str]) -> Replay:
-    """Simulate one point again, here and now, and compare its bits with the store."""
+    """Simulate one point again in this process, and compare its bits with the store."""
     _simulation(experiment)
     wanted, store, available = open_stage(experiment, "simulation", results, computes=True)
     return _replay(wanted, store, available, parse_place(wanted.grid, place))
 
 
 def verify_share(experiment: Experiment, results: Path, fraction: float) -> list[Replay]:
-    """Simulate a random share of the points again, at least one, other ones every time."""
+    """Simulate a random share of the points again, at least one point; every call chooses other points."""
     _simulation(experiment)
     wanted, store, available = open_stage(experiment, "simulation", results, computes=True)
     count = min(wanted.grid.size, max(1, math.ceil(fraction * wanted.grid.size)))

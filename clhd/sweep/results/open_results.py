@@ -1,15 +1,16 @@
-"""`open_results`: what an experiment has come to, as one tree of labelled data."""
+"""`open_results`: the results of an experiment as one tree of labelled data."""
 
 from pathlib import Path
 
 import xarray as xr
 
 from clhd.errors import ClhdError
+from clhd.sweep.spec.stages import STAGES, stage_path
 from clhd.sweep.store.layout import LEDGER, check_summary, find_damaged
-from clhd.sweep.store.metadata import REPAIR, MetadataError, suggest
+from clhd.sweep.store.metadata import REPAIR, MetadataError, choose_remedy
 from clhd.sweep.store.store import Store
 
-PARTS = ("simulation", "theory", "summary")
+PARTS = STAGES  # clhd.report imports this name
 
 
 def open_results(path: str | Path) -> xr.DataTree:
@@ -26,28 +27,28 @@ def open_results(path: str | Path) -> xr.DataTree:
 
     | node | dims | content |
     |---|---|---|
-    | simulation | axes, replica, time, feature | every run, with its status; or moments of blocks of them |
-    | theory | axes that the theory depends on, time, feature | predictions |
-    | summary | axes, time, feature | mean, standard error, quantiles, theory, z-score, counts |
+    | simulation | axes, replica, dims of the outputs | every run with its status, or moments of blocks of runs |
+    | theory | axes on which the theory depends, dims of the outputs | predictions |
+    | summary | axes, dims of the outputs | mean, standard error, quantiles, theory, z-score, counts |
 
-    A part that is not there is left out. What is lazy reads files: after another run, which may have let a store grow,
-    open it again.
+    A stage without a store is left out. Values are read from the files when they are used: open the results again after
+    another run, because a store may have grown.
 
     Raises
     ------
     ClhdError
-        If none is there, or one is not what its experiment says that it must be.
+        If there are no results, or a store does not match its experiment.
     """
     path = Path(path)
-    found = {name: path / f"{name}.zarr" for name in PARTS if (path / f"{name}.zarr").is_dir()}
+    found = {name: stage_path(path, name) for name in STAGES if stage_path(path, name).is_dir()}
     if not found:
-        raise ClhdError(f"{path}: holds no results; clhd run makes them")
-    opened = {name: _open(name, store) for name, store in found.items()}
+        raise ClhdError(f"{path}: holds no results; create them with `clhd run FILE`")
+    opened: dict[str, xr.Dataset] = {name: _open(name, store) for name, store in found.items()}
     return xr.DataTree.from_dict(opened, name=path.name)
 
 
 def _open(name: str, path: Path) -> xr.Dataset:
-    """A store, lazily, after a look at its metadata and its coordinates."""
+    """Open a store lazily, after a check of its metadata and coordinates."""
     data: set[str] = set()
     if name == "summary":
         check_summary(path)
@@ -61,5 +62,5 @@ def _open(name: str, path: Path) -> xr.Dataset:
         damaged = find_damaged(path, but=data)
         if damaged is None:
             raise
-        raise MetadataError(f"{damaged}: is damaged; {suggest(path, REPAIR)}") from None
+        raise MetadataError(f"{damaged}: is damaged; {choose_remedy(path, REPAIR)}") from None
     return dataset

@@ -1,11 +1,11 @@
-"""`reduce_runs`: statistics over the replicas of each point of a store, and how many have each status.
+"""`reduce_runs`: statistics over the replicas of each point of a store, and their number by status.
 
 | statistic | over the replicas whose status is ok |
 |---|---|
-| mean, standard_deviation, standard_error | NaN where there are too few: none, or for the last two one |
-| quantile | of the levels `QUANTILES`; not of blocks of which the moments are kept |
+| mean, standard_deviation, standard_error | NaN for no replica; the last two also for one |
+| quantile | at the levels `QUANTILES`; not with ``keep: moments`` |
 
-A store may be larger than memory: it is read part by part, or, of moments, is small.
+A store of replicas may be larger than memory, so it is read part by part. A store of moments is small.
 """
 
 import math
@@ -21,25 +21,25 @@ from clhd.systems.declarations import Status
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 STATISTICS = ("mean", "standard_deviation", "standard_error")
-# Of an output, that are read at once: sorting them for the quantiles takes a few times their memory.
+# The most numbers of an output that are read at once; sorting them takes a few times their memory.
 _MOST_NUMBERS = 2**22
 FloatArray = NDArray[np.float64]
-Statistics = dict[tuple[str, str], FloatArray]  # by output and statistic
+Statistics = dict[tuple[str, str], FloatArray]  # by output and name of the statistic
 
 
 def reduce_runs(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int32]]:
-    """Statistics over the first replicas of each point, as many as are wanted.
+    """Return statistics over the first replicas of each point, as many as the experiment wants.
 
     Parameters
     ----------
     store : Store
     wanted : Stage
-        Of the same form as the store, which may have more points and replicas.
+        The stage that the experiment wants; the store may hold more points and replicas.
 
     Returns
     -------
     (statistics, counts) : mapping, array
-        By output and statistic, with the points of the store as first dims; and runs by status, which is the last dim.
+        Statistics by output and name, whose first dims are the grid of the store; number of runs, last dim status.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def reduce_runs(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int
 
 
 def _pool(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int32]]:
-    """Statistics over the first blocks of replicas of each point, by output and name, and counts by status."""
+    """The same as `reduce_runs`, from moments of blocks of replicas."""
     region = (*(slice(None) for _ in store.shape[:-1]), slice(0, wanted.entries))
     status, size = store.read("status", region), store.entry_size
     was_run = (status == Status.OK) | (status == Status.DIVERGED) | (status == Status.NOT_CONVERGED)
@@ -72,7 +72,7 @@ def _pool(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int32]]:
 
 
 def _reduce_replicas(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int32]]:
-    """Statistics over the first replicas of each point, by output and name, and counts by status; part by part."""
+    """The same as `reduce_runs`, from single replicas, part by part."""
     shape = store.shape[:-1]
     chunks = widen_chunks(shape, store.chunks[:-1], _MOST_NUMBERS // (store.shape[-1] * _count_largest(store)))
     out: Statistics = {}
@@ -100,12 +100,12 @@ def _reduce_replicas(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[n
 
 
 def _count_largest(store: Store) -> int:
-    """Numbers of one replica in the largest output."""
+    """The number of values of one replica in the largest output."""
     return max(math.prod(store.group[name].shape[len(store.shape) :]) for name in store.outputs)  # type: ignore[union-attr]
 
 
 def compute_statistics(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Mean, standard deviation, standard error and quantiles along the first dim, without the NaN.
+    """Return mean, standard deviation, standard error and quantiles along the first dim; NaN are left out.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def compute_statistics(values: FloatArray) -> tuple[FloatArray, FloatArray, Floa
     Returns
     -------
     arrays of shape (...), and (..., quantile)
-        NaN where there are too few values: none, or for deviation and error one.
+        NaN for no value; deviation and error also for one value.
     """
     count = np.isfinite(values).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""`describe_status`: what is known of each experiment, read from the ledgers alone, without any system or compiler."""
+"""`describe_status`: counts by status of each experiment, from the ledgers alone; no system or compiler is loaded."""
 
 import math
 import os
@@ -12,39 +12,38 @@ import numpy as np
 
 from clhd.core.text import format_age, format_bytes
 from clhd.errors import ClhdError
-from clhd.sweep.results.open_results import PARTS
-from clhd.sweep.spec.axis import Axis
 from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.stages import KINDS, STAGES, stage_path
+from clhd.sweep.store.documents import FILE
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.missing import check_files
 from clhd.sweep.store.store import Store
-from clhd.systems.declarations import Value
 
-# Columns of the table for people, and what they hold of a report.
+# Columns of the table, and the key of a report that each shows.
 _COLUMNS = {
     "runs": "wanted",
     "ok": "ok",
     "failed": "failed",
     "diverged": "diverged",
     "not converged": "not_converged",
-    "missing": "not_run",
+    "pending": "not_run",
 }
 
 
 def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
-    """Counts by status, age and size of the stores of one experiment.
+    """Return counts by status, age and size of the stores of one experiment.
 
     Returns
     -------
     dict
-        ``experiment``, ``complete``, and for each of simulation and theory that has a store ``wanted`` (runs that the
-        experiment asks for), the counts by status among them (missing ones are ``not_run``), ``age_seconds`` since it
-        was last written, ``bytes``, or ``problem``. ``summary`` likewise, with ``stale`` if it is older than they are.
+        ``experiment``, ``complete``, and an entry for simulation, theory and summary: ``wanted`` (runs that the
+        experiment asks for), their counts by status (pending ones are ``not_run``), ``age_seconds`` since the last
+        change, ``bytes``, or ``problem``. A summary is ``stale`` if it is older than the other stores.
     """
     folder = results / experiment.name
     report: dict[str, Any] = {"experiment": experiment.name, "path": str(folder)}
-    for kind in ("simulation", "theory"):
-        path = folder / f"{kind}.zarr"
+    for kind in KINDS:
+        path = stage_path(folder, kind)
         if path.is_dir():
             try:
                 store = Store(path)
@@ -56,18 +55,20 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
     if needed not in report:
         wanted = math.prod(len(axis) for axis in experiment.axes) * max(experiment.replicas, 1)
         report[needed] = {"wanted": wanted, "not_run": wanted}
-    path = folder / "summary.zarr"
+    path = stage_path(folder, "summary")
     if path.is_dir():
-        parts = [part for part in PARTS[:2] if (folder / f"{part}.zarr" / "zarr.json").is_file()]
-        newest = max((_last_written(folder / f"{part}.zarr") for part in parts), default=0.0)
+        stores = [stage_path(folder, kind) for kind in KINDS if (stage_path(folder, kind) / FILE).is_file()]
+        newest = max(map(_last_written, stores), default=0.0)
         try:
             check_summary(path)
             report["summary"] = _measure(path) | {"stale": _last_written(path) < newest}
         except (ClhdError, FileNotFoundError) as error:
             report["summary"] = {"problem": str(error)}
     if "theory" not in report and (path / "theory_status").is_dir():  # else there may be none to predict
-        report["theory"] = {"problem": f"{folder / 'theory.zarr'}: is not there; clhd run makes it"}
-    stages = [report[kind] for kind in PARTS if kind in report]
+        report["theory"] = {
+            "problem": f"{stage_path(folder, 'theory')}: does not exist; create it with `clhd run FILE`"
+        }
+    stages = [report[kind] for kind in STAGES if kind in report]
     report["complete"] = "summary" in report and all(
         "problem" not in stage and not any(stage.get(word) for word in ("not_run", "failed", "stale"))
         for stage in stages
@@ -76,14 +77,14 @@ def describe_status(experiment: Experiment, results: Path) -> dict[str, Any]:
 
 
 def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
-    """Counts by status of what an experiment wants; what the store has no room for is not run."""
+    """Counts by status of the runs that an experiment wants; runs that the store does not hold are ``not_run``."""
     held = {axis.name: axis for axis in store.experiment.axes}
     positions, wanted = [], 1
     for axis in (axis for axis in experiment.axes if axis.name in store.dims):
         known = {value: position for position, value in enumerate(held[axis.name].values)}
-        positions.append([known[value] for value in _as_held(axis, held[axis.name]) if value in known])
+        positions.append([known[value] for value in axis.typed_like(held[axis.name]).values if value in known])
         wanted *= len(axis)
-    if store.has_replicas:
+    if store.layout.has_replicas:
         if store.experiment.keep != experiment.keep:
             return {"problem": f"does not keep {experiment.keep}, as the experiment asks for"}
         wanted *= experiment.replicas
@@ -97,17 +98,8 @@ def _count(experiment: Experiment, store: Store) -> dict[str, Any]:
     return {"wanted": wanted, **counts}
 
 
-def _as_held(wanted: Axis, held: Axis) -> list[tuple[Value, ...]]:
-    """The values of an axis, those of a range of whole numbers rounded: without its system, it is one of numbers."""
-    whole = [isinstance(value, int) for value in held.values[0]]
-    return [
-        tuple(round(v) if is_whole and isinstance(v, float) else v for v, is_whole in zip(value, whole, strict=True))
-        for value in wanted.values
-    ]
-
-
 def _last_written(path: Path) -> float:
-    return (path / "zarr.json").stat().st_mtime
+    return (path / FILE).stat().st_mtime
 
 
 def _measure(path: Path) -> dict[str, Any]:
@@ -120,8 +112,8 @@ def _measure(path: Path) -> dict[str, Any]:
 
 
 def format_status(reports: list[dict[str, Any]]) -> str:
-    """The reports as a table for people; what can only be said in words stands in place of the numbers."""
-    stages = [(report["experiment"], kind, report.get(kind)) for report in reports for kind in PARTS]
+    """Return the reports as a table for people; the text of a problem takes the place of the numbers."""
+    stages = [(report["experiment"], kind, report.get(kind)) for report in reports for kind in STAGES]
     columns = dict(_COLUMNS)
     if not any(stage and stage.get("not_converged") for *_, stage in stages):
         del columns["not converged"]  # rare
@@ -144,7 +136,7 @@ def format_status(reports: list[dict[str, Any]]) -> str:
 
 
 def _list_cells(stage: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    """What is known of a store, by column."""
+    """The cells of one row of the table."""
     age = format_age(stage["age_seconds"]) if "age_seconds" in stage else ""
     size = format_bytes(stage["bytes"]) if "bytes" in stage else ""
     return [*(str(stage.get(key, "")) for key in keys), age + (" stale" if stage.get("stale") else ""), size]

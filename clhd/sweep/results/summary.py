@@ -1,23 +1,23 @@
-"""`write_summary`: statistics over the replicas, the theory beside them, and what they rest on.
+"""`write_summary`: statistics over the replicas of each point, with the theory beside them.
 
-For each output X of the simulation, with the dims of the grid and of X, without the replica:
+For each output X of the simulation, along the axes of the grid and the dims of X:
 
 | variable | meaning |
 |---|---|
-| X_mean, X_standard_deviation, X_standard_error | over the replicas whose status is ok |
+| X_mean, X_standard_deviation, X_standard_error | statistics of the replicas whose status is ok |
 | X_quantile (quantile) | 5, 25, 50, 75 and 95 % of them; not with ``keep: moments`` |
-| X_theory | limit of infinite dimension |
-| X_theory_standard_deviation | predicted spread at this dimension, fluctuation / sqrt(n) |
-| X_distance_mean, X_distance_standard_error | of a distribution function X: how far a replica is from the theory |
+| X_theory | prediction of the theory |
+| X_theory_standard_deviation | predicted standard deviation, X_fluctuation / sqrt(size) |
+| X_distance_mean, X_distance_standard_error | distance of a distribution function X from the theory |
 | X_deviation_STATISTIC | mean, standard_deviation, standard_error, largest of run minus theory, if each run has one |
 | X_z_score | (mean - theory) / standard error: a bias of order 1/n shows in it |
-| replica_count (status) | replicas of each status |
-| theory_status | of the prediction |
+| replica_count (status) | number of replicas by status |
+| theory_status | status of the prediction |
 
-The distance of distribution functions is Wasserstein-1, the integral of abs(X - X_theory), by the trapezoid rule; it
-needs every replica, and so is not there with ``keep: moments``. An output of the theory that the simulation lacks is
-there as X_theory alone, along the axes that the theory has; an experiment without a simulation has nothing else. A
-point at which a quantity could not be had is NaN; a damaged chunk is an error, never averaged in.
+The distance of distribution functions is Wasserstein-1, the integral of abs(X - X_theory) by the trapezoid rule. It
+needs every replica, so ``keep: moments`` has no distance. A quantity that only the theory returns stands in the summary
+as X_theory, along the axes of the theory. Where a quantity is not known it is NaN. A damaged chunk is an error: no mean
+ever rests on it.
 """
 
 from pathlib import Path
@@ -26,21 +26,23 @@ import numpy as np
 import xarray as xr
 
 from clhd.errors import ClhdError, explain_unwritable
-from clhd.sweep.plan.stage import KINDS, Stage
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.comparison import add_distances, add_theory
 from clhd.sweep.results.reduce import QUANTILES, STATISTICS, reduce_runs
-from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.store.create import remove_tree, write_sealed
+from clhd.sweep.spec.experiment import Experiment, read_experiment
+from clhd.sweep.spec.stages import KINDS, stage_path
+from clhd.sweep.store.create import remove_tree, write_dataset
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.prepare import open_stage, positions_in
 from clhd.sweep.store.provenance import describe_code, now
 from clhd.sweep.store.store import Store, StoreError
 from clhd.systems.declarations import Status
+from clhd.systems.registry import is_file_name, list_systems
 from clhd.systems.stored import Declaration
 
 
 def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) -> Path:
-    """Summarise what is known of an experiment, and write it as one store; one that is half written has another name.
+    """Summarise all results of an experiment, and write the summary in one step.
 
     Parameters
     ----------
@@ -48,43 +50,61 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
     results : Path
         Folder of all results.
     wait : bool
-        Wait for another process that writes it, instead of refusing.
+        Wait for another process that writes the summary, instead of refusing.
 
     Returns
     -------
     Path
-        Of the summary.
+        The summary.
 
     Raises
     ------
     ClhdError
-        If there is no simulation, it belongs to another experiment, or the summary cannot be written.
+        If there are no results, they belong to another experiment, or the summary cannot be written.
     DamagedChunkError
-        If a chunk is damaged: names its file, and the command that recomputes it.
+        If a chunk is damaged; the message names its file and the command that computes it again.
     """
-    path = results / experiment.name / "summary.zarr"
+    path = stage_path(results / experiment.name, "summary")
     with hold_lock(path, wait=wait):
         folders = _identify_stores(path.parent)
         dataset = summarise(experiment, results)
         if _identify_stores(path.parent) != folders:
-            raise StoreError(f"{path.parent}: has grown while it was summarised; do it again")
+            raise StoreError(f"{path.parent}: changed while it was summarised; run the command again")
         with explain_unwritable(path):
             _replace(path, dataset)
     return path
 
 
+def read_computed(path: str | Path, results: Path) -> Experiment:
+    """Return the experiment of results; unless its system is installed, as the results remember the system.
+
+    Without results that remember their system, the experiment is checked by its system, for which its file is run.
+
+    Raises
+    ------
+    ClhdError
+        If the file is wrong, or its system is needed and cannot be loaded.
+    """
+    unchecked = read_experiment(path, check=False)
+    if unchecked.system in list_systems():
+        return read_experiment(path)
+    stores = [store for store in (stage_path(results / unchecked.name, kind) for kind in KINDS) if store.is_dir()]
+    recalled = next((system for system in (Store(store).stored_system() for store in stores) if system), None)
+    return read_experiment(path, check=recalled is None, recalled=recalled)
+
+
 def _identify_stores(folder: Path) -> list[tuple[int, int]]:
-    """What tells the folders of stores from others that take their names; in a store that grows, chunks move."""
-    found = [folder / f"{kind}.zarr" for kind in ("simulation", "theory")]
+    """The identities of the folders of the stores: a store that grows becomes another folder of the same name."""
+    found = [stage_path(folder, kind) for kind in KINDS]
     return [(state.st_dev, state.st_ino) for state in (path.stat() for path in found if path.is_dir())]
 
 
 def _replace(path: Path, dataset: xr.Dataset) -> None:
-    """Write a dataset beside its place, then change the names: under its own name it is always whole, or not there."""
+    """Write a dataset under another name, then rename it: under its own name it is complete, or does not exist."""
     unfinished, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     for stray in (unfinished, old):
         remove_tree(stray)
-    write_sealed(dataset, unfinished)
+    write_dataset(dataset, unfinished)
     if path.exists():
         path.rename(old)
     unfinished.rename(path)
@@ -92,7 +112,7 @@ def _replace(path: Path, dataset: xr.Dataset) -> None:
 
 
 def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
-    """The summary of an experiment as a dataset; raises as `write_summary` does."""
+    """Return the summary of an experiment as a dataset; raises as `write_summary` does."""
     summary = xr.Dataset()
     kinds, declaration = _find_kinds(experiment, results)
     if "simulation" in kinds:
@@ -114,22 +134,37 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
 
 
 def _find_kinds(experiment: Experiment, results: Path) -> tuple[list[str], Declaration]:
-    """The stages that an experiment has, and what its system says of itself; by a store where it is not installed."""
+    """The stages of an experiment and the declaration of its system, by a store where the system is not installed.
+
+    An installed system comes first: constants that only one stage depends on, such as those that switch the other stage
+    off, may have changed since a store was made. The file of a system is only run for stores that have no declaration.
+    """
+    recalled = _recall_kinds(experiment, results) if is_file_name(experiment.system) else None
+    if recalled is not None:
+        return recalled
     stages = [Stage(experiment, kind) for kind in KINDS]
     try:
         return [stage.kind for stage in stages if stage.outputs.variables], stages[0].declaration
     except ClhdError:
-        for kind in KINDS:
-            path = results / experiment.name / f"{kind}.zarr"
-            declaration = Store(path).layout.declaration if path.is_dir() else None
-            if declaration is not None:
-                exists = {"simulation": declaration.simulates, "theory": declaration.predicts}
-                return [kind for kind in KINDS if exists[kind]], declaration
-        raise
+        recalled = _recall_kinds(experiment, results)
+        if recalled is None:
+            raise
+        return recalled
+
+
+def _recall_kinds(experiment: Experiment, results: Path) -> tuple[list[str], Declaration] | None:
+    """What the stores of an experiment say of its stages and its system; None if they do not say it."""
+    for kind in KINDS:
+        path = stage_path(results / experiment.name, kind)
+        declaration = Store(path).layout.declaration if path.is_dir() else None
+        if declaration is not None:
+            exists = {"simulation": declaration.simulates, "theory": declaration.predicts}
+            return [kind for kind in KINDS if exists[kind]], declaration
+    return None
 
 
 def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
-    """Statistics over the replicas, along all axes that the simulation has."""
+    """The statistics over the replicas, along all axes of the simulation."""
     wanted, store, available = open_stage(experiment, "simulation", results)
     variables: dict[str, xr.Variable] = {}
     statistics, counts = reduce_runs(store, wanted)

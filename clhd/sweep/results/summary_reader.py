@@ -2,10 +2,12 @@
 
 | word | meaning |
 |---|---|
-| quantity | the output that is drawn: the cosine similarity where there is one, else the first |
-| axes | dims of the grid with more than one value, and ``feature`` if there are several, in the order of the file |
+| declaration | what the system says of itself, such as its size parameter and what its limit is called |
+| quantity | the output that is drawn: the experiment's choice, else the declaration's, else the first |
+| axes | dims of the grid and of the quantity with more than one value, in the order of the file, without the time |
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +15,17 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from pydantic import ValidationError
 
 from clhd.errors import ClhdError
 from clhd.sweep.store.layout import check_summary, find_damaged
-from clhd.sweep.store.metadata import AGAIN, MetadataError
+from clhd.sweep.store.metadata import SUMMARISE, MetadataError
+from clhd.systems.registry import find_system, list_systems
+from clhd.systems.stored import Declaration, declare
 
-_QUANTITY = "cosine_similarity"
 _MEAN = "_mean"
+_TIME = "time"
+_COMPARISONS = ("_distance", "_deviation")  # X_distance_mean is of the distance of X to the theory, and no output
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,12 @@ class Summary:
     Parameters
     ----------
     dataset : xarray.Dataset
+    chosen : str
+        The quantity to draw. If it is empty, the experiment or the declaration chooses.
     """
 
     dataset: xr.Dataset
+    chosen: str = ""
 
     @cached_property
     def experiment(self) -> dict[str, Any]:
@@ -40,25 +49,59 @@ class Summary:
 
     @property
     def name(self) -> str:
-        """Of the experiment."""
+        """Name of the experiment."""
         return str(self.experiment["name"])
+
+    @cached_property
+    def declaration(self) -> Declaration:
+        """What the system says of itself; summaries of earlier versions lack it, and get the next best."""
+        stored = self.dataset.attrs.get("declaration")
+        if stored is None:
+            return _guess_declaration(self)
+        try:
+            return Declaration.model_validate(stored)
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise MetadataError(f"summary of {self.name}: declaration.{where} is not known; {SUMMARISE}") from None
 
     @cached_property
     def quantity(self) -> str:
         """Name of the output that is drawn."""
         names = [str(name).removesuffix(_MEAN) for name in self.dataset.data_vars if str(name).endswith(_MEAN)]
+        names = [name for name in names if not (name.endswith(_COMPARISONS) and name.rpartition("_")[0] in names)]
         if not names:
             raise ClhdError(f"summary of {self.name}: holds no mean of anything; it has no simulation")
-        return _QUANTITY if _QUANTITY in names else names[0]
+        chosen = self.chosen or str(self.experiment.get("quantity") or "")
+        if chosen and chosen not in names:
+            raise ClhdError(f"summary of {self.name}: quantity = {chosen!r}: must be one of {', '.join(names)}")
+        named = self.declaration.quantity
+        return chosen or (named if named in names else names[0])
 
     @property
     def long_name(self) -> str:
-        """Of the quantity."""
-        return self.quantity.replace("_", " ")
+        """Name of the quantity for people."""
+        words = str(self.dataset[f"{self.quantity}{_MEAN}"].attrs.get("long_name") or self.quantity.replace("_", " "))
+        return words.removeprefix("mean of the ")
+
+    @property
+    def size(self) -> str:
+        """The parameter by which the spread of the theory scales; empty if there is none."""
+        return self.declaration.size
+
+    @property
+    def limit(self) -> str:
+        """What the theory is called, such as "limit of many units"."""
+        return self.declaration.limit or "theory"
+
+    @property
+    def component(self) -> str:
+        """The dim of the components; empty if there is none."""
+        return self.declaration.components.removesuffix("s")
 
     def has(self, statistic: str) -> bool:
-        """True if the summary holds this of the quantity, such as "theory"."""
-        return f"{self.quantity}_{statistic}" in self.dataset
+        """True if the summary holds this statistic of the quantity, such as "theory", somewhere."""
+        name = f"{self.quantity}_{statistic}"
+        return name in self.dataset and bool(self.dataset[name].notnull().any())
 
     def get(self, statistic: str) -> xr.DataArray:
         """A statistic of the quantity, such as "mean", without dims of one value; NaN where there is none.
@@ -68,12 +111,11 @@ class Summary:
         ClhdError
             If the theory has an axis that the simulation lacks, so that they cannot be drawn side by side.
         """
-        if not self.has(statistic):
+        name, mean = f"{self.quantity}_{statistic}", self.dataset[f"{self.quantity}{_MEAN}"]
+        if name not in self.dataset:
             return xr.full_like(self.get("mean"), np.nan)
-        values = self.dataset[f"{self.quantity}_{statistic}"].squeeze(self._singles)
-        own = [
-            str(dim) for dim in values.dims if dim not in {*self.dataset[f"{self.quantity}{_MEAN}"].dims, "quantile"}
-        ]
+        values = self.dataset[name].squeeze([dim for dim in mean.dims if mean.sizes[dim] == 1 and dim != _TIME])
+        own = [str(dim) for dim in values.dims if dim not in {*mean.dims, "quantile"}]
         if own:
             raise ClhdError(
                 f"summary of {self.name}: its theory has the axis {', '.join(own)}, which the simulation lacks, and no "
@@ -81,10 +123,10 @@ class Summary:
             )
         return values
 
-    @cached_property
-    def _singles(self) -> list[Any]:
-        mean = self.dataset[f"{self.quantity}{_MEAN}"]
-        return [dim for dim in mean.dims if mean.sizes[dim] == 1 and dim != "time"]
+    def get_last(self, statistic: str) -> xr.DataArray:
+        """A statistic of the quantity at the last time, if it has times; see `get`."""
+        values = self.get(statistic)
+        return values.isel({_TIME: -1}) if _TIME in values.dims else values
 
     @cached_property
     def grid_axes(self) -> tuple[str, ...]:
@@ -94,14 +136,19 @@ class Summary:
 
     @cached_property
     def axes(self) -> tuple[str, ...]:
-        """Dims to be drawn, but for the time."""
-        dims = [str(dim) for dim in self.get("mean").dims if dim != "time"]
+        """Dims to be drawn, without the time."""
+        dims = [str(dim) for dim in self.get("mean").dims if dim != _TIME]
         return tuple(sorted(dims, key=lambda dim: self.grid_axes.index(dim) if dim in self.grid_axes else len(dims)))
+
+    @property
+    def has_times(self) -> bool:
+        """True if the quantity has a time."""
+        return _TIME in self.dataset[f"{self.quantity}{_MEAN}"].dims
 
     @property
     def last_time(self) -> float:
         """The last output time."""
-        return float(self.dataset["time"].values[-1])
+        return float(self.dataset[_TIME].values[-1])
 
     def count(self, status: str) -> xr.DataArray:
         """Replicas of each point of the grid with this status, without dims of one value."""
@@ -138,13 +185,44 @@ class Summary:
         return self.count("ok") < self.replicas
 
 
-def read_summary(path: Path) -> Summary:
+def _guess_declaration(summary: Summary) -> Declaration:
+    """What an installed system says of itself today; if there is none, what the summary shows."""
+    name = str(summary.experiment.get("system", ""))
+    if name in list_systems():
+        with suppress(ClhdError):
+            return declare(find_system(name), summary.experiment.get("constants", {}), "")
+    return Declaration(
+        title=name,
+        time={"long_name": "time"} if _TIME in summary.dataset.coords else None,
+        size="",
+        limit="",
+        quantity="",
+        components="",
+        equations="",
+        sources=[],
+        source="",
+        simulates=summary.has_simulation,
+        predicts="theory_status" in summary.dataset,
+        per_replica=False,
+        parameters={},
+        distributions={},
+        may_be_nan=[],
+    )
+
+
+def read_summary(path: Path, chosen: str = "") -> Summary:
     """Read a summary.
+
+    Parameters
+    ----------
+    path : Path
+    chosen : str
+        The quantity to draw; see `Summary`.
 
     Raises
     ------
     ClhdError
-        If there is none, or it is not what was written.
+        If it does not exist, or is not what was written.
     """
     if not path.is_dir():
         raise ClhdError(f"{path}: is not there; clhd run makes it")
@@ -156,5 +234,5 @@ def read_summary(path: Path) -> Summary:
         damaged = find_damaged(path)
         if damaged is None:
             raise
-        raise MetadataError(f"{damaged}: is damaged; {AGAIN}") from None
-    return Summary(dataset)
+        raise MetadataError(f"{damaged}: is damaged; {SUMMARISE}") from None
+    return Summary(dataset, chosen)

@@ -1,29 +1,27 @@
-"""`find_unfinished`: which stages of an experiment have to be run, whatever files say that they are done.
+"""`find_unfinished`: the stages of an experiment that a workflow must run, whatever its marker files say.
 
-A workflow knows a stage by a small marker file. The stores themselves are the truth: this looks into them.
+A workflow knows a stage by a small marker file, but only the stores tell what is computed.
 """
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from clhd.errors import ClhdError
-from clhd.sweep.plan.stage import Stage, StageKind
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.stages import KINDS, StageKind, StageName, stage_path
+from clhd.sweep.store.documents import FILE
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.missing import find_missing
 from clhd.sweep.store.prepare import open_stage, positions_in
 from clhd.systems.declarations import Status
 
-StageName = Literal["simulation", "theory", "summary"]
-STAGE_NAMES: tuple[StageName, ...] = ("simulation", "theory", "summary")
-_COMPUTED: tuple[StageKind, ...] = ("simulation", "theory")
 _TO_DO = (Status.NOT_RUN, Status.FAILED)
 
 
 def find_unfinished(experiment: Experiment, results: Path) -> list[StageName]:
-    """Stages whose store is not there, out of date or for something else, lacks points or files, or has failed points.
+    """Return the stages whose store does not exist, is out of date, belongs to other settings, or is incomplete.
 
     Parameters
     ----------
@@ -31,11 +29,11 @@ def find_unfinished(experiment: Experiment, results: Path) -> list[StageName]:
     results : Path
         Folder of all results.
     """
-    stages: list[StageName] = [kind for kind in _COMPUTED if not _is_known(experiment, kind, results)]
+    stages: list[StageName] = [kind for kind in KINDS if not _is_known(experiment, kind, results)]
     folder = results / experiment.name
-    summary, stores = _last_written(folder, "summary"), [_last_written(folder, kind) for kind in _COMPUTED]
+    summary, stores = _last_written(folder, "summary"), [_last_written(folder, kind) for kind in KINDS]
     is_old = summary is None or any(written is not None and written > summary for written in stores)
-    if is_old or not _is_whole(folder / "summary.zarr"):
+    if is_old or not _is_whole(stage_path(folder, "summary")):
         stages.append("summary")
     return stages
 
@@ -49,8 +47,8 @@ def _is_whole(summary: Path) -> bool:
 
 
 def _last_written(folder: Path, stage: StageName) -> float | None:
-    """When a store was last changed as a whole; None if it is not there."""
-    path = folder / f"{stage}.zarr" / "zarr.json"
+    """The time of the last change of a store; None if it does not exist."""
+    path = stage_path(folder, stage) / FILE
     return path.stat().st_mtime if path.is_file() else None
 
 

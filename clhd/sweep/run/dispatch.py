@@ -1,7 +1,7 @@
 """`Dispatcher`: hands the blocks of a plan to workers, longest first, a few at once, and finds those that kill them.
 
-A worker that is killed takes along the block that it computes and those that wait for it, of which most are innocent.
-So blocks that lost their worker are tried again, with ever less beside them:
+A killed worker loses the block that it computes and the blocks that wait for it, most of which did not kill it. So
+blocks that lost their worker are tried again, with fewer other blocks at the same time:
 
 | round | blocks | how |
 |---|---|---|
@@ -9,11 +9,10 @@ So blocks that lost their worker are tried again, with ever less beside them:
 | 2 | those whose worker was killed | none waits |
 | 3 | those whose worker was killed again | one alone in the cluster, split until the points that kill are alone |
 
-A point fails if it is killed twice in the last round; whatever kills from outside would have to hit it four times. In
-a block of 64 points one that kills is found by 6 deaths.
+A point fails if its worker is killed twice in the last round, so a cause from outside would have to hit it four times.
+In a block of 64 points, 6 deaths find the one point that kills.
 """
 
-import logging
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -30,6 +29,7 @@ from clhd.core.progress import Progress
 from clhd.core.text import format_bytes, format_seconds
 from clhd.errors import ClhdError, describe_unwritable, explain_unwritable
 from clhd.sweep.cluster.cluster import LOST
+from clhd.sweep.cluster.dask_quirks import describe_death, hide_memory_warnings, was_killed_for_memory
 from clhd.sweep.cluster.slurm import check_jobs
 from clhd.sweep.plan.blocks import Block, BoolArray, ChunkIndex
 from clhd.sweep.plan.stage import Stage
@@ -39,24 +39,23 @@ from clhd.sweep.store.store import Store, StoreError
 from clhd.systems.declarations import Status
 from clhd.systems.registry import Reference
 
-# Tasks that are waiting beside those that run: enough that no worker waits for the driver.
+# Tasks that wait at each worker, so that no worker waits for the driver.
 _WAITING_PER_WORKER = 2
-# How often a point is killed, with nothing beside it, until it counts as failed.
+# Deaths of workers, with one point alone in the cluster, after which the point counts as failed.
 _DEATHS_ALONE = 2
-# Each part of a block costs a call of its kernel, each round of splitting the start of a worker: either takes seconds.
+# A part of a block costs a call of its kernel, and a round of splitting costs the start of a worker; both take seconds.
 _PARTS = 8
-# Silence that is longer than both, the second in units of the longest prediction, is worth a line.
+# A line is written after this time without a finished block, and after this many times the longest prediction.
 _SILENT_SECONDS, _SILENT_TIMES = 30.0, 10.0
 _POLL_SECONDS = 0.01
-_EVENT_POLLS, _EVENT_POLL_SECONDS = 5, 0.05
-# Workers come and go: how many there are is asked again after this time.
+# Seconds after which the number of workers is asked for again.
 _COUNT_SECONDS = 2.0
 _as_completed: Any = as_completed  # distributed is not typed
 
 
 @dataclass(frozen=True)
 class _Obstacle:
-    """Why no task can go on; of an error that is raised, Dask would log the traceback at each worker."""
+    """The reason why no task can go on, as a value: Dask would log the traceback of an error at each worker."""
 
     message: str
 
@@ -64,9 +63,8 @@ class _Obstacle:
 def _try_block(
     path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str, reference: Reference
 ) -> BlockReport | _Obstacle:
-    """Compute a block; what stops it, and would stop the others, is a value."""
-    # The driver tells if a worker is killed for its memory; that it will be soon, many times over, helps nobody.
-    logging.getLogger("distributed.worker.memory").setLevel(logging.ERROR)
+    """Compute a block; return an `_Obstacle` if an error stops this block and would stop all others."""
+    hide_memory_warnings()
     try:
         try:
             return compute_block(path, chunks, run, token, reference)
@@ -78,7 +76,7 @@ def _try_block(
 
 
 class Dispatcher:
-    """Runs blocks on a cluster, and finds out which of them kill their workers."""
+    """Runs blocks on a cluster, and finds the blocks that kill their workers."""
 
     def __init__(
         self, client: Any, store: Store, stage: Stage, run: int, token: str, progress: Progress, expected: int
@@ -91,18 +89,18 @@ class Dispatcher:
         self._expected = expected  # threads that are started only if there are blocks for them
 
     def run(self, blocks: Sequence[Block]) -> Iterator[tuple[Block, BlockReport]]:
-        """Run blocks, or the parts of those that kill their workers; yield each with what came of it."""
+        """Run blocks, in parts where a block kills its workers; yield each block or part with its report."""
         suspects = yield from self._run_together(blocks, _WAITING_PER_WORKER)
         suspects = yield from self._run_together([block for block, _ in suspects], 0)
         for block, _ in suspects:
             yield from self._isolate(block)
         if self._dead:
-            self._store.remove_strays()
+            self._store.remove_leftover_files()
 
     def _run_together(
         self, blocks: Sequence[Block], waiting: int
     ) -> Generator[tuple[Block, BlockReport], None, list[tuple[Block, int]]]:
-        """Run blocks in their order, few at once; return those whose worker was killed, and how often."""
+        """Run blocks in their order, few at once; return those whose worker was killed, with the number of deaths."""
         left, killed = iter(blocks), []
         running: dict[Any, Block] = {}
         finished: Any = _as_completed()
@@ -125,20 +123,20 @@ class Dispatcher:
             for future, block in ready.items():
                 report = self._collect(future, fetched)
                 if isinstance(report, KilledWorker):
-                    killed.append((block, report.allowed_failures + 1))
+                    killed.append((block, describe_death(report).deaths))
                 else:
                     yield block, report
         return killed
 
     def _count_threads(self) -> int:
-        """How many blocks can be computed at once, at least one."""
+        """The number of blocks that can be computed at once, at least one."""
         if time.monotonic() - self._counted > _COUNT_SECONDS:
             self._threads = max(self._expected, sum(self._client.nthreads().values()))
             self._counted = time.monotonic()
         return self._threads
 
     def _fetch(self, futures: list[Any]) -> dict[Any, BlockReport | _Obstacle]:
-        """The results of blocks that are done, in one request: many workers must not wait for one after the other.
+        """The reports of finished blocks, in one request: many workers must not wait for each other.
 
         None of them if one cannot be had; `_collect` finds out which, and why.
         """
@@ -147,14 +145,14 @@ class Dispatcher:
         return {}
 
     def _collect(self, future: Any, fetched: dict[Any, BlockReport | _Obstacle]) -> BlockReport | KilledWorker:
-        """What became of a block, or that its worker was killed; raises what stops the run."""
+        """The report of a block, or `KilledWorker`; raises the error that stops the run."""
         report = fetched.get(future) or self._ask(future)
         if isinstance(report, _Obstacle):  # in which workers name the store by its full path
             raise StoreError(report.message.replace(str(self._store.path.absolute()), str(self._store.path)))
         return report
 
     def _ask(self, future: Any) -> BlockReport | _Obstacle | KilledWorker:
-        """The result of one block, or that its worker was killed; raises what stops the run."""
+        """Ask for the report of one block; `KilledWorker` if its worker died; raises the error that stops the run."""
         try:
             error = future.exception()
         except CancelledError:
@@ -165,7 +163,7 @@ class Dispatcher:
         return future.result()  # type: ignore[no-any-return]
 
     def _wait(self, finished: Any, running: dict[Any, Block]) -> None:
-        """Wait until a block is finished; now and then, if that takes far longer than predicted, say so."""
+        """Wait until a block is finished; write a line now and then if that takes far longer than predicted."""
         begin = time.monotonic()
         longest = max(block.seconds for block in running.values())
         patience = max(_SILENT_SECONDS, _SILENT_TIMES * longest)
@@ -183,30 +181,20 @@ class Dispatcher:
                 )
 
     def _tell_death(self, error: KilledWorker) -> None:
-        """Say once of each worker that it was killed, and if it is known why."""
-        address, limit = error.last_worker.address, error.last_worker.memory_limit
-        if address in self._dead:
+        """Write one line for each killed worker, with the cause if it is known."""
+        death = describe_death(error)
+        if death.address in self._dead:
             return
-        self._dead.add(address)
-        if self._has_exceeded_memory(address):
-            self._cause = (
-                f"more than the {format_bytes(limit)} of memory that a worker has (fewer workers have more each)"
-            )
+        self._dead.add(death.address)
+        if was_killed_for_memory(self._client, death.address):
+            limit = format_bytes(death.memory_limit)
+            self._cause = f"more than the {limit} of memory that a worker has (fewer workers have more each)"
         else:
             self._cause = "a crash, a signal from outside, or a machine without memory"
         self._progress.say(f"a worker was killed: {self._cause}; what it had to do is tried again")
 
-    def _has_exceeded_memory(self, address: str) -> bool:
-        """True if a worker was killed by its nanny, who may tell so a moment after it is done."""
-        for _ in range(_EVENT_POLLS):
-            events = self._client.get_events("worker-restart-memory")
-            if any(event.get("worker") == address for _, event in events):
-                return True
-            time.sleep(_EVENT_POLL_SECONDS)
-        return False
-
     def _isolate(self, block: Block, deaths: int = 0) -> Iterator[tuple[Block, BlockReport]]:
-        """Run a block with nothing beside it; find the points that kill the worker by splitting it."""
+        """Run a block alone in the cluster; split it to find the points that kill the worker."""
         killed = yield from self._run_together([block], 0)
         if not killed:
             return
@@ -221,7 +209,7 @@ class Dispatcher:
                 yield from self._isolate(part)
 
     def _record_death(self, block: Block) -> BlockReport:
-        """Note in the ledger that a point kills its worker."""
+        """Write into the ledger that a point kills its worker."""
         message = f"its worker was killed each time, also with nothing else to do: {self._cause}"
         for index, needed in block.chunks:
             ledger: dict[str, Any] = {
@@ -235,7 +223,7 @@ class Dispatcher:
         return BlockReport(failed, 0.0, f"KilledWorker: {self._describe(block)}: {message}")
 
     def _describe(self, block: Block) -> str:
-        """Where the first point of a block stands."""
+        """The values of the first point of a block along the axes."""
         index, needed = block.chunks[0]
         starts = [piece.start for piece in self._store.region(index)]
         place = [start + int(step) for start, step in zip(starts, np.argwhere(needed)[0], strict=True)]
@@ -244,7 +232,7 @@ class Dispatcher:
 
 
 def _split(block: Block, has_entries: bool) -> list[Block]:
-    """A block as a few with about as many points each, or as it is if it has one point."""
+    """Split a block into a few of about equal size; a block of one point stays as it is."""
     points = [
         (chunk, tuple(place))
         for chunk, (_, needed) in enumerate(block.chunks)
@@ -257,7 +245,7 @@ def _split(block: Block, has_entries: bool) -> list[Block]:
 
 
 def _select(block: Block, points: Sequence[tuple[int, tuple[int, ...]]]) -> Block:
-    """The part of a block at some points, each the number of its chunk and the place there."""
+    """The part of a block at some points, each given by the number of its chunk and its place there."""
     masks: dict[int, BoolArray] = {}
     for chunk, place in points:
         needed = block.chunks[chunk][1]

@@ -11,7 +11,7 @@ from clhd.core.progress import Progress
 from clhd.core.text import format_count, format_seconds
 from clhd.errors import ClhdError, describe_unwritable
 from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.cluster.dask_quirks import quiet
+from clhd.sweep.cluster.dask_quirks import DEATH_LOGGERS, quiet
 from clhd.sweep.plan.blocks import Plan
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.dispatch import Dispatcher
@@ -21,12 +21,10 @@ from clhd.sweep.store.store import Store
 
 # Shorter work is done by threads of this process: starting processes would take longer.
 _THREADS_BELOW_SECONDS = 3.0
-# Settings of Dask. Deaths are counted here. And a worker on this machine is started again whenever it dies; Dask would
-# give it up for good if, 15 s after a death, it happened to be dead once more.
+# Settings of Dask. The dispatcher counts deaths, so Dask tries no task again. And a worker on this machine is started
+# again whenever it dies; Dask would give it up for good if, 15 s after a death, it happened to be dead once more.
 _OWN_SCHEDULER = {"distributed.scheduler.allowed-failures": 0}
 _OWN_WORKERS = {"distributed.deploy.lost-worker-timeout": "365 days"}
-# What Dask would tell of each worker that is lost, and of each of its tasks: a line of our own is enough.
-_LOGGERS = ("distributed.nanny", "distributed.nanny.memory", "distributed.scheduler")
 
 
 def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, client: Client | None, token: str) -> int:
@@ -35,9 +33,9 @@ def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, clien
     Raises
     ------
     ClhdError
-        If the store cannot be written any more, or the scheduler is lost; what is done until then is kept.
+        If the store cannot be written any more, or the scheduler is lost; all finished blocks are kept.
     KeyboardInterrupt
-        Likewise.
+        After Ctrl-C; all finished blocks are kept.
     """
     run = len(store.attributes["runs"])
     begin = time.perf_counter()
@@ -51,12 +49,12 @@ def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, clien
     done = 0
 
     def note_run() -> None:
-        """Write into the store what this run is, or what it came to."""
-        check_lease(store.path, token)  # a store that was moved away must not rise again, without its chunks
+        """Write the description of this run, and at the end its results, into the store."""
+        check_lease(store.path, token)  # a store that was moved away must not be created anew, without chunks
         try:
             store.update_attributes(runs=[*store.attributes["runs"][:run], description])
         except OSError as error:
-            check_lease(store.path, token)  # or was it moved away in this very moment?
+            check_lease(store.path, token)  # it may have been moved away just now
             raise ClhdError(describe_unwritable(store.path, error)) from None
 
     note_run()
@@ -65,7 +63,7 @@ def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, clien
         with (
             dask.config.set(_OWN_SCHEDULER | (_OWN_WORKERS if cluster.slurm is None else {})),
             opened as active,
-            quiet(*_LOGGERS),
+            quiet(*DEATH_LOGGERS),
         ):
             for block, report in Dispatcher(active, store, stage, run, token, progress, cluster.slurm or 1).run(
                 plan.blocks
@@ -77,10 +75,10 @@ def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, clien
                     progress.say(f"failed: {report.first_error.splitlines()[0]}")
                 progress.advance(block.entries * size, block.seconds)
     except BaseException as error:
-        with suppress(ClhdError):  # the first error is the one to be told
+        with suppress(ClhdError):  # the first error is the one to report
             description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}
             note_run()
-        if isinstance(error, KeyboardInterrupt):  # last, for who reads it may be gone
+        if isinstance(error, KeyboardInterrupt):  # last, since the reader of the output may be gone
             progress.say(f"stopped: {done} of {format_count(plan.entries * size, 'run')} done and kept")
         raise
     description |= {"seconds": round(time.perf_counter() - begin, 3), "computed": done}

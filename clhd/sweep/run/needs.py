@@ -1,15 +1,15 @@
-"""`plan_stages`: what an experiment will take, before anything runs: core-hours, bytes, wall time and memory.
+"""`plan_stages`: predict what an experiment takes, before anything runs: core-hours, bytes, wall time and memory.
 
-The blocks are those that would run. Their cost is the systems' own prediction, put right by what the store's ledger has
-measured, as soon as that says something. Wall time and memory are made to be asked for from a batch system, so they lie
-on the safe side of what is likely. A store that must grow first is copied by one process, before anything is computed.
+The prediction uses the blocks that would run. Their cost is the prediction of the system, corrected by the ledger as
+soon as it holds enough measurements. Wall time and memory are meant for requests to a batch system, so they are larger
+than what is likely. If a store must grow, one process copies it first.
 
 | symbol | name | unit |
 |---|---|---|
-| ``rate`` | measured seconds per predicted second, of what is known; None while too little is | 1 |
-| ``growth_seconds`` | of the copying of a store that must grow; 0 if it need not | s |
-| ``wall_seconds`` | time after which what is left is done, with `SAFETY` and the time of the start | s |
-| ``memory_mb`` | of all processes of a run | MB |
+| ``rate`` | measured seconds per predicted second of the known runs; None if too few are known | 1 |
+| ``growth_seconds`` | time for copying a store that must grow, else 0 | s |
+| ``wall_seconds`` | time in which the rest is done, with `SAFETY` and the time of the start | s |
+| ``memory_mb`` | memory of all processes of a run | MB |
 """
 
 import math
@@ -25,8 +25,9 @@ from clhd.core.text import format_bytes, format_count, format_seconds
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
 from clhd.sweep.plan.stage import Stage
+from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.missing import find_missing
-from clhd.sweep.store.prepare import check_changes, hold_stage, is_of_same_form, predict_growth_seconds
+from clhd.sweep.store.prepare import check_changes, has_same_form, predict_growth_seconds, stored_stage
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 
@@ -34,14 +35,14 @@ _BYTES_PER_NUMBER = 8
 _LEDGER_BYTES = 9  # status, attempts, seconds, run
 _KNOWN = (Status.OK, Status.DIVERGED, Status.NOT_CONVERGED)
 
-# A prediction errs by the processor and by what else runs on the node; a measured rate by the latter alone.
+# A prediction errs by the processor and by the load of the node; a measured rate only by the load.
 SAFETY = {"predicted": 4.0, "measured": 2.0}
-# Imports from a shared file system, and compiling kernels, which a new version of the code does once.
+# Time for imports from a shared file system and for compiling kernels, once for each version of the code.
 START_SECONDS = 300.0
-# Less would measure little more than the compilation of kernels.
+# Shorter measurements would mostly measure the compilation of kernels.
 _ENOUGH_SECONDS = 30.0
-# Resident memory of the process that distributes the blocks and of one worker, and copies that a worker has of the
-# values of a block: as computed, in the order of the store, encoded.
+# Resident memory of the driver and of one worker, and the number of copies of a block in a worker: as computed, in the
+# order of the store, encoded.
 _DRIVER_MEGABYTES, _WORKER_MEGABYTES = 600, 600
 _DRIVER_BYTES_PER_ENTRY = 50
 _COPIES = 4
@@ -49,25 +50,25 @@ _COPIES = 4
 
 @dataclass(frozen=True)
 class Needs:
-    """What is needed to compute what a store does not know yet.
+    """The resources that a run needs to compute the pending entries of a store.
 
     Parameters
     ----------
     runs : int
-        Replicas of points that are left.
+        Number of pending runs.
     core_seconds : float
-        Of one core, the rate included.
+        Seconds of one core, corrected by the rate.
     rate : float or None
-        Measured seconds per predicted second of what is known; None if that is too little to tell.
+        Measured seconds per predicted second; None if too few runs are known.
     workers : int
     growth_seconds : float
-        That the growth of the store is predicted to take, before anything is computed.
+        Predicted time for the growth of the store.
     wall_seconds : float
-        Time to ask for, with the growth.
+        Time to request, with the growth.
     memory_mb : int
-        Memory to ask for, of all processes together.
+        Memory to request for all processes together.
     obstacle : str
-        Why a run would refuse the store that is there; mostly empty.
+        Why a run would refuse the existing store; mostly empty.
     """
 
     runs: int
@@ -81,26 +82,26 @@ class Needs:
 
 
 def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[str, Any]:
-    """What the stages of an experiment are predicted to take.
+    """Return what the stages of an experiment are predicted to take.
 
     Parameters
     ----------
     stages : sequence of Stage
     results : Path
-        Folder of all results, which tell what is known already.
+        Folder of all results.
     workers : int
-        Processes, of one core each.
+        Number of processes, of one core each.
 
     Returns
     -------
     dict
-        For each stage: points, runs (replicas of points), blocks, shape of a chunk, core hours, seconds of the longest
-        block, bytes (uncompressed) and files of all of it, and `Needs` of what is left, as ``left``.
+        For each stage: points, runs, blocks, shape of a chunk, core hours, seconds of the longest block, bytes
+        (uncompressed) and files of the whole store, and the `Needs` of the rest as ``left``.
     """
     plan: dict[str, Any] = {}
     for stage in stages:
         chunks = choose_chunks(stage)
-        blocks = plan_blocks(stage, np.ones(_shape(stage), dtype=bool), chunks, workers)
+        blocks = plan_blocks(stage, np.ones(stage.shape, dtype=bool), chunks, workers)
         plan[stage.kind] = {
             "points": stage.grid.size,
             "runs": blocks.entries * stage.entry_size,
@@ -116,7 +117,7 @@ def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[st
 
 
 def format_plan(name: str, plan: Mapping[str, Any]) -> str:
-    """A plan for people, two lines for each stage, and one more if its store would be refused."""
+    """Return a plan for people: two lines for each stage, and a third one if a run would refuse its store."""
     lines = []
     for kind, part in plan.items():
         left = part["left"]
@@ -134,7 +135,7 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
         else:
             lines.append("  left: nothing")
         if left["obstacle"]:
-            lines.append(f"  as it is, a run refuses: {left['obstacle']}")
+            lines.append(f"  cannot run: {left['obstacle']}")
     return "\n".join(lines)
 
 
@@ -149,7 +150,7 @@ def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:
     left = plan_blocks(stage, ~known, choose_chunks(stage), workers)
     rate = _measure_rate(stage, known, seconds, workers)
     longest = max((block.seconds for block in left.blocks), default=0.0)
-    # Whoever is free takes the next block, the longest first: then the last one ends within this time (Graham).
+    # A free worker takes the longest block that is left: then the last block ends within this time (Graham 1969).
     wall = (rate or 1.0) * (left.seconds / workers + longest)
     safety = SAFETY["predicted" if rate is None else "measured"]
     return Needs(
@@ -167,7 +168,7 @@ def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:
 def _predict_memory(stage: Stage, left: Plan, workers: int) -> int:
     block = max((block.entries for block in left.blocks), default=0) * _entry_bytes(stage)
     worker = _WORKER_MEGABYTES + _COPIES * block / 1e6
-    driver = _DRIVER_MEGABYTES + _DRIVER_BYTES_PER_ENTRY * math.prod(_shape(stage)) / 1e6
+    driver = _DRIVER_MEGABYTES + _DRIVER_BYTES_PER_ENTRY * math.prod(stage.shape) / 1e6
     return math.ceil(driver + workers * worker)
 
 
@@ -175,33 +176,26 @@ def _entry_bytes(stage: Stage) -> int:
     return _BYTES_PER_NUMBER * stage.count_numbers(stage.stored) + _LEDGER_BYTES
 
 
-def _shape(stage: Stage) -> tuple[int, ...]:
-    return stage.grid.shape + ((stage.entries,) if stage.entries is not None else ())
-
-
 def _find_store(stage: Stage, results: Path) -> tuple[tuple[Store, Stage] | None, float, str]:
-    """The store of a stage, and what it has room for, None if there is none of use.
-
-    And how many seconds its growth takes, and why a run would refuse it.
-    """
-    path = results / stage.experiment.name / f"{stage.kind}.zarr"
+    """The store of a stage with the stage that it holds (None without a usable store), seconds of growth, obstacle."""
+    path = stage_path(results / stage.experiment.name, stage.kind)
     if not path.exists():
         return None, 0.0, ""
     try:
         store = Store(path)
-        held = hold_stage(store, stage)
-        check_changes(store, held, stage)
-        if not is_of_same_form(held, stage):
+        stored = stored_stage(store, stage)
+        check_changes(store, stored, stage)
+        if not has_same_form(stored, stage):
             return None, 0.0, ""
-        return (store, held), predict_growth_seconds(store, held, stage), ""
+        return (store, stored), predict_growth_seconds(store, stored, stage), ""
     except ClhdError as error:
         return None, 0.0, str(error)
 
 
 def _read_ledger(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """What of a stage is known, and the seconds that it took."""
-    known = np.zeros(_shape(stage), dtype=bool)
-    seconds = np.zeros(_shape(stage), dtype=np.float32)
+    """The known entries of a stage, and the seconds of each."""
+    known = np.zeros(stage.shape, dtype=bool)
+    seconds = np.zeros(stage.shape, dtype=np.float32)
     if found is None:
         return known, seconds
     store, held = found
@@ -211,7 +205,7 @@ def _read_ledger(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[NDArr
             status[store.region(index)] = Status.NOT_RUN
     except ClhdError:
         return known, seconds
-    places: list[tuple[list[int], list[int]]] = []  # along each dim, of what both have: here, and in the store
+    places: list[tuple[list[int], list[int]]] = []  # of shared values along each dim: here, and in the store
     for axis, held_axis in zip(stage.grid.axes, held.grid.axes, strict=True):
         positions = {value: position for position, value in enumerate(held_axis.values)}
         here = [position for position, value in enumerate(axis.values) if value in positions]
@@ -226,7 +220,7 @@ def _read_ledger(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[NDArr
 
 
 def _measure_rate(stage: Stage, known: NDArray[np.bool_], seconds: NDArray[np.float32], workers: int) -> float | None:
-    """Measured seconds per predicted second of what is known; None if too little is."""
+    """Measured seconds per predicted second of the known entries; None if too few are known."""
     measured = float(seconds[known].sum(dtype=float))
     if measured < _ENOUGH_SECONDS:
         return None

@@ -1,6 +1,6 @@
-"""`run_stage`: compute what the store of a stage does not know yet.
+"""`run_stage`: compute the entries of a stage's store that are not known yet.
 
-`set_aside` comes first where all is to be computed again, so that after a kill the plain command goes on.
+With ``--fresh``, `set_aside` moves the old stores first, so that after a kill the plain command goes on.
 """
 
 import time
@@ -15,13 +15,14 @@ from distributed import Client
 from clhd.errors import explain_unwritable
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.blocks import BoolArray, plan_blocks
-from clhd.sweep.plan.stage import Stage, StageKind
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.execute import execute_plan
 from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.stages import StageKind, stage_path
+from clhd.sweep.store.documents import FILE
 from clhd.sweep.store.grow import finish_growth
 from clhd.sweep.store.lock import hold_lock
-from clhd.sweep.store.metadata import FILE
-from clhd.sweep.store.prepare import move_aside, prepare_store, select_wanted
+from clhd.sweep.store.prepare import move_aside, prepare_store, select_requested
 from clhd.sweep.store.repair import repair_store
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
@@ -29,14 +30,16 @@ from clhd.systems.declarations import Status
 
 @dataclass(frozen=True)
 class StageReport:
-    """What a stage came to.
+    """The outcome of a stage.
 
     Parameters
     ----------
+    path : Path
+        The store.
     counts : mapping of status to int
-        Of all replicas of points that the experiment wants.
+        Number of runs of the experiment by status.
     computed : int
-        How many of them this run computed.
+        Number of runs that were computed now.
     seconds : float
         Wall time.
     """
@@ -48,18 +51,18 @@ class StageReport:
 
     @property
     def is_complete(self) -> bool:
-        """True if nothing failed and nothing is missing."""
+        """True if no run failed and no run is pending."""
         return self.counts["failed"] == 0 and self.counts["not_run"] == 0
 
 
 def find_needed(status: Any, wanted: BoolArray) -> BoolArray:
-    """What is to be computed: what never ran, and what failed; a divergence is a result."""
+    """Return the wanted entries that never ran, or failed; a divergence is a result."""
     needed: BoolArray = wanted & ((status == Status.NOT_RUN) | (status == Status.FAILED))
     return needed
 
 
 def set_aside(stages: Sequence[Stage], results: Path, *, wait: bool = False) -> None:
-    """Move the stores of stages aside, none of them deleted, before anything is computed again.
+    """Move the stores of stages to other names, before everything is computed again; nothing is deleted.
 
     Parameters
     ----------
@@ -67,14 +70,14 @@ def set_aside(stages: Sequence[Stage], results: Path, *, wait: bool = False) -> 
     results : Path
         Folder of the stores of all experiments.
     wait : bool
-        Wait for another run of the same store, instead of refusing.
+        Wait for another run of the same store to end, instead of refusing.
 
     Raises
     ------
     ClhdError
-        If another run holds a store, or it cannot be moved.
+        If another run holds a store, or a store cannot be moved.
     """
-    paths = [results / stage.experiment.name / f"{stage.kind}.zarr" for stage in stages]
+    paths = [stage_path(results / stage.experiment.name, stage.kind) for stage in stages]
     with ExitStack() as locks:
         for path in paths:
             locks.enter_context(hold_lock(path, wait=wait))
@@ -96,7 +99,7 @@ def run_stage(
     wait: bool = False,
     checked: Sequence[Stage] = (),
 ) -> StageReport | None:
-    """Compute what the store of one stage does not know yet.
+    """Compute the entries of a stage's store that are not known yet.
 
     Parameters
     ----------
@@ -106,42 +109,42 @@ def run_stage(
     results : Path
         Folder of the stores of all experiments.
     cluster : Cluster, optional
-        Where to compute, by default on all cores.
+        Where to compute; by default on all cores of this machine.
     client : distributed.Client, optional
-        An open client, instead.
+        An open client to use instead.
     repair : bool
-        Read every chunk first, and compute the damaged ones again.
+        Read every chunk first, and compute the damaged chunks again.
     wait : bool
-        Wait for another run of the same store, instead of refusing; it leaves the less to do.
+        Wait for another run of the same store to end, instead of refusing.
     checked : sequence of Stage
-        What `check_experiment` returned for this experiment: the costs that it found are not worked out again.
+        What `check_experiment` returned, so that the costs of the points need not be found again.
 
     Returns
     -------
     StageReport or None
-        None if the system has nothing to compute on this stage.
+        None if the stage has nothing to compute.
 
     Raises
     ------
     ClhdError
         If another run holds the store, or the store belongs to another experiment.
     KeyboardInterrupt
-        What is done until then is kept.
+        All blocks that were done until then are kept.
     """
     wanted = next((stage for stage in checked if stage.kind == kind), Stage(experiment, kind))
     if not wanted.outputs.variables:
         return None
     begin = time.perf_counter()
-    path = results / experiment.name / f"{kind}.zarr"
+    path = stage_path(results / experiment.name, kind)
     with hold_lock(path, wait=wait) as lease:
         with explain_unwritable(path):
             if repair:
                 repair_store(path, wanted.system)
             store, available = prepare_store(wanted, path)
             if lease.predecessor:
-                store.remove_strays()
-                (path / FILE).touch()  # it may have written blocks after a summary, without a note of that
-        mask = select_wanted(available, wanted)
+                store.remove_leftover_files()
+                (path / FILE).touch()  # the killed run may have written blocks after the last summary
+        mask = select_requested(available, wanted)
         status = store.status()
         needed = find_needed(status, mask)
         cluster = cluster or Cluster()
@@ -156,10 +159,10 @@ def run_stage(
 
 
 def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Client | None]:
-    """A cluster that is there already, for its blocks are made to suit its workers; None if one is to be started."""
-    return nullcontext(client) if client is not None or not cluster.is_there else open_client(cluster)
+    """A client of a cluster that runs already, whose workers decide the size of blocks; None if one must be started."""
+    return nullcontext(client) if client is not None or not cluster.runs_already else open_client(cluster)
 
 
 def _count_threads(client: Any) -> int:
-    """How many blocks can be computed at once; 1 while no worker has come yet."""
+    """The number of blocks that can be computed at once; 1 while no worker has come."""
     return max(1, sum(map(int, client.nthreads().values())))

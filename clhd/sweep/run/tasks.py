@@ -1,7 +1,7 @@
-"""`compute_block`: the task of a worker. Computes a block, writes it chunk by chunk, returns a few counts.
+"""`compute_block`: the task of a worker. It computes a block, writes it chunk by chunk, and returns a few counts.
 
-A task may run twice (a worker that died in mid-task), even at the same time (a worker that was thought dead). It
-computes what its arguments say, and adds to each chunk what is unknown there, as its only writer at that moment.
+A task may run twice (if its worker died), even at the same time (if its worker was only thought dead). It computes what
+its arguments say. Into each chunk it writes only entries that are not known yet, as the only writer at that moment.
 """
 
 import time
@@ -31,7 +31,7 @@ _Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class BlockReport:
-    """What a task tells of its block."""
+    """The counts by status, the seconds and the first error of a block."""
 
     counts: dict[str, int]
     seconds: float
@@ -39,40 +39,40 @@ class BlockReport:
 
 
 class _PlacedPoint(NamedTuple):
-    """A point, and where its replicas go."""
+    """A point, and the place of its replicas in a block."""
 
     point: Any
-    chunk: int  # of the block
-    place: tuple[int, ...]  # in the chunk, without the replica
-    first: int  # replica of the chunk
+    chunk: int  # number within the block
+    place: tuple[int, ...]  # within the chunk, without the replica
+    first: int  # first replica of the chunk
 
 
 def compute_block(
     path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str, reference: Reference
 ) -> BlockReport:
-    """Compute what is needed of some chunks of a store, and write them.
+    """Compute the needed entries of some chunks of a store, and write them.
 
     Parameters
     ----------
     path : str
-        Of the store.
+        Path of the store.
     chunks : sequence of (chunk index, needed)
     run : int
-        Which entry of the store's runs this is.
+        Number of this run among the runs of the store.
     token : str
-        Of the run's lease.
+        Token of the lease of the run.
     reference : Reference
-        To the system.
+        Reference to the system.
 
     Returns
     -------
     BlockReport
-        Counts by status of what was computed.
+        Counts of the computed runs by status.
 
     Raises
     ------
     SupersededError, MovedError
-        If the run has ended, or the store is not there any more: nothing is written then.
+        If the run has ended, or the store has been moved: then nothing is written.
     """
     check_lease(Path(path), token)
     store, stage = _open(path, token, reference)
@@ -94,17 +94,17 @@ def compute_block(
 def write_merged(
     store: Store, token: str, index: ChunkIndex, needed: BoolArray, data: Mapping[str, NDArray[Any]], run: int
 ) -> None:
-    """Add to a chunk what was computed of it, as `Store.merge_chunk` does, as its only writer.
+    """Write computed entries into a chunk by `Store.merge_chunk`, as its only writer.
 
     Raises
     ------
     SupersededError, MovedError
-        If the run has ended, or the store is not there any more: nothing is written then.
+        If the run has ended, or the store has been moved: then nothing is written.
     """
     with guard_writing(store.path, token, store.chunk_number(index)):
         store.merge_chunk(index, needed, data, run)
-        if not store.exists():  # what was moved away in this very moment must not rise again
-            store.forget(index)
+        if not store.exists():  # a store that was just moved away must not appear again
+            store.delete_chunk(index)
             check_lease(store.path, token)
 
 
@@ -118,7 +118,7 @@ def _open(path: str, token: str, reference: Reference) -> tuple[Store, Stage]:
 def _group(
     stage: Stage, store: Store, chunks: Sequence[tuple[ChunkIndex, BoolArray]]
 ) -> dict[tuple[int, ...], list[_PlacedPoint]]:
-    """The points of a block by the replicas that they need; mostly all need the same."""
+    """Group the points of a block by the replicas that they need; mostly all points need the same."""
     groups: dict[tuple[int, ...], list[_PlacedPoint]] = defaultdict(list)
     for chunk, (index, needed) in enumerate(chunks):
         starts = [piece.start for piece in store.region(index)]
@@ -132,14 +132,14 @@ def _group(
 
 
 def _compute(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, ...], written: list[_Arrays]) -> None:
-    """Compute some points into the chunks; if one fails, find it by halving, so that the others are not lost."""
+    """Compute some points into chunks. If a point fails, find it by halving, so that the others are not lost."""
     begin = time.perf_counter()
     try:
         result = stage.compute([placed.point for placed in points], replicas)
     except SimulationStopped:
         raise
-    except Exception as error:  # whatever a point does must not stop the others
-        if len(points) == 1 or isinstance(error, ResultError):  # which is of all points alike
+    except Exception as error:  # no error of a point may stop the others
+        if len(points) == 1 or isinstance(error, ResultError):  # holds for all points of the call
             for placed in points:
                 _record_failure(stage, placed, replicas, written, error)
             return
@@ -155,9 +155,9 @@ def _compute(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, 
         data["status"][where] = result.status[k]
         data["seconds"][where] = share
         data["error_type"][where] = data["error_message"][where] = ""
-    for (k, *entry), message in result.errors.items():
+    for (k, *entry), found in result.errors.items():
         placed = points[k]
-        _record_failure(stage, placed, tuple(replicas[i] for i in entry), written, ResultError(message))
+        _record_failure(stage, placed, tuple(replicas[i] for i in entry), written, found)
 
 
 def _find_place(stage: Stage, placed: _PlacedPoint, replicas: tuple[int, ...]) -> Any:

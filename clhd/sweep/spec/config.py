@@ -1,12 +1,12 @@
-"""`Config`: the list of experiments that one `make` runs, read from config/config.yaml.
+"""`Config`: the list of experiments that `make` runs, read from config/config.yaml.
 
 | key | meaning |
 |---|---|
 | results | folder of all results, by default "results" |
 | experiments | files of the experiments, in the order in which they run |
-| claims | file of the claims that are judged by them, if any |
+| claims | file of the claims, if there are any |
 
-Paths are relative to the folder in which the command runs: the root of the project.
+Paths are relative to the folder in which the command runs, which is the root of the project.
 """
 
 import json
@@ -45,12 +45,12 @@ class Config(BaseModel):
         names = [path.stem for path in value]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"must have different names, but {', '.join(repeated)} stands there twice")
+            raise ValueError(f"must have different names, but {', '.join(repeated)} is listed twice")
         return value
 
 
 def _check_plain(path: Path) -> None:
-    """Refuse what commands would take as an option, Snakemake as a wildcard, and a terminal as a command."""
+    """Refuse a path that a command takes for an option, Snakemake for a wildcard, or a terminal for a control code."""
     text = str(path)
     if text.startswith("-") or "{" in text or "}" in text or not text.isprintable():
         raise ValueError(f"{text!r:.60} must be a path of printable characters, without braces, that begins with no -")
@@ -58,7 +58,7 @@ def _check_plain(path: Path) -> None:
 
 @dataclass(frozen=True)
 class ConfigContent:
-    """A config with its experiments, all of them read."""
+    """A config with all of its experiments."""
 
     results: Path
     experiments: dict[str, Experiment]
@@ -67,7 +67,7 @@ class ConfigContent:
 
 
 def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
-    """Read a config and all its experiments.
+    """Return a config with all its experiments, read from files.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
     try:
         config = Config.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise ExperimentError(describe_mistakes(error, str(path))) from None
+        raise ExperimentError(describe_mistakes(error, str(path), Config.model_fields)) from None
     experiments: dict[str, Experiment] = {}
     files: dict[str, Path] = {}
     mistakes = []
@@ -98,6 +98,6 @@ def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
 
 
 def format_config_schema() -> str:
-    """The JSON schema of a config, as it is committed."""
+    """Return the JSON schema of a config, as it is committed."""
     schema: dict[str, Any] = Config.model_json_schema()
     return json.dumps(schema, indent=2) + "\n"

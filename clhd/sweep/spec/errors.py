@@ -1,5 +1,7 @@
-"""`describe_mistakes`: all mistakes of an experiment file, one line each: file, key, value found, what is allowed."""
+"""`describe_mistakes`: one line for each mistake of a file: file, key, value found, what is allowed."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -8,7 +10,7 @@ from clhd.core.text import cut_line
 from clhd.errors import ClhdError
 
 MUST_BE_GIVEN = "must be given"
-# Of keys that cannot be checked without the system; its own mistake is the one to report.
+# Marks keys that cannot be checked without the system; only the mistake in `system` is reported.
 UNKNOWN_SYSTEM = "cannot be checked without the system"
 
 
@@ -16,8 +18,23 @@ class ExperimentError(ClhdError):
     """An experiment that cannot be run; one line for each mistake."""
 
 
-def describe_mistakes(error: ValidationError, source: str) -> str:
-    """One line for each mistake that pydantic found: source, key, value found, what is allowed."""
+def describe_unknown(key: str, known: Iterable[str]) -> str:
+    """Return the line about an unknown key, with the known key that is most like it."""
+    near = get_close_matches(key, list(known), n=1)
+    return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def describe_mistakes(error: ValidationError, source: str, known: Iterable[str]) -> str:
+    """Return one line for each mistake that pydantic found: source, key, value found, what is allowed.
+
+    Parameters
+    ----------
+    error : ValidationError
+    source : str
+        Begins each line; mostly a file.
+    known : iterable of str
+        The keys that there are.
+    """
     lines = []
     for mistake in error.errors():
         key = ".".join(str(part) for part in mistake["loc"])
@@ -26,7 +43,7 @@ def describe_mistakes(error: ValidationError, source: str) -> str:
         if mistake["type"] == "missing":
             lines.append(f"{key}: {MUST_BE_GIVEN}")
         elif mistake["type"] == "extra_forbidden":
-            lines.append(f"{key}: is no key here")
+            lines.append(describe_unknown(key, known))
         elif mistake["type"] == "value_error":
             for line in str(mistake["ctx"]["error"]).splitlines():
                 is_inner = key in {"constants", "axes"} and not line.startswith("must")

@@ -4,23 +4,21 @@
 |---|---|---|
 | system | text | what is swept: an installed system, or FILE.py:CLASS beside the file |
 | description | text | for people |
-| constants | name: value | parameters of the system that all points share |
-| axes | name: values | parameters that vary; lists, ranges, or several that vary together |
+| constants | name: value | parameters that all points share |
+| axes | name: values | parameters that vary: lists, ranges, or several parameters together |
 | times | list or range | output times, in the system's unit; left out if the system has no time |
 | replicas | count | independent runs of each point |
 | seed | count | root of all random streams |
-| keep | text | what the store holds: every replica, or moments of blocks of them |
-| figure | text | how it is drawn: a figure of clhd or of the system, or none |
+| keep | text | whether the store holds every replica, or moments of blocks of replicas |
+| figure | text | a figure of clhd or of the system, or none |
 | quantity | text | which output the figure draws; by default the one that the system names |
 
-A user's mistakes are all reported at once, one line each: file, key, value found, what is allowed.
+All mistakes of a file are reported at once, one line each: file, key, value found, what is allowed.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from difflib import SequenceMatcher
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +36,13 @@ from pydantic_core.core_schema import ValidationInfo
 
 from clhd.core.checks import parse_count, parse_number
 from clhd.errors import ClhdError
-from clhd.sweep.spec.axis import Axis, describe_axis, is_plain_name, parse_axis, parse_numbers
 from clhd.sweep.spec.errors import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes
+from clhd.sweep.spec.grid import Axis, describe_axis, is_plain_name, parse_axis, parse_numbers
 from clhd.sweep.spec.limits import check_table
 from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.declarations import Outputs, Parameter, Value
 from clhd.systems.protocol import System
-from clhd.systems.registry import Reference, find_system, is_file_name, refer_to
+from clhd.systems.registry import Reference, is_file_name, load_system, refer_to
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,20 @@ class _Context:
         False takes parameters as they stand and loads no system: code that only reads results does not wait for one.
     folder : Path or None
         Folder of the experiment's file, from which the file of a system is found.
+    recalled : System or None
+        With `check` false: the system as results remember it, which says what form the parameters have.
     """
 
     check: bool = True
     folder: Path | None = None
+    recalled: System | None = None
+    references: dict[str, Reference] = field(default_factory=dict)
+
+    def refer_to(self, name: str) -> Reference:
+        """The reference to a system; its file is read once, so that all of an experiment is of one text."""
+        if name not in self.references:
+            self.references[name] = refer_to(name, self.folder)
+        return self.references[name]
 
 
 def _get_context(info: ValidationInfo) -> _Context:
@@ -71,12 +79,12 @@ def _get_context(info: ValidationInfo) -> _Context:
 REPLICAS_PER_BLOCK = 256
 _KEEP = ("replicas", "moments")
 _FIGURES_OF_CLAIMS = "figures"
-# Arrays of every store and every summary, beside the outputs and the parameters.
+# Names of arrays that every store and summary holds beside outputs and parameters.
 _LEDGER = frozenset({"time", "quantile", "status", "attempts", "seconds", "run", "error_type", "error_message"})
 
 
 class Experiment(BaseModel):
-    """What to compute. Parameters are those of the table above; `name` is that of the file."""
+    """What to compute; the fields are the keys of the table above, and `name`, by default that of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -114,11 +122,12 @@ class Experiment(BaseModel):
     )
 
     _folder: Path | None = PrivateAttr(default=None)
+    _reference: Reference | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
     def _check_size(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Before the values of a range are made, which of many ranges takes long."""
+        """Refuse an experiment that is too large before any value of a range is made."""
         check_table(table, REPLICAS_PER_BLOCK)
         return table
 
@@ -127,7 +136,7 @@ class Experiment(BaseModel):
     def _check_system(cls, value: str, info: ValidationInfo) -> str:
         context = _get_context(info)
         if context.check:
-            find_system(value, context.folder)
+            load_system(context.refer_to(value))
         elif not is_file_name(value) and not is_plain_name(value):
             raise ValueError("must be the name of a system, or FILE.py:CLASS")
         return value
@@ -216,7 +225,7 @@ class Experiment(BaseModel):
 
     @model_validator(mode="after")
     def _check_dims(self, info: ValidationInfo) -> "Experiment":
-        """Along an axis with a name of its own stands an array of that name, beside all others of the results."""
+        """Refuse the name of an axis that another array of the results has."""
         for axis in self.axes:
             if not axis.is_single and _is_taken(axis.name, self, info):
                 raise ValueError(f"axes.{axis.name}: is the name of something else in the results; choose another")
@@ -225,7 +234,7 @@ class Experiment(BaseModel):
     @property
     def reference(self) -> Reference:
         """The reference to the system, by which workers find it; raises ClhdError if its file cannot be read."""
-        return refer_to(self.system, self._folder)
+        return self._reference or refer_to(self.system, self._folder)
 
     @property
     def has_simulation(self) -> bool:
@@ -233,7 +242,7 @@ class Experiment(BaseModel):
         return self.replicas > 0
 
     def resolved(self) -> dict[str, Any]:
-        """The experiment as plain values that JSON can hold and `parse_experiment` reads back."""
+        """Return the experiment as plain values, which JSON can hold and `parse_experiment` reads back."""
         return {
             "name": self.name,
             "system": self.system,
@@ -264,11 +273,11 @@ def _is_taken(name: str, experiment: Experiment, info: ValidationInfo) -> bool:
 def _get_system(info: ValidationInfo, name: str | None = None) -> System | None:
     """The system of an experiment; None if its name is wrong, or the experiment is taken as it stands."""
     context, name = _get_context(info), name or (info.data or {}).get("system")
-    return find_system(name, context.folder) if context.check and name is not None else None
+    return load_system(context.refer_to(name)) if context.check and name is not None else None
 
 
 def _list_outputs(system: System, constants: Mapping[str, Value]) -> list[Outputs]:
-    """What simulation and theory return; what cannot be had is reported when the points are checked."""
+    """What simulation and theory return; an error is reported later, when the points are checked."""
     found = []
     for half in (system.simulation, system.theory):
         with suppress(ClhdError):
@@ -280,7 +289,7 @@ def _has_simulation(info: ValidationInfo) -> bool:
     """Return False if the system simulates nothing with the constants that were found right."""
     system, constants = _get_system(info), info.data.get("constants")
     if system is None or constants is None:
-        return True  # their own mistake is the one to report
+        return True  # the mistake in these is the one to report
     try:
         return bool(system.simulation.outputs(constants).variables)
     except ClhdError:
@@ -288,42 +297,17 @@ def _has_simulation(info: ValidationInfo) -> bool:
 
 
 def _parameter_finder(info: ValidationInfo, constants: Mapping[str, Any]) -> Callable[[str], Parameter]:
-    """A function that finds a parameter of the experiment's system by name."""
+    """A function that finds a parameter of the system by name."""
     if "system" not in info.data:
         raise ValueError(UNKNOWN_SYSTEM)
-    system = _get_system(info)
+    system = _get_system(info) or _get_context(info).recalled
     if system is None:
         return lambda name: Parameter(kind="any", default=None, meaning="")
-    return lambda name: find_parameter(system, name, constants)
-
-
-def find_parameter(system: System, name: str, constants: Mapping[str, Any]) -> Parameter:
-    """Return the declaration of a parameter, also of that of one component, such as ``kurtosis_2``.
-
-    Raises
-    ------
-    ClhdError
-        If the system has no such parameter, or the point no such component.
-    """
-    if name in system.parameters:
-        return system.parameters[name]
-    base, _, index = name.rpartition("_")
-    parameter = system.parameters.get(base)
-    if parameter is not None and parameter.per_component and re.fullmatch("[1-9][0-9]{0,8}", index):
-        count = constants.get(system.components) or 1
-        if isinstance(count, int) and int(index) > count:
-            raise ClhdError(f"{name}: there is no {system.component} {index}, because {system.components} = {count}")
-        return parameter
-    near = sorted(system.parameters, key=lambda known: -_likeness(known, name))[:3]
-    raise ClhdError(f"{name}: is no parameter of this system; the nearest are {', '.join(near)}")
-
-
-def _likeness(first: str, second: str) -> float:
-    return SequenceMatcher(None, first, second).ratio()
+    return lambda name: system.find_parameter(name, constants)
 
 
 def _collect(table: Mapping[Any, Any], parse: Callable[[str, Any], Any]) -> dict[str, Any]:
-    """Parse every entry of a table; all mistakes at once, one line each."""
+    """Parse every entry of a table; report all mistakes at once, one line each."""
     parsed, mistakes = {}, []
     for name, entry in table.items():
         try:
@@ -335,14 +319,16 @@ def _collect(table: Mapping[Any, Any], parse: Callable[[str, Any], Any]) -> dict
     return parsed
 
 
-def read_experiment(path: str | Path, *, check: bool = True) -> Experiment:
+def read_experiment(path: str | Path, *, check: bool = True, recalled: System | None = None) -> Experiment:
     """Read an experiment from a YAML file.
 
     Parameters
     ----------
     path : path
     check : bool
-        False takes parameters as they stand, and loads no system.
+        False takes parameters as they stand and loads no system.
+    recalled : System, optional
+        With `check` false: the system as results remember it, which gives the form of the parameters.
 
     Raises
     ------
@@ -350,22 +336,29 @@ def read_experiment(path: str | Path, *, check: bool = True) -> Experiment:
         With one line for each mistake: file, key, value found, what is allowed.
     """
     path = Path(path)
-    return parse_experiment({"name": path.stem, **read_yaml(path)}, str(path), check=check, folder=path.parent)
+    table = {"name": path.stem, **read_yaml(path)}
+    return parse_experiment(table, str(path), check=check, folder=path.parent, recalled=recalled)
 
 
 def parse_experiment(
-    table: Mapping[str, Any], source: str = "experiment", *, check: bool = True, folder: Path | None = None
+    table: Mapping[str, Any],
+    source: str = "experiment",
+    *,
+    check: bool = True,
+    folder: Path | None = None,
+    recalled: System | None = None,
 ) -> Experiment:
-    """Make an experiment of plain values, as `Experiment.resolved` returns them.
+    """Return the experiment that plain values describe, as `Experiment.resolved` returns them.
 
     Raises
     ------
     ExperimentError
         With one line for each mistake, each starting with `source`.
     """
+    context = _Context(check, folder, recalled)
     try:
-        experiment = Experiment.model_validate(dict(table), context=_Context(check, folder))
+        experiment = Experiment.model_validate(dict(table), context=context)
     except ValidationError as error:
-        raise ExperimentError(describe_mistakes(error, source)) from None
-    experiment._folder = folder
+        raise ExperimentError(describe_mistakes(error, source, Experiment.model_fields)) from None
+    experiment._folder, experiment._reference = folder, context.references.get(experiment.system)
     return experiment

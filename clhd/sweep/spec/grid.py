@@ -1,19 +1,200 @@
-"""`Grid`: the labelled points of an experiment."""
+"""`Grid`: the labelled points of an experiment; `Axis`: one dim of it, with the values of its parameters.
+
+| in the file | axis |
+|---|---|
+| ``slope: [1, 3, 8]`` | these values |
+| ``slope: {start: 1, stop: 8, count: 15}`` | a range, both ends included; ``spacing: log`` for equal ratios |
+| ``pair: {together: {slope_1: [1, 1], slope_2: [1, 2]}}`` | a dim "pair" along which both vary |
+
+Values ascend along an axis, whatever their order in the file. An axis that lists a value twice is refused.
+"""
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
+import numpy as np
+
+from clhd.core.checks import parse_count, parse_number
 from clhd.core.text import format_value
 from clhd.errors import ClhdError
-from clhd.sweep.spec.axis import Axis
-from clhd.systems.declarations import Value
+from clhd.systems.declarations import Parameter, Value
+
+# Digits of a value of a range: 0.30000000000000004 must be equal to a 0.3 that is written out.
+_DIGITS = 12
+# The most values of a range.
+_MOST_VALUES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dim of a grid.
+
+    Parameters
+    ----------
+    name : str
+        Name of the dim: the parameter, or any word if several parameters vary along the axis.
+    parameters : tuple of str
+    values : tuple of tuple
+        One entry for each position, with one value for each parameter.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    values: tuple[tuple[Value, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def is_single(self) -> bool:
+        """True if one parameter varies along the axis, whose name it then has."""
+        return self.parameters == (self.name,)
+
+    def label(self, position: int) -> str:
+        """Return a position as text, such as ``slope_1=1, slope_2=2``."""
+        return ", ".join(f"{p}={format_value(v)}" for p, v in zip(self.parameters, self.values[position], strict=True))
+
+    def merged(self, other: "Axis") -> "Axis":
+        """Return the axis with the values of both."""
+        return Axis(self.name, self.parameters, _order({*self.values, *other.values}))
+
+    def typed_like(self, held: "Axis") -> "Axis":
+        """The axis with whole numbers where `held` has some; a range read without its system has floats only."""
+        whole = [isinstance(value, int) for value in held.values[0]]
+        values = (
+            tuple(
+                round(v) if is_whole and isinstance(v, float) else v for v, is_whole in zip(value, whole, strict=True)
+            )
+            for value in self.values
+        )
+        return Axis(self.name, self.parameters, tuple(values))
+
+    def positions(self, other: "Axis") -> list[int]:
+        """Return the positions of the values of `other` along this axis, which has all of them."""
+        index = {value: position for position, value in enumerate(self.values)}
+        return [index[value] for value in other.values]
+
+
+def is_plain_name(name: str) -> bool:
+    """Return True for lower-case letters, digits and _, starting with a letter: names for files, shells and stores."""
+    return re.fullmatch("[a-z][a-z0-9_]{0,99}", name) is not None
+
+
+def describe_axis(axis: Axis) -> Any:
+    """Return the axis as plain values, which `parse_axis` reads back."""
+    columns = {name: [value[k] for value in axis.values] for k, name in enumerate(axis.parameters)}
+    return columns[axis.name] if axis.is_single else {"together": columns}
+
+
+def parse_axis(name: str, entry: Any, find_parameter: Callable[[str], Parameter]) -> Axis:
+    """Make an axis of its entry in the file.
+
+    Raises
+    ------
+    ClhdError
+        If it is empty, a value is repeated or not allowed, or no such parameter can vary.
+    """
+    if not (isinstance(entry, Mapping) and "together" in entry):
+        column = _parse_column(name, entry, find_parameter(name))
+        return _sort(Axis(name, (name,), tuple((value,) for value in column)))
+    columns = entry["together"]
+    if len(entry) > 1 or not isinstance(columns, Mapping) or not columns:
+        raise ClhdError(f"{name}: together must be a table of parameters and their values, and stand alone")
+    parsed = {str(key): _parse_column(str(key), values, find_parameter(str(key))) for key, values in columns.items()}
+    lengths = {key: len(values) for key, values in parsed.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{length} of {key}" for key, length in lengths.items())
+        raise ClhdError(f"{name}: values that vary together must be of one length, not {found}")
+    if name in parsed and len(parsed) > 1:
+        raise ClhdError(f"{name}: several parameters vary along it, so it needs a name that is none of theirs")
+    if not is_plain_name(name):
+        raise ClhdError(f"{name}: is the name of a dim, and must be lower-case letters, digits and _")
+    return _sort(Axis(name, tuple(parsed), tuple(zip(*parsed.values(), strict=True))))
+
+
+def _parse_column(name: str, entry: Any, parameter: Parameter) -> list[Value]:
+    if not parameter.can_vary:
+        raise ClhdError(f"{name}: cannot be an axis, because it fixes the shape of the results; make it a constant")
+    values = parse_numbers(name, entry)
+    if not values:
+        raise ClhdError(f"{name} = []: must hold at least one value")
+    if isinstance(entry, Mapping) and parameter.kind == "count":
+        values = [round(value) for value in values]
+    if any(isinstance(value, list) for value in values):
+        raise ClhdError(f"{name} = {entry!r}: must hold numbers or words; lists of coefficients can only be constants")
+    return [parameter.parse(name, value) for value in values]
+
+
+def _sort(axis: Axis) -> Axis:
+    if not all(isinstance(entry, int | float | str) for value in axis.values for entry in value):
+        raise ClhdError(f"{axis.name}: must hold numbers or words")
+    seen: set[tuple[Value, ...]] = set()
+    for position, value in enumerate(axis.values):
+        if value in seen:
+            raise ClhdError(f"{axis.name}: {axis.label(position)} is listed twice")
+        seen.add(value)
+    return Axis(axis.name, axis.parameters, _order(axis.values))
+
+
+def _order(values: Iterable[tuple[Value, ...]]) -> tuple[tuple[Value, ...], ...]:
+    """Ascending values, numbers before words."""
+    values = tuple(values)
+    try:
+        return tuple(sorted(values))
+    except TypeError:  # numbers beside words, which need a key: of a million values, that takes 2 s longer
+        return tuple(sorted(values, key=lambda value: [(isinstance(entry, str), entry) for entry in value]))
+
+
+def count_values(name: str, entry: Any) -> int:
+    """Return the number of values along an axis from its entry in the file; no value is made.
+
+    Raises
+    ------
+    ClhdError
+        If the entry is no list, range or table of these.
+    """
+    if isinstance(entry, list | tuple):
+        return len(entry)
+    if isinstance(entry, Mapping) and "count" in entry:
+        return parse_count(f"{name}.count", entry["count"], minimum=1)
+    if isinstance(entry, Mapping) and isinstance(columns := entry.get("together"), Mapping) and columns:
+        return max(count_values(str(key), column) for key, column in columns.items())
+    raise ClhdError(f"{name} = {entry!r}: must be a list, a range, or several of these together")
+
+
+def parse_numbers(name: str, entry: Any) -> list[Any]:
+    """Return the values of a list or of a range; a list may hold anything."""
+    if isinstance(entry, list | tuple):
+        return list(entry)
+    if not isinstance(entry, Mapping):
+        raise ClhdError(f"{name} = {entry!r}: must be a list, or a range such as {{start: 0, stop: 1, count: 5}}")
+    unknown = set(entry) - {"start", "stop", "count", "spacing"}
+    missing = {"start", "stop", "count"} - set(entry)
+    if unknown or missing:
+        found = f"has no key {', '.join(sorted(unknown))}" if unknown else f"lacks {', '.join(sorted(missing))}"
+        raise ClhdError(f"{name}: a range {found}; it is {{start: 0, stop: 1, count: 5, spacing: linear or log}}")
+    start, stop = (parse_number(f"{name}.{key}", entry[key]) for key in ("start", "stop"))
+    count = parse_count(f"{name}.count", entry["count"], minimum=1)
+    if count > _MOST_VALUES:
+        raise ClhdError(f"{name}.count = {entry['count']!r}: must be a whole number from 1 to {_MOST_VALUES}")
+    spacing = entry.get("spacing", "linear")
+    if spacing not in ("linear", "log"):  # a tuple: it may be a list
+        raise ClhdError(f"{name}.spacing = {spacing!r}: must be linear or log")
+    if spacing == "log" and not (start > 0 and stop > 0):
+        raise ClhdError(f"{name}: a range with spacing log must start and stop above 0, not at {start:g} and {stop:g}")
+    if not math.isfinite(stop - start):
+        raise ClhdError(f"{name}: a range from {start:g} to {stop:g} is too wide")
+    values = np.geomspace(start, stop, count) if spacing == "log" else np.linspace(start, stop, count)
+    return [float(f"{value:.{_DIGITS}g}") for value in values.tolist()]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The product of some axes, around constants.
+    """The product of some axes, with constants.
 
     Parameters
     ----------
@@ -36,28 +217,28 @@ class Grid:
         return math.prod(self.shape)
 
     def values(self, index: tuple[int, ...]) -> dict[str, Value]:
-        """The parameters of one point."""
+        """Return the parameters of one point."""
         values = dict(self.constants)
         for axis, position in zip(self.axes, index, strict=True):
             values.update(zip(axis.parameters, axis.values[position], strict=True))
         return values
 
     def indices(self) -> Iterator[tuple[int, ...]]:
-        """Positions of all points; the last axis varies fastest."""
+        """Yield the positions of all points; the last axis varies fastest."""
         return product(*(range(length) for length in self.shape))
 
     def describe(self, index: tuple[int, ...]) -> str:
-        """Where a point stands, such as ``kurtosis=3, dimension=1000``."""
+        """Return the values of a point along the axes, such as ``slope=3, size=1000``."""
         return ", ".join(axis.label(position) for axis, position in zip(self.axes, index, strict=True)) or "the point"
 
 
 def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
-    """The position of the point that a user names by the values of its axes, as text.
+    """Return the position of the point that a user names by the values of its axes, as text.
 
     Raises
     ------
     ClhdError
-        If an axis is missing, unknown, or has no such value; the values that it has are named.
+        If an axis is missing or unknown, or has no such value; the message names its values.
     """
     known = [parameter for axis in grid.axes for parameter in axis.parameters]
     for name in place:
@@ -78,10 +259,15 @@ def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
             )
         ]
         if len(matches) != 1:
-            found = "several points" if matches else "no point"
-            allowed = "; ".join(axis.label(position) for position in range(min(len(axis), 12)))
             given = ", ".join(f"{name}={text}" for name, text in wanted.items())
-            raise ClhdError(f"{given}: {found} of the axis; it has {allowed}{' ...' if len(axis) > 12 else ''}")
+            labels = [axis.label(position) for position in range(min(len(axis), 12))]
+            if axis.is_single:
+                labels = [label.partition("=")[2] for label in labels]
+                given = f"{axis.name} has no value {wanted[axis.name]}" if not matches else given
+            problem = f"{given}: stands for several points" if matches else given
+            problem = problem if axis.is_single or matches else f"{given}: there is no such point"
+            more = ", ..." if len(axis) > 12 else ""
+            raise ClhdError(f"{problem}; the values are {(', ' if axis.is_single else '; ').join(labels)}{more}")
         index.append(matches[0])
     return tuple(index)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from clhd.core.checks import parse_count
 from clhd.errors import ClhdError
-from clhd.sweep.spec.axis import count_values
+from clhd.sweep.spec.grid import count_values
 
 # Each point is made and checked before anything runs: 4 million take some minutes and 2 GB. The status of each run
 # stands in memory, with masks of what is wanted and what is needed: of 400 million entries 2 GB.
@@ -21,14 +21,14 @@ MOST_POINTS, MOST_ENTRIES = 4_000_000, 400_000_000
 
 
 def check_table(table: Mapping[str, Any], block: int) -> None:
-    """Raise ClhdError if an experiment asks for too much; of what a file says, before any value of a range is made.
+    """Raise ClhdError if an experiment asks for too many points or runs, before any value of a range is made.
 
     Parameters
     ----------
     table : mapping
-        As in the file. What is wrong in it otherwise is left to be found with all other mistakes.
+        The content of the file. Other mistakes in it are reported later, all together.
     block : int
-        Replicas of which moments are kept, where moments are kept.
+        Replicas of one block with ``keep: moments``.
     """
     axes, counts, replicas = table.get("axes"), {}, 0
     for name, entry in axes.items() if isinstance(axes, Mapping) else ():
@@ -44,7 +44,7 @@ def check_table(table: Mapping[str, Any], block: int) -> None:
 
 
 def describe_size(counts: Mapping[str, int], replicas: int, entry_size: int) -> str:
-    """What of an experiment, or of a store, is too much; empty if nothing is.
+    """Return a message about too many points or runs of an experiment or store; empty if there are not too many.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def describe_size(counts: Mapping[str, int], replicas: int, entry_size: int) -> 
     replicas : int
         0 without a simulation.
     entry_size : int
-        Replicas of one entry of the store: 1, or those of a block of which the moments are kept.
+        Replicas of one entry of the store: 1, or those of a block with ``keep: moments``.
     """
     points = math.prod(counts.values())
     if points > MOST_POINTS:

@@ -1,7 +1,8 @@
 """The JSON schema of an experiment file, with which editors complete and check it.
 
-It is made of `Experiment` and of the parameters of all systems, and committed as config/experiment.schema.json. A
-schema knows single values; what holds for an experiment as a whole is told when the file is read.
+It comes from `Experiment` and the parameters of all installed systems, and is committed as
+config/experiment.schema.json. A schema checks single values; rules for whole experiments are checked when a file is
+read.
 """
 
 import json
@@ -46,10 +47,10 @@ _WRITTEN: dict[str, dict[str, Any]] = {
 
 
 def build_schema() -> dict[str, Any]:
-    """The JSON schema of an experiment file, for completion in editors; parameters come from the systems."""
+    """Return the JSON schema of an experiment file; parameters come from the systems."""
     schema = Experiment.model_json_schema()
     schema.pop("$defs")
-    for name, written in _WRITTEN.items():  # in a file, values are written otherwise than an experiment keeps them
+    for name, written in _WRITTEN.items():  # a file writes values in another form than `Experiment`
         kept = schema["properties"][name]
         schema["properties"][name] = {
             key: kept[key] for key in ("default", "description", "title") if key in kept
@@ -64,7 +65,7 @@ def build_schema() -> dict[str, Any]:
             entries, entry = found.setdefault(parameter_name, []), _describe_parameter(parameter)
             if entry not in entries:
                 entries.append(entry)
-    # Systems may mean different things by a name, such as what their theory can do.
+    # Systems may have different parameters of the same name, such as `theory`.
     constants = {name: entries[0] if len(entries) == 1 else {"anyOf": entries} for name, entries in found.items()}
     patterns = {
         f"^{name}_[1-9]$": entry
@@ -95,5 +96,5 @@ def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def format_schema() -> str:
-    """The schema as it is committed."""
+    """Return the schema as it is committed."""
     return json.dumps(build_schema(), indent=2) + "\n"

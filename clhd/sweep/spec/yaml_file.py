@@ -1,14 +1,14 @@
-"""`read_yaml`: a table from a YAML file, by a loader that is safe and has no traps in a file of numbers.
+"""`read_yaml`: read a table from a YAML file with a safe loader, without the traps of YAML 1.1.
 
 | YAML 1.1 | here |
 |---|---|
-| ``1e-3`` is text | a number |
+| ``1e-3`` is text | ``1e-3`` is a number |
 | ``0100`` is 64, ``1:30`` is 90, ``2001-01-01`` a date | 100, text, text: numbers are decimal |
 | of two equal keys the last one counts | refused |
-| aliases, a few lines of which stand for a billion values; tags | refused: every value is written out |
+| a few lines of aliases stand for a billion values; tags | refused: every value must be written out |
 | text may hold control characters and halves of characters | refused: no file name and no terminal takes them |
 
-Whoever runs an experiment may have it from somebody else: a file can be wrong, but it cannot take all memory.
+A user may have an experiment from somebody else: a file can be wrong, but it cannot take all memory.
 """
 
 import re
@@ -21,9 +21,9 @@ import yaml
 from clhd.core.text import cut_line
 from clhd.errors import ClhdError
 
-# Reading takes about 5 s at this size, which is 100 times that of the largest file that ships with clhd.
+# Reading a file of this size takes about 5 s; the largest file of clhd is 100 times smaller.
 _MOST_BYTES = 2**20
-# A whole number of more digits is no float, and Python itself refuses to print one of 4300.
+# A whole number with more digits has no float, and Python refuses to print one with 4300 digits.
 _MOST_DIGITS = 300
 # Unicode's control characters, halves of characters, and separators of lines and paragraphs.
 _FORBIDDEN = {"Cc", "Cs", "Zl", "Zp"}
@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
     """Text, decimal numbers, true and false, null, lists and tables; nothing else."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse what is not written out."""
+        """Refuse aliases and tags."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             raise _refuse(f"the alias *{event.anchor} is not allowed; write the value out", event.start_mark)

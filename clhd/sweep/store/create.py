@@ -1,10 +1,10 @@
-"""`create_store`, `write_sealed`: stores and summaries come into being, sealed, before they have their name.
+"""`create_store` writes an empty store, `write_dataset` a summary; both with the checksum of their metadata.
 
 | array | chunks | files |
 |---|---|---|
-| coordinate | one | there from the beginning |
+| coordinate | one | written at creation |
 | output, ledger | all of one shape, see `clhd.sweep.store.store` | written by tasks |
-| variable of a summary | as Zarr chooses | there from the beginning |
+| variable of a summary | as Zarr chooses | written at creation |
 """
 
 import shutil
@@ -19,9 +19,9 @@ from zarr.codecs import ZstdCodec
 
 from clhd.errors import explain_unwritable
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, find_parameter
-from clhd.sweep.store.checksums import write_seal
+from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK
 from clhd.sweep.store.layout import FORMAT, LEDGER, make_column
+from clhd.sweep.store.metadata import write_checksum
 from clhd.sweep.store.provenance import now
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Parameter, Status, describe
@@ -29,49 +29,58 @@ from clhd.systems.declarations import Parameter, Status, describe
 _BLOCK_WORDS = {
     "long_name": "block of replicas",
     "units": "1",
-    "description": f"index of {REPLICAS_PER_BLOCK} replicas that follow each other, from 0",
+    "description": f"index of a block of {REPLICAS_PER_BLOCK} consecutive replicas, from 0",
 }
 _REPLICA_WORDS = describe("replica", description="index of the independent run, from 0")
 _CODECS = [ZstdCodec(level=3, checksum=True)]
-# A name, the dim, the values and the words of a coordinate.
+# A coordinate: its name, dim, values and attributes.
 _Column = tuple[str, str, Any, Mapping[str, str]]
 
 
 def create_store(path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]] = ()) -> Store:
-    """Make an empty store for a stage; it appears under `path` complete.
+    """Create an empty store for a stage, under a hidden name until it is complete; return the open store.
+
+    Parameters
+    ----------
+    path : Path
+    stage : Stage
+    chunks : tuple of int
+        Shape of a chunk.
+    runs : sequence of mapping
+        Runs that have filled the store so far.
 
     Raises
     ------
     ClhdError
         If it cannot be written.
     """
-    growing = path.with_name(f".{path.name}.new")
+    hidden = path.with_name(f".{path.name}.new")
     with explain_unwritable(path):
-        remove_tree(growing)
-        _write_empty(growing, stage, chunks, runs)
-        growing.rename(path)
+        remove_tree(hidden)
+        _write_empty(hidden, stage, chunks, runs)
+        hidden.rename(path)
     return Store(path, "r+")
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a folder, or a link to one, if there is one."""
+    """Delete a folder, or a link to a folder, if it exists."""
     if path.is_symlink():
         path.unlink()
     elif path.exists():
         shutil.rmtree(path)
 
 
-def write_sealed(dataset: xr.Dataset, path: Path) -> None:
-    """Write a summary, its chunks with checksums, and seal it with all its files."""
+def write_dataset(dataset: xr.Dataset, path: Path) -> None:
+    """Write a summary, with checksums of its chunks and of its metadata."""
     encoding = {name: {"compressors": _CODECS} for name in dataset.variables}
     dataset.to_zarr(str(path), encoding=encoding, zarr_format=3, consolidated=False)
     names = [str(name) for name in dataset.variables]
-    write_seal(path, names, whole=names)
+    write_checksum(path, names, whole=names)
 
 
 def _write_empty(path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]]) -> None:
     shape, dims = stage.shape, tuple(axis.name for axis in stage.grid.axes) + stage.entry_dim
-    attributes = _describe(stage, dims) | {"runs": [dict(run) for run in runs]}
+    attributes = _describe_stage(stage, dims) | {"runs": [dict(run) for run in runs]}
     group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes=attributes)
     sizes: dict[str, int] = {}
     for name, dim, values, words in _list_columns(stage):
@@ -100,11 +109,11 @@ def _write_empty(path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequen
             dimension_names=dims,
             attributes=_describe_entry(name, meaning),
         )
-    write_seal(path, [*sizes, *stage.stored.variables, *LEDGER], whole=sizes.keys())
+    write_checksum(path, [*sizes, *stage.stored.variables, *LEDGER], whole=sizes.keys())
 
 
-def _describe(stage: Stage, dims: Sequence[str]) -> dict[str, Any]:
-    """The attributes of a store, but for its runs."""
+def _describe_stage(stage: Stage, dims: Sequence[str]) -> dict[str, Any]:
+    """Return the attributes of a store, without its runs."""
     attributes: dict[str, Any] = {
         "title": f"{stage.kind} of {stage.experiment.name}",
         "description": stage.experiment.description,
@@ -125,7 +134,7 @@ def _describe(stage: Stage, dims: Sequence[str]) -> dict[str, Any]:
 
 
 def _describe_entry(name: str, meaning: str) -> dict[str, Any]:
-    """The words of a variable of the ledger."""
+    """Return the attributes of a variable of the ledger."""
     words = {"long_name": name.replace("_", " "), "units": "s" if name == "seconds" else "1", "description": meaning}
     if name != "status":
         return words
@@ -134,7 +143,7 @@ def _describe_entry(name: str, meaning: str) -> dict[str, Any]:
 
 
 def _list_columns(stage: Stage) -> Iterator[_Column]:
-    """All coordinates: times, replicas or blocks of them, those of outputs, those of axes."""
+    """List all coordinates: times, replicas or blocks of replicas, dims of outputs, axes."""
     if stage.system.time is not None:
         yield "time", "time", stage.time, stage.system.time
     for entry in stage.entry_dim:
@@ -143,7 +152,7 @@ def _list_columns(stage: Stage) -> Iterator[_Column]:
         yield name, name, values, words
     for axis in stage.grid.axes:
         for k, name in enumerate(axis.parameters):
-            parameter = find_parameter(stage.system, name, stage.experiment.constants)
+            parameter = stage.system.find_parameter(name, stage.experiment.constants)
             values = [value[k] for value in axis.values]
             yield name, axis.name, values, describe_words(parameter, name, stage.system.component)
         if not axis.is_single:
@@ -164,13 +173,13 @@ def _write_coordinate(group: zarr.Group, name: str, dim: str, values: Any, words
         compressors=_CODECS,
         dimension_names=(dim,),
         attributes=dict(words),
-        config={"write_empty_chunks": True},  # its file is there, whatever the values
+        config={"write_empty_chunks": True},  # Zarr writes no file for a chunk of fill values otherwise
     )
     array[...] = column
 
 
 def describe_words(parameter: Parameter, name: str, component: str) -> dict[str, str]:
-    """The words of a coordinate that holds a parameter."""
+    """Return the attributes of a coordinate that holds the values of a parameter."""
     base, _, index = name.rpartition("_")
     is_one = parameter.per_component and index.isdigit()
     long_name = f"{base.replace('_', ' ')} of {component} {index}" if is_one else name.replace("_", " ")

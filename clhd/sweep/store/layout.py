@@ -1,14 +1,14 @@
-"""`read_layout`: what a store must hold, by the experiment in its attributes; `check_stage`: and by the code.
+"""`read_layout` checks that a store has the shape of its experiment; `check_stage`, that it fits this version of clhd.
 
-| what | must be |
+| part of the store | what it must be |
 |---|---|
-| attributes of the group | of their types; the experiment one that parses |
+| attributes of the group | of the right types; ``experiment`` can be parsed |
 | variables | the outputs, the ledger, the coordinates, and no others |
-| shape, dimension names | those of the experiment's axes and replicas |
+| shape, names of dims | those of the experiment's axes and replicas |
 | chunks | of one shape, in all variables |
-| coordinates | the values of axes, times, replicas and outputs, to the last bit |
+| coordinates | equal to the values of axes, times, replicas and outputs, to the last bit |
 
-A seal says already that a store is what was written. This says that what was written is a store, of this code.
+The checksum of the metadata shows that a store is as it was written; these checks show that it was written correctly.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,25 +23,34 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.moments import MEAN_OF_BLOCK
-from clhd.sweep.plan.stage import Stage, StageKind
-from clhd.sweep.spec.axis import Axis
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
-from clhd.sweep.store.checksums import Contents, check_seal
-from clhd.sweep.store.metadata import AGAIN, FILE, FRESH, REPAIR, Document, MetadataError, read_chunks, suggest
+from clhd.sweep.spec.grid import Axis
+from clhd.sweep.spec.stages import StageKind
+from clhd.sweep.store.documents import FILE, Document, read_chunks
+from clhd.sweep.store.metadata import (
+    FRESH,
+    REPAIR,
+    SUMMARISE,
+    Metadata,
+    MetadataError,
+    check_metadata,
+    choose_remedy,
+)
 from clhd.systems.declarations import Outputs, Status
 from clhd.systems.stored import Declaration, restore_output
 
 FORMAT = 1
 ENTRY_DIMS = ("replica", "replica_block")
 LEDGER: dict[str, tuple[Any, Any, str]] = {
-    "attempts": (np.int16, 0, "how often it was tried"),
+    "attempts": (np.int16, 0, "number of attempts"),
     "seconds": (np.float32, 0.0, "share of the wall time of its block, s"),
-    "run": (np.int16, -1, "entry of the attribute runs that computed it"),
-    "error_type": (str, "", "of the last failure"),
-    "error_message": (str, "", "of the last failure"),
-    "status": (np.int8, Status.NOT_RUN, "what is known of it"),
+    "run": (np.int16, -1, "index of the run that computed it, in the attribute runs"),
+    "error_type": (str, "", "type of the last error"),
+    "error_message": (str, "", "message of the last error"),
+    "status": (np.int8, Status.NOT_RUN, "result of the last attempt"),
 }
-# The dim of a coordinate, and its values.
+# A coordinate: its dim and its values.
 Coordinate = tuple[str, Sequence[Any]]
 
 
@@ -55,7 +64,7 @@ class _Run(BaseModel):
 
 
 class _Attributes(BaseModel):
-    """Those that are read again."""
+    """The attributes that clhd reads again."""
 
     model_config = ConfigDict(strict=True)
     kind: StageKind
@@ -70,17 +79,19 @@ class _Attributes(BaseModel):
 
 @dataclass(frozen=True)
 class Layout:
-    """What a store holds.
+    """The variables, dims and shape of a store.
 
     Parameters
     ----------
     experiment : Experiment
-        That the store has room for.
+        The experiment whose points and replicas have a place in the store.
     kind : str
         "simulation" or "theory".
     dims, shape : tuple
-        Of the ledger; those of outputs begin with them.
+        Of the variables of the ledger; outputs have more dims behind these.
     outputs : tuple of str
+    declaration : Declaration or None
+        What the store says of its system; None in stores of earlier versions.
     """
 
     experiment: Experiment
@@ -92,11 +103,11 @@ class Layout:
 
     @property
     def has_replicas(self) -> bool:
-        """True if the last dim of the ledger is that of the replicas, or of blocks of them."""
+        """True if the last dim of the ledger is the replica, or the block of replicas."""
         return bool(self.dims) and self.dims[-1] in ENTRY_DIMS
 
     def coordinates(self) -> dict[str, Coordinate]:
-        """The coordinates that the experiment gives; outputs may have more."""
+        """Return the coordinates that follow from the experiment; dims of outputs have coordinates of their own."""
         axes = [axis for axis in self.experiment.axes if axis.name in self.dims]
         has_time = self.declaration is None or self.declaration.time is not None
         found: dict[str, Coordinate] = {"time": ("time", self.experiment.times)} if has_time else {}
@@ -109,29 +120,29 @@ class Layout:
         return found
 
 
-def read_layout(path: Path, contents: Contents) -> Layout:
-    """What a store holds.
+def read_layout(path: Path, metadata: Metadata) -> Layout:
+    """Return the layout of a store, after a check against the experiment in its attributes.
 
     Parameters
     ----------
     path : Path
-    contents : Contents
-        What the store says of itself.
+    metadata : Metadata
+        Of the store.
 
     Raises
     ------
     MetadataError
-        If that is no store, or not of its experiment.
+        If the metadata are not of a store, or contradict the experiment.
     """
     try:
-        attributes = _Attributes.model_validate(contents.attributes)
+        attributes = _Attributes.model_validate(metadata.attributes)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise _refuse(path, f"{where}: {first['msg']}") from None
     experiment, kind = _parse(path, attributes.experiment), attributes.kind
     if path.name.lstrip(".").startswith("theory" if kind == "simulation" else "simulation"):
-        raise _refuse(path, f"kind = {kind!r} is not that of this store")
+        raise _refuse(path, f"kind = {kind!r} contradicts the name of the store")
     size = Stage(experiment, kind).entry_size
     if attributes.replicas_per_entry != size:
         raise _refuse(path, f"replicas_per_entry = {attributes.replicas_per_entry}, not {size}")
@@ -143,16 +154,16 @@ def read_layout(path: Path, contents: Contents) -> Layout:
     if attributes.dims != dims:
         raise _refuse(path, f"dims = {', '.join(attributes.dims)}, not {', '.join(dims)}")
     layout = Layout(experiment, kind, tuple(dims), tuple(shape), tuple(attributes.outputs), declaration)
-    _check_shapes(path, layout, contents.arrays)
+    _check_shapes(path, layout, metadata.arrays)
     return layout
 
 
 def _refuse(path: Path, text: str) -> MetadataError:
-    return MetadataError(f"{path / FILE}: {text:.200}; {suggest(path)}")
+    return MetadataError(f"{path / FILE}: {text:.200}; {choose_remedy(path)}")
 
 
 def _parse(path: Path, table: Mapping[str, Any]) -> Experiment:
-    """The experiment in the attributes of a store, its parameters as they stand."""
+    """Return the experiment in the attributes of a store; its parameters are not checked."""
     try:
         return parse_experiment(table, check=False)
     except ClhdError as error:
@@ -160,41 +171,43 @@ def _parse(path: Path, table: Mapping[str, Any]) -> Experiment:
 
 
 def _check_shapes(path: Path, layout: Layout, arrays: Mapping[str, Document]) -> None:
-    """Check that a store holds the arrays of its layout, and no others."""
-    wanted: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
+    """Check that a store holds the arrays of its layout, with their dims and shapes, and no others."""
+    expected: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
         name: ((dim,), (len(values),)) for name, (dim, values) in layout.coordinates().items()
     }
-    wanted |= dict.fromkeys((*LEDGER, *layout.outputs), (layout.dims, layout.shape))
-    own = {dim for name in layout.outputs for dim in _get_dims(arrays.get(name, {}))}
-    if arrays.keys() != wanted.keys() | own:
-        names = ", ".join(sorted(arrays.keys() ^ (wanted.keys() | own)))
-        raise _refuse(path, f"holds other variables than its experiment has: {names}")
+    expected |= dict.fromkeys((*LEDGER, *layout.outputs), (layout.dims, layout.shape))
+    names = expected.keys() | {dim for name in layout.outputs for dim in _get_dims(arrays.get(name, {}))}
+    if arrays.keys() != names:
+        different = ", ".join(sorted(arrays.keys() ^ names))
+        raise _refuse(path, f"has other variables than its experiment: {different}")
     chunks = read_chunks(arrays["status"])
-    for name, (dims, shape) in wanted.items():
+    for name, (dims, shape) in expected.items():
         document, count = arrays[name], len(dims)
         found = _get_dims(document)[:count], tuple(document["shape"][:count])
         is_longer = len(document["shape"]) > count and name not in layout.outputs
         has_chunks = name not in (*LEDGER, *layout.outputs) or read_chunks(document)[:count] == chunks
         if found != (dims, shape) or is_longer or not has_chunks:
-            raise MetadataError(f"{path / name / FILE}: has another shape than its experiment gives it; {FRESH}")
+            raise MetadataError(f"{path / name / FILE}: its shape, dims or chunks contradict its experiment; {FRESH}")
 
 
 def _get_dims(document: Document) -> tuple[str, ...]:
-    return tuple(document.get("dimension_names") or ())  # of a number without dims, none are named at all
+    return tuple(document.get("dimension_names") or ())  # an array without dims has no such key
 
 
 def check_summary(path: Path) -> dict[str, Any]:
-    """Check that a summary is what was written, and return its attributes; raises MetadataError."""
-    contents = check_seal(path)
-    attributes = contents.attributes
-    if not {"replica_count", "theory_status"} & contents.arrays.keys() or "experiment" not in attributes:
-        raise MetadataError(f"{path}: is no summary of an experiment; {AGAIN}")
+    """Return the attributes of a summary, after a check of its metadata; raise MetadataError if they are damaged."""
+    metadata = check_metadata(path)
+    attributes = metadata.attributes
+    if not {"replica_count", "theory_status"} & metadata.arrays.keys() or "experiment" not in attributes:
+        raise MetadataError(f"{path}: is not the summary of an experiment; {SUMMARISE}")
     _parse(path, attributes["experiment"])
     return attributes
 
 
-def recall_outputs(path: Path, layout: Layout, contents: Contents, group: zarr.Group) -> Outputs:
-    """Return the outputs of a store by its own metadata, as its system declared them; the moments undone.
+def read_outputs(path: Path, layout: Layout, metadata: Metadata, group: zarr.Group) -> Outputs:
+    """Return the outputs of a stage, as its system declared them, from the metadata of its store.
+
+    Where the store holds moments X_count, X_mean and X_squares, the output is X.
 
     Raises
     ------
@@ -202,77 +215,77 @@ def recall_outputs(path: Path, layout: Layout, contents: Contents, group: zarr.G
         If a coordinate cannot be read.
     """
     declaration = layout.declaration
-    assert declaration is not None  # the caller has looked
+    assert declaration is not None  # the caller has checked
     names = layout.outputs
     if layout.dims[-1:] == (ENTRY_DIMS[1],):
         names = tuple(name.removesuffix("_mean") for name in names if name.endswith("_mean"))
     variables, coordinates = {}, {}
     for name in names:
-        document = contents.arrays[name if name in contents.arrays else f"{name}_mean"]
+        document = metadata.arrays[name if name in metadata.arrays else f"{name}_mean"]
         dims, words = _get_dims(document)[len(layout.dims) :], dict(document.get("attributes") or {})
         words["long_name"] = str(words.get("long_name", name)).removeprefix(MEAN_OF_BLOCK)
         variables[name] = restore_output(name, dims, words, declaration)
         for dim in set(dims) - {"time"}:
             values = _read_column(path, group, dim)
-            coordinates[dim] = (values.tolist(), contents.arrays[dim].get("attributes") or {})
+            coordinates[dim] = (values.tolist(), metadata.arrays[dim].get("attributes") or {})
     return Outputs(variables=variables, coordinates=coordinates)
 
 
 def make_column(values: Any) -> NDArray[Any]:
-    """The values of a coordinate as Zarr takes them: text is an object."""
+    """Return the values of a coordinate as Zarr accepts them: texts as objects."""
     column = np.array(values)
     return column.astype(object) if column.dtype.kind in "OUT" else column
 
 
 def find_damaged(path: Path, but: Collection[str] = ()) -> Path | None:
-    """The first variable of a store, but for some, that cannot be read."""
+    """Return the path of the first variable of a store that cannot be read; `but` names variables to skip."""
     group = zarr.open_group(str(path), mode="r", zarr_format=3)
     for name, array in group.arrays():
         try:
             if name not in but:
                 array[...]
-        except Exception:  # codecs raise what they like
+        except Exception:  # codecs raise errors of any type
             return path / name
     return None
 
 
 def list_coordinates(path: Path, layout: Layout, stage: Stage) -> dict[str, NDArray[Any]]:
-    """The values of all coordinates of a store; raises MetadataError if its experiment is none for this code."""
+    """Return the values of all coordinates; raise MetadataError if this version cannot read the experiment."""
     values = {name: values for name, (_, values) in layout.coordinates().items()}
     values |= {name: own for name, (own, _) in _find_outputs(path, stage)[0].coordinates.items()}
     return {name: make_column(column) for name, column in values.items()}
 
 
 def _find_outputs(path: Path, stage: Stage) -> tuple[Outputs, tuple[Axis, ...]]:
-    """What a stage stores, and its axes."""
+    """Return the variables that a stage stores, and its axes."""
     try:
         return stage.stored, stage.grid.axes
     except ClhdError:
         raise
-    except Exception as error:  # a constant of another type, which only this code finds
-        raise _refuse(path, f"experiment cannot be understood: {error}") from None
+    except Exception as error:  # a constant of a wrong type raises anything in a system
+        raise _refuse(path, f"its experiment cannot be understood: {error}") from None
 
 
 def _read_column(path: Path, group: zarr.Group, name: str) -> NDArray[Any]:
-    """The values of a coordinate of a store; raises MetadataError if they cannot be read."""
+    """Return the values of a coordinate of a store; raise MetadataError if they cannot be read."""
     try:
         return make_column(group[name][...])  # type: ignore[index]
-    except Exception:  # codecs raise what they like
+    except Exception:  # codecs raise errors of any type
         raise MetadataError(f"{path / name}: is damaged; {REPAIR}") from None
 
 
 def check_stage(path: Path, layout: Layout, stage: Stage, group: zarr.Group) -> None:
-    """Check that a store holds what a stage stores, under the names and coordinates that it gives them.
+    """Check that a store has the dims, the outputs and the coordinates of a stage.
 
     Raises
     ------
     MetadataError
-        If it does not.
+        If it has others.
     """
     outputs, axes = _find_outputs(path, stage)
     dims = tuple(axis.name for axis in axes) + stage.entry_dim
     if dims != layout.dims or tuple(outputs.variables) != layout.outputs:
-        raise _refuse(path, "dims or outputs are not those of its experiment")
+        raise _refuse(path, "its dims or outputs contradict its experiment")
     for name, output in outputs.variables.items():
         found: Any = group[name].metadata
         if tuple(found.dimension_names or ()) != layout.dims + output.dims:
@@ -280,4 +293,4 @@ def check_stage(path: Path, layout: Layout, stage: Stage, group: zarr.Group) -> 
     for name, values in list_coordinates(path, layout, stage).items():
         column = _read_column(path, group, name)
         if not np.array_equal(column, values):
-            raise MetadataError(f"{path / name}: holds other values than the experiment has; {FRESH}")
+            raise MetadataError(f"{path / name}: its values contradict the experiment; {FRESH}")

@@ -1,112 +1,256 @@
-"""`read_document`, `find_danger`: a ``zarr.json`` as plain JSON, before Zarr sees it.
+"""The metadata of a store: `check_metadata` reads and checks them, `restore_metadata` repairs them.
 
-Zarr opens whatever codec such a document names, and those can run code. So it is given only what clhd could have
-written, whatever else is known of a document.
+Chunks carry checksums, but the JSON files that say how to read them do not: a damaged shape, type or seed would turn
+right bytes into wrong numbers. So the ``zarr.json`` of the group is the record of a store, under one checksum:
+
+| entry | content |
+|---|---|
+| consolidated_metadata | metadata of each array, in the form of Zarr; without this entry xarray warns at opening |
+| attributes | experiment, system, runs |
+| attributes.metadata_checksum.files | chunk files that must exist: of the coordinates; of a summary, all |
+| attributes.metadata_checksum.digest | of everything above |
+
+The ``zarr.json`` of each array must say what the record says, and is restored from it.
+
+A checksum detects damage, not forgery: whoever can write to a store can also write a right checksum. So Zarr is given
+only what passes `find_danger`.
 """
 
 import json
-import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from clhd.errors import ClhdError
-from clhd.sweep.spec.axis import is_plain_name
+from pydantic import BaseModel, ValidationError
 
-FILE = "zarr.json"
-FRESH = "clhd run EXPERIMENT.yaml --fresh moves the store aside and computes all again"
-REPAIR = "clhd run EXPERIMENT.yaml --repair writes it again"
-AGAIN = "clhd summarise EXPERIMENT.yaml makes it again"
-_FIXED: dict[str, Any] = {
-    "zarr_format": 3,
-    "node_type": "array",
-    "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-    "storage_transformers": [],
-}
-_KEYS = {"shape", "data_type", "chunk_grid", "fill_value", "codecs", "attributes", "dimension_names", *_FIXED}
-_TYPES = {"string", "bool", "int8", "int16", "int32", "int64", "float32", "float64"}
-_CODECS = (["bytes", "zstd"], ["vlen-utf8", "zstd"])
-Document = Mapping[str, Any]
+from clhd.errors import ClhdError
+from clhd.sweep.spec.grid import is_plain_name
+from clhd.sweep.store.documents import FILE, Document, find_danger, read_document, write_document
+
+FRESH = "`clhd run FILE --fresh` computes everything again and keeps these results under another name"
+REPAIR = "`clhd run FILE --repair` restores it"
+SUMMARISE = "`clhd summarise FILE` writes it again"
+_UPGRADE = "`clhd run FILE --repair` upgrades it"
+_DAMAGED = "was changed or damaged after clhd wrote it (checksum differs)"
+
+_CHECKSUM = "metadata_checksum"
+_CHECKSUM_NAMES = (_CHECKSUM, "seal")  # stores written by earlier versions have the second name
+_GROUP_KEYS = {"zarr_format", "node_type", "attributes", "consolidated_metadata"}
+_encode = json.JSONEncoder(sort_keys=True).encode
 
 
 class MetadataError(ClhdError):
-    """A store whose metadata are not what clhd wrote."""
+    """The metadata of a store are not as clhd wrote them."""
 
 
-def suggest(path: Path, remedy: str = FRESH) -> str:
-    """What mends a store; a summary is made again in seconds, whatever it lacks."""
-    return AGAIN if path.name.lstrip(".").startswith("summary") else remedy
+class Checksum(BaseModel):
+    """The checksum of the record of a store, and the chunk files that must exist, relative to the store."""
+
+    files: list[str]
+    digest: str
 
 
-def read_document(path: Path) -> dict[str, Any] | str:
-    """A JSON document, or what is wrong with it."""
+@dataclass(frozen=True)
+class Metadata:
+    """The metadata of a store.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Of the group.
+    arrays : mapping of name to document
+        Metadata of each array.
+    """
+
+    attributes: dict[str, Any]
+    arrays: dict[str, Document]
+
+
+def check_metadata(path: Path, *, files: bool = True) -> Metadata:
+    """Return the metadata of a store, after a check that they are as clhd wrote them.
+
+    Parameters
+    ----------
+    path : Path
+    files : bool
+        False if files of coordinates may be missing.
+
+    Raises
+    ------
+    MetadataError
+        Names the first wrong file, the difference, and the command that helps.
+    """
+    group, checksum = _read_checked_group(path)
+    remedy = choose_remedy(path, REPAIR)
+    arrays = _check_arrays(path, group, remedy)
+    for file in checksum.files if files else ():
+        if not (path / file).is_file():
+            raise MetadataError(f"{path / file}: is missing; {remedy}")
+    return Metadata(group["attributes"], arrays)
+
+
+def check_old_metadata(path: Path) -> Metadata:
+    """Return the metadata of a store without a checksum; raise MetadataError if its files contradict each other."""
+    group = _read_group(path)
+    return Metadata(group["attributes"], _check_arrays(path, group, FRESH))
+
+
+def has_checksum(path: Path) -> bool:
+    """Return False for a store of an earlier clhd; raise MetadataError if there is no store."""
+    return not _read_group(path)["attributes"].keys().isdisjoint(_CHECKSUM_NAMES)
+
+
+def write_checksum(path: Path, names: Iterable[str], whole: Collection[str]) -> None:
+    """Write the record of a store and its checksum.
+
+    Parameters
+    ----------
+    path : Path
+    names : iterable of str
+        All arrays.
+    whole : collection of str
+        Arrays of which all files exist and must exist from now on.
+    """
+    files = sorted(str(file.relative_to(path)) for name in whole for file in list_chunks(path / name))
+    _write_group(path, _read_group(path) | {"consolidated_metadata": _consolidate(path, names)}, files)
+
+
+def list_chunks(array: Path) -> list[Path]:
+    """List the chunk files of an array, without partial files of a write that was killed."""
+    found = [array / "c", *(array / "c").rglob("*")]  # an array without dims has one file, named c
+    return [file for file in found if file.is_file() and file.suffix != ".partial"]
+
+
+def change_attributes(path: Path, **changes: Any) -> None:
+    """Change attributes of a store in one step; raise MetadataError if they were damaged before."""
+    group, checksum = _read_checked_group(path)
+    group["attributes"] |= changes
+    _write_group(path, group, checksum.files)
+
+
+def restore_metadata(path: Path) -> None:
+    """Restore the ``zarr.json`` of arrays from the record; or the arrays in the record, from those files.
+
+    Raises
+    ------
+    MetadataError
+        If the attributes are damaged, or an array both in the record and in its own file; nothing is written then.
+    """
+    group = _read_group(path)
+    if not _is_intact(group):
+        group |= {"consolidated_metadata": _consolidate(path, _list_arrays(path))}
+        if not _is_intact(group):
+            raise MetadataError(f"{path / FILE}: {_DAMAGED}; {choose_remedy(path)}")
+        write_document(path / FILE, group)
+    for name, document in _get_arrays(group).items():
+        if _encode(read_document(path / name / FILE)) != _encode(document):
+            (path / name).mkdir(exist_ok=True)
+            write_document(path / name / FILE, document)
+
+
+def _read_group(path: Path) -> dict[str, Any]:
+    """Read the metadata of the group of a store."""
+    group, remedy = read_document(path / FILE), choose_remedy(path)
+    if isinstance(group, str):
+        raise MetadataError(f"{path / FILE}: {group}, so the store cannot be opened; {remedy}")
+    if (group.get("zarr_format"), group.get("node_type")) != (3, "group") or not group.keys() <= _GROUP_KEYS:
+        raise MetadataError(f"{path / FILE}: is not a group of Zarr format 3; {remedy}")
+    if not isinstance(group.get("attributes"), dict):
+        raise MetadataError(f"{path / FILE}: has no attributes; {remedy}")
+    return group
+
+
+def _read_checked_group(path: Path) -> tuple[dict[str, Any], Checksum]:
+    """Read the metadata of a group, and check them against their checksum."""
+    group = _read_group(path)
+    if group["attributes"].keys().isdisjoint(_CHECKSUM_NAMES):
+        raise MetadataError(f"{path / FILE}: was written by an older clhd; {choose_remedy(path, _UPGRADE)}")
+    checksum = _get_checksum(group)
+    if checksum is None or not _is_intact(group):
+        can_restore = _is_intact(group | {"consolidated_metadata": _consolidate(path, _list_arrays(path))})
+        raise MetadataError(f"{path / FILE}: {_DAMAGED}; {choose_remedy(path, REPAIR if can_restore else FRESH)}")
+    return group, checksum
+
+
+def _get_checksum(group: Document) -> Checksum | None:
+    """Return the checksum of a group; None if it cannot be understood."""
+    attributes = group["attributes"]
     try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return "is not there"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    except (ValueError, RecursionError):
-        return "is no JSON"
-    return document if isinstance(document, dict) else "is no table"
+        return Checksum.model_validate(next(attributes[name] for name in _CHECKSUM_NAMES if name in attributes))
+    except ValidationError:
+        return None
 
 
-def write_document(path: Path, document: Document) -> None:
-    """Write a JSON document in one step, also for a machine that loses power right then."""
-    unfinished = path.with_name(f".{path.name}.partial")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise
+def _is_intact(group: Document) -> bool:
+    """Return True if the metadata of a group have their checksum."""
+    checksum = _get_checksum(group)
+    return checksum is not None and checksum.digest == _digest_group(group, checksum.files)
 
 
-def find_danger(document: Document) -> str:
-    """What Zarr must not be given, of the metadata of an array, or nothing."""
-    if not document.keys() <= _KEYS:
-        return "has other keys than those of an array"
-    for key, value in _FIXED.items():
-        if document.get(key, []) != value:
-            return f"{key} = {document.get(key)!r:.60}"
-    kind = document.get("data_type")
-    if not isinstance(kind, str) or kind not in _TYPES:
-        return f"data_type = {kind!r:.60}"
-    shape = document.get("shape")
-    if not _are_counts(shape):
-        return f"shape = {shape!r:.60}"
-    names = document.get("dimension_names") or []  # of a number without dims, none are named at all
-    if not isinstance(names, list) or not all(isinstance(name, str) and is_plain_name(name) for name in names):
-        return f"dimension_names = {names!r:.60}"
-    chunks = read_chunks(document)
-    if not _are_counts(chunks) or not len(chunks) == len(shape) == len(names):  # type: ignore[arg-type]
-        return f"chunk_grid = {document.get('chunk_grid')!r:.90}"
-    codecs = document.get("codecs")
-    is_list = isinstance(codecs, list) and all(isinstance(codec, dict) for codec in codecs)
-    if not is_list or [codec.get("name") for codec in codecs or ()] not in _CODECS:
-        return f"codecs = {codecs!r:.90}"
-    return ""
+def _digest_group(group: Document, files: Sequence[str]) -> str:
+    """Return the digest of the attributes, of the metadata of all arrays, and of the names of files that must exist."""
+    attributes = {name: value for name, value in group["attributes"].items() if name not in _CHECKSUM_NAMES}
+    return _digest([attributes, {name: _digest(array) for name, array in _get_arrays(group).items()}, files])
 
 
-def read_chunks(document: Document) -> Sequence[int]:
-    """The shape of a chunk, if the metadata of an array name one."""
-    grid = document.get("chunk_grid")
-    inner = grid.get("configuration") if isinstance(grid, dict) and grid.get("name") == "regular" else None
-    return inner.get("chunk_shape", ()) if isinstance(inner, dict) else ()
+def _digest(content: Any) -> str:
+    return blake2b(_encode(content).encode(), digest_size=8).hexdigest()
 
 
-def _are_counts(numbers: Any) -> bool:
-    return isinstance(numbers, list) and all(type(number) is int and number > 0 for number in numbers)
+def _write_group(path: Path, group: dict[str, Any], files: Sequence[str]) -> None:
+    """Write the metadata of a group with their checksum, in one step."""
+    group = json.loads(json.dumps(group))  # as they will be read
+    checksum = Checksum(files=list(files), digest=_digest_group(group, files))
+    attributes = {name: value for name, value in group["attributes"].items() if name not in _CHECKSUM_NAMES}
+    write_document(path / FILE, group | {"attributes": attributes | {_CHECKSUM: checksum.model_dump()}})
 
 
-def find_difference(document: Document, right: Document) -> str:
-    """How the metadata of an array differ from what was written, by one example, if that is known."""
-    for key, value in right.items():
+def _get_arrays(group: Document) -> dict[str, Document]:
+    """Return the metadata of arrays in the record of a group; none if the record has another form."""
+    record = group.get("consolidated_metadata")
+    arrays = record.get("metadata") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or not isinstance(arrays, dict):
+        return {}
+    return arrays if _encode({**record, "metadata": {}}) == _encode(_make_record({})) else {}
+
+
+def _make_record(arrays: Document) -> dict[str, Any]:
+    """Return the consolidated metadata of arrays, as Zarr reads them."""
+    return {"kind": "inline", "must_understand": False, "metadata": arrays}
+
+
+def _consolidate(path: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Return the consolidated metadata of a store, from the files of its arrays."""
+    return _make_record({name: read_document(path / name / FILE) for name in sorted(names)})
+
+
+def _list_arrays(path: Path) -> list[str]:
+    return [file.parent.name for file in path.glob(f"*/{FILE}")]
+
+
+def _check_arrays(path: Path, group: Document, remedy: str) -> dict[str, Document]:
+    """Return the metadata of all arrays, after a check that their files agree with the record."""
+    arrays = _get_arrays(group)
+    for name, right in arrays.items():
+        document = read_document(path / name / FILE) if is_plain_name(name) else "has a name that clhd does not use"
+        if not isinstance(document, str):
+            is_same = _encode(document) == _encode(right)
+            document = find_danger(document) if is_same else _find_difference(document, right)
+        if document:
+            raise MetadataError(f"{path / name / FILE}: {document}; {remedy}")
+    return arrays
+
+
+def _find_difference(document: Document, right: Any) -> str:
+    """Describe one difference between the metadata of an array and the record."""
+    for key, value in right.items() if isinstance(right, dict) else ():
         if document.get(key) != value:
             return f"{key} = {document.get(key)!r:.60}, not {value!r:.60}"
-    return "is not what was written"
+    return "was changed or damaged after clhd wrote it"
+
+
+def choose_remedy(path: Path, remedy: str = FRESH) -> str:
+    """Return the command that helps with a damaged store; a summary is always written again, in seconds."""
+    return SUMMARISE if path.name.lstrip(".").startswith("summary") else remedy

@@ -1,7 +1,7 @@
-"""`find_missing`, `check_files`: are the files of a store all there? Nothing is read, so it takes no time.
+"""`find_missing`, `check_files`: find missing chunk files without reading any, which is fast.
 
-On a file system of a network each look asks another machine: so several at a time. And there a machine may go on saying
-for a minute that a file is not there, which another one has written: so what seems to be missing is looked for twice.
+On a network file system each look-up asks another machine, so several run at a time; and for a minute a machine may
+not see a file that another machine has written, so a file that seems to be missing is looked up twice.
 """
 
 import os
@@ -15,7 +15,7 @@ from clhd.sweep.plan.blocks import ChunkIndex
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.store import TEXTS, Store, StoreError, describe_damage
 
-_AT_ONCE = 10
+_THREADS = 10
 _CHUNKS_PER_THREAD = 200
 
 
@@ -25,36 +25,36 @@ def find_missing(store: Store) -> dict[ChunkIndex, Path]:
     Returns
     -------
     dict of tuple of int to Path
-        By chunk, the first of the files that it lacks.
+        The first missing file of each such chunk.
 
     Raises
     ------
     StoreError
-        If that cannot be said just now.
+        If the file system cannot be asked.
     """
-    # Texts have a file only where there is something to say.
+    # Texts have a file only where there was an error.
     variables = [name for name in (*store.outputs, *LEDGER) if name not in TEXTS]
     tails = {name: "/0" * (store.count_inner_dims(name)) for name in variables}
 
     def look_for(chunks: Sequence[ChunkIndex]) -> dict[ChunkIndex, Path]:
-        lacking = {}
+        missing = {}
         for index in chunks:
             chunk = "/".join(("c", *map(str, index)))
-            if _is_there(f"{store.path}/status/{chunk}"):
+            if _exists(f"{store.path}/status/{chunk}"):
                 for name, tail in tails.items():
                     file = f"{store.path}/{name}/{chunk}{tail}"
-                    if not (_is_there(file) or _is_there_after_all(file)):
-                        lacking[index] = Path(file)
+                    if not (_exists(file) or _exists_after_refresh(file)):
+                        missing[index] = Path(file)
                         break
-        return lacking
+        return missing
 
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
+    with ThreadPoolExecutor(_THREADS) as threads:
         found = list(threads.map(look_for, _batch(store.chunk_indices())))
-    return {index: file for lacking in found for index, file in lacking.items()}
+    return {index: file for missing in found for index, file in missing.items()}
 
 
 def check_files(store: Store) -> None:
-    """Raise DamagedChunkError if a chunk lacks files although it has a status."""
+    """Raise DamagedChunkError if a chunk has a status but lacks files."""
     for file in find_missing(store).values():
         raise describe_damage(file)
 
@@ -64,21 +64,21 @@ def _batch(indices: Iterator[ChunkIndex]) -> Iterator[list[ChunkIndex]]:
         yield batch
 
 
-def _is_there(file: str) -> bool:
-    """False if there is no such file; what cannot be said is an error, unlike with os.path.exists."""
+def _exists(file: str) -> bool:
+    """Return False if there is no such file; raise StoreError, unlike os.path.exists, if that is unknown."""
     try:
         os.stat(file)  # noqa: PTH116  # a Path for each of many files would take most of the time
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise StoreError(f"{file}: cannot be looked for: {error.strerror}") from None
+        raise StoreError(f"{file}: cannot be looked up: {error.strerror}") from None
     return True
 
 
-def _is_there_after_all(file: str) -> bool:
-    """Look once more, after the machine has been made to ask for what is in the folder."""
+def _exists_after_refresh(file: str) -> bool:
+    """Look up a file once more, after listing its folder, which refreshes what a network file system remembers."""
     for folder in Path(file).parents:
         with suppress(FileNotFoundError, NotADirectoryError):
             next(folder.iterdir(), None)
             break
-    return _is_there(file)
+    return _exists(file)

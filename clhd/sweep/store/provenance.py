@@ -1,4 +1,4 @@
-"""Where a result comes from: code version, dependencies, host, time. Kept in the attributes of every store."""
+"""`describe_run`: code version, dependencies, host and time of a run, kept in the attributes of every store."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ _DEPENDENCIES = ("numpy", "scipy", "numba", "llvmlite", "xarray", "zarr", "dask"
 
 @cache
 def describe_code() -> str:
-    """Version of clhd and, in a git checkout, its commit, with "dirty" if files under version control have changed."""
+    """Return the version of clhd and, in a git checkout, its commit, with "dirty" if tracked files have changed."""
     try:
         release = version("clhd")
     except PackageNotFoundError:
@@ -38,7 +38,7 @@ def _ask_git(root: Path, *arguments: str) -> str:
 
 @cache
 def describe_dependencies() -> dict[str, str]:
-    """Versions of what the bits may depend on."""
+    """Return the versions of the packages on which the bits of a result may depend."""
     found = {"python": platform.python_version()}
     for name in _DEPENDENCIES:
         try:
@@ -49,7 +49,7 @@ def describe_dependencies() -> dict[str, str]:
 
 
 def describe_run() -> dict[str, Any]:
-    """One run of a stage, as far as it is known at its start."""
+    """Return what is known of a run of a stage at its start."""
     return {
         "started": now(),
         "code": describe_code(),
@@ -61,5 +61,5 @@ def describe_run() -> dict[str, Any]:
 
 
 def now() -> str:
-    """The time, in UTC, as text that sorts."""
+    """Return the time in UTC, as a text that sorts."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

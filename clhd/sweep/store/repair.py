@@ -1,13 +1,14 @@
-"""`repair_store`, `forget_missing`: what of a store is damaged or lost is written again, or computed again.
+"""`repair_store` restores a damaged store or removes what is damaged; `delete_incomplete_chunks` reads no chunk.
 
-| what | from |
+| what is damaged or missing | what happens |
 |---|---|
-| metadata of arrays | the copy that has the digest of the seal |
-| coordinates that are missing or unreadable | the experiment |
-| chunks | nothing: they are forgotten, and computed again |
+| ``zarr.json`` of arrays | restored from the record in the ``zarr.json`` of the group |
+| the record of arrays | restored from the ``zarr.json`` of the arrays |
+| coordinates | written again from the experiment |
+| chunks | deleted, and computed again by the run that follows |
 
-A store of an earlier version, which has no seal, is sealed if both copies of all metadata agree and fit its experiment.
-Each step leaves a store that is whole, or on which the same can be done once more.
+A store of an earlier clhd, without a checksum of its metadata, is upgraded if its metadata agree with each other and
+with its experiment. Repair that is killed can be repeated.
 """
 
 import sys
@@ -18,72 +19,81 @@ import zarr
 
 from clhd.core.text import format_count
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.store.checksums import Contents, check_copies, check_seal, has_seal, list_chunks, mend, write_seal
 from clhd.sweep.store.grow import finish_growth
 from clhd.sweep.store.layout import LEDGER, Layout, check_stage, list_coordinates, read_layout
-from clhd.sweep.store.metadata import FRESH, MetadataError
+from clhd.sweep.store.metadata import (
+    FRESH,
+    Metadata,
+    MetadataError,
+    check_metadata,
+    check_old_metadata,
+    has_checksum,
+    list_chunks,
+    restore_metadata,
+    write_checksum,
+)
 from clhd.sweep.store.missing import find_missing
 from clhd.sweep.store.store import Store
 from clhd.systems.protocol import System
 
 
 def repair_store(path: Path, system: System) -> None:
-    """Mend a store, if there is one; before it grows, for it would not with files that are missing.
+    """Repair a store, if there is one. This comes before growth, which needs all files.
 
     Raises
     ------
     MetadataError
-        If its metadata cannot be mended: names ``--fresh``.
+        If its metadata cannot be restored: names ``--fresh``.
     """
     finish_growth(path)
     if not path.is_dir():
         return
-    if has_seal(path):
-        mend(path)
-        _restore_coordinates(path, check_seal(path, files=False), system)
+    if has_checksum(path):
+        restore_metadata(path)
+        _restore_coordinates(path, check_metadata(path, files=False), system)
     else:
-        _adopt(path, system)
+        _upgrade(path, system)
     store = Store(path, "r+")
     for _, index in store.find_damage():
-        store.forget(index)
+        store.delete_chunk(index)
 
 
-def forget_missing(store: Store) -> None:
-    """Forget chunks that lack files, and say so; of `repair_store` this is what reads nothing."""
+def delete_incomplete_chunks(store: Store) -> None:
+    """Delete chunks that have a status but lack files, and print how many, so that they are computed again."""
     missing = find_missing(store)
     for index in missing:
-        store.forget(index)
+        store.delete_chunk(index)
     if missing:
         first, chunks = next(iter(missing.values())), format_count(len(missing), "chunk")
-        print(f"{first}: is missing; forgotten: {chunks}, computed again where wanted", file=sys.stderr)  # noqa: T201
+        print(f"{first}: is missing; {chunks} deleted, to be computed again where requested", file=sys.stderr)  # noqa: T201
 
 
-def _adopt(path: Path, system: System) -> None:
-    """Seal a store of an earlier version."""
-    contents = check_copies(path)
-    layout, group = _restore_coordinates(path, contents, system)
+def _upgrade(path: Path, system: System) -> None:
+    """Give a store of an earlier clhd a checksum of its metadata."""
+    metadata = check_old_metadata(path)
+    layout, group = _restore_coordinates(path, metadata, system)
     check_stage(path, layout, Stage(layout.experiment, layout.kind, system), group)
-    write_seal(path, contents.arrays, whole=contents.arrays.keys() - {*layout.outputs, *LEDGER})
+    write_checksum(path, metadata.arrays, whole=metadata.arrays.keys() - {*layout.outputs, *LEDGER})
 
 
-def _restore_coordinates(path: Path, contents: Contents, system: System) -> tuple[Layout, zarr.Group]:
-    """Write coordinates that are missing or unreadable; return what the store holds, and the open store.
+def _restore_coordinates(path: Path, metadata: Metadata, system: System) -> tuple[Layout, zarr.Group]:
+    """Write coordinates that are missing or unreadable; return the layout of the store and its open group.
 
-    One that can be read and has other values stays: nobody knows then which are right.
+    A coordinate that can be read but has other values stays: nobody knows which values are right.
     """
-    layout = read_layout(path, contents)
+    layout = read_layout(path, metadata)
     group = zarr.open_group(str(path), mode="r+", zarr_format=3, use_consolidated=False)
     stage = Stage(layout.experiment, layout.kind, system)
-    wanted = list_coordinates(path, layout, stage)
-    for name in wanted.keys() & contents.arrays.keys():
+    expected = list_coordinates(path, layout, stage)
+    for name in expected.keys() & metadata.arrays.keys():
         array: Any = group[name]
         try:
             array[...]
             is_whole = len(list_chunks(path / name)) >= array.nchunks
-        except Exception:  # codecs raise what they like
+        except Exception:  # codecs raise errors of any type
             is_whole = False
         if not is_whole:
-            if contents.attributes.get("version") != stage.version:  # who had other features, maybe
+            if metadata.attributes.get("version") != stage.version:  # which may have had other coordinates
                 raise MetadataError(f"{path / name}: is damaged or missing, and of another version of clhd; {FRESH}")
-            array.with_config({"write_empty_chunks": True})[...] = wanted[name]
+            array.with_config({"write_empty_chunks": True})[...] = expected[name]
     return layout, group

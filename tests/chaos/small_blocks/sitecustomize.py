@@ -8,7 +8,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_BLOCKS, _LEAST_SECONDS = "clhd.sweep.plan.blocks", 0.1
+_BLOCKS, MIN_BLOCK_SECONDS = "clhd.sweep.plan.blocks", 0.1
 
 
 class _Finder:
@@ -23,9 +23,9 @@ class _Finder:
 
         def exec_module(module: ModuleType) -> None:
             load(module)
-            if not hasattr(module, "_LEAST_SECONDS"):
-                raise ImportError(f"{name} has no _LEAST_SECONDS any more")
-            module._LEAST_SECONDS = _LEAST_SECONDS  # type: ignore[attr-defined]
+            if not hasattr(module, "MIN_BLOCK_SECONDS"):
+                raise ImportError(f"{name} has no MIN_BLOCK_SECONDS any more")
+            module.MIN_BLOCK_SECONDS = MIN_BLOCK_SECONDS  # type: ignore[attr-defined]
 
         spec.loader.exec_module = exec_module
         return spec

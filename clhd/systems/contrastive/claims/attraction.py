@@ -11,9 +11,9 @@ stable, by the eigenvalues of the Jacobian, the claim asks three things:
 
 The interval of SGD's probability is Wilson's; undecided runs widen it, as each of them may have ended either way.
 
-The letter says "rather than affecting local stability". Of the uninformative state that is what is judged. Of the
-informative ones it is not true: there is a kurtosis beyond which a pure state is unstable, and one, a little larger,
-beyond which its region is gone. The evidence gives both.
+The letter says "rather than affecting local stability". We judge this of the uninformative state only. It is not true
+of the informative states: beyond one kurtosis a pure state is unstable, and beyond another, a little larger, its
+region is gone. The evidence gives both.
 """
 
 from collections.abc import Mapping
@@ -77,7 +77,7 @@ def judge_attraction(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
 
 
 def measure_share(point: xr.Dataset) -> Estimate:
-    """Selection probability of feature 1 with its Wilson interval, which undecided runs widen: each may end either way.
+    """Return the selection probability of feature 1; undecided runs widen its Wilson interval: each may end either way.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _area_shift(limit: xr.Dataset, kurtosis: float) -> Estimate:
 
 
 def _describe_stability(summaries: Mapping[str, Summary]) -> dict[str, Any]:
-    """At which kurtosis pure states lose or gain stability, and the eigenvalues of Gaussian and other latents."""
+    """The kurtosis at which pure states lose or gain stability, and the eigenvalues of Gaussian and other latents."""
     laws = summaries["laws"].dataset["pure_eigenvalue_theory"].isel(feature=0)
     return {
         "critical_kurtosis_tanh": _crossing(summaries["stability"].dataset),
@@ -171,4 +171,5 @@ ATTRACTION = Claim(
         "allowance": "difference between SGD at the largest dimension and ODE that finite dimension may explain",
     },
     judge=judge_attraction,
+    figure="clhd.systems.contrastive.figures.attraction:plot_attraction",
 )

@@ -6,11 +6,11 @@
 | spread exponent | a of c n^a, fitted to the standard deviation over the runs, where n is large | -1/2 |
 | spread ratio | that standard deviation over the fluctuation theory's, averaged over the same n | 1 |
 
-Each is asked of overlap, squared norm and cosine similarity at the last time. Very many runs see, at the smallest n,
-what is beyond the order 1/n (runs that fall back to the uninformative state), and a fit through it would have an
-interval that means nothing. So dimensions are left out from below until chi-square accepts the power law (p >= 0.05),
-the usual rule of finite-size scaling. A next order in the fit, c n^a (1 + d / n), does not do: a and d trade against
-each other along a curved valley. Small n, a start at a small cosine similarity and earlier times are evidence only.
+All parts are asked of overlap, squared norm and cosine similarity at the last time. At the smallest n, very many runs
+resolve terms beyond the order 1/n (runs that fall back to the uninformative state), and the interval of a fit through
+them would mean nothing. So the smallest dimensions are left out until chi-square accepts the power law (p >= 0.05), the
+usual rule of finite-size scaling. A next order in the fit, c n^a (1 + d / n), does not help: a and d trade against each
+other along a curved valley. Small n, a start at a small cosine similarity and earlier times are evidence only.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ from clhd.sweep.results.summary_reader import Summary
 
 QUANTITIES = ("overlap", "squared_norm", "cosine_similarity")
 _SIZE = "dimension"
-_FEWEST = 4  # dimensions of a fit
-_TOLD_APART = 2.0  # standard errors, from zero
-_LEVEL = 0.05  # p value of chi-square from which on a fit is accepted
+_FEWEST = 4  # fewest dimensions of a fit
+_TOLD_APART = 2.0  # standard errors by which a bias must differ from zero
+_LEVEL = 0.05  # least p value of chi-square of an accepted fit
 FloatArray = NDArray[np.float64]
 
 
@@ -137,7 +137,7 @@ def fit_spread(dataset: xr.Dataset, quantity: str, time: int = -1) -> Estimate:
 
 
 def spread_ratios(dataset: xr.Dataset, quantity: str, time: int = -1) -> tuple[FloatArray, FloatArray]:
-    """Measured over predicted standard deviation at each dimension.
+    """Return the measured over the predicted standard deviation at each dimension.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def select(dataset: xr.Dataset, name: str, time: int) -> FloatArray:
 
 
 def _relative_error(dataset: xr.Dataset) -> FloatArray:
-    """Of a standard deviation over normal runs."""
+    """The relative standard error of a standard deviation over normal runs."""
     runs = dataset["replica_count"].sel(status="ok").values
     return np.asarray(1 / np.sqrt(2.0 * np.maximum(runs - 1, 1)), np.float64)
 
@@ -177,7 +177,7 @@ def _pool_ratios(dataset: xr.Dataset, quantity: str) -> Estimate:
 
 
 def _describe_weak_start(dataset: xr.Dataset) -> dict[str, Any]:
-    """The spread from a small cosine similarity, whose size the start's own fluctuations decide, by dimension."""
+    """The spread by dimension from a small cosine similarity, where the fluctuations of the start decide its size."""
     ratio, _ = spread_ratios(dataset, "cosine_similarity")
     return {
         "dimension": dataset[_SIZE].values,
@@ -201,4 +201,5 @@ CONVERGENCE = Claim(
         "spread_ratio_range": "ratios of measured to predicted spread that count as 1",
     },
     judge=judge_convergence,
+    figure="clhd.systems.contrastive.figures.convergence:plot_convergence",
 )

@@ -7,9 +7,9 @@
 | C7b | part of the gain S(-1) - S(0) that remains if the correlation enters D alone, in each case | above one half |
 | C7b, SGD | largest distance of SGD from the ODE in that case; else the case is undecided | within an allowance |
 
-The switch of C7b is exact: D (gradient variance), or g and A (drift), is that of independent noise at the same state.
-All of the map is judged; the evidence gives apart the places up to the variance of the base noise, where the noise of
-two views stays positively correlated, and those beyond it. C7 holds only if both parts do.
+The switch of C7b is exact: D (gradient variance), or g and A (drift), are taken from independent noise at the same
+state. All of the map is judged. The evidence separates the places up to the variance of the base noise, where the noise
+of two views stays positively correlated, from the places beyond it. C7 holds only if both parts do.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ def judge_correlation(summaries: Mapping[str, Summary], thresholds: Mapping[str,
 
 
 def _judge_ordering(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Part:
-    """C7a: by SGD in the stated setting and in each case, by theory over the map."""
+    """Judge C7a: by SGD in the stated setting and in each case, by theory over the map."""
     setting, cases = summaries["setting"], summaries["cases"]
     with_noise = [float(variance) for variance in setting.dataset[_VARIANCE].values if variance > 0]
     names = _cases(cases)
@@ -84,13 +84,13 @@ def falls_on_map(theory: xr.Dataset, least_change: float) -> xr.DataArray:
 
 
 def split_map(falls: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """The map up to the variance of the base noise, and beyond it; -1 (nothing to be said) elsewhere."""
+    """Return the map up to the variance of the base noise, and beyond it; -1 (no statement) elsewhere."""
     is_positive = falls[_VARIANCE] <= falls[_BASE]
     return falls.where(is_positive, -1), falls.where(~is_positive, -1)
 
 
 def _describe_benefit(theory: xr.Dataset, least_change: float) -> dict[str, Any]:
-    """Where noise of correlation -1 does better than no augmentation noise at all."""
+    """The places where noise of correlation -1 does better than no augmentation noise at all."""
     similarity = learned_similarity(theory)
     without = similarity.sel({_VARIANCE: 0, _AXIS: 0}, drop=True)
     with_noise = similarity.sel({_AXIS: -1}, drop=True)
@@ -104,7 +104,7 @@ def _describe_benefit(theory: xr.Dataset, least_change: float) -> dict[str, Any]
 
 
 def _describe_times(theory: xr.Dataset, cases: Summary, least_change: float) -> dict[str, Any]:
-    """At which times the similarity does not fall with the correlation: places of the map, and cases."""
+    """The times at which the similarity does not fall with the correlation: places of the map, and cases."""
     similarity = theory["cosine_similarity_theory"].isel(feature=0)
     rises_on_map = (similarity.diff(_AXIS) > least_change).any(_AXIS)
     positive, negative = (
@@ -121,7 +121,7 @@ def _describe_times(theory: xr.Dataset, cases: Summary, least_change: float) -> 
 
 
 def _judge_mechanism(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Part:
-    """C7b: the gain that the gradient variance alone gives, in every case."""
+    """Judge C7b: the gain that the gradient variance alone gives, in every case."""
     cases = summaries["cases"]
     allowed = (-thresholds["allowance"], thresholds["allowance"])
     entries = {str(case): _judge_case(cases, case, thresholds["least_part"], allowed) for case in _cases(cases)}
@@ -138,7 +138,7 @@ def _judge_mechanism(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
 
 
 def _describe_mechanism(theory: xr.Dataset, switched: Summary, least_part: float) -> dict[str, Any]:
-    """At how many places that are learned and gain the gradient variance gives the larger part, and is smaller."""
+    """Among places that learn and gain: where the gradient variance gives the larger part, and where it is smaller."""
     theory = theory.sel({_VARIANCE: float(switched.experiment["constants"][_VARIANCE])}, drop=True)
     similarity, variance = learned_similarity(theory), theory["gradient_variance_theory"]
     gain = similarity.sel({_AXIS: -1}, drop=True) - similarity.sel({_AXIS: 0}, drop=True)
@@ -163,7 +163,7 @@ def _judge_case(cases: Summary, case: str, least_part: float, allowed: Range) ->
     theory = _switched(cases).sel(case=case)
     end = theory["cosine_similarity_theory"].isel(time=-1)
     gains = gains_by_switch(end)
-    # Without a gain there is nothing of which it could be a part.
+    # Without a gain, a part of it has no meaning.
     part = gains["gradient_variance"] / gains["both"] if gains["both"] > 0 else np.nan
     sgd = at_largest_dimension(cases).sel(case=case).isel(time=-1, feature=0)
     difference = [
@@ -193,7 +193,7 @@ def _judge_case(cases: Summary, case: str, least_part: float, allowed: Range) ->
 
 
 def gains_by_switch(similarity: xr.DataArray) -> dict[str, float]:
-    """S(-1) - S(0), where the correlation enters both, the drift alone, and the gradient variance alone.
+    """Return S(-1) - S(0) with the correlation in both, in the drift alone, and in the gradient variance alone.
 
     Parameters
     ----------
@@ -232,4 +232,5 @@ CORRELATION = Claim(
         "allowance": "difference between SGD at the largest dimension and ODE that finite dimension may explain",
     },
     judge=judge_correlation,
+    figure="clhd.systems.contrastive.figures.correlation:plot_correlation",
 )

@@ -1,24 +1,24 @@
 """C4: only the second moment of the latents decides whether the uninformative state is left.
 
-The learnability threshold is the second moment at which a small overlap neither grows nor shrinks. Of SGD it is the
+The learnability threshold is the second moment at which a small overlap neither grows nor shrinks. For SGD, it is the
 zero of a line through the measured rates
 
     rate = log(mean overlap(t) / overlap(0)) / t,      weights 1 / (standard error)^2,
 
 by kurtosis, with the interval of a parametric bootstrap (rates drawn around the measured ones, with their standard
-errors). Theory's rate is linear in the second moment, so a line it is.
+errors). A line fits because the theory's rate is linear in the second moment.
 
 | part | measured | holds |
 |---|---|---|
 | agreement | SGD's threshold minus theory's, at each kurtosis | within the tolerance |
 | equality | difference of SGD's thresholds, of each pair of kurtoses | within the tolerance |
 
-The overlap is small, not zero. What that does, the *systematic error*, is known from theory alone: the same estimator
+The overlap is small, not zero. The *systematic error* that this causes is known from theory alone: the same estimator,
 applied to the ODE's overlap, minus the zero of the exact growth rate. It is in the evidence, and not subtracted.
 
-Evidence only: the border in the plane of second moment and learning rate, and the cut that must not be used, the second
-moment at which the cosine similarity passes 1/2 long after; that depends on the kurtosis, because an informative state
-does.
+Two results are evidence only: the border in the plane of second moment and learning rate, and a cut that must not be
+used, the second moment at which the cosine similarity passes 1/2 much later. This cut depends on the kurtosis, because
+an informative state does.
 """
 
 from collections.abc import Mapping
@@ -79,7 +79,7 @@ def judge_learnability(summaries: Mapping[str, Summary], thresholds: Mapping[str
 
 
 def measure_rates(dataset: xr.Dataset, axis: str, statistic: str = "mean") -> tuple[FloatArray, FloatArray]:
-    """Rates at which the overlap grows, from the first to the last time.
+    """Return the rates at which the overlap grows, from the first to the last time.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def measure_rates(dataset: xr.Dataset, axis: str, statistic: str = "mean") -> tu
 
 
 def find_zero(moment: FloatArray, rates: FloatArray, errors: FloatArray | None = None) -> float:
-    """Zero of the line through growth rates by second moment.
+    """Return the zero of the line through growth rates by second moment.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def _estimate(value: float, draws: FloatArray) -> Estimate:
 
 
 def _arrange(values: xr.DataArray, axis: str) -> xr.DataArray:
-    """Of the first feature, with the dims (axis, second_moment), and time if there is one."""
+    """The values of the first feature, with the dims (axis, second_moment), and time if there is one."""
     chosen = values.isel(feature=0, missing_dims="ignore").squeeze(
         [dim for dim in values.dims if dim not in {axis, _MOMENT, "time", "feature"} and values.sizes[dim] == 1]
     )
@@ -172,7 +172,7 @@ def _describe_border(phase: xr.Dataset, generator: np.random.Generator) -> dict[
 
 
 def _describe_cut(cut: xr.Dataset) -> dict[str, Any]:
-    """What would be taken for a threshold if one looked at the cosine similarity at a late time."""
+    """The second moments that a cut on the cosine similarity at a late time would take for thresholds."""
     largest = cut.sel(dimension=cut["dimension"].max()).isel(time=-1)
     moment = cut[_MOMENT].values
 
@@ -190,7 +190,7 @@ def _describe_cut(cut: xr.Dataset) -> dict[str, Any]:
 
 
 def find_crossing(moment: FloatArray, values: FloatArray, level: float) -> float:
-    """The first second moment at which values pass a level upwards, by interpolation.
+    """Return the first second moment at which values pass a level upwards, by interpolation.
 
     Parameters
     ----------
@@ -227,4 +227,5 @@ LEARNABILITY = Claim(
         "as none",
     },
     judge=judge_learnability,
+    figure="clhd.systems.contrastive.figures.learnability:plot_learnability",
 )

@@ -6,7 +6,7 @@
 | at rest | between the last two times the cosine similarity changed by less than `REST` |
 | place | a point of the map without the axis along which it is asked whether the similarity falls |
 
-"Learned" is no cut on the cosine similarity: a weight that dies on the way may keep a direction (docs/theory.md).
+"Learned" is not a cut on the cosine similarity: a weight that dies on the way may keep a direction (docs/theory.md).
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float64]
 
 
 def learned_similarity(theory: xr.Dataset) -> xr.DataArray:
-    """Cosine similarity of the first feature at the last time, by theory.
+    """Return the cosine similarity of the first feature at the last time, by theory.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def learned_similarity(theory: xr.Dataset) -> xr.DataArray:
     Returns
     -------
     DataArray
-        Over the grid, without unit: 0 where nothing is learned, NaN where the state is not at rest or could not be had.
+        Over the grid, without unit: 0 where nothing is learned, NaN where the state is not at rest or not known.
     """
     similarity, overlap = (theory[f"{name}_theory"].isel(**_ONLY) for name in ("cosine_similarity", "overlap"))
     at_end, end_overlap = similarity.isel(time=-1, drop=True), overlap.isel(time=-1, drop=True)
@@ -46,7 +46,7 @@ def learned_similarity(theory: xr.Dataset) -> xr.DataArray:
 
 
 def falls_along(similarity: xr.DataArray, axis: str, least_change: float) -> xr.DataArray:
-    """Whether the similarity falls at every step along the axis, but for those between points that learn nothing.
+    """Return whether the similarity falls at each step along the axis; steps between points that learn nothing are out.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def falls_along(similarity: xr.DataArray, axis: str, least_change: float) -> xr.
     Returns
     -------
     DataArray
-        Over the places: 1 if it does, 0 if not, -1 if nothing is learned anywhere, NaN if it cannot be said.
+        Over the places: 1 if it does, 0 if not, -1 if nothing is learned anywhere, NaN if it is not known.
     """
     values = similarity.transpose(..., axis)
     change = values.diff(axis).values
@@ -72,7 +72,7 @@ def falls_along(similarity: xr.DataArray, axis: str, least_change: float) -> xr.
 
 
 def share_of_places(falls: xr.DataArray) -> Estimate:
-    """Share of the places, among those that learn something, where it falls; unknown ones may be either."""
+    """Return the share of the places that learn something where it falls; unknown places may count either way."""
     found = falls.values[np.isfinite(falls.values) & (falls.values >= 0)]
     unknown, fell = int(np.isnan(falls.values).sum()), float(found.sum())
     if len(found) == 0:
@@ -82,7 +82,7 @@ def share_of_places(falls: xr.DataArray) -> Estimate:
 
 
 def list_places(is_listed: xr.DataArray) -> list[dict[str, float]]:
-    """The coordinates of the places where this is true."""
+    """Return the coordinates of the places where this is true."""
     names = [str(dim) for dim in is_listed.dims]
     positions = np.argwhere(is_listed.values)
     return [
@@ -92,7 +92,7 @@ def list_places(is_listed: xr.DataArray) -> list[dict[str, float]]:
 
 
 def describe_share(falls: xr.DataArray) -> dict[str, Any]:
-    """Share and numbers of the places, and where it does not fall; unknown ones are not at rest, or not to be had."""
+    """Return share and numbers of the places, and where it does not fall; unknown places include those not at rest."""
     return {
         "share": share_of_places(falls),
         "places_with_something_learned": int((falls >= 0).sum()),
@@ -102,7 +102,7 @@ def describe_share(falls: xr.DataArray) -> dict[str, Any]:
 
 
 def steps(mean: FloatArray, error: FloatArray, *, among: int) -> list[Estimate]:
-    """Changes of a mean between successive points of independent runs.
+    """Return the changes of a mean between successive points of independent runs.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def steps(mean: FloatArray, error: FloatArray, *, among: int) -> list[Estimate]:
 
 
 def steps_by_sgd(summary: Summary, axis: str, *, among: int, **place: Any) -> list[Estimate]:
-    """Changes of SGD's mean similarity of the first feature along an axis, at the last time and the largest dimension.
+    """Return the changes of SGD's mean similarity along an axis, of the first feature, at the last time and largest n.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def steps_by_sgd(summary: Summary, axis: str, *, among: int, **place: Any) -> li
 
 
 def describe_last_change(dataset: xr.Dataset) -> dict[str, Any]:
-    """How far from rest a setting is: the last two times, and the largest change of the similarity between them.
+    """Return how far from rest a setting is: the last two times, and the largest change of the similarity between them.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def describe_last_change(dataset: xr.Dataset) -> dict[str, Any]:
     -------
     dict
         ``from_time``, ``to_time``, and of ``sgd`` (the mean over runs) and ``theory``, as far as there is such a stage,
-        the largest change over all points; NaN if it could not be had anywhere.
+        the largest change over all points; NaN if it is known nowhere.
     """
     found: dict[str, Any] = dict(zip(("from_time", "to_time"), dataset["time"].values[-2:].tolist(), strict=True))
     for stage, name in (("sgd", "cosine_similarity_mean"), ("theory", "cosine_similarity_theory")):
@@ -169,11 +169,11 @@ def describe_last_change(dataset: xr.Dataset) -> dict[str, Any]:
 
 
 def steps_by_theory(similarity: xr.DataArray, axis: str) -> list[Estimate]:
-    """Changes of the theory's similarity between successive values of its only axis, without errors."""
+    """Return the changes of the theory's similarity between successive values of its only axis, without errors."""
     return [Estimate.exact(float(change)) for change in similarity.squeeze().diff(axis).values]
 
 
 def at_largest_dimension(summary: Summary) -> xr.Dataset:
-    """The dataset at the largest dimension, as far as it has one."""
+    """Return the dataset at the largest dimension, or all of it if it has no dimension."""
     dataset = summary.dataset
     return dataset.sel(dimension=int(dataset["dimension"].max())) if "dimension" in dataset.dims else dataset

@@ -12,17 +12,17 @@ setting of the other parameters, judged from summaries alone:
 | C7a | it falls at each step of the noise correlation | steady, larger, simulated |
 | C7b | correlation in the gradient variance alone gives the larger part of the gain | switch |
 
-C3: a deviation d_n = b / n + ... of finite dimension vanishes, one of another limit stays. Where a case has two
-dimensions n < N, b is eliminated, and what is judged is the extrapolated deviation (N d_N - n d_n) / (N - n); where it
-has one, d_n itself. What is not b / n at n stays, with weight n / (N - n). The same bound is set to both.
+C3: a deviation d_n = b / n + ... of finite dimension vanishes as n grows; a deviation of another limit stays. If a
+case has two dimensions n < N, we eliminate b and judge the extrapolated deviation (N d_N - n d_n) / (N - n); if it has
+one, we judge d_n. Terms other than b / n at the smaller n remain, with weight n / (N - n). Both have the same bound.
 
-C6 and C7a: a step counts where the feature is learned at one of its two ends (as in `claims.learned`), which is
-to say that SGD's overlap is not small there. On the sphere the overlap is the cosine similarity; without it, a weight
-that dies may keep a direction, so that the similarity tells nothing. C6 to C7b are asked at the last time; how much the
-similarity still changed before it stands in the cell. All intervals of a cell hold together at 95 %.
+C6 and C7a: a step counts if the feature is learned at one of its two ends (as in `claims.learned`), i.e. if SGD's
+overlap is not small there. On the sphere, the overlap is the cosine similarity. Off the sphere, a weight that dies may
+keep a direction, so that the similarity says nothing. C6 to C7b are asked at the last time; the cell tells how much
+the similarity still changed before. All intervals of a cell hold together at 95 %.
 
-A cell holds a verdict, the numbers, and a reason where these are not all there is to say. Beside the three verdicts of
-`clhd.claims.verdict` there are: no theory (there is none), not computed (no experiment has the case), diverged.
+A cell holds a verdict, the numbers, and a reason where these need one. Beside the three verdicts of
+`clhd.claims.verdict` there are: no theory (it does not exist), not computed (no experiment has the case), diverged.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,6 +34,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from clhd.claims.claim import CaseTable
 from clhd.claims.verdict import Estimate, Verdict, above, all_hold, below, within
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import describe_last_change, steps
@@ -82,14 +83,14 @@ THRESHOLDS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """What is said of one statement in one case."""
+    """The verdict on one statement in one case."""
 
     verdict: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """As claims_matrix.json holds it."""
+        """Return the cell as claims_matrix.json holds it."""
         return {"verdict": str(self.verdict), "reason": self.reason, "evidence": dict(self.evidence)}
 
 
@@ -140,7 +141,7 @@ def judge_matrix(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
 
 
 def _name_time(summaries: Mapping[str, Summary], column: str) -> str:
-    """Of a statement that is asked at the last time: when that is."""
+    """The time of a statement about the last time; empty for the others."""
     if column not in _AT_LAST_TIME:
         return ""
     return f"at time {float(summaries[_AT_LAST_TIME[column]].dataset['time'][-1]):g}, "
@@ -224,7 +225,7 @@ def _largest(difference: xr.DataArray) -> float:
 
 
 def _averaging_error(part: xr.Dataset) -> xr.DataArray:
-    """Standard error of the theory's cosine similarity q / sqrt(r), from the worst of those of q and r."""
+    """Standard error of the theory's cosine similarity q / sqrt(r), from the larger error of q and r."""
     norm, similarity = part["squared_norm_theory"], part["cosine_similarity_theory"]
     if "feature" in similarity.dims:
         similarity = similarity.isel(feature=0)
@@ -280,7 +281,7 @@ def _judge_noise(thresholds: Mapping[str, Any], part: xr.Dataset, *, along: str)
         return Cell(DIVERGED)
     correlation, variance = part["noise_correlation"].values, part["augmentation_noise_variance"].values
     if along == "noise_correlation":
-        # The variance at which several correlations stand.
+        # The variance that has several correlations.
         levels, counts = np.unique(variance, return_counts=True)
         used = np.flatnonzero(variance == levels[np.argmax(counts)])
     else:
@@ -323,8 +324,20 @@ def _judge_switch(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
     whole, kept = gain["both"], gain["gradient_variance"]
     if not whole >= thresholds["least_gain"]:
         return Cell(Verdict.UNDECIDED, evidence, "there is no gain to explain")
-    # Both gains are differences from the same similarity; all three have that error.
+    # Both gains are differences from the same similarity; all three similarities have this error.
     ratio = kept / whole
     size = np.sqrt(2 * (1 + ratio**2 - ratio)) * error / whole
     share = Estimate.with_error(ratio, size)
     return Cell(above(share, thresholds["least_part"]), evidence | {"part_of_gradient_variance": share})
+
+
+MATRIX = CaseTable(
+    experiments=EXPERIMENTS,
+    optional_experiments=OPTIONAL_EXPERIMENTS,
+    thresholds=THRESHOLDS,
+    judge=judge_matrix,
+    figures={
+        "matrix": "clhd.systems.contrastive.figures.matrix:plot_matrix",
+        "universality": "clhd.systems.contrastive.figures.matrix:plot_universality",
+    },
+)

@@ -77,4 +77,5 @@ NOISE = Claim(
         "least_change": "change of the cosine similarity that counts as one: what still changes at rest does not",
     },
     judge=judge_noise,
+    figure="clhd.systems.contrastive.figures.noise:plot_noise",
 )

@@ -9,8 +9,8 @@ squared norm, with the error the largest difference over all times:
 | order | minus the slope of log(error) against log(cells) | in a range around 2 |
 | agreement | error on the finest axis | below a bound |
 
-An order that is not 2 on all axes alike is no power law: the interval of the slope is that of a straight line's fit, by
-the scatter of the errors around it, and it is wide if they do not follow one. Nothing here is random.
+If the order is not the same on all axes, the errors follow no power law: the interval of the slope comes from the
+scatter of the errors around a straight line, and it is wide if they do not follow one. Nothing here is random.
 """
 
 from collections.abc import Mapping
@@ -60,14 +60,14 @@ def judge_reduction(summaries: Mapping[str, Summary], thresholds: Mapping[str, A
 
 
 def measure_errors(dataset: xr.Dataset, name: str) -> xr.DataArray:
-    """Largest difference over all times between equation and ODE, of dims (learning_rate, cells), cells ascending."""
+    """Return the largest difference between equation and ODE over all times, by learning_rate and (ascending) cells."""
     difference = abs(dataset[f"{name}_theory"] - dataset[f"{name}_ode_theory"])
     others = [dim for dim in difference.dims if dim not in ("learning_rate", "cells")]
     return difference.max(others, skipna=False).sortby("cells").transpose("learning_rate", "cells")
 
 
 def fit_order(cells: FloatArray, error: FloatArray) -> Estimate:
-    """Minus the slope of log(error) against log(cells), with the interval of a line's fit.
+    """Return minus the slope of log(error) against log(cells), with the interval of a line's fit.
 
     Parameters
     ----------
@@ -104,4 +104,5 @@ REDUCTION = Claim(
         "largest_error": "difference on the finest axis, of overlap and of squared norm, that must not be reached",
     },
     judge=judge_reduction,
+    figure="clhd.systems.contrastive.figures.reduction:plot_reduction",
 )

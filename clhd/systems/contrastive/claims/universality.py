@@ -9,9 +9,10 @@ every time after the start, two things are asked of each law:
 | difference of the mean cosine similarities | below a bound, what an Edgeworth correction of order 1/n may explain |
 | ratio of their standard deviations | within a range around 1 |
 
-The differences at the other n, in standard errors too, and their exponent where they fix one, stand beside. A control
-that does not hold leaves the whole undecided: what differs is then not the law. Each interval is of 95 % alone; a
-statement fails only if one lies wholly outside of its range, which of a law that changes nothing lies many errors away.
+The evidence gives the differences at the other n, also in standard errors, and their exponent if they fix one. If a
+control does not hold, everything is undecided: then the law is not the only difference. Each interval has the level 95
+% alone. A statement fails only if an interval lies wholly outside of its range; for a law that changes nothing, the
+ends of the range are many standard errors away.
 """
 
 from collections.abc import Iterator, Mapping
@@ -78,7 +79,7 @@ class _Variant:
 
 
 def _variants(summary: Summary) -> Iterator[_Variant]:
-    """Each law of an experiment."""
+    """Yield each law of an experiment."""
     dataset, constants = summary.dataset.isel(feature=0), summary.experiment["constants"]
     (axis,) = [name for name in summary.grid_axes if name != "dimension"]
     for k in range(dataset.sizes[axis]):

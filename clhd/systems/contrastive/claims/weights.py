@@ -24,12 +24,12 @@ distance is at most the sum of two, to first order in n^(-1/2):
     of N draws from F       integral of sqrt(2 F (1 - F) / (pi N))
     of the shared forces    sqrt(2 / pi) (sd(q) + sd(v) / (2 sqrt(v))),   v = r - q^2,   sd(v) <= sd(r) + 2 abs(q) sd(q)
 
-A shift by x is a distance of x, and a stretch from sqrt(v) to sqrt(v) + x at most one of x. The ratio of the distance
-to the sum must not exceed 1, but for the errors of sd(q) and sd(r) and for higher orders (that of the distance is in
-the interval of the ratio); were the equation wrong, it would grow as n^(1/2).
+A shift by x is a distance of x, and a stretch from sqrt(v) to sqrt(v) + x is a distance of at most x. The ratio of the
+distance to the sum must not exceed 1, except for the errors of sd(q) and sd(r) and for higher orders (the error of the
+distance is in the interval of the ratio). If the equation were wrong, the ratio would grow as n^(1/2).
 
 Several intervals are compared with each range; they hold together (`clhd.claims.verdict`). Errors that may be
-correlated, such as those of the two signs of one replica, are added up as if they were wholly so.
+correlated, such as the errors of the two signs of one replica, are added up as if they were fully correlated.
 """
 
 from collections.abc import Mapping
@@ -47,14 +47,14 @@ from clhd.core.power_law import fit_power_law
 from clhd.sweep.results.summary_reader import Summary
 
 FloatArray = NDArray[np.float64]
-# Support is judged at the thresholds where the theory recalls these shares: few pass beyond the last.
+# Support is judged at the thresholds where the theory recalls these shares; beyond the last, few weights pass.
 _RECALLS = (0.9, 0.7, 0.5, 0.3, 0.1)
 _DEFAULT_LAW = "rademacher"
 
 
 @dataclass(frozen=True)
 class Distances:
-    """Distances with standard errors, and the parts of what fluctuations explain; without the start.
+    """Distances with standard errors, and the two parts that fluctuations explain; without the start.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Distances:
 
     @property
     def explained(self) -> xr.DataArray:
-        """The most that fluctuations explain."""
+        """The largest distance that fluctuations explain."""
         return self.of_draws + self.of_forces
 
 
@@ -123,7 +123,7 @@ def judge_weights(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any
 
 
 def measure_distances(summaries: Mapping[str, Summary]) -> Distances:
-    """Distances of the roles "small" and "large", joined along the dimension, without the start."""
+    """Return the distances of the roles "small" and "large", joined along the dimension, without the start."""
     parts = [_describe_distances(summaries[role]) for role in ("small", "large")]
     joined = xr.concat(parts, "dimension", join="exact").drop_duplicates("dimension").sortby("dimension")
     joined = joined.isel(time=joined["time"].values > 0).transpose("l1_penalty", "time", "dimension")
@@ -153,7 +153,7 @@ def _describe_distances(summary: Summary) -> xr.Dataset:
 
 
 def _measure_forces(joined: xr.Dataset) -> xr.DataArray:
-    """What shared forces explain; spreads are of all dimensions together, for the largest has few replicas."""
+    """The part that shared forces explain; spreads are pooled over dimensions, because the largest has few replicas."""
     n, runs = joined["dimension"], joined["runs"]
     overlap_spread, norm_spread = (
         np.sqrt((joined[f"{name}_variance"] * n * runs).sum("dimension", skipna=False) / runs.sum("dimension") / n)
@@ -167,7 +167,7 @@ def _measure_forces(joined: xr.Dataset) -> xr.DataArray:
 
 
 def sign_shares(summary: Summary) -> xr.DataArray:
-    """Share of the coordinates at which the feature value has each sign."""
+    """Return the share of the coordinates at which the feature value has each sign."""
     constants, signs = summary.experiment["constants"], summary.dataset["feature_sign"]
     is_sparse = constants.get("feature_law", _DEFAULT_LAW) == "sparse"
     fraction = float(constants["feature_fraction"]) if is_sparse else 1.0
@@ -226,7 +226,7 @@ def _judge_support(summary: Summary, allowance: float) -> tuple[Verdict, dict[st
 
 
 def measure_support(summary: Summary, stage: str, l1_penalty: float, time: float) -> Support:
-    """Precision and recall at the largest dimension.
+    """Return precision and recall at the largest dimension.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def measure_support(summary: Summary, stage: str, l1_penalty: float, time: float
     false_error = (doubt * share).sel(feature_sign=0).values
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = hits / (hits + false)
-        # Of hits / (hits + false), to first order.
+        # The error of hits / (hits + false), to first order.
         precision_error = (1 - precision) * precision * recall_error / recall + hits * false_error / (hits + false) ** 2
     return Support(passed["threshold"].values, recall, precision, recall_error, precision_error)
 
@@ -307,4 +307,5 @@ WEIGHTS = Claim(
         "allowance": "difference in precision and recall, SGD minus theory, that counts as none",
     },
     judge=judge_weights,
+    figure="clhd.systems.contrastive.figures.weights:plot_weights",
 )

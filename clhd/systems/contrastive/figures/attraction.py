@@ -1,7 +1,8 @@
 """The figure of C5: phase portraits, selection probabilities and eigenvalues, by the kurtosis of one feature.
 
 Above: portraits of the positive quadrant of cosine similarities (the others are mirror images) at the initial squared
-norm. Below: selection probability and area; that of features of unequal second moment; eigenvalues of pure states.
+norm. Below: selection probability and area; selection probability with unequal second moments; eigenvalues of pure
+states.
 """
 
 from collections.abc import Mapping
@@ -30,18 +31,7 @@ FloatArray = NDArray[np.float64]
 
 
 def plot_attraction(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C5.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C5 from the summaries by role and its entry in claims.json; return it with a caption."""
     portraits = summaries["portrait"].dataset
     kurtoses = portraits["kurtosis_2"].values
     figure = make_figure(PAGE, 4.4)
@@ -98,7 +88,7 @@ def _plot_portrait(axes: Axes, portrait: xr.Dataset) -> None:
 
 
 def _regions(portrait: xr.Dataset) -> np.ndarray[Any, Any]:
-    """0 where a start flows to a state of feature 1, 1 of feature 2, 2 elsewhere; NaN outside the disc."""
+    """0 where a start flows to a state of feature 1, 1 for feature 2, 2 elsewhere; NaN outside the disc."""
     similarity = np.abs(portrait["state_cosine_similarity_theory"].values)
     winner = np.where(similarity[:, 0] > similarity[:, 1], 0.0, 1.0)
     is_stable = portrait["state_eigenvalue_theory"].values < 0
@@ -177,7 +167,7 @@ def _measure_shares(points: xr.Dataset, axis: str) -> tuple[FloatArray, FloatArr
 
 
 def _plot_unequal(axes: Axes, unequal: xr.Dataset) -> None:
-    """The faster feature's share by dimension; the theory at the start's size of each dimension."""
+    """Share of the faster feature by dimension, over the theory for a start of the size of each dimension."""
     shares, bars = _measure_shares(unequal, "dimension")
     theory = unequal["probability_theory"].sel(outcome="feature_1").isel(dimension=0, missing_dims="ignore")
     # The cosine similarities of a random start have a root-mean-square size of sqrt(2 / n), of two features.
@@ -216,15 +206,15 @@ def _plot_eigenvalues(axes: Axes, summaries: Mapping[str, Summary]) -> None:
 
 
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
-    """What is to be seen, and the numbers of the verdict."""
+    """The caption: what the figure shows, and the numbers of the verdict."""
     stability = claim["evidence"]["local_stability_of_informative_states"]
     selection = summaries["selection"]
     critical, expanding = (
-        "not to be had" if kurtosis is None else format_number(kurtosis)
+        "unknown" if kurtosis is None else format_number(kurtosis)
         for kurtosis in (stability[f"critical_kurtosis_{unit}"] for unit in ("tanh", "expanding_unit"))
     )
     laws = ", ".join(
-        f"{law} {'not to be had' if value is None else format_number(value)}"
+        f"{law} {'unknown' if value is None else format_number(value)}"
         for law, value in stability["eigenvalue_by_law"].items()
     )
     return (

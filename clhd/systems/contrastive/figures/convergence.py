@@ -20,18 +20,7 @@ _SYMBOLS = dict(zip(QUANTITIES, ("q", "r", "S"), strict=True))
 
 
 def plot_convergence(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C3.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C3 from the summaries by role and its entry in claims.json; return it with a caption."""
     bias, spread = summaries["bias"].dataset, summaries["spread"].dataset
     figure = make_figure(PAGE, 2.9)
     panels = figure.subplots(1, 3)
@@ -78,7 +67,7 @@ def _plot_spread(axes: Axes, bias: xr.Dataset, spread: xr.Dataset) -> None:
 
 
 def _plot_guide(axes: Axes, size: Any, height: float, exponent: float, label: str) -> None:
-    """A power law for the eye, above the points."""
+    """Draw a power law as a guide, above the points."""
     values = height * (size / size[0]) ** exponent
     axes.plot(size, values, color=MUTED, linestyle="--", linewidth=0.8)
     middle = float(np.sqrt(size[0] * size[-1]))
@@ -117,7 +106,7 @@ def _handles() -> list[Line2D]:
 
 
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
-    """What is to be seen, and the numbers of the verdict."""
+    """The caption: what the figure shows, and the numbers of the verdict."""
     evidence = claim["evidence"]
     bias, spread, weak = (summaries[role] for role in ("bias", "spread", "weak_start"))
     first = format_number(evidence["spread_dimensions"][0])

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from clhd.claims.verdict import NORMAL_95
 from clhd.core.text import format_number
-from clhd.figures.place_map import draw_place_maps
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.correlation import CORRELATIONS, falls_on_map, gains_by_switch
 from clhd.systems.contrastive.claims.learned import learned_similarity
+from clhd.systems.contrastive.figures.place_map import draw_place_maps
 
 _SWITCHES = {"both": "both", "drift": "drift alone", "gradient_variance": "$D$ alone"}
 _COLOURS = dict(zip(_SWITCHES, (INK, CATEGORIES[0], CATEGORIES[1]), strict=True))
@@ -28,18 +28,7 @@ _VARIANCE = "augmentation_noise_variance"
 
 
 def plot_correlation(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C7.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C7 from the summaries by role and its entry in claims.json; return it with a caption."""
     cases = summaries["cases"].dataset.isel(feature=0)
     names = [str(case) for case in cases["case"].values]
     figure = make_figure(PAGE, 1.9 * len(names) + 2.2)
@@ -53,7 +42,7 @@ def plot_correlation(summaries: Mapping[str, Summary], claim: Mapping[str, Any])
         _plot_variance(panels[1], cases.sel(case=name))
         _plot_gains(panels[2], cases.sel(case=name))
         if k == 0:
-            # On the line of the title, where there is room.
+            # There is room on the line of the title.
             row.legend(*panels[0].get_legend_handles_labels(), loc="upper right", ncols=5, borderaxespad=0.2)
         letters += list(panels)
     letters += _plot_map(figure.add_subfigure(rows[-1]), summaries["map"].dataset, claim["thresholds"])
@@ -62,7 +51,7 @@ def plot_correlation(summaries: Mapping[str, Summary], claim: Mapping[str, Any])
 
 
 def describe_case(name: str) -> str:
-    """The label of a joint axis as people say it, such as ``linear, sphere``: words and decay that is not 0."""
+    """Return the label of a joint axis for people, such as ``linear, sphere``: words, and a decay if it is not 0."""
     words = []
     for entry in name.split(", "):
         parameter, _, value = entry.partition("=")
@@ -96,14 +85,14 @@ def _plot_similarity(axes: Axes, case: xr.Dataset) -> None:
 
 
 def _plot_variance(axes: Axes, case: xr.Dataset) -> None:
-    """D where all runs start, i.e. at one state, and where each ends."""
+    """D at the start, which is one state, and at the end of each correlation."""
     variance = case["gradient_variance_theory"].sel(correlation_acts_on="both")
     rises = bool(variance[-1, -1] > variance[0, -1])
     lines = sorted([(0, "same state", "--"), (-1, "steady state", "-")], key=lambda line: -float(variance[0, line[0]]))
     for is_upper, (index, label, style) in zip((True, False), lines, strict=True):
         line = variance.isel(time=index)
         axes.plot(line["noise_correlation"], line, color=INK, linestyle=style, marker="o")
-        # Off the lines: above the upper one and below the lower one, on the side to which they lie away.
+        # Off the lines: above the upper line and below the lower line, on the side from which they fall away.
         axes.annotate(
             label,
             (0, float(line.sel(noise_correlation=0))),
@@ -151,7 +140,7 @@ def _plot_map(figure: Any, theory: xr.Dataset, thresholds: Mapping[str, Any]) ->
 
 
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
-    """What is to be seen, and the numbers of the verdict."""
+    """The caption: what the figure shows, and the numbers of the verdict."""
     ordering, mechanism = claim["parts"]
     on_map, apart = ordering["evidence"]["map"], ordering["evidence"]["map_without_anticorrelated_views"]
     better, of_map = ordering["evidence"]["better_than_no_augmentation_noise"], mechanism["evidence"]["map"]

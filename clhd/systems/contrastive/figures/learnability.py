@@ -21,18 +21,7 @@ _DIVERGING = "RdBu_r"
 
 
 def plot_learnability(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C4.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C4 from the summaries by role and its entry in claims.json; return it with a caption."""
     evidence = claim["evidence"]
     figure = make_figure(PAGE, 4.8)
     panels = figure.subplots(2, 2)
@@ -126,7 +115,7 @@ def _plot_phases(figure: Figure, axes: Axes, phase: xr.Dataset, evidence: Mappin
     """Measured rates as colour, theory's border as a line, SGD's as points."""
     moment, rate = phase[_MOMENT].values, phase["learning_rate"].values
     measured, _ = measure_rates(phase, "learning_rate")
-    # White is zero, which is the border, whatever the two ends are.
+    # White is zero, which is the border, for any two ends.
     norm = TwoSlopeNorm(0.0, min(float(np.nanmin(measured)), -1e-6), max(float(np.nanmax(measured)), 1e-6))
     axes.pcolormesh(moment, rate, measured, cmap=_DIVERGING, norm=norm, shading="nearest", rasterized=True)
     border = evidence["border_by_learning_rate"]
@@ -144,7 +133,7 @@ def _plot_phases(figure: Figure, axes: Axes, phase: xr.Dataset, evidence: Mappin
 
 
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
-    """What is to be seen, and the numbers of the verdict."""
+    """The caption: what the figure shows, and the numbers of the verdict."""
     evidence, growth, phase = claim["evidence"], summaries["growth"], summaries["phase"]
     largest = max(
         (abs(error) for error in evidence["systematic_error_of_the_estimator"] if error is not None), default=0

@@ -1,6 +1,6 @@
 """The figures of the matrix: a cell for each statement in each case; and other laws against the projected chain.
 
-A cell has a colour and a symbol for its verdict, and the number that it rests on; the caption says which one.
+A cell has a colour and a symbol for its verdict, and the number that it rests on; the caption says which number.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from clhd.claims.verdict import NORMAL_95
 from clhd.core.text import format_number
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 
-# Of each verdict: colour of the cell, of its symbol, the symbol.
+# For each verdict: the colour of the cell, the colour of its symbol, the symbol.
 _LOOKS = {
     "holds": ("#d3ebe0", "#00664b", "\N{CHECK MARK}"),
     "does not hold": ("#f9dccb", "#a34700", "\N{MULTIPLICATION X}"),
@@ -36,17 +36,7 @@ _SYMBOL_SIZE, _NUMBER_SIZE = 9, 6.5
 
 
 def plot_matrix(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the matrix of statements and cases.
-
-    Parameters
-    ----------
-    matrix : mapping
-        What `clhd.claims.judge.judge_cases` returned.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the matrix of statements and cases; return the figure with a caption."""
     rows, columns = matrix["rows"], [column["id"] for column in matrix["columns"]]
     losses = list(dict.fromkeys(row["loss"] for row in rows))
     height = len(rows) + _GAP * (len(losses) - 1)
@@ -90,7 +80,7 @@ def _draw_cell(axes: Axes, x: float, top: float, column: str, cell: Mapping[str,
 
 
 def _subtract(minuend: float | None, subtrahend: float | None) -> float | None:
-    """Their difference; None if one of them is not known."""
+    """The difference of two numbers; None if one of them is not known."""
     return None if minuend is None or subtrahend is None else minuend - subtrahend
 
 
@@ -136,17 +126,7 @@ def _describe_statements(matrix: Mapping[str, Any]) -> str:
 
 
 def plot_universality(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw means and spreads by other laws of noise and features, less those of the projected chain.
-
-    Parameters
-    ----------
-    matrix : mapping
-        What `clhd.claims.judge.judge_cases` returned.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw means and spreads by other laws less the projected chain's; return the figure with a caption."""
     laws = matrix["universality"]["evidence"]["laws"]
     figure = make_figure(PAGE, 2.5)
     left, right = figure.subplots(1, 2)

@@ -10,26 +10,15 @@ from matplotlib.figure import Figure
 
 from clhd.claims.verdict import NORMAL_95
 from clhd.core.text import format_number
-from clhd.figures.place_map import draw_place_maps
 from clhd.figures.style import INK, MARKERS, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import falls_along, learned_similarity
 from clhd.systems.contrastive.claims.noise import VARIANCE
+from clhd.systems.contrastive.figures.place_map import draw_place_maps
 
 
 def plot_noise(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C6.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C6 from the summaries by role and its entry in claims.json; return it with a caption."""
     similarity = learned_similarity(summaries["map"].dataset.sel(noise_correlation=0))
     figure = make_figure(PAGE, 4.3)
     rows = figure.add_gridspec(2, 1, height_ratios=[1.25, 1.0])
@@ -91,7 +80,7 @@ def _plot_deviation(axes: Axes, setting: xr.Dataset) -> None:
 
 
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
-    """What is to be seen, and the numbers of the verdict."""
+    """The caption: what the figure shows, and the numbers of the verdict."""
     evidence = claim["evidence"]
     found, setting = evidence["map"], summaries["setting"]
     fell = found["places_with_something_learned"] - len(found["exceptions"])

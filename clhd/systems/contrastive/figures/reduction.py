@@ -21,18 +21,7 @@ _MARKERS = dict(zip(PARAMETERS, MARKERS, strict=False))
 
 
 def plot_reduction(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C2.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C2 from the summaries by role and its entry in claims.json; return it with a caption."""
     summary = summaries["refinement"]
     rates = summary.dataset["learning_rate"].values
     colours = pick_colours(len(rates), ordered=True)
@@ -90,7 +79,7 @@ def _plot_errors(axes: Axes, summary: Summary, colours: list[Any]) -> None:
 def _caption(summary: Summary, claim: Mapping[str, Any]) -> str:
     evidence = claim["evidence"]
     orders = [order["value"] for order in evidence["orders"].values() if order["value"] is not None]
-    fitted = f"between {min(orders):.3f} and {max(orders):.3f}" if orders else "not to be had"
+    fitted = f"between {min(orders):.3f} and {max(orders):.3f}" if orders else "unknown"
     finest = format_number(np.max(summary.dataset["cells"]))
     return (
         f"{claim['statement']} Verdict: {claim['verdict']}. Left and middle: overlap and squared norm by the ODEs "

@@ -27,23 +27,12 @@ _SIGNS = {
     1: (CATEGORIES[0], "o", r"$\xi > 0$"),
 }
 _PENALTIES = (INK, CATEGORIES[3], CATEGORIES[5])
-_REACH = 3.2  # of the weights that are shown, in standard deviations
+_REACH = 3.2  # largest weights that are shown, in standard deviations
 _BIN = 3  # steps of the weight axis in one bin of SGD's density
 
 
 def plot_weights(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
-    """Draw the figure of C1.
-
-    Parameters
-    ----------
-    summaries : mapping of role to Summary
-    claim : mapping
-        The entry of claims.json.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw the figure of C1 from the summaries by role and its entry in claims.json; return it with a caption."""
     large, support = summaries["large"], summaries["support"]
     penalties = large.dataset["l1_penalty"].values
     panels = [(large, penalties[0]), (large, penalties[-1]), (support, support.dataset["l1_penalty"].values[-1])]
@@ -78,7 +67,7 @@ def _plot_densities(axes: Axes, summary: Summary, penalty: float) -> None:
 
 
 def _differentiate(distribution: xr.DataArray, step: int) -> tuple[FloatArray, FloatArray]:
-    """The mean density of each bin of `step` edges, and the bins' centres; no bin has weight 0, a kink, inside."""
+    """Centre and mean density of each bin of `step` edges; weight 0, where there is a kink, is the edge of a bin."""
     edges, values = distribution["weight_edge"].values, distribution.values
     start = int(np.argmin(np.abs(edges))) % step
     edges, values = edges[start::step], values[start::step]
@@ -171,6 +160,6 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
 
 def _describe_range(values: list[float]) -> str:
     if not values:
-        return "not to be had"
+        return "unknown"
     low, high = (f"{value:.3f}".replace("-", "\N{MINUS SIGN}") for value in (min(values), max(values)))
     return f"between {low} and {high}"

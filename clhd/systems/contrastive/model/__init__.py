@@ -1,1 +1,1 @@
-"""Features, latents, activations, losses: what simulation and theory share."""
+"""Features, latents, activations and losses, shared by simulation and theory."""

@@ -59,14 +59,14 @@ def parse_activation(value: str | Sequence[float]) -> str | tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation as the kernels see it, and the facts that the theory asks for.
+    """An activation in the form that kernels take, and its properties that the theory uses.
 
     Attributes
     ----------
     code : int
         One of LINEAR, TANH, ERF, RELU, POLYNOMIAL.
     coefficients : tuple of float
-        Of the polynomial, lowest power first; empty otherwise.
+        Coefficients of a polynomial, lowest power first; empty otherwise.
     parity : int
         -1 if h is odd, +1 if it is even, 0 otherwise.
     is_bounded : bool
@@ -80,7 +80,7 @@ class Activation:
 
     @property
     def coefficient_array(self) -> FloatArray:
-        """The coefficients as the array that kernels take, shape (degree + 1,) or (0,)."""
+        """Coefficients as an array for kernels, shape (degree + 1,) or (0,)."""
         return np.array(self.coefficients, dtype=np.float64)
 
     def __call__(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -94,7 +94,7 @@ class Activation:
 
 
 def find_activation(value: str | tuple[float, ...]) -> Activation:
-    """The `Activation` for a value that `parse_activation` has returned."""
+    """Return the `Activation` for a value that `parse_activation` has returned."""
     if isinstance(value, str):
         code = ACTIVATIONS[value]
         return Activation(code, (), 0 if code == RELU else -1, code in (TANH, ERF))
@@ -139,7 +139,7 @@ def activate(code: int, coefficients: FloatArray, z: FloatArray, h: FloatArray, 
 def activate_second(
     code: int, coefficients: FloatArray, z: FloatArray, h: FloatArray, d: FloatArray, s: FloatArray
 ) -> None:
-    """Write h''(z) to `s`, given ``h`` and ``d`` from `activate`; for relu 0, its value away from the kink."""
+    """Write h''(z) to `s`, given `h` and `d` from `activate`; for relu it is 0, the value away from the kink."""
     if code == TANH:
         for i in range(len(z)):
             s[i] = -2.0 * h[i] * d[i]

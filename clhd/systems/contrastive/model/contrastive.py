@@ -1,4 +1,4 @@
-"""`ContrastiveModel`: the one description of a system from which both stages, simulation and theory, start.
+"""`ContrastiveModel`: the parameters of one system, from which simulation and theory both start.
 
 | symbol | name | unit or scale |
 |---|---|---|
@@ -29,10 +29,10 @@ from clhd.systems.contrastive.model.losses import LOSSES, Loss
 CONSTRAINTS = ("none", "sphere")
 NOISE_LAWS = ("gaussian", "rademacher", "student_t")
 FEATURE_LAWS = ("gaussian", "rademacher", "sparse")
-# A squared norm beyond this is a divergence, in the theory as in the simulation; ordinary states are of order one.
+# Theory and simulation count a larger squared norm as a divergence; ordinary states are of order one.
 DIVERGENCE_LIMIT = 1e8
 MOST_NEGATIVES = 64
-_MOST_FEATURES, _MOST_CONTINUOUS_FEATURES = 6, 3
+_MAX_FEATURES, _MAX_CONTINUOUS_FEATURES = 6, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class ContrastiveModel:
     Parameters
     ----------
     latents : sequence of Latent
-        The law of the latent variable of each feature: 1 to 6 discrete laws, or 1 to 3 if one is continuous.
+        Law of the latent variable of each feature: 1 to 6 discrete laws, or 1 to 3 if one is continuous.
     activation : str or sequence of float
         "linear", "tanh", "erf", "relu", or the coefficients of a polynomial, lowest power first.
     loss : str
@@ -50,32 +50,33 @@ class ContrastiveModel:
     learning_rate : float
         eta > 0.
     weight_decay : float
-        lam >= 0 of the L2 regulariser; 0 with the sphere constraint.
+        lam >= 0, strength of the L2 regulariser; 0 with the sphere constraint.
     base_noise_variance, augmentation_noise_variance : float
-        Noise shared by the two views of a sample, and noise added to each view; >= 0, per coordinate.
+        Variance of the noise shared by the two views of a sample, and of the noise added to each view; >= 0, per
+        coordinate.
     noise_correlation : float
         rho in [-1, 1]: correlation of the augmentation noise of the two views.
     constraint : str
         "none", or "sphere": the squared norm |w|^2 / n is held at 1.
     l1_penalty : float
-        lam1 >= 0 of the elastic net; 0 with the sphere constraint.
+        lam1 >= 0, strength of the L1 part of the elastic net; 0 with the sphere constraint.
     noise_law : str
         Law of the noise of one coordinate: "gaussian", "rademacher" or "student_t".
     noise_degrees_of_freedom : float, optional
-        Of the Student-t noise, > 2 (its variance is finite); only there, and needed there.
+        Required with Student-t noise and allowed only there: > 2, so that the variance is finite.
     feature_law : str
         Law of the entries of the features: "gaussian", "rademacher" or "sparse".
     feature_fraction : float, optional
-        Fraction f in (0, 1] of non-zero entries of sparse features; only there, and needed there.
+        Required with sparse features and allowed only there: fraction f in (0, 1] of non-zero entries.
     temperature : float, optional
-        T > 0 of the infonce loss, 1 if not given; only there.
+        Allowed only with the infonce loss: T > 0, 1 by default.
     negatives : int, optional
-        M, the other samples that one step of the infonce loss takes, 1 to 64, 1 if not given; only there.
+        Allowed only with the infonce loss: M, number of negative samples in one step, 1 to 64, 1 by default.
 
     Raises
     ------
     ClhdError
-        At the first value that is not allowed, naming it and what is.
+        If a value is not allowed; the message names the first such value and the allowed ones.
     """
 
     latents: Sequence[Latent]
@@ -118,7 +119,7 @@ class ContrastiveModel:
                 raise ClhdError(f"{name} = {getattr(self, name)!r}: must be 0 with constraint = 'sphere'")
 
     def _parse_law_parameter(self, name: str, law: str, owner: str, **limits: float) -> None:
-        """Check a parameter that one law needs and no other knows."""
+        """Check a parameter that the law `owner` requires and other laws do not have."""
         value, chosen = getattr(self, name), getattr(self, law)
         if chosen != owner and value is not None:
             raise ClhdError(f"{name} = {value!r}: is only for {law} = {owner!r}, and {law} is {chosen!r}")
@@ -126,7 +127,7 @@ class ContrastiveModel:
             object.__setattr__(self, name, parse_number(name, value, **limits))
 
     def _parse_loss_parameters(self) -> None:
-        """Check temperature and negatives; the loss that has them gets 1 where they are not given."""
+        """Check temperature and negatives; with infonce each is 1 by default."""
         if not LOSSES[self.loss].has_parameters:
             for name in ("temperature", "negatives"):
                 value = getattr(self, name)
@@ -142,27 +143,27 @@ class ContrastiveModel:
 
     @property
     def features(self) -> int:
-        """p, the number of features."""
+        """Number of features p."""
         return len(self.latents)
 
     @property
     def views(self) -> int:
-        """V, the views in one step: 0 and 1 are the positive pair, the others one view each of other samples."""
+        """Number of views V in one step: views 0 and 1 are the positive pair, each other view is a negative sample."""
         return 2 + (self.negatives or 1)
 
     @property
     def softmax_temperature(self) -> float:
-        """T of the infonce loss; 1, which no kernel then looks at, for the others."""
+        """Temperature T of the infonce loss; for other losses 1, which kernels ignore."""
         return self.temperature or 1.0
 
     @property
     def noise_variance(self) -> float:
-        """s2, the variance per coordinate of the noise of one view."""
+        """Variance s2 per coordinate of the noise of one view."""
         return self.base_noise_variance + self.augmentation_noise_variance
 
     @property
     def noise_covariance(self) -> float:
-        """kappa, the covariance per coordinate of the noise of the two views of a sample; |kappa| <= s2."""
+        """Covariance kappa per coordinate of the noise of the two views of a sample; |kappa| <= s2."""
         return self.base_noise_variance + self.noise_correlation * self.augmentation_noise_variance
 
     @property
@@ -182,22 +183,22 @@ class ContrastiveModel:
 
     @cached_property
     def unit(self) -> Activation:
-        """The activation as kernels see it."""
+        """Activation in the form that kernels take."""
         return find_activation(self.activation)  # type: ignore[arg-type]  # __post_init__ made it a tuple
 
     @property
     def loss_terms(self) -> Loss:
-        """The loss as kernels see it."""
+        """Loss in the form that kernels take."""
         return LOSSES[self.loss]
 
     def latent_atoms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Values (atoms, feature) and weights (atoms,) of the latent vector c."""
+        """Return values (atoms, feature) and weights (atoms,) of the latent vector c."""
         return product_atoms(tuple(self.latents))
 
     def canonical(self) -> str:
-        """The model as text, exact to the last bit: its name and the parameters that differ from their defaults.
+        """Return the model as text, exact to the last bit: its name and the parameters that differ from their defaults.
 
-        Random streams are keyed by this text, so a parameter that is added later, with a default, changes nothing.
+        This text keys the random streams, so a parameter with a default may be added later without changing results.
         """
         changed = [
             f"{spec.name}={canonical_value(getattr(self, spec.name))}"
@@ -214,10 +215,10 @@ def _parse_latents(value: Any) -> tuple[Latent, ...]:
     for law in laws:
         if not isinstance(law, Latent):
             raise ClhdError(f"latents: {law!r} must be a latent law, such as ThreePoint(second_moment=1.5)")
-    most = _MOST_FEATURES if all(law.is_discrete for law in laws) else _MOST_CONTINUOUS_FEATURES
+    most = _MAX_FEATURES if all(law.is_discrete for law in laws) else _MAX_CONTINUOUS_FEATURES
     if not 1 <= len(laws) <= most:
         raise ClhdError(
-            f"latents: {len(laws)} laws given, must be 1 to {_MOST_FEATURES} discrete ones "
-            f"(1 to {_MOST_CONTINUOUS_FEATURES} if one of them is continuous)"
+            f"latents: {len(laws)} laws given, must be 1 to {_MAX_FEATURES} discrete ones "
+            f"(1 to {_MAX_CONTINUOUS_FEATURES} if one of them is continuous)"
         )
     return laws

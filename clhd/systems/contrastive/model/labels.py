@@ -1,7 +1,4 @@
-"""The words of the project: long name, symbol, unit and meaning of every variable and coordinate of a dataset.
-
-Datasets are built by `labelled`, so that a quantity has one name and one description wherever it appears.
-"""
+"""Long name, symbol, unit and meaning of every variable and coordinate; `labelled` builds datasets that carry them."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -10,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-# Fixed points are one of these, in this order.
+# Kinds of fixed points, in the order in which they are listed.
 KINDS = ("collapsed", "uninformative", "pure", "mixed")
 Variable = tuple[tuple[str, ...], NDArray[Any]]
 
@@ -107,12 +104,11 @@ def labelled(
     coordinates: Mapping[str, Any],
     attributes: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
-    """A dataset whose variables and coordinates carry their words.
+    """Return a dataset whose variables and coordinates carry their `WORDS` as attributes.
 
     Parameters
     ----------
     variables : mapping of name to (dims, values)
-        Every name stands in `WORDS`.
     coordinates : mapping of name to one-dimensional values
     attributes : mapping, optional
         Attributes of the dataset.
@@ -120,7 +116,7 @@ def labelled(
     Raises
     ------
     KeyError
-        If a name is not one of the project's words.
+        If a name is missing from `WORDS`.
     """
     return xr.Dataset(
         {name: (dims, values, WORDS[name]) for name, (dims, values) in variables.items()},

@@ -1,4 +1,4 @@
-"""Laws of the latent (hidden) variable c of one feature: moments, atoms for the theory, and how to sample.
+"""Laws of the latent variable c of one feature: moments, atoms for the theory, and the sampler for the simulation.
 
 | symbol | name | unit or scale |
 |---|---|---|
@@ -6,9 +6,9 @@
 | k = E c^4 / m^2 | ``kurtosis`` | 1 (two symmetric atoms) or more; 3 is the Gaussian's |
 | E c^3 / m^(3/2) | ``skewness`` | any finite number |
 
-Every law is a frozen value. A discrete law is its atoms and weights. A continuous law is a scale times a
-standard law, and hands the theory a quadrature rule. A new law is one class here (and, if it is continuous,
-one branch in the sampler of ``clhd.systems.contrastive.simulation``).
+Every law is a frozen value. A discrete law is its atoms and weights. A continuous law is a scale times a standard law;
+its atoms are a quadrature rule. A new law is one class here (and, if it is continuous, one branch in the sampler of
+``clhd.systems.contrastive.simulation``).
 """
 
 import math
@@ -25,7 +25,7 @@ from clhd.errors import ClhdError
 
 FloatArray = NDArray[np.float64]
 
-# How kernels know what `Latent.sampler` names.
+# Codes in kernels of the names in `Latent.sampler`.
 DISCRETE, GAUSSIAN, UNIFORM, LAPLACE = range(4)
 SAMPLERS = {"discrete": DISCRETE, "gaussian": GAUSSIAN, "uniform": UNIFORM, "laplace": LAPLACE}
 
@@ -34,8 +34,8 @@ SAMPLERS = {"discrete": DISCRETE, "gaussian": GAUSSIAN, "uniform": UNIFORM, "lap
 class Latent:
     """Base of all latent laws.
 
-    A subclass sets `values` and `weights`, the atoms of a discrete law or a quadrature rule of a continuous
-    one, and `sampler`, the word by which the simulation knows how to draw it.
+    A subclass defines `atoms` (of a discrete law, or a quadrature rule of a continuous one), and `sampler`, the name of
+    the simulation's method of drawing it.
     """
 
     sampler: ClassVar[str] = "discrete"
@@ -55,13 +55,13 @@ class Latent:
         raise TypeError("Latent is a base class: use ThreePoint, Gaussian, Uniform, Laplace, TwoPoint or Atoms")
 
     def moment(self, order: int) -> float:
-        """E c^order, from the atoms (exact for discrete laws, to quadrature error for continuous ones)."""
+        """Return E c^order from the atoms (exact for discrete laws, to quadrature error for continuous ones)."""
         values, weights = self.atoms()
         return float(weights @ values**order)
 
     @property
     def mean(self) -> float:
-        """E c; 0 for every law here but `Atoms`."""
+        """E c, which is 0 for every law here except `Atoms`."""
         return 0.0
 
     @property
@@ -70,7 +70,7 @@ class Latent:
         return True
 
     def canonical(self) -> str:
-        """The law as text, exact to the last bit: the parameters that differ from their defaults, as float hex."""
+        """Return the law as text, exact to the last bit: its parameters that differ from their defaults, as hex."""
         changed = []
         for spec in fields(self):
             value = getattr(self, spec.name)
@@ -80,7 +80,7 @@ class Latent:
 
 
 def canonical_value(value: Any) -> str:
-    """`value` as text that tells any two values apart: floats as hex, tuples element by element."""
+    """Return `value` as text that differs for any two values: floats as hex, tuples element by element."""
     if isinstance(value, float):
         return value.hex()
     if isinstance(value, tuple):
@@ -91,14 +91,14 @@ def canonical_value(value: Any) -> str:
 
 
 def _set(instance: Any, **values: Any) -> None:
-    """Store checked values on a frozen dataclass, which allows it only this way."""
+    """Store checked values on a frozen dataclass."""
     for name, value in values.items():
         object.__setattr__(instance, name, value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _OneMoment(Latent):
-    """A law that its second moment fixes."""
+    """Base of the laws with mean zero that have the parameter `second_moment`."""
 
     second_moment: float = 1.0
 
@@ -113,8 +113,8 @@ class _OneMoment(Latent):
 class ThreePoint(_OneMoment):
     """c in {-a, 0, a} with a = sqrt(second_moment * kurtosis) and P(c = +-a) = 1 / (2 kurtosis).
 
-    Reaches every pair (second_moment >= 0, kurtosis >= 1) exactly: the axis "moments" of a sweep. Kurtosis 1
-    is the Rademacher law, 3 has the Gaussian's fourth moment, a large one is a sparse latent.
+    Every pair (second_moment >= 0, kurtosis >= 1) is reached exactly. Kurtosis 1 is the Rademacher law, 3 has the
+    Gaussian's fourth moment, and a large one is a sparse latent.
 
     Raises
     ------
@@ -174,16 +174,16 @@ class Laplace(_OneMoment):
 
 @dataclass(frozen=True, kw_only=True)
 class TwoPoint(_OneMoment):
-    """The mean-zero law on two points with the given second moment and skewness: the axis "third moment".
+    """The mean-zero law on two points with the given second moment and skewness.
 
-    For skewness g and s = sqrt(4 + g^2), the upper atom sqrt(m) (s + g) / 2 has probability 2 / (s (s + g)), the
-    lower one, -sqrt(m) (s - g) / 2, the rest. Its kurtosis is 1 + g^2.
+    With skewness g and s = sqrt(4 + g^2), the upper atom sqrt(m) (s + g) / 2 has probability 2 / (s (s + g)); the lower
+    atom -sqrt(m) (s - g) / 2 has the rest. The kurtosis is 1 + g^2.
 
     Raises
     ------
     ClhdError
-        If second_moment < 0 or |skewness| > 1e6 (a law on two points reaches every finite one, but beyond that the
-        rarer atom has probability below 1e-12, and no simulation would ever draw it).
+        If second_moment < 0 or |skewness| > 1e6, where the rarer atom has probability below 1e-12 and no simulation
+        would ever draw it.
     """
 
     skewness: float = 0.0
@@ -212,12 +212,12 @@ class Atoms(Latent):
     Parameters
     ----------
     values, weights : sequences of the same length
-        Finite and different values; positive weights that sum to 1 (to 1e-9, and are then normalised).
+        Finite, different values; positive weights that sum to 1 (within 1e-9; they are then normalised).
 
     Raises
     ------
     ClhdError
-        If the lengths differ, a value is repeated or not finite, or the weights are no probabilities.
+        If the lengths differ, a value is repeated or not finite, or the weights are not probabilities.
     """
 
     values: tuple[float, ...] = field(default=())
@@ -242,7 +242,7 @@ class Atoms(Latent):
     @property
     def mean(self) -> float:
         mean = self.moment(1)
-        # A mean of rounding size is a zero mean that decimal input could not write exactly.
+        # A mean as small as rounding is a zero mean whose decimal input was not exact.
         return mean if abs(mean) > 1e-12 * max(map(abs, self.values)) else 0.0
 
     @property
@@ -257,28 +257,22 @@ class Atoms(Latent):
 
 
 def product_atoms(latents: tuple[Latent, ...]) -> tuple[FloatArray, FloatArray]:
-    """Atoms of the vector c of independent latents.
-
-    Returns
-    -------
-    (values, weights) : arrays of shape (atoms, feature) and (atoms,)
-    """
+    """Return the atoms of the vector c of independent latents: values (atoms, feature) and weights (atoms,)."""
     rules = [law.atoms() for law in latents]
     values = np.array(list(product(*(v for v, _ in rules))))
     weights = np.array([math.prod(ws) for ws in product(*(w for _, w in rules))])
     return values, weights
 
 
-# The rules below give E[F(c q)] and E[c F(c q)] of the averages of tanh and erf to about 1e-9 for overlaps up to
-# q = 2 (standard laws), also together with another feature, which moves the poles of tanh along the line of c. The
-# worst case is tanh without noise at q = 2: 4e-7 for the Gaussian law, whose tails leave its nodes furthest apart; a
-# noise variance of 0.02 brings it to 3e-9.
+# For averages F of tanh and erf the rules below give E[F(c q)] and E[c F(c q)] to about 1e-9, for overlaps up to q = 2
+# (standard laws), also with a second feature, which moves the poles of tanh along the line of c. The worst case is the
+# Gaussian law with tanh, without noise, at q = 2: the error is 4e-7, and 3e-9 with a noise variance of 0.02.
 
 
 def _with_unit_variance(values: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """A rule whose tails are cut, with its weights normalised and its nodes scaled to a second moment of exactly 1.
+    """Normalise the weights of a rule with cut tails, and scale its nodes so that the second moment is exactly 1.
 
-    What the theory says about the second moment then holds to rounding for continuous laws, too.
+    Statements of the theory about the second moment then hold to rounding for continuous laws, too.
     """
     weights = weights / weights.sum()
     return values / math.sqrt(weights @ values**2), weights
@@ -286,8 +280,8 @@ def _with_unit_variance(values: FloatArray, weights: FloatArray) -> tuple[FloatA
 
 @cache
 def _standard_gaussian_rule() -> tuple[FloatArray, FloatArray]:
-    # The trapezoid rule converges exponentially for the Gaussian weight, also where Gauss-Hermite nodes are
-    # defeated by the poles of tanh. Beyond 6.4 lies a probability of 2e-10.
+    # For the Gaussian weight the trapezoid rule converges exponentially, even where the poles of tanh spoil
+    # Gauss-Hermite rules. The probability beyond 6.4 is 2e-10.
     values: FloatArray = 0.2 * np.arange(-32.0, 33.0)
     return _with_unit_variance(values, np.exp(-0.5 * values**2))
 

@@ -1,7 +1,6 @@
-"""States, overlap q and squared norm r, for simulation and theory alike: checks of initial ones, `cosine_similarity`.
+"""Checks of initial states (overlap q, squared norm r) for simulation and theory, and the cosine similarity.
 
-A state must have |q|^2 <= r (the overlaps are components of w, whose squared length they cannot exceed), and r = 1 on
-the sphere.
+A state must have |q|^2 <= r, because the overlaps are components of w, and r = 1 on the sphere.
 """
 
 from functools import lru_cache
@@ -16,12 +15,12 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 
 FloatArray = NDArray[np.float64]
 
-# |q|^2 may exceed r by the rounding of both, since a state on the boundary |q|^2 = r is allowed.
+# |q|^2 may exceed r by rounding, because states with |q|^2 = r are allowed.
 _ROUNDING = 1e-12
 
 
 def parse_initial(initial: str, overlap: Any) -> None:
-    """Check that an overlap is given if and only if the start is "fixed", and not "random"."""
+    """Check that an overlap is given with ``initial="fixed"`` and not given with "random"."""
     if parse_choice("initial", initial, ("fixed", "random")) == "fixed" and overlap is None:
         raise ClhdError("overlap = None: must be given with initial = 'fixed'")
     if initial == "random" and overlap is not None:
@@ -29,7 +28,7 @@ def parse_initial(initial: str, overlap: Any) -> None:
 
 
 def cosine_similarity(overlap: FloatArray, squared_norm: FloatArray) -> FloatArray:
-    """S = q / sqrt r, NaN at r = 0.
+    """Return S = q / sqrt r, NaN at r = 0.
 
     Parameters
     ----------
@@ -48,7 +47,7 @@ def cosine_similarity(overlap: FloatArray, squared_norm: FloatArray) -> FloatArr
 
 
 def parse_norm(model: ContrastiveModel, squared_norm: Any, *, may_be_zero: bool = True) -> float:
-    """Return the squared norm of a start: finite, not negative (or above 0), 1 on the sphere."""
+    """Return the squared norm of a start; it must be finite, not negative (or above 0), and 1 on the sphere."""
     limits: dict[str, float] = {"minimum": 0} if may_be_zero else {"above": 0}
     norm = parse_number("squared_norm", squared_norm, **limits)
     if model.is_sphere and norm != 1:
@@ -62,7 +61,7 @@ def parse_start(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> Flo
     Raises
     ------
     ClhdError
-        If the overlap is not one finite number per feature, or the state cannot be.
+        If the overlap is not one finite number per feature, or no state has these values.
     """
     norm = parse_norm(model, squared_norm)
     plain = np.atleast_1d(np.asarray(overlap, dtype=object)).tolist()
@@ -78,7 +77,7 @@ def parse_overlap(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> t
 
 @lru_cache(maxsize=1024)
 def _remember_overlap(overlap: tuple[float, ...], norm: float, features: int) -> tuple[float, ...]:
-    """The points of a large grid mostly start alike; checking each anew would be much of its planning."""
+    """Check an overlap once: most points of a large grid share it, and repeated checks would slow its planning."""
     return tuple(_parse_overlap(list(overlap), norm, features).tolist())
 
 
@@ -105,7 +104,7 @@ def parse_starts(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> Fl
     Raises
     ------
     ClhdError
-        If a shape is wrong, a value is not finite, or a state cannot be.
+        If a shape is wrong, a value is not finite, or no state has these values.
     """
     try:
         overlaps = np.array(overlap, dtype=np.float64)
@@ -127,7 +126,7 @@ def parse_starts(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> Fl
         & ((norms == 1) | (not model.is_sphere))
         & ((overlaps**2).sum(axis=1) <= norms * (1 + _ROUNDING))
     )
-    if bad.any():  # the first bad start tells what is wrong
+    if bad.any():  # parse_start raises with the reason
         first = int(bad.argmax())
         parse_start(model, overlaps[first], norms[first])
     return np.column_stack([overlaps, norms])

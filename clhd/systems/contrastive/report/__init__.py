@@ -1,1 +1,1 @@
-"""Equations, sources and the matrix of cases, as the report shows them."""
+"""Equations and sources of the contrastive unit, as the report shows them."""

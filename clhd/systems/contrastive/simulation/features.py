@@ -4,7 +4,7 @@
 |---|---|---|
 | gaussian | Gaussian vectors, orthogonalised: a uniformly random orthogonal frame | p or more |
 | rademacher | +-1 | multiples of L_p |
-| sparse | 0, or +-sqrt(n / k) in k = round(f n) places; supports overlap as independent ones | most |
+| sparse | 0, or +-sqrt(n / k) in k = round(f n) places; supports overlap like independent ones | most |
 
 | symbol | name |
 |---|---|
@@ -13,11 +13,11 @@
 | L_m = 2^ceil(log2 m) | length of a Hadamard pattern of m rows |
 | T | a set of features; N_T coordinates are in the support of exactly these |
 
-Orthogonalising by QR would smear the atoms of a discrete law. Instead the signs on the N_T coordinates of each T come
-in blocks: the first |T| rows of the L x L Hadamard matrix, L = L_|T|, each row and each coordinate with a random sign
-of its own. Any two rows of a block are orthogonal, and the signs of one coordinate are independent and fair. Thus N_T
-must be a multiple of L_|T| for |T| >= 2, as near as possible to its mean for independent supports,
-n f^|T| (1 - f)^(p - |T|), while every feature keeps its k places. Rademacher features are the case f = 1.
+Orthogonalisation by QR would smear the atoms of a discrete law. Instead the signs on the N_T coordinates of each T come
+in blocks: the first |T| rows of the L x L Hadamard matrix, L = L_|T|, with a random sign for each row and each
+coordinate. Any two rows of a block are orthogonal, and the signs of one coordinate are independent and fair. So N_T
+must be a multiple of L_|T| for |T| >= 2. It is chosen as near as possible to its mean for independent supports,
+n f^|T| (1 - f)^(p - |T|), and every feature keeps its k places. Rademacher features are the case f = 1.
 """
 
 import math
@@ -39,7 +39,7 @@ def check_features(model: ContrastiveModel, dimension: int) -> None:
     Raises
     ------
     ClhdError
-        If they do not, with the nearest dimension in which they do.
+        If they do not exist; the message says which dimensions have them.
     """
     p, fraction = model.features, _fraction(model)
     if dimension < p:
@@ -53,7 +53,7 @@ def check_features(model: ContrastiveModel, dimension: int) -> None:
         )
     raise ClhdError(
         f"dimension = {dimension}: has no {p} exactly orthogonal features with feature_law = 'sparse' and "
-        f"feature_fraction = {fraction!r}, the nearest dimension that has them is "
+        f"feature_fraction = {fraction!r}; the nearest dimension that has them is "
         f"{_nearest_dimension(dimension, p, fraction)}"
     )
 
@@ -67,7 +67,7 @@ def draw_features(model: ContrastiveModel, dimension: int, generator: np.random.
     dimension : int
         n, one that `check_features` allows.
     generator : numpy.random.Generator
-        The stream of random numbers, used for nothing else.
+        Random stream, used only here.
 
     Returns
     -------
@@ -87,15 +87,15 @@ def draw_features(model: ContrastiveModel, dimension: int, generator: np.random.
 
 
 def _fraction(model: ContrastiveModel) -> float | None:
-    """The fraction of entries that are not 0, for the laws that are made of sign patterns."""
+    """Return the fraction of entries that are not 0, for laws made of sign patterns; None for Gaussian features."""
     return 1.0 if model.feature_law == "rademacher" else model.feature_fraction
 
 
 def _draw_frame(p: int, n: int, generator: np.random.Generator) -> FloatArray:
-    """Gram-Schmidt on Gaussian vectors; sums without BLAS, whose bits may depend on its number of threads."""
+    """Orthogonalise Gaussian vectors (Gram-Schmidt), without BLAS, whose bits may depend on its number of threads."""
     features = generator.standard_normal((p, n))
     for j in range(p):
-        for _ in range(2):  # the second pass removes what rounding left
+        for _ in range(2):  # the second pass removes the rounding error of the first
             for i in range(j):
                 features[j] -= (np.sum(features[i] * features[j]) / n) * features[i]
         features[j] *= math.sqrt(n / np.sum(features[j] * features[j]))
@@ -104,7 +104,7 @@ def _draw_frame(p: int, n: int, generator: np.random.Generator) -> FloatArray:
 
 def _draw_patterns(p: int, n: int, fraction: float, generator: np.random.Generator) -> FloatArray:
     counts = _counts(n, p, fraction)
-    assert counts is not None  # check_features has seen to it
+    assert counts is not None  # check_features has refused such dimensions
     features = np.zeros((p, n))
     places = generator.permutation(n)
     used = 0
@@ -116,7 +116,7 @@ def _draw_patterns(p: int, n: int, fraction: float, generator: np.random.Generat
 
 
 def _draw_signs(size: int, count: int, generator: np.random.Generator) -> FloatArray:
-    """Orthogonal rows of signs, shape (size, count), in Hadamard blocks that are turned at random."""
+    """Return orthogonal rows of signs, shape (size, count), from Hadamard blocks with random signs."""
     length = _pattern_length(size)
     blocks = count // length
     signs = np.array([[(-1.0) ** (i & k).bit_count() for k in range(length)] for i in range(size)])
@@ -131,16 +131,16 @@ def _pattern_length(size: int) -> int:
 
 
 def _support(n: int, fraction: float) -> int:
-    """k, the entries of one feature that are not 0."""
+    """Return k, the number of entries of one feature that are not 0."""
     return round(fraction * n)
 
 
 @cache
 def _counts(n: int, p: int, fraction: float) -> tuple[int, ...] | None:
-    """N_T by the size of T, from 0 to p: the whole numbers nearest to the mean; None if there are none.
+    """Return N_T by the size of T, from 0 to p: the allowed numbers nearest to their means; None if there are none.
 
-    Sizes of 2 and more try the multiples of their pattern around the mean. The single ones and the empty set then
-    follow from k and n, and no count may be negative.
+    For sizes of 2 and more the multiples of the pattern length around the mean are tried. N_T of sizes 1 and 0 then
+    follow from k and n; no count may be negative.
     """
     support = _support(n, fraction)
     means = [n * fraction**size * (1 - fraction) ** (p - size) for size in range(p + 1)]
@@ -156,7 +156,7 @@ def _counts(n: int, p: int, fraction: float) -> tuple[int, ...] | None:
         if support < 1 or single < 0 or empty < 0:
             continue
         counts = (empty, single, *shared)
-        # Pearson's distance to the means; "+ 1" for means near 0, where one coordinate more is no surprise.
+        # Pearson's distance to the means; "+ 1" because for means near 0 one more coordinate is common.
         distance = sum(
             math.comb(p, size) * (count - mean) ** 2 / (mean + 1)
             for size, (count, mean) in enumerate(zip(counts, means, strict=True))
@@ -167,7 +167,7 @@ def _counts(n: int, p: int, fraction: float) -> tuple[int, ...] | None:
 
 
 def _nearest_dimension(n: int, p: int, fraction: float) -> int:
-    """The dimension nearest to n that has exactly orthogonal features: one in which every count can be whole."""
+    """Return the dimension nearest to n in which exactly orthogonal features exist."""
     distance = 1
     while True:
         for candidate in (n + distance, n - distance):

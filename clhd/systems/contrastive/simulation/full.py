@@ -1,11 +1,11 @@
-"""Online SGD on the full weight vector in n dimensions: the reference, with nothing projected.
+"""Online SGD on the full weight vector in n dimensions: the reference for the projected chain.
 
 One step draws fresh views y_v = (1 / sqrt n) sum_j c_vj xi_j + a_v, computes z_v = w . y_v / sqrt n, and sets
 
     w <- w + (eta / sqrt n) sum_v Delta_v y_v - (eta / n) (lam w + lam1 sign w),
 
-followed, on the sphere, by w <- w sqrt(n) / |w|. It costs O(V n), and also serves what order parameters alone cannot
-describe: the elastic net, noise that is not Gaussian, laws of the features, the weights themselves.
+followed, on the sphere, by w <- w sqrt(n) / |w|. It costs O(V n), and also simulates what the order parameters do not
+determine: the elastic net, other laws of noise and features, the weights themselves.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -35,8 +35,8 @@ FloatArray = NDArray[np.float64]
 class FullReplica:
     """One replica of SGD at dimension n: its features, its weights and its random streams.
 
-    Its numbers depend on `key` and `replica` alone: not on how its steps are divided into calls of `advance`, nor
-    on other replicas or threads. Memory is O(n).
+    Its results depend on `key` and `replica` alone, not on how its steps are divided into calls of `advance`, nor on
+    other replicas or threads. Memory is O(n).
 
     Parameters
     ----------
@@ -44,19 +44,19 @@ class FullReplica:
     dimension : int
         n.
     key : str
-        What the random streams are for; the replica's number is added here.
+        Text that identifies the random streams; the replica's number is appended here.
     replica : int
         0 or more.
     overlap : array of shape (p,), or None
-        Exact initial overlap q, the rest of w in a random direction orthogonal to the features; None draws
-        w ~ N(0, squared_norm I) instead, which the sphere constraint then rescales.
+        Exact initial overlap q; the rest of w has a random direction orthogonal to the features. None draws
+        w ~ N(0, squared_norm I), which is rescaled on the sphere.
     squared_norm : float
         Initial r, at least |q|^2.
 
     Attributes
     ----------
     weights : array of shape (n,)
-        A view of the current weights, which `advance` changes.
+        View of the current weights, which `advance` changes.
     features : array of shape (p, n)
 
     Raises
@@ -102,25 +102,25 @@ class FullReplica:
         )
         self.weights: FloatArray = self._state.weights[:dimension]
         self.features: FloatArray = self._state.features[:, :dimension]
-        # Two streams, so that the start of the weights is the same random direction under every feature law.
+        # Two streams, so that the initial weights have the same random direction under every feature law.
         words = seed_states(f"{stream}|start", range(2))
         feature_generator, weight_generator = (np.random.default_rng([int(word) for word in s]) for s in words.T)
         self.features[:] = draw_features(model, dimension, feature_generator)
         self.weights[:] = _draw_weights(self.features, overlap, squared_norm, model.is_sphere, weight_generator)
 
     def advance(self, steps: int) -> None:
-        """Make `steps` steps of SGD, without the GIL; weights that overflow become inf or NaN in silence."""
+        """Make `steps` steps of SGD, without the GIL; weights that overflow become inf or NaN without an error."""
         advance_weights(steps, self._dimension, self._rule, self._latents, self._source, self._state)
 
     def order_parameters(self) -> tuple[FloatArray, float]:
-        """Overlap q, shape (p,), and squared norm r, computed from the vectors; not finite if they diverged."""
+        """Return overlap q, shape (p,), and squared norm r, computed from the vectors; not finite if they diverged."""
         with np.errstate(all="ignore"):
             overlap = np.array([_dot(row, self.weights) for row in self.features]) / self._dimension
             return overlap, _dot(self.weights, self.weights) / self._dimension
 
 
 def _dot(x: FloatArray, y: FloatArray) -> float:
-    """The product x . y without BLAS, whose bits may depend on its number of threads."""
+    """Return x . y without BLAS, whose bits may depend on its number of threads."""
     return float(np.sum(x * y))
 
 
@@ -131,14 +131,14 @@ def _draw_weights(
     is_sphere: bool,
     generator: np.random.Generator,
 ) -> FloatArray:
-    """Initial weights, shape (n,): of exact overlap and squared norm, or random."""
+    """Return initial weights, shape (n,), with exact overlap and squared norm, or random."""
     p, n = features.shape
     weights: FloatArray = generator.standard_normal(size=(n,))
     if overlap is None:
         norm = n / _dot(weights, weights) if is_sphere else squared_norm
         return np.multiply(math.sqrt(norm), weights)
     rest = squared_norm - _dot(overlap, overlap)
-    for _ in range(2):  # the second pass removes what rounding left
+    for _ in range(2):  # the second pass removes the rounding error of the first
         for row in features:
             weights -= (_dot(row, weights) / n) * row
     weights = weights * (math.sqrt(max(rest, 0.0) * n / _dot(weights, weights)) if n > p else 0.0)

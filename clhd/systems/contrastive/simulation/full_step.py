@@ -1,18 +1,18 @@
-"""One SGD step on the full weight vector: the kernels of `simulation.full`, which describes the step.
+"""Kernels of one SGD step on the full weight vector; `full.py` describes the step.
 
-A step has two passes over the coordinates. `_project` draws raw noise and multiplies it and the features by w; the
-few numbers z, h, Delta follow; `_update` adds features and noise to w. Both go block by block, in the first-level
-cache, and their inner loops run over plain arrays, lane by lane, so that they vectorise.
+A step has two passes over the coordinates. `_project` draws raw noise and multiplies it and the features by w, which
+gives z, h and Delta; `_update` adds features and noise to w. Both work on blocks that fit into the first-level cache,
+and their inner loops run over plain arrays, lane by lane, so that they vectorise.
 
 | symbol | name | shape |
 |---|---|---|
 | c | latent of each view | (V, p) |
-| x | raw noise of each view; a = mixing @ x is the noise (`simulation.noise`) | (chunks, 2, V * LANES) |
+| x | raw noise of each view; a = mixing @ x is the noise (`noise.py`) | (chunks, 2, V * LANES) |
 | z, h, d, Delta | pre-activations, outputs, derivatives, forces | (V, 1) |
 | sums | w . xi_j and w . x_v, lane by lane | (p + V, LANES) |
 
-Vectors are padded with zeros to whole chunks. The noise drawn on the padding meets weights of 0 in every product,
-and the update stops at coordinate n, so that the padding stays 0.
+Vectors are padded with zeros to whole chunks. Noise drawn on the padding is multiplied by weights of 0, and the update
+stops at coordinate n, so the padding stays 0.
 """
 
 import math
@@ -35,14 +35,14 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Offset = int | np.uint64
 
-# Chunks that are drawn, multiplied and added together, while they are in the first-level cache.
+# Chunks in one block, which stays in the first-level cache.
 _BLOCK = 8
-# Offsets are unsigned: numba would test signed ones for being negative, which costs as much as the products.
+# Offsets are unsigned: numba tests signed ones for negative values, which costs as much as the products.
 _LANES, _CHUNK = np.uint64(LANES), np.uint64(CHUNK)
 
 
 class LatentTables(NamedTuple):
-    """Latent laws as the kernel samples them: a code and a scale each, and the atoms of the discrete ones."""
+    """Latent laws in the form that the kernel samples: code and scale of each, and atoms of the discrete ones."""
 
     law: IntArray  # (p,)
     scale: FloatArray  # (p,)
@@ -51,7 +51,7 @@ class LatentTables(NamedTuple):
 
 
 class StepRule(NamedTuple):
-    """What one step does, as codes and numbers."""
+    """The model in the form that the kernel of a step takes."""
 
     activation: int
     coefficients: FloatArray
@@ -65,7 +65,7 @@ class StepRule(NamedTuple):
 
 
 class ReplicaState(NamedTuple):
-    """What a step changes: the weights and the streams; the rest is fixed or work space."""
+    """Weights and streams, which a step changes, features, and work space."""
 
     weights: FloatArray  # (chunks * CHUNK,)
     features: FloatArray  # (p, chunks * CHUNK)
@@ -76,7 +76,7 @@ class ReplicaState(NamedTuple):
 
 @lru_cache(maxsize=128)  # shared by the replicas of a point, which only read it
 def latent_tables(model: ContrastiveModel) -> LatentTables:
-    """The latent laws of a model as arrays; short lists of atoms repeat their last one."""
+    """Return the latent laws of a model as arrays; short lists of atoms repeat their last atom."""
     atoms = [law.atoms() if law.is_discrete else (np.zeros(1), np.ones(1)) for law in model.latents]
     most = max(len(values) for values, _ in atoms)
     value = np.array([np.pad(values, (0, most - len(values)), mode="edge") for values, _ in atoms])
@@ -120,7 +120,7 @@ def draw_latent(latents: LatentTables, stream: BitArray, c: FloatArray) -> None:
 
 @kernel
 def _sum_lanes(sums: FloatArray) -> None:
-    """Add up the lanes of each row into its first one, in four chains: a single one would wait for each addition."""
+    """Sum the lanes of each row into its first lane, in four chains: a single chain would wait for each addition."""
     for row in range(len(sums)):
         a, b, c, d = 0.0, 0.0, 0.0, 0.0
         for i in range(0, LANES, 4):
@@ -135,7 +135,7 @@ def _sum_lanes(sums: FloatArray) -> None:
 def _add_products(
     sums: FloatArray, row: Offset, w: FloatArray, at: Offset, x: FloatArray, low: Offset, high: Offset
 ) -> None:
-    """Add the products of one chunk of `w` with the halves of a chunk of `x` to the lanes of one row of `sums`."""
+    """Add the products of one chunk of `w` and the two halves of a chunk of `x` to the lanes of one row of `sums`."""
     for i in range(_LANES):
         sums[row + i] += w[at + i] * x[low + i] + w[at + _LANES + i] * x[high + i]
 
@@ -146,7 +146,7 @@ def _project(
 ) -> None:
     """Draw raw noise for all views and write w . xi_j and w . x_v to the first lane of the rows of `sums`.
 
-    Lanes are summed each by itself, for the compiler must not reorder (and so not vectorise) one long sum.
+    Each lane has its own sum, because the compiler must not reorder, and so cannot vectorise, one long sum.
     """
     sums[:] = 0.0
     flat_features, flat_noise, flat_sums = features.reshape(-1), noise.reshape(-1), sums.reshape(-1)

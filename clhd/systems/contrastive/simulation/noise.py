@@ -1,8 +1,8 @@
-"""Noise of the views in n dimensions: one chunk of coordinates at a time, for every noise law.
+"""Noise of the views in n dimensions, drawn one chunk of coordinates at a time, for every noise law.
 
 Views 0 and 1 are the positive pair, every further view belongs to another sample. In each coordinate the pair has
 covariance [[s2, kappa], [kappa, s2]], every other view has variance s2, and samples are independent. The noise of
-view v is a_v = sum_u mixing[v, u] x_u of the *raw* noise x, which has unit variance and is what is drawn:
+view v is a_v = sum_u mixing[v, u] x_u, where the *raw* noise x, of unit variance, is drawn:
 
 | law | raw noise of one coordinate | mixing of the pair, rows |
 |---|---|---|
@@ -10,7 +10,7 @@ view v is a_v = sum_u mixing[v, u] x_u of the *raw* noise x, which has unit vari
 | rademacher | signs, equal in the two views with probability (1 + kappa / s2) / 2 | (s, 0), (0, s) |
 | student_t | standard normal times sqrt((nu - 2) / X), X chi-square (nu), shared by the pair | as gaussian |
 
-So no loop over coordinates is spent on the mixing: the kernel of `simulation.full` applies it to w . x_u.
+The mixing needs no loop over coordinates: the kernel in `full_step.py` applies it to w . x_u.
 
 | symbol | name | shape | unit |
 |---|---|---|---|
@@ -20,8 +20,8 @@ So no loop over coordinates is spent on the mixing: the kernel of `simulation.fu
 | V | views | | |
 | x | raw noise, by chunks of CHUNK coordinates and their two halves | (chunks, 2, V * LANES) | 1 |
 
-A lane is one stream of one view. Coordinate i of each half draws from lane i of its view: a Box-Muller pair serves
-both. 64 lanes are measured: fewer leave the loops short, more fill small dimensions with padding.
+A lane is one stream of one view. Coordinate i of each half draws from lane i of its view, since a Box-Muller pair gives
+two numbers. 64 lanes were the fastest: with fewer the loops are short, with more small dimensions are mostly padding.
 """
 
 import math
@@ -51,18 +51,18 @@ _LAWS = {"gaussian": _GAUSSIAN, "rademacher": _RADEMACHER, "student_t": _STUDENT
 
 
 class NoiseSource(NamedTuple):
-    """A noise law and its random streams, as `fill_raw_noise` takes them."""
+    """A noise law and its random streams, in the form that `fill_raw_noise` takes."""
 
     law: int
     state: BitArray  # (4, V * LANES)
-    positive: FloatArray  # (V * LANES,), probability of + (rademacher; in view 1, of the same sign as in view 0)
+    positive: FloatArray  # (V * LANES,), probability of + (rademacher); in view 1, of the same sign as in view 0
     freedom: float  # nu (student_t)
     chi_state: BitArray  # (4, (V - 1) * LANES), for the chi-square numbers of each sample (student_t)
-    chi_work: FloatArray  # (6, (V - 1) * LANES): constants d and c, two rows of normal numbers, uniform ones, factors
+    chi_work: FloatArray  # (6, (V - 1) * LANES): constants d and c, normal numbers (2 rows), uniform numbers, factors
 
 
 def open_noise_source(model: ContrastiveModel, key: str) -> NoiseSource:
-    """The noise law of `model` with streams of its own: ``key`` and the lane, ``key|chi-squares`` and the lane."""
+    """Return the noise law of `model` with its streams, seeded by ``key`` or ``key|chi-squares`` and the lane."""
     s2, kappa = model.noise_variance, model.noise_covariance
     views = model.views
     freedom = model.noise_degrees_of_freedom or 0.0
@@ -82,11 +82,11 @@ def open_noise_source(model: ContrastiveModel, key: str) -> NoiseSource:
 
 
 def noise_mixing(model: ContrastiveModel) -> FloatArray:
-    """The matrix that turns raw noise into the noise of the views, shape (V, V); 0 without noise."""
+    """Return the matrix that turns raw noise into the noise of the views, shape (V, V); 0 without noise."""
     s2, kappa = model.noise_variance, model.noise_covariance
     mixing = math.sqrt(s2) * np.eye(model.views)
     if s2 > 0 and model.noise_law != "rademacher":
-        # Both in the form that is exact at kappa = +-s2; the second one also loses no digits beside it.
+        # These forms are exact at kappa = +-s2; the second one also loses no digits near there.
         mixing[1, 0] = math.sqrt(s2) * (kappa / s2)
         mixing[1, 1] = math.sqrt(max((s2 - kappa) * (s2 + kappa), 0.0) / s2)
     return mixing
@@ -111,7 +111,7 @@ def _fill_normals(state: BitArray, noise: FloatArray) -> None:
 
 @kernel
 def _fill_signs(state: BitArray, positive: FloatArray, noise: FloatArray) -> None:
-    """A sign for each lane; that of view 1 is then multiplied by that of view 0."""
+    """Draw a sign for each lane; then multiply the sign of view 1 by the sign of view 0."""
     s0, s1, s2, s3 = state[0], state[1], state[2], state[3]
     for chunk in range(len(noise)):
         for half in range(2):
@@ -126,13 +126,13 @@ def _fill_signs(state: BitArray, positive: FloatArray, noise: FloatArray) -> Non
 
 @kernel
 def _spread_by_chi_squares(freedom: float, state: BitArray, work: FloatArray, noise: FloatArray) -> None:
-    """Turn normal numbers into Student-t ones of unit variance: one chi-square number per sample and coordinate."""
+    """Turn normal into Student-t numbers of unit variance, with one chi-square number per sample and coordinate."""
     gamma_d, gamma_c, normal_low, normal_high, uniform, factor = work[0], work[1], work[2], work[3], work[4], work[5]
     for chunk in range(len(noise)):
         fill_normal_pairs(state, normal_low, normal_high)
         for half in range(2):
             fill_chi_squares(state, normal_high if half else normal_low, gamma_d, gamma_c, uniform, factor)
-            # Sample 0 is seen by views 0 and 1, sample k by view k + 1.
+            # Views 0 and 1 belong to sample 0, view k + 1 to sample k.
             first, others = noise[chunk, half, :LANES], noise[chunk, half, LANES:]
             for i in range(len(factor)):
                 factor[i] = math.sqrt((freedom - 2.0) / factor[i])

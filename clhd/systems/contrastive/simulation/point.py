@@ -20,7 +20,7 @@ ENGINES = ("projected", "full")
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What a run of SGD depends on, but for the replica and the output times.
+    """The parameters of a run of SGD, except for the replica and the output times.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Point:
     Raises
     ------
     ClhdError
-        If a value is not allowed, or the projected engine is asked for what only the full one can do.
+        If a value is not allowed, or the projected engine cannot simulate the model and the full one can.
     """
 
     model: ContrastiveModel
@@ -64,7 +64,7 @@ class Point:
             check_features(model, self.dimension)
 
     def _check_projected(self) -> None:
-        """Refuse what the order parameters alone do not determine."""
+        """Raise ClhdError for a model in which the order parameters are not a Markov chain of their own."""
         model = self.model
         for name, value, allowed in (
             ("l1_penalty", model.l1_penalty, 0.0),
@@ -76,7 +76,7 @@ class Point:
 
     @property
     def key(self) -> str:
-        """The point as text, exact to the last bit: with the replica it seeds the random stream of a run."""
+        """Return the point as text, exact to the last bit; with the replica it seeds the random stream of a run."""
         start = "random" if self.overlap is None else canonical_value(self.overlap)
         return (
             f"{self.model.canonical()}|dimension={self.dimension}|overlap={start}"

@@ -1,4 +1,4 @@
-"""The exact projected chain: online SGD seen through its order parameters, at a cost that does not depend on n.
+"""The exact projected chain: online SGD in its order parameters, at a cost that does not depend on n.
 
 With Gaussian noise and L2 (or the sphere) the overlaps q and the squared norm r are themselves a Markov chain at
 every finite n (docs/theory.md, "The projected chain"). One step, for the noise projected on span(xi_1..xi_p, w):
@@ -17,9 +17,9 @@ then, on the sphere, q <- q / sqrt(r), r <- 1. V + p + 1 normal numbers and one 
 | c | latent | (sample, feature, lanes); sample 0 is the positive pair, the others the negatives |
 | z, Delta | pre-activation, force | (view, lanes) |
 
-Many replicas of many points advance in lockstep: every array has the lanes last, every loop runs over all lanes, so
-LLVM turns it into vector instructions. Lanes come in groups of fixed size (padded), and each has its own stream: a
-lane's bits depend on its point and replica alone.
+Many replicas of many points advance in lockstep: every array has the lanes last and every loop runs over all lanes, so
+LLVM makes vector instructions of it. Groups of lanes have a fixed size (padded), and each lane has its own stream: its
+bits depend on its point and replica alone.
 """
 
 import math
@@ -49,19 +49,19 @@ BitArray = NDArray[np.uint64]
 
 # Groups of this many lanes fill the vector units and stay in the first-level cache.
 LANES = 256
-# Discrete laws are padded to at least as many atoms as the sampler takes in one pass.
-_LEAST_ATOMS = 3
+# Discrete laws are padded to at least this many atoms, so that most share one compiled kernel.
+_MIN_ATOMS = 3
 
 
 def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
-    """The record of one group of lanes: constants of each lane's point, state, and work space.
+    """Return the record type of one group of lanes: constants of each lane's point, state, and work space.
 
-    As fields of one record all arrays have shapes and distances that are known when the kernel is compiled, so LLVM
-    unrolls the loops over features and views and needs no tests for overlapping memory.
+    In one record the shapes and distances of all arrays are known when the kernel is compiled, so LLVM unrolls the
+    loops over features and views and needs no tests for overlapping memory.
     """
     normals = views + features + 1
     shapes: dict[str, tuple[int, ...]] = {
-        # Of the point: eta / n, 1 - eta lam / n, noise covariance, chi-square, loss and latents.
+        # Constants of the point: eta / n, 1 - eta lam / n, noise covariance, chi-square, loss and latents.
         "rate": (),
         "decay": (),
         "variance": (),
@@ -104,8 +104,8 @@ def _sample_latents(state: BitArray, samplers: NDArray[np.int64], group: Any, sa
         if samplers[j] == DISCRETE:
             fill_uniforms(state, uniform)
             for i in range(LANES):
-                # Atom k where cumulative[k] < uniform <= cumulative[k + 1]. Both sides of each choice are loaded
-                # beforehand: a load that depends on the choice would not vectorise.
+                # Choose atom k if cumulative[k] < uniform <= cumulative[k + 1]. Both sides of each choice are loaded
+                # before it: a load that depends on the choice would not vectorise.
                 u, drawn = uniform[i], group.values[j, 0, i]
                 for k in range(1, group.values.shape[1]):
                     atom, below = group.values[j, k, i], group.cumulative[j, k, i]
@@ -171,8 +171,8 @@ def _advance(
             gradient_variance = gradient_variance if gradient_variance > 0.0 else 0.0
             spread = math.sqrt(gradient_variance)
 
-            # Noise orthogonal to w: a normal vector G, reflected so that it becomes orthogonal to u. With the root of
-            # r and the length of w across the features, one division serves u and the reflection.
+            # Noise orthogonal to w is a normal vector G, reflected so that it becomes orthogonal to u. One division
+            # gives both u and the reflection, from sqrt(r) and the length of w orthogonal to the features.
             root = group.root[i]
             dot = 0.0
             rest = r[i]
@@ -203,7 +203,7 @@ def _advance(
 
 
 class LaneGroup:
-    """Up to `LANES` replicas of points of one family (see `family`), which advance in lockstep.
+    """Up to `LANES` replicas of points of one `family`, which advance in lockstep.
 
     Parameters
     ----------
@@ -225,8 +225,8 @@ class LaneGroup:
         model = first.model
         views = model.views
         laws = [law for point, _ in pieces for law in point.model.latents]
-        atoms = max([_LEAST_ATOMS, *(len(law.atoms()[0]) for law in laws if law.is_discrete)])
-        atoms = atoms if atoms == _LEAST_ATOMS else 1 << (atoms - 1).bit_length()  # few sizes: each is compiled anew
+        atoms = max([_MIN_ATOMS, *(len(law.atoms()[0]) for law in laws if law.is_discrete)])
+        atoms = atoms if atoms == _MIN_ATOMS else 1 << (atoms - 1).bit_length()  # few sizes: each is compiled anew
         self._group = aligned_zeros(1, group_type(model.features, views, atoms))[0]
         self._state = aligned_zeros((4, LANES), np.uint64)
         self._group["cumulative"][:] = 2.0  # an atom that no uniform number reaches
@@ -246,7 +246,7 @@ class LaneGroup:
         self._start(padded)
 
     def _fill(self, lanes: slice, point: Point, replicas: Sequence[int]) -> None:
-        """Write the constants and the stream states of some lanes."""
+        """Write the constants and the stream states of the lanes of one point."""
         model, n, group = point.model, point.dimension, self._group
         variance, covariance = model.noise_variance, model.noise_covariance
         correlation = min(max(covariance / variance, -1.0), 1.0) if variance > 0 else 0.0
@@ -273,7 +273,7 @@ class LaneGroup:
         self._state[:, lanes] = seed_states(point.key, replicas)
 
     def _start(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
-        """Draw the initial order parameters; every lane draws, so that fixed and random starts may be neighbours."""
+        """Draw the initial order parameters; lanes with a fixed start also draw, so a group may have both kinds."""
         group, features = self._group, len(self._group["q"])
         n = pieces[0][0].dimension
         work = np.empty((5, LANES))
@@ -288,7 +288,7 @@ class LaneGroup:
             lanes = slice(begin, begin + len(replicas))
             q, r = group["q"][:, lanes], group["r"][lanes]
             if point.overlap is None:
-                # q_j ~ N(0, r / n); the n - p other directions of w make up the rest of the squared norm.
+                # q_j ~ N(0, r / n); the n - p other directions of w give the rest of the squared norm.
                 q *= math.sqrt(point.squared_norm / n)
                 r[:] = np.sum(q**2, axis=0) + point.squared_norm * chi_square[lanes] / n
                 if point.model.is_sphere:
@@ -300,17 +300,17 @@ class LaneGroup:
             begin = lanes.stop
 
     def advance(self, steps: int) -> None:
-        """Take `steps` steps of SGD in every lane. The kernel holds no GIL."""
+        """Make `steps` steps of SGD in every lane, without the GIL."""
         _advance(steps, *self._codes, self._state, self._group)
 
     def order_parameters(self) -> FloatArray:
-        """Overlaps and squared norm of the lanes in use, shape (lanes, feature + 1), a copy."""
+        """Return a copy of overlaps and squared norm of the lanes in use, shape (lanes, feature + 1)."""
         state = np.vstack([self._group["q"], self._group["r"][None]])
         return state[:, : self.lanes].T.copy()
 
 
 def family(point: Point) -> tuple[Hashable, ...]:
-    """What points must share to advance in one group: the steps to take, and all that kernels branch on."""
+    """Return what points must share to advance in one group: the dimension and everything that kernels branch on."""
     model = point.model
     return (
         point.dimension,

@@ -1,7 +1,7 @@
-"""`simulate_sgd`: online SGD at finite dimension, by the exact projected chain or by the full weight vector.
+"""Online SGD at finite dimension, by the exact projected chain or with the full weight vector.
 
-`simulate_points` is the same for many points at once, as a sweep needs it: replicas of different points share the
-lanes of the projected engine, and the bits of each depend on its point and replica alone.
+`simulate_sgd` simulates one point, `simulate_points` many at once, as a sweep needs it. Replicas of different points
+share the lanes of the projected engine; the bits of each depend on its point and replica alone.
 
 | name | shape | unit or scale |
 |---|---|---|
@@ -32,13 +32,13 @@ from clhd.systems.contrastive.simulation.projected import LANES, LaneGroup, fami
 
 FloatArray = NDArray[np.float64]
 
-# A kernel call lasts about this long: short enough for a prompt stop, long enough to cost nothing.
+# Duration of a kernel call: short enough for a prompt stop, long enough that the call itself costs nothing.
 _SEGMENT_SECONDS = 0.25
 _FIRST_SEGMENT = 64
 
 
 class _Runner(Protocol):
-    """Something that takes steps: a group of lanes or one full replica."""
+    """A group of lanes or one full replica."""
 
     def advance(self, steps: int) -> None: ...
 
@@ -65,13 +65,13 @@ def simulate_sgd(
     dimension : int
         n, at least p + 2.
     time : sequence of float
-        Output times in steps per dimension, strictly increasing; met at step round(n t).
+        Output times in steps per dimension, strictly increasing; time t is step round(n t).
     overlap : sequence of float, shape (feature,)
         Overlap of the initial weights, with ``initial="fixed"``; |overlap|^2 <= squared_norm.
     squared_norm : float
         Squared norm of the initial weights; with ``initial="random"`` their variance. 1 on the sphere.
     replicas : int
-        Independent runs; the first ones are the same however many there are.
+        Number of independent runs; run k does not depend on how many there are.
     seed : int
         Root seed. The stream of a replica is keyed by the seed, the point's exact parameters and the replica.
     engine : str
@@ -82,7 +82,7 @@ def simulate_sgd(
     keep_weights : bool
         Keep weights and features at the output times (full engine only).
     threads : int, optional
-        Threads to use, by default one per core. They change nothing but the time it takes.
+        Number of threads, by default one per core; results do not depend on it.
 
     Returns
     -------
@@ -93,14 +93,14 @@ def simulate_sgd(
     | overlap | replica, time, feature | xi_j . w / n |
     | squared_norm | replica, time | abs(w)^2 / n |
     | cosine_similarity | replica, time, feature | overlap / sqrt(squared_norm), NaN at 0 |
-    | diverged | replica | the squared norm passed 1e8 at an output time; NaN from then on |
+    | diverged | replica | the squared norm passed 1e8 at an output time; values are NaN from then on |
     | weights | replica, time, coordinate | with keep_weights |
     | features | replica, feature, coordinate | with keep_weights |
 
     Raises
     ------
     ClhdError
-        If a value is not allowed, or the projected engine is asked for what only the full one can do.
+        If a value is not allowed, or only the full engine can simulate the model.
     """
     parse_initial(initial, overlap)
     if keep_weights and parse_choice("engine", engine, ENGINES) == "projected":
@@ -135,22 +135,25 @@ def simulate_points(
     ----------
     points : sequence of Point
     time : sequence of float
-        Output times, in steps per dimension; met at step round(n t).
+        Output times in steps per dimension, strictly increasing; time t is step round(n t).
     replicas : sequence of int
         Indices of the replicas.
     threads : int, optional
         By default one per core.
     should_stop : callable, optional
-        Asked between segments of about a quarter of a second; True ends the simulation.
+        Called between segments of about a quarter of a second; True ends the simulation.
 
     Returns
     -------
     array of shape (points, replicas, times, feature + 1)
-        Overlaps, then the squared norm; NaN from the output time on at which a replica has diverged. All points have
-        the same number of features.
+        Overlaps, then the squared norm; NaN from the output time on at which a replica has diverged.
 
     Raises
     ------
+    ValueError
+        If the points do not all have the same number of features.
+    ClhdError
+        If the times are not allowed, or `threads` is not at least 1.
     SimulationStopped
         If `should_stop` returned True.
     """
@@ -168,13 +171,13 @@ def _simulate(
     should_stop: Callable[[], bool] | None,
     vectors: "_Vectors | None",
 ) -> FloatArray:
-    """The values of `simulate_points`; the vectors of one point with the full engine go to `vectors`."""
+    """Return the values of `simulate_points`; write the vectors of one point with the full engine to `vectors`."""
     workers = _count_cores() if threads is None else parse_count("threads", threads, minimum=1)
     values = np.full((len(points), len(replicas), len(times), points[0].model.features + 1), np.nan)
     stop = threading.Event()
 
     def advance(runner: _Runner, dimension: int, write: Callable[[int], None]) -> None:
-        """Take `runner` through all output times, in segments between which it can be stopped."""
+        """Advance `runner` through all output times, in segments between which it can be stopped."""
         size = _FIRST_SEGMENT
         for index, steps in enumerate(_steps_between(times, dimension)):
             remaining = steps
@@ -229,7 +232,7 @@ def _simulate(
             for task in as_completed(tasks):
                 task.result()
         except BaseException:
-            # On an interrupt or a failure the other threads end at their next segment.
+            # After an interrupt or a failure the other threads end at their next segment.
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
@@ -241,13 +244,13 @@ def _count_cores() -> int:
 
 
 def _steps_between(times: FloatArray, dimension: int) -> list[int]:
-    """Steps from each output time to the next: time t is met at step round(n t)."""
+    """Return the number of steps to each output time from the one before; time t is step round(n t)."""
     steps: list[int] = np.diff(np.rint(dimension * times).astype(np.int64), prepend=0).tolist()
     return steps
 
 
 def _pack(points: Sequence[Point], replicas: int) -> list[list[tuple[int, int]]]:
-    """Lanes, as pairs of indices of point and replica, packed into groups of one family."""
+    """Return groups of lanes of one family; a lane is a pair of indices of point and replica."""
     families: dict[object, list[tuple[int, int]]] = {}
     for p, point in enumerate(points):
         if point.engine == "projected":
@@ -295,7 +298,7 @@ class _Vectors:
         self._features[replica] = run.features
 
     def as_dataset(self) -> xr.Dataset:
-        """The two variables with their words."""
+        """Return weights and features as a labelled dataset."""
         return labelled(
             {
                 "weights": (("replica", "time", "coordinate"), self._weights),

@@ -1,7 +1,7 @@
-"""The contrastive model as a system that can be swept: its simulation, its theory, and what they return and cost.
+"""The system "contrastive": SGD at finite dimension and the ODE, with their outputs and costs.
 
-A point is a `simulation.point.Point`, whose key seeds the random streams. The theory depends on the model and on
-the initial state alone, so a point of the theory is those.
+A point of the simulation is a `simulation.point.Point`, whose key seeds the random streams. A point of the theory is
+the model with the initial state: the theory depends on nothing else.
 
 | output | dims | meaning |
 |---|---|---|
@@ -9,8 +9,8 @@ the initial state alone, so a point of the theory is those.
 | squared_norm | time | abs(w)^2 / n |
 | cosine_similarity | time, feature | overlap / sqrt(squared_norm), NaN at 0 |
 | gradient_variance | time | theory only: D |
-| averaging_error | time | theory only: of infonce, by the points of its averages; 0 for the other losses |
-| growth_rate | feature | theory only: of a small overlap, at the uninformative state |
+| averaging_error | time | theory only: error of the averages of infonce; 0 for the other losses |
+| growth_rate | feature | theory only: growth rate of a small overlap at the uninformative state |
 | X_fluctuation | dims of X | theory only, with ``theory: fluctuations``: standard deviation of sqrt(n) (X_n - X) |
 """
 
@@ -23,17 +23,17 @@ import xarray as xr
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.contrastive.model.latents import canonical_value
 from clhd.systems.contrastive.model.state import cosine_similarity
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.projected import LANES, family
 from clhd.systems.contrastive.simulation.sgd import simulate_points
+from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, number_features
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
 from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.point_sets import count_terms
 from clhd.systems.contrastive.theory.threshold import growth_rates
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Result, Status, Value, describe
+from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Result, Value, describe
 from clhd.systems.protocol import System
 
 # Measured, on a core of 2024 with AVX-512: seconds per step and lane of the projected chain, for one feature and for
@@ -54,20 +54,13 @@ _OF_THEORY = {**_QUANTITIES, "gradient_variance": _WITHOUT, "averaging_error": _
 
 @dataclass(frozen=True, kw_only=True)
 class TheoryPoint:
-    """What the theory of a point depends on."""
+    """A point of the theory."""
 
     model: ContrastiveModel
     overlap: tuple[float, ...] | None
     squared_norm: float
     fluctuations: bool
     gradient_variance_of: ContrastiveModel | None
-
-    @property
-    def key(self) -> str:
-        """The point as text, exact to the last bit."""
-        start = "random" if self.overlap is None else canonical_value(self.overlap)
-        other = "" if self.gradient_variance_of is None else f"|{self.gradient_variance_of.canonical()}"
-        return f"{self.model.canonical()}|overlap={start}|squared_norm={self.squared_norm.hex()}{other}"
 
 
 class ContrastiveSimulation:
@@ -77,7 +70,6 @@ class ContrastiveSimulation:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> Point:
-        """The point of the simulation; raises ClhdError where values do not go together."""
         if "dimension" not in values:
             raise ClhdError("dimension: must be given, as a constant or an axis")
         model, overlap, squared_norm = parse_model_and_start(values)
@@ -91,13 +83,11 @@ class ContrastiveSimulation:
         )
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """Overlap, squared norm and cosine similarity."""
         if constants.get("simulation", "sgd") == "none":
-            return Outputs(variables={})
-        return _label_outputs(constants, {name: _declare(name) for name in _QUANTITIES})
+            return NOTHING
+        return label_outputs(_QUANTITIES, {"feature": number_features(constants)})
 
     def cost(self, point: Point, time: FloatArray) -> Cost:
-        """From the number of steps and the measured time of one."""
         steps, features = float(time[-1]) * point.dimension, point.model.features
         if point.engine == "full":
             seconds = steps * point.dimension * point.model.views * _FULL_SECONDS
@@ -109,14 +99,12 @@ class ContrastiveSimulation:
         return Cost(seconds=steps * step + _LANE_SECONDS, runs_per_call=LANES, family=family(point))
 
     def compute(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """SGD by the engine of each point; diverged replicas are NaN from then on."""
         values = simulate_points(points, time, replicas, threads=1)
         overlap, squared_norm = values[..., :-1], values[..., -1]
-        diverged = np.isnan(squared_norm).any(axis=-1)
         similarity = cosine_similarity(overlap, squared_norm)
         return Result(
             values={"overlap": overlap, "squared_norm": squared_norm, "cosine_similarity": similarity},
-            status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8),
+            status=find_diverged(squared_norm),
         )
 
 
@@ -127,7 +115,6 @@ class ContrastiveTheory:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:
-        """The point of the theory; raises ClhdError where values do not go together."""
         model, overlap, squared_norm = parse_model_and_start(values)
         if model.l1_penalty > 0:
             raise ClhdError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
@@ -145,29 +132,31 @@ class ContrastiveTheory:
         )
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """The simulated quantities and D; fluctuations if asked for; nothing with ``theory: none``."""
         chosen = constants.get("theory", "ode")
         if chosen == "none":
-            return Outputs(variables={})
-        variables = {name: _declare(name) for name in _OF_THEORY}
-        if chosen == "fluctuations":
-            variables |= {f"{name}_fluctuation": _declare_fluctuation(name) for name in _QUANTITIES}
-        variables["growth_rate"] = Output(dims=("feature",), words=WORDS["growth_rate"], may_be_nan=True)
-        return _label_outputs(constants, variables)
+            return NOTHING
+        outputs = label_outputs(
+            {**_OF_THEORY, "growth_rate": ("feature",)},
+            {"feature": number_features(constants)},
+            may_be_nan=("cosine_similarity", "growth_rate"),
+        )
+        if chosen == "ode":
+            return outputs
+        variables = dict(outputs.variables)
+        growth_rate = variables.pop("growth_rate")  # last, as in earlier stores
+        variables |= {f"{name}_fluctuation": _declare_fluctuation(name) for name in _QUANTITIES}
+        return replace(outputs, variables=variables | {"growth_rate": growth_rate})
 
     def cost(self, point: TheoryPoint, time: FloatArray) -> Cost:
-        """From measurements at a few points."""
         if not point.model.loss_terms.factorises:
             return Cost(seconds=count_terms(point.model) * point.model.views * _TERM_SECONDS)
         of_ode = _ODE_SECONDS + _ODE_SECONDS_PER_TIME * float(time[-1])
         return Cost(seconds=(_FLUCTUATION_SECONDS if point.fluctuations else of_ode) * point.model.features)
 
     def compute(self, points: Sequence[TheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """The ODE of each point, with its fluctuations if asked for."""
         predictions = [_predict(point, time) for point in points]
         values = {name: np.stack([values[name] for values in predictions]) for name in predictions[0]}
-        diverged = np.isnan(values["squared_norm"]).any(axis=-1)
-        return Result(values=values, status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8))
+        return Result(values=values, status=find_diverged(values["squared_norm"]))
 
 
 class ContrastiveSystem(System):
@@ -180,13 +169,23 @@ class ContrastiveSystem(System):
     limit = "limit of infinite dimension"
     quantity = "cosine_similarity"
     components = "features"
+    claims = {
+        "C1": "clhd.systems.contrastive.claims.weights:WEIGHTS",
+        "C2": "clhd.systems.contrastive.claims.reduction:REDUCTION",
+        "C3": "clhd.systems.contrastive.claims.convergence:CONVERGENCE",
+        "C4": "clhd.systems.contrastive.claims.learnability:LEARNABILITY",
+        "C5": "clhd.systems.contrastive.claims.attraction:ATTRACTION",
+        "C6": "clhd.systems.contrastive.claims.noise:NOISE",
+        "C7": "clhd.systems.contrastive.claims.correlation:CORRELATION",
+        "matrix": "clhd.systems.contrastive.claims.matrix:MATRIX",
+    }
+    figures = {
+        "dimension": "clhd.figures.convergence:plot_convergence",
+        "moments": "clhd.systems.contrastive.figures.presets:plot_moments",
+        "noise_correlation": "clhd.systems.contrastive.figures.presets:plot_noise_correlation",
+    }
     simulation = ContrastiveSimulation()
     theory = ContrastiveTheory()
-
-
-def _declare(name: str) -> Output:
-    """A quantity of simulation or theory. The cosine similarity is undefined at squared norm 0."""
-    return Output(dims=_OF_THEORY[name], words=WORDS[name], may_be_nan=name == "cosine_similarity")
 
 
 def _declare_fluctuation(name: str) -> Output:
@@ -198,13 +197,8 @@ def _declare_fluctuation(name: str) -> Output:
     return Output(dims=_QUANTITIES[name], words=words, may_be_nan=name == "cosine_similarity")
 
 
-def _label_outputs(constants: Mapping[str, Value], variables: dict[str, Output]) -> Outputs:
-    features = range(1, int(constants.get("features", 1)) + 1)  # type: ignore[arg-type]
-    return Outputs(variables=variables, coordinates={"feature": (features, WORDS["feature"])})
-
-
 def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
-    """Order parameters of one point, D and growth rates, and the spread of their fluctuations if asked for."""
+    """The outputs of one point of the theory."""
     start = np.zeros(point.model.features) if point.overlap is None else np.array(point.overlap)
     is_exact = point.model.loss_terms.factorises
     flow = integrate_ode(
@@ -225,7 +219,7 @@ def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
 
 
 def _predict_spread(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
-    """Standard deviation of the fluctuations of each quantity, times sqrt(n)."""
+    """The standard deviation of the fluctuations of each quantity, times sqrt(n)."""
     limit = predict_fluctuations(
         point.model,
         None if point.overlap is None else point.overlap,

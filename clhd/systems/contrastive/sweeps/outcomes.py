@@ -1,4 +1,4 @@
-"""Selection probability: which feature a unit ends at that starts knowing none.
+"""Selection probability: the feature that a unit learns from an uninformative start.
 
 Random initial weights w ~ N(0, r I) have overlaps of order n^(-1/2): the start is uninformative, and chance decides. By
 SGD, runs start there at finite n; by the ODE, trajectories start on a small sphere |q| = radius sqrt(r), in directions
@@ -45,7 +45,7 @@ def selection_probability(
     seed: int = 0,
     threads: int | None = None,
 ) -> xr.Dataset:
-    """Estimate with what probability each feature is selected from an uninformative random start.
+    """Return the probability that each feature is selected from an uninformative random start.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def _starting_norm(model: ContrastiveModel) -> float:
 
 
 def classify_outcomes(overlap: FloatArray, squared_norm: FloatArray) -> NDArray[np.int64]:
-    """Outcome of each run, by the rules of this module's head.
+    """Return the outcome of each run, by the rules at the head of this module.
 
     Parameters
     ----------

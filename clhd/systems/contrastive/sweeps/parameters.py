@@ -1,10 +1,11 @@
-"""The parameters of the contrastive model, and what their values say: a model, and the state in which it starts.
+"""The parameters of the contrastive systems; `parse_model_and_start` makes a model and an initial state of values.
 
 Every system takes its own choice of them. Those of the latent variables and of the start may have a value for each
 feature, as in ``kurtosis_2``.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
@@ -107,24 +108,8 @@ PARAMETERS: dict[str, Parameter] = {
         can_vary=False,
     ),
 }
-# Of the model as such, under the same names.
-_SHARED = (
-    "activation",
-    "loss",
-    "learning_rate",
-    "weight_decay",
-    "base_noise_variance",
-    "augmentation_noise_variance",
-    "noise_correlation",
-    "constraint",
-    "l1_penalty",
-    "noise_law",
-    "noise_degrees_of_freedom",
-    "feature_law",
-    "feature_fraction",
-    "temperature",
-    "negatives",
-)
+# Fields of the model that are parameters under the same name.
+_SHARED = tuple(field.name for field in fields(ContrastiveModel) if field.name in PARAMETERS)
 # What model and initial state do not depend on.
 _OF_THE_RUN = frozenset({"dimension", "engine", "simulation", "theory", "correlation_acts_on"})
 # The averages at the uninformative state take some seconds at this noise variance, and minutes at ten times of it: too
@@ -135,7 +120,7 @@ _WIDEST_NOISE = 100
 def parse_model_and_start(
     values: Mapping[str, Value],
 ) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
-    """What values say of the model and of the state in which it starts.
+    """Return the model and the initial state that values describe.
 
     Parameters
     ----------
@@ -162,7 +147,7 @@ def parse_model_and_start(
 def _make_model_and_start(
     items: tuple[tuple[str, Value], ...],
 ) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
-    """The same, remembered: points of a grid that differ in dimension alone share both."""
+    """The same with a memory: points of a grid that differ only in dimension share model and start."""
     values = dict(items)
     features = int(values.get("features", 1))  # type: ignore[arg-type]
     latents = tuple(_parse_latent(values, j) for j in range(1, features + 1))
@@ -180,7 +165,7 @@ def _make_model_and_start(
 
 
 def _parse_norm(model: ContrastiveModel, value: Value) -> float:
-    """The initial squared norm, given or that of the uninformative state."""
+    """The initial squared norm: the given one, or that of the uninformative state."""
     if value != "uninformative":
         return parse_norm(model, value)
     widest = max(model.base_noise_variance, model.augmentation_noise_variance)
@@ -197,7 +182,7 @@ def _parse_norm(model: ContrastiveModel, value: Value) -> float:
 
 
 def _find(values: Mapping[str, Value], name: str, feature: int) -> Any:
-    """The value of one feature: its own, or that of all features, or None."""
+    """The value of a parameter for one feature: its own value, the value for all features, or None."""
     return values.get(f"{name}_{feature}", values.get(name))
 
 

@@ -1,4 +1,4 @@
-"""The phase portrait of two features as a system that can be swept: a theory alone (``simulation: none``).
+"""The system "portrait": the phase portrait of two features, a theory without a simulation and without time.
 
 It is the section of the flow with the plane of starts r = initial squared norm (on the sphere that is all of it): the
 velocity of the cosine similarities on a grid of the plane, the attraction regions as a map, their borders as curves,
@@ -19,15 +19,15 @@ in number from point to point is padded with NaN.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.labels import KINDS, WORDS
+from clhd.systems.contrastive.model.labels import KINDS
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
+from clhd.systems.contrastive.sweeps.outputs import label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.batch import check_pair_averages
 from clhd.systems.contrastive.theory.drift import Flow
@@ -38,7 +38,6 @@ from clhd.systems.declarations import (
     Cost,
     FloatArray,
     NotConvergedError,
-    Output,
     Outputs,
     Parameter,
     Result,
@@ -93,16 +92,11 @@ _DIMS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PortraitPoint:
-    """What a portrait depends on."""
+    """A point of the theory."""
 
     model: ContrastiveModel
     squared_norm: float
     nodes: int
-
-    @property
-    def key(self) -> str:
-        """The point as text, exact to the last bit."""
-        return f"{self.model.canonical()}|squared_norm={self.squared_norm.hex()}|nodes={self.nodes}"
 
 
 class PortraitTheory:
@@ -112,7 +106,6 @@ class PortraitTheory:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> PortraitPoint:
-        """The point of the theory; raises ClhdError where values do not go together."""
         if "features" not in values:
             raise ClhdError("features: must be given, as a constant")
         shared = {name: value for name, value in values.items() if name != "nodes"}
@@ -121,25 +114,14 @@ class PortraitTheory:
         return PortraitPoint(model=base.model, squared_norm=base.squared_norm, nodes=_count_nodes(values))
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """Everything."""
         grid = _grid(_count_nodes(constants)).tolist()
         sizes = {"feature": range(1, 3), "state": range(STATES), "curve": range(CURVES), "point": range(_POINTS)}
-        coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {name: (grid, WORDS[name]) for name in _PLANE}
-        coordinates |= {name: (values, WORDS[name]) for name, values in sizes.items()}
-        return Outputs(
-            variables={
-                name: Output(dims=dims, words=WORDS[name], may_be_nan=name != "attractor")
-                for name, dims in _DIMS.items()
-            },
-            coordinates=coordinates,
-        )
+        return label_outputs(_DIMS, dict.fromkeys(_PLANE, grid) | sizes, may_be_nan=_DIMS.keys() - {"attractor"})
 
     def cost(self, point: PortraitPoint, time: FloatArray) -> Cost:
-        """From measurements at a few points."""
         return Cost(seconds=3.0 + _NODE_SECONDS * point.nodes**2)
 
     def compute(self, points: Sequence[PortraitPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """The portrait of each point."""
         portraits = [_predict(point) for point in points]
         values = {name: np.stack([portrait[name] for portrait in portraits]) for name in _DIMS}
         return Result(values=values, status=np.full(len(points), Status.OK, np.int8))
@@ -154,6 +136,7 @@ class PortraitSystem(System):
     limit = "limit of infinite dimension"
     quantity = "attractor"
     components = "features"
+    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
     simulation = NoHalf()
     theory = PortraitTheory()
 
@@ -167,7 +150,7 @@ def _grid(nodes: int) -> FloatArray:
 
 
 def _predict(point: PortraitPoint) -> dict[str, FloatArray]:
-    """All outputs of one point."""
+    """The outputs of one point."""
     model, norm, grid = point.model, point.squared_norm, _grid(point.nodes)
     region = attraction_region(model, cosine_similarity_1=grid, cosine_similarity_2=grid, squared_norm=norm)
     edges = trace_separatrices(model, squared_norm=norm, points=_POINTS)
@@ -191,7 +174,7 @@ def _pad(values: FloatArray, rows: int) -> FloatArray:
 
 
 def _velocities(model: ContrastiveModel, grid: FloatArray, squared_norm: float) -> FloatArray:
-    """dS/dt on the grid, shape (first, second, feature)."""
+    """Return dS/dt on the grid, shape (first, second, feature)."""
     flow, root = Flow(model), np.sqrt(squared_norm)
     velocities = np.full((len(grid), len(grid), 2), np.nan)
     for i, first in enumerate(grid):
@@ -204,7 +187,7 @@ def _velocities(model: ContrastiveModel, grid: FloatArray, squared_norm: float) 
 
 
 def _describe_states(model: ContrastiveModel, states: xr.Dataset) -> dict[str, FloatArray]:
-    """Outputs along the states."""
+    """The outputs along the states."""
     overlap, squared_norm = states.overlap.values, states.squared_norm.values
     with np.errstate(divide="ignore", invalid="ignore"):
         similarity = np.where(squared_norm[:, None] > 0, overlap / np.sqrt(squared_norm)[:, None], 0.0)

@@ -1,4 +1,4 @@
-"""Selection as a system that can be swept: which feature a unit ends at that starts knowing none.
+"""The system "selection": the feature that a unit learns from an uninformative start.
 
 The simulation runs SGD from random weights w ~ N(0, r I) to the last of the output times and says of each run in which
 outcome it ended (`sweeps.outcomes`: the winner rule); the mean over replicas is the selection probability. The
@@ -27,14 +27,15 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points
-from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveTheory
+from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveSystem, ContrastiveTheory
 from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes
+from clhd.systems.contrastive.sweeps.outputs import NOTHING, label_outputs, number_features
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.batch import check_pair_averages
 from clhd.systems.contrastive.theory.pure_states import find_pure_state
 from clhd.systems.contrastive.theory.separatrix import measure_regions
 from clhd.systems.contrastive.theory.threshold import growth_rates
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.declarations import Cost, FloatArray, Outputs, Parameter, Result, Status, Value
 from clhd.systems.protocol import System
 
 # Measured, in seconds: two searches for pure states, and all separatrices of one model.
@@ -65,17 +66,12 @@ _SIMULATION, _THEORY = ContrastiveSimulation(), ContrastiveTheory()
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionTheoryPoint:
-    """What the theory of a point depends on."""
+    """A point of the theory."""
 
     model: ContrastiveModel
     squared_norm: float
     radius: float
     regions: bool
-
-    @property
-    def key(self) -> str:
-        """The point as text, exact to the last bit."""
-        return f"{self.model.canonical()}|squared_norm={self.squared_norm.hex()}|radius={self.radius.hex()}"
 
 
 class SelectionSimulation:
@@ -85,21 +81,17 @@ class SelectionSimulation:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> Point:
-        """The point of the simulation; raises ClhdError where values do not go together."""
         return _SIMULATION.point(_contrastive(values), seed)
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """The outcome of a run."""
         if constants.get("simulation", "sgd") == "none":
-            return Outputs(variables={})
-        return _label(constants, {"probability": ("outcome",)})
+            return NOTHING
+        return _declare(constants, {"probability": ("outcome",)})
 
     def cost(self, point: Point, time: FloatArray) -> Cost:
-        """That of the contrastive system."""
         return _SIMULATION.cost(point, time)
 
     def compute(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """The outcome of every run; one that has diverged is no outcome, and says so by its status."""
         last = simulate_points(points, time[-1:], replicas, threads=1)[:, :, 0]
         features = last.shape[-1] - 1
         outcome = classify_outcomes(last[..., :-1].reshape(-1, features), last[..., -1].ravel())
@@ -119,7 +111,6 @@ class SelectionTheory:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> SelectionTheoryPoint:
-        """The point of the theory; raises ClhdError where values do not go together."""
         base = _THEORY.point(_contrastive(values), seed)
         regions = values.get("theory", "regions") == "regions"
         if regions and base.model.features != 2:
@@ -136,19 +127,16 @@ class SelectionTheory:
         )
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """Shares, areas and eigenvalues."""
         chosen = constants.get("theory", "regions")
         if chosen == "none":
-            return Outputs(variables={})
+            return NOTHING
         shares = {"probability": ("outcome",), "area": ("outcome",)} if chosen == "regions" else {}
-        return _label(constants, {**shares, "growth_rate": ("feature",), "pure_eigenvalue": ("feature",)})
+        return _declare(constants, {**shares, "growth_rate": ("feature",), "pure_eigenvalue": ("feature",)})
 
     def cost(self, point: SelectionTheoryPoint, time: FloatArray) -> Cost:
-        """From measurements at a few points."""
         return Cost(seconds=_EIGENVALUE_SECONDS + _REGION_SECONDS * point.regions)
 
     def compute(self, points: Sequence[SelectionTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """Shares, areas and eigenvalues of each point."""
         predictions = [_predict(point) for point in points]
         values = {name: np.stack([values[name] for values in predictions]) for name in predictions[0]}
         return Result(values=values, status=np.full(len(points), Status.OK, np.int8))
@@ -164,12 +152,13 @@ class SelectionSystem(System):
     limit = "limit of infinite dimension"
     quantity = "probability"
     components = "features"
+    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
     simulation = SelectionSimulation()
     theory = SelectionTheory()
 
 
 def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
-    """The same point for the contrastive system: random weights, and nothing that only this system knows."""
+    """The values as the system "contrastive" takes them: random weights, and no parameter of this system alone."""
     if "features" not in values:
         raise ClhdError("features: must be given, as a constant")
     return {name: value for name, value in values.items() if name not in {"initial_radius", "theory"}} | {
@@ -177,25 +166,14 @@ def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
     }
 
 
-def _label(constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]]) -> Outputs:
-    features = range(1, int(constants.get("features", 2)) + 1)  # type: ignore[arg-type]
-    coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {}
-    used = {dim for of_one in dims.values() for dim in of_one}
-    if "feature" in used:
-        coordinates["feature"] = (features, WORDS["feature"])
-    if "outcome" in used:
-        coordinates["outcome"] = ([*(f"feature_{j}" for j in features), "none", "undecided"], WORDS["outcome"])
-    return Outputs(
-        variables={
-            name: Output(dims=of_one, words=WORDS[name], may_be_nan=name == "pure_eigenvalue")
-            for name, of_one in dims.items()
-        },
-        coordinates=coordinates,
-    )
+def _declare(constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]]) -> Outputs:
+    features = number_features(constants, default=2)
+    outcomes = [*(f"feature_{j}" for j in features), "none", "undecided"]
+    return label_outputs(dims, {"feature": features, "outcome": outcomes}, may_be_nan=("pure_eigenvalue",))
 
 
 def _predict(point: SelectionTheoryPoint) -> dict[str, FloatArray]:
-    """Shares and areas by outcome, and eigenvalues by feature."""
+    """The outputs of one point of the theory."""
     model = point.model
     values: dict[str, FloatArray] = {}
     if point.regions:
@@ -210,7 +188,7 @@ def _predict(point: SelectionTheoryPoint) -> dict[str, FloatArray]:
 
 
 def _pure_eigenvalues(model: ContrastiveModel) -> FloatArray:
-    """Largest real part at each pure state; found once for features that are alike."""
+    """The largest real part at each pure state; features that are alike share one search."""
     found: dict[Any, float] = {}
     kinds = []
     for j, law in enumerate(model.latents):

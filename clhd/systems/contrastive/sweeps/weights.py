@@ -1,4 +1,4 @@
-"""The distribution of the weights as a system: SGD on the full weight vector, and the McKean-Vlasov equation.
+"""The system "weights": the distribution of the weights under SGD, and by the McKean-Vlasov equation.
 
 One feature. Its entries have few values, told apart by their sign: -1 and 1 with Rademacher features, and 0 between
 them with sparse ones. The theory's point is the model, the start and the resolution of its weight axis.
@@ -20,16 +20,16 @@ import numpy as np
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.contrastive.model.latents import canonical_value
 from clhd.systems.contrastive.simulation.full import FullReplica
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
+from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS as CONTRASTIVE
 from clhd.systems.contrastive.sweeps.parameters import parse_model_and_start
 from clhd.systems.contrastive.theory.density import integrate_density
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.pde import distribution_at
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Value
 from clhd.systems.protocol import System
 
 # Measured, on a core of 2024 with AVX-512: of a PDE with 800 cells per unit of time.
@@ -38,7 +38,7 @@ _PDE_SECONDS = 0.03
 _TOLERANCE = 1e-7
 _NOT_HERE = ("features", "engine", "initial", "correlation_acts_on", "simulation", "theory")
 PARAMETERS: dict[str, Parameter] = {
-    name: parameter for name, parameter in CONTRASTIVE.items() if name not in _NOT_HERE
+    name: replace(parameter, per_component=False) for name, parameter in CONTRASTIVE.items() if name not in _NOT_HERE
 } | {
     "feature_law": replace(
         CONTRASTIVE["feature_law"],
@@ -95,13 +95,13 @@ class WeightsPoint:
 
     @property
     def key(self) -> str:
-        """Of the run: the random numbers do not depend on where the distribution is taken."""
+        """The key of the run: the random numbers do not depend on the edges of the distribution."""
         return self.run.key
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsTheoryPoint:
-    """What the theory of a point depends on."""
+    """A point of the theory."""
 
     model: ContrastiveModel
     overlap: tuple[float, ...]
@@ -109,14 +109,6 @@ class WeightsTheoryPoint:
     limit: float
     edges: int
     cells: int
-
-    @property
-    def key(self) -> str:
-        """The point as text, exact to the last bit."""
-        return (
-            f"{self.model.canonical()}|overlap={canonical_value(self.overlap)}"
-            f"|squared_norm={self.squared_norm.hex()}|edges={self.edges}|limit={self.limit.hex()}|cells={self.cells}"
-        )
 
 
 class WeightsSimulation:
@@ -126,7 +118,6 @@ class WeightsSimulation:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> WeightsPoint:
-        """The point of the simulation; raises ClhdError where values do not go together."""
         if "dimension" not in values:
             raise ClhdError("dimension: must be given, as a constant or an axis")
         model, overlap, squared_norm = _parse_model(values)
@@ -141,18 +132,13 @@ class WeightsSimulation:
         return WeightsPoint(run=run, **_parse_shape(values))
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """Distribution of the weights, overlap and squared norm."""
-        if constants.get("simulation", "sgd") == "none":
-            return Outputs(variables={})
-        return _label_outputs(constants, _describe())
+        return NOTHING if constants.get("simulation", "sgd") == "none" else _declare(constants, _DIMS)
 
     def cost(self, point: WeightsPoint, time: FloatArray) -> Cost:
-        """That of the run."""
         cost = ContrastiveSystem.simulation.cost(point.run, time)
         return replace(cost, family=("weights", cost.family))
 
     def compute(self, points: Sequence[WeightsPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """SGD in n dimensions; diverged replicas are NaN from then on."""
         runs = [[_simulate(point, time, replica) for replica in replicas] for point in points]
         return _as_result(runs)
 
@@ -164,7 +150,6 @@ class WeightsTheory:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> WeightsTheoryPoint:
-        """The point of the theory; raises ClhdError where values do not go together."""
         model, overlap, squared_norm = _parse_model(values)
         cells = int(values.get("cells", PARAMETERS["cells"].default))  # type: ignore[arg-type]
         if cells % 2:
@@ -174,25 +159,16 @@ class WeightsTheory:
         )
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """The same, and the order parameters by the ODE; nothing with ``theory: none``."""
         if constants.get("theory", "pde") == "none":
-            return Outputs(variables={})
-        by_ode = {
-            ode: Output(
-                dims=_DIMS[name],
-                may_be_nan=True,
-                words={**WORDS[name], "long_name": f"{WORDS[name]['long_name']} by the ODE"},
-            )
-            for name, ode in _BY_ODE.items()
-        }
-        return _label_outputs(constants, _describe() | by_ode)
+            return NOTHING
+        outputs = _declare(constants, _DIMS)
+        by_ode = {ode: _declare_by_ode(name) for name, ode in _BY_ODE.items()}
+        return replace(outputs, variables={**outputs.variables, **by_ode})
 
     def cost(self, point: WeightsTheoryPoint, time: FloatArray) -> Cost:
-        """From measurements at a few points."""
         return Cost(seconds=0.1 + _PDE_SECONDS * float(time[-1]) * point.cells / 800)
 
     def compute(self, points: Sequence[WeightsTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """The PDE of each point, and the ODE where there is one."""
         return _as_result([_predict(point, time) for point in points])
 
 
@@ -205,12 +181,13 @@ class WeightsSystem(System):
     size = "dimension"
     limit = "limit of infinite dimension"
     quantity = "distribution"
+    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
     simulation = WeightsSimulation()
     theory = WeightsTheory()
 
 
 def _parse_model(values: Mapping[str, Value]) -> tuple[ContrastiveModel, tuple[float, ...], float]:
-    """Model and start; what is left at its default here is not that of the model."""
+    """The model and the start; the default law of the features is another one than that of the model."""
     model, overlap, squared_norm = parse_model_and_start({"feature_law": "rademacher", **values})
     assert overlap is not None  # there is no parameter "initial": the start is fixed
     return model, overlap, squared_norm
@@ -229,26 +206,29 @@ def _signs(feature_law: Value) -> list[int]:
     return [-1, 0, 1] if feature_law == "sparse" else [-1, 1]
 
 
-def _describe() -> dict[str, Output]:
-    outputs = {name: Output(dims=dims, words=WORDS[name]) for name, dims in _DIMS.items()}
-    outputs["distribution"] = replace(outputs["distribution"], distribution_along="weight_edge", may_be_nan=True)
-    return outputs
-
-
-def _label_outputs(constants: Mapping[str, Value], variables: dict[str, Output]) -> Outputs:
-    signs = _signs(constants.get("feature_law", "rademacher"))
-    return Outputs(
-        variables=variables,
-        coordinates={
-            "feature": ([1], WORDS["feature"]),
-            "feature_sign": (signs, WORDS["feature_sign"]),
-            "weight_edge": (_weight_edges(**_parse_shape(constants)).tolist(), WORDS["weight_edge"]),
+def _declare(constants: Mapping[str, Value], variables: Mapping[str, tuple[str, ...]]) -> Outputs:
+    """Outputs with their coordinates; a distribution is NaN where no coordinate has the sign."""
+    outputs = label_outputs(
+        variables,
+        {
+            "feature": [1],
+            "feature_sign": _signs(constants.get("feature_law", "rademacher")),
+            "weight_edge": _weight_edges(**_parse_shape(constants)).tolist(),
         },
+        may_be_nan=("distribution",),
     )
+    distribution = replace(outputs.variables["distribution"], distribution_along="weight_edge")
+    return replace(outputs, variables={**outputs.variables, "distribution": distribution})
+
+
+def _declare_by_ode(name: str) -> Output:
+    """An order parameter by the ODE; NaN with an L1 penalty, where there is no ODE."""
+    words = {**WORDS[name], "long_name": f"{WORDS[name]['long_name']} by the ODE"}
+    return Output(dims=_DIMS[name], words=words, may_be_nan=True)
 
 
 def _simulate(point: WeightsPoint, time: FloatArray, index: int) -> dict[str, FloatArray]:
-    """One replica."""
+    """The outputs of one replica."""
     run, times = point.run, len(time)
     edges, signs = _weight_edges(point.limit, point.edges), _signs(run.model.feature_law)
     values = _empty(times, len(signs), len(edges))
@@ -271,7 +251,7 @@ def _simulate(point: WeightsPoint, time: FloatArray, index: int) -> dict[str, Fl
 
 
 def _empty(times: int, signs: int, edges: int) -> dict[str, FloatArray]:
-    """Values that are not known yet."""
+    """Arrays of NaN for all outputs."""
     return {
         "distribution": np.full((times, signs, edges), np.nan),
         "overlap": np.full((times, 1), np.nan),
@@ -280,7 +260,7 @@ def _empty(times: int, signs: int, edges: int) -> dict[str, FloatArray]:
 
 
 def _predict(point: WeightsTheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
-    """The PDE of one point, and its ODE."""
+    """The outputs of one point of the theory."""
     model, state = point.model, np.append(point.overlap, point.squared_norm)
     path = integrate_density(model, state, time, cells=point.cells, tolerance=_TOLERANCE)
     signs = _signs(model.feature_law)
@@ -298,12 +278,11 @@ def _predict(point: WeightsTheoryPoint, time: FloatArray) -> dict[str, FloatArra
 
 
 def _as_result(runs: list[Any]) -> Result:
-    """Stack runs, one per point or a list of replicas per point."""
+    """Stack the outputs of runs: one run for each point, or a list of replicas for each point."""
     nested = isinstance(runs[0], list)
     first = runs[0][0] if nested else runs[0]
     values = {
         name: np.array([[run[name] for run in row] for row in runs] if nested else [run[name] for run in runs])
         for name in first
     }
-    diverged = np.isnan(values["squared_norm"]).any(axis=-1)
-    return Result(values=values, status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8))
+    return Result(values=values, status=find_diverged(values["squared_norm"]))

@@ -1,7 +1,7 @@
-"""The atoms of the latents as the drift sums over them: few by folding c and -c, very many by interpolation along m.
+"""Atoms of the latents for the sums of the drift: c and -c are folded, and very many atoms are interpolated along m.
 
-The averages of an odd or even h at -m are those at m up to a sign, so c and -c need be averaged once. Products of
-quadrature rules (continuous laws) have thousands of atoms, but their averages depend on the one number m = c . q:
+For an odd or even h the averages at m and -m agree up to a sign, so one average serves c and -c. Products of
+quadrature rules (continuous laws) have thousands of atoms, but their averages depend only on the number m = c . q:
 beyond a few hundred atoms they are computed at nodes on the line of m and interpolated.
 
 | symbol | name | shape | unit or scale |
@@ -21,21 +21,21 @@ from clhd.systems.contrastive.model.activations import ERF, TANH
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.averages import FloatArray, PairRule, average_atoms
 
-# Atoms of a product of quadrature rules that contribute less are left out; together they stay below 1e-10.
-_LEAST_WEIGHT = 1e-14
+# Atoms of a product of quadrature rules that contribute less are dropped; their sum stays below 1e-10.
+_MIN_WEIGHT = 1e-14
 # Nodes and step of the interpolation along m for very many atoms: 1e-11 without noise, less with it.
 _LINE_NODES, _LINE_STEP = 12, 0.045
 
 
 class FoldedAtoms(NamedTuple):
-    """Atoms of the latents, c and -c as one where the parity of h gives the averages of both.
+    """Atoms of the latents; c and -c are one entry where h is odd or even.
 
     Attributes
     ----------
     values : array of shape (atom, feature)
-        c, one of every such pair.
+        c, one of each pair.
     weights, mirror_weights : arrays of shape (atom,)
-        Probability of c and of -c (0 if that is no atom, or stands as one of its own).
+        Probability of c and of -c; the second is 0 if -c is not an atom, or is an entry of its own.
     """
 
     values: FloatArray
@@ -44,10 +44,10 @@ class FoldedAtoms(NamedTuple):
 
 
 def fold_atoms(model: ContrastiveModel) -> FoldedAtoms:
-    """The atoms of the latents of `model`, folded if its activation is odd or even."""
+    """Return the atoms of the latents of `model`, folded if its activation is odd or even."""
     values, weights = model.latent_atoms()
-    if not all(law.is_discrete for law in model.latents):  # of quadrature rules: corners that contribute nothing
-        kept = weights * (1 + (values**2).sum(axis=1)) ** 2 > _LEAST_WEIGHT
+    if not all(law.is_discrete for law in model.latents):  # the corners of a product of rules contribute nothing
+        kept = weights * (1 + (values**2).sum(axis=1)) ** 2 > _MIN_WEIGHT
         values, weights = values[kept], weights[kept]
     if model.unit.parity == 0:
         return FoldedAtoms(values, weights, np.zeros(len(weights)))
@@ -64,10 +64,10 @@ def fold_atoms(model: ContrastiveModel) -> FoldedAtoms:
 
 @kernel
 def average_many(rule: PairRule, means: FloatArray, squared_norm: float, averages: FloatArray) -> None:
-    """`average_atoms` for any number of atoms: very many are interpolated, to 1e-11, between nodes on the line of m.
+    """Write the pair averages of any number of atoms; very many are interpolated along m, with an error of 1e-11.
 
-    The noise that both views share smooths the averages along m, so the step grows with it. Interpolation is by
-    polynomials through twelve nodes.
+    Interpolation is by polynomials through twelve nodes. The noise that both views share smooths the averages along m,
+    so the step grows with it.
     """
     low, high = means.min(), means.max()
     shared_variance = 0.5 * squared_norm * (rule.noise_variance + rule.noise_covariance)
@@ -83,7 +83,7 @@ def average_many(rule: PairRule, means: FloatArray, squared_norm: float, average
     weights = np.empty(_LINE_NODES)
     for atom in range(len(means)):
         position = (means[atom] - low) / step
-        first = int(position)  # the node ``before`` places after it is the cell's lower end
+        first = int(position)  # first node of the stencil; the cell begins at the node first + before
         _lagrange_weights(position - first + before, weights)
         row = averages[atom]
         row[:] = 0.0

@@ -6,13 +6,13 @@ K = [[s2, kappa], [kappa, s2]]. Sum and difference of the two noises are indepen
     z_1 = m + alpha u + beta v,    z_2 = m + alpha u - beta v,
     alpha^2 = r (s2 + kappa) / 2,  beta^2 = r (s2 - kappa) / 2,
 
-which holds at correlation -1 and +1 and without noise too. The views are exchangeable, so f g + g f is averaged and
-v >= 0 suffices. f and g are monomials of h, h', h''; which pairs are needed, the loss says (`Loss.pairs`).
+also at correlation -1 and +1 and without noise. The views are exchangeable, so f g + g f is averaged over v >= 0 only.
+f and g are monomials of h, h', h''; `Loss.pairs` lists the pairs that a loss needs.
 
 | activation | rule | error |
 |---|---|---|
 | tanh, erf | trapezoid rule in u and v (`trapezoid_step`) | 1e-12 |
-| linear, polynomial | Gauss-Hermite nodes, as many as the degree asks for | rounding |
+| linear, polynomial | Gauss-Hermite nodes, as many as the degree needs | rounding |
 | relu | closed form (`clhd.systems.contrastive.theory.relu`) | rounding |
 
 | symbol | name | shape | unit or scale |
@@ -38,33 +38,33 @@ from clhd.systems.contrastive.theory.relu import average_relu_atoms
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-# exp(-8^2 / 2) = 1e-14 of the noise lies outside this radius of the (u, v) plane.
+# Radius in the (u, v) plane beyond which nodes are dropped: exp(-8^2 / 2) = 1e-14 of the noise.
 _RADIUS = 8.0
-# -log of the aim of the trapezoid rule, 1e-13.
+# -log of the intended error of the trapezoid rule, 1e-13.
 _DIGITS = 30.0
-# Nodes in one block of lanes: long enough for LLVM's vector loops, short enough for the level 1 cache.
+# Nodes in one block of lanes: enough for LLVM's vector loops, few enough for the level 1 cache.
 _LANES = 128
 
 
 class PairRule(NamedTuple):
-    """All that fixes the pair averages but m and r, as the kernels take it.
+    """Everything except m and r that determines the pair averages, in the form that kernels take.
 
     Attributes
     ----------
     activation : int
         Code of the activation.
     coefficients : array of shape (degree + 1,) or (0,)
-        Of a polynomial.
+        Coefficients of a polynomial activation.
     monomials : int array of shape (monomial, 3)
         Exponents of h, h', h''; the first four are 1, h, h', h''.
     factors : int array of shape (monomial - 4, 2)
-        The two earlier monomials whose product is each of the others.
+        For each later monomial, the two earlier ones whose product it is.
     pairs : int array of shape (pair, 2)
         Rows of `monomials`.
     signs : array of shape (pair,)
-        Sign of the pair average when m changes its sign: -1 or 1 for an odd or even h, else 0 (not known).
+        Factor of the pair average when m changes its sign: -1 or 1 for an odd or even h, else 0 (not known).
     nodes, weights : arrays of shape (node,)
-        Gauss-Hermite rule of the standard normal law; empty where the trapezoid rule or a closed form is used.
+        Gauss-Hermite rule of the standard normal law; empty if the trapezoid rule or a closed form is used.
     noise_variance, noise_covariance : float
         s2 and kappa.
     """
@@ -82,7 +82,7 @@ class PairRule(NamedTuple):
 
 
 def pair_rule(model: ContrastiveModel) -> PairRule:
-    """The rule for the pairs that the loss of `model` needs."""
+    """Return the rule for the pairs that the loss of `model` needs."""
     pairs = model.loss_terms.pairs
     monomials, factors = _factorise({monomial for pair in pairs for monomial in pair})
     code = model.unit.code
@@ -105,7 +105,7 @@ def pair_rule(model: ContrastiveModel) -> PairRule:
 
 
 def pair_averages(rule: PairRule, means: FloatArray, squared_norm: float) -> FloatArray:
-    """Pair averages for every conditional mean.
+    """Return E[f(z_1) g(z_2) | c], shape (atom, pair), for every conditional mean.
 
     Parameters
     ----------
@@ -115,11 +115,6 @@ def pair_averages(rule: PairRule, means: FloatArray, squared_norm: float) -> Flo
         m = c . q of every atom.
     squared_norm : float
         r >= 0.
-
-    Returns
-    -------
-    array of shape (atom, pair)
-        E[f(z_1) g(z_2) | c].
     """
     averages = np.empty((len(means), len(rule.pairs)))
     average_atoms(rule, np.ascontiguousarray(means, dtype=np.float64), float(squared_norm), averages)
@@ -127,7 +122,7 @@ def pair_averages(rule: PairRule, means: FloatArray, squared_norm: float) -> Flo
 
 
 def _factorise(wanted: set[Monomial]) -> tuple[list[Monomial], list[tuple[int, int]]]:
-    """Monomials, each after the first four the product of two before it, so that one multiplication makes it."""
+    """Order the monomials so that each one after the first four is the product of two earlier ones."""
     monomials: list[Monomial] = [ONE, H, D, S]
     factors = []
     for monomial in sorted(wanted, key=sum):
@@ -146,30 +141,30 @@ def _times(f: Monomial, g: Monomial) -> Monomial:
 
 
 def _sign(monomial: Monomial, parity: int) -> int:
-    """Parity of a monomial from that of h: differentiation turns it over."""
+    """Return the parity of a monomial from the parity of h, which differentiation reverses."""
     return parity ** (monomial[0] + monomial[2]) * (-parity) ** monomial[1] if parity else 0
 
 
 def _degree(monomial: Monomial, degree: int) -> int:
-    """Degree in z of a monomial of h, h', h'' for a polynomial h."""
+    """Return the degree in z of a monomial of h, h', h'' for a polynomial h."""
     return sum(power * max(degree - order, 0) for order, power in enumerate(monomial))
 
 
 def _hermite_rule(degree: int) -> tuple[FloatArray, FloatArray]:
-    """Gauss-Hermite nodes and weights for N(0, 1), exact up to `degree`."""
+    """Return Gauss-Hermite nodes and weights for N(0, 1), exact up to `degree`."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(degree // 2 + 1)
     return nodes, weights / weights.sum()
 
 
 @kernel
 def trapezoid_step(activation: int, width: float) -> float:
-    """Step at which the trapezoid rule in one standard normal coordinate u is exact to about 1e-12.
+    """Return the step at which the trapezoid rule in one standard normal coordinate u is exact to about 1e-12.
 
-    By Poisson summation the error is the integrand's Fourier transform at 2 pi / step. Shifting the contour by i y
-    costs exp(y^2 / 2) of the normal density and gains exp(-2 pi y / step):
+    By Poisson summation the error is the integrand's Fourier transform at 2 pi / step. A shift of the contour by i y
+    multiplies the normal density by exp(y^2 / 2) and the error by exp(-2 pi y / step):
 
-    - tanh(m + width u) stops the shift at its pole, y = pi / (2 width). A product of two squares of h and two of h'
-      has a pole of order 6, which brings in the factor (2 pi / (step width))^5 / 5!;
+    - tanh(m + width u) limits the shift by its pole, y = pi / (2 width). A product of two squares of h and two of h'
+      has a pole of order 6, which adds the factor (2 pi / (step width))^5 / 5!;
     - erf is entire: h^2 h'^2 grows as exp(2 width^2 y^2), which only narrows the Gaussian.
     """
     if activation == ERF:
@@ -182,7 +177,7 @@ def trapezoid_step(activation: int, width: float) -> float:
 
 @kernel
 def _step_below_pole(pole: float, digits: float) -> float:
-    """Step for an error exp(-digits) if the contour may be shifted as far as ``pole``."""
+    """Return the step for an error exp(-digits) if the contour may be shifted by at most `pole`."""
     if 0.5 * pole * pole > digits:
         return math.pi * math.sqrt(2.0 / digits)
     return 2.0 * math.pi * pole / (digits + 0.5 * pole * pole)
@@ -190,7 +185,7 @@ def _step_below_pole(pole: float, digits: float) -> float:
 
 @kernel
 def _line(rule: PairRule, width: float) -> tuple[FloatArray, FloatArray]:
-    """Nodes, symmetric and in ascending order, and weights of one standard normal coordinate, scaled by ``width``."""
+    """Return nodes (symmetric, ascending) and weights of one standard normal coordinate that `width` multiplies."""
     if width == 0.0:
         return np.zeros(1), np.ones(1)
     if len(rule.nodes) > 0:
@@ -203,15 +198,15 @@ def _line(rule: PairRule, width: float) -> tuple[FloatArray, FloatArray]:
 
 @kernel
 def _plane(rule: PairRule, squared_norm: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Offsets z_1 - m and z_2 - m and weights of all nodes with v >= 0, padded to whole blocks of lanes."""
+    """Return offsets z_1 - m and z_2 - m and weights of all nodes with v >= 0, padded to whole blocks of lanes."""
     alpha = math.sqrt(max(0.5 * squared_norm * (rule.noise_variance + rule.noise_covariance), 0.0))
     beta = math.sqrt(max(0.5 * squared_norm * (rule.noise_variance - rule.noise_covariance), 0.0))
     u, u_weights = _line(rule, alpha)
     v, v_weights = _line(rule, beta)
     square = math.inf if len(rule.nodes) > 0 else _RADIUS * _RADIUS
-    first = len(v) // 2  # of the nodes v >= 0; with an odd number it is v = 0, which counts once
-    room = len(u) * (len(v) - first) + _LANES
-    offsets_1, offsets_2, weights = np.zeros(room), np.zeros(room), np.zeros(room)
+    first = len(v) // 2  # first node with v >= 0; if their number is odd it is v = 0, which counts once
+    capacity = len(u) * (len(v) - first) + _LANES
+    offsets_1, offsets_2, weights = np.zeros(capacity), np.zeros(capacity), np.zeros(capacity)
     nodes = 0
     for i in range(len(u)):
         for j in range(first, len(v)):
@@ -269,7 +264,7 @@ def _add_products(
 
 @kernel
 def _write_monomials(rule: PairRule, z: FloatArray, rows: FloatArray) -> None:
-    """Write the monomials at z to `rows`, of which the first, all ones, is there."""
+    """Write the monomials at z to `rows`; the first row is already 1."""
     activate(rule.activation, rule.coefficients, z, rows[1], rows[2])
     activate_second(rule.activation, rule.coefficients, z, rows[1], rows[2], rows[3])
     for k in range(len(rule.factors)):

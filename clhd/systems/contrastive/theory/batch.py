@@ -1,7 +1,7 @@
-"""Many trajectories of one model: a Runge-Kutta kernel that reads the pair averages from a table.
+"""Integration of many trajectories of one model by a Runge-Kutta kernel that reads the pair averages from a table.
 
-Trajectories run in chunks without the GIL (`theory.runge_kutta`), so that a caller may stop between chunks and use
-threads. A trajectory that leaves the table is run again in a larger one, in the last resort with the direct rule.
+Trajectories run in chunks without the GIL (`runge_kutta.py`), so a caller may stop between chunks and use threads. A
+trajectory that leaves the table is run again with a larger table, or finally with the direct rule.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -23,25 +23,25 @@ from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.runge_kutta import LEFT_TABLE, Equation, IntArray, integrate_chunk
 from clhd.systems.contrastive.theory.tables import PairTable, atom_shares, build_table, no_table
 
-# Inside a step the continuous output errs up to 60 times more than the step's end (measured for tanh and erf with
-# slow modes, where steps are longest): steps that must serve output times get a tolerance that makes up for it.
-_CONTINUOUS_OUTPUT = 0.01
-# A table, with its pilots, costs as much as about 16 direct trajectories with 5 atoms, or 4 with very many: below that
-# many starts it does not pay. The direct rule's cost stops to grow with the atoms near the second number.
-_LEAST_WORK_FOR_TABLE, _MOST_ATOMS_COUNTED = 80, 20
+# Inside a step the continuous output has up to 60 times the error of the step's end (measured for tanh and erf with
+# slow modes, where steps are longest): with output times inside steps, the tolerance is smaller by this factor.
+_OUTPUT_FACTOR = 0.01
+# A table with its pilot trajectories costs as much as about 16 direct trajectories with 5 atoms, or 4 with very many;
+# with fewer starts it does not pay. Above about 20 atoms the cost of the direct rule no longer grows with them.
+_MIN_WORK_FOR_TABLE, _MAX_ATOMS_COUNTED = 80, 20
 _TABLE_TOLERANCE = 1e-10
 _CHUNK = 64
 
 
 def step_tolerances(times: FloatArray, rtol: float, atol: float) -> tuple[float, float]:
-    """Tolerances of one step that keep the error at the output times near (rtol, atol)."""
-    if np.count_nonzero(times) <= 1:  # the only output is where the last step ends
+    """Return tolerances of one step that keep the error at the output times near (rtol, atol)."""
+    if np.count_nonzero(times) <= 1:  # the only output is at the end of the last step
         return rtol, atol
-    return max(_CONTINUOUS_OUTPUT * rtol, 1e-13), _CONTINUOUS_OUTPUT * atol
+    return max(_OUTPUT_FACTOR * rtol, 1e-13), _OUTPUT_FACTOR * atol
 
 
 def check_pair_averages(model: ContrastiveModel) -> None:
-    """Refuse a loss whose averages do not factorise over the samples: no table serves it, and no kernel."""
+    """Raise ClhdError for a loss whose averages do not factorise over the samples: tables cannot hold them."""
     if not model.loss_terms.factorises:
         allowed = " or ".join(name for name, loss in LOSSES.items() if loss.factorises)
         raise ClhdError(
@@ -51,7 +51,7 @@ def check_pair_averages(model: ContrastiveModel) -> None:
 
 
 class BatchIntegrator:
-    """Integrates the ODE of one model from many starts.
+    """Integrator of the ODE of one model from many starts.
 
     Parameters
     ----------
@@ -68,8 +68,7 @@ class BatchIntegrator:
     Raises
     ------
     ClhdError
-        If the ODE is not made of pair averages: for a loss that does not factorise over the samples, or with a
-        gradient variance of another model.
+        If the loss does not factorise over the samples, or the gradient variance comes from another model.
     """
 
     def __init__(self, flow: Flow, *, rtol: float = 1e-9, atol: float = 1e-11) -> None:
@@ -83,7 +82,7 @@ class BatchIntegrator:
     def integrate(
         self, states: FloatArray, times: FloatArray, *, targets: FloatArray | None = None, reach: float = 0.0
     ) -> FloatArray:
-        """Outcome of every start at every time.
+        """Return the state and D of every start at every time.
 
         Parameters
         ----------
@@ -94,7 +93,8 @@ class BatchIntegrator:
         targets : array of shape (target, feature + 1), optional
             States at which a trajectory may end early.
         reach : float
-            How close it must come; where it is then stands at the last time, and NaN at times left out.
+            Distance from a target at which it ends; its state there is written at the last time, and the times between
+            stay NaN.
 
         Returns
         -------
@@ -105,7 +105,7 @@ class BatchIntegrator:
         outcome = np.full((len(states), len(times), self.flow.features + 2), np.nan)
         goal = (np.empty((0, states.shape[1])) if targets is None else np.ascontiguousarray(targets), reach)
         pending = np.arange(len(states))
-        if self.table.root_last > 0:  # what an earlier call has built serves most starts, however few there are
+        if self.table.root_last > 0:  # the table of an earlier call serves most starts, even if they are few
             pending = self._run(self.table, pending, states, times, goal, outcome)
         if self._wants_table(len(pending)):
             root_last = max(1.1 * self._largest_root(states[pending], times), 1.5 * self.table.root_last)
@@ -117,10 +117,10 @@ class BatchIntegrator:
 
     def _wants_table(self, starts: int) -> bool:
         smooth = self.flow.rule.activation in (TANH, ERF)
-        return smooth and starts * min(len(self.flow.atoms.weights), _MOST_ATOMS_COUNTED) >= _LEAST_WORK_FOR_TABLE
+        return smooth and starts * min(len(self.flow.atoms.weights), _MAX_ATOMS_COUNTED) >= _MIN_WORK_FOR_TABLE
 
     def _provide_table(self, root_last: float) -> bool:
-        """Make `table` reach sqrt r = ``root_last``; False if none of reasonable size does."""
+        """Make `table` reach sqrt r = `root_last`; return False if no table of reasonable size does."""
         if root_last > self.table.root_last:
             table = build_table(self.flow.rule, self._slope, root_last, _TABLE_TOLERANCE)
             if table is None:
@@ -129,7 +129,7 @@ class BatchIntegrator:
         return True
 
     def _largest_root(self, states: FloatArray, times: FloatArray) -> float:
-        """Guess the largest sqrt r that will be met: from the starts, and from four rough trajectories."""
+        """Guess the largest sqrt r of the trajectories from the starts and from four rough trajectories."""
         norms, lengths = states[:, -1], (states[:, :-1] ** 2).sum(axis=1)
         pilots = states[[0, norms.argmin(), norms.argmax(), lengths.argmax()]]
         outcome = np.full((len(pilots), len(times), self.flow.features + 2), np.nan)

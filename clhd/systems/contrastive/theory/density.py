@@ -1,13 +1,13 @@
-"""`DensityFlow`: the weights' law given the feature values, carried through time by the McKean-Vlasov equation.
+"""`DensityFlow` solves the McKean-Vlasov equation of the law of a weight given its feature values.
 
     d_t rho = -d_w [ eta (g . xi + A w - lam w - lam1 sign w) rho ] + (eta^2 D / 2) d_w^2 rho,    on the sphere with
     g . q + A + eta D / 2 for lam,      q = sum over xi of P(xi) xi int w rho dw,      r = the same of w^2.
 
-A step takes one, two and three implicit Euler steps (`theory.fokker_planck`), each with g, A, D of its beginning,
-and extrapolates them to third order in time (harmonic sequence: P. Deuflhard, *Recent progress in extrapolation methods
-for ordinary differential equations*, 1985). The difference to the second order, weighted with 1 + w^2 / r (r now or at
-the start, the larger), is the error that chooses the step. The three small steps are positive, and limit the
-extrapolation where it is not.
+A step is computed as one, two and three implicit Euler steps (`fokker_planck.py`), each with the g, A, D of its
+beginning, and extrapolated to third order in time (harmonic sequence: P. Deuflhard, *Recent progress in extrapolation
+methods for ordinary differential equations*, 1985). The difference to the second order, weighted with 1 + w^2 / r (the
+larger of r now and at the start), is the error that controls the step. The result of three small steps is positive; it
+limits the extrapolation where that is negative.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -28,12 +28,13 @@ from clhd.systems.contrastive.theory.feature_law import feature_atoms
 from clhd.systems.contrastive.theory.fokker_planck import limit_masses, step_masses
 from clhd.systems.contrastive.theory.weight_grid import WeightGrid, gaussian_masses, make_grid, pad_cells
 
-# A Gaussian has 4e-17 of its mass beyond; the grid grows when its outermost cells hold more than the limit.
+# The grid begins with this many standard deviations; a Gaussian has 4e-17 of its mass beyond. It grows when an
+# outermost cell holds more than the second number.
 _DEVIATIONS = 8.5
 _EDGE_MASS = 1e-13
-# A narrow law too gets some room.
-_NARROW = 0.1
-_FIRST_STEP, _LEAST_STEP, _LARGEST_GROWTH, _SAFETY = 1e-3, 1e-12, 3.0, 0.85
+# Least standard deviation for which the grid is made, in units of sqrt r.
+_MIN_DEVIATION = 0.1
+_FIRST_STEP, _MIN_STEP, _MAX_GROWTH, _SAFETY = 1e-3, 1e-12, 3.0, 0.85
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,16 @@ class DensityPath:
     Attributes
     ----------
     grid : WeightGrid
-        The last, which holds all earlier ones.
+        The last grid, which contains all earlier ones.
     values, probabilities : arrays of shape (atom, feature) and (atom,)
-        Feature values of a coordinate, and how likely they are.
+        Feature values of a coordinate and their probabilities.
     masses : array of shape (time, atom, cell)
         Probability of each cell given the feature values; NaN from a divergence on.
     outcome : array of shape (time, feature + 2)
         Overlaps, squared norm, gradient variance; NaN from a divergence on.
     mass_error : array of shape (time,)
-        Largest deviation from 1 so far of the mass given the feature values, after a step of the linear system and
-        before the masses are normalised; NaN from a divergence on.
+        Largest deviation from 1 so far of the mass given the feature values, after a linear step and before
+        normalisation; NaN from a divergence on.
     """
 
     grid: WeightGrid
@@ -70,23 +71,23 @@ class DensityFlow:
     ----------
     model : ContrastiveModel
     state : array of shape (feature + 1,)
-        Overlap and squared norm of the start, where w given xi is Gaussian with mean q . xi, variance r - |q|^2.
+        Overlap and squared norm of the start; w given xi is then Gaussian with mean q . xi and variance r - |q|^2.
     cells : int
-        Of the grid at the start.
+        Number of cells of the grid at the start.
     tolerance : float
-        Error of one step.
+        Allowed error of one step.
     """
 
     def __init__(self, model: ContrastiveModel, state: FloatArray, *, cells: int, tolerance: float) -> None:
         self.model = model
-        # The averages g, A, D do not know the regulariser.
+        # g, A and D do not depend on the regulariser, and Flow refuses an L1 penalty.
         self._flow = Flow(replace(model, l1_penalty=0.0))
         self.values, self.probabilities = feature_atoms(model)
         overlap, norm = state[:-1], float(state[-1])
         rest = norm - float(overlap @ overlap)
         means, deviation = self.values @ overlap, math.sqrt(max(rest, 0.0))
         unit = norm if norm > 0 else 1.0
-        reach = float(np.abs(means).max()) + _DEVIATIONS * max(deviation, _NARROW * math.sqrt(unit))
+        reach = float(np.abs(means).max()) + _DEVIATIONS * max(deviation, _MIN_DEVIATION * math.sqrt(unit))
         self.grid = make_grid(unit, reach, cells)
         self._unit = unit
         self.masses = gaussian_masses(self.grid, means, deviation)
@@ -95,19 +96,19 @@ class DensityFlow:
         self._step = _FIRST_STEP
 
     def state(self, masses: FloatArray) -> tuple[FloatArray, float]:
-        """Overlap and squared norm of a law of the weights."""
+        """Return overlap and squared norm of a law of the weights."""
         weighted = self.probabilities[:, None] * masses
         return self.values.T @ (weighted @ self.grid.centres), float((weighted @ self.grid.centres**2).sum())
 
     def gradient_variance(self) -> float:
-        """D at this time."""
+        """Return D at this time."""
         overlap, norm = self.state(self.masses)
         return self._flow.terms(overlap, 1.0 if self.model.is_sphere else norm)[2]
 
     def advance(self, duration: float) -> bool:
-        """Go on for `duration`; False if the solution diverges before its end, and is then of no use."""
+        """Advance by `duration`; return False if the solution diverges before its end, and must not be used further."""
         done = 0.0
-        with np.errstate(all="ignore"):  # what diverges overflows before it is found out
+        with np.errstate(all="ignore"):  # a divergence overflows before it is detected
             while done < duration:
                 rest = duration - done
                 is_last = self._step >= rest
@@ -123,14 +124,14 @@ class DensityFlow:
                     if not self.state(result)[1] <= DIVERGENCE_LIMIT:
                         return False
                     done = duration if is_last else done + step
-                if not is_last or factor < 1.0:  # a step that an output time has cut says little about the next
-                    self._step = step * min(max(factor, 0.2), _LARGEST_GROWTH)
-                if self._step < _LEAST_STEP:
+                if not is_last or factor < 1.0:  # a step cut short at an output time must not make the next one longer
+                    self._step = step * min(max(factor, 0.2), _MAX_GROWTH)
+                if self._step < _MIN_STEP:
                     return False
         return True
 
     def _try(self, step: float) -> tuple[FloatArray, float, float]:
-        """The masses after one step, its error, and the largest mass error of the linear systems."""
+        """Return the masses after one step, its error, and the largest mass error of the linear systems."""
         first = self._coefficients(self.masses)
         results, mass_error = [], 0.0
         for count in (1, 2, 3):
@@ -141,10 +142,10 @@ class DensityFlow:
                 pulls, growth, shrinkage, diffusion = coefficients
                 if not math.isfinite(growth + diffusion):
                     return masses, math.inf, mass_error
-                masses, missed = step_masses(
+                masses, step_mass_error = step_masses(
                     masses, self.grid.centres, self.grid.widths, pulls, growth, shrinkage, diffusion, step / count
                 )
-                mass_error = max(mass_error, missed)
+                mass_error = max(mass_error, step_mass_error)
             results.append(masses)
         one, two, three = results
         norm = max(self.state(three)[1], self._unit)
@@ -153,7 +154,7 @@ class DensityFlow:
         return limit_masses(three, 0.5 * one - 4.0 * two + 4.5 * three), float(error), mass_error
 
     def _coefficients(self, masses: FloatArray) -> tuple[FloatArray, float, float, float]:
-        """Pulls, growth, shrinkage and diffusion of `step_masses`."""
+        """Return the pulls, growth, shrinkage and diffusion that `step_masses` takes."""
         model, (overlap, norm) = self.model, self.state(masses)
         eta = model.learning_rate
         g, alignment, variance = self._flow.terms(overlap, 1.0 if model.is_sphere else norm)
@@ -169,7 +170,7 @@ class DensityFlow:
 def integrate_density(
     model: ContrastiveModel, state: FloatArray, times: FloatArray, *, cells: int, tolerance: float
 ) -> DensityPath:
-    """The law of the weights at `times`, from the Gaussian start of `DensityFlow`; parameters as there."""
+    """Return the law of the weights at `times`, from the Gaussian start of `DensityFlow`, with its parameters."""
     flow = DensityFlow(model, state, cells=cells, tolerance=tolerance)
     outcome, mass_error = np.full((len(times), model.features + 2), np.nan), np.full(len(times), np.nan)
     laws: list[FloatArray] = []

@@ -1,8 +1,8 @@
-"""`Destinations`: into which fixed point each of many initial states flows.
+"""`Destinations` finds the fixed point into which each of many initial states flows.
 
-Every start is folded by the sign symmetries of the model, so that starts which are images of each other are integrated
-once, and a trajectory ends as soon as it is close to a stable state. One object serves many calls: the fixed points are
-found and the pair averages tabulated once.
+Starts that are images of each other under the sign symmetries of the model are integrated once, and a trajectory ends
+as soon as it is close to a stable state. One object serves many calls: the fixed points are found and the pair averages
+tabulated once.
 
 | symbol | name | shape |
 |---|---|---|
@@ -24,30 +24,29 @@ from clhd.systems.contrastive.theory.root_search import sign_symmetries
 IntArray = NDArray[np.int64]
 
 NOT_SETTLED = -1
-# A trajectory this close to a fixed point has arrived: fixed points are much farther apart, and the approach is
-# exponential.
+# A trajectory this close to a fixed point has arrived: fixed points are much farther apart than this.
 _ARRIVED = 1e-3
-# Starts equal to this many decimals are one start: grids are symmetric to rounding only.
+# Starts that agree to this many decimals are one start: grids are symmetric only up to rounding.
 _DECIMALS = 13
 
 
 class Destinations:
-    """The fixed points of one model, and which of them is reached from where.
+    """The fixed points of one model, and a map from starts to them.
 
     Parameters
     ----------
     model : ContrastiveModel
         Without an L1 penalty.
     time : float
-        How long a trajectory may take, in steps per dimension. What is not settled then lies on a separatrix, or very
-        close to one.
+        Length of the trajectories, in steps per dimension. A start that has not settled by then lies on a separatrix or
+        very close to one.
 
     Attributes
     ----------
     states : Dataset(state)
         The fixed points with all their sign images, from `expand_images`.
     targets : array of shape (state, feature + 1)
-        Their overlaps and squared norms.
+        Overlaps and squared norms of the states.
 
     Raises
     ------
@@ -64,27 +63,27 @@ class Destinations:
         self._times = np.array([time])
 
     def assign(self, starts: FloatArray) -> IntArray:
-        """Index of the fixed point that each start, shape (start, feature + 1), flows into; -1 where it has not yet."""
+        """Return the index of the fixed point that each start, shape (start, feature + 1), reaches; -1 if none."""
         if len(starts) == 0:
             return np.empty(0, dtype=np.int64)
         images = np.round(starts, _DECIMALS)[:, None] * self._signs + 0.0
         rows, chosen = np.arange(len(starts)), np.zeros(len(starts), dtype=np.int64)
-        for k in range(1, len(self._signs)):  # the image that is lexicographically the largest
+        for k in range(1, len(self._signs)):  # choose the lexicographically largest image
             difference = images[:, k] - images[rows, chosen]
             first = np.argmax(difference != 0, axis=1)
             chosen[difference[rows, first] > 0] = k
-        # One of the starts that are alike to rounding is integrated, and not the rounded one.
+        # Of starts that agree up to rounding one is integrated, unrounded.
         _, first, inverse = np.unique(images[rows, chosen], axis=0, return_index=True, return_inverse=True)
         reached = self._flow((starts * self._signs[chosen])[first])[inverse.ravel()]
         destination = np.full(len(starts), NOT_SETTLED)
         is_known = reached >= 0
-        # The way back from the image: signs are their own inverses.
+        # Map back from the image: signs are their own inverses.
         ends = self.targets[reached[is_known]] * self._signs[chosen[is_known]]
         destination[is_known] = nearest_state(self.targets, ends)
         return destination
 
     def follow(self, starts: FloatArray, times: FloatArray) -> FloatArray:
-        """Overlap and squared norm of trajectories, shape (start, time, feature + 1), from `starts` as in `assign`."""
+        """Return overlap and squared norm of the trajectories from `starts`, shape (start, time, feature + 1)."""
         return self._integrator.integrate(starts, times)[..., :-1]
 
     def _flow(self, starts: FloatArray) -> IntArray:
@@ -94,22 +93,22 @@ class Destinations:
 
 
 def nearest_state(states: FloatArray, ends: FloatArray) -> IntArray:
-    """Index of the state, shape (state, variable), at which each end, (run, variable), has arrived, or -1."""
+    """Return the index of the state (state, variable) at which each end (run, variable) has arrived, or -1."""
     index = np.full(len(ends), NOT_SETTLED)
     if len(states) == 0:
         return index
     distance = np.linalg.norm(ends[:, None] - states[None], axis=-1)
     nearest = np.argmin(np.nan_to_num(distance, nan=np.inf), axis=1)
-    # The trajectory is stopped at the border of what counts as arrived, which rounding must not undo.
+    # A trajectory may stop exactly at this distance; rounding must not make it "not arrived".
     arrived = distance[np.arange(len(ends)), nearest] < (1 + 1e-9) * _ARRIVED
     index[arrived] = nearest[arrived]
     return index
 
 
 def expand_images(model: ContrastiveModel, states: xr.Dataset) -> xr.Dataset:
-    """All sign images of fixed points, one row each.
+    """Return all sign images of fixed points, one row each.
 
-    The overlap of a symmetric latent may change its sign alone; all may together if the activation is odd or even.
+    The overlap of a symmetric latent may change its sign alone, and all overlaps together if h is odd or even.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The noise of the order parameters: the matrix B of their Gaussian fluctuations, for losses that are polynomials.
+"""The diffusion matrix B of the order parameters, which drives their Gaussian fluctuations, for polynomial losses.
 
 B is the limit of n^2 Cov[change of X = (q, r) in one step of SGD] at large dimension n. With c_v the latent and
 e_v ~ N(0, r K) the noise in z_v = c_v . q + e_v,
@@ -9,15 +9,15 @@ e_v ~ N(0, r K) the noise in z_v = c_v . q + e_v,
 
 The noise enters u only along q: u = sum_v Delta_v b_v + omega q / r with b_v = c_v - (c_v . q) q / r ("offset" below).
 So B needs the averages of products of two of s = Delta_1 + Delta_2, Delta_3, omega, psi, weighted with 1, b, b b'. On
-the sphere the step is followed by a rescaling: B -> P B P' with P = [I, -q / 2], and nothing is left of the last row.
+the sphere a rescaling follows the step: B -> P B P' with P = [I, -q / 2], and the last row and column are 0.
 
-Average: latent atoms (or as few points on the line of c . q as serve) x nodes of the pair's noise x nodes of the
+Averages are taken over latent atoms (or fewer points on the line of c . q) x nodes of the pair's noise x nodes of the
 negative's pre-activation.
 
 | activation | rule | largest error of B, relative to its largest element |
 |---|---|---|
 | tanh, erf | trapezoid rule in sum and difference of the two noises | 4e-7 |
-| linear, polynomial | Gauss-Hermite nodes, as many as the degree asks for | rounding |
+| linear, polynomial | Gauss-Hermite nodes, as many as the degree needs | rounding |
 | relu | Gauss-Legendre on panels that end at the kinks | 1e-7, with the spectral loss 2e-6 |
 
 | symbol | name | shape | unit or scale |
@@ -49,12 +49,12 @@ _SUMS = 14
 
 
 def diffusion_matrix(model: ContrastiveModel, overlap: FloatArray, squared_norm: float) -> FloatArray:
-    """The matrix B at one state.
+    """Return the matrix B at one state.
 
     Parameters
     ----------
     model : ContrastiveModel
-        With Gaussian noise; other laws of noise and features have the same limit.
+        Laws of noise and features do not matter: all have the limit of Gaussian ones.
     overlap : array of shape (feature,)
         q.
     squared_norm : float
@@ -63,12 +63,12 @@ def diffusion_matrix(model: ContrastiveModel, overlap: FloatArray, squared_norm:
     Returns
     -------
     array of shape (feature + 1, feature + 1)
-        Symmetric; on the sphere the last row and column are 0.
+        Symmetric, scale n (q, r)^2 per unit of time; on the sphere the last row and column are 0.
 
     Raises
     ------
     ClhdError
-        If the loss is no polynomial of the outputs of three views: the product rule serves no other.
+        If the loss is not a polynomial of the outputs of three views.
     """
     if model.loss_terms.degree == 0:
         known = ", ".join(name for name, loss in LOSSES.items() if loss.degree > 0)
@@ -107,12 +107,12 @@ def diffusion_matrix(model: ContrastiveModel, overlap: FloatArray, squared_norm:
 
 
 def _correlation(model: ContrastiveModel) -> float:
-    """Correlation of the noise of the two views; any number will do without noise."""
+    """Return the correlation of the noise of the two views; without noise it does not matter and is 0."""
     return model.noise_covariance / model.noise_variance if model.noise_variance > 0 else 0.0
 
 
 def _assemble(sums: FloatArray, overlap: FloatArray, direction: FloatArray, eta: float) -> FloatArray:
-    """B, before any rescaling, from the averages E[moment of c_1 x product of scalars x moment of c_3]."""
+    """Return B before any rescaling, from the averages E[moment of c_1 x product of scalars x moment of c_3]."""
     p = len(direction)
     one, b, bb = 0, slice(1, 1 + p), slice(1 + p, None)
     s, s_s, s_n, s_w, s_psi, n, n_n, n_w, n_psi, w, w_w, w_psi, psi, psi_psi = range(_SUMS)
@@ -159,7 +159,7 @@ def _sum_over_pairs(
     activate(activation, coefficients, first, pair_h[0], pair_d[0])
     activate(activation, coefficients, second, pair_h[1], pair_d[1])
     h, d, delta = np.empty((3, lanes)), np.empty((3, lanes)), np.empty((3, lanes))
-    temperature = np.ones(lanes)  # of no account to a loss that is a polynomial
+    temperature = np.ones(lanes)  # polynomial losses ignore it
     activate(activation, coefficients, negative, h[2], d[2])
     for node in range(len(first)):
         h[0, :], h[1, :] = pair_h[0, node], pair_h[1, node]

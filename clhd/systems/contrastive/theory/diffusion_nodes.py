@@ -1,4 +1,4 @@
-"""Nodes and weights of the product quadrature of `theory.diffusion`: latents, noise of a pair, negative.
+"""Nodes and weights of the product quadrature in `diffusion.py`: latents, noise of a pair, negative.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -18,24 +18,24 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 
 FloatArray = NDArray[np.float64]
 
-# Beyond this many standard deviations the noise is left out: exp(-6.5^2 / 2) = 7e-10.
+# Standard deviations beyond which the noise is cut: exp(-6.5^2 / 2) = 7e-10.
 _RADIUS = 6.5
-# -log of the error of the trapezoid rule before the factor of its poles; measured: see the table above.
+# -log of the error of the trapezoid rule before the factor of its poles; `diffusion.py` lists the measured errors.
 _DIGITS = 36.0
-# Atoms of the latents that weigh less are left out.
-_LEAST_WEIGHT = 1e-13
+# Latent atoms with less weight are dropped.
+_MIN_WEIGHT = 1e-13
 _PANEL_NODES, _PANEL_WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
 class LatentPoints(NamedTuple):
-    """Points on the line of c . q, with the latent's weight, first and second moments there."""
+    """Points on the line of c . q, with the weight and the first and second moments of the latent at each."""
 
     means: FloatArray
     moments: FloatArray
 
 
 class PairNodes(NamedTuple):
-    """Noise of the two views of a pair: values and weights, of shape (node,); for relu they depend on the mean."""
+    """Noise of the two views of a pair: values and weights of shape (node,), which for relu depend on the mean."""
 
     first: FloatArray
     second: FloatArray
@@ -45,9 +45,9 @@ class PairNodes(NamedTuple):
 def project_latents(
     model: ContrastiveModel, overlap: FloatArray, direction: FloatArray, deviation: float
 ) -> LatentPoints:
-    """The latents on the line of a = c . q, carried over to fewer points where the atoms are many.
+    """Return the latents as points on the line of a = c . q, fewer than the atoms where these are many.
 
-    All averages given c are smooth functions of a, times 1, b or b b'; Lagrange's weights carry the moments over.
+    All averages given c are smooth functions of a, times 1, b or b b'; Lagrange weights transfer the moments.
     """
     values, weights = model.latent_atoms()
     means = values @ overlap
@@ -59,13 +59,13 @@ def project_latents(
         return LatentPoints(means[:1], moments.sum(axis=0, keepdims=True))
     if model.unit.code in (LINEAR, POLYNOMIAL):
         return _project_on_gauss_nodes(means, weights, moments, 4 * _degree(model) - 3)
-    kept = weights > _LEAST_WEIGHT
+    kept = weights > _MIN_WEIGHT
     width = deviation if model.unit.code == RELU else max(deviation, 0.6)  # the pole of tanh is at i pi / 2
     return _project_on_chebyshev_nodes(means[kept], moments[kept], 14 + 7 * reach / width if width > 0 else math.inf)
 
 
 def _project_on_chebyshev_nodes(means: FloatArray, moments: FloatArray, count: float) -> LatentPoints:
-    """For bounded functions, which hardly change within 1/7 of the width that `count` is made of."""
+    """Project for bounded functions on Chebyshev nodes; `count` grows with the range of a over their scale."""
     if len(means) <= count:
         return LatentPoints(means, moments)
     angles = math.pi * (np.arange(int(count)) + 0.5) / int(count)
@@ -79,9 +79,9 @@ def _project_on_chebyshev_nodes(means: FloatArray, moments: FloatArray, count: f
 
 
 def _project_on_gauss_nodes(means: FloatArray, weights: FloatArray, moments: FloatArray, count: int) -> LatentPoints:
-    """For polynomials of degree below `count`, exactly: Gauss nodes of the law of a, by the method of Lanczos.
+    """Project for polynomials of degree below `count`, exactly, on Gauss nodes of the law of a (Lanczos method).
 
-    A polynomial is huge where the law has almost no weight: nodes on the whole interval would lose all digits.
+    A polynomial is huge where the law has almost no weight, so nodes on the whole interval would lose all digits.
     """
     if len(means) <= count:
         return LatentPoints(means, moments)
@@ -90,10 +90,10 @@ def _project_on_gauss_nodes(means: FloatArray, weights: FloatArray, moments: Flo
     basis[0] = roots / np.linalg.norm(roots)
     for order in range(1, count):
         vector = means * basis[order - 1]
-        for _ in range(2):  # twice is enough to keep the basis orthogonal
+        for _ in range(2):  # two passes keep the basis orthogonal
             vector -= basis[:order].T @ (basis[:order] @ vector)
         size = np.linalg.norm(vector)
-        if size <= 1e-12 * np.abs(means).max():  # as many distinct means as nodes: nothing is left
+        if size <= 1e-12 * np.abs(means).max():  # all distinct means have a node
             basis = basis[:order]
             break
         basis[order] = vector / size
@@ -102,16 +102,16 @@ def _project_on_gauss_nodes(means: FloatArray, weights: FloatArray, moments: Flo
 
 
 def _degree(model: ContrastiveModel) -> int:
-    """Degree of the loss as a polynomial of the pre-activations, for a linear or polynomial activation."""
+    """Return the degree of the loss in the pre-activations, for a linear or polynomial activation."""
     return model.loss_terms.degree * max(1, len(model.unit.coefficients) - 1)
 
 
 def _normal_rule(model: ContrastiveModel, width: float) -> tuple[FloatArray, FloatArray]:
-    """Nodes and weights of a standard normal coordinate u in which the pre-activations vary as width * u."""
+    """Return nodes and weights of a standard normal coordinate u that moves the pre-activations by width * u."""
     if width == 0.0:
         return np.zeros(1), np.ones(1)
     if model.unit.code in (LINEAR, POLYNOMIAL):
-        # psi^2 has four forces of degree - 1, which N nodes integrate if 4 degree - 4 < 2 N.
+        # psi^2 contains four forces of degree - 1; N nodes integrate them exactly if 4 degree - 4 < 2 N.
         nodes, weights = np.polynomial.hermite_e.hermegauss(2 * _degree(model))
         return nodes, weights / weights.sum()
     step = _trapezoid_step(model, width)
@@ -120,10 +120,10 @@ def _normal_rule(model: ContrastiveModel, width: float) -> tuple[FloatArray, Flo
 
 
 def _trapezoid_step(model: ContrastiveModel, width: float) -> float:
-    """Step of the trapezoid rule, from Poisson summation as in `theory.averages.trapezoid_step`.
+    """Return the step of the trapezoid rule, from Poisson summation as in `averages.trapezoid_step`.
 
-    Four forces together grow as eight factors h or h' do (bilinear loss, of degree 2), or as more of them; the accuracy
-    wanted is that of a covariance.
+    The product of four forces has eight factors h or h' with the bilinear loss (degree 2), and more with others. B
+    needs only the accuracy of a covariance.
     """
     if model.unit.code == ERF:
         return math.pi * math.sqrt(2.0 / (_DIGITS * (1.0 + 4.0 * model.loss_terms.degree * width * width)))
@@ -134,7 +134,7 @@ def _trapezoid_step(model: ContrastiveModel, width: float) -> float:
 
 
 def smooth_pair_nodes(model: ContrastiveModel, squared_norm: float) -> PairNodes:
-    """Nodes alpha u +- beta v of the noise of a pair: sum and difference of the two are independent."""
+    """Return nodes alpha u +- beta v of the noise of a pair, whose sum and difference are independent."""
     alpha = math.sqrt(max(0.5 * squared_norm * (model.noise_variance + model.noise_covariance), 0.0))
     beta = math.sqrt(max(0.5 * squared_norm * (model.noise_variance - model.noise_covariance), 0.0))
     (u, u_weights), (v, v_weights) = _normal_rule(model, alpha), _normal_rule(model, beta)
@@ -149,10 +149,10 @@ def smooth_pair_nodes(model: ContrastiveModel, squared_norm: float) -> PairNodes
 
 
 def relu_pair_nodes(mean: float, deviation: float, correlation: float) -> PairNodes:
-    """Nodes of the noise of a pair for relu: both coordinates are split where a pre-activation is 0.
+    """Return nodes of the noise of a pair for relu: both coordinates are split where a pre-activation is 0.
 
-    e_1 = deviation x, e_2 = deviation (correlation x + spread t). After the average over t, which is split where
-    z_2 = 0, what is left is smooth in x on the scale spread / correlation around the x whose z_2 is 0 on average.
+    e_1 = deviation x, e_2 = deviation (correlation x + spread t). The average over t, split where z_2 = 0, is a smooth
+    function of x, which varies on the scale spread / correlation around the x at which z_2 is 0 on average.
     """
     if deviation == 0.0:
         return PairNodes(np.zeros(1), np.zeros(1), np.ones(1))
@@ -175,24 +175,24 @@ def relu_pair_nodes(mean: float, deviation: float, correlation: float) -> PairNo
 
 
 def _split_normal_rule(cuts: list[float]) -> tuple[FloatArray, FloatArray]:
-    """Gauss-Legendre nodes and weights of the standard normal law on panels between the `cuts`."""
+    """Return Gauss-Legendre nodes and weights of the standard normal law on panels between the `cuts`."""
     inner = [cut for cut in cuts if abs(cut) < _RADIUS]
     nodes, weights = _panels(np.unique([-_RADIUS, -2.2, 2.2, _RADIUS, *inner]))
     return nodes, weights * np.exp(-0.5 * nodes**2) / math.sqrt(2 * math.pi)
 
 
 def _panels(edges: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Gauss-Legendre nodes and weights on the panels between the `edges`."""
+    """Return Gauss-Legendre nodes and weights on the panels between the `edges`."""
     half = 0.5 * np.diff(edges)
     nodes = edges[:-1, None] + half[:, None] * (1.0 + _PANEL_NODES)
     return nodes.ravel(), (half[:, None] * _PANEL_WEIGHTS).ravel()
 
 
 def negative_nodes(model: ContrastiveModel, latents: LatentPoints, deviation: float) -> tuple[FloatArray, FloatArray]:
-    """Pre-activations z_3 of the negative, shape (node,), and the latent's moments there, (node, 1 + p + p^2).
+    """Return pre-activations z_3 of the negative, shape (node,), and latent moments there, (node, 1 + p + p^2).
 
-    The law of z_3 is a mixture of a normal density per atom: either its density on one common set of nodes, or,
-    where that is not more, every atom's own rule.
+    The law of z_3 is a mixture of normal densities, one per atom. It is taken on one common set of nodes, or with a
+    rule for each atom, whichever has fewer nodes.
     """
     means, moments = latents
     smallest, largest = means.min() - _RADIUS * deviation, means.max() + _RADIUS * deviation

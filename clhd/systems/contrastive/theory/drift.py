@@ -1,11 +1,11 @@
-"""The right-hand side of the limiting ODE: drift terms g, A, D, the velocity of the order parameters, its Jacobian.
+"""The right-hand side of the limiting ODE: drift terms g, A, D, velocity of the order parameters, Jacobian.
 
 With q = overlap, r = squared norm, eta = learning rate, lam = weight decay,
 
     dq_j/dt = eta (g_j + A q_j - lam q_j),        dr/dt = 2 eta (g . q + A r - lam r) + eta^2 D,
 
 and on the sphere (r = 1)  dq_j/dt = eta (g_j - q_j g . q) - eta^2 D q_j / 2, dr/dt = 0. g, A (by Stein's lemma) and D
-follow from the pair averages of the loss, summed over the atoms of the latents; where a loss does not factorise over
+follow from the pair averages of the loss, summed over the atoms of the latents, or, if the loss does not factorise over
 the samples, from averages over a set of points.
 
 | symbol | name | shape | unit or scale |
@@ -30,7 +30,7 @@ from clhd.systems.contrastive.theory.atoms import FoldedAtoms, average_many, fol
 from clhd.systems.contrastive.theory.averages import FloatArray, PairRule, pair_rule
 from clhd.systems.contrastive.theory.point_sets import average_points, draw_points
 
-# Finite differences over nine points: at this step their truncation error is below the rounding error of the averages.
+# Step of finite differences over nine points: their truncation error is below the rounding error of the averages.
 _STEP = 0.02
 _HALF_STENCIL = 4
 
@@ -41,12 +41,11 @@ class Flow:
     Parameters
     ----------
     model : ContrastiveModel
-        Any model without an L1 penalty. Laws of noise and features other than the Gaussian have the same limit.
+        Any model without an L1 penalty. Laws of noise and features do not matter: all have the limit of Gaussian ones.
     gradient_variance_of : ContrastiveModel, optional
-        Where D comes from, g and A being those of `model`: no system of its own, but a way to ask which of them an
-        effect is due to.
+        Diagnostic: takes D from this model, to separate its effect from the drift's.
     scrambling : int
-        For a loss that does not factorise: which of the independent point sets serves its averages (`draw_points`).
+        Number of the point set (`draw_points`) for a loss that does not factorise.
 
     Attributes
     ----------
@@ -54,16 +53,16 @@ class Flow:
     features : int
         p.
     rule : PairRule
-        Of the pair averages; of a loss that does not factorise it has none.
+        Rule of the pair averages; without pairs if the loss does not factorise.
     atoms : FoldedAtoms
-        Of the latents.
+        Atoms of the latents.
     points : PointSet or None
-        Of a loss that does not factorise.
+        Point set, if the loss does not factorise.
 
     Raises
     ------
     ClhdError
-        If the model has an L1 penalty: its limit does not close in the order parameters. For relu with a loss that
+        If the model has an L1 penalty, whose limit is not an ODE of the order parameters, or is relu with a loss that
         does not factorise (see `draw_points`).
     """
 
@@ -88,7 +87,7 @@ class Flow:
         return self.points is None and self._variance is None
 
     def terms(self, overlap: FloatArray, squared_norm: float) -> tuple[FloatArray, float, float]:
-        """Drift terms at one state.
+        """Return the drift terms at one state.
 
         Parameters
         ----------
@@ -124,7 +123,7 @@ class Flow:
         return g, alignment, gradient_variance
 
     def velocity(self, state: FloatArray) -> FloatArray:
-        """Time derivative of a state (overlap, squared norm), shape (feature + 1,), per unit of time.
+        """Return the time derivative of a state (overlap, squared norm), shape (feature + 1,), per unit of time.
 
         On the sphere the squared norm of the state is taken as 1 and its derivative is 0.
         """
@@ -142,7 +141,7 @@ class Flow:
         return velocity
 
     def jacobian(self, state: FloatArray) -> FloatArray:
-        """Jacobian d velocity_i / d state_j, to about 1e-9, by finite differences of order 8.
+        """Return the Jacobian d velocity_i / d state_j, to about 1e-9, by finite differences of order 8.
 
         Parameters
         ----------
@@ -152,8 +151,8 @@ class Flow:
         Returns
         -------
         array of shape (feature + 1, feature + 1), or (feature, feature) on the sphere
-            On the sphere the squared norm is no variable, and has no row and no column. NaN for relu at r = 0,
-            where its velocity has no derivative.
+            On the sphere the squared norm is not a variable. NaN for relu at r = 0, where the velocity has no
+            derivative.
         """
         state = np.array(state, dtype=np.float64)
         variables = self.features if self.model.is_sphere else self.features + 1
@@ -175,21 +174,21 @@ class Flow:
         return jacobian
 
     def _difference_steps(self, squared_norm: float) -> FloatArray:
-        """A step per variable (of sqrt r for the last) in which the averages are smooth; 0 where there is none."""
+        """Return a step per variable (of sqrt r for the last) over which the averages are smooth, or 0."""
         reach = np.maximum(1.0, np.abs(self.atoms.values).max(axis=0))
         noise = np.sqrt(self.model.noise_variance)
         steps: FloatArray = _STEP / np.append(reach, max(1.0, noise))
         steps *= min(1.0, self.model.softmax_temperature)  # the softmax varies with h^2 / T
-        if self.model.unit.code == RELU:  # only the noise smooths the kink, and it scales with sqrt r
+        if self.model.unit.code == RELU:  # only the noise, of scale sqrt r, smooths the kink
             steps *= np.sqrt(squared_norm) * np.append(np.full(self.features, min(noise, 1.0)), 1.0)
         return steps
 
 
 def _points(value: float, step: float, *, is_norm: bool) -> FloatArray:
-    """Nine values of one variable around `value`.
+    """Return nine values of one variable around `value`.
 
-    The averages are smooth in sqrt r and even in it, so those of the squared norm are the squares of equidistant
-    points; near 0 they start at 0, and a polynomial in r then serves both signs of sqrt r.
+    The averages are smooth and even in sqrt r, so the values of the squared norm are squares of equidistant points.
+    Near 0 they start at 0: a polynomial in r then covers both signs of sqrt r.
     """
     offsets: FloatArray = step * np.linspace(-_HALF_STENCIL, _HALF_STENCIL, 2 * _HALF_STENCIL + 1)
     if not is_norm:
@@ -199,7 +198,7 @@ def _points(value: float, step: float, *, is_norm: bool) -> FloatArray:
 
 
 def _derivative_weights(offsets: FloatArray) -> FloatArray:
-    """Weights of the first derivative at 0 from the values at `offsets`, exact for polynomials of degree 8."""
+    """Return the weights of the values at `offsets` in the derivative at 0, exact for polynomials of degree 8."""
     scale = float(np.abs(offsets).max())
     right = np.zeros(len(offsets))
     right[1] = 1.0 / scale
@@ -218,11 +217,13 @@ def drift_terms(
     loss : int
         Code of the loss.
     rule : PairRule
-        Of its pair averages.
+        Rule of its pair averages.
     atoms : FoldedAtoms
-        Of the latents.
+        Atoms of the latents.
     overlap, squared_norm : array of shape (feature,), float
-        The state.
+        q and r.
+    g : array of shape (feature,)
+        Receives the drift along the features.
     """
     count, features, pairs = len(atoms.values), len(overlap), len(rule.pairs)
     means = np.zeros(count)
@@ -242,7 +243,7 @@ def drift_terms(
 def add_atom(
     atoms: FoldedAtoms, atom: int, signs: FloatArray, averages: FloatArray, mean: FloatArray, moment: FloatArray
 ) -> None:
-    """Add one atom, and its mirror image, to the latent mean and first latent moment of the pair averages."""
+    """Add one atom and its mirror image to the latent mean and first latent moment of the pair averages."""
     weight, mirror = atoms.weights[atom], atoms.mirror_weights[atom]
     for k in range(len(mean)):
         mean[k] += (weight + mirror * signs[k]) * averages[k]

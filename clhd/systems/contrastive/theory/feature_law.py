@@ -2,11 +2,11 @@
 
 | law | atoms of one feature |
 |---|---|
-| gaussian | Gauss-Hermite nodes, fewer per feature where there are more features |
+| gaussian | Gauss-Hermite nodes, fewer per feature if there are more features |
 | rademacher | -1, 1 |
 | sparse | -1 / sqrt f, 0, 1 / sqrt f with probability f / 2, 1 - f, f / 2 |
 
-Features are independent in the limit, so several have the product of their laws.
+Features are independent in the limit, so the law of several is the product of their laws.
 """
 
 import math
@@ -19,20 +19,20 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 
 FloatArray = NDArray[np.float64]
 
-# Nodes per Gaussian feature, by the number of features. With L2 the density given xi is a Gaussian with mean q . xi, of
-# which the rule takes second moments only: two nodes would do. The rest is for the elastic net.
+# Nodes per Gaussian feature, by the number of features. With L2 the density given xi is a Gaussian with mean q . xi and
+# only its second moments are needed: two nodes would do. The elastic net needs the others.
 _NODES = {1: 24, 2: 12, 3: 7, 4: 5, 5: 4, 6: 3}
-# Corners of a product of quadrature rules that hold no mass are left out.
-_LEAST_WEIGHT = 1e-13
+# Atoms of a product of quadrature rules with less probability are dropped.
+_MIN_WEIGHT = 1e-13
 
 
 def feature_atoms(model: ContrastiveModel) -> tuple[FloatArray, FloatArray]:
-    """Values xi, shape (atom, feature), and probabilities, shape (atom,), of the features of one coordinate."""
+    """Return values xi, shape (atom, feature), and probabilities, shape (atom,), of the features of one coordinate."""
     values, weights = _one_feature(model)
     p = model.features
     vectors = np.array(list(product(values.tolist(), repeat=p)))
     probabilities = np.array([math.prod(factors) for factors in product(weights.tolist(), repeat=p)])
-    kept = probabilities > _LEAST_WEIGHT
+    kept = probabilities > _MIN_WEIGHT
     return vectors[kept], probabilities[kept] / probabilities[kept].sum()
 
 
@@ -40,7 +40,7 @@ def _one_feature(model: ContrastiveModel) -> tuple[FloatArray, FloatArray]:
     if model.feature_law == "gaussian":
         nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES[model.features])
         return nodes, weights / weights.sum()
-    fraction = model.feature_fraction or 1.0  # Rademacher features are sparse ones without zeros
+    fraction = model.feature_fraction or 1.0  # Rademacher features are sparse features without zeros
     size = 1 / math.sqrt(fraction)
     values, weights = np.array([-size, 0.0, size]), np.array([fraction / 2, 1 - fraction, fraction / 2])
     return values[weights > 0], weights[weights > 0]

@@ -1,27 +1,30 @@
-"""`find_fixed_points`: every state of rest of the ODE, the eigenvalues of its Jacobian, and so its stability.
+"""`find_fixed_points` finds the states of rest of the ODE and the eigenvalues of its Jacobian there.
 
-A latent of mean zero cannot move an overlap that is zero, so every subset of such features has an invariant subspace
-of its own, in which only its overlaps differ from zero. The states are sought subset by subset:
+If a latent has mean zero, its overlap stays zero once it is zero. So every subset of such features has an invariant
+subspace, in which only its overlaps differ from zero, and the states are sought subset by subset:
 
 | kind | overlaps | how |
 |---|---|---|
 | collapsed | r = 0 | known: at rest iff h(0) h'(0) = 0 |
-| uninformative | all zero, r > 0 | roots of dr/dt on a logarithmic grid of r (`theory.threshold`) |
+| uninformative | all zero, r > 0 | roots of dr/dt on a logarithmic grid of r (`threshold.py`) |
 | pure | one | cells of a grid of (S, r) in which both velocities change sign, polished |
 | mixed | several | roots from many starts: scrambled Halton points, combinations of pure states, ends of trajectories |
 
-The search runs in (S, log r) = (q / sqrt r, log r), in which slow collapse is no root. In the basis of active
-overlaps, norm, silent overlaps the Jacobian is block-triangular: its eigenvalues are those of the active block and,
-for each silent feature, eta (m_j G + A - lam) with the gain G at the state.
+The search runs in (S, log r) = (q / sqrt r, log r), in which a slow collapse is not a root. In the basis of active
+overlaps, norm, silent overlaps the Jacobian is block-triangular. Its eigenvalues are the active block's and, for each
+silent feature, eta (m_j G + A - lam) with the gain G at the state.
 
-Symmetries save work and are listed once. Sign: an overlap of a symmetric latent may change its sign; the state with
-positive overlaps stands for all, and ``multiplicity`` counts them. Identical latents: their permutations are listed.
-Rotation: a Gaussian latent (any, if h is linear and the loss factorises) enters only by g_j = m_j q_j times a factor
-common to all of these, so that two of them can rest together only if their second moments are equal. Then every mixture
-is a rotated state with one of them active, and only those are listed (they are marginal).
+Symmetries reduce the work and the list:
 
-The list is complete for collapsed, uninformative and pure states up to the resolution of the grids; for mixed states
-it is as complete as a search from many starts.
+- Sign: an overlap of a symmetric latent may change its sign; only the state with positive overlaps is listed, and
+  ``multiplicity`` counts its images.
+- Identical latents: one permutation is solved, all are listed.
+- Rotation: a Gaussian latent (any latent, if h is linear and the loss factorises) enters only by g_j = m_j q_j times a
+  common factor, so two of them can rest together only if their second moments are equal. Every mixture is then a
+  rotation of a state with one of them active; only states with one active are listed (they are marginal).
+
+The list is complete for collapsed, uninformative and pure states up to the resolution of the grids. Mixed states are
+found by a search from many starts, which may miss some.
 """
 
 from collections import Counter
@@ -57,14 +60,14 @@ from clhd.systems.contrastive.theory.threshold import (
 
 # Real parts below this share of the largest eigenvalue count as 0: eigenvalues are known to about 1e-9.
 _MARGINAL = 1e-7
-# At a multiple root (a pure state at the kurtosis where it loses stability) the search ends somewhere near: a state
-# with an eigenvalue below this share, closer than this to another, is the other one.
+# Near a multiple root (a pure state at the kurtosis where it loses stability) the search is inaccurate: a state with an
+# eigenvalue below the first share, closer to another state than the second number, is the same state.
 _SINGULAR, _NEAR = 1e-5, 1e-3
 
 
 @dataclass(frozen=True)
 class _State:
-    """One state of rest: overlaps of all features, squared norm, eigenvalues, largest velocity."""
+    """A state of rest: overlaps of all features, squared norm, eigenvalues, largest velocity."""
 
     overlap: tuple[float, ...]
     squared_norm: float
@@ -86,13 +89,13 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
 
     | variable | dims | meaning |
     |---|---|---|
-    | overlap | state, feature | q; of the images under sign changes one |
+    | overlap | state, feature | q; one of the images under sign changes |
     | squared_norm | state | r |
     | eigenvalues | state, mode | of the Jacobian, complex, by falling real part; p + 1 modes, on the sphere p |
     | kind | state | "collapsed", "uninformative", "pure" or "mixed" |
     | stable | state | all real parts are negative |
     | marginal | state | the largest real part is 0 to numerical accuracy |
-    | multiplicity | state | how many states this one stands for, by sign changes |
+    | multiplicity | state | number of images under sign changes |
     | residual | state | largest velocity left |
 
     For relu the collapsed state has no Jacobian: its eigenvalues are the growth rates in the direction S = 0, and it
@@ -101,8 +104,8 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
     Raises
     ------
     ClhdError
-        If the model has an L1 penalty, or is relu with another loss than the bilinear one and without the sphere: the
-        directions in which its norm collapses are then no fixed points of a system that could be solved for them.
+        If the model has an L1 penalty, or has relu, a loss other than bilinear and no sphere constraint: the directions
+        in which its norm collapses are then not fixed points of a smaller system.
     """
     if model.unit.code == RELU and not is_scale_free(model) and not model.is_sphere:
         raise ClhdError(
@@ -119,7 +122,7 @@ def _kind(state: _State) -> str:
 
 
 def _states_without_overlap(model: ContrastiveModel) -> Iterator[_State]:
-    """The collapsed and uninformative states, if zero overlap is at rest there."""
+    """Yield the collapsed and uninformative states, if zero overlap is at rest there."""
     flow, zero = Flow(model), np.zeros(model.features)
     for r, _ in resting_norms(model):
         residual = float(np.abs(flow.velocity(np.append(zero, r))).max())
@@ -128,9 +131,9 @@ def _states_without_overlap(model: ContrastiveModel) -> Iterator[_State]:
 
 
 def state_eigenvalues(model: ContrastiveModel, overlap: FloatArray, r: float) -> tuple[complex, ...]:
-    """Eigenvalues of the Jacobian at a state of rest by falling real part.
+    """Return the eigenvalues of the Jacobian at a state of rest, by falling real part.
 
-    They are those of the block of active features and norm, and one for each silent feature.
+    They are the eigenvalues of the block of active features and norm, and one for each silent feature.
 
     Parameters
     ----------
@@ -151,7 +154,7 @@ def state_eigenvalues(model: ContrastiveModel, overlap: FloatArray, r: float) ->
 
 
 def silent_rates(model: ContrastiveModel, overlap: FloatArray, r: float) -> FloatArray:
-    """Growth rates, per unit of time, of the features that are silent (overlap and mean zero) at a state of rest."""
+    """Return the growth rates, per unit of time, of the silent features (overlap and mean zero) at a state of rest."""
     active = _active_features(model, overlap)
     silent = [j for j in range(model.features) if j not in active]
     if not silent:
@@ -168,7 +171,7 @@ def _active_features(model: ContrastiveModel, overlap: FloatArray) -> tuple[int,
 
 
 def _norm_eigenvalue(probe: Flow, r: float) -> float:
-    """d(dr/dt)/dr at zero overlap; for relu dr/dt is proportional to r, also at r = 0, where h' jumps."""
+    """Return d(dr/dt)/dr at zero overlap; for relu dr/dt is proportional to r, also at r = 0, where h' jumps."""
     model, eta = probe.model, probe.model.learning_rate
     if model.unit.code == RELU:
         alignment = probe.terms(np.zeros(1), r)[1]
@@ -177,7 +180,7 @@ def _norm_eigenvalue(probe: Flow, r: float) -> float:
 
 
 def _states_with_overlap(model: ContrastiveModel) -> Iterator[_State]:
-    """Pure and mixed states: each subset of active features that no permutation maps to another, and its images."""
+    """Yield pure and mixed states: solve one subset of active features per kind, and permute its states."""
     groups = _groups(model)
     found: dict[tuple[Hashable, ...], list[FloatArray]] = {}
     seen: list[tuple[float, ...]] = []
@@ -202,10 +205,10 @@ def _states_with_overlap(model: ContrastiveModel) -> Iterator[_State]:
 
 
 def _groups(model: ContrastiveModel) -> list[tuple[Hashable, bool]]:
-    """For each feature a name shared by the features that it may be exchanged with, and whether they may be rotated."""
+    """Return for each feature a name shared by all exchangeable features, and whether these may be rotated."""
     groups: list[tuple[Hashable, bool]] = []
     for law in model.latents:
-        # With a linear h and a loss that factorises only second moments enter g.
+        # With a linear h and a loss that factorises, only second moments enter g.
         by_moment = model.unit.code == LINEAR and model.loss_terms.factorises and law.mean == 0
         rotates = isinstance(law, Gaussian) or by_moment
         groups.append((("second moment", law.moment(2)) if rotates else law, rotates))
@@ -213,7 +216,7 @@ def _groups(model: ContrastiveModel) -> list[tuple[Hashable, bool]]:
 
 
 def _active_sets(model: ContrastiveModel, groups: list[tuple[Hashable, bool]]) -> Iterator[tuple[int, ...]]:
-    """Sets of active features, small ones first: one of each kind under permutations, with one rotating at most."""
+    """Yield sets of active features, small sets first: one per kind under permutations, with one rotating at most."""
     always = {j for j, law in enumerate(model.latents) if law.mean != 0}
     done = set()
     for size in range(1, model.features + 1):
@@ -228,7 +231,7 @@ def _active_sets(model: ContrastiveModel, groups: list[tuple[Hashable, bool]]) -
 
 
 def _permuted(overlap: FloatArray, groups: list[tuple[Hashable, bool]]) -> Iterator[FloatArray]:
-    """All distinct ways to hand the overlaps round among exchangeable features."""
+    """Yield all distinct permutations of the overlaps among exchangeable features."""
     members: dict[Hashable, list[int]] = {}
     for j, (name, _) in enumerate(groups):
         members.setdefault(name, []).append(j)
@@ -241,7 +244,7 @@ def _permuted(overlap: FloatArray, groups: list[tuple[Hashable, bool]]) -> Itera
 
 
 def _collapse_is_stable(model: ContrastiveModel, eigenvalues: FloatArray) -> bool:
-    """Whether the norm of a relu unit shrinks: in no direction at rest may it grow."""
+    """Return whether the norm of a relu unit shrinks in every direction at rest."""
     directions = find_fixed_points(replace(model, constraint="sphere", weight_decay=0.0))
     flow = Flow(model)
     rates = [flow.velocity(np.append(q, 1.0))[-1] for q in directions.overlap.values]

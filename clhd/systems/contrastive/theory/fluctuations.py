@@ -1,21 +1,21 @@
-"""`predict_fluctuations`: the Gaussian fluctuations of the order parameters around the ODE, at large finite dimension.
+"""`predict_fluctuations` gives the Gaussian fluctuations of the order parameters around the ODE, at large dimension.
 
 In the limit sqrt(n) (X_n(t) - x(t)), X = (q, r), is Gaussian with mean 0 and a covariance C(t) that follows the
 linearised ODE, driven by the noise of the steps (linear noise approximation):
 
     dx/dt = v(x),    dC/dt = J(x) C + C J(x)' + B(x),
 
-with the Jacobian J of the velocity v and the diffusion matrix B of `theory.diffusion`. For S = q / sqrt r, by the
-delta method, C_S = T C T' with T = [I / sqrt r, -q / (2 r^(3/2))].
+with the Jacobian J of the velocity v and the diffusion matrix B (`diffusion.py`). For S = q / sqrt r the delta method
+gives C_S = T C T' with T = [I / sqrt r, -q / (2 r^(3/2))].
 
-The standard deviation of S_j at dimension n is sqrt(C_S[j, j] / n). Corrections are of relative size 1/n. The
-prediction does not hold where the ODE rests near q = 0 or r = 0: there the fluctuations decide where X_n goes.
+The standard deviation of S_j at dimension n is sqrt(C_S[j, j] / n), with corrections of relative size 1/n. The
+prediction fails if the ODE rests near q = 0 or r = 0, where the fluctuations decide where X_n goes.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
 | x | ``overlap``, ``squared_norm`` | (time, feature), (time,) | of w_i xi_i, of w_i^2 |
-| C | ``covariance`` | (time, p + 1, p + 1) | n times that of (q, r) |
-| C_S | ``cosine_similarity_covariance`` | (time, feature, feature) | n times that of S |
+| C | ``covariance`` | (time, p + 1, p + 1) | n times the covariance of (q, r) |
+| C_S | ``cosine_similarity_covariance`` | (time, feature, feature) | n times the covariance of S |
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def predict_fluctuations(
     squared_norm : float
         Initial squared norm; with ``initial="random"`` the variance of the weights. 1 on the sphere.
     time : sequence of float
-        Output times in steps per dimension, strictly increasing. The initial state is that of time 0.
+        Output times in steps per dimension, strictly increasing, 0 or later; the initial state is at time 0.
     initial : str
         "fixed": every replica starts at the same order parameters, so C(0) = 0. "random": w ~ N(0, squared_norm I),
         so the overlap is 0 in the limit and C(0) = diag(r, ..., r, 2 r^2), or diag(1, ..., 1, 0) on the sphere.
@@ -66,8 +66,8 @@ def predict_fluctuations(
 
     | variable | dims | meaning |
     |---|---|---|
-    | overlap | time, feature | the ODE's |
-    | squared_norm | time | the ODE's |
+    | overlap | time, feature | q of the ODE |
+    | squared_norm | time | r of the ODE |
     | cosine_similarity | time, feature | overlap / sqrt(squared_norm), NaN at 0 |
     | covariance | time, order_parameter, order_parameter_2 | of sqrt(n) (X_n - x); X = overlap_1, ..., squared_norm |
     | cosine_similarity_covariance | time, feature, feature_2 | of sqrt(n) (S_n - S), NaN where squared_norm is 0 |
@@ -77,7 +77,7 @@ def predict_fluctuations(
     Raises
     ------
     ClhdError
-        If a value is not allowed, the model has an L1 penalty, or its loss is no polynomial (infonce).
+        If a value is not allowed, the model has an L1 penalty, or its loss is not a polynomial (infonce).
     """
     times = parse_times(time)
     parse_initial(initial, overlap)
@@ -93,7 +93,7 @@ def predict_fluctuations(
 def _integrate(
     model: ContrastiveModel, state: FloatArray, covariance: FloatArray, times: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """States (time, p + 1) and covariances (time, p + 1, p + 1); NaN after a divergence."""
+    """Return states (time, p + 1) and covariances (time, p + 1, p + 1); NaN after a divergence."""
     flow = Flow(model)
     size = len(state)
     upper = np.triu_indices(size)
@@ -113,7 +113,7 @@ def _integrate(
         change = drift + drift.T + diffusion_matrix(model, x[:-1], x[-1])
         return np.concatenate([flow.velocity(x), change[upper]])
 
-    # Where the ODE ends its fluctuations end too: theirs is integrated no further.
+    # If the ODE diverges, the covariance is integrated only to the last output time before.
     path = integrate_direct(flow, state, times, rtol=_RELATIVE_TOLERANCE, atol=_ABSOLUTE_TOLERANCE)
     times_left = times[np.isfinite(path[:, -2])]
     states, covariances = np.full((len(times), size), np.nan), np.full((len(times), size, size), np.nan)
@@ -123,7 +123,7 @@ def _integrate(
     if times_left[-1] == 0:
         reached = start[:, None]
     else:
-        # Adams' method of variable order asks for the fewest right-hand sides, and one takes milliseconds.
+        # Adams' method of variable order needs the fewest right-hand sides, each of which takes milliseconds.
         reached = solve_ivp(
             velocity,
             (0.0, times_left[-1]),

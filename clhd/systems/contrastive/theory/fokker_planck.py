@@ -1,19 +1,19 @@
 """One implicit step of the Fokker-Planck equation of a weight, and the limiter that keeps extrapolations positive.
 
-For every feature value the density rho of w obeys, with coefficients that are frozen over the step,
+For every feature value the density rho of w obeys, with coefficients that are constant over the step,
 
     d_t rho = -d_w J,      J = F(w) rho - d rho',      F(w) = a + c w - k sign w.
 
-Between the centres of two cells, a distance l apart, the flux is that of the stationary solution with constant F,
+Between the centres of two cells, a distance l apart, J is the flux of the stationary solution with constant F,
 
     J = (d / l) [ B(-x) rho_left - B(x) rho_right ],     x = (1 / d) * integral of F between the centres,
     B(x) = x / (exp x - 1),
 
 exponential fitting after D. L. Scharfetter and H. K. Gummel, *Large-signal analysis of a silicon Read diode oscillator*
-(1969), and J. S. Chang and G. Cooper, *A practical difference scheme for Fokker-Planck equations* (1970). It is of
-second order, it turns into upwind differences where d is small, and since x takes the integral of F, the kink included,
-the stationary density is exact at the centres. In terms of masses it is a Markov chain that jumps between neighbouring
-cells, so an implicit Euler step of any length keeps mass and sign.
+(1969), and J. S. Chang and G. Cooper, *A practical difference scheme for Fokker-Planck equations* (1970). The scheme is
+of second order and becomes upwind differences where d is small. Because x is the integral of F, kink included, the
+stationary density is exact at the centres. The masses follow a Markov chain that jumps between neighbouring cells, so
+an implicit Euler step of any length keeps the total mass and all signs.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -33,7 +33,7 @@ from clhd.core.kernels import kernel
 
 FloatArray = NDArray[np.float64]
 
-# Cells with less keep the masses of the positive method: the extrapolation would carry rounding outwards.
+# Cells with less mass keep the result of the positive method: extrapolation would carry rounding errors outwards.
 _NEGLIGIBLE = 1e-15
 
 
@@ -48,19 +48,21 @@ def step_masses(
     diffusion: float,
     duration: float,
 ) -> tuple[FloatArray, float]:
-    """Masses after one implicit Euler step, and by how much it has missed them; parameters as in the module's head.
+    """Return the masses after one implicit Euler step, and the mass error before they are normalised.
+
+    The parameters are those in the module's table, and `duration` is the length of the step.
 
     Returns
     -------
     (masses, mass_error) : array of shape (atom, cell), float
-        Normalised, and the largest deviation of a row's sum from 1 that this has made good.
+        Normalised masses, and the largest deviation from 1 of the sum of a row before normalisation.
 
-    Elimination without subtractions, after W. K. Grassmann, M. I. Taksar and D. P. Heyman, *Regenerative analysis and
-    steady state distributions for Markov chains* (1985): each mass is right to its last digits, far tails included.
+    The elimination has no subtractions (W. K. Grassmann, M. I. Taksar and D. P. Heyman, *Regenerative analysis and
+    steady state distributions for Markov chains*, 1985): each mass is right to its last digits, also in far tails.
     """
     atoms, cells = masses.shape
     result = np.empty_like(masses)
-    up, down = np.empty(cells), np.empty(cells)  # probability to jump, up from i and down from i, times the step
+    up, down = np.empty(cells), np.empty(cells)  # jump rates from i, up and down, times the step
     pivot = np.empty(cells)
     mass_error = 0.0
     for atom in range(atoms):
@@ -90,24 +92,24 @@ def step_masses(
             row[i] += down[i + 1] * row[i + 1] / pivot[i]
             reached += row[i]
         mass_error = max(mass_error, abs(reached - 1.0))
-        row /= reached  # 1 but for rounding, which would add up over many steps
+        row /= reached  # removes rounding errors, which would add up over many steps
     return result, mass_error
 
 
 @kernel
 def limit_masses(low: FloatArray, high: FloatArray) -> FloatArray:
-    """The masses `high`, except where they are negative: there as near to them as positive `low` allows.
+    """Return the masses `high`, moved towards the positive masses `low` where they would be negative.
 
-    `high` - `low` is written as fluxes over the edges, and what leaves a cell is cut to what `low` has in it (the
+    `high` - `low` is written as fluxes over the edges, and the flux out of a cell is limited to its mass in `low` (the
     positivity part of S. T. Zalesak, *Fully multidimensional flux-corrected transport algorithms for fluids*, 1979).
-    Mass is kept, and nothing changes but next to cells that would be negative.
+    The total mass is kept, and only neighbours of cells that would be negative change.
     """
     atoms, cells = low.shape
     result = np.empty_like(low)
     flux, share = np.empty(cells + 1), np.empty(cells)
     for atom in range(atoms):
         flux[0], flux[cells] = 0.0, 0.0
-        top = np.argmax(low[atom])  # summed from both ends: rounding of the bulk must not move the tails
+        top = np.argmax(low[atom])  # sum from both ends, so that rounding errors of the bulk do not reach the tails
         for i in range(top):
             flux[i + 1] = flux[i] - (high[atom, i] - low[atom, i])
         for i in range(cells - 1, top, -1):

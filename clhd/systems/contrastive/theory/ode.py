@@ -1,9 +1,8 @@
-"""`integrate_ode`: trajectories of the order parameters in the limit of high dimension, as labelled data.
+"""`integrate_ode` returns trajectories of the order parameters in the limit of high dimension, as labelled data.
 
-One start is integrated by scipy's DOP853 on the direct right-hand side (`theory.drift`), several by the engine of
-`theory.batch`. A test compares them. The engine knows pair averages only: a loss that does not factorise over the
-samples takes the direct way always. Its averages have an error of their own, that of their point set, which is measured
-by integrating with other, independent point sets.
+One start is integrated by scipy's DOP853 with the direct right-hand side (`drift.py`), several by `BatchIntegrator`,
+which needs pair averages; a test compares the two. A loss that does not factorise over the samples is always integrated
+directly. Its averages over a point set have an error, which is measured by integrating with independent point sets.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -49,7 +48,7 @@ def integrate_ode(
     model : ContrastiveModel
         Without an L1 penalty.
     overlap : array-like of shape (feature,) or (start, feature); a number if there is one feature
-        Initial overlap q, or those of several starts; |q|^2 <= squared_norm.
+        Initial overlap q of one start, or of several; |q|^2 <= squared_norm.
     squared_norm : float or array-like of shape (start,)
         Initial squared norm r >= 0; 1 on the sphere.
     time : array-like of shape (time,)
@@ -57,7 +56,7 @@ def integrate_ode(
     rtol, atol : float
         Relative and absolute tolerance.
     gradient_variance_of : ContrastiveModel, optional
-        Where the gradient variance D comes from, if not from `model`: tells its effect from that of the drift.
+        Diagnostic: takes the gradient variance D from this model, to separate its effect from the drift's.
 
     Returns
     -------
@@ -70,7 +69,7 @@ def integrate_ode(
         | squared_norm | time | 1 | r |
         | cosine_similarity | time, feature | 1 | q / sqrt r, NaN at r = 0 |
         | gradient_variance | time | 1 | D |
-        | averaging_error | time | 1 | infonce only: standard error, by its point set, of the worst of q_1 .. q_p, r |
+        | averaging_error | time | 1 | infonce only: largest standard error, from point sets, among q_1 .. q_p, r |
         | diverged | | | true if r passed `DIVERGENCE_LIMIT` or ceased to exist; values are NaN from then on |
 
     Raises
@@ -95,7 +94,7 @@ def integrate_ode(
 
 
 def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: float, atol: float) -> FloatArray:
-    """One trajectory on the direct right-hand side.
+    """Integrate one trajectory with the direct right-hand side.
 
     Returns
     -------
@@ -113,7 +112,7 @@ def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: 
     else:
         rtol, atol = step_tolerances(times, rtol, atol)
         with np.errstate(all="ignore"):  # a solution that ends in finite time overflows before its event is found
-            # A failure is a step too small to be a number: the solution ends there.
+            # solve_ivp fails only if the step becomes too small: the solution ends there.
             solution = solve_ivp(
                 lambda _, state: flow.velocity(state),
                 (0.0, float(times[-1])),
@@ -140,11 +139,11 @@ def measure_averaging_error(
     times: FloatArray,
     outcome: FloatArray,
 ) -> FloatArray:
-    """Standard error of trajectories by the point set of their averages, shape (start, time).
+    """Return the standard error of trajectories due to their point set, shape (start, time).
 
-    The standard deviation over `_SCRAMBLINGS` independent sets, that of `outcome` among them: each trajectory is
-    integrated anew, so that the error is propagated as the ODE does it. The tolerance is loose, as it need only be
-    below the error of the averages. Of overlaps and squared norm the largest; NaN from a divergence of any on.
+    It is the standard deviation over `_SCRAMBLINGS` independent sets, the set of `outcome` included: the largest among
+    overlaps and squared norm, and NaN once the trajectory has diverged with any set. Each set has its own integration,
+    so the ODE propagates the error. The tolerance is loose: it need only be below the error of the averages.
     """
     runs = [outcome[..., :-1]]
     for scrambling in range(1, _SCRAMBLINGS):
@@ -154,7 +153,7 @@ def measure_averaging_error(
 
 
 def _label(outcome: FloatArray, times: FloatArray) -> xr.Dataset:
-    """The dataset of an outcome of shape (start, time, feature + 2)."""
+    """Return an outcome of shape (start, time, feature + 2) as a dataset."""
     overlap, squared_norm, variance = outcome[..., :-2], outcome[..., -2], outcome[..., -1]
     return labelled(
         {

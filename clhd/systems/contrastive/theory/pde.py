@@ -1,7 +1,8 @@
-"""`solve_pde`: the McKean-Vlasov equation of the weights in the limit of high dimension, as labelled data.
+"""`solve_pde` solves the McKean-Vlasov equation of the weights in the limit of high dimension.
 
-The law of the weights given the feature values xi of their coordinate, and the order parameters that it gives. It
-serves where these do not close: the elastic net. `theory.density` has the equation and how it is solved.
+The solution is the law of a weight given the feature values xi of its coordinate, which determines the order
+parameters. It is needed for the elastic net, where no ODE of the order parameters exists. `density.py` has the
+equation and the method.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -39,13 +40,13 @@ def solve_pde(
 ) -> xr.Dataset:
     """Solve the McKean-Vlasov equation from time 0.
 
-    At the start a weight is Gaussian given the feature values xi of its coordinate, with mean q . xi and variance
-    r - |q|^2: the limit of the simulation's start with ``initial="fixed"``, and with overlap 0 of the random one.
+    At the start a weight given the feature values xi of its coordinate is Gaussian with mean q . xi and variance
+    r - |q|^2. This is the limit of the simulation's start with ``initial="fixed"``, and for overlap 0 with "random".
 
     Parameters
     ----------
     model : ContrastiveModel
-        With any regulariser and feature law; the noise law does not matter in the limit.
+        Any model; the noise law does not matter in the limit.
     time : array-like of shape (time,)
         Output times, 0 or later and increasing; unit: steps per dimension.
     overlap : array-like of shape (feature,), or a number if there is one feature
@@ -53,15 +54,15 @@ def solve_pde(
     squared_norm : float
         Initial squared norm r >= 0; 1 on the sphere.
     cells : int
-        Cells of the weight axis at the start, an even number of at least 20; it grows where the law spreads. Errors
-        fall with the square of it.
+        Number of cells of the weight axis at the start, even and at least 20; cells are added if the law spreads.
+        Errors fall with its square.
     tolerance : float
-        Error of one step in time, 1e-10 ... 1e-2: mass in the wrong place, weighted with 1 + w^2 / r.
+        Allowed error of one time step, 1e-10 ... 1e-2: misplaced mass, weighted with 1 + w^2 / r.
 
     Returns
     -------
     xarray.Dataset
-        ``feature_value`` is the value of xi with one feature, and an index from 0 with several.
+        With one feature ``feature_value`` is xi, with several an index from 0.
 
         | variable | dims | unit | meaning |
         |---|---|---|---|
@@ -70,10 +71,10 @@ def solve_pde(
         | squared_norm | time | 1 | r |
         | cosine_similarity | time, feature | 1 | q / sqrt r, NaN at r = 0 |
         | gradient_variance | time | 1 | D |
-        | mass_error | time | 1 | largest deviation from 1 so far of the mass given feature values, by one step |
+        | mass_error | time | 1 | largest deviation from 1 so far of the mass given feature values, after one step |
         | cell_width | weight | 1 | width of a cell |
         | feature_values | feature_value, feature | 1 | xi |
-        | feature_probability | feature_value | 1 | how likely these are |
+        | feature_probability | feature_value | 1 | probability of xi |
         | diverged | | | true if r passed `DIVERGENCE_LIMIT` or ceased to exist; values are NaN from then on |
 
     Raises
@@ -84,15 +85,15 @@ def solve_pde(
     state, times = parse_start(model, overlap, squared_norm), parse_times(time)
     count = parse_count("cells", cells, minimum=20)
     if count % 2:
-        raise ClhdError(f"cells = {cells!r}: must be an even number, so that one edge stands at weight 0")
+        raise ClhdError(f"cells = {cells!r}: must be an even number, so that weight 0 is an edge")
     tolerance = parse_number("tolerance", tolerance, minimum=1e-10, maximum=1e-2)
     return _label(integrate_density(model, state, times, cells=count, tolerance=tolerance), times)
 
 
 def distribution_at(path: DensityPath, weights: FloatArray) -> FloatArray:
-    """The distribution function P(w <= x | xi) at the `weights` x, shape (time, atom, weight).
+    """Return the distribution function P(w <= x | xi) at the `weights` x, shape (time, atom, weight).
 
-    Cumulated masses are exact at the edges of the cells; between them a monotone cubic.
+    Cumulated masses are exact at the edges of the cells; between them a monotone cubic interpolates.
     """
     edges = path.grid.edges
     sums = np.concatenate([np.zeros((*path.masses.shape[:2], 1)), np.cumsum(path.masses, axis=-1)], axis=-1)
@@ -105,7 +106,7 @@ def distribution_at(path: DensityPath, weights: FloatArray) -> FloatArray:
 
 
 def _label(path: DensityPath, times: FloatArray) -> xr.Dataset:
-    """The dataset of a path."""
+    """Return a path as a dataset."""
     overlap, squared_norm, variance = path.outcome[:, :-2], path.outcome[:, -2], path.outcome[:, -1]
     features = path.values.shape[1]
     return labelled(

@@ -1,19 +1,19 @@
-"""Drift terms of a loss whose averages do not factorise over samples: averages over one fixed set of points.
+"""Drift terms of a loss whose averages do not factorise over the samples, as averages over one fixed set of points.
 
 g, A (Stein's integrand) and D are averages over the latents and the noise of V views,
 
     z_v = c_v . q + sqrt(r) y_v,      y ~ N(0, K),      c_1 = c_2 the positive sample's latent, c_v a negative's.
 
 y and the latents come from a scrambled Sobol sequence with a fixed seed. The set does not change along a trajectory,
-so that the right-hand side is a smooth function of the state. What is done against its error:
+so the right-hand side is a smooth function of the state. Its error is reduced in four ways:
 
-- the latents of the positive sample and of the first negative are summed over their atoms, exactly, if there are few;
-  of many, a symmetric law gives a sampled latent and its negative. So g vanishes exactly where q does;
-- by exchangeability the negatives enter g by the first one alone, M times;
-- sampled latents come with all sign changes that the law allows (for three features or more: with all signs at once),
-  the noise with its negative where h and the latents do not imply it: the symmetries of the ODE hold exactly, and the
+- the latents of the positive sample and of the first negative are summed over their atoms, exactly, if these are few.
+  If they are many, a symmetric law contributes a sampled latent and its negative. So g vanishes exactly where q does;
+- the negatives are exchangeable, so g takes M times the contribution of the first;
+- sampled latents are used with all sign changes that keep their law (with three or more features: all signs at once),
+  and the noise with its negative unless h and the latents imply it: the symmetries of the ODE hold exactly, and the
   averages are even in sqrt r;
-- A by Stein's form has no division by r: it is as accurate at r = 0 as elsewhere.
+- Stein's form of A has no division by r, so it is as accurate at r = 0 as elsewhere.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -36,27 +36,27 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import differentiate_forces, forces
 from clhd.systems.contrastive.theory.averages import FloatArray
 
-# Points of the Sobol sequence, before they are joined by their images; a power of 2, as its balance wants.
+# Points of the Sobol sequence, without their images; a power of 2 keeps the sequence balanced.
 POINTS = 4096
-# Of the points that are computed together; a power of 2 too.
+# Points that are computed together; also a power of 2.
 _LANES = 128
 # Latents with more atoms than this are sampled.
-_MOST_ATOMS = 9
-_MOST_FEATURES = 6
+_MAX_ATOMS = 9
+_MAX_FEATURES = 6
 _SEED = 20240610
 
 
 class PointSet(NamedTuple):
-    """The points of one model, as the kernel takes them.
+    """The points of one model, in the form that the kernel takes.
 
     Attributes
     ----------
     noise : array of shape (block, view, LANES)
         y.
     positive, negative : array of shape (block, atom, feature, LANES)
-        Latents of the positive sample and of the first negative, summed over their atoms.
+        Latents of the positive sample and of the first negative; the averages sum over their atoms.
     weights : array of shape (atom,)
-        Of these atoms.
+        Weights of these atoms.
     others : array of shape (block, negative - 1, feature, LANES)
         Latents of the other negatives.
     """
@@ -69,40 +69,41 @@ class PointSet(NamedTuple):
 
 
 def draw_points(model: ContrastiveModel, *, scrambling: int = 0, points: int = POINTS) -> PointSet:
-    """The point set of a model.
+    """Return the point set of a model.
 
     Parameters
     ----------
     model : ContrastiveModel
     scrambling : int
-        Which of the independent scramblings of the sequence, from 0; the theory uses the first.
+        Number of an independent scrambling of the sequence, from 0; the theory uses 0.
     points : int
         Points of the sequence, a power of 2, at least 128.
 
     Raises
     ------
     ClhdError
-        For relu: on a finite set the kink makes the right-hand side jump.
+        If the activation is relu: its kink makes averages over a finite set discontinuous.
     """
     if model.unit.code == RELU:
         raise ClhdError(
             f"activation = 'relu': must be a smooth one for the theory of loss = {model.loss!r}, "
-            "whose averages are taken over points, on each of which the kink makes a jump"
+            "because its averages over a finite set of points would jump at the kink"
         )
     views, samples = model.views, model.views - 1
-    # As many dimensions for any number of features: at q = 0 all models have the same averages, to the last digits.
-    engine = qmc.Sobol(views + _MOST_FEATURES * samples, rng=np.random.default_rng([_SEED, scrambling]))
+    # Always draw for 6 features, so that the points do not depend on how many there are: at q = 0 all models then have
+    # the same averages, to the last digits.
+    engine = qmc.Sobol(views + _MAX_FEATURES * samples, rng=np.random.default_rng([_SEED, scrambling]))
     uniform = engine.random(points)
     noise = ndtri(np.clip(uniform[:, :views], 1e-16, 1 - 1e-16)) @ _mixing(model).T
     latents = np.empty((points, samples, model.features))
     for k, (j, law) in product(range(samples), enumerate(model.latents)):
         values, weights = law.atoms()
         last = np.minimum(
-            np.searchsorted(np.cumsum(weights), uniform[:, views + _MOST_FEATURES * k + j]), len(values) - 1
+            np.searchsorted(np.cumsum(weights), uniform[:, views + _MAX_FEATURES * k + j]), len(values) - 1
         )
         latents[:, k, j] = values[last]
     values, weights = model.latent_atoms()
-    is_exact, images = len(weights) <= _MOST_ATOMS, _images(model)
+    is_exact, images = len(weights) <= _MAX_ATOMS, _images(model)
     noise = np.concatenate([sign * noise for sign, _ in images])
     latents = np.concatenate([latents * pattern for _, pattern in images])
     if is_exact:
@@ -121,7 +122,7 @@ def draw_points(model: ContrastiveModel, *, scrambling: int = 0, points: int = P
 
 
 def _mixing(model: ContrastiveModel) -> FloatArray:
-    """The matrix that gives independent normal numbers the covariance K: sum and difference for the positive pair."""
+    """Return the matrix that gives independent normal numbers the covariance K; the pair is a sum and a difference."""
     s2, kappa = model.noise_variance, model.noise_covariance
     mixing = np.sqrt(s2) * np.eye(model.views)
     alpha, beta = np.sqrt(max(0.5 * (s2 + kappa), 0.0)), np.sqrt(max(0.5 * (s2 - kappa), 0.0))
@@ -130,25 +131,25 @@ def _mixing(model: ContrastiveModel) -> FloatArray:
 
 
 def count_terms(model: ContrastiveModel) -> int:
-    """Of the sum over points and atoms, which is what an average costs."""
+    """Return the number of terms of an average, over points and atoms, which determines its cost."""
     atoms = len(model.latent_atoms()[1])
-    summed = atoms if atoms <= _MOST_ATOMS else 2 if model.has_symmetric_latents else 1
+    summed = atoms if atoms <= _MAX_ATOMS else 2 if model.has_symmetric_latents else 1
     return POINTS * len(_images(model)) * summed**2
 
 
 def _images(model: ContrastiveModel) -> list[tuple[float, FloatArray]]:
-    """Signs of the noise and of the sampled latents under which a point comes, the identity first."""
-    is_sampled = len(model.latent_atoms()[1]) > _MOST_ATOMS
+    """Return the signs of the noise and of the sampled latents in the images of a point, the identity first."""
+    is_sampled = len(model.latent_atoms()[1]) > _MAX_ATOMS
     patterns = _sign_patterns(model) if is_sampled or model.views > 3 else [np.ones(model.features)]
     if is_sampled and model.views == 3 and model.has_symmetric_latents:
-        # Both latents are summed over their two signs already: an image with all signs changed is the same term.
+        # The average already sums both latents over their two signs: an image with all signs changed is the same term.
         patterns = [pattern for pattern in patterns if pattern[0] > 0]
     signs = [1.0] if model.unit.parity != 0 and model.has_symmetric_latents else [1.0, -1.0]
     return list(product(signs, patterns))
 
 
 def _sign_patterns(model: ContrastiveModel) -> list[FloatArray]:
-    """Sign changes of the sampled latents that keep their law, the identity first."""
+    """Return the sign changes of the sampled latents that keep their law, the identity first."""
     if model.features > 2:
         return [np.ones(model.features), -np.ones(model.features)][: 1 + model.has_symmetric_latents]
     choices = [(1.0, -1.0) if law.is_symmetric else (1.0,) for law in model.latents]
@@ -156,7 +157,7 @@ def _sign_patterns(model: ContrastiveModel) -> list[FloatArray]:
 
 
 def _in_blocks(points: FloatArray) -> FloatArray:
-    """Points along the first axis become blocks along the first and lanes along the last one."""
+    """Split the first axis, of points, into blocks (first axis) and lanes (last axis)."""
     blocks = points.reshape(len(points) // _LANES, _LANES, *points.shape[1:])
     return np.ascontiguousarray(np.moveaxis(blocks, 1, -1))
 
@@ -179,12 +180,14 @@ def average_points(
     Parameters
     ----------
     loss, activation, coefficients, temperature : int, int, array, float
-        What the forces depend on.
+        Codes of loss and activation, coefficients of a polynomial, T.
     noise_variance, noise_covariance : float
         s2 and kappa.
     points : PointSet
     overlap, squared_norm : array of shape (feature,), float
-        The state.
+        q and r.
+    g : array of shape (feature,)
+        Receives the drift along the features.
     """
     blocks, views = points.noise.shape[0], points.noise.shape[1]
     atoms, features = points.positive.shape[1], points.positive.shape[2]
@@ -192,7 +195,7 @@ def average_points(
     temperatures = np.full(_LANES, temperature)
     z = np.empty(_LANES)
     h, d, s = np.empty((views, _LANES)), np.empty((views, _LANES)), np.empty((views, _LANES))
-    # h, h', h'' of the first negative for each of its atoms: they serve all atoms of the positive sample.
+    # h, h', h'' of the first negative for each of its atoms, reused for all atoms of the positive sample.
     own = np.empty((atoms, 3, _LANES))
     delta, curvature, sums = np.empty((views, _LANES)), np.empty(_LANES), np.zeros((2, _LANES))
     g_lanes = np.zeros((features, _LANES))
@@ -259,7 +262,7 @@ def _add_scalars(
     curvature: FloatArray,
     sums: FloatArray,
 ) -> None:
-    """Add the integrand of A to the lanes of the first row, that of D to those of the second."""
+    """Add the integrand of A to the first row of `sums`, lane by lane, and the integrand of D to the second."""
     for v in range(len(delta)):
         for i in range(_LANES):
             sums[1, i] += weight * noise_variance * delta[v, i] * delta[v, i]

@@ -1,12 +1,12 @@
-"""Pure states: where a unit has learned one feature, and whether its rivals stay silent there.
+"""Pure states, in which a unit has learned one feature, and the growth of its rivals there.
 
-At a pure state one overlap q_j is not zero. Within (q_j, r) it is stable if it is what a unit that sees feature j alone
-comes to; against a rival k it is stable if the rival's growth rate is negative,
+At a pure state one overlap q_j is not zero. It is stable within (q_j, r) if a unit that sees feature j alone flows into
+it, and against a rival k if the rival's growth rate is negative,
 
     eta (m_k G_j + A - lam) < 0,        on the sphere    eta (m_k G_j - g_j q_j - eta D / 2) < 0,
 
-with G_j, A and D at the pure state. Of the rival only the second moment enters, of feature j its whole law: this is
-where higher moments act on a *local* stability. For equal second moments the rate vanishes if feature j is Gaussian,
+with G_j, A and D at the pure state. The rate depends on the second moment of the rival, but on the whole law of feature
+j: here higher moments decide a *local* stability. For equal second moments the rate vanishes if feature j is Gaussian,
 because rotating the features into each other leaves the law of the data unchanged.
 
 For h(z) = z + c z^3 at noise covariance 0, equal second moments and a three-point latent of kurtosis k the rate is
@@ -14,8 +14,8 @@ For h(z) = z + c z^3 at noise covariance 0, equal second moments and a three-poi
     eta (8 a c m^2 q^2 (3 - k) + 6 c^2 q^4 m^3 k (5 - k)),        a = 1 + 3 c r s2,
 
 because g_j = 2 E[c_j H H'(c_j q)] with H(x) = a x + c x^3, and every overlap decays at the rate g_j / q_j at rest. For
-small overlaps the sign is that of c (3 - k): a saturating unit (c < 0, as tanh) keeps sub-Gaussian winners (k < 3)
-and drops super-Gaussian ones, an expanding unit (c > 0) the reverse. Larger overlaps move the border away from k = 3.
+small overlaps the rate has the sign of c (3 - k): a saturating unit (c < 0, as tanh) keeps sub-Gaussian winners (k < 3)
+and loses super-Gaussian ones, an expanding unit (c > 0) the reverse. For larger overlaps the border is not at k = 3.
 
 | symbol | name | unit or scale |
 |---|---|---|
@@ -61,7 +61,7 @@ class PureState:
 
 
 def find_pure_state(model: ContrastiveModel, feature: int) -> PureState | None:
-    """The pure state that a unit comes to which sees one feature alone, and the growth of the others there.
+    """Find the pure state of a unit that sees one feature alone, and the growth rates of the other features there.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ def find_pure_state(model: ContrastiveModel, feature: int) -> PureState | None:
     Returns
     -------
     PureState or None
-        None if the feature is not learned. Of several that are stable within (q_j, r) the one of largest overlap.
+        The state of largest overlap that is stable within (q_j, r); None if the feature is not learned.
 
     Raises
     ------
     ClhdError
-        If there is no such feature, or a latent has another mean.
+        If there is no such feature, or a latent has a mean other than 0.
     """
     if parse_count("feature", feature, minimum=1) > model.features:
         raise ClhdError(f"feature = {feature!r}: must be at most {model.features}")

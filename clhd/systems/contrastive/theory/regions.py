@@ -1,8 +1,8 @@
-"""Attraction regions: into which fixed point each initial state flows.
+"""Attraction regions: a map of initial states to the fixed points into which they flow.
 
-The starts lie on a grid of cosine similarities (S_1, S_2) at one squared norm r, q = sqrt(r) (S_1, S_2, 0, ...). Each
-is integrated by the ODE and assigned to the fixed point at which it has arrived (`theory.destinations`). Where one
-region ends and another begins, `clhd.systems.contrastive.theory.separatrix` finds to many digits.
+The starts lie on a grid of cosine similarities (S_1, S_2) at one squared norm r, q = sqrt(r) (S_1, S_2, 0, ...). The
+ODE is integrated from each, and the start is assigned to the fixed point that it reaches (`destinations.py`). The
+borders between regions are found to many digits by `separatrix.py`.
 
 | symbol | name | shape |
 |---|---|---|
@@ -48,7 +48,7 @@ def attraction_region(
     squared_norm : float
         Initial squared norm, > 0; 1 on the sphere.
     time : float
-        How long each start may take, in steps per dimension; one that arrives earlier is not followed on.
+        Longest integration of a start, in steps per dimension; it ends when the start has arrived.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def attraction_region(
     | overlap | state, feature | of the fixed point, one row for each of its sign images |
     | squared_norm | state | of the fixed point |
     | kind | state | collapsed, uninformative, pure or mixed |
-    | stable | state | a start on a separatrix may end at a state that is not stable |
+    | stable | state | of the fixed point; a start on a separatrix may end at an unstable one |
 
     Raises
     ------
@@ -80,7 +80,7 @@ def attraction_region(
     exists = np.sum(grid**2, axis=-1) <= 1
     starts = np.zeros((int(exists.sum()), model.features))
     starts[:, :2] = np.sqrt(norm) * grid[exists]
-    # Rounding must not push a start on the rim out of the ball.
+    # Rounding must not move a start on the rim outside |q|^2 <= r.
     starts *= np.minimum(1, np.sqrt(norm / np.maximum(np.sum(starts**2, axis=1), norm)))[:, None]
     attractor = np.full(exists.shape, NO_SUCH_START)
     attractor[exists] = destinations.assign(np.column_stack([starts, np.full(len(starts), norm)]))

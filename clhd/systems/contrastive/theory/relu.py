@@ -1,16 +1,15 @@
 """Pair averages of the relu in closed form: moments of a bivariate normal law over the positive quadrant.
 
 h(z) = z theta(z), h' = theta, h'' = delta, so every monomial is z^a theta(z), 1, delta(z), or h h'' = z delta(z) = 0.
-With mean m of both views, variance s^2 = r s2, covariance c = r kappa and
-M_ab = E[z_1^a theta(z_1) z_2^b theta(z_2)], integration by parts
-(Stein's lemma) gives, with B_b = E[delta(z_1) z_2^b theta(z_2)],
+With mean m of both views, variance s^2 = r s2, covariance c = r kappa, M_ab = E[z_1^a theta(z_1) z_2^b theta(z_2)] and
+B_b = E[delta(z_1) z_2^b theta(z_2)], integration by parts (Stein's lemma) gives
 
     M_ab = m M_(a-1)b + s^2 ((a - 1) M_(a-2)b + [a = 1] B_b) + c (b M_(a-1)(b-1) + [b = 0] B_(a-1)),     a >= 1,
     M_00 = Phi(m / s) - 2 T(m / s, sqrt((s^2 - c) / (s^2 + c))),                              T = Owen's function,
     B_b  = phi(m / s) / s * E[x^b theta(x)],     x ~ N(m (s^2 - c) / s^2, (s^2 + c)(s^2 - c) / s^2),
 
-the last because z_2 given z_1 = 0 is Gaussian. Sources: D. B. Owen, Ann. Math. Statist. 27 (1956) 1075 for T;
-the recursion is derived here, and tests/.../theory/test_averages.py holds it against quadrature split at the kink.
+the last because z_2 given z_1 = 0 is Gaussian. Source for T: D. B. Owen, Ann. Math. Statist. 27 (1956) 1075. The
+recursion is derived here; tests/.../theory/test_averages.py compares it with quadrature split at the kink.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -31,16 +30,16 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _GAUSS_NODES, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(24)
-# The average of delta(z) is infinite at r = 0. Only products in which that cancels are used, so a deviation that is
-# tiny but not 0 gives their limit.
-_LEAST_DEVIATION = 1e-60
+# The average of delta(z) is infinite at r = 0, but cancels in all products that are used: a tiny deviation instead of 0
+# gives their limit.
+_MIN_DEVIATION = 1e-60
 
 
 @kernel
 def owens_t(h: float, a: float) -> float:
-    """Owen's T(h, a) = int_0^a exp(-h^2 (1 + x^2) / 2) / (1 + x^2) dx / (2 pi) for a >= 0, to 1e-15.
+    """Return Owen's T(h, a) = int_0^a exp(-h^2 (1 + x^2) / 2) / (1 + x^2) dx / (2 pi) for a >= 0, to 1e-15.
 
-    Gauss-Legendre in the angle atan x for a <= 1, where the integrand is smooth; the reflection formula beyond.
+    For a <= 1, where the integrand is smooth, by Gauss-Legendre in the angle atan x; beyond by the reflection formula.
     """
     h = abs(h)
     if a > 1.0:
@@ -51,7 +50,7 @@ def owens_t(h: float, a: float) -> float:
 
 @kernel
 def owens_t_near(h: float, a: float) -> float:
-    """Owen's T for h >= 0 and 0 <= a <= 1."""
+    """Return Owen's T for h >= 0 and 0 <= a <= 1."""
     half = 0.5 * math.atan(a)
     if h > 38.0:  # exp(-38^2 / 2) underflows
         return 0.0
@@ -95,7 +94,7 @@ def average_relu_atoms(
     Parameters
     ----------
     monomials : int array of shape (monomial, 3)
-        Exponents of h, h', h''. h'' may stand alone only: of its products with itself no average exists.
+        Exponents of h, h', h''. The average of a product of two h'' does not exist and is NaN.
     pairs : int array of shape (pair, 2)
         Rows of `monomials`.
     noise_variance, noise_covariance, squared_norm : float
@@ -103,7 +102,7 @@ def average_relu_atoms(
     means : array of shape (atom,)
         m of every atom.
     """
-    deviation = max(math.sqrt(max(squared_norm, 0.0) * noise_variance), _LEAST_DEVIATION)
+    deviation = max(math.sqrt(max(squared_norm, 0.0) * noise_variance), _MIN_DEVIATION)
     correlation = noise_covariance / noise_variance if noise_variance > 0.0 else 1.0
     correlation = min(max(correlation, -1.0), 1.0)
     top = 1
@@ -135,7 +134,7 @@ def average_relu_atoms(
 
 @kernel
 def _kind(monomial: IntArray) -> int:
-    """0 for the constant 1, 1 for z^a theta(z), 2 for delta(z), 3 for z^a delta(z), which is 0."""
+    """Return 0 for the constant 1, 1 for z^a theta(z), 2 for delta(z), 3 for z^a delta(z), which is 0."""
     if monomial[2] > 0:
         return 3 if monomial[0] > 0 else 2
     return 1 if monomial[0] + monomial[1] > 0 else 0
@@ -145,7 +144,7 @@ def _kind(monomial: IntArray) -> int:
 def _fill_quadrant(
     mean: float, deviation: float, correlation: float, above: float, edge: FloatArray, quadrant: FloatArray
 ) -> None:
-    """Write M_ab by the recursion of the module's head; ``above`` is Phi(m / s)."""
+    """Write M_ab to `quadrant` by the recursion of the module's head; `above` is Phi(m / s)."""
     ratio = math.sqrt((1.0 - correlation) / (1.0 + correlation)) if correlation > -1.0 else math.inf
     variance, covariance = deviation * deviation, deviation * deviation * correlation
     quadrant[0, 0] = above - 2.0 * owens_t(mean / deviation, ratio)

@@ -1,6 +1,6 @@
-"""The search for roots of the ODE with overlaps that are not zero, and the sign symmetries of these roots.
+"""The search for roots of the ODE with nonzero overlaps, and the sign symmetries of these roots.
 
-All features of the model handed in are active: `theory.fixed_points` calls with one subset after the other. The
+All features of the given model are active: `fixed_points.py` calls for one subset of features after the other. The
 unknowns are (S, log r) = (q / sqrt r, log r), on the sphere S alone; a root is polished by Powell's hybrid method.
 
 | symbol | name | shape |
@@ -21,22 +21,22 @@ from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.threshold import resting_norms
 
-# Grid of (S, log r) for pure states, and the squared norms that the search covers, as multiples of the largest resting
-# norm at zero overlap, or of 1 if that is larger.
+# Grid of (S, log r) for pure states. The search covers squared norms from the first number to the second times the
+# largest resting norm at zero overlap (or times 1 if that is larger).
 _SIMILARITIES, _NORMS = 40, 40
 _SMALLEST_NORM, _LARGEST_NORM = 1e-3, 30.0
-# Starts of the search for mixed states, by the number of active features: more features make a start costlier.
+# Number of starts of the search for mixed states, by the number of active features: more features cost more.
 _STARTS = {2: 32, 3: 32, 4: 24, 5: 16, 6: 12}
 _TRAJECTORIES, _TRAJECTORY_TIME = 3, 100.0
-# A root has a velocity below the first (it reaches the rounding error of the averages, 1e-12); closer than the second
-# to another root or to a subspace with fewer active features it is the same one or belongs there.
+# A root has a velocity below the first number (its rounding error is 1e-12). Roots closer to each other than the second
+# are one root; a root that close to a subspace with fewer active features belongs to that subspace.
 RESIDUAL, DISTINCT = 1e-10, 1e-6
 
 
 def sign_symmetries(model: ContrastiveModel) -> FloatArray:
-    """All sign changes of the overlaps under which the ODE is unchanged, shape (images, feature), the identity first.
+    """Return all sign changes of the overlaps that leave the ODE unchanged, shape (images, feature), identity first.
 
-    The overlap of a symmetric latent may change its sign alone; all may together if h is odd or even.
+    The overlap of a symmetric latent may change its sign alone, and all overlaps together if h is odd or even.
     """
     choices = [(1.0, -1.0) if law.is_symmetric else (1.0,) for law in model.latents]
     signs = np.array(list(product(*choices)))
@@ -46,7 +46,7 @@ def sign_symmetries(model: ContrastiveModel) -> FloatArray:
 
 
 def representative(model: ContrastiveModel, overlap: FloatArray) -> FloatArray:
-    """The sign image with the lexicographically largest overlaps."""
+    """Return the sign image with the lexicographically largest overlaps."""
     images = sign_symmetries(model) * overlap + 0.0
     return np.array(max(images.tolist()))
 
@@ -61,19 +61,19 @@ class _Search:
         self.may_be_negative = [not law.is_symmetric for law in model.latents]
 
     def state(self, variables: FloatArray) -> FloatArray:
-        """(q, r) of (S, log r)."""
+        """Return (q, r) for (S, log r)."""
         r = 1.0 if self.model.is_sphere else float(np.exp(np.clip(variables[-1], -40.0, 40.0)))
         return np.append(np.sqrt(r) * variables[: self.features], r)
 
     def velocity(self, variables: FloatArray) -> FloatArray:
-        """Time derivative of (S, log r)."""
+        """Return the time derivative of (S, log r)."""
         state = self.state(variables)
         velocity, r = self.flow.velocity(state), state[-1]
         similarity_velocity = velocity[:-1] / np.sqrt(r) - 0.5 * state[:-1] * velocity[-1] / r**1.5
         return similarity_velocity if self.model.is_sphere else np.append(similarity_velocity, velocity[-1] / r)
 
     def polish(self, variables: FloatArray) -> FloatArray | None:
-        """The state (q, r) of the root near `variables`; None if there is none, or it belongs to a smaller subset."""
+        """Return the root (q, r) near `variables`; None if there is none, or it belongs to a smaller subset."""
         end, details, _, _ = fsolve(self._guarded_velocity, variables, xtol=1e-13, maxfev=100, full_output=True)
         if not np.all(np.isfinite(end)):
             return None
@@ -86,13 +86,13 @@ class _Search:
         silent = np.abs(similarity) < 10 * DISTINCT
         if any(silent[j] and law.mean == 0 for j, law in enumerate(self.model.latents)):
             return None
-        rounded = np.append(np.where(silent, 0.0, state[:-1]), state[-1])  # a latent with a mean may be silent too
+        rounded = np.append(np.where(silent, 0.0, state[:-1]), state[-1])  # only latents with a mean get here silent
         if np.any(silent) and np.abs(self.flow.velocity(rounded)).max() <= RESIDUAL:
             return rounded if np.any(rounded[:-1]) else None
         return state
 
     def _guarded_velocity(self, variables: FloatArray) -> FloatArray:
-        """The velocity, with a pull inwards far outside the states that exist: there its cost or its value explodes."""
+        """Return the velocity, replaced by a pull inwards far outside existing states, where it is huge or costly."""
         inner = variables.copy()
         size = float(np.linalg.norm(variables[: self.features]))
         inner[: self.features] *= min(1.0, 1.5 / max(size, 1e-300))
@@ -102,9 +102,9 @@ class _Search:
 
 
 def search_single(model: ContrastiveModel) -> list[FloatArray]:
-    """States (q, r) of one active feature: from the cells of a grid in which every velocity changes its sign."""
+    """Return the states (q, r) of one active feature, from the cells of a grid in which all velocities change sign."""
     search = _Search(model)
-    # The rim |S| = 1 is reached without noise; zero is no node, because there the velocity of S vanishes.
+    # Without noise the rim |S| = 1 is reached. S = 0 is not a node, because the velocity of S vanishes there.
     s = np.append(1e-4, np.linspace(0.0, 1.0 + 1e-6, _SIMILARITIES + 1)[1:])
     if search.may_be_negative[0]:
         s = np.append(-s[::-1], s)
@@ -121,7 +121,7 @@ def search_single(model: ContrastiveModel) -> list[FloatArray]:
 
 
 def search_several(model: ContrastiveModel, known: list[list[FloatArray]]) -> list[FloatArray]:
-    """States (q, r) of several active features, from many starts; `known` are the pure states of each feature."""
+    """Return the states (q, r) of several active features, from many starts; `known` has each feature's pure states."""
     search = _Search(model)
     size = model.features
     points = qmc.Halton(size + 1, rng=0).random(_STARTS[size])
@@ -152,7 +152,7 @@ def search_several(model: ContrastiveModel, known: list[list[FloatArray]]) -> li
 
 
 def _distinct_roots(search: _Search, starts: list[FloatArray]) -> list[FloatArray]:
-    """The different roots that the starts lead to, one of their sign images each."""
+    """Return the different roots found from the starts, one sign image of each."""
     found: list[FloatArray] = []
     for start in starts:
         state = search.polish(start)

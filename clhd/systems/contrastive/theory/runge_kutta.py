@@ -1,8 +1,8 @@
-"""One trajectory after the other: the adaptive Runge-Kutta kernel behind `clhd.systems.contrastive.theory.batch`.
+"""The adaptive Runge-Kutta kernel of `BatchIntegrator`, which integrates one trajectory after the other.
 
 The method is the embedded pair of order 8(5, 3) of Dormand and Prince with the step control and the continuous output
-of order 7 of Hairer, Norsett and Wanner (Solving Ordinary Differential Equations I, section II.10: "DOP853"). Its
-coefficients are numbers that scipy publishes as attributes of `scipy.integrate.DOP853`; the code is this project's.
+of order 7 of Hairer, Norsett and Wanner (Solving Ordinary Differential Equations I, section II.10: "DOP853"). The
+coefficients are attributes of `scipy.integrate.DOP853`; the code is this project's.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -38,22 +38,22 @@ _A[:_STAGES, :_STAGES] = DOP853.A
 _A[_STAGES, :_STAGES] = DOP853.B
 _A[13:] = DOP853.A_EXTRA
 _E3, _E5, _OUTPUT = np.array(DOP853.E3), np.array(DOP853.E5), np.array(DOP853.D)
-_SAFETY, _LEAST_FACTOR, _LARGEST_FACTOR = 0.9, 0.2, 10.0
+_SAFETY, _MIN_FACTOR, _MAX_FACTOR = 0.9, 0.2, 10.0
 
 
 class Equation(NamedTuple):
-    """The ODE as the kernels take it.
+    """The ODE in the form that kernels take.
 
     Attributes
     ----------
     loss : int
         Code of the loss.
     rule : PairRule
-        Of its pair averages.
+        Rule of its pair averages.
     atoms : FoldedAtoms
-        Of the latents.
+        Atoms of the latents.
     table : PairTable
-        Of the pair averages; `no_table` for the direct rule.
+        Table of the pair averages; `no_table` for the direct rule.
     shares : array of shape (2, atom, 1 + feature, padded pair)
         From `atom_shares`, for the table.
     learning_rate, weight_decay : float
@@ -84,10 +84,10 @@ def integrate_chunk(
     targets: FloatArray,
     reach: float,
 ) -> None:
-    """Integrate every state from time 0 on; write (q, r, D) to `outcome` (start, time, feature + 2) and its status.
+    """Integrate every state from time 0; write (q, r, D) to `outcome` (start, time, feature + 2), and its status.
 
-    A trajectory that comes closer than `reach` to one of the `targets` (target, feature + 1) ends there: where it is
-    then goes to the last output time. What is not written stays as it is: the caller fills `outcome` with NaN.
+    A trajectory that comes closer than `reach` to one of the `targets` (target, feature + 1) ends there; its state is
+    then written at the last output time. The caller fills `outcome` with NaN: other entries are not written.
     """
     size = states.shape[1]
     work = Work(
@@ -106,9 +106,9 @@ def integrate_chunk(
 
 
 class Work(NamedTuple):
-    """Memory of the kernels.
+    """Work space of the kernels.
 
-    Of shape (16, size), (size,), (7, size) for a step; (atom,), (size, padded pair), (feature,) for a velocity.
+    Shapes (16, size), (size,), (7, size) for a step; (atom,), (size, padded pair), (feature,) for a velocity.
     """
 
     stages: FloatArray
@@ -132,7 +132,7 @@ def _integrate_one(
     targets: FloatArray,
     reach: float,
 ) -> int:
-    """Integrate one state, and return FINISHED, DIVERGED or LEFT_TABLE."""
+    """Integrate one state; return FINISHED, DIVERGED or LEFT_TABLE."""
     size, stages, trial = len(state), work.stages, work.trial
     time, end, done = 0.0, times[-1], 0
     variance, is_inside = _velocity(equation, state, stages[0], work)
@@ -147,7 +147,7 @@ def _integrate_one(
     was_rejected = False
     while True:
         if not step > 16.0 * np.finfo(np.float64).eps * time:
-            return DIVERGED  # the solution ends in finite time: no step resolves it
+            return DIVERGED  # the solution ends in finite time: no step is small enough
         step = min(step, end - time)
         for stage in range(1, 13):
             for j in range(size):
@@ -160,7 +160,7 @@ def _integrate_one(
                 return LEFT_TABLE
         error = _error_norm(state, trial, stages, step, rtol, atol)
         if not error < 1.0:  # NaN, from an overflow, counts as an error
-            step *= max(_LEAST_FACTOR, _SAFETY * error ** (-1 / 8)) if error < np.inf else _LEAST_FACTOR
+            step *= max(_MIN_FACTOR, _SAFETY * error ** (-1 / 8)) if error < np.inf else _MIN_FACTOR
             was_rejected = True
             continue
         reached = end if step == end - time else time + step
@@ -177,7 +177,7 @@ def _integrate_one(
         if _is_near(trial, targets, reach):
             _write_output(trial, variance, outcome[-1])
             return FINISHED
-        factor = _LARGEST_FACTOR if error == 0.0 else min(_LARGEST_FACTOR, _SAFETY * error ** (-1 / 8))
+        factor = _MAX_FACTOR if error == 0.0 else min(_MAX_FACTOR, _SAFETY * error ** (-1 / 8))
         factor = min(factor, 1.0) if was_rejected else factor
         was_rejected = False
         time = reached
@@ -189,7 +189,7 @@ def _integrate_one(
 
 @kernel
 def _is_near(state: FloatArray, targets: FloatArray, reach: float) -> bool:
-    """Whether one of the targets is closer than `reach`."""
+    """Return whether a target is closer than `reach`."""
     for k in range(len(targets)):
         distance = 0.0
         for j in range(len(state)):
@@ -219,7 +219,7 @@ def _write_between(
     outcome: FloatArray,
     work: Work,
 ) -> bool:
-    """Write the outcome at times inside a step by its continuous output; False if the table was left."""
+    """Write the outcome at times inside a step from the continuous output; return False if it leaves the table."""
     size, stages, dense = len(state), work.stages, work.dense
     end, point = trial.copy(), np.empty(size)
     for stage in range(13, 16):
@@ -257,7 +257,7 @@ def _write_between(
 
 @kernel
 def _first_step(equation: Equation, state: FloatArray, rtol: float, atol: float, work: Work) -> float:
-    """A first step from the size of the velocity alone; the step control corrects it within a few steps."""
+    """Return a first step from the size of the velocity alone; the step control corrects it within a few steps."""
     size, value, slope = len(state), 0.0, 0.0
     for j in range(size):
         scale = atol + rtol * abs(state[j])
@@ -272,7 +272,7 @@ def _first_step(equation: Equation, state: FloatArray, rtol: float, atol: float,
 def _error_norm(
     state: FloatArray, trial: FloatArray, stages: FloatArray, step: float, rtol: float, atol: float
 ) -> float:
-    """Error of a step in units of the tolerance, from the embedded formulas of order 5 and 3."""
+    """Return the error of a step in units of the tolerance, from the embedded formulas of order 5 and 3."""
     fifth, third = 0.0, 0.0
     for j in range(len(state)):
         scale = atol + rtol * max(abs(state[j]), abs(trial[j]))
@@ -287,11 +287,11 @@ def _error_norm(
     return abs(step) * fifth / math.sqrt((fifth + 0.01 * third) * len(state))
 
 
-# Inlined, with all it calls for a table: a call would count references to some twenty arrays, which costs as much as
-# the look-up itself (measured: 3000 against 5000 to 6000 trajectories per second).
+# Inlined, with all functions of a look-up: a call would count references to some twenty arrays, which costs as much as
+# the look-up itself (measured: 3000 trajectories per second with calls, 5000 to 6000 inlined).
 @inlined
 def _velocity(equation: Equation, state: FloatArray, velocity: FloatArray, work: Work) -> tuple[float, bool]:
-    """Write the velocity of a state; return D, and False if the table does not reach the state."""
+    """Write the velocity of a state; return D, and False if the state is outside the table."""
     features = len(state) - 1
     eta = equation.learning_rate
     squared_norm = 1.0 if equation.is_sphere else max(state[features], 0.0)

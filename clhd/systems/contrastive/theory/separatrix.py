@@ -1,17 +1,16 @@
-"""Separatrices of a model with two features: the borders of attraction regions, as curves and not as pixels.
+"""Separatrices of a model with two features: the borders of attraction regions, as curves.
 
-The border between two regions consists of the starts that flow into neither attractor, but into a saddle: it is the
-stable manifold of that saddle. On the sphere the flow of S = (S_1, S_2) is two-dimensional and the manifold a curve,
-which `trace_stable_manifolds` follows backwards in time from the saddle, along its stable eigenvector. Under L2 the
-flow of (q_1, q_2, r) is three-dimensional and the manifold a surface; what can be drawn is its section with the plane
-of starts, r = const. `track_edges` finds that section point by point: on the arc |S| = radius, between two angles that
-flow to different attractors, it halves the angle until they differ by 1e-10. A start between them follows the surface
-to its saddle; how close it comes is returned, so that every point of the curve proves itself. Edge tracking serves
-the sphere too, where a test compares both ways.
+Starts on the border between two regions flow into a saddle: the border is the stable manifold of that saddle. On the
+sphere the flow of S = (S_1, S_2) is two-dimensional and the manifold is a curve, which `trace_stable_manifolds` follows
+backwards in time from the saddle, along its stable eigenvector. Under L2 the flow of (q_1, q_2, r) is three-dimensional
+and the manifold is a surface; `track_edges` finds its section with the plane of starts, r = const. On the arc
+|S| = radius, it halves the angle between two starts that flow to different attractors, until they differ by 1e-10. A
+start between them follows the surface to its saddle; the returned distance to the saddle checks each point. On the
+sphere both methods work, and a test compares them.
 
-With (S_1, S_2) = radius (cos angle, sin angle) the angle of the separatrix, as a function of the radius, is at the same
-time the quantile of a random direction: the arcs between separatrices are selection probabilities (small radius), and
-their average over the disc is the area of each region (`measure_regions`).
+With (S_1, S_2) = radius (cos angle, sin angle), the arcs between separatrices are the probabilities that a start of
+random direction flows to each attractor: at a small radius they are the selection probabilities, and their average over
+the disc is the area of each region (`measure_regions`).
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -38,20 +37,20 @@ from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.destinations import NOT_SETTLED, Destinations, IntArray
 from clhd.systems.contrastive.theory.drift import Flow
 
-# Starts of the first look at one arc. The offset keeps them off the axes and diagonals, on which separatrices of
+# Number of starts on an arc before halving. The offset keeps them off the axes and diagonals, on which separatrices of
 # symmetric models lie.
 _ANGLES, _OFFSET = 48, 0.0137
 _WIDTH = 1e-10
-# Times at which an edge trajectory is compared with the saddles: the distance is then known to a few per cent.
+# Times at which an edge trajectory is compared with the saddles, which gives the distance to a few per cent.
 _TIMES = np.linspace(0.0, 400.0, 1601)
-# Backwards from a saddle: the first step along the eigenvector, and how close to a state of rest or how long to go on.
-_FIRST_STEP, _CLOSE, _LONGEST = 1e-5, 1e-3, 5000.0
+# Backwards from a saddle: first step along the eigenvector, distance from a state of rest at which to end, most time.
+_FIRST_STEP, _REST_DISTANCE, _MAX_TIME = 1e-5, 1e-3, 5000.0
 _AREA_NODES = 12
 
 
 @dataclass(frozen=True)
 class _Edges:
-    """Where the destination changes along arcs: arc, angle, and the states reached just before and after."""
+    """Changes of destination along arcs: arc, angle, and the states reached just before and after."""
 
     arc: IntArray
     angle: FloatArray
@@ -60,9 +59,9 @@ class _Edges:
 
 
 def trace_separatrices(model: ContrastiveModel, *, squared_norm: float = 1.0, points: int = 64) -> xr.Dataset:
-    """Separatrices in the plane of starts r = squared_norm.
+    """Return the separatrices in the plane of starts r = squared_norm.
 
-    On the sphere they are the stable manifolds of saddles (`trace_stable_manifolds`), otherwise the section of these
+    On the sphere they are the stable manifolds of saddles (`trace_stable_manifolds`), otherwise sections of these
     with the plane, on arcs of evenly spaced radii (`track_edges`).
 
     Parameters
@@ -72,7 +71,7 @@ def trace_separatrices(model: ContrastiveModel, *, squared_norm: float = 1.0, po
     squared_norm : float
         Initial squared norm, > 0; 1 on the sphere.
     points : int
-        Of each curve.
+        Number of points of each curve.
 
     Returns
     -------
@@ -95,7 +94,7 @@ def trace_separatrices(model: ContrastiveModel, *, squared_norm: float = 1.0, po
 def track_edges(
     model: ContrastiveModel, *, radius: Sequence[float] | FloatArray, squared_norm: float = 1.0
 ) -> xr.Dataset:
-    """Section of the separatrices with the plane of starts r = squared_norm, by edge tracking on arcs.
+    """Return the section of the separatrices with the plane of starts r = squared_norm, by edge tracking on arcs.
 
     Parameters
     ----------
@@ -109,12 +108,11 @@ def track_edges(
     Returns
     -------
     xarray.Dataset
-        A curve joins the edges between the same two regions, in the order of their angles; an arc that meets a
-        separatrix twice gives two curves.
+        A curve joins the edges between the same two regions; if an arc meets a separatrix twice there are two curves.
 
     | variable | dims | meaning |
     |---|---|---|
-    | separatrix_1, separatrix_2 | curve, point | its S_1 and S_2; NaN where the curve does not meet the arc |
+    | separatrix_1, separatrix_2 | curve, point | S_1 and S_2; NaN where the curve does not meet the arc |
     | saddle | curve, point | index of the state that a start on the edge approaches; -1 none |
     | saddle_distance | curve, point | closest approach, of (q, r) |
     | overlap, squared_norm, kind, stable | state | the fixed points, as from `expand_images` |
@@ -138,7 +136,7 @@ def track_edges(
 
 
 def check_two_features(model: ContrastiveModel) -> None:
-    """Refuse a model whose cosine similarities do not form a plane."""
+    """Raise ClhdError unless the model has two features, whose cosine similarities form a plane."""
     if model.features != 2:
         raise ClhdError(f"latents: {model.features} given, must be 2 for a plane of cosine similarities")
 
@@ -146,7 +144,7 @@ def check_two_features(model: ContrastiveModel) -> None:
 def measure_regions(
     model: ContrastiveModel, *, squared_norm: float = 1.0, radius: float = 0.01
 ) -> tuple[xr.Dataset, FloatArray, FloatArray]:
-    """Share of each attractor among starts of random direction, at a small radius and over the disc.
+    """Return the share of each attractor among starts of random direction, at a small radius and over the disc.
 
     Parameters
     ----------
@@ -160,7 +158,7 @@ def measure_regions(
     Returns
     -------
     (states, share, area) : Dataset(state), array (state + 1,), array (state + 1,)
-        The share on the circle, and in the disc |S| <= 1; the last entry is what did not settle.
+        Fixed points, shares on the circle, and shares in the disc |S| <= 1; the last entry counts unsettled starts.
 
     Raises
     ------
@@ -172,7 +170,7 @@ def measure_regions(
     norm = parse_norm(model, squared_norm, may_be_zero=False)
     small = parse_number("radius", radius, above=0, maximum=1)
     destinations = Destinations(model)
-    # Every area of the disc is equally likely if the square of the radius is: Gauss-Legendre in it.
+    # The square of the radius of a uniformly random point in the disc is uniform: Gauss-Legendre in that square.
     nodes, weights = np.polynomial.legendre.leggauss(_AREA_NODES)
     radii = np.append(small, np.sqrt(0.5 * (nodes + 1)))
     edges = _find_edges(destinations, radii, norm)
@@ -188,18 +186,18 @@ def measure_regions(
 
 
 def _starts(radius: FloatArray, angle: FloatArray, squared_norm: float) -> FloatArray:
-    """States (q, r) at polar coordinates of the plane of cosine similarities."""
-    # Rounding must not push a start on the rim out of the ball.
+    """Return the states (q, r) at polar coordinates of the plane of cosine similarities."""
+    # Rounding must not move a start on the rim outside |q|^2 <= r.
     root = np.sqrt(squared_norm) * np.minimum(radius, 1 - 1e-15)
     return np.column_stack([root * np.cos(angle), root * np.sin(angle), np.full(len(angle), squared_norm)])
 
 
 def _find_edges(destinations: Destinations, radii: FloatArray, squared_norm: float) -> _Edges:
-    """All changes of destination along full circles, in the order of arcs and angles."""
+    """Return all changes of destination along full circles, in the order of arcs and angles."""
     angles = _OFFSET + 2 * np.pi * np.arange(_ANGLES) / _ANGLES
     arc, column = (index.ravel() for index in np.indices((len(radii), _ANGLES)))
     reached = destinations.assign(_starts(radii[arc], angles[column], squared_norm)).reshape(len(radii), _ANGLES)
-    # A single start that settles nowhere is close to a border: the cell around it is searched as one.
+    # A single start that settles nowhere is close to a border: the cells on both sides of it are searched as one.
     is_alone = (reached == NOT_SETTLED) & (np.roll(reached, 1, axis=1) >= 0) & (np.roll(reached, -1, axis=1) >= 0)
     reached = np.where(is_alone, np.roll(reached, 1, axis=1), reached)
     changes = np.argwhere(reached != np.roll(reached, -1, axis=1))
@@ -207,12 +205,12 @@ def _find_edges(destinations: Destinations, radii: FloatArray, squared_norm: flo
     step = 2 * np.pi / _ANGLES
     low = angles[column] - np.where(is_alone[arc, column], step, 0.0)
     cells = (low, angles[column] + step, reached[arc, column], np.roll(reached, -1, axis=1)[arc, column])
-    angle, after, met = _halve(destinations, radii[arc], squared_norm, cells, unsettled_is_before=True)
-    if met.any():
-        # Where the saddle lets go but slowly a band of starts does not settle: the border is its middle.
-        rest = tuple(column[met] for column in cells)
-        other, _, _ = _halve(destinations, radii[arc[met]], squared_norm, rest, unsettled_is_before=False)
-        angle[met] = 0.5 * (angle[met] + other)
+    angle, after, unsettled = _halve(destinations, radii[arc], squared_norm, cells, unsettled_is_before=True)
+    if unsettled.any():
+        # Near a weak saddle a band of starts does not settle; take its middle.
+        rest = tuple(column[unsettled] for column in cells)
+        other, _, _ = _halve(destinations, radii[arc[unsettled]], squared_norm, rest, unsettled_is_before=False)
+        angle[unsettled] = 0.5 * (angle[unsettled] + other)
     return _Edges(arc, angle, cells[2], after)
 
 
@@ -224,25 +222,26 @@ def _halve(
     *,
     unsettled_is_before: bool,
 ) -> tuple[FloatArray, IntArray, NDArray[np.bool_]]:
-    """Halve cells (low, high, before, after) around edges: angles, states reached after, and where one did not settle.
+    """Halve cells (low, high, before, after) around edges.
 
-    A start that settles nowhere counts to the state before or to that after the edge, as is said.
+    Returns the angles, the states reached after them, and for which cells a start did not settle; such a start counts
+    as before or after the edge according to `unsettled_is_before`.
     """
     low, high, before, after = cells
-    met = np.zeros(len(low), dtype=bool)
+    unsettled = np.zeros(len(low), dtype=bool)
     while len(low) > 0 and np.max(high - low) > _WIDTH:
         middle = 0.5 * (low + high)
         found = destinations.assign(_starts(radius, middle, squared_norm))
         is_unsettled = (found == NOT_SETTLED) & (before != NOT_SETTLED) & (after != NOT_SETTLED)
         is_before = np.where(is_unsettled, unsettled_is_before, found == before)
-        met |= is_unsettled
+        unsettled |= is_unsettled
         low, high = np.where(is_before, middle, low), np.where(is_before, high, middle)
         after = np.where(is_before | is_unsettled, after, found)
-    return 0.5 * (low + high), after, met
+    return 0.5 * (low + high), after, unsettled
 
 
 def _approach_saddles(destinations: Destinations, starts: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Which unstable state with overlap each trajectory comes closest to, and how close."""
+    """Return the unstable state with overlap that each trajectory comes closest to, and its least distance."""
     states = destinations.states
     saddles = np.flatnonzero(~states.stable.values & np.any(states.overlap.values != 0, axis=1))
     if len(saddles) == 0 or len(starts) == 0:
@@ -256,7 +255,7 @@ def _approach_saddles(destinations: Destinations, starts: FloatArray) -> tuple[I
 
 
 def _join_edges(edges: _Edges, radii: FloatArray, saddle: IntArray, distance: FloatArray) -> xr.Dataset:
-    """Curves out of edges: those between the same two regions, by rank where an arc has several."""
+    """Join edges between the same two regions to curves, by their rank if an arc has several."""
     names: dict[tuple[int, int, int], int] = {}
     curve = np.empty(len(edges.arc), dtype=np.int64)
     ranks: dict[tuple[int, int, int], int] = {}
@@ -287,20 +286,20 @@ def _label_curves(first: FloatArray, second: FloatArray, saddle: IntArray, dista
 
 
 def trace_stable_manifolds(model: ContrastiveModel, *, points: int = 65) -> xr.Dataset:
-    """Separatrices on the sphere: the stable manifolds of all saddles, followed backwards in time.
+    """Return the separatrices on the sphere: the stable manifolds of all saddles, followed backwards in time.
 
     Parameters
     ----------
     model : ContrastiveModel
         With two features and the sphere constraint.
     points : int
-        Of each curve, evenly spaced along it. A saddle has two curves, one for each sense of its eigenvector; they
-        begin next to it and end at the rim |S| = 1 or near a state that repels.
+        Number of points of each curve, evenly spaced along it.
 
     Returns
     -------
     xarray.Dataset
-        As `track_edges`; the saddle distance is that of the first step.
+        As `track_edges`. A saddle has two curves, one for each sense of its eigenvector; they begin next to it and end
+        at the rim |S| = 1 or near a state that repels. The saddle distance is the length of the first step.
 
     Raises
     ------
@@ -331,20 +330,20 @@ def trace_stable_manifolds(model: ContrastiveModel, *, points: int = 65) -> xr.D
 
 
 def _follow_backwards(flow: Flow, start: FloatArray, overlaps: FloatArray, points: int) -> FloatArray:
-    """The path back in time from `start` to the rim or a state of rest, as `points` evenly spaced points."""
+    """Return `points` evenly spaced points on the path back in time from `start` to the rim or a state of rest."""
 
     def distance_to_rim(_: float, overlap: FloatArray) -> float:
         return 1.0 - float(overlap @ overlap)
 
     def distance_to_rest(_: float, overlap: FloatArray) -> float:
-        return float(np.linalg.norm(overlaps - overlap, axis=1).min()) - _CLOSE
+        return float(np.linalg.norm(overlaps - overlap, axis=1).min()) - _REST_DISTANCE
 
     distance_to_rim.terminal = True  # type: ignore[attr-defined]
     distance_to_rest.terminal = True  # type: ignore[attr-defined]
     distance_to_rest.direction = -1.0  # type: ignore[attr-defined]  # the start itself is close to its saddle
     path = solve_ivp(
         lambda _, overlap: -flow.velocity(np.append(overlap, 1.0))[:-1],
-        (0.0, _LONGEST),
+        (0.0, _MAX_TIME),
         start,
         method="DOP853",
         events=(distance_to_rim, distance_to_rest),
@@ -353,7 +352,7 @@ def _follow_backwards(flow: Flow, start: FloatArray, overlaps: FloatArray, point
         atol=1e-13,
     )
     times = np.linspace(0.0, path.t[-1], 4001)
-    follow: Callable[[FloatArray], FloatArray] = path.sol  # type: ignore[assignment]  # there is one: dense_output
+    follow: Callable[[FloatArray], FloatArray] = path.sol  # type: ignore[assignment]  # not None: dense_output=True
     fine = follow(times).T
     length = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1)))
     return follow(np.interp(np.linspace(0.0, length[-1], points), length, times)).T

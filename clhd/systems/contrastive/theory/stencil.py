@@ -1,8 +1,8 @@
 """The inner loop of a table look-up: a weighted sum over 8 x 8 nodes, in vectors of eight float64 numbers.
 
-Written as LLVM instructions, because numba's loops must first prove at run time that nine rows do not overlap, which
-takes longer than the sum: 160 ns for 16 pairs as a loop, 60 ns so (AVX-512). LLVM cuts the vectors to what the
-processor has.
+It is written as LLVM instructions, because a numba loop first checks at run time that nine rows do not overlap, which
+takes longer than the sum: 160 ns for 16 pairs as a loop, 60 ns here (AVX-512). LLVM splits the vectors to the size that
+the processor has.
 """
 
 from collections.abc import Callable
@@ -35,8 +35,8 @@ def add_stencil(
 ) -> tuple[Signature, Callable[..., Any]]:
     """Interpolate F = sum_ab x_weights[a] y_weights[b] values[i + a, j + b] and add shares[k] F to every sums[k].
 
-    Only the eight lanes of `block` are dealt with. `values` (x, y, pair), `shares` and `sums` (row, pair) are
-    C-contiguous, the number of pairs a multiple of 8; nothing is checked.
+    Only the eight pairs of `block` are processed. `values` (x, y, pair), `shares` and `sums` (row, pair) must be
+    C-contiguous, with a number of pairs that is a multiple of 8; nothing is checked.
     """
     signature = types.void(values, types.int64, types.int64, x_weights, y_weights, types.int64, shares, sums)
 
@@ -81,11 +81,11 @@ def add_stencil(
 
 
 def _add_product(builder: Any, total: Any, f: Any, g: Any) -> Any:
-    """Total plus f g, fused where the processor can."""
+    """Return total + f g, fused if the processor can."""
     product = builder.fmul(f, g, flags=("contract",))
     return product if total is None else builder.fadd(total, product, flags=("contract",))
 
 
 def _vector_at(builder: Any, array: Any, offset: Any) -> Any:
-    """Pointer to eight consecutive numbers, which need be aligned as numbers only."""
+    """Return a pointer to eight consecutive numbers, aligned only as single numbers."""
     return builder.bitcast(builder.gep(array.data, [offset]), _VECTOR.as_pointer())

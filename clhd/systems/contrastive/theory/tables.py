@@ -1,16 +1,16 @@
 """Tables of the pair averages, for drift terms of thousands of trajectories at one noise setting.
 
-Given activation, s2 and kappa, the averages of an atom depend on its mean m and on r alone. They are tabulated once
-and interpolated by 8 x 8-point polynomials. The vector of pairs is contiguous and padded, so that vector instructions
-run along it. The steps are refined until the error at points between the nodes, *measured* against the direct rule, is
-as asked for.
+Given activation, s2 and kappa, the averages of an atom depend only on its mean m and on r. They are tabulated once and
+interpolated by 8 x 8-point polynomials. The vector of pairs is contiguous and padded, so that vector instructions run
+along it. The steps are refined until the error between the nodes, *measured* against the direct rule, is within the
+tolerance.
 
 The noise smooths the averages over a width that grows with sqrt r, so the grid is uniform in x and y,
 
     sqrt(r s2) = w sinh y,      m = x sqrt(1 + r nu^2 / w^2),      nu^2 = (s2 + kappa) / 2,
 
-where r nu^2 is the variance of the noise that both views share, as only this smooths in m. They are even in y. All m
-that a trajectory can meet obey |m| <= C sqrt r, C = the largest |c|, because |q|^2 <= r: a large r costs little.
+where r nu^2 is the variance of the noise that both views share, which alone smooths in m. The averages are even in y.
+Because |q|^2 <= r, all m of a trajectory obey |m| <= C sqrt r, C = the largest |c|.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -31,16 +31,16 @@ from clhd.systems.contrastive.theory.atoms import FoldedAtoms
 from clhd.systems.contrastive.theory.averages import FloatArray, PairRule, average_atoms
 from clhd.systems.contrastive.theory.stencil import LANES, STENCIL, add_stencil
 
-_BEFORE = STENCIL // 2 - 1  # nodes of a stencil before the cell it serves
-# w: half the distance over which tanh varies. s2 is kept from 0, at which y would be no coordinate.
-_WIDTH, _LEAST_NOISE = 0.5, 0.05
-# From here the refinement starts; the first reaches about 1e-10.
+_BEFORE = STENCIL // 2 - 1  # nodes of a stencil before the cell that it interpolates
+# w: half the distance over which tanh varies. s2 has a floor: at s2 = 0 the map to y is singular.
+_WIDTH, _MIN_NOISE = 0.5, 0.05
+# First steps of the refinement, with errors of about 1e-10.
 _X_STEP, _Y_STEP = 0.028, 0.035
-_MOST_BYTES = 256 * 2**20
+_MAX_BYTES = 256 * 2**20
 
 
 class PairTable(NamedTuple):
-    """A table as the kernels take it.
+    """A table in the form that kernels take.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class PairTable(NamedTuple):
     slope : float
         C.
     root_last : float
-        The largest sqrt r that the table serves.
+        Largest sqrt r of the table.
     error : float
         Largest error found between the nodes.
     """
@@ -74,7 +74,7 @@ class PairTable(NamedTuple):
 
 
 def no_table() -> PairTable:
-    """The table that tells kernels to use the direct rule."""
+    """Return the empty table, with which kernels use the direct rule."""
     return PairTable(np.empty((0, 0, 0)), np.empty(0), 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
 
 
@@ -84,13 +84,13 @@ def build_table(rule: PairRule, slope: float, root_last: float, tolerance: float
     Parameters
     ----------
     rule : PairRule
-        Of a smooth activation.
+        Rule for a smooth activation.
     slope : float
         C, the largest norm of a latent vector.
     root_last : float
         Largest sqrt r.
     tolerance : float
-        Error of a pair average that the table must not exceed between its nodes.
+        Largest allowed error of a pair average between the nodes.
 
     Returns
     -------
@@ -106,23 +106,23 @@ def build_table(rule: PairRule, slope: float, root_last: float, tolerance: float
         x_error, y_error = _measure_error(rule, table)
         if x_error + y_error <= tolerance:
             return table._replace(error=x_error + y_error)
-        # The error falls as step^8; aim at a fifth of the tolerance on the axis that misses it.
+        # The error falls as step^8; aim at a fifth of the tolerance on each axis whose error is larger.
         x_step *= min(1.0, (0.2 * tolerance / max(x_error, 0.2 * tolerance)) ** (1 / STENCIL))
         y_step *= min(1.0, (0.2 * tolerance / max(y_error, 0.2 * tolerance)) ** (1 / STENCIL))
     return None
 
 
 def _empty_table(rule: PairRule, slope: float, root_last: float, x_step: float, y_step: float) -> PairTable | None:
-    """A table of zeros, with spare cells at all ends; x < 0 only where no parity gives it. None if it is too large."""
+    """Return a table of zeros with spare cells at all ends, x < 0 only if no parity gives it; None if too large."""
     shared_noise = math.sqrt(max(0.5 * (rule.noise_variance + rule.noise_covariance), 0.0))
-    root_scale = _WIDTH / max(math.sqrt(rule.noise_variance), _LEAST_NOISE)
+    root_scale = _WIDTH / max(math.sqrt(rule.noise_variance), _MIN_NOISE)
     mean_scale = _WIDTH / shared_noise if shared_noise > 0 else math.inf
     pairs = len(rule.pairs)
     padded = -(-pairs // LANES) * LANES
     x_last = math.ceil(slope * root_last / math.hypot(1.0, root_last / mean_scale) / x_step) + STENCIL
     x_first = -_BEFORE if np.all(rule.signs != 0) else -x_last
     y_nodes = _BEFORE + math.ceil(math.asinh(root_last / root_scale) / y_step) + STENCIL
-    if 8 * padded * (x_last - x_first) * y_nodes > _MOST_BYTES:
+    if 8 * padded * (x_last - x_first) * y_nodes > _MAX_BYTES:
         return None
     signs = np.zeros(padded)
     signs[:pairs] = rule.signs
@@ -142,7 +142,7 @@ def _empty_table(rule: PairRule, slope: float, root_last: float, x_step: float, 
 
 
 def _fill_table(rule: PairRule, table: PairTable) -> None:
-    """Compute all nodes that a stencil inside the wedge can touch."""
+    """Compute all nodes that a stencil inside the wedge |m| <= C sqrt r can touch."""
     pairs = len(rule.pairs)
     x: FloatArray = table.x_first + table.x_step * np.arange(len(table.values), dtype=np.float64)
     for j in range(_BEFORE, table.values.shape[1]):
@@ -158,9 +158,9 @@ def _fill_table(rule: PairRule, table: PairTable) -> None:
 
 
 def _measure_error(rule: PairRule, table: PairTable) -> tuple[float, float]:
-    """Largest error half way between nodes of x (at nodes of y), and half way between nodes of y."""
+    """Return the largest error half way between nodes of x (at nodes of y), and half way between nodes of y."""
     last = int(math.asinh(table.root_last / table.root_scale) / table.y_step)
-    # Small x and y first and foremost: there the derivatives are largest.
+    # Most points are at small x and y, where the derivatives are largest.
     cells = np.unique(np.concatenate([np.arange(min(last, 4)), np.linspace(0, max(last - 1, 0), 10).astype(int)]))
     errors = [0.0, 0.0]
     for cell in cells:
@@ -178,7 +178,7 @@ def _measure_error(rule: PairRule, table: PairTable) -> tuple[float, float]:
 
 
 class TableWork(NamedTuple):
-    """Room for the interpolation weights of x and y, both of shape (STENCIL,)."""
+    """Work space for the interpolation weights of x and y, both of shape (STENCIL,)."""
 
     x_weights: FloatArray
     y_weights: FloatArray
@@ -190,9 +190,9 @@ _NODE_FACTORS = np.array([(-1.0) ** (7 - k) / (math.factorial(k) * math.factoria
 
 @inlined
 def locate(x: float, first: float, step: float, weights: FloatArray) -> int:
-    """First node of the stencil around `x`, whose interpolation weights (Lagrange) are written to `weights`."""
+    """Return the first node of the stencil around `x`, and write its Lagrange interpolation weights to `weights`."""
     position = (x - first) / step
-    start = max(int(position) - _BEFORE, 0)  # rounding may put 0 just below its node, the stencil before the table
+    start = max(int(position) - _BEFORE, 0)  # rounding may put x = 0 just below its node, the stencil off the table
     position -= start
     before, after = 1.0, 1.0
     for k in range(STENCIL):
@@ -208,7 +208,7 @@ def locate(x: float, first: float, step: float, weights: FloatArray) -> int:
 def add_from_table(
     table: PairTable, means: FloatArray, shares: FloatArray, root: float, work: TableWork, sums: FloatArray
 ) -> bool:
-    """Add shares[., atom] times the pair averages of every atom to `sums`; False if the table does not reach one.
+    """Add shares[., atom] times the pair averages of every atom to `sums`; return False if one is off the table.
 
     Parameters
     ----------
@@ -216,11 +216,10 @@ def add_from_table(
     means : array of shape (atom,)
         m of every atom.
     shares : array of shape (2, atom, row, padded pair)
-        Factors, from `atom_shares`; the second for m < 0, in terms of the averages at -m.
+        Factors from `atom_shares`: at m >= 0, and at m < 0 for averages read at -m.
     root : float
         sqrt r.
     work : TableWork
-        Memory.
     sums : array of shape (row, padded pair)
     """
     if not root <= table.root_last:
@@ -242,12 +241,12 @@ def add_from_table(
 
 
 def atom_shares(table: PairTable, atoms: FoldedAtoms) -> FloatArray:
-    """Factors that turn the averages of each atom into latent mean (row 0) and first moments (row 1 + feature).
+    """Return the factors of each atom's averages in the latent mean (row 0) and first moments (row 1 + feature).
 
     Returns
     -------
     array of shape (2, atom, 1 + feature, padded pair)
-        For averages read at m, and, with the parity of the pairs, for averages read at -m.
+        For averages read at m, and (with the parity of the pairs) for averages read at -m.
     """
     weights, mirrors = atoms.weights[:, None, None], atoms.mirror_weights[:, None, None]
     factors = np.concatenate([np.ones((len(atoms.values), 1)), atoms.values], axis=1)[:, :, None]
@@ -257,7 +256,7 @@ def atom_shares(table: PairTable, atoms: FoldedAtoms) -> FloatArray:
 
 
 def read_table(table: PairTable, means: FloatArray, root: float) -> FloatArray:
-    """Pair averages (atom, padded pair) of all means at sqrt r = ``root``, NaN where the table does not reach."""
+    """Return the pair averages (atom, padded pair) of all means at sqrt r = `root`, NaN off the table."""
     averages = np.zeros((len(means), 1, len(table.signs)))
     shares = np.ones((2, 1, 1, len(table.signs)))
     shares[1] *= table.signs
@@ -267,7 +266,7 @@ def read_table(table: PairTable, means: FloatArray, root: float) -> FloatArray:
 
 @kernel
 def _read_means(table: PairTable, means: FloatArray, shares: FloatArray, root: float, averages: FloatArray) -> None:
-    """Read one mean after the other, each into a sum of its own."""
+    """Read one mean after the other, each into its own row of `averages`."""
     work = TableWork(np.empty(STENCIL), np.empty(STENCIL))
     for k in range(len(means)):
         if not add_from_table(table, means[k : k + 1], shares, root, work, averages[k]):

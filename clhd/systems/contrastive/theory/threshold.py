@@ -1,14 +1,14 @@
-"""`learnability_threshold`: the second moment from which a feature grows out of the uninformative state.
+"""`learnability_threshold` gives the second moment above which a feature grows out of the uninformative state.
 
-At q = 0 the latents do not act: the squared norm rests at a root r0 of dr/dt = 2 eta (A - lam) r + eta^2 D. For latents
-of mean zero, whatever their law, a small overlap then grows at the rate
+At q = 0 the latents have no effect, and the squared norm rests at a root r0 of dr/dt = 2 eta (A - lam) r + eta^2 D. For
+latents of mean zero, whatever their law, a small overlap then grows at the rate
 
-    eta (m_j G + A - lam),    G = E[sum dDelta_v/dz_u over the views u, v of one and the same sample],
+    eta (m_j G + A - lam),    G = E[sum dDelta_v/dz_u over the views u, v of the same sample],
                               G = E[h_1'' h_2 + 2 h_1' h_2' + h_1 h_2''] - 2 E[h''] E[h]    for the bilinear loss,
 
-so feature j is learned from second moment m* = (lam - A) / G up. On the sphere lam is replaced by A + eta D / 2.
-m_j G is the slope of g_j along its own overlap. For the threshold G is that of a probe feature of second moment 1;
-`growth_rates` takes the slope along each feature of the model itself, so that it *shows* what the law of a latent does.
+so feature j is learned if its second moment exceeds m* = (lam - A) / G. On the sphere A + eta D / 2 replaces lam.
+m_j G is the slope of g_j along its own overlap. The threshold takes G from a probe feature of second moment 1;
+`growth_rates` takes the slope along each feature of the model, so it *shows* the effect of the law of a latent.
 
 | symbol | name | unit or scale |
 |---|---|---|
@@ -35,23 +35,22 @@ from clhd.systems.contrastive.model.state import parse_norm
 from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
 
-# Squared norms between which roots are sought; beyond the second only where the norm still grows there.
+# Roots are sought between the first two squared norms; up to the third only if the norm still grows at the second.
 _SMALLEST, _LARGE, _LARGEST = 1e-8, 1e2, 2e3
 _POINTS_PER_DECADE = 12
-# The odd part of g_j along its overlap x: g(x) / x at x = 1 ... 4 steps, extrapolated to 0 in x^2, has an error of
-# order step^8; at this step both it and the rounding error of the averages are below 1e-11 for latents up to 1. The
-# averages vary with c x, so the step shrinks with the largest atom; rounding errors, divided by it, grow to 1e-9 where
-# that is 100.
+# The slope of g_j at overlap 0 is extrapolated from g(x) / x (odd part) at x = 1 ... 4 steps, in x^2. The error is of
+# order step^8; at this step it and the rounding error of the averages are below 1e-11 for latents up to 1. The averages
+# vary with c x, so the step is divided by the largest atom; at 100 this raises the rounding error to 1e-9.
 _STEP = 0.014
 _WEIGHTS = (8 / 5, -4 / 5, 8 / 35, -1 / 35)
-# For relu it varies with the noise, and with |x| at noise correlation -1; its closed forms allow a smaller step.
+# For relu g(x) / x varies with the noise, and with |x| at noise correlation -1; closed forms allow a smaller step.
 _RELU_STEP, _RELU_WEIGHTS = 5e-4, (4, -6, 4, -1)
 _NEARLY_COLLAPSED = 1e-16
 
 
 @dataclass(frozen=True)
 class UninformativeState:
-    """Where the squared norm rests at zero overlap, and what a small overlap meets there.
+    """The state of rest of the squared norm at zero overlap, and the drift terms there.
 
     Attributes
     ----------
@@ -70,14 +69,14 @@ class UninformativeState:
 
 
 def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0) -> xr.DataArray:
-    """The second moment above which a feature grows from the uninformative state.
+    """Return the second moment above which a feature grows from the uninformative state.
 
     Parameters
     ----------
     model : ContrastiveModel
-        With latents of mean zero. Of the latents nothing else is used: the threshold is the same for all features.
+        With latents of mean zero. Their laws do not matter otherwise: the threshold is the same for all features.
     squared_norm : float
-        Where the weights start, if the squared norm can rest at several values (see `uninformative_state`).
+        Initial squared norm, which matters if it can rest at several values (see `uninformative_state`).
 
     Returns
     -------
@@ -90,14 +89,14 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
     Raises
     ------
     ClhdError
-        If a latent has a mean other than 0 (zero overlap is then no state of rest in general), or as for
+        If a latent has a mean other than 0 (zero overlap is then in general not a state of rest), or as for
         `uninformative_state`.
     """
     for j, law in enumerate(model.latents, start=1):
         if law.mean != 0:
             raise ClhdError(
-                f"latents: that of feature {j} has mean {law.mean:.6g}, must be 0 for a learnability threshold, "
-                "because with another mean zero overlap is no state of rest"
+                f"latents: the law of feature {j} has mean {law.mean:.6g}, must be 0 for a learnability threshold, "
+                "because with another mean zero overlap is not a state of rest"
             )
     state = uninformative_state(model, squared_norm=squared_norm)
     needed = overlap_decay(model, state.alignment, state.gradient_variance)
@@ -121,28 +120,28 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
 
 
 def uninformative_state(model: ContrastiveModel, *, squared_norm: float = 1.0) -> UninformativeState:
-    """The state of rest at zero overlap.
+    """Return the state of rest at zero overlap.
 
-    Of several stable squared norms (0 may be one) it is that into which a start with zero overlap and
+    If several squared norms are stable (0 may be one), it is the one into which a start with zero overlap and
     `squared_norm` flows; if that start grows without bound, the largest stable one.
 
     Parameters
     ----------
     model : ContrastiveModel
     squared_norm : float
-        Of the start; 1 on the sphere. At 0 it stands for the smallest of all norms.
+        Initial squared norm, >= 0; 1 on the sphere. 0 means a start just above 0.
 
     Returns
     -------
     UninformativeState
-        With an infinite squared norm if there is no stable one: gain, alignment and gradient variance are then NaN,
-        or for linear and relu with the bilinear loss, where gain and alignment are the same at every squared norm,
-        those at `squared_norm`.
+        With an infinite squared norm if none is stable: gain, alignment and gradient variance are then NaN. But linear
+        and relu units with the bilinear loss have the same gain and alignment at every squared norm: for them the
+        values at `squared_norm` are given.
 
     Raises
     ------
     ClhdError
-        If the start is negative, or not 1 on the sphere, or with an L1 penalty.
+        If the squared norm is negative, or not 1 on the sphere, or the model has an L1 penalty.
     """
     start = parse_norm(model, squared_norm)
     rest = _reached_norm(model, start)
@@ -155,7 +154,7 @@ def uninformative_state(model: ContrastiveModel, *, squared_norm: float = 1.0) -
 
 
 def _reached_norm(model: ContrastiveModel, start: float) -> float:
-    """The stable squared norm that a start with zero overlap flows into; infinite if there is none."""
+    """Return the stable squared norm that a start with zero overlap flows into; infinite if there is none."""
     roots = resting_norms(model)
     stable = [root for root, is_stable in roots if is_stable]
     if not stable:
@@ -168,14 +167,14 @@ def _reached_norm(model: ContrastiveModel, start: float) -> float:
 
 
 def _norm_of_averages(model: ContrastiveModel, rest: float, start: float) -> float:
-    """Where the averages of the state of rest are taken: at infinity at the start if that is as good, else nowhere."""
+    """Return the squared norm for the averages: `rest`; if infinite, `start` for a scale-free model, else NaN."""
     if math.isfinite(rest):
         return rest
     return start if is_scale_free(model) else math.nan
 
 
 def growth_rates(model: ContrastiveModel, *, squared_norm: float = 1.0) -> FloatArray:
-    """Growth rate of a small overlap with each feature at the uninformative state.
+    """Return the growth rate of a small overlap with each feature at the uninformative state.
 
     Parameters
     ----------
@@ -187,11 +186,10 @@ def growth_rates(model: ContrastiveModel, *, squared_norm: float = 1.0) -> Float
     Returns
     -------
     array of shape (feature,)
-        The diagonal of the Jacobian there, eta (dg_j/dq_j + A - lam), on the sphere eta (dg_j/dq_j - eta D / 2), per
-        unit of time, to 1e-9; all from the averages over the latents of `model` itself (where these are sampled, for
-        infonce with laws of many atoms, with the error of the sample). NaN for latents with another mean, and where the
-        squared norm grows without bound; but linear and relu units with the bilinear loss have the same rates at every
-        squared norm, and get them there too.
+        The diagonal of the Jacobian, eta (dg_j/dq_j + A - lam), on the sphere eta (dg_j/dq_j - eta D / 2), per unit of
+        time, to 1e-9. All averages are over the latents of `model` itself (with a sampling error for infonce with laws
+        of many atoms). NaN if a latent has a mean other than 0, or the squared norm grows without bound; but linear and
+        relu units with the bilinear loss have the same rates at every squared norm, which are then given.
 
     Raises
     ------
@@ -209,23 +207,23 @@ def growth_rates(model: ContrastiveModel, *, squared_norm: float = 1.0) -> Float
 
 
 def overlap_decay(model: ContrastiveModel, alignment: float, gradient_variance: float) -> float:
-    """What dg_j/dq_j must exceed for a small overlap to grow at zero overlap: lam - A, on the sphere eta D / 2."""
+    """Return the least dg_j/dq_j at which a small overlap grows from zero: lam - A, on the sphere eta D / 2."""
     return 0.5 * model.learning_rate * gradient_variance if model.is_sphere else model.weight_decay - alignment
 
 
 def probe_model(model: ContrastiveModel, active: tuple[int, ...] = ()) -> ContrastiveModel:
-    """`model` with a probe feature of second moment 1 in the first place, and of its features only the `active`."""
+    """Return `model` with a probe feature of second moment 1 first, and then only its `active` features."""
     latents = (ThreePoint(second_moment=1.0), *(model.latents[j] for j in active))
     return replace(model, latents=latents)
 
 
 def feature_gain(probe: Flow, overlap: FloatArray, squared_norm: float) -> float:
-    """G at a state: the growth, per second moment, of g along a feature whose overlap is zero.
+    """Return G at a state: the slope of g along a feature whose overlap is zero, per second moment.
 
     Parameters
     ----------
     probe : Flow
-        Of a `probe_model`.
+        Flow of a `probe_model`.
     overlap : array of shape (active feature,)
         Overlaps of the features other than the probe.
     squared_norm : float
@@ -235,18 +233,18 @@ def feature_gain(probe: Flow, overlap: FloatArray, squared_norm: float) -> float
 
 
 def _slope_along(flow: Flow, feature: int, overlap: FloatArray, squared_norm: float) -> float:
-    """dg_j/dq_j where q_j = 0 and the other overlaps are as given, for a latent c_j of mean zero."""
+    """Return dg_j/dq_j at q_j = 0 and the given other overlaps, for a latent c_j of mean zero."""
     model, r, weights = flow.model, squared_norm, _WEIGHTS
     step = _STEP * min(1.0, model.softmax_temperature)  # the softmax of infonce varies with h^2 / T
     if model.unit.code == RELU:
-        if r == 0:  # at zero overlap the gain of a quadratic loss is the same at all r
+        if r == 0:  # with a quadratic loss the gain at zero overlap is the same at all r
             r = 1.0 if is_scale_free(model) else _NEARLY_COLLAPSED
         step, weights = _RELU_STEP * math.sqrt(r) * min(math.sqrt(model.noise_variance), 1.0), _RELU_WEIGHTS
         if step == 0:
             return math.nan  # without noise nothing smooths the kink
     step /= max(1.0, float(np.abs(flow.atoms.values[:, feature]).max()))
     slope = 0.0
-    # With symmetric latents g_j is odd in q_j; else its even part is no matter of the slope, and is taken out.
+    # With symmetric latents g_j is odd in q_j; otherwise the average over both signs removes its even part.
     signs = (1.0,) if model.has_symmetric_latents else (1.0, -1.0)
     for k, weight in enumerate(weights, start=1):
         for sign in signs:
@@ -257,10 +255,10 @@ def _slope_along(flow: Flow, feature: int, overlap: FloatArray, squared_norm: fl
 
 
 def resting_norms(model: ContrastiveModel) -> list[tuple[float, bool]]:
-    """All squared norms that rest at zero overlap, in rising order, each with its stability against a change of norm.
+    """Return all squared norms that rest at zero overlap, in rising order, each with its stability in r.
 
-    On the sphere 1, which cannot change. Otherwise the roots of the growth rate d(log r)/dt on a logarithmic grid,
-    and 0 if h(0) h'(0) = 0.
+    On the sphere it is 1. Otherwise they are the roots of the growth rate d(log r)/dt on a logarithmic grid, and 0 if
+    h(0) h'(0) = 0.
     """
     if model.is_sphere:
         return [(1.0, True)]
@@ -287,11 +285,11 @@ def resting_norms(model: ContrastiveModel) -> list[tuple[float, bool]]:
 
 
 def is_scale_free(model: ContrastiveModel) -> bool:
-    """True if a factor of the weights is one of all velocities: h is homogeneous and the loss quadratic in it."""
+    """Return whether all velocities scale with the weights: h is homogeneous and the loss quadratic in it."""
     return model.unit.code in (LINEAR, RELU) and model.loss_terms.degree == 2
 
 
 def collapses(model: ContrastiveModel) -> bool:
-    """True if r = 0 is a state of rest: if h(0) h'(0) = 0, and the norm may change."""
+    """Return whether r = 0 is a state of rest: h(0) h'(0) = 0, and no sphere constraint."""
     h, d, _ = model.unit(np.zeros(1))
     return not model.is_sphere and bool(h[0] * d[0] == 0)

@@ -7,6 +7,7 @@ from scipy.special import ndtri
 from clhd.claims.judge import read_claims
 from clhd.claims.verdict import NORMAL_95
 from clhd.errors import ClhdError
+from clhd.sweep.spec.experiment import parse_experiment
 from clhd.systems.contrastive.claims.matrix import COLUMNS, EXPERIMENTS, THRESHOLDS, judge_matrix
 from tests.systems.contrastive.claims.matrix_summaries import ERROR, make_summaries, make_universality
 
@@ -207,15 +208,20 @@ def write_settings(path, experiments):
     return path
 
 
+def make_experiments(names):
+    table = {"system": "contrastive", "times": [0]}
+    return {name: parse_experiment({"name": name, **table}, check=False) for name in names}
+
+
 def test_optional_experiments_are_read_where_the_config_has_them(tmp_path):
     roles = {role: role for role in [*EXPERIMENTS, "universality_sparse"]}
     path = write_settings(tmp_path / "claims.yaml", roles)
-    assert "universality_sparse" in read_claims(path, roles)["matrix"].experiments
-    assert "universality_sparse" not in read_claims(path, EXPERIMENTS)["matrix"].experiments
-    assert read_claims(path, roles)["matrix"].thresholds.keys() == THRESHOLDS.keys()
+    assert "universality_sparse" in read_claims(path, make_experiments(roles))["matrix"].experiments
+    assert "universality_sparse" not in read_claims(path, make_experiments(EXPERIMENTS))["matrix"].experiments
+    assert read_claims(path, make_experiments(roles))["matrix"].thresholds.keys() == THRESHOLDS.keys()
 
 
 def test_other_experiments_must_be_there(tmp_path):
     path = write_settings(tmp_path / "claims.yaml", {role: role for role in EXPERIMENTS})
     with pytest.raises(ClhdError, match=r"matrix\.experiments\.pure = 'pure': must be one of"):
-        read_claims(path, [role for role in EXPERIMENTS if role != "pure"])
+        read_claims(path, make_experiments(role for role in EXPERIMENTS if role != "pure"))

@@ -57,7 +57,7 @@ def test_a_caption_without_a_critical_kurtosis_says_so(portrait):
     for role in ("stability", "expanding"):
         summaries[role].dataset["pure_eigenvalue_theory"][:] = -0.1
     _, caption = draw(summaries)
-    assert "changes for tanh at kurtosis not to be had, for an expanding unit at not to be had" in caption
+    assert "changes for tanh at kurtosis unknown, for an expanding unit at unknown" in caption
 
 
 def test_bars_of_selection_are_the_judges_intervals(figure_and_caption):

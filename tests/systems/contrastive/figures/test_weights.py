@@ -61,7 +61,7 @@ def test_the_captions_say_verdict_and_exponents(weights, reduction):
 def test_a_caption_without_exponents_says_so():
     _, caption = draw(WEIGHTS, plot_weights, make_weights_summaries(missing=True), C1)
     assert "Verdict: undecided." in caption
-    assert "exponents are not to be had" in caption
+    assert "exponents are unknown" in caption
 
 
 def test_the_reduction_has_a_panel_for_each_parameter_and_one_of_differences(reduction):

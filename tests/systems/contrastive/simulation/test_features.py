@@ -138,7 +138,7 @@ REFUSED = {
     "sparse_without_an_entry": (
         make_model(1, "sparse", 0.01),
         20,
-        "feature_law = 'sparse' and feature_fraction = 0.01, the nearest dimension that has them is 51",
+        "feature_law = 'sparse' and feature_fraction = 0.01; the nearest dimension that has them is 51",
     ),
     "sparse_too_dense": (make_model(2, "sparse", 1.0), 9, "the nearest dimension that has them is 10"),
 }

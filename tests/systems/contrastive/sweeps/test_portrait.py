@@ -73,10 +73,9 @@ def test_fixed_points_have_kinds_and_eigenvalues(portrait):
     assert np.isnan(portrait["state_eigenvalue"][len(found) :]).all()
 
 
-def test_there_is_no_simulation():
+def test_there_is_no_simulation_and_no_time() -> None:
     assert not SYSTEM.simulation.outputs({}).variables
-    with pytest.raises(ClhdError, match="there is none of a portrait; set simulation: none"):
-        SYSTEM.simulation.point(VALUES, 0)
+    assert SYSTEM.time is None
 
 
 def test_bad_input_gets_one_sentence():

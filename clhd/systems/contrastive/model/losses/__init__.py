@@ -1,8 +1,8 @@
 """Losses: each is one file with its forces (for the simulation) and its averages (for the theory).
 
-Kernels receive a loss as its code and branch on it outside their loops. A new loss is one file beside these, one
-entry in `LOSSES`, and one branch in `forces` and in one other of the kernels below: in `combine` if its averages
-factorise over the samples, else in `differentiate_forces`.
+Kernels receive a loss as its code and branch on it outside their loops. A new loss is one file here, one entry in
+`LOSSES`, one branch in `forces`, and one in `combine` if its averages factorise over the samples, else in
+`differentiate_forces`.
 """
 
 import numpy as np
@@ -31,9 +31,9 @@ def forces(code: int, temperature: FloatArray, h: FloatArray, d: FloatArray, del
     Parameters
     ----------
     code : int
-        The loss.
+        Code of the loss.
     temperature : array of shape (lanes,)
-        Of infonce; other losses do not look at it.
+        T of infonce; other losses ignore it.
     h, d, delta : arrays of shape (view, lanes)
         Outputs h(z_v), derivatives h'(z_v), and the result.
     """
@@ -54,12 +54,12 @@ def combine(
     moment: FloatArray,
     g: FloatArray,
 ) -> tuple[float, float]:
-    """Drift terms from the pair averages of a loss that factorises: write g of shape (feature,), return ``(A, D)``.
+    """Write g and return ``(A, D)`` from the pair averages of a loss that factorises.
 
     Parameters
     ----------
     code : int
-        The loss.
+        Code of the loss.
     noise_variance, noise_covariance : float
         s2 and kappa.
     mean : array of shape (pair,)
@@ -85,13 +85,14 @@ def differentiate_forces(
     s: FloatArray,
     sums: FloatArray,
 ) -> None:
-    """Stein's integrand of A for a loss that does not factorise: write sum_uv K_uv dDelta_v/dz_u to `sums`.
+    """Write sum_uv K_uv dDelta_v/dz_u, Stein's integrand of A, to `sums`, for a loss that does not factorise.
 
     Parameters
     ----------
     code : int
-        The loss; there is one so far.
+        Ignored: only infonce needs this kernel.
     temperature : array of shape (lanes,)
+        T.
     noise_variance, noise_covariance : float
         s2 and kappa.
     h, d, s : arrays of shape (view, lanes)

@@ -1,8 +1,8 @@
-"""What a loss must name: its code, its size, and the Gaussian pair averages of which its theory is made."""
+"""`Loss`: the code, the degree and the Gaussian pair averages that every loss must declare."""
 
 from dataclasses import dataclass
 
-# A monomial h^a h'^b h''^c of one view is its exponents (a, b, c).
+# Exponents (a, b, c) of the monomial h^a h'^b h''^c of one view.
 Monomial = tuple[int, int, int]
 ONE: Monomial = (0, 0, 0)
 H: Monomial = (1, 0, 0)
@@ -20,20 +20,20 @@ HHHH: Monomial = (4, 0, 0)
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss as the theory and the kernels see it. Its views are the positive pair and one view of each negative.
+    """A loss of the positive pair and one view of each negative.
 
     Attributes
     ----------
     code : int
-        By which kernels know it.
+        Code of the loss in kernels.
     degree : int
-        Of the loss as a polynomial of the outputs h_v; 0 if it is none.
+        Degree of the loss as a polynomial of the outputs h_v; 0 if it is not a polynomial.
     pairs : tuple of (Monomial, Monomial)
-        The pair averages E[f(z_1) g(z_2) | c] over the two views of one sample that `combine` takes, in its order;
-        a one-view average is a pair with `ONE`. Empty if the averages do not factorise over the samples: then
-        `differentiate_forces` serves averages over a set of points.
+        The pair averages E[f(z_1) g(z_2) | c] over the two views of one sample, in the order in which `combine` takes
+        them; the average of one view is a pair with `ONE`. Empty if the averages do not factorise over the samples:
+        the theory then averages over a set of points, with `differentiate_forces`.
     has_parameters : bool
-        True if temperature and number of negatives belong to it; otherwise there is one negative.
+        True if the loss has a temperature and a number of negatives; otherwise there is one negative.
     """
 
     code: int
@@ -43,5 +43,5 @@ class Loss:
 
     @property
     def factorises(self) -> bool:
-        """True if its averages are made of pair averages."""
+        """True if the averages of the loss follow from pair averages."""
         return len(self.pairs) > 0

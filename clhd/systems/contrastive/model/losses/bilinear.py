@@ -4,8 +4,8 @@ Its average is minus the covariance of h between the two views of a sample. With
 
     Delta_1 = h_1' (h_2 - h_3),    Delta_2 = h_1 h_2',    Delta_3 = -h_1 h_3'.
 
-The averages g, A (in Stein's form) and D follow by expanding the products; view 3 is independent of views 1, 2, and
-the two views of a pair are exchangeable, so that E[f_1 g_2] = E[g_1 f_2] (docs/theory.md derives them).
+The averages g, A (in Stein's form) and D follow by expanding the products, because view 3 is independent of views 1
+and 2, and the views of a pair are exchangeable: E[f_1 g_2] = E[g_1 f_2] (docs/theory.md has the derivation).
 """
 
 import numpy as np

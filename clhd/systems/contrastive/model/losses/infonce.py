@@ -6,7 +6,7 @@ With the softmax pi_v = exp(h_1 h_v / T) / sum, v >= 2, its forces Delta_v = -dL
 
     Delta_1 = h_1' (h_2 - sum_v pi_v h_v) / T,    Delta_2 = h_1 h_2' (1 - pi_2) / T,    Delta_v = -h_1 h_v' pi_v / T.
 
-The averages do not factorise over the samples. What the theory averages beside the forces is Stein's integrand of A,
+The averages do not factorise over the samples. Beside the forces the theory averages Stein's integrand of A,
 
     sum_uv K_uv dDelta_v/dz_u = s2 sum_v dDelta_v/dz_v + 2 kappa dDelta_1/dz_2,
 
@@ -17,8 +17,8 @@ in which, with <h> = sum_v pi_v h_v and <h^2> = sum_v pi_v h_v^2,
     dDelta_v/dz_v = -h_1 h_v'' pi_v / T - h_1^2 h_v'^2 pi_v (1 - pi_v) / T^2,
     dDelta_1/dz_2 = h_1' h_2' (1 - pi_2 - h_1 pi_2 (h_2 - <h>) / T) / T.
 
-The largest exponent is subtracted from all: nothing overflows. h_2 - <h> and 1 - pi_2 are sums over the negatives,
-so that nothing cancels when the positive has all the weight.
+The largest exponent is subtracted from all, so nothing overflows. h_2 - <h> and 1 - pi_2 are computed as sums over the
+negatives, so nothing cancels when the positive has all the weight.
 """
 
 import numpy as np
@@ -30,8 +30,8 @@ from clhd.core.vector_math import exponential
 FloatArray = NDArray[np.float64]
 
 DEGREE = 0
-# Exponents of the softmax below this count as this: their weight is 1e-304.
-_LEAST_EXPONENT = -700.0
+# Smaller exponents of the softmax are replaced by this one, whose weight is 1e-304.
+_MIN_EXPONENT = -700.0
 
 
 @kernel
@@ -50,7 +50,7 @@ def _write_weights(temperature: FloatArray, h: FloatArray, slope: FloatArray, we
         row, weight = h[v], weights[v]
         for i in range(len(slope)):
             x = slope[i] * row[i] - peak[i]
-            weight[i] = exponential(_LEAST_EXPONENT if x < _LEAST_EXPONENT else x)
+            weight[i] = exponential(_MIN_EXPONENT if x < _MIN_EXPONENT else x)
     total = weights[0]
     for i in range(len(slope)):
         total[i] = weights[1, i]
@@ -112,7 +112,7 @@ def differentiate_forces(
     slope, gap, rest, spread = work[0], work[1], work[2], work[3]
     _write_weights(temperature, h, slope, weights)
     _write_gap(h, weights, gap, rest)
-    # <h^2> - <h>^2, as the variance around <h> = h_2 - gap.
+    # Compute <h^2> - <h>^2 as the variance around <h> = h_2 - gap.
     for i in range(len(slope)):
         spread[i] = 0.0
         sums[i] = 0.0

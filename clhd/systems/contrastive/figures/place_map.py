@@ -1,7 +1,7 @@
 """`draw_place_maps`: a change over second moment and base noise, one panel for each learning rate.
 
-Cells are of equal size, whatever the spacing of the values. A cross marks a place that is an exception, a dash one
-where nothing is learned, a question mark one that is not known.
+Cells have one size for any spacing of the values. A cross marks an exception, a dash a place where nothing is learned,
+a question mark a place that is not known.
 """
 
 from typing import Any
@@ -16,12 +16,12 @@ from clhd.core.text import format_number
 from clhd.figures.style import FAINT, INK, MUTED
 
 _HORIZONTAL, _VERTICAL, _PANEL = "base_noise_variance", "second_moment", "learning_rate"
-_DARK = 0.55  # of the colour's range, beyond which text on it is white
-_MANY = 6  # values along an axis, beyond which cells have no room for numbers
+_DARK = 0.55  # share of the colour range beyond which text is white
+_MANY = 6  # most values along an axis for which cells have room for numbers
 
 
 def draw_place_maps(figure: SubFigure, change: xr.DataArray, falls: xr.DataArray, label: str) -> list[Axes]:
-    """Draw the panels with their colour bar.
+    """Draw the panels with their colour bar; return them.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def draw_place_maps(figure: SubFigure, change: xr.DataArray, falls: xr.DataArray
     falls : DataArray of the same dims
         From `clhd.systems.contrastive.claims.learned.falls_along`.
     label : str
-        Of the colour bar.
+        Label of the colour bar.
     """
     change = change.where(falls >= 0)
     limit = float(np.nanmax(np.abs(change)))
@@ -83,13 +83,13 @@ def _draw_panel(axes: Axes, change: xr.DataArray, falls: xr.DataArray, limit: fl
 
 
 def _mark(falls: float, change: float, *, is_small: bool) -> str:
-    """What stands in a cell: the change, with a cross above it at an exception."""
+    """The text of a cell: the change, with a cross above it at an exception."""
     if np.isnan(falls):
         return "?"
     if falls < 0:
         return "\N{EN DASH}"
     cross = "\N{MULTIPLICATION SIGN}" if falls == 0 else ""
-    # Three decimals, without the zero before the point: as many as fit.
+    # Three decimals, without the zero before the point: more do not fit.
     return (
         cross
         if is_small

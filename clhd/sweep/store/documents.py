@@ -1,0 +1,91 @@
+"""One ``zarr.json`` as plain JSON: `read_document`, `write_document`, and `find_danger`, before Zarr sees it.
+
+Zarr loads any codec that such a file names, and a codec can run code. So Zarr is given only what clhd could have
+written, also where the checksum of a file is right.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from clhd.sweep.spec.grid import is_plain_name
+
+FILE = "zarr.json"
+_FIXED: dict[str, Any] = {
+    "zarr_format": 3,
+    "node_type": "array",
+    "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+    "storage_transformers": [],
+}
+_KEYS = {"shape", "data_type", "chunk_grid", "fill_value", "codecs", "attributes", "dimension_names", *_FIXED}
+_TYPES = {"string", "bool", "int8", "int16", "int32", "int64", "float32", "float64"}
+_CODECS = (["bytes", "zstd"], ["vlen-utf8", "zstd"])
+Document = Mapping[str, Any]
+
+
+def read_document(path: Path) -> dict[str, Any] | str:
+    """Read a JSON document; return a text if it cannot be read, which says why."""
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except (ValueError, RecursionError):
+        return "is not JSON"
+    return document if isinstance(document, dict) else "is not a JSON object"
+
+
+def write_document(path: Path, document: Document) -> None:
+    """Write a JSON document in one step, which a power failure cannot tear."""
+    unfinished = path.with_name(f".{path.name}.partial")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            json.dump(document, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
+
+
+def find_danger(document: Document) -> str:
+    """Describe what clhd cannot have written in the metadata of an array; empty if there is nothing."""
+    if not document.keys() <= _KEYS:
+        return "has keys that clhd does not write"
+    for key, value in _FIXED.items():
+        if document.get(key, []) != value:
+            return f"{key} = {document.get(key)!r:.60}"
+    kind = document.get("data_type")
+    if not isinstance(kind, str) or kind not in _TYPES:
+        return f"data_type = {kind!r:.60}"
+    shape = document.get("shape")
+    if not _are_counts(shape):
+        return f"shape = {shape!r:.60}"
+    names = document.get("dimension_names") or []  # an array without dims has no such key
+    if not isinstance(names, list) or not all(isinstance(name, str) and is_plain_name(name) for name in names):
+        return f"dimension_names = {names!r:.60}"
+    chunks = read_chunks(document)
+    if not _are_counts(chunks) or not len(chunks) == len(shape) == len(names):  # type: ignore[arg-type]
+        return f"chunk_grid = {document.get('chunk_grid')!r:.90}"
+    codecs = document.get("codecs")
+    is_list = isinstance(codecs, list) and all(isinstance(codec, dict) for codec in codecs)
+    if not is_list or [codec.get("name") for codec in codecs or ()] not in _CODECS:
+        return f"codecs = {codecs!r:.90}"
+    return ""
+
+
+def read_chunks(document: Document) -> Sequence[int]:
+    """Return the shape of a chunk from the metadata of an array; empty if they do not say it."""
+    grid = document.get("chunk_grid")
+    inner = grid.get("configuration") if isinstance(grid, dict) and grid.get("name") == "regular" else None
+    return inner.get("chunk_shape", ()) if isinstance(inner, dict) else ()
+
+
+def _are_counts(numbers: Any) -> bool:
+    return isinstance(numbers, list) and all(type(number) is int and number > 0 for number in numbers)

@@ -1,0 +1,37 @@
+"""The claims and figures that the system lists are there, for each of its sweeps."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from clhd.claims.judge import list_figures, list_files, read_claims
+from clhd.figures.plot import find_figure
+from clhd.sweep.spec.config import read_config
+from clhd.sweep.spec.yaml_file import read_yaml
+from clhd.systems.registry import find_system, import_named
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.mark.parametrize("config", ["config.yaml", "paper.yaml"])
+def test_every_claim_of_the_config_is_found(config, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    experiments = read_config(ROOT / "config" / config, check=False).experiments
+    settings = read_claims(ROOT / "config" / "claims.yaml", experiments)
+    assert list(settings) == list(read_yaml(ROOT / "config" / "claims.yaml"))
+    assert list_files(settings) == ["claims.json", "claims_matrix.json"]
+    assert list_figures(settings) == ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "matrix", "universality"]
+    assert Counter(map(find_figure, experiments.values())).keys() == {
+        *("lines", "grid", "trajectories", "none"),
+        *("dimension", "moments", "noise_correlation"),
+    }
+
+
+@pytest.mark.parametrize("name", ["contrastive", "portrait", "selection", "weights"])
+def test_all_that_a_system_lists_can_be_imported(name):
+    system = find_system(name)
+    for claim_id, target in system.claims.items():
+        for figure in import_named(target, system).list_figures(claim_id).values():
+            assert callable(import_named(figure, system))
+    assert all(callable(import_named(target, system)) for target in system.figures.values())

@@ -198,6 +198,20 @@ def test_a_workflow_comes_to_the_bits_of_a_local_run(make_project: Callable[[str
     assert asked["TimeLimit"] == f"00:{math.ceil(needs.wall_seconds / 60):02d}:00"
 
 
+def test_workers_as_jobs_get_the_file_of_a_system(make_project: Callable[[str], Project], tmp_path: Path) -> None:
+    experiment = (ROOT / "examples" / "oja.yaml").read_text(encoding="utf-8")
+    project = make_project(experiment)
+    source = (ROOT / "examples" / "oja.py").read_text(encoding="utf-8")
+    project.write("config/oja.py", source)
+    process = project.start("-m", "clhd", "run", "config/toy.yaml", "--slurm", str(WORKERS))
+    assert project.finish(process) == 0, project.output
+    assert project.list_jobs(), "workers were jobs"
+
+    run_experiment(project.folder / "config" / "toy.yaml", results=tmp_path)
+    for part in ("simulation.zarr", "theory.zarr"):
+        assert read_bits(Store(project.folder / "results" / "toy" / part)) == read_bits(Store(tmp_path / "toy" / part))
+
+
 def test_a_cancelled_job_is_submitted_again_and_goes_on_where_it_was(
     make_project: Callable[[str], Project], local_bits: dict[str, bytes]
 ) -> None:

@@ -21,7 +21,7 @@ def test_columns_are_aligned_whatever_the_names_and_problems() -> None:
         ]
     )
     assert table.splitlines() == [
-        "experiment   part        runs  ok  failed  diverged  pending          age    size",
+        "experiment   stage       runs  ok  failed  diverged  pending          age    size",
         "first        simulation    12  12       0         0        0        1 min  2.5 kB",
         "first        theory        12  12       0         0        0        1 min  2.5 kB",
         "first        summary                                          1 min stale  2.5 kB",

@@ -117,7 +117,7 @@ def format_status(reports: list[dict[str, Any]]) -> str:
     columns = dict(_COLUMNS)
     if not any(stage and stage.get("not_converged") for *_, stage in stages):
         del columns["not converged"]  # rare
-    rows = [["experiment", "part", *columns, "age", "size"]]
+    rows = [["experiment", "stage", *columns, "age", "size"]]
     for name, kind, stage in stages:
         if stage is not None:
             cells = [stage["problem"]] if "problem" in stage else _list_cells(stage, columns.values())

@@ -61,25 +61,21 @@ class Half(Protocol):
 
 
 class NoHalf:
-    """A simulation or a theory that does not exist."""
+    """A simulation or a theory that does not exist, and so computes nothing: the sweep never asks it for points."""
 
     version = 1
     per_replica = False
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """Nothing."""
         return Outputs(variables={})
 
     def point(self, values: Mapping[str, Value], seed: int) -> Any:
-        """Never called: without outputs there are no points."""
         raise NotImplementedError
 
     def cost(self, point: Any, time: FloatArray) -> Cost:
-        """Never called."""
         raise NotImplementedError
 
     def compute(self, points: Sequence[Any], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """Never called."""
         raise NotImplementedError
 
 

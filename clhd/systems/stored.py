@@ -3,13 +3,13 @@
 A store and a summary hold it in the attribute ``declaration``. It is data: nothing of it is ever imported or run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Value
-from clhd.systems.protocol import System
+from clhd.systems.declarations import Output, Outputs, Parameter, Value
+from clhd.systems.protocol import NoHalf, System
 
 
 class StoredParameter(BaseModel):
@@ -104,27 +104,14 @@ def _as_json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-class StoredHalf:
+class StoredHalf(NoHalf):
     """A half as a store remembers it: its outputs and its version, but nothing that computes."""
 
     def __init__(self, outputs: Outputs, version: int, *, per_replica: bool) -> None:
         self._outputs, self.version, self.per_replica = outputs, version, per_replica
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        """Those that the store holds."""
         return self._outputs
-
-    def point(self, values: Mapping[str, Value], seed: int) -> Any:
-        """Never called: a store computes nothing."""
-        raise NotImplementedError
-
-    def cost(self, point: Any, time: FloatArray) -> Cost:
-        """Never called."""
-        raise NotImplementedError
-
-    def compute(self, points: Sequence[Any], time: FloatArray, replicas: Sequence[int]) -> Result:
-        """Never called."""
-        raise NotImplementedError
 
 
 def restore_system(declaration: Declaration, kind: str, outputs: Outputs, version: int) -> System:

@@ -12,7 +12,7 @@ from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.spec.config import read_config
 from clhd.sweep.run.needs import predict_needs
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.results.unfinished import find_unfinished
+from clhd.sweep.results.state import find_unfinished
 
 # The list of experiments: config/config.yaml, or the list given by --configfile.
 CONFIG_FILE = str(([Path("config/config.yaml")] + list(workflow.configfiles))[-1])

@@ -34,8 +34,9 @@ from clhd.sweep.cluster.slurm import check_jobs
 from clhd.sweep.plan.blocks import Block, BoolArray, ChunkIndex
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.tasks import BlockReport, compute_block, write_merged
+from clhd.sweep.store.bound import StoreError
 from clhd.sweep.store.lock import check_lease
-from clhd.sweep.store.store import Store, StoreError
+from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 from clhd.systems.registry import Reference
 

@@ -136,7 +136,8 @@ def test_the_name_in_a_summary_cannot_lead_a_figure_elsewhere(work: Callable[[],
     for part in ("summary", "simulation"):
         file = folder / "results" / "toy" / f"{part}.zarr" / "zarr.json"
         document = json.loads(file.read_bytes())
-        document["attributes"]["experiment"]["name"] = "../../../escaped"
+        experiment = json.loads(document["attributes"]["experiment"]) | {"name": "../../../escaped"}
+        document["attributes"]["experiment"] = json.dumps(experiment)
         file.write_text(json.dumps(document))
         write_checksum(file.parent, document["consolidated_metadata"]["metadata"], whole=())
     with pytest.raises(ClhdError, match="name = "):

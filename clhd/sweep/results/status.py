@@ -78,6 +78,8 @@ def format_status(reports: list[dict[str, Any]]) -> str:
         if stage is not None:
             cells = [stage["problem"]] if "problem" in stage else _list_cells(stage, columns.values())
             rows.append([name, kind, stage["state"], *cells])
+        elif kind != "simulation":
+            rows.append([name, kind, "none"])
     table = [row for row in rows if len(row) == len(rows[0])]
     widths = [max(len(row[column]) for row in (rows if column < 3 else table)) for column in range(len(rows[0]))]
     return "\n".join(

@@ -157,29 +157,26 @@ class BoundStore(LocalStore):
             raise self.describe_damage(path) from None
         if not self.metadata.identity:
             return content
-        data, version = content[:-TRAILER_BYTES], self._version_of(content)
-        is_right = content[-TRAILER_BYTES:] == self.make_trailer(name, index, version, data)
-        if not is_right or version < (floor or 0):
+        if self._check_trailer(path, name, index, content) < (floor or 0):
             raise self.describe_damage(path)
-        return data
+        return content[:-TRAILER_BYTES]
 
     def read_version(self, index: ChunkIndex) -> int | None:
         """Return the version of the status of a chunk; None if it has no status."""
         path = self.file(STATUS, index)
         try:
-            with path.open("rb") as file:
-                if not self.metadata.identity:
-                    return 0
-                file.seek(max(0, path.stat().st_size - TRAILER_BYTES))
-                return self._version_of(file.read())
+            content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        return self._check_trailer(path, STATUS, index, content) if self.metadata.identity else 0
 
-    @staticmethod
-    def _version_of(content: bytes) -> int:
-        """Return the version in a trailer, right or wrong; 0 if there is none."""
-        trailer = content[-TRAILER_BYTES:]
-        return int(_HEAD.unpack_from(trailer)[2]) if len(trailer) == TRAILER_BYTES else 0
+    def _check_trailer(self, path: Path, name: str, index: ChunkIndex, content: bytes) -> int:
+        """Return the version in the trailer of a chunk file; raise DamagedChunkError if the trailer is wrong."""
+        data, trailer = content[:-TRAILER_BYTES], content[-TRAILER_BYTES:]
+        version = int(_HEAD.unpack_from(trailer)[2]) if len(trailer) == TRAILER_BYTES else 0
+        if trailer != self.make_trailer(name, index, version, data):
+            raise self.describe_damage(path)
+        return version
 
     def begin_write(self, index: ChunkIndex) -> None:
         """Give all files of a chunk that are written from now on the next version."""

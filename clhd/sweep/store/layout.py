@@ -259,6 +259,8 @@ def _read_column(path: Path, group: zarr.Group, name: str) -> NDArray[Any]:
     """Return the values of a coordinate of a store; raise MetadataError if they cannot be read."""
     try:
         return make_column(group[name][...])  # type: ignore[index]
+    except ClhdError:
+        raise
     except Exception:  # codecs raise errors of any type
         raise MetadataError(f"{path / name}: is damaged; {REPAIR}") from None
 

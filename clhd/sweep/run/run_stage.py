@@ -3,6 +3,7 @@
 With ``--fresh``, `set_aside` moves the old stores first, so that after a kill the plain command goes on.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -143,7 +144,9 @@ def run_stage(
             store, available = prepare_store(wanted, path)
             if lease.predecessor:
                 store.remove_leftover_files()
-                (path / FILE).touch()  # the killed run may have written blocks after the last summary
+                os.utime(
+                    path / FILE, follow_symlinks=False
+                )  # the killed run may have written blocks after the last summary
         mask = select_requested(available, wanted)
         status = store.status()
         needed = find_needed(status, mask)

@@ -11,7 +11,6 @@ that was killed between them. Axes are in order, so a chunk of the new store tak
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.files import sync_folder, sync_tree
 from clhd.core.progress import Progress
 from clhd.core.text import format_count, format_seconds
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, chunk_counts, keep_chunks
@@ -94,9 +94,10 @@ def grow_store(old: Store, available: Stage, places: Sequence[Sequence[int]]) ->
     check_files(old)  # a missing file would be copied as NaN
     _fill(new, old, origins, progress)
     remove_tree(old_path)
-    os.sync()  # once the old store is deleted, the copy is all there is
+    sync_tree(new_path)  # once the old store is deleted, the copy is all there is
     path.rename(old_path)
     new_path.rename(path)
+    sync_folder(path.parent)
     _remove(old_path, math.prod(chunk_counts(old.shape, old.chunks)), progress)
     if progress.is_shown:
         progress.finish(f"{count} copied")

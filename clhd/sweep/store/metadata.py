@@ -25,6 +25,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from clhd.core.files import check_folders, make_folder
 from clhd.errors import ClhdError
 from clhd.sweep.spec.grid import is_plain_name
 from clhd.sweep.store.documents import FILE, Document, find_danger, read_document, write_document
@@ -146,7 +147,7 @@ def restore_metadata(path: Path) -> None:
         write_document(path / FILE, group)
     for name, document in _get_arrays(group).items():
         if _encode(read_document(path / name / FILE)) != _encode(document):
-            (path / name).mkdir(exist_ok=True)
+            make_folder(path / name)
             write_document(path / name / FILE, document)
 
 
@@ -236,6 +237,7 @@ def _check_arrays(path: Path, group: Document, remedy: str) -> dict[str, Documen
     for name, right in arrays.items():
         document = read_document(path / name / FILE) if is_plain_name(name) else "has a name that clhd does not use"
         if not isinstance(document, str):
+            check_folders(path, path / name / "c")
             is_same = _encode(document) == _encode(right)
             document = find_danger(document) if is_same else _find_difference(document, right)
         if document:

@@ -22,6 +22,7 @@ from typing import Any
 from clhd.claims.claim import CaseTable, Claim, Part, Threshold
 from clhd.claims.verdict import Estimate
 from clhd.core.checks import parse_number
+from clhd.core.files import write_file
 from clhd.core.text import cut_line
 from clhd.errors import ClhdError
 from clhd.sweep.results.summary_reader import Summary, read_summary
@@ -312,7 +313,5 @@ def make_plain(value: Any) -> Any:
 def write_claims(claims: Mapping[str, Any], path: Path) -> Path:
     """Write claims.json, or the file of a table, in one step, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.write_text(json.dumps(claims, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_file(path, json.dumps(claims, indent=2) + "\n")
     return path

@@ -106,6 +106,7 @@ def plot_experiment(
     ClhdError
         If there is no summary, nothing in it can be drawn, the figure is unknown, or the files cannot be written.
     """
+    from clhd.core.files import make_folder, write_file  # noqa: PLC0415
     from clhd.figures.style import save_figure, use_style  # noqa: PLC0415
     from clhd.sweep.results.summary_reader import read_summary  # noqa: PLC0415
 
@@ -118,10 +119,10 @@ def plot_experiment(
     with use_style():
         drawn, caption = plot(summary)
         with explain_unwritable(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             paths = save_figure(drawn, folder / summary.name)
             path = folder / f"{summary.name}.rst"
-            path.write_text(caption, encoding="utf-8")
+            write_file(path, caption)
     return [*paths, path]
 
 

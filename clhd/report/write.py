@@ -17,6 +17,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from clhd.core.files import write_file
 from clhd.core.text import format_bytes, format_name, format_seconds, join_words
 from clhd.errors import explain_unwritable
 from clhd.report.claims import count_verdicts, read_judged_claims, read_tables
@@ -60,11 +61,9 @@ def write_report(config: ConfigContent, results: Path) -> Path:
     """
     path = results / "report.html"
     page = compose_report(config, results)
-    unfinished = path.with_name(f".{path.name}.new")
     with explain_unwritable(path):
         results.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(path)
+        write_file(path, page)
     return path
 
 

@@ -5,12 +5,11 @@ written, also where the checksum of a file is right.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from clhd.core.files import write_file
 from clhd.sweep.spec.grid import is_plain_name
 
 FILE = "zarr.json"
@@ -56,17 +55,7 @@ def read_document(path: Path) -> dict[str, Any] | str:
 
 def write_document(path: Path, document: Document) -> None:
     """Write a JSON document in one step, which a power failure cannot tear."""
-    unfinished = path.with_name(f".{path.name}.partial")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise
+    write_file(path, json.dumps(document))
 
 
 def find_danger(document: Document) -> str:

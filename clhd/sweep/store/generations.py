@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from clhd.core.files import make_folder, sync_folder
 from clhd.sweep.store.documents import FILE, parse_chunk_key
 from clhd.sweep.store.metadata import MetadataError, check_metadata, restore_array_files
 
@@ -49,15 +50,14 @@ def publish(path: Path) -> None:
     """Let the generation in the hidden folder take the name of the store. Raises OSError."""
     hidden = hidden_path(path)
     if not path.exists():
-        sync_tree(hidden)
         hidden.rename(path)
         sync_folder(path.parent)
         return
     for array in (folder for folder in hidden.iterdir() if folder.is_dir()):
-        (path / array.name).mkdir(exist_ok=True)
+        make_folder(path / array.name)
         for entry in (entry for entry in array.iterdir() if entry.name != FILE):
             entry.rename(path / array.name / entry.name)
-    sync_tree(path)
+        sync_folder(path / array.name)
     (hidden / FILE).replace(path / FILE)
     sync_folder(path)
     restore_array_files(path)
@@ -85,20 +85,3 @@ def remove_leftovers(path: Path) -> None:
 
 def _list_files(folder: Path) -> Iterator[Path]:
     return (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-
-
-def sync_tree(path: Path) -> None:
-    """Write the files of a folder to the disk, so that a power failure does not lose them."""
-    for root, _, names in os.walk(path):
-        for name in names:
-            sync_folder(Path(root, name))
-        sync_folder(Path(root))
-
-
-def sync_folder(path: Path) -> None:
-    """Write a folder, or a file, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.files import sync_tree
 from clhd.core.progress import Progress
 from clhd.core.text import format_count, format_seconds
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, keep_chunks
@@ -88,6 +89,7 @@ def grow_store(old: Store, available: Stage, places: Sequence[Sequence[int]]) ->
         progress.say(f"copies {count} into a larger store, {format_seconds(seconds)} predicted")
     hidden = write_empty(path, available, chunks, old.attributes["runs"], old.attributes.get("identity", ""))
     _fill(Store(hidden, "r+"), old, origins, progress)
+    sync_tree(hidden)  # once the next run deletes the old files, the copy is all there is
     publish(path)
     if progress.is_shown:
         progress.finish(f"{count} copied")

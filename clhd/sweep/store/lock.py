@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clhd.core.files import is_same, open_fixed
 from clhd.errors import ClhdError, check_link, describe_unwritable
 from clhd.sweep.store.provenance import now
 
@@ -125,10 +126,10 @@ def _open_locked(store: Path, *, wait: bool) -> int:
     """Open the lock file and lock it; return its descriptor."""
     path, is_waiting = _lock_path(store), False
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = open_fixed(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if is_waiting else fcntl.LOCK_NB))
-            if _is_same(descriptor, path):
+            if is_same(descriptor, path):
                 return descriptor
         except OSError as error:
             holder = _describe(_read_entry(descriptor))
@@ -146,13 +147,6 @@ def _open_locked(store: Path, *, wait: bool) -> int:
         os.close(descriptor)  # try again: the file was replaced meanwhile, or is locked by a run to wait for
 
 
-def _is_same(descriptor: int, path: Path) -> bool:
-    """Return True if an open file still has its name."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    return False
-
-
 def _write_entry(descriptor: int, entry: Mapping[str, Any] | None) -> None:
     """Write the content of the lock file, so that readers on other machines see it; None if the run has ended."""
     content = b"" if entry is None else json.dumps(entry).encode()
@@ -168,7 +162,7 @@ def _await_writers(store: Path) -> bool:
 
     A task that begins to write now finds another token.
     """
-    descriptor = os.open(_writing_path(store), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = open_fixed(_writing_path(store))
     deadline = time.monotonic() + _PATIENCE_SECONDS
     try:
         while True:
@@ -212,7 +206,7 @@ def guard_writing(store: Path, token: str, chunk: int) -> Iterator[None]:
         If the store was moved or deleted.
     """
     try:
-        descriptor = os.open(_writing_path(store), os.O_RDWR | os.O_CLOEXEC)
+        descriptor = open_fixed(_writing_path(store), create=False)
     except FileNotFoundError:
         raise MovedError(f"{store}: was moved or deleted while it was written") from None
     try:

@@ -30,6 +30,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from clhd.core.files import check_folders, make_folder
 from clhd.errors import ClhdError
 from clhd.sweep.spec.grid import is_plain_name
 from clhd.sweep.store.documents import (
@@ -209,7 +210,7 @@ def restore_array_files(path: Path) -> None:
     """Write the ``zarr.json`` of each array that differs from the record."""
     for name, document in _get_arrays(_read_group(path)).items():
         if _encode(read_document(path / name / FILE)) != _encode(document):
-            (path / name).mkdir(exist_ok=True)
+            make_folder(path / name)
             write_document(path / name / FILE, document)
 
 
@@ -300,6 +301,7 @@ def _check_arrays(path: Path, group: Document, remedy: str) -> dict[str, Documen
     for name, right in arrays.items():
         document = read_document(path / name / FILE) if is_plain_name(name) else "has a name that clhd does not use"
         if not isinstance(document, str):
+            check_folders(path, path / name / "c")
             is_same = _encode(document) == _encode(right)
             document = find_danger(document) if is_same else _find_difference(document, right)
         if document:

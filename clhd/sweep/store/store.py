@@ -27,6 +27,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from clhd.core.files import check_folders
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.store.bound import STATUS, TEXTS, TRAILER_BYTES, BoundStore, StoreError
@@ -194,6 +195,7 @@ class Store:
         region = self.region(index)
         self.files.begin_write(index)
         for name in (*self.outputs, *LEDGER):
+            self._check_folders(name, index)
             if name in TEXTS and not np.any(chunk[name] != "") and not self._file(name, index).exists():
                 continue  # without an error there is no file
             self._array(name)[region] = chunk[name]
@@ -224,6 +226,10 @@ class Store:
     def _file(self, name: str, index: ChunkIndex) -> Path:
         """Return the path of the file of one chunk of a variable."""
         return self.files.file(name, index + (0,) * self.count_inner_dims(name))
+
+    def _check_folders(self, name: str, index: ChunkIndex) -> None:
+        """Raise ClhdError if a chunk of a variable would be written or deleted through a link."""
+        check_folders(self.path, self._file(name, index).parent)
 
     def _find_damage_of(self, name: str) -> Iterator[tuple[Path, ChunkIndex]]:
         """Iterate over the damaged or missing files of a variable, with their chunks."""
@@ -261,6 +267,7 @@ class Store:
         """Delete the files of a chunk, the status first, and folders that are empty then; its entries are not_run."""
         for name in reversed((*self.outputs, *LEDGER)):
             file = self._file(name, index)
+            self._check_folders(name, index)
             file.unlink(missing_ok=True)
             with suppress(OSError):
                 os.removedirs(file.parent)

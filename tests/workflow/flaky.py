@@ -11,12 +11,13 @@ from tests.sweep.toy import ToyPoint, ToySimulation, ToySystem
 class FlakySimulation(ToySimulation):
     """height = slope * time + noise; in the working directory there may be files that disturb it.
 
-    While there is ``broken``, the slope 1 fails. While there is ``held``, all points wait, and say so by ``reached``.
+    While there is ``broken``, the slope 1 fails. While there is ``held``, the slope 7 waits, and makes ``reached``.
     """
 
     def compute(self, points: Sequence[ToyPoint], times: FloatArray, replicas: Sequence[int]) -> Result:
-        longest = time.monotonic() + 60
-        while Path("held").exists() and time.monotonic() < longest:
+        longest = time.monotonic() + 200
+        is_held = any(point.get("slope") == 7 for point in points)
+        while is_held and Path("held").exists() and time.monotonic() < longest:
             Path("reached").touch()
             time.sleep(0.01)
         if Path("broken").exists() and any(point.get("slope") == 1 for point in points):

@@ -3,7 +3,6 @@
 This starts Snakemake a dozen times on a toy system: about 40 s.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -14,68 +13,20 @@ import pytest
 import xarray as xr
 import yaml
 
-ROOT = Path(__file__).parents[2]
-SNAKEMAKE = Path(sys.executable).with_name("snakemake")
-EXPERIMENT = """\
-system: flaky
-axes: {{slope: [0, 1, 2], size: [4, 16]}}
-times: [0, 1]
-replicas: 4
-seed: {seed}
-"""
+from tests.workflow.project import EXPERIMENT, ROOT, Project, stages
 
 
-class Project:
-    """A folder with a config of two experiments, in which the workflow runs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.write("config/config.yaml", "experiments: [config/first.yaml, config/second.yaml]\n")
-        self.write("config/first.yaml", EXPERIMENT.format(seed=1))
-        self.write("config/second.yaml", EXPERIMENT.format(seed=2))
-
-    def write(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the workflow of the project that this test belongs to, here."""
-        paths = os.pathsep.join([str(ROOT / "tests" / "workflow"), str(ROOT)])
-        return subprocess.run(
-            [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--cores", "2", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": paths},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-
-    def plan(self) -> set[tuple[str, str]]:
-        """What the next run would do, as pairs of experiment and stage."""
-        output = self.run("-n")
-        assert output.returncode == 0, output.stdout
-        return set(re.findall(r"^Job \d+: (\w+): (\w+)$", output.stdout, flags=re.MULTILINE))
-
-
-def stages(*experiments: str) -> set[tuple[str, str]]:
-    return {(name, stage) for name in experiments for stage in ("simulate", "predict", "summarise", "plot")}
-
-
-def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(tmp_path: Path) -> None:
-    project = Project(tmp_path)
+def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(project: Project, tmp_path: Path) -> None:
     project.write("broken", "")
     assert project.plan() == stages("first", "second")
 
     run = project.run()
-    assert run.returncode == 1, run.stdout
-    assert re.search(r"first +simulation +24 +16 +8 ", run.stdout), run.stdout
+    assert run.code == 1, run.output
+    assert re.search(r"first +simulation +24 +16 +8 ", run.output), run.output
     for name in ("first", "second"):
         folder = tmp_path / "results" / name
         for part in ("simulation.zarr", "theory.zarr", f"figures/{name}.pdf", f"figures/{name}.png"):
-            assert (folder / part).exists(), run.stdout
+            assert (folder / part).exists(), run.output
         assert "leaves 2 points incomplete" in (folder / "figures" / f"{name}.rst").read_text(encoding="utf-8")
         assert {path.stem for path in (folder / "logs").iterdir()} == {
             "simulate_points",
@@ -89,8 +40,8 @@ def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(tmp
 
     (tmp_path / "broken").unlink()
     run = project.run()
-    assert run.returncode == 0, run.stdout
-    assert "first/simulation.zarr: 24 ok; 8 computed now" in run.stdout
+    assert run.code == 0, run.output
+    assert "first/simulation.zarr: 24 ok; 8 computed now" in run.output
     with xr.open_zarr(tmp_path / "results" / "first" / "summary.zarr") as summary:
         assert int(summary["replica_count"].sel(status="ok").sum()) == 24
     assert report.read_text(encoding="utf-8").count('<span class="state">complete</span>') == 2
@@ -99,21 +50,20 @@ def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(tmp
     assert project.plan() == set()
     (tmp_path / "config" / "first.yaml").touch()
     assert project.plan() == set(), "a file that was saved without a change is no reason to compute"
-    project.write("config/first.yaml", EXPERIMENT.format(seed=1).replace("[0, 1, 2]", "[0, 1, 2, 3]"))
+    project.write("config/first.yaml", EXPERIMENT.format(slope=2, seed=1).replace("[0, 1, 2]", "[0, 1, 2, 3]"))
     shutil.rmtree(tmp_path / "results" / "second" / "summary.zarr")
     assert project.plan() == stages("first") | {("second", "summarise"), ("second", "plot")}
     shutil.rmtree(tmp_path / "results" / "second" / "simulation.zarr")
     assert project.plan() >= {("second", "simulate"), ("second", "summarise"), ("second", "plot")}
 
 
-def test_a_stage_on_which_there_is_nothing_to_compute_has_no_job(tmp_path: Path) -> None:
-    project = Project(tmp_path)
+def test_a_stage_on_which_there_is_nothing_to_compute_has_no_job(project: Project, tmp_path: Path) -> None:
     project.write("config/config.yaml", "experiments: [config/theory.yaml]\n")
     text = "system: flaky\nconstants: {simulation: none}\naxes: {slope: [0, 1]}\ntimes: [0, 1]\nfigure: none\n"
     project.write("config/theory.yaml", text)
     assert project.plan() == {("theory", "predict"), ("theory", "summarise")}
     run = project.run()
-    assert run.returncode == 0, run.stdout
+    assert run.code == 0, run.output
     assert project.plan() == set()
     shutil.rmtree(tmp_path / "results" / "theory" / "theory.zarr")
     assert project.plan() >= {("theory", "predict"), ("theory", "summarise")}
@@ -130,14 +80,13 @@ def test_a_stage_on_which_there_is_nothing_to_compute_has_no_job(tmp_path: Path)
     ids=["axis", "point", "figure", "key"],
 )
 def test_a_mistake_in_a_file_is_one_line_and_exit_code_2_and_nothing_is_written(
-    tmp_path: Path, change: tuple[str, str], message: str
+    project: Project, tmp_path: Path, change: tuple[str, str], message: str
 ) -> None:
-    project = Project(tmp_path)
-    project.write("config/first.yaml", EXPERIMENT.format(seed=1).replace(*change))
+    project.write("config/first.yaml", EXPERIMENT.format(slope=2, seed=1).replace(*change))
     run = project.run()
-    assert run.returncode == 2, run.stdout
-    assert message in run.stdout
-    assert "Traceback" not in run.stdout
+    assert run.code == 2, run.output
+    assert message in run.output
+    assert "Traceback" not in run.output
     assert not (tmp_path / "results").exists()
 
 

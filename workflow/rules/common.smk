@@ -1,5 +1,6 @@
 # Reads and checks the config with clhd's own parser, and holds the functions that the rules share.
 
+import json
 import math
 import shlex
 import sys
@@ -9,17 +10,27 @@ from pathlib import Path
 from clhd.errors import ClhdError, check_link
 from clhd.figures.plot import NO_FIGURE, find_figure
 from clhd.sweep.plan.check import check_experiment
-from clhd.sweep.spec.config import read_config
+from clhd.sweep.spec.config import parse_config
 from clhd.sweep.run.needs import predict_needs
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.state import find_unfinished
 
-# The list of experiments: config/config.yaml, or the list given by --configfile.
-CONFIG_FILE = str(([Path("config/config.yaml")] + list(workflow.configfiles))[-1])
+# The list of experiments is Snakemake's config: config/config.yaml, the files of --configfile instead, or the `config:` of
+# a module statement; and --config changes single keys.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+CONFIG_FILES = [str(file) for file in workflow.configfiles]
+# Messages name these as the source of a mistake.
+SOURCE = ", ".join(CONFIG_FILES + ["--config"] * bool(workflow.config_settings.config)) or "config"
 
 # A shell prefix replaces Snakemake's own, so the strict mode of bash is repeated here. PATH makes the rules use the clhd
-# of this snakemake, even if its environment is not activated.
-shell.prefix(f'set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; ')
+# of this snakemake, even if its environment is not activated. PYTHONSAFEPATH keeps a yaml.py of the user, in the folder
+# of the project, from being taken for the library.
+BIN = shlex.quote(str(Path(sys.executable).parent))
+shell.prefix(f'set -euo pipefail; export PATH={BIN}:"$PATH" PYTHONSAFEPATH=1; ')
 
 
 def mark(stage):
@@ -34,6 +45,35 @@ def mark(stage):
 def find_file(wildcards):
     """Return the file of an experiment."""
     return FILES[wildcards.experiment]
+
+
+@cache
+def list_unfinished(name):
+    """Return the stages of an experiment that must run, whatever their markers say.
+
+    Their stores were deleted by hand, points have failed, or a run was killed.
+    """
+    return find_unfinished(EXPERIMENTS[name], RESULTS)
+
+
+def find_file_for(stage):
+    """Return a function of the wildcards that returns the file of an experiment, and forces an unfinished stage to run.
+
+    It only adds the marker to the files that this Snakemake forces, as --forcerun does. On disk nothing changes, since
+    another Snakemake may be at work here, and reading the rules must not disturb it.
+    """
+
+    def find(wildcards):
+        if workflow.is_main_process and stage in list_unfinished(wildcards.experiment):
+            workflow.dag.forcefiles.add(mark(stage).format(experiment=wildcards.experiment))
+        return find_file(wildcards)
+
+    return find
+
+
+def give_config(wildcards):
+    """Return the list of experiments as text, which the commands of clhd read from standard input."""
+    return json.dumps(config, ensure_ascii=False)
 
 
 def find_markers(name):
@@ -79,12 +119,6 @@ def ask_for(kind):
     return {"runtime": find_minutes, "mem_mb": find_megabytes}
 
 
-def remove_false_markers(name, experiment):
-    """Delete the markers of unfinished stages: stores deleted by hand, failed points, killed runs."""
-    for stage in find_unfinished(experiment, RESULTS):
-        Path(mark(stage).format(experiment=name)).unlink(missing_ok=True)
-
-
 def find_figures():
     """Return the experiments that have a figure; raises ClhdError if a figure does not exist."""
     drawn = []
@@ -98,9 +132,13 @@ def find_figures():
 
 
 try:
-    CONFIG = read_config(CONFIG_FILE)
+    CONFIG = parse_config(config, SOURCE)
     RESULTS, EXPERIMENTS = CONFIG.results, CONFIG.experiments
     check_link(RESULTS)
+    if workflow.modifier.modify_path(str(RESULTS)) != str(RESULTS):  # clhd would write elsewhere than Snakemake looks
+        raise ClhdError(
+            f"{SOURCE}: a module's prefix and the storage of Snakemake are not supported; set results instead"
+        )
     FILES = {name: str(file) for name, file in CONFIG.files.items()}
     DRAWN = find_figures()
     CLAIM_EXPERIMENTS, CLAIM_FILES, CLAIM_FIGURES = [], [], []
@@ -113,7 +151,6 @@ try:
     CHECKED = {}  # checked stages, whose costs are known, by experiment and kind
     if workflow.is_main_process:
         for name, experiment in EXPERIMENTS.items():
-            remove_false_markers(name, experiment)
             if not is_checked(name):
                 CHECKED |= {(name, stage.kind): stage for stage in check_experiment(experiment, FILES[name])}
 except ClhdError as error:

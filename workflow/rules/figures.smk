@@ -7,13 +7,13 @@ rule plot_experiment:
         summary=rules.summarise_points.output.marker,
     output:
         png=report(
-            f"{RESULTS}/{{experiment}}/figures/{{experiment}}.png",
+            update(f"{RESULTS}/{{experiment}}/figures/{{experiment}}.png"),
             caption="../report/figure.rst",
             category="Figures",
             labels={"experiment": "{experiment}"},
         ),
-        pdf=f"{RESULTS}/{{experiment}}/figures/{{experiment}}.pdf",
-        caption=f"{RESULTS}/{{experiment}}/figures/{{experiment}}.rst",
+        pdf=update(f"{RESULTS}/{{experiment}}/figures/{{experiment}}.pdf"),
+        caption=update(f"{RESULTS}/{{experiment}}/figures/{{experiment}}.rst"),
     log:
         f"{RESULTS}/{{experiment}}/logs/plot_experiment.log",
     threads: 1

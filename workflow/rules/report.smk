@@ -4,23 +4,23 @@
 
 rule write_report:
     input:
-        config=CONFIG_FILE,
+        config=CONFIG_FILES,
         experiments=FILES.values(),
         summaries=expand(mark("summary"), experiment=EXPERIMENTS),
         figures=expand(rules.plot_experiment.output.png, experiment=DRAWN),
         claims=rules.judge_claims.output if CONFIG.claims else [],
     output:
-        f"{RESULTS}/report.html",
+        update(f"{RESULTS}/report.html"),
     log:
         f"{RESULTS}/report.log",
     localrule: True
     threads: 1
     params:
-        results=RESULTS,
+        config=give_config,
     message:
         "write the report"
     shell:
-        "python -m clhd report {input.config:q} --results {params.results:q} 2>&1 | tee -i {log:q}"
+        "printf %s {params.config:q} | python -m clhd report /dev/stdin 2>&1 | tee -i {log:q}"
 
 
 rule check_points:
@@ -28,17 +28,16 @@ rule check_points:
         summaries=expand(mark("summary"), experiment=EXPERIMENTS),
         figures=expand(rules.plot_experiment.output.png, experiment=DRAWN),
     output:
-        marker=f"{RESULTS}/.complete",
+        marker=update(f"{RESULTS}/.complete"),
     log:
         f"{RESULTS}/status.log",
     retries: 0  # if points have failed, a second try fails as well
     localrule: True
     threads: 1
     params:
-        config=CONFIG_FILE,
-        results=RESULTS,
+        config=give_config,
     message:
         "check that every run succeeded"
     shell:
-        "python -m clhd status {params.config:q} --results {params.results:q} --check 2>&1 | tee -i {log:q}"
+        "printf %s {params.config:q} | python -m clhd status /dev/stdin --check 2>&1 | tee -i {log:q}"
         "; date > {output.marker:q}"

@@ -5,9 +5,9 @@
 
 rule simulate_points:
     input:
-        experiment=find_file,
+        experiment=find_file_for("simulation"),
     output:
-        marker=mark("simulation"),
+        marker=update(mark("simulation")),
     log:
         f"{RESULTS}/{{experiment}}/logs/simulate_points.log",
     threads: 1000  # means all cores: Dask spreads the blocks over them
@@ -24,9 +24,9 @@ rule simulate_points:
 
 rule predict_points:
     input:
-        experiment=find_file,
+        experiment=find_file_for("theory"),
     output:
-        marker=mark("theory"),
+        marker=update(mark("theory")),
     log:
         f"{RESULTS}/{{experiment}}/logs/predict_points.log",
     threads: 1000

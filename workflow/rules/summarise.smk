@@ -3,10 +3,10 @@
 
 rule summarise_points:
     input:
-        experiment=find_file,
+        experiment=find_file_for("summary"),
         stages=lambda wildcards: find_markers(wildcards.experiment),
     output:
-        marker=mark("summary"),
+        marker=update(mark("summary")),
     log:
         f"{RESULTS}/{{experiment}}/logs/summarise_points.log",
     threads: 1

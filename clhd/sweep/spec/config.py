@@ -74,11 +74,21 @@ def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
     ExperimentError
         With one line for each mistake in any of the files.
     """
-    path = Path(path)
+    return parse_config(read_yaml(Path(path)), str(path), check=check)
+
+
+def parse_config(table: dict[str, Any], source: str, *, check: bool = True) -> ConfigContent:
+    """Return a config with all its experiments; `table` is the content of its file, and `source` names it in messages.
+
+    Raises
+    ------
+    ExperimentError
+        With one line for each mistake in the table or in any of the files.
+    """
     try:
-        config = Config.model_validate(read_yaml(path))
+        config = Config.model_validate(table)
     except ValidationError as error:
-        raise ExperimentError(describe_mistakes(error, str(path), Config.model_fields)) from None
+        raise ExperimentError(describe_mistakes(error, source, Config.model_fields)) from None
     experiments: dict[str, Experiment] = {}
     files: dict[str, Path] = {}
     mistakes = []

@@ -291,8 +291,14 @@ def _describe_basis(summaries: Iterable[Summary]) -> dict[str, Any]:
         "replicas": sum(summary.totals.get("ok", 0) for summary in found.values()),
         "seed": {name: summary.experiment["seed"] for name, summary in found.items() if summary.has_simulation},
         "stores": [f"{name}/summary.zarr" for name in found],
+        "summaries": {name: summary.identity for name, summary in found.items()},
         "code": sorted({str(summary.dataset.attrs["code"]) for summary in found.values()}),
     }
+
+
+def find_basis(judged: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the identities of the summaries behind claims and tables, by experiment."""
+    return {name: identity for entry in judged for name, identity in entry["rests_on"]["summaries"].items()}
 
 
 def make_plain(value: Any) -> Any:

@@ -108,6 +108,7 @@ def plot_experiment(
     """
     from clhd.core.files import make_folder, write_file  # noqa: PLC0415
     from clhd.figures.style import save_figure, use_style  # noqa: PLC0415
+    from clhd.sweep.results.products import figure_record, write_record  # noqa: PLC0415
     from clhd.sweep.results.summary_reader import read_summary  # noqa: PLC0415
 
     name = "" if experiment is None else find_figure(experiment)  # a mistake in it is told before anything is read
@@ -123,7 +124,9 @@ def plot_experiment(
             paths = save_figure(drawn, folder / summary.name)
             path = folder / f"{summary.name}.rst"
             write_file(path, caption)
-    return [*paths, path]
+            paths.append(path)
+            write_record(figure_record(folder, summary.name), paths, {summary.name: summary.identity})
+    return paths
 
 
 def _find_function(figure: str, experiment: "Experiment | Mapping[str, Any]") -> Any:

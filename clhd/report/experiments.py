@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from clhd.errors import ClhdError
+from clhd.report.faults import find_figure_faults
 from clhd.report.pictures import Picture, read_picture
 from clhd.report.text import make_anchor
 from clhd.sweep.results.open_results import PARTS
@@ -95,7 +96,10 @@ def prepare_experiment(experiment: Experiment, record: Record, results: Path) ->
         "anchor": make_anchor(experiment.name, "experiment"),
         "description": experiment.description,
         "state": record.state,
-        "problems": [record.status[part]["problem"] for part in PARTS if "problem" in record.status.get(part, {})],
+        "problems": [
+            *(record.status[part]["problem"] for part in PARTS if "problem" in record.status.get(part, {})),
+            *find_figure_faults(results, experiment.name).values(),
+        ],
         "stages": [_prepare_stage(kind, record) for kind in _KINDS if kind in record.status],
         "figure": _find_picture(experiment, results),
         "runs": [_prepare_run(kind, run) for kind, runs in record.runs.items() for run in runs],

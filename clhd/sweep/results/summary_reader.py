@@ -49,6 +49,11 @@ class Summary:
         return dict(self.dataset.attrs["experiment"])
 
     @property
+    def identity(self) -> str:
+        """Identity of the summary: it changes with the results and the code that it rests on."""
+        return str(self.dataset.attrs.get("identity", ""))
+
+    @property
     def name(self) -> str:
         """Name of the experiment."""
         return str(self.experiment["name"])

@@ -123,9 +123,7 @@ def _build_parser() -> argparse.ArgumentParser:
     sub = add(commands.status, "counts by status, age and size of every experiment")
     _add_config(sub)
     sub.add_argument("--json", action="store_true", help="print it as JSON, for programs")
-    sub.add_argument(
-        "--check", action="store_true", help="exit with code 1 unless everything is complete and up to date"
-    )
+    sub.add_argument("--check", action="store_true", help="exit with code 1 unless all is complete and up to date")
     sub.add_argument("--deep", action="store_true", help="like --check, and read every file to look for damage")
     sub = add(commands.plan, "predict core-hours, wall time, memory and disk space of an experiment")
     _add_experiment(sub)

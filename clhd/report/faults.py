@@ -1,4 +1,4 @@
-"""What is wrong with figures, claims and the report: files that were changed, or that rest on what is no longer there."""
+"""What is wrong with figures, claims and the report: they were changed, or rest on what is no longer there."""
 
 from pathlib import Path
 
@@ -27,6 +27,9 @@ def find_product_faults(config: ConfigContent, results: Path) -> list[str]:
     """Return what is wrong with all figures, the claims and the report, one line each."""
     faults = [fault for name in config.experiments for fault in find_figure_faults(results, name).values()]
     faults += find_claims_faults(config, results).values()
-    if (results / "report.html").exists():
-        faults += find_faults(report_record(results), results, "clhd report").values()
-    return faults
+    return [*faults, *find_report_faults(results).values()]
+
+
+def find_report_faults(results: Path) -> dict[str, str]:
+    """Return what is wrong with the report; nothing if it has not been written."""
+    return find_faults(report_record(results), results, "clhd report") if (results / "report.html").exists() else {}

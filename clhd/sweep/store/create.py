@@ -75,7 +75,9 @@ def write_dataset(dataset: xr.Dataset, path: Path) -> None:
         remove_leftovers(path)
     remove_tree(hidden)
     keys = KEY_ENCODINGS[generation % 2]
-    rests_on = [dataset.attrs.get(name) for name in ("experiment", "rests_on", "code")]
+    # An experiment that was read without its system has whole numbers in place of floats.
+    basis = json.dumps([dataset.attrs.get(name) for name in ("experiment", "rests_on", "code")])
+    rests_on = json.loads(basis, parse_int=float)
     attributes = encode_attributes(dataset.attrs) | {"identity": make_identity(rests_on), "generation": generation}
     encoding = {name: {"compressors": _CODECS, "chunk_key_encoding": keys} for name in dataset.variables}
     whole: dict[str, Any] = {"zarr_format": 3, "consolidated": False, "write_empty_chunks": True}

@@ -120,7 +120,8 @@ def _find_state(experiment: Experiment, kind: StageKind, folder: Path, computes:
         find_stored(store, experiment, kind, computes=computes)
         check_source(store, experiment)
         for file in find_missing(store).values():
-            return StageState(State.MISSING, str(store.files.describe_damage(file)))
+            state = State.DAMAGED if file.exists() else State.MISSING
+            return StageState(state, str(store.files.describe_damage(file)))
         if deep:
             for file, _ in store.find_damage():
                 raise store.files.describe_damage(file)

@@ -50,7 +50,7 @@ _DAMAGED = "was changed or damaged after clhd wrote it (checksum differs)"
 
 _CHECKSUM = "metadata_checksum"
 _CHECKSUM_NAMES = (_CHECKSUM, "seal")  # stores written by earlier versions have the second name
-_TABLES = ("experiment", "declaration", "runs", "rests_on")  # attributes that are JSON texts
+_TABLES = ("experiment", "declaration", "runs", "rests_on", "dims", "outputs")  # attributes that are JSON texts
 _GROUP_KEYS = {"zarr_format", "node_type", "attributes", "consolidated_metadata"}
 _encode = json.JSONEncoder(sort_keys=True).encode
 

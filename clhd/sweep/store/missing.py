@@ -22,7 +22,7 @@ _CHUNKS_PER_THREAD = 200
 
 
 def find_missing(store: Store) -> dict[ChunkIndex, Path]:
-    """Find chunks that have a status but lack files.
+    """Find chunks that have a status but lack files, or have empty files.
 
     Returns
     -------
@@ -69,14 +69,13 @@ def _batch(indices: Iterator[ChunkIndex]) -> Iterator[list[ChunkIndex]]:
 
 
 def _exists(file: str) -> bool:
-    """Return False if there is no such file; raise StoreError, unlike os.path.exists, if that is unknown."""
+    """Return False if there is no such file, or it is empty; raise StoreError if that is unknown."""
     try:
-        os.stat(file)  # noqa: PTH116  # a Path for each of many files would take most of the time
+        return os.stat(file).st_size > 0  # noqa: PTH116  # a Path for each of many files would take most of the time
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise StoreError(f"{file}: cannot be looked up: {error.strerror}") from None
-    return True
 
 
 def _exists_after_refresh(file: str) -> bool:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import io
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -120,7 +121,10 @@ def test_a_run_begins_when_writes_of_earlier_tasks_have_ended(store: Store, monk
         holder.communicate()
         monkeypatch.setattr(clhd.sweep.store.lock, "_PATIENCE_SECONDS", 0.1)
         for _ in range(2):
-            message = rf"a worker of an earlier run \(process {holder.pid} on .*\) still holds \.simulation\.writing"
+            message = (
+                rf"a worker of an earlier run \(process {holder.pid} on .*\) still holds \.simulation\.writing after "
+                rf"0\.1 s: process {os.getpid()} on {socket.gethostname()}; stop it"
+            )
             with pytest.raises(LockedError, match=message), hold_lock(store.path):
                 pytest.fail("begun while a task was writing")
             with pytest.raises(SupersededError), guard_writing(store.path, token, 4):

@@ -36,8 +36,10 @@ from clhd.sweep.store.provenance import now
 _BUSY = (errno.EAGAIN, errno.EACCES)
 # A task writes for some milliseconds; a task that takes longer than this hangs, or has lost its connection.
 _PATIENCE_SECONDS = 30.0
-_POLL_SECONDS = 0.05
+# Seconds between two looks at a lock: the first pause, and the longest.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
 _WHOLE_FILE = (0, 0)  # start and length; a length of 0 reaches to the end
+_own_tokens: set[Any] = set()  # of the locks that this process holds
 
 
 class LockedError(ClhdError):
@@ -92,8 +94,9 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
         descriptor = _open_locked(store, wait=wait)
     except OSError as error:
         raise _explain(store, error) from None
+    entry = {"process": os.getpid(), "host": socket.gethostname(), "since": now(), "token": uuid.uuid4().hex}
+    _own_tokens.add(entry["token"])
     try:
-        entry = {"process": os.getpid(), "host": socket.gethostname(), "since": now(), "token": uuid.uuid4().hex}
         earlier = _read_entry(descriptor)
         try:
             _write_entry(descriptor, entry)
@@ -102,7 +105,7 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
                     _write_entry(descriptor, earlier | {"token": entry["token"]})
                 raise LockedError(
                     f"{store}: a worker of an earlier run ({_describe(earlier)}) still holds "
-                    f"{_writing_path(store).name} after {_PATIENCE_SECONDS:g} s; stop it, or try again later"
+                    f"{_writing_path(store).name} after {_PATIENCE_SECONDS:g} s: {_describe_writers(store)}"
                 )
         except OSError as error:
             raise _explain(store, error) from None
@@ -111,6 +114,7 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
             with suppress(OSError):
                 _write_entry(descriptor, None)
     finally:
+        _own_tokens.discard(entry["token"])
         os.close(descriptor)
 
 
@@ -132,13 +136,15 @@ def _open_locked(store: Path, *, wait: bool) -> int:
             if is_same(descriptor, path):
                 return descriptor
         except OSError as error:
-            holder = _describe(_read_entry(descriptor))
+            entry = _read_entry(descriptor)
+            is_own = isinstance(entry, dict) and entry.get("token") in _own_tokens
+            holder, remedy = ("another call in this process", "") if is_own else (_describe(entry), ", or stop it")
             if error.errno not in _BUSY:
                 os.close(descriptor)
                 raise
             if not wait:
                 os.close(descriptor)
-                raise LockedError(f"{store}: is being written by {holder}; wait until it ends, or stop it") from None
+                raise LockedError(f"{store}: is being written by {holder}; wait until it ends{remedy}") from None
             print(f"{store}: is being written by {holder}; waiting for it", file=sys.stderr, flush=True)  # noqa: T201
             is_waiting = True
         except BaseException:
@@ -163,7 +169,7 @@ def _await_writers(store: Path) -> bool:
     A task that begins to write now finds another token.
     """
     descriptor = open_fixed(_writing_path(store))
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline, pause = time.monotonic() + _PATIENCE_SECONDS, _FIRST_PAUSE
     try:
         while True:
             try:
@@ -175,9 +181,22 @@ def _await_writers(store: Path) -> bool:
                 return True
             if time.monotonic() > deadline:
                 return False
-            time.sleep(_POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
     finally:
         os.close(descriptor)  # this also unlocks it
+
+
+def _describe_writers(store: Path) -> str:
+    """Name the processes that have the file of tasks open, and say what to do with them; Linux tells them."""
+    found, host, file = set(), socket.gethostname(), _writing_path(store)
+    for opened in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # a process that has ended, or belongs to another user
+            if opened.samefile(file):
+                found.add(int(opened.parts[2]))
+    if not found:
+        return f"it runs on another host than {host}, or as another user; stop it there, or try again later"
+    return f"process {', '.join(map(str, sorted(found)))} on {host}; stop it (kill), or try again later"
 
 
 def _lock_bytes(descriptor: int, start: int, length: int, *, wait: bool) -> None:

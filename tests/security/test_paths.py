@@ -101,7 +101,7 @@ def test_words_of_an_experiment_name_what_is_in_a_table_alone(
     (workspace / "toy.yaml").write_text(json.dumps({**TOY, **table}))
     assert main(["plot" if "figure" in table else "plan", "toy.yaml"]) == 2
     error = capsys.readouterr().err
-    assert message in error or "is not there" in error
+    assert message in error or "does not exist" in error
     assert [path.name for path in workspace.iterdir()] == ["toy.yaml"]
 
 

@@ -12,6 +12,7 @@ from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.registry import find_system, import_named
 
 ROOT = Path(__file__).parents[4]
+SYSTEMS = ("contrastive", "portrait", "selection", "weights")
 
 
 @pytest.mark.parametrize("config", ["config.yaml", "paper.yaml"])
@@ -22,13 +23,14 @@ def test_every_claim_of_the_config_is_found(config, monkeypatch):
     assert list(settings) == list(read_yaml(ROOT / "config" / "claims.yaml"))
     assert list_files(settings) == ["claims.json", "claims_matrix.json"]
     assert list_figures(settings) == ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "matrix", "universality"]
-    assert Counter(map(find_figure, experiments.values())).keys() == {
+    own = [experiment for experiment in experiments.values() if experiment.system in SYSTEMS]
+    assert Counter(map(find_figure, own)).keys() == {
         *("lines", "grid", "trajectories", "none"),
         *("dimension", "moments", "noise_correlation"),
     }
 
 
-@pytest.mark.parametrize("name", ["contrastive", "portrait", "selection", "weights"])
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_all_that_a_system_lists_can_be_imported(name):
     system = find_system(name)
     for claim_id, target in system.claims.items():

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clhd.core.clusters import count_clusters
     from clhd.errors import ClhdError
     from clhd.sweep.results.open_results import open_results
     from clhd.sweep.run_experiment import run_experiment
@@ -50,6 +51,7 @@ _HOMES = {
     "TwoPoint": "clhd.systems.contrastive.model.latents",
     "Uniform": "clhd.systems.contrastive.model.latents",
     "attraction_region": "clhd.systems.contrastive.theory.regions",
+    "count_clusters": "clhd.core.clusters",
     "describe": "clhd.systems.declarations",
     "find_fixed_points": "clhd.systems.contrastive.theory.fixed_points",
     "generator": "clhd.systems.plain",
@@ -85,6 +87,7 @@ __all__ = [
     "TwoPoint",
     "Uniform",
     "attraction_region",
+    "count_clusters",
     "describe",
     "find_fixed_points",
     "generator",

@@ -10,6 +10,15 @@ import clhd
 
 PACKAGE = Path(clhd.__file__).parent
 
+SYSTEMS = sorted(path.parent.name for path in PACKAGE.glob("systems/*/__init__.py"))
+
+
+def list_layers(system: str) -> list[tuple[str, ...]]:
+    """The layers within a system, from the bottom up."""
+    parts = (("model",), ("theory", "simulation"), ("sweeps",), ("claims",), ("figures",), ("report",))
+    return [*(tuple(f"{system}.{part}" for part in layer) for layer in parts), (system,)]
+
+
 # From the bottom up. A part is a module or a folder, with everything in it that is not a part of its own. Parts of one
 # line do not know each other: theory and simulation are two independent ways to the same numbers.
 LAYERS: tuple[tuple[str, ...], ...] = (
@@ -30,18 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sweep",),
     ("claims",),
     ("figures",),
-    ("systems.contrastive.model",),
-    ("systems.contrastive.theory", "systems.contrastive.simulation"),
-    ("systems.contrastive.sweeps",),
-    ("systems.contrastive.claims",),
-    ("systems.contrastive.figures",),
-    ("systems.contrastive.report",),
-    ("systems.contrastive",),
-    ("systems.saddle.model",),
-    ("systems.saddle.theory", "systems.saddle.simulation"),
-    ("systems.saddle.claims",),
-    ("systems.saddle.figures",),
-    ("systems.saddle",),
+    *(layer for name in SYSTEMS for layer in list_layers(f"systems.{name}")),
     ("report",),
     ("commands",),
     ("cli",),

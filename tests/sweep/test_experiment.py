@@ -16,6 +16,7 @@ from clhd.sweep.spec.grid import Axis, parse_axis
 from clhd.sweep.spec.schema import format_schema
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.declarations import Parameter
+from clhd.systems.registry import list_systems
 from tests.sweep.conftest import MakeExperiment
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ def read_all(path: Path) -> None:
         (
             "system: toy",
             "system: toys",
-            "system = 'toys': must be one of ",
+            f"system = 'toys': must be one of {', '.join(sorted({*list_systems(), 'toy'}))}, or FILE.py:CLASS",
         ),
         ("slope: [0, 1]", "slope: []", "axes.slope = []: must hold at least one value"),
         ("slope: [0, 1]", "slope: 3", "axes.slope = 3: must be a list, or a range"),

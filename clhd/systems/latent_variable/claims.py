@@ -1,0 +1,200 @@
+"""X1 to X4: the closed form, the phase diagram, three mechanisms, and whether they act in the kernel phase.
+
+| claim | whose statement | measured | holds |
+|---|---|---|---|
+| X1 | ours | largest distance of the response from the closed form | of first order in the step, and of its size |
+| X2 | abstract; formula: ours | slope of lg abs(K_inf/K_0 - 1) in lg d | near the predicted exponent |
+| X3 | abstract; rule: ours | intervals on which abs(zeta) or abs(u) abs(w) move against abs(f); drift | none; order 1 |
+| X4 | abstract | gain of abs(zeta) and of abs(u) abs(w), where the kernel freezes | both small, for all layers |
+
+"Abstract" is that of arXiv:2401.07085; "ours" is this project. The drift is that of c^2 and delta, which gradient flow
+conserves. Starts that do not move (the response is b/a or stays 0) say nothing of an order, and are left out. All
+numbers of X1 and X3 are exact: their experiment has fixed starts.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from clhd.claims.claim import Claim, Judgement, Part
+from clhd.claims.verdict import Estimate, Verdict, all_hold, below, within
+from clhd.sweep.results.summary_reader import Summary
+
+_NOTHING = 1e-12  # relative to the response, or to the invariants: rounding
+
+
+def find_orders(error: xr.DataArray) -> xr.DataArray:
+    """Return the order in the step of an error, between the two smallest steps; NaN where there is no error.
+
+    Parameters
+    ----------
+    error : DataArray
+        With the dim ``step_size``.
+    """
+    ordered = error.sortby("step_size")
+    steps = ordered["step_size"].values
+    fine, coarse = ordered.isel(step_size=0, drop=True), ordered.isel(step_size=1, drop=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        order: xr.DataArray = np.log(coarse / fine) / np.log(steps[1] / steps[0])
+    return order.where(fine > _NOTHING)
+
+
+def measure_error(dataset: xr.Dataset) -> xr.DataArray:
+    """Return the largest distance of the response from its closed form, relative to the larger end of the response."""
+    distance = dataset["response_deviation_largest"].max("time", skipna=False)
+    error: xr.DataArray = distance / abs(dataset["response_theory"]).max("time", skipna=False).clip(min=_NOTHING)
+    return error
+
+
+def _judge_orders(orders: xr.DataArray, allowed: tuple[float, float]) -> Verdict:
+    """The verdict on all orders that are known."""
+    return all_hold(within(Estimate.exact(order), allowed) for order in orders.values[np.isfinite(orders.values)])
+
+
+def judge_closed_form(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge X1 from gradient descent at several steps."""
+    error = measure_error(summaries["steps"].dataset)
+    orders = find_orders(error)
+    finest = error.sortby("step_size").isel(step_size=0)
+    largest = Estimate.exact(float((finest / finest["step_size"]).max(skipna=False)))
+    parts = {
+        "order": _judge_orders(orders, thresholds["order_range"]),
+        "size": below(largest, thresholds["largest_error_per_step"]),
+    }
+    evidence = {
+        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
+        "orders": {"least": float(orders.min()), "largest": float(orders.max()), "starts": int(orders.count())},
+        "largest_error_per_step": largest,
+        "initial_alignment": error["initial_alignment"].values,
+        "cross_moment": error["cross_moment"].values,
+        "error_at_smallest_step": finest.transpose("initial_alignment", "cross_moment", ...).values,
+    }
+    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+
+
+def measure_exponents(dataset: xr.Dataset) -> list[tuple[float, float, Estimate]]:
+    """Return (phase index, predicted exponent, measured exponent) of each scaling, all intervals together at 95 %.
+
+    The slope runs from the smallest width to the largest.
+    """
+    mean, error = (dataset[f"log_kernel_change_{name}"].sortby("network_width") for name in ("mean", "standard_error"))
+    widths = mean["network_width"].values
+    decades = float(np.log10(widths[-1] / widths[0]))
+    found = []
+    for k in range(dataset.sizes["scaling"]):
+        ends, errors = mean.isel(scaling=k).values[[0, -1]], error.isel(scaling=k).values[[0, -1]]
+        slope, uncertainty = (ends[1] - ends[0]) / decades, float(np.hypot(*errors)) / decades
+        point = dataset.isel(scaling=k, network_width=0)
+        measured = Estimate.with_error(slope, uncertainty, among=dataset.sizes["scaling"])
+        found.append((float(point["phase_index_theory"]), float(point["kernel_exponent_theory"]), measured))
+    return found
+
+
+def judge_phases(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge X2 from random starts at several widths."""
+    found = measure_exponents(summaries["phases"].dataset)
+    tolerance = thresholds["exponent_tolerance"]
+    verdicts = [within(measured, (predicted - tolerance, predicted + tolerance)) for _, predicted, measured in found]
+    rows = [
+        {"phase_index": index, "predicted_exponent": predicted, "measured_exponent": measured, "verdict": str(verdict)}
+        for (index, predicted, measured), verdict in zip(found, verdicts, strict=True)
+    ]
+    return Judgement(verdict=all_hold(verdicts), evidence={"scalings": rows})
+
+
+def judge_mechanisms(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge X3 from gradient descent at several steps."""
+    dataset = summaries["steps"].dataset
+    orders = find_orders(dataset["invariant_drift_mean"])
+    breaks = Estimate.exact(float(dataset["rule_breaks_mean"].sum(skipna=False)))
+    parts = {
+        "rule": below(breaks, 0.0),
+        "conserved": _judge_orders(orders, thresholds["order_range"]),
+    }
+    evidence = {
+        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
+        "intervals_that_break_the_rule": breaks,
+        "intervals": int(dataset["rule_breaks_mean"].size * (dataset.sizes["time"] - 1)),
+        "orders_of_drift": {"least": float(orders.min()), "largest": float(orders.max())},
+        "largest_drift_at_smallest_step": float(dataset["invariant_drift_mean"].sortby("step_size")[..., 0].max()),
+    }
+    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+
+
+def judge_kernel_phase(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge X4 from the largest width, over the scalings whose kernel freezes by theory and by simulation."""
+    dataset = summaries["phases"].dataset
+    widest = dataset.sel(network_width=dataset["network_width"].max())
+    freezes = (widest["phase_index_theory"] < 0) & (
+        widest["log_kernel_change_mean"] <= np.log10(thresholds["frozen_kernel"])
+    )
+    layers: dict[str, list[dict[str, Any]]] = {"balanced": [], "unbalanced": []}
+    for k in np.flatnonzero(freezes.values):
+        point = widest.isel(scaling=int(k))
+        is_balanced = abs(float(point["alignment_index_theory"] - point["phase_index_theory"])) < _NOTHING
+        layers["balanced" if is_balanced else "unbalanced"].append(_measure_mechanisms(point, int(freezes.sum())))
+    parts = []
+    for name, rows in layers.items():
+        moved = [row[key] for row in rows for key in ("alignment_gained", "norms_gained")]
+        verdict = all_hold(within(move, (-thresholds["least_move"], thresholds["least_move"])) for move in moved)
+        statement = f"With {name} layers, neither alignment nor norms move where the tangent kernel freezes."
+        parts.append(Part(id=name, statement=statement, verdict=verdict, evidence={"scalings": rows}))
+    evidence = {"network_width": int(widest["network_width"]), "scalings_with_frozen_kernel": int(freezes.sum())}
+    return Judgement(verdict=all_hold(part.verdict for part in parts), evidence=evidence, parts=tuple(parts))
+
+
+def _measure_mechanisms(point: xr.Dataset, scalings: int) -> dict[str, Any]:
+    """How far alignment and norms have moved at the last time; intervals of all scalings hold together."""
+    among = 2 * scalings
+    ends = point["alignment_mean"].values[-1], point["alignment_standard_error"].values[-1]
+    first = abs(float(point["alignment_mean"][0]))
+    norms, errors = (point[f"norm_product_{name}"].values for name in ("mean", "standard_error"))
+    gained = norms[-1] / norms[0] - 1
+    return {
+        "phase_index": float(point["phase_index_theory"]),
+        "alignment_index": float(point["alignment_index_theory"]),
+        "alignment_gained": Estimate.with_error(abs(ends[0]) - first, ends[1], among=among),
+        "norms_gained": Estimate.with_error(
+            gained, (1 + gained) * float(np.hypot(errors[-1] / norms[-1], errors[0] / norms[0])), among=among
+        ),
+    }
+
+
+_STEPS = {"steps": "gradient descent and closed form from fixed starts, by step"}
+_PHASES = {"phases": "random starts by width, for scalings on both sides of the boundary"}
+_ORDERS = {"order_range": "orders in the step that count as first order"}
+
+X1 = Claim(
+    statement="The closed form is the limit of gradient descent at small steps, also where a mode, the target or both "
+    "are 0.",
+    experiments=_STEPS,
+    thresholds=_ORDERS
+    | {"largest_error_per_step": "largest distance of the response from the closed form, relative to it, per step"},
+    judge=judge_closed_form,
+)
+X2 = Claim(
+    statement="The exponents of output, learning rates and initial weights decide how the tangent kernel's change "
+    "depends on the width (that there is a kernel and a feature phase: the abstract; the formula: ours).",
+    experiments=_PHASES,
+    thresholds={"exponent_tolerance": "distance from the predicted exponent that counts as agreement"},
+    judge=judge_phases,
+)
+X3 = Claim(
+    statement="Layers align and grow while the response moves away from 0, and disalign and shrink while it moves "
+    "towards 0 (that there are three mechanisms: the abstract; this rule: ours).",
+    experiments=_STEPS,
+    thresholds=_ORDERS,
+    judge=judge_mechanisms,
+)
+X4 = Claim(
+    statement="In the kernel phase none of the three mechanisms of feature learning is present (the abstract, in our "
+    "words).",
+    experiments=_PHASES,
+    thresholds={
+        "frozen_kernel": "relative change of the tangent kernel at the largest width, below which it counts as frozen",
+        "least_move": "gain of alignment, or relative gain of norms, that counts as a mechanism",
+    },
+    judge=judge_kernel_phase,
+)

@@ -1,0 +1,139 @@
+"""Two figures: the three mechanisms in time with the error of gradient descent, and the phase diagram by width."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from clhd.claims.verdict import Estimate
+from clhd.core.text import format_number
+from clhd.errors import ClhdError
+from clhd.figures.caption import describe_points, describe_source
+from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.sweep.results.summary_reader import Summary
+from clhd.systems.latent_variable.claims import measure_error, measure_exponents
+
+
+def plot_mechanisms(summary: Summary) -> tuple[Figure, str]:
+    """Draw alignment and norms in time by target, and the error of gradient descent by step."""
+    _need_axes(summary, ("initial_alignment", "cross_moment", "step_size"))
+    dataset = summary.dataset.sortby(["initial_alignment", "step_size"])
+    figure = make_figure(PAGE, 2.5)
+    panels = figure.subplots(1, 3)
+    inner = dataset.sel(initial_alignment=(abs(dataset["initial_alignment"]) < 1))
+    middle = inner.isel(initial_alignment=-1, step_size=-1)
+    targets = dataset["cross_moment"].values
+    colours = pick_colours(len(targets), ordered=False)
+    for k, colour in enumerate(colours):
+        point = middle.isel(cross_moment=k)
+        _plot_course(panels[0], point, "alignment", 1.0, colour)
+        _plot_course(panels[1], point, "norm_product", float(point["norm_product_theory"][0]), colour)
+    panels[0].set(xlabel="time $t$", ylabel=r"alignment $\zeta$")
+    panels[1].set(xlabel="time $t$", ylabel=r"norms $|u||w|$, relative to the start")
+    response = float(middle["response_theory"].isel(cross_moment=0, time=0))
+    handles = [
+        Line2D([], [], color=colour, label=format_number(target))
+        for target, colour in zip(targets, colours, strict=True)
+    ]
+    panels[1].legend(handles=handles, title=rf"$b$, with $f_0$ = {format_number(response)}", loc="best")
+    _plot_errors(panels[2], dataset, colours)
+    letter_panels(panels)
+    step = format_number(float(middle["step_size"]))
+    start = format_number(float(middle["initial_alignment"]))
+    return figure, _compose_caption(
+        summary,
+        f"Left, middle: cosine of the layers' weights and product of their norms from alignment {start}, by the closed "
+        f"form (lines) and by gradient descent with step {step} (markers). Right: largest distance of the response "
+        "from its closed form, relative to it, for all starts that move; dashed: first order.",
+    )
+
+
+def _plot_course(axes: Axes, point: xr.Dataset, name: str, scale: float, colour: str) -> None:
+    axes.plot(point["time"], point[f"{name}_theory"] / scale, color=colour)
+    axes.plot(point["time"], point[f"{name}_mean"] / scale, "o", color=colour, markerfacecolor="white")
+
+
+def _plot_errors(axes: Axes, dataset: xr.Dataset, colours: list[str]) -> None:
+    """The error of each start against the step; starts that do not move have none."""
+    error = measure_error(dataset)
+    steps = error["step_size"].values
+    for k, colour in enumerate(colours):
+        curves = error.isel(cross_moment=k).transpose("step_size", "initial_alignment").values
+        axes.plot(steps, np.where(curves > 1e-12, curves, np.nan), color=colour, linewidth=0.8)
+    guide = 1.3 * steps / steps[-1] * float(error.max())
+    axes.plot(steps, guide, "--", color=MUTED, linewidth=0.8)
+    axes.set(xscale="log", yscale="log", xlabel="step", ylabel="largest error of $f$")
+    axes.set_xticks(steps, [f"1/{format_number(round(1 / step))}" for step in steps])
+    axes.minorticks_off()
+
+
+def plot_phases(summary: Summary) -> tuple[Figure, str]:
+    """Draw the change of the kernel and the alignment against the width, and measured against predicted exponents."""
+    _need_axes(summary, ("scaling", "network_width"))
+    dataset = summary.dataset.sortby("network_width")
+    dataset = dataset.isel(scaling=np.argsort(dataset["phase_index_theory"].values[:, 0], kind="stable"))
+    index = dataset["phase_index_theory"].values[:, 0]
+    balanced = np.isclose(index, dataset["alignment_index_theory"].values[:, 0])
+    levels = np.unique(index)
+    shades = dict(zip(levels, pick_colours(len(levels), ordered=True), strict=True))
+    figure = make_figure(PAGE, 2.7)
+    panels = figure.subplots(1, 3)
+    for k, (level, is_balanced) in enumerate(zip(index, balanced, strict=True)):
+        point, colour, marker = dataset.isel(scaling=k), shades[level], MARKERS[0 if is_balanced else 1]
+        width = point["network_width"].values
+        for axes, curve, mean in (
+            (panels[0], 10 ** point["log_kernel_change_theory"], 10 ** point["log_kernel_change_mean"]),
+            (panels[1], point["alignment_theory"][..., -1], point["alignment_mean"][..., -1]),
+        ):
+            axes.plot(width, curve, color=colour)
+            axes.plot(width, mean, marker, color=colour, markerfacecolor="white")
+    panels[0].set(ylabel=r"change of the kernel $|K_\infty/K_0 - 1|$", yscale="log")
+    panels[1].set(ylabel=r"alignment $\zeta$ at the end", ylim=(-0.03, 1.03))
+    for axes in panels[:2]:
+        axes.set(xscale="log", xlabel="width $d$")
+    _plot_exponents(panels[2], measure_exponents(dataset), balanced, [shades[level] for level in index])
+    handles = [Line2D([], [], color=shades[level], label=format_number(level)) for level in levels]
+    figure.legend(handles=handles, title="phase index $e$", loc="outside right center")
+    handles = [
+        Line2D([], [], marker=MARKERS[k], color=INK, markerfacecolor="white", linestyle="", label=label)
+        for k, label in enumerate(("balanced layers", "unbalanced"))
+    ]
+    panels[2].legend(handles=handles, loc="upper left")
+    letter_panels(panels)
+    return figure, _compose_caption(
+        summary,
+        "Left: geometric mean of the relative change of the tangent kernel, by the closed form (lines) and by gradient "
+        "descent from the same random starts (markers). Middle: cosine of the layers' weights at the end. Right: "
+        "exponent of the kernel's change in the width, measured from the smallest to the largest, against the "
+        "predicted one; bars: 95 % for all together.",
+    )
+
+
+def _plot_exponents(
+    axes: Axes, found: list[tuple[float, float, Estimate]], balanced: NDArray[np.bool_], colours: list[Any]
+) -> None:
+    """Measured against predicted exponents, with the diagonal."""
+    for (_, predicted, measured), is_balanced, colour in zip(found, balanced, colours, strict=True):
+        bars = [[measured.value - measured.low], [measured.high - measured.value]]
+        marker = MARKERS[0 if is_balanced else 1]
+        axes.errorbar(predicted, measured.value, bars, fmt=marker, color=colour, markerfacecolor="white")
+    ends = [min(predicted for _, predicted, _ in found) - 0.3, max(predicted for _, predicted, _ in found) + 0.3]
+    axes.plot(ends, ends, color=MUTED, linewidth=0.8, zorder=0)
+    axes.set(xlabel="predicted exponent", ylabel="measured exponent")
+
+
+def _need_axes(summary: Summary, needed: tuple[str, ...]) -> None:
+    """Raise ClhdError if the experiment lacks an axis that the figure shows."""
+    lacking = [name for name in needed if name not in summary.dataset.dims]
+    if lacking:
+        raise ClhdError(f"summary of {summary.name}: its figure needs the axis {', '.join(lacking)}")
+
+
+def _compose_caption(summary: Summary, what: str) -> str:
+    """A caption without z-scores: with theory and simulation from the same start, the step's bias is all they show."""
+    headline = str(summary.experiment.get("description") or summary.name)
+    return f"**{headline}.** {what} {describe_points(summary)}\n\n{describe_source(summary)}\n"

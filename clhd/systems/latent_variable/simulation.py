@@ -1,0 +1,127 @@
+"""Gradient descent on all weights of the network, at a step that is not small.
+
+The loss a g^2 m^2 - 2 b g m + <y^2> moves u by 2 step eta_u g (b - a g m) w, and w likewise with u.
+"""
+
+import math
+
+import numpy as np
+
+from clhd.core.kernels import kernel
+from clhd.systems.latent_variable.model import FloatArray, Network, measure_area
+
+_MOVES = 1e-9  # what rounding may move; see count_breaks
+
+
+def descend(
+    network: Network, u: FloatArray, w: FloatArray, *, time: FloatArray, step: float
+) -> dict[str, FloatArray | float]:
+    """Run gradient descent, and return what it passes through.
+
+    Parameters
+    ----------
+    network : Network
+    u, w : arrays of shape (d,)
+        Weights at the start.
+    time : array of shape (times,)
+        Output times, not in units. Between two of them, all steps are equal, and at most `step`.
+    step : float
+        Time of one step.
+
+    Returns
+    -------
+    dict of name to array of shape (times,), or float
+
+    | name | meaning |
+    |---|---|
+    | response | f = g u.w |
+    | alignment | cosine of the angle between u and w; NaN where one of them is 0 |
+    | norm_product | abs(u) abs(w) |
+    | tangent_kernel | K |
+    | invariant_drift | largest change of c^2 and of delta, relative to (u.u w.w) and to K/g^2 at the start |
+    | rule_breaks | see `count_breaks` |
+    """
+    times = np.concatenate([[0.0], time])
+    states = np.empty((len(times), 5))  # u.u, w.w, u.w, c^2, delta
+    for k, gap in enumerate(np.diff(times, prepend=0.0)):
+        steps = math.ceil(round(gap / step, 9))
+        u, w = _take_steps(u, w, steps, gap / max(steps, 1), network)
+        states[k] = _measure(network, u, w)
+    squared_u, squared_w, product, area, balance = states.T
+    norms = np.sqrt(squared_u * squared_w)
+    kernels = network.rate_u * squared_w + network.rate_w * squared_u
+    drift = max(np.abs(area - area[0]).max() / norms[0] ** 2, np.abs(balance - balance[0]).max() / kernels[0])
+    with np.errstate(invalid="ignore"):
+        alignment = product / norms
+    return {
+        "response": network.scale * product[1:],
+        "alignment": alignment[1:],
+        "norm_product": norms[1:],
+        "tangent_kernel": network.scale**2 * kernels[1:],
+        "kernel_change": float(kernels[-1] / kernels[0] - 1.0),
+        "invariant_drift": float(drift),
+        "rule_breaks": float(count_breaks(product, alignment, norms)),
+    }
+
+
+def count_breaks(product: FloatArray, alignment: FloatArray, norms: FloatArray) -> int:
+    """Return on how many intervals alignment or norms move against abs(u.w).
+
+    Both should rise and fall with abs(u.w). Changes below 1e-9, relative to the larger end for the norms, do not count.
+
+    Parameters
+    ----------
+    product, alignment, norms : arrays of shape (times,)
+        u.w, its cosine, and abs(u) abs(w).
+    """
+    direction = np.sign(np.diff(np.abs(product)))
+    turned = np.diff(np.abs(alignment)) * direction < -_MOVES
+    shrunk = np.diff(norms) * direction < -_MOVES * norms.max()
+    return int(np.sum(turned | shrunk))
+
+
+def _measure(network: Network, u: FloatArray, w: FloatArray) -> tuple[float, ...]:
+    squared_u, squared_w = float(np.sum(u * u)), float(np.sum(w * w))
+    balance = network.rate_u * squared_w - network.rate_w * squared_u
+    return squared_u, squared_w, float(np.sum(u * w)), measure_area(u, w), balance
+
+
+def _take_steps(
+    u: FloatArray, w: FloatArray, steps: int, step: float, network: Network
+) -> tuple[FloatArray, FloatArray]:
+    u, w = u.copy(), w.copy()
+    rates = step * network.rate_u, step * network.rate_w
+    _descend(u, w, steps, *rates, network.scale, network.second_moment, network.cross_moment)
+    return u, w
+
+
+@kernel
+def _descend(
+    u: FloatArray, w: FloatArray, steps: int, step_u: float, step_w: float, scale: float, a: float, b: float
+) -> None:
+    """Take steps of gradient descent in place."""
+    product = 0.0
+    for i in range(len(u)):
+        product += u[i] * w[i]
+    for _ in range(steps):
+        force = 2.0 * scale * (b - a * scale * product)
+        product = _move(u, w, step_u * force, step_w * force)
+
+
+@kernel
+def _move(u: FloatArray, w: FloatArray, by_w: float, by_u: float) -> float:
+    """Add by_w w to u and by_u u to w; return the new u.w, in four sums that the processor forms side by side."""
+    first = second = third = fourth = 0.0
+    whole = len(u) - len(u) % 4
+    for i in range(len(u)):
+        old = u[i]
+        u[i] += by_w * w[i]
+        w[i] += by_u * old
+    for i in range(0, whole, 4):
+        first += u[i] * w[i]
+        second += u[i + 1] * w[i + 1]
+        third += u[i + 2] * w[i + 2]
+        fourth += u[i + 3] * w[i + 3]
+    for i in range(whole, len(u)):
+        first += u[i] * w[i]
+    return (first + second) + (third + fourth)

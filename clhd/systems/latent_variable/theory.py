@@ -1,0 +1,137 @@
+"""The closed form of gradient flow from any start, and the exponents that make the phase diagram.
+
+Gradient flow keeps the directions of p = u/sqrt(eta_u) + w/sqrt(eta_w) and of p' = u/sqrt(eta_u) - w/sqrt(eta_w). One
+grows by sqrt(z) where the other shrinks by it, and z obeys a Riccati equation:
+
+    dz/dt = kappa (M + 4 h z - P z^2),  z(0) = 1,  with the root  D = sqrt(4 h^2 + P M).
+
+Its solution, written so that no term is negative (docs/systems/latent_variable.md): with k = 2 h/D,
+E = exp(-2 kappa D t), F = (1 - E)/D, and 2 kappa t in its place where D = 0,
+
+    z = N/Z,   N = (1 + k) + (1 - k) E + M F,   Z = (1 - k) + (1 + k) E + P F.
+
+| symbol | name |
+|---|---|
+| P, M | plus, minus |
+| h, kappa | drive, speed |
+| D | root |
+| A, B | exponents of u.u/(d eta_u) and w.w/(d eta_w) |
+| e | phase_index |
+
+Symbols of the model: `clhd.systems.latent_variable.model`.
+"""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clhd.systems.latent_variable.model import FloatArray, Network, measure_area, measure_modes
+
+
+def solve_modes(
+    plus: ArrayLike, minus: ArrayLike, drive: ArrayLike, speed: ArrayLike, time: ArrayLike
+) -> tuple[FloatArray, FloatArray]:
+    """Return P z and M / z; all limits are exact: P, M, the drive or D may be 0.
+
+    Parameters
+    ----------
+    plus, minus : array_like
+        P, M >= 0 at the start; all arguments are broadcast.
+    drive : array_like
+        h, of either sign.
+    speed : array_like
+        kappa, > 0.
+    time : array_like
+        >= 0.
+
+    Returns
+    -------
+    (array, array)
+        The squared lengths of both combinations of the weights at this time.
+    """
+    p, m, h = (np.asarray(value, dtype=float) for value in (plus, minus, drive))
+    rate = 2.0 * np.asarray(speed, dtype=float) * np.asarray(time, dtype=float)
+    root = np.sqrt(4.0 * h * h + p * m)
+    safe = np.where(root > 0, root, 1.0)
+    # 1 - abs(k), from (D - 2 abs(h)) (D + 2 abs(h)) = P M: the difference itself would lose its digits.
+    small = np.where(root > 0, p * m / (safe * (safe + 2.0 * np.abs(h))), 1.0)
+    large = np.where(root > 0, 1.0 + 2.0 * np.abs(h) / safe, 1.0)
+    up, down = np.where(h >= 0, large, small), np.where(h >= 0, small, large)  # 1 + k, 1 - k
+    decay = np.exp(-rate * root)
+    grown = np.where(root > 0, -np.expm1(-rate * root) / safe, rate)
+    above = up + down * decay + m * grown
+    below = down + up * decay + p * grown
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 times infinity, far along the way into the saddle
+        return np.where(p > 0, p * (above / below), 0.0), np.where(m > 0, m * (below / above), 0.0)
+
+
+def predict_start(network: Network, u: FloatArray, w: FloatArray, time: FloatArray) -> dict[str, FloatArray | float]:
+    """Return what gradient flow from a start passes through.
+
+    Parameters
+    ----------
+    network : Network
+    u, w : arrays of shape (d,)
+        Weights at the start.
+    time : array of shape (times,)
+        Not in units.
+
+    Returns
+    -------
+    dict of name to array of shape (times,), or float
+        response, alignment, norm_product and tangent_kernel; kernel_change from the start to the last time. The
+        alignment is NaN where the weights are 0, to which a start with a mode of 0 can be driven.
+    """
+    half = network.root_rate / 4
+    modes = measure_modes(network, u, w)
+    plus, minus = solve_modes(*modes, network.drive, network.speed, time)
+    product = half * (plus - minus)
+    norms = np.sqrt(measure_area(u, w) + product**2)
+    first = (network.scale * network.root_rate) ** 2 / 2 * sum(modes)
+    moved = product[-1] ** 2 - (half * (modes[0] - modes[1])) ** 2
+    with np.errstate(invalid="ignore"):
+        alignment = product / norms
+    return {
+        "response": network.scale * product,
+        "alignment": alignment,
+        "norm_product": norms,
+        "tangent_kernel": (network.scale * network.root_rate) ** 2 / 2 * (plus + minus),
+        "kernel_change": _root_minus_one(4 * network.scale**4 * network.root_rate**2 * moved / first**2),
+    }
+
+
+def _root_minus_one(x: float) -> float:
+    """sqrt(1 + x) - 1, exact where x is tiny, and -1 where rounding makes 1 + x negative."""
+    return float(x / (1.0 + math.sqrt(max(1.0 + x, 0.0))))
+
+
+def predict_phase(values: SimpleNamespace) -> dict[str, float]:
+    """Return the exponents of a random start in the limit of infinite width.
+
+    Parameters
+    ----------
+    values : namespace
+        The parameters of a point; only its exponents are read.
+
+    Returns
+    -------
+    dict of name to float
+
+    | name | meaning |
+    |---|---|
+    | phase_index | e: below 0 the kernel freezes, above 0 it grows without bound |
+    | kernel_exponent | K_inf/K_0 - 1 goes as d to this power |
+    | alignment_index | where it is not below 0, u and w align at the end, or have been aligned |
+    """
+    layer_u = values.rate_exponent_u - 2 * values.initial_exponent_u
+    layer_w = values.rate_exponent_w - 2 * values.initial_exponent_w
+    rates = (values.rate_exponent_u + values.rate_exponent_w) / 2
+    index = values.scale_exponent + rates - 1 - max(layer_u, layer_w)
+    gap = abs(layer_u - layer_w)
+    return {
+        "phase_index": index,
+        "kernel_exponent": index if index > 0 else max(2 * index, -1 - gap),
+        "alignment_index": index + gap / 2,
+    }

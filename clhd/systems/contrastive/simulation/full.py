@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from clhd.core.streams import aligned_zeros, seed_states
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.losses import LOSSES
 from clhd.systems.contrastive.simulation.features import check_features, draw_features
 from clhd.systems.contrastive.simulation.full_step import ReplicaState, StepRule, advance_weights, latent_tables
 from clhd.systems.contrastive.simulation.noise import CHUNK, LANES, noise_mixing, open_noise_source
@@ -85,7 +86,7 @@ class FullReplica:
         self._rule = StepRule(
             activation=model.unit.code,
             coefficients=model.unit.coefficient_array,
-            loss=model.loss_terms.code,
+            loss=LOSSES[model.loss].code,
             temperature=np.array([model.softmax_temperature]),
             mixing=noise_mixing(model),
             learning_rate=model.learning_rate,

@@ -56,6 +56,8 @@ class Point:
         object.__setattr__(self, "seed", parse_count("seed", self.seed, minimum=0))
         object.__setattr__(self, "squared_norm", parse_norm(model, self.squared_norm))
         parse_choice("engine", self.engine, ENGINES)
+        if model.loss == "covariance" or model.background != "isotropic":
+            raise ClhdError("the covariance loss and the orthogonal background have no simulation yet")
         if self.overlap is not None:
             object.__setattr__(self, "overlap", parse_overlap(model, self.overlap, self.squared_norm))
         if self.engine == "projected":

@@ -41,7 +41,7 @@ from clhd.core.streams import (
 )
 from clhd.systems.contrastive.model.activations import activate
 from clhd.systems.contrastive.model.latents import DISCRETE, GAUSSIAN, SAMPLERS, UNIFORM
-from clhd.systems.contrastive.model.losses import forces
+from clhd.systems.contrastive.model.losses import LOSSES, forces
 from clhd.systems.contrastive.simulation.point import Point
 
 FloatArray = NDArray[np.float64]
@@ -233,7 +233,7 @@ class LaneGroup:
         self._codes = (
             model.unit.code,
             model.unit.coefficient_array,
-            model.loss_terms.code,
+            LOSSES[model.loss].code,
             model.is_sphere,
             np.array([SAMPLERS[law.sampler] for law in model.latents]),
         )

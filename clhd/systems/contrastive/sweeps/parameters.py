@@ -5,7 +5,7 @@ feature, as in ``kurtosis_2``.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -14,18 +14,35 @@ import numpy as np
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.activations import ACTIVATIONS
 from clhd.systems.contrastive.model.contrastive import (
+    BACKGROUNDS,
     CONSTRAINTS,
     FEATURE_LAWS,
     MOST_NEGATIVES,
+    MOST_SAMPLES,
+    MOST_UNITS,
     NOISE_LAWS,
     ContrastiveModel,
 )
 from clhd.systems.contrastive.model.latents import Gaussian, Laplace, Latent, ThreePoint, TwoPoint, Uniform
-from clhd.systems.contrastive.model.losses import LOSSES
+from clhd.systems.contrastive.model.losses import DECORRELATIONS, LOSS_NAMES
 from clhd.systems.contrastive.model.state import parse_norm, parse_overlap
 from clhd.systems.contrastive.simulation.point import ENGINES
 from clhd.systems.contrastive.theory.threshold import uninformative_state
 from clhd.systems.declarations import Parameter, Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch(Parameter):
+    """A parameter that is true or false."""
+
+    kind: str = "any"
+
+    def parse(self, name: str, value: Any) -> Value:
+        """Return `value`; raise ClhdError if it is not true or false."""
+        if not isinstance(value, bool):
+            raise ClhdError(f"{name} = {value!r}: must be true or false")
+        return value
+
 
 _LATENTS = ("three_point", "two_point", "gaussian", "uniform", "laplace")
 
@@ -50,7 +67,7 @@ PARAMETERS: dict[str, Parameter] = {
     "activation": Parameter(
         kind="curve", default="tanh", meaning="activation of the unit", symbol="h", choices=tuple(ACTIVATIONS)
     ),
-    "loss": _choice("bilinear", "loss", tuple(LOSSES)),
+    "loss": _choice("bilinear", "loss", LOSS_NAMES),
     "temperature": _number(None, "temperature of infonce; 1 if not given", "T", above=0),
     "negatives": Parameter(
         kind="count",
@@ -60,6 +77,28 @@ PARAMETERS: dict[str, Parameter] = {
         minimum=1,
         maximum=MOST_NEGATIVES,
     ),
+    "batch": Parameter(
+        kind="count",
+        default=None,
+        meaning="samples in one step of the covariance loss; 2 if not given",
+        symbol="B",
+        minimum=1,
+        maximum=MOST_SAMPLES,
+    ),
+    "centred": Switch(
+        default=None, meaning="whether the covariance loss subtracts the means over the batch; true if not given"
+    ),
+    "units": Parameter(
+        kind="count",
+        default=1,
+        meaning="number of units; several need the covariance loss",
+        symbol="d",
+        minimum=1,
+        maximum=MOST_UNITS,
+        can_vary=False,
+    ),
+    "decorrelation": _number(0.0, "weight of the penalty on covariances of different units", "lambda_c", minimum=0),
+    "decorrelation_function": _choice("square", "penalty of the covariance of two units", tuple(DECORRELATIONS)),
     "learning_rate": _number(0.5, "learning rate", "eta", above=0, units=_PER_DIMENSION),
     "weight_decay": _number(0.0, "weight decay (L2)", "lambda", minimum=0),
     "base_noise_variance": _number(0.5, "variance of the noise that two views share", "s_b^2", minimum=0),
@@ -67,6 +106,7 @@ PARAMETERS: dict[str, Parameter] = {
     "noise_correlation": _number(
         0.0, "correlation of the augmentation noise of two views", "rho", minimum=-1, maximum=1
     ),
+    "background": _choice("isotropic", "base noise: isotropic, or orthogonal to the features", BACKGROUNDS),
     "constraint": _choice("none", "constraint on the weights", CONSTRAINTS),
     "l1_penalty": _number(0.0, "L1 penalty of the elastic net", "lambda_1", minimum=0),
     "noise_law": _choice("gaussian", "law of the noise of a coordinate", NOISE_LAWS, in_theory=False),

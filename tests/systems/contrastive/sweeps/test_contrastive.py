@@ -9,7 +9,7 @@ import pytest
 import clhd
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
-from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
+from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
 from clhd.systems.declarations import Status
 
 SYSTEM = ContrastiveSystem()
@@ -198,3 +198,12 @@ def test_what_the_theory_does_not_depend_on_is_no_part_of_its_points() -> None:
                 "engine",
                 "simulation",
             }
+
+
+def test_the_parameters_of_the_covariance_loss_reach_the_model() -> None:
+    changes = {"loss": "covariance", "batch": 4, "centred": False, "background": "orthogonal"}
+    model = parse_model_and_start({**BASE, **changes})[0]
+    assert (model.batch, model.centred, model.units, model.background) == (4, False, 1, "orthogonal")
+    assert PARAMETERS["centred"].parse("centred", True) is True
+    with pytest.raises(ClhdError, match="centred = 'yes': must be true or false"):
+        PARAMETERS["centred"].parse("centred", "yes")

@@ -27,8 +27,9 @@ from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, Contras
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial
 from clhd.systems.contrastive.simulation.full import FullReplica
+from clhd.systems.contrastive.simulation.lockstep import LANES, family
 from clhd.systems.contrastive.simulation.point import ENGINES, Point
-from clhd.systems.contrastive.simulation.projected import LANES, LaneGroup, family
+from clhd.systems.contrastive.simulation.projected import LaneGroup
 
 FloatArray = NDArray[np.float64]
 

@@ -24,8 +24,8 @@ from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.model.state import cosine_similarity
+from clhd.systems.contrastive.simulation.lockstep import LANES, family
 from clhd.systems.contrastive.simulation.point import Point
-from clhd.systems.contrastive.simulation.projected import LANES, family
 from clhd.systems.contrastive.simulation.sgd import simulate_points
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, number_features
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start

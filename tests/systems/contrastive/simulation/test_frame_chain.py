@@ -149,7 +149,7 @@ REFERENCES = {
         two_units(**(_LARGE_STEPS | {"latents": (SHIFTED, SKEWED), "batch": 2}), **ORTHOGONAL),
         6,
         TWO,
-        100_000,
+        200_000,
     ),
 }
 

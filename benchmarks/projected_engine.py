@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import ThreePoint
+from clhd.systems.contrastive.simulation.lockstep import LANES
 from clhd.systems.contrastive.simulation.point import Point
-from clhd.systems.contrastive.simulation.projected import LANES, LaneGroup
+from clhd.systems.contrastive.simulation.projected import LaneGroup
 
 FloatArray = NDArray[np.float64]
 

@@ -19,6 +19,8 @@ PACKAGE = Path(clhd.__file__).parent
 
 # Words of a system that are words of everybody, or of the machine, and why.
 ALLOWED: Mapping[str, str] = {
+    "background": "of a page, and of a job",
+    "batch": "system of a cluster",
     "cells": "of tables and maps",
     "constraint": "of certificates",
     "curve": "kind of a parameter",
@@ -31,6 +33,7 @@ ALLOWED: Mapping[str, str] = {
     "simulation": "half of a system",
     "state": "of whatever there is",
     "theory": "half of a system",
+    "units": "of a quantity",
 }
 FOREIGN = ("dimension_names",)  # names of other libraries: a key of Zarr's metadata
 GENERAL = ("claims", "figures", "sweep", "report", "cli.py", "commands.py")

@@ -9,7 +9,9 @@
 | s2 | ``noise_variance`` | base + augmentation noise variance, per coordinate |
 | kappa | ``noise_covariance`` | base + rho * augmentation noise variance, per coordinate |
 | T, M | ``temperature``, ``negatives`` | of the infonce loss: of h_u h_v, samples |
-| V | ``views`` | 2 + number of negatives |
+| B, d | ``batch``, ``units`` | of the covariance loss: samples in one step, units |
+| lam_c | ``decorrelation`` | of the covariance loss: weight of the penalty on covariances of different units |
+| V | ``views`` | 2 + number of negatives; 2 B with the covariance loss |
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,20 +26,22 @@ from clhd.core.checks import parse_choice, parse_count, parse_number
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.activations import Activation, find_activation, parse_activation
 from clhd.systems.contrastive.model.latents import Latent, canonical_value, product_atoms
-from clhd.systems.contrastive.model.losses import LOSSES, Loss
+from clhd.systems.contrastive.model.losses import DECORRELATIONS, LOSS_NAMES, LOSSES, Loss
 
+BACKGROUNDS = ("isotropic", "orthogonal")
 CONSTRAINTS = ("none", "sphere")
 NOISE_LAWS = ("gaussian", "rademacher", "student_t")
 FEATURE_LAWS = ("gaussian", "rademacher", "sparse")
 # Theory and simulation count a larger squared norm as a divergence; ordinary states are of order one.
 DIVERGENCE_LIMIT = 1e8
 MOST_NEGATIVES = 64
+MOST_SAMPLES, MOST_UNITS = 64, 4
 _MAX_FEATURES, _MAX_CONTINUOUS_FEATURES = 6, 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveModel:
-    """A nonlinear unit, trained online on pairs of noisy views: frozen, validated, hashable.
+    """One nonlinear unit, or a few, trained online on pairs of noisy views: frozen, validated, hashable.
 
     Parameters
     ----------
@@ -46,7 +50,7 @@ class ContrastiveModel:
     activation : str or sequence of float
         "linear", "tanh", "erf", "relu", or the coefficients of a polynomial, lowest power first.
     loss : str
-        "bilinear", "spectral" or "infonce".
+        "bilinear", "spectral", "infonce" or "covariance".
     learning_rate : float
         eta > 0.
     weight_decay : float
@@ -54,6 +58,8 @@ class ContrastiveModel:
     base_noise_variance, augmentation_noise_variance : float
         Variance of the noise shared by the two views of a sample, and of the noise added to each view; >= 0, per
         coordinate.
+    background : str
+        "isotropic", or "orthogonal": the base noise has no component along the features.
     noise_correlation : float
         rho in [-1, 1]: correlation of the augmentation noise of the two views.
     constraint : str
@@ -72,6 +78,18 @@ class ContrastiveModel:
         Allowed only with the infonce loss: T > 0, 1 by default.
     negatives : int, optional
         Allowed only with the infonce loss: M, number of negative samples in one step, 1 to 64, 1 by default.
+    batch : int, optional
+        Allowed only with the covariance loss: B, number of samples in one step, 1 to 64, at least 2 if centred; 2 by
+        default.
+    centred : bool, optional
+        Allowed only with the covariance loss: True (the default) if the means over the batch are subtracted from the
+        outputs.
+    units : int
+        d, number of units, 1 to 4; more than 1 only with the covariance loss.
+    decorrelation : float
+        lam_c >= 0, weight of the penalty on the covariances of different units; 0 with one unit.
+    decorrelation_function : str
+        The penalty of one covariance C: "square", g(C) = C^2.
 
     Raises
     ------
@@ -95,25 +113,38 @@ class ContrastiveModel:
     feature_fraction: float | None = None
     temperature: float | None = None
     negatives: int | None = None
+    background: str = "isotropic"
+    batch: int | None = None
+    centred: bool | None = None
+    units: int = 1
+    decorrelation: float = 0.0
+    decorrelation_function: str = "square"
 
     def __post_init__(self) -> None:
         checked: dict[str, Any] = {
             "latents": _parse_latents(self.latents),
             "activation": parse_activation(self.activation),
-            "loss": parse_choice("loss", self.loss, LOSSES),
+            "loss": parse_choice("loss", self.loss, LOSS_NAMES),
             "learning_rate": parse_number("learning_rate", self.learning_rate, above=0),
             "noise_correlation": parse_number("noise_correlation", self.noise_correlation, minimum=-1, maximum=1),
             "constraint": parse_choice("constraint", self.constraint, CONSTRAINTS),
             "noise_law": parse_choice("noise_law", self.noise_law, NOISE_LAWS),
             "feature_law": parse_choice("feature_law", self.feature_law, FEATURE_LAWS),
+            "background": parse_choice("background", self.background, BACKGROUNDS),
+            "units": _parse_limited("units", self.units, MOST_UNITS),
+            "decorrelation_function": parse_choice(
+                "decorrelation_function", self.decorrelation_function, DECORRELATIONS
+            ),
         }
-        for name in ("weight_decay", "base_noise_variance", "augmentation_noise_variance", "l1_penalty"):
+        non_negative = ("base_noise_variance", "augmentation_noise_variance", "decorrelation")
+        for name in ("weight_decay", "l1_penalty", *non_negative):
             checked[name] = parse_number(name, getattr(self, name), minimum=0)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         self._parse_law_parameter("noise_degrees_of_freedom", "noise_law", "student_t", above=2)
         self._parse_law_parameter("feature_fraction", "feature_law", "sparse", above=0, maximum=1)
-        self._parse_loss_parameters()
+        self._parse_infonce()
+        self._parse_covariance()
         for name in ("weight_decay", "l1_penalty"):
             if self.constraint == "sphere" and getattr(self, name) != 0:
                 raise ClhdError(f"{name} = {getattr(self, name)!r}: must be 0 with constraint = 'sphere'")
@@ -126,20 +157,39 @@ class ContrastiveModel:
         if chosen == owner:
             object.__setattr__(self, name, parse_number(name, value, **limits))
 
-    def _parse_loss_parameters(self) -> None:
+    def _refuse_parameters_of(self, owner: str, names: Iterable[str]) -> None:
+        """Raise ClhdError if one of the parameters that only the loss `owner` has is given."""
+        for name in names:
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ClhdError(
+                    f"{name} = {getattr(self, name)!r}: is only for loss = {owner!r}, and loss is {self.loss!r}"
+                )
+
+    def _parse_infonce(self) -> None:
         """Check temperature and negatives; with infonce each is 1 by default."""
-        if not LOSSES[self.loss].has_parameters:
-            for name in ("temperature", "negatives"):
-                value = getattr(self, name)
-                if value is not None:
-                    raise ClhdError(f"{name} = {value!r}: is only for loss = 'infonce', and loss is {self.loss!r}")
+        if self.loss != "infonce":
+            self._refuse_parameters_of("infonce", ("temperature", "negatives"))
             return
         temperature = 1.0 if self.temperature is None else parse_number("temperature", self.temperature, above=0)
-        negatives = 1 if self.negatives is None else parse_count("negatives", self.negatives, minimum=1)
-        if negatives > MOST_NEGATIVES:
-            raise ClhdError(f"negatives = {self.negatives!r}: must be a whole number from 1 to {MOST_NEGATIVES}")
+        negatives = 1 if self.negatives is None else _parse_limited("negatives", self.negatives, MOST_NEGATIVES)
         object.__setattr__(self, "temperature", temperature)
         object.__setattr__(self, "negatives", negatives)
+
+    def _parse_covariance(self) -> None:
+        """Check the parameters of the covariance loss; its batch is 2 and centred by default."""
+        if self.loss != "covariance":
+            self._refuse_parameters_of("covariance", ("batch", "centred", "units", "decorrelation"))
+            return
+        centred = True if self.centred is None else self.centred
+        if not isinstance(centred, bool | np.bool_):
+            raise ClhdError(f"centred = {centred!r}: must be true or false")
+        batch = 2 if self.batch is None else _parse_limited("batch", self.batch, MOST_SAMPLES)
+        if centred and batch < 2:
+            raise ClhdError(f"batch = {self.batch!r}: must be at least 2 with centred = true")
+        if self.units == 1 and self.decorrelation != 0:
+            raise ClhdError(f"decorrelation = {self.decorrelation!r}: must be 0 with one unit")
+        object.__setattr__(self, "centred", bool(centred))
+        object.__setattr__(self, "batch", batch)
 
     @property
     def features(self) -> int:
@@ -148,8 +198,17 @@ class ContrastiveModel:
 
     @property
     def views(self) -> int:
-        """Number of views V in one step: views 0 and 1 are the positive pair, each other view is a negative sample."""
-        return 2 + (self.negatives or 1)
+        """Number of views V in one step.
+
+        Views 0 and 1 are the positive pair, and each other view is a negative sample. With the covariance loss, views
+        2 b and 2 b + 1 are those of sample b of the batch.
+        """
+        return 2 + (self.negatives or 1) if self.batch is None else 2 * self.batch
+
+    @property
+    def samples(self) -> int:
+        """Number of samples in one step: the positive pair and the negatives, or those of the batch."""
+        return 1 + (self.negatives or 1) if self.batch is None else self.batch
 
     @property
     def softmax_temperature(self) -> float:
@@ -188,7 +247,17 @@ class ContrastiveModel:
 
     @property
     def loss_terms(self) -> Loss:
-        """Loss in the form that kernels take."""
+        """Loss in the form that the theory takes.
+
+        Raises
+        ------
+        ClhdError
+            If there is no theory for the loss or the background.
+        """
+        if self.loss not in LOSSES:
+            raise ClhdError(f"loss = {self.loss!r}: has no theory yet, only a simulation; set theory: none")
+        if self.background != "isotropic":
+            raise ClhdError(f"background = {self.background!r}: has no theory yet, only a simulation; set theory: none")
         return LOSSES[self.loss]
 
     def latent_atoms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -206,6 +275,14 @@ class ContrastiveModel:
             if getattr(self, spec.name) != spec.default
         ]
         return f"ContrastiveModel({','.join(changed)})"
+
+
+def _parse_limited(name: str, value: Any, most: int) -> int:
+    """Return a whole number from 1 to `most`."""
+    count = parse_count(name, value, minimum=1)
+    if count > most:
+        raise ClhdError(f"{name} = {value!r}: must be a whole number from 1 to {most}")
+    return count
 
 
 def _parse_latents(value: Any) -> tuple[Latent, ...]:

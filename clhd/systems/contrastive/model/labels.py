@@ -20,6 +20,8 @@ WORDS: dict[str, dict[str, str]] = {
     # Coordinates.
     "feature": _words("feature", "j", "1", "index of the feature, from 1"),
     "feature_2": _words("second feature", "k", "1", "index of the feature, from 1"),
+    "unit": _words("unit", "i", "1", "index of the unit, from 1"),
+    "unit_2": _words("second unit", "k", "1", "index of the unit, from 1"),
     "time": _words("time", "t", "steps per dimension", "step divided by dimension"),
     "replica": _words("replica", "", "1", "index of the independent run, from 0"),
     "coordinate": _words("coordinate", "i", "1", "index of the weight, from 0"),
@@ -97,6 +99,8 @@ WORDS: dict[str, dict[str, str]] = {
     "multiplicity": _words("multiplicity", "", "1", "number of images under the sign symmetries of the model"),
     "residual": _words("residual", "", "1 / time", "largest velocity that is left"),
 }
+# The squared norm of several units.
+GRAM_WORDS = _words("Gram matrix of the units", "R", "1", "w_i . w_k / n; the squared norms are its diagonal")
 
 
 def labelled(

@@ -1,8 +1,13 @@
 """Checks of initial states (overlap q, squared norm r) for simulation and theory, and the cosine similarity.
 
 A state must have |q|^2 <= r, because the overlaps are components of w, and r = 1 on the sphere.
+
+With d > 1 units the overlap is a matrix Q (unit, feature), and the squared norm a Gram matrix R_ik = w_i . w_k / n, or
+one number r. The number stands for units of squared norm r each, whose parts outside the features are orthogonal to
+each other. R - Q Q' must have no negative eigenvalue.
 """
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -53,6 +58,75 @@ def parse_norm(model: ContrastiveModel, squared_norm: Any, *, may_be_zero: bool 
     if model.is_sphere and norm != 1:
         raise ClhdError(f"squared_norm = {squared_norm!r}: must be 1 with constraint = 'sphere'")
     return norm
+
+
+def factorise_rest(overlap: FloatArray, squared_norm: Any) -> FloatArray:
+    """Return a lower triangle L with L L' = R - Q Q', shape (unit, unit), for the overlap Q of several units.
+
+    Raises
+    ------
+    ClhdError
+        If there is none, because R - Q Q' has a negative eigenvalue.
+    """
+    if np.ndim(squared_norm) == 0:
+        gram = np.where(np.eye(len(overlap)) > 0, float(squared_norm), overlap @ overlap.T)
+    else:
+        gram = np.array(squared_norm, dtype=np.float64)
+    rest, scale = gram - overlap @ overlap.T, float(np.trace(gram))
+    if np.linalg.eigvalsh(rest)[0] < -_ROUNDING * scale:
+        raise ClhdError(
+            f"overlap = {overlap.tolist()!r}: squared_norm - overlap overlap' must have no negative eigenvalue, "
+            f"and squared_norm is {np.asarray(squared_norm).tolist()!r}"
+        )
+    for k in range(len(rest)):  # Cholesky's method, for matrices that may be singular
+        rest[k, k] = math.sqrt(max(rest[k, k] - rest[k, :k] @ rest[k, :k], 0.0))
+        below = rest[k + 1 :, k] - rest[k + 1 :, :k] @ rest[k, :k]
+        rest[k + 1 :, k] = below / rest[k, k] if rest[k, k] > math.sqrt(_ROUNDING * scale) else 0.0
+    return np.tril(rest)
+
+
+def _parse_gram(model: ContrastiveModel, squared_norm: Any) -> tuple[tuple[float, ...], ...]:
+    """Return the Gram matrix of several units as a tuple of rows."""
+    rows = [parse_vector("squared_norm", row, length=model.units) for row in squared_norm]
+    gram = np.array(rows) + 0.0
+    if gram.shape != (model.units, model.units) or np.any(gram != gram.T) or np.any(np.diag(gram) < 0):
+        raise ClhdError(
+            f"squared_norm = {squared_norm!r}: must be a number, or symmetric rows of {model.units} "
+            "with no negative diagonal"
+        )
+    if model.is_sphere and np.any(np.diag(gram) != 1):
+        raise ClhdError(f"squared_norm = {squared_norm!r}: must be 1 on its diagonal with constraint = 'sphere'")
+    return tuple(tuple(row) for row in gram.tolist())
+
+
+def _parse_units(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> tuple[tuple[float, ...], ...]:
+    """Return the overlaps of several units as a tuple of rows."""
+    try:
+        matrix = np.array(overlap, dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.empty(0)
+    if matrix.shape != (model.units, model.features) or not np.all(np.isfinite(matrix)):
+        raise ClhdError(
+            f"overlap = {overlap!r}: must be a row of {model.features} finite numbers for each of {model.units} units"
+        )
+    factorise_rest(matrix, squared_norm)
+    return tuple(tuple(row) for row in (matrix + 0.0).tolist())
+
+
+def parse_units_norm(model: ContrastiveModel, squared_norm: Any) -> float | tuple[tuple[float, ...], ...]:
+    """Return the squared norm of a start of any number of units: a number, or the rows of a Gram matrix."""
+    if model.units > 1 and np.ndim(squared_norm) > 0:
+        return _parse_gram(model, squared_norm)
+    return parse_norm(model, squared_norm)
+
+
+def parse_units_overlap(
+    model: ContrastiveModel, overlap: Any, squared_norm: Any
+) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:
+    """Return the overlap of a start of any number of units: the numbers of one unit, or a row of each unit."""
+    if model.units > 1:
+        return _parse_units(model, overlap, squared_norm)
+    return parse_overlap(model, overlap, squared_norm)
 
 
 def parse_start(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> FloatArray:

@@ -1,7 +1,7 @@
 """Kernels of one SGD step on the full weight vector; `full.py` describes the step.
 
 A step has two passes over the coordinates. `_project` draws raw noise and multiplies it and the features by w, which
-gives z, h and Delta; `_update` adds features and noise to w. Both work on blocks that fit into the first-level cache,
+gives z, h and Delta; `update` adds features and noise to w. Both work on blocks that fit into the first-level cache,
 and their inner loops run over plain arrays, lane by lane, so that they vectorise.
 
 | symbol | name | shape |
@@ -119,7 +119,7 @@ def draw_latent(latents: LatentTables, stream: BitArray, c: FloatArray) -> None:
 
 
 @kernel
-def _sum_lanes(sums: FloatArray) -> None:
+def sum_lanes(sums: FloatArray) -> None:
     """Sum the lanes of each row into its first lane, in four chains: a single chain would wait for each addition."""
     for row in range(len(sums)):
         a, b, c, d = 0.0, 0.0, 0.0, 0.0
@@ -161,11 +161,11 @@ def _project(
             for v in range(views):
                 low = at * views + v * _LANES
                 _add_products(flat_sums, (p + v) * _LANES, weights, at, flat_noise, low, low + views * _LANES)
-    _sum_lanes(sums)
+    sum_lanes(sums)
 
 
 @kernel
-def _update(
+def update(
     n: int,
     keep: float,
     pull: float,
@@ -205,7 +205,7 @@ def _update(
 
 
 @kernel
-def _return_to_sphere(n: int, weights: FloatArray, sums: FloatArray) -> None:
+def return_to_sphere(n: int, weights: FloatArray, sums: FloatArray) -> None:
     """Set w <- w sqrt(n) / |w|."""
     square = sums[0]
     square[:] = 0.0
@@ -213,7 +213,7 @@ def _return_to_sphere(n: int, weights: FloatArray, sums: FloatArray) -> None:
         w = weights[start : start + LANES]
         for i in range(LANES):
             square[i] += w[i] * w[i]
-    _sum_lanes(sums[:1])
+    sum_lanes(sums[:1])
     factor = math.sqrt(n / square[0])
     for i in range(n):
         weights[i] *= factor
@@ -255,6 +255,6 @@ def advance_weights(
                 along_noise[u] += rate * root * delta[v, 0] * mixing[v, u]
             for j in range(p):
                 along_features[j] += rate * delta[v, 0] * c[v, j]
-        _update(n, keep, pull, along_features, along_noise, weights, features, noise)
+        update(n, keep, pull, along_features, along_noise, weights, features, noise)
         if rule.is_sphere:
-            _return_to_sphere(n, weights, sums)
+            return_to_sphere(n, weights, sums)

@@ -64,16 +64,23 @@ class NoiseSource(NamedTuple):
 def open_noise_source(model: ContrastiveModel, key: str) -> NoiseSource:
     """Return the noise law of `model` with its streams, seeded by ``key`` or ``key|chi-squares`` and the lane."""
     s2, kappa = model.noise_variance, model.noise_covariance
-    views = model.views
+    return open_rows(model, key, model.views, kappa / s2 if s2 > 0 else 1.0)
+
+
+def open_rows(model: ContrastiveModel, key: str, rows: int, correlation: float) -> NoiseSource:
+    """Return a source of `rows` rows (2 or more), of which the first two are a pair and the others are independent.
+
+    Signs of the pair have the given correlation.
+    """
     freedom = model.noise_degrees_of_freedom or 0.0
-    lanes = (views - 1) * LANES if freedom else 0
+    lanes = (rows - 1) * LANES if freedom else 0
     chi_work = np.zeros((6, lanes))
     gamma_constants(np.full(lanes, freedom), chi_work[0], chi_work[1])
-    positive = np.full((views, LANES), 0.5)
-    positive[1] = 0.5 * (1.0 + kappa / s2) if s2 > 0 else 1.0
+    positive = np.full((rows, LANES), 0.5)
+    positive[1] = 0.5 * (1.0 + correlation)
     return NoiseSource(
         law=_LAWS[model.noise_law],
-        state=seed_lanes(key, views * LANES),
+        state=seed_lanes(key, rows * LANES),
         positive=positive.ravel(),
         freedom=freedom,
         chi_state=seed_lanes(f"{key}|chi-squares", lanes),
@@ -83,12 +90,19 @@ def open_noise_source(model: ContrastiveModel, key: str) -> NoiseSource:
 
 def noise_mixing(model: ContrastiveModel) -> FloatArray:
     """Return the matrix that turns raw noise into the noise of the views, shape (V, V); 0 without noise."""
-    s2, kappa = model.noise_variance, model.noise_covariance
+    s2 = model.noise_variance
     mixing = math.sqrt(s2) * np.eye(model.views)
-    if s2 > 0 and model.noise_law != "rademacher":
-        # These forms are exact at kappa = +-s2; the second one also loses no digits near there.
-        mixing[1, 0] = math.sqrt(s2) * (kappa / s2)
-        mixing[1, 1] = math.sqrt(max((s2 - kappa) * (s2 + kappa), 0.0) / s2)
+    mixing[:2, :2] = pair_mixing(s2, model.noise_covariance, model.noise_law)
+    return mixing
+
+
+def pair_mixing(variance: float, covariance: float, law: str) -> FloatArray:
+    """Return the matrix that turns the raw noise of a pair into its noise, shape (2, 2); 0 without noise."""
+    mixing = math.sqrt(variance) * np.eye(2)
+    if variance > 0 and law != "rademacher":
+        # These forms are exact at covariance = +-variance; the second one also loses no digits near there.
+        mixing[1, 0] = math.sqrt(variance) * (covariance / variance)
+        mixing[1, 1] = math.sqrt(max((variance - covariance) * (variance + covariance), 0.0) / variance)
     return mixing
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from clhd.core.checks import parse_choice, parse_count
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import canonical_value
-from clhd.systems.contrastive.model.state import parse_norm, parse_overlap
+from clhd.systems.contrastive.model.state import parse_units_norm, parse_units_overlap
 from clhd.systems.contrastive.simulation.features import check_features
 
 FloatArray = NDArray[np.float64]
@@ -26,11 +27,13 @@ class Point:
     ----------
     model : ContrastiveModel
     dimension : int
-        n, at least p + 2.
-    overlap : sequence of float, shape (feature,), or None
-        Overlap of the initial weights; None for random ones, w ~ N(0, squared_norm I).
-    squared_norm : float
-        Squared norm of the initial weights (their variance if they are random); 1 on the sphere.
+        n, at least p + d + 1.
+    overlap : sequence of float, shape (feature,), or of rows, shape (unit, feature), or None
+        Overlap of the initial weights, a row for each unit if there are several; None for random weights,
+        w ~ N(0, squared_norm I).
+    squared_norm : float, or sequence of rows, shape (unit, unit)
+        Squared norm of the initial weights (their variance if they are random), 1 on the sphere; of several units with
+        a fixed overlap also their Gram matrix.
     seed : int
         Root seed, >= 0.
     engine : str
@@ -44,20 +47,22 @@ class Point:
 
     model: ContrastiveModel
     dimension: int
-    overlap: Sequence[float] | FloatArray | None
-    squared_norm: float = 1.0
+    overlap: Sequence[Any] | FloatArray | None
+    squared_norm: Any = 1.0
     seed: int = 0
     engine: str = "projected"
 
     def __post_init__(self) -> None:
         model = self.model
-        least = model.features + 2
+        least = model.features + model.units + 1
         object.__setattr__(self, "dimension", parse_count("dimension", self.dimension, minimum=least))
         object.__setattr__(self, "seed", parse_count("seed", self.seed, minimum=0))
-        object.__setattr__(self, "squared_norm", parse_norm(model, self.squared_norm))
+        object.__setattr__(self, "squared_norm", parse_units_norm(model, self.squared_norm))
         parse_choice("engine", self.engine, ENGINES)
         if self.overlap is not None:
-            object.__setattr__(self, "overlap", parse_overlap(model, self.overlap, self.squared_norm))
+            object.__setattr__(self, "overlap", parse_units_overlap(model, self.overlap, self.squared_norm))
+        elif not isinstance(self.squared_norm, float):
+            raise ClhdError(f"squared_norm = {self.squared_norm!r}: must be a number for random weights")
         if self.engine == "projected":
             self._check_projected()
         else:
@@ -80,5 +85,5 @@ class Point:
         start = "random" if self.overlap is None else canonical_value(self.overlap)
         return (
             f"{self.model.canonical()}|dimension={self.dimension}|overlap={start}"
-            f"|squared_norm={self.squared_norm.hex()}|engine={self.engine}|seed={self.seed}"
+            f"|squared_norm={canonical_value(self.squared_norm)}|engine={self.engine}|seed={self.seed}"
         )

@@ -17,40 +17,27 @@ then, on the sphere, q <- q / sqrt(r), r <- 1. V + p + 1 normal numbers and one 
 | c | latent | (sample, feature, lanes); sample 0 is the positive pair, the others the negatives |
 | z, Delta | pre-activation, force | (view, lanes) |
 
-Many replicas of many points advance in lockstep: every array has the lanes last and every loop runs over all lanes, so
-LLVM makes vector instructions of it. Groups of lanes have a fixed size (padded), and each lane has its own stream: its
-bits depend on its point and replica alone.
+Replicas advance in lockstep (`lockstep.py`): every array has the lanes last.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.kernels import kernel
-from clhd.core.streams import (
-    aligned_zeros,
-    fill_chi_squares,
-    fill_laplace,
-    fill_normal_pairs,
-    fill_uniforms,
-    gamma_constants,
-    seed_states,
-)
+from clhd.core.streams import fill_chi_squares, fill_normal_pairs, gamma_constants
 from clhd.systems.contrastive.model.activations import activate
-from clhd.systems.contrastive.model.latents import DISCRETE, GAUSSIAN, SAMPLERS, UNIFORM
-from clhd.systems.contrastive.model.losses import forces
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.latents import SAMPLERS
+from clhd.systems.contrastive.model.losses import LOSSES, forces
+from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep, sample_latents
 from clhd.systems.contrastive.simulation.point import Point
 
 FloatArray = NDArray[np.float64]
 BitArray = NDArray[np.uint64]
-
-# Groups of this many lanes fill the vector units and stay in the first-level cache.
-LANES = 256
-# Discrete laws are padded to at least this many atoms, so that most share one compiled kernel.
-_MIN_ATOMS = 3
 
 
 def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
@@ -92,39 +79,6 @@ def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
     return np.dtype([(name, np.float64, (*shape, LANES)) for name, shape in shapes.items()])
 
 
-_SQRT_12 = math.sqrt(12.0)
-
-
-@kernel
-def _sample_latents(state: BitArray, samplers: NDArray[np.int64], group: Any, sample: int) -> None:
-    """Draw the latent vector of one sample for each lane, into ``group.c[sample]``."""
-    uniform = group.uniform
-    for j in range(len(samplers)):
-        c = group.c[sample, j]
-        if samplers[j] == DISCRETE:
-            fill_uniforms(state, uniform)
-            for i in range(LANES):
-                # Choose atom k if cumulative[k] < uniform <= cumulative[k + 1]. Both sides of each choice are loaded
-                # before it: a load that depends on the choice would not vectorise.
-                u, drawn = uniform[i], group.values[j, 0, i]
-                for k in range(1, group.values.shape[1]):
-                    atom, below = group.values[j, k, i], group.cumulative[j, k, i]
-                    drawn = atom if u > below else drawn
-                c[i] = drawn
-        elif samplers[j] == GAUSSIAN:
-            fill_normal_pairs(state, c, uniform)
-            for i in range(LANES):
-                c[i] *= group.scale[j, i]
-        elif samplers[j] == UNIFORM:
-            fill_uniforms(state, uniform)
-            for i in range(LANES):
-                c[i] = group.scale[j, i] * _SQRT_12 * (uniform[i] - 0.5)
-        else:
-            fill_laplace(state, uniform, c)
-            for i in range(LANES):
-                c[i] *= group.scale[j, i]
-
-
 @kernel
 def _advance(
     steps: int,
@@ -144,7 +98,7 @@ def _advance(
             fill_normal_pairs(state, normal[k], normal[k + 1])
         fill_chi_squares(state, normal[len(z) + len(q)], group.gamma_d, group.gamma_c, group.uniform, chi_square)
         for m in range(len(c)):
-            _sample_latents(state, samplers, group, m)
+            sample_latents(state, samplers, group, m)
 
         for i in range(LANES):
             normal[1, i] = group.correlation[i] * normal[0, i] + group.orthogonal[i] * normal[1, i]
@@ -202,55 +156,28 @@ def _advance(
                     q[j, i] *= inverse
 
 
-class LaneGroup:
-    """Up to `LANES` replicas of points of one `family`, which advance in lockstep.
+class LaneGroup(Lockstep):
+    """Up to `LANES` replicas of points of one `family`, by the projected chain of a positive pair and its negatives."""
 
-    Parameters
-    ----------
-    pieces : sequence of (Point, sequence of int)
-        Points and the replicas of each; lanes are filled in this order, and unused ones repeat the first.
+    def _choose_type(self, model: ContrastiveModel, atoms: int) -> np.dtype[np.void]:
+        """Return the record type of the group."""
+        return group_type(model.features, model.views, atoms)
 
-    Raises
-    ------
-    ValueError
-        If the pieces hold more than `LANES` replicas, none, or points of different families.
-    """
-
-    def __init__(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
-        families = {family(point) for point, _ in pieces}
-        self.lanes = sum(len(replicas) for _, replicas in pieces)
-        if len(families) != 1 or not 0 < self.lanes <= LANES:
-            raise ValueError(f"a group holds 1 to {LANES} lanes of one family, not {self.lanes} of {len(families)}")
-        first = pieces[0][0]
-        model = first.model
-        views = model.views
-        laws = [law for point, _ in pieces for law in point.model.latents]
-        atoms = max([_MIN_ATOMS, *(len(law.atoms()[0]) for law in laws if law.is_discrete)])
-        atoms = atoms if atoms == _MIN_ATOMS else 1 << (atoms - 1).bit_length()  # few sizes: each is compiled anew
-        self._group = aligned_zeros(1, group_type(model.features, views, atoms))[0]
-        self._state = aligned_zeros((4, LANES), np.uint64)
-        self._group["cumulative"][:] = 2.0  # an atom that no uniform number reaches
-        self._codes = (
+    def _list_codes(self, model: ContrastiveModel) -> tuple[Any, ...]:
+        """Return what the kernel branches on."""
+        return (
             model.unit.code,
             model.unit.coefficient_array,
-            model.loss_terms.code,
+            LOSSES[model.loss].code,
             model.is_sphere,
             np.array([SAMPLERS[law.sampler] for law in model.latents]),
         )
-        padded = [*pieces, (first, [pieces[0][1][0]] * (LANES - self.lanes))]
-        begin = 0
-        for point, replicas in padded:
-            if len(replicas) > 0:
-                self._fill(slice(begin, begin + len(replicas)), point, replicas)
-                begin += len(replicas)
-        self._start(padded)
 
-    def _fill(self, lanes: slice, point: Point, replicas: Sequence[int]) -> None:
-        """Write the constants and the stream states of the lanes of one point."""
-        model, n, group = point.model, point.dimension, self._group
+    def _list_constants(self, model: ContrastiveModel, n: int) -> dict[str, float]:
+        """Return the constants of a point that are one number, by their names in the record."""
         variance, covariance = model.noise_variance, model.noise_covariance
         correlation = min(max(covariance / variance, -1.0), 1.0) if variance > 0 else 0.0
-        constants = {
+        return {
             "rate": model.learning_rate / n,
             "decay": 1 - model.learning_rate * model.weight_decay / n,
             "variance": variance,
@@ -260,17 +187,11 @@ class LaneGroup:
             "orthogonal": math.sqrt(1 - correlation**2),
             "temperature": model.softmax_temperature,
         }
-        for name, value in constants.items():
-            group[name][lanes] = value
+
+    def _fill_chi_squares(self, lanes: slice, model: ContrastiveModel, n: int) -> None:
+        """Write the constants of the chi-square numbers of the lanes of one point."""
         degrees = np.full(lanes.stop - lanes.start, float(n - model.features - 1))
-        gamma_constants(degrees, group["gamma_d"][lanes], group["gamma_c"][lanes])
-        for j, law in enumerate(model.latents):
-            group["scale"][j, lanes] = law.scale
-            if law.is_discrete:
-                values, weights = law.atoms()
-                self._group["values"][j, : len(values), lanes] = values[:, None]
-                self._group["cumulative"][j, : len(values), lanes] = (np.cumsum(weights) - weights)[:, None]
-        self._state[:, lanes] = seed_states(point.key, replicas)
+        gamma_constants(degrees, self._group["gamma_d"][lanes], self._group["gamma_c"][lanes])
 
     def _start(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
         """Draw the initial order parameters; lanes with a fixed start also draw, so a group may have both kinds."""
@@ -301,22 +222,10 @@ class LaneGroup:
 
     def advance(self, steps: int) -> None:
         """Make `steps` steps of SGD in every lane, without the GIL."""
-        _advance(steps, *self._codes, self._state, self._group)
+        arguments: Any = (steps, *self._codes, self._state, self._group)
+        _advance(*arguments)
 
     def order_parameters(self) -> FloatArray:
         """Return a copy of overlaps and squared norm of the lanes in use, shape (lanes, feature + 1)."""
         state = np.vstack([self._group["q"], self._group["r"][None]])
         return state[:, : self.lanes].T.copy()
-
-
-def family(point: Point) -> tuple[Hashable, ...]:
-    """Return what points must share to advance in one group: the dimension and everything that kernels branch on."""
-    model = point.model
-    return (
-        point.dimension,
-        model.activation,
-        model.loss,
-        model.views,
-        model.constraint,
-        tuple(law.sampler for law in model.latents),
-    )

@@ -6,6 +6,7 @@ share the lanes of the projected engine; the bits of each depend on its point an
 | name | shape | unit or scale |
 |---|---|---|
 | order parameters | (points, replicas, times, feature + 1) | overlaps, then the squared norm |
+| of d > 1 units | (points, replicas, times, d (feature + d)) | overlaps by unit, then rows of the Gram matrix |
 """
 
 import os
@@ -24,11 +25,13 @@ from numpy.typing import NDArray
 from clhd.core.checks import parse_choice, parse_count, parse_times
 from clhd.errors import ClhdError, SimulationStopped
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
-from clhd.systems.contrastive.model.labels import labelled
+from clhd.systems.contrastive.model.labels import GRAM_WORDS, labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial
+from clhd.systems.contrastive.simulation.frame_chain import FrameGroup, needs_frame
 from clhd.systems.contrastive.simulation.full import FullReplica
+from clhd.systems.contrastive.simulation.lockstep import LANES, family
 from clhd.systems.contrastive.simulation.point import ENGINES, Point
-from clhd.systems.contrastive.simulation.projected import LANES, LaneGroup, family
+from clhd.systems.contrastive.simulation.projected import LaneGroup
 
 FloatArray = NDArray[np.float64]
 
@@ -48,8 +51,8 @@ def simulate_sgd(
     *,
     dimension: int,
     time: Sequence[float] | FloatArray,
-    overlap: Sequence[float] | FloatArray | None = None,
-    squared_norm: float = 1.0,
+    overlap: Sequence[float] | Sequence[Sequence[float]] | FloatArray | None = None,
+    squared_norm: float | Sequence[Sequence[float]] | FloatArray = 1.0,
     replicas: int = 1,
     seed: int = 0,
     engine: str = "projected",
@@ -63,13 +66,15 @@ def simulate_sgd(
     ----------
     model : ContrastiveModel
     dimension : int
-        n, at least p + 2.
+        n, at least p + d + 1.
     time : sequence of float
         Output times in steps per dimension, strictly increasing; time t is step round(n t).
-    overlap : sequence of float, shape (feature,)
+    overlap : sequence of float, shape (feature,), or (unit, feature) for several units
         Overlap of the initial weights, with ``initial="fixed"``; |overlap|^2 <= squared_norm.
-    squared_norm : float
-        Squared norm of the initial weights; with ``initial="random"`` their variance. 1 on the sphere.
+    squared_norm : float, or array of shape (unit, unit) for several units
+        Squared norm of the initial weights; with ``initial="random"`` their variance. 1 on the sphere. Of several
+        units a number is the squared norm of each, and their parts outside the features are orthogonal to each other;
+        a matrix has their products w_i . w_k / n.
     replicas : int
         Number of independent runs; run k does not depend on how many there are.
     seed : int
@@ -97,6 +102,9 @@ def simulate_sgd(
     | weights | replica, time, coordinate | with keep_weights |
     | features | replica, feature, coordinate | with keep_weights |
 
+    With several units, overlap, cosine_similarity and weights have the dim ``unit`` after the time, and squared_norm is
+    the Gram matrix of the units, with dims replica, time, unit, unit_2.
+
     Raises
     ------
     ClhdError
@@ -117,7 +125,9 @@ def simulate_sgd(
     count = parse_count("replicas", replicas, minimum=1)
     vectors = _Vectors(point, count, len(times)) if keep_weights else None
     values = _simulate([point], times, range(count), threads, None, vectors)[0]
-    dataset = _as_dataset(values, times, {"model": model.canonical(), "dimension": point.dimension, "seed": point.seed})
+    dataset = _as_dataset(
+        values, times, model.units, {"model": model.canonical(), "dimension": point.dimension, "seed": point.seed}
+    )
     return dataset if vectors is None else dataset.merge(vectors.as_dataset())
 
 
@@ -145,21 +155,22 @@ def simulate_points(
 
     Returns
     -------
-    array of shape (points, replicas, times, feature + 1)
-        Overlaps, then the squared norm; NaN from the output time on at which a replica has diverged.
+    array of shape (points, replicas, times, d (feature + d)), d units
+        Overlaps, then the squared norm, or the Gram matrix row by row; NaN from the output time on at which a replica
+        has diverged.
 
     Raises
     ------
     ValueError
-        If the points do not all have the same number of features.
+        If the points do not all have the same number of features and of units.
     ClhdError
         If the times are not allowed, or `threads` is not at least 1.
     SimulationStopped
         If `should_stop` returned True.
     """
-    features = {point.model.features for point in points}
-    if len(features) != 1:
-        raise ValueError(f"points must share their number of features, not have {sorted(features)}")
+    shapes = {(point.model.features, point.model.units) for point in points}
+    if len(shapes) != 1:
+        raise ValueError(f"points must share their number of features and of units, not have {sorted(shapes)}")
     return _simulate(points, parse_times(time), replicas, threads, should_stop, None)
 
 
@@ -173,7 +184,9 @@ def _simulate(
 ) -> FloatArray:
     """Return the values of `simulate_points`; write the vectors of one point with the full engine to `vectors`."""
     workers = _count_cores() if threads is None else parse_count("threads", threads, minimum=1)
-    values = np.full((len(points), len(replicas), len(times), points[0].model.features + 1), np.nan)
+    units = points[0].model.units
+    size = units * (points[0].model.features + units)
+    values = np.full((len(points), len(replicas), len(times), size), np.nan)
     stop = threading.Event()
 
     def advance(runner: _Runner, dimension: int, write: Callable[[int], None]) -> None:
@@ -197,7 +210,8 @@ def _simulate(
         pieces: dict[int, list[int]] = {}
         for p, k in lanes:
             pieces.setdefault(p, []).append(replicas[k])
-        group = LaneGroup([(points[p], indices) for p, indices in pieces.items()])
+        chain = FrameGroup if needs_frame(points[lanes[0][0]].model) else LaneGroup
+        group = chain([(points[p], indices) for p, indices in pieces.items()])
         of_point, of_replica = np.array(lanes).T
 
         def write(index: int) -> None:
@@ -214,7 +228,7 @@ def _simulate(
         )
 
         def write(index: int) -> None:
-            values[p, k, index, :-1], values[p, k, index, -1] = replica.order_parameters()
+            values[p, k, index] = np.concatenate([part.ravel() for part in replica.order_parameters()])
             if vectors is not None:
                 vectors.write(k, index, replica)
 
@@ -236,7 +250,7 @@ def _simulate(
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
-    return _blank_diverged(values)
+    return _blank_diverged(values, units)
 
 
 def _count_cores() -> int:
@@ -258,38 +272,57 @@ def _pack(points: Sequence[Point], replicas: int) -> list[list[tuple[int, int]]]
     return [lanes[i : i + LANES] for lanes in families.values() for i in range(0, len(lanes), LANES)]
 
 
-def _blank_diverged(values: FloatArray) -> FloatArray:
-    """Set NaN from the first output time at which the squared norm is not finite or passes the limit."""
+def _blank_diverged(values: FloatArray, units: int) -> FloatArray:
+    """Set NaN from the first output time at which a squared norm is not finite or passes the limit."""
     with np.errstate(invalid="ignore"):
-        lost = ~(np.abs(values[..., -1]) <= DIVERGENCE_LIMIT)
+        lost = ~(np.abs(values[..., -(units**2) :]) <= DIVERGENCE_LIMIT).all(axis=-1)
     values[np.logical_or.accumulate(lost, axis=-1)] = np.nan
     return values
 
 
-def _as_dataset(values: FloatArray, times: FloatArray, attributes: dict[Hashable, object]) -> xr.Dataset:
-    """Label the values of one point, shape (replicas, times, feature + 1)."""
-    overlap, squared_norm = values[..., :-1], values[..., -1]
-    return labelled(
+def split_values(values: FloatArray, units: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Split the values of `simulate_points` into overlap, squared norm and cosine similarity.
+
+    Of one unit they have shapes (..., feature), (...) and (..., feature). Of several units they have shapes
+    (..., unit, feature), (..., unit, unit) and (..., unit, feature).
+    """
+    if units == 1:
+        return values[..., :-1], values[..., -1], cosine_similarity(values[..., :-1], values[..., -1])
+    overlap = values[..., : -(units**2)].reshape(*values.shape[:-1], units, -1)
+    gram = values[..., -(units**2) :].reshape(*values.shape[:-1], units, units)
+    return overlap, gram, cosine_similarity(overlap, np.diagonal(gram, axis1=-2, axis2=-1))
+
+
+def _as_dataset(values: FloatArray, times: FloatArray, units: int, attributes: dict[Hashable, object]) -> xr.Dataset:
+    """Label the values of one point, as `simulate_points` returns them."""
+    overlap, squared_norm, similarity = split_values(values, units)
+    several = ("unit",) if units > 1 else ()
+    gram = ("unit", "unit_2") if units > 1 else ()
+    diverged = np.asarray(np.isnan(values[..., -1]).any(axis=-1))
+    coordinates = {"replica": np.arange(len(values)), "time": times, "feature": np.arange(1, overlap.shape[-1] + 1)}
+    dataset = labelled(
         {
-            "overlap": (("replica", "time", "feature"), overlap),
-            "squared_norm": (("replica", "time"), squared_norm),
-            "cosine_similarity": (("replica", "time", "feature"), cosine_similarity(overlap, squared_norm)),
-            "diverged": (("replica",), np.asarray(np.isnan(squared_norm).any(axis=-1))),
+            "overlap": (("replica", "time", *several, "feature"), overlap),
+            "squared_norm": (("replica", "time", *gram), squared_norm),
+            "cosine_similarity": (("replica", "time", *several, "feature"), similarity),
+            "diverged": (("replica",), diverged),
         },
-        {
-            "replica": np.arange(len(values)),
-            "time": times,
-            "feature": np.arange(1, overlap.shape[-1] + 1),
-        },
+        coordinates | {name: np.arange(1, units + 1) for name in gram},
         attributes,
     )
+    if units > 1:
+        dataset["squared_norm"].attrs = dict(GRAM_WORDS)
+    return dataset
 
 
 class _Vectors:
     """Weights and features of every replica, kept on request."""
 
     def __init__(self, point: Point, replicas: int, times: int) -> None:
-        self._weights = np.empty((replicas, times, point.dimension))
+        units = point.model.units
+        several = (units,) if units > 1 else ()
+        self._dims = ("replica", "time", *(("unit",) if units > 1 else ()), "coordinate")
+        self._weights = np.empty((replicas, times, *several, point.dimension))
         self._features = np.empty((replicas, point.model.features, point.dimension))
 
     def write(self, replica: int, index: int, run: FullReplica) -> None:
@@ -301,7 +334,7 @@ class _Vectors:
         """Return weights and features as a labelled dataset."""
         return labelled(
             {
-                "weights": (("replica", "time", "coordinate"), self._weights),
+                "weights": (self._dims, self._weights),
                 "features": (("replica", "feature", "coordinate"), self._features),
             },
             {"coordinate": np.arange(self._weights.shape[-1])},

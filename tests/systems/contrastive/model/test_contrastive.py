@@ -18,6 +18,10 @@ MANY = (
     "weight_decay=0x1.3333333333333p-1,base_noise_variance=0x1.0000000000000p+0,"
     "noise_correlation=-0x1.0000000000000p-1,noise_law=student_t,noise_degrees_of_freedom=0x1.4000000000000p+2)"
 )
+COVARIANCE = (
+    "ContrastiveModel(latents=(ThreePoint(second_moment=0x1.8000000000000p+0)),loss=covariance,"
+    "background=orthogonal,batch=4,centred=False,units=2,decorrelation=0x1.0000000000000p+0)"
+)
 INFONCE = (
     "ContrastiveModel(latents=(ThreePoint(second_moment=0x1.8000000000000p+0)),loss=infonce,"
     "temperature=0x1.0000000000000p+0,negatives=1)"
@@ -44,8 +48,8 @@ POLYNOMIAL = "a polynomial must have degree 1 to 9, its coefficients given from 
             {"activation": [1, 2, 0]},
             "activation = [1, 2, 0]: " + POLYNOMIAL,
         ),
-        ({"loss": "hinge"}, "loss = 'hinge': must be one of bilinear, infonce, spectral"),
-        ({"loss": 1}, "loss = 1: must be one of bilinear, infonce, spectral"),
+        ({"loss": "hinge"}, "loss = 'hinge': must be one of bilinear, covariance, infonce, spectral"),
+        ({"loss": 1}, "loss = 1: must be one of bilinear, covariance, infonce, spectral"),
         ({"temperature": 0.5}, "temperature = 0.5: is only for loss = 'infonce', and loss is 'bilinear'"),
         (
             {"negatives": 2, "loss": "spectral"},
@@ -55,6 +59,32 @@ POLYNOMIAL = "a polynomial must have degree 1 to 9, its coefficients given from 
         ({"loss": "infonce", "negatives": 0}, "negatives = 0: must be a whole number, 1 or more"),
         ({"loss": "infonce", "negatives": 1.5}, "negatives = 1.5: must be a whole number, 1 or more"),
         ({"loss": "infonce", "negatives": 65}, "negatives = 65: must be a whole number from 1 to 64"),
+        ({"batch": 2}, "batch = 2: is only for loss = 'covariance', and loss is 'bilinear'"),
+        (
+            {"centred": False, "loss": "infonce"},
+            "centred = False: is only for loss = 'covariance', and loss is 'infonce'",
+        ),
+        ({"units": 2}, "units = 2: is only for loss = 'covariance', and loss is 'bilinear'"),
+        ({"decorrelation": 1}, "decorrelation = 1.0: is only for loss = 'covariance', and loss is 'bilinear'"),
+        ({"loss": "covariance", "batch": 1}, "batch = 1: must be at least 2 with centred = true"),
+        ({"loss": "covariance", "batch": 0}, "batch = 0: must be a whole number, 1 or more"),
+        ({"loss": "covariance", "batch": 65}, "batch = 65: must be a whole number from 1 to 64"),
+        ({"loss": "covariance", "batch": 2.5}, "batch = 2.5: must be a whole number, 1 or more"),
+        ({"loss": "covariance", "centred": "yes"}, "centred = 'yes': must be true or false"),
+        ({"loss": "covariance", "centred": 1}, "centred = 1: must be true or false"),
+        ({"loss": "covariance", "units": 0}, "units = 0: must be a whole number, 1 or more"),
+        ({"loss": "covariance", "units": 5}, "units = 5: must be a whole number from 1 to 4"),
+        (
+            {"loss": "covariance", "units": 2, "decorrelation": -1},
+            "decorrelation = -1: must be a finite number, 0 or more",
+        ),
+        ({"loss": "covariance", "decorrelation": 1}, "decorrelation = 1.0: must be 0 with one unit"),
+        ({"decorrelation_function": "cube"}, "decorrelation_function = 'cube': must be one of square"),
+        (
+            {"loss": "covariance", "temperature": 1},
+            "temperature = 1: is only for loss = 'infonce', and loss is 'covariance'",
+        ),
+        ({"background": "none"}, "background = 'none': must be one of isotropic, orthogonal"),
         ({"learning_rate": 0}, "learning_rate = 0: must be a finite number greater than 0"),
         ({"learning_rate": -0.5}, "learning_rate = -0.5: must be a finite number greater than 0"),
         ({"learning_rate": math.nan}, "learning_rate = nan: must be a finite number greater than 0"),
@@ -156,17 +186,28 @@ OTHER_VALUES = {
     "feature_fraction": 0.25,
     "temperature": 0.5,
     "negatives": 4,
+    "background": "orthogonal",
+    "batch": 4,
+    "centred": False,
+    "units": 2,
+    "decorrelation": 1.0,
 }
+# There is one penalty so far.
+ALONE = {"decorrelation_function"}
 NEEDS = {
     "noise_degrees_of_freedom": {"noise_law": "student_t"},
     "feature_fraction": {"feature_law": "sparse"},
     "temperature": {"loss": "infonce"},
     "negatives": {"loss": "infonce"},
+    "batch": {"loss": "covariance"},
+    "centred": {"loss": "covariance"},
+    "units": {"loss": "covariance"},
+    "decorrelation": {"loss": "covariance", "units": 3},
 }
 
 
 def test_every_parameter_changes_the_text_of_the_model() -> None:
-    assert set(OTHER_VALUES) == {spec.name for spec in fields(ContrastiveModel)}
+    assert set(OTHER_VALUES) | ALONE == {spec.name for spec in fields(ContrastiveModel)}
     texts = {ContrastiveModel(latents=ONE).canonical()}
     for name, value in OTHER_VALUES.items():
         texts.add(ContrastiveModel(**{"latents": ONE, name: value, **NEEDS.get(name, {})}).canonical())
@@ -190,6 +231,18 @@ def test_every_parameter_changes_the_text_of_the_model() -> None:
         ),
         (
             ContrastiveModel(
+                latents=ONE,
+                loss="covariance",
+                batch=4,
+                centred=False,
+                units=2,
+                decorrelation=1,
+                background="orthogonal",
+            ),
+            COVARIANCE,
+        ),
+        (
+            ContrastiveModel(
                 latents=(ThreePoint(second_moment=1.5, kurtosis=5.0), Gaussian()),
                 activation=(0.0, 1.0, 0.5),
                 weight_decay=0.6,
@@ -201,7 +254,7 @@ def test_every_parameter_changes_the_text_of_the_model() -> None:
             MANY,
         ),
     ],
-    ids=["defaults", "defaults_spelled_out", "infonce", "many"],
+    ids=["defaults", "defaults_spelled_out", "infonce", "covariance", "many"],
 )
 def test_the_text_of_a_model_is_frozen(model: ContrastiveModel, text: str) -> None:
     # Random streams are keyed by it: a change here changes the bits of every result ever stored.
@@ -219,7 +272,21 @@ def test_the_noise_of_two_views_has_the_covariance_of_the_theory(correlation: fl
 def test_a_step_takes_a_pair_and_the_negatives_of_the_loss() -> None:
     views = [ContrastiveModel(latents=ONE, loss=loss).views for loss in ("bilinear", "spectral", "infonce")]
     assert views == [3, 3, 3]
-    assert ContrastiveModel(latents=ONE, loss="infonce", negatives=8).views == 10
+    many = ContrastiveModel(latents=ONE, loss="infonce", negatives=8)
+    assert (many.views, many.samples) == (10, 9)
+
+
+def test_a_step_of_the_covariance_loss_takes_two_views_of_each_sample() -> None:
+    model = ContrastiveModel(latents=ONE, loss="covariance")
+    assert (model.batch, model.centred, model.units, model.views, model.samples) == (2, True, 1, 4, 2)
+    single = ContrastiveModel(latents=ONE, loss="covariance", batch=1, centred=False)
+    assert (single.views, single.samples) == (2, 1)
+
+
+@pytest.mark.parametrize("changes", [{"loss": "covariance"}, {"background": "orthogonal"}])
+def test_a_model_without_a_theory_says_so(changes: dict) -> None:
+    with pytest.raises(ClhdError, match="has no theory yet, only a simulation"):
+        _ = ContrastiveModel(latents=ONE, **changes).loss_terms
 
 
 def test_a_model_tells_what_the_theory_asks_for() -> None:

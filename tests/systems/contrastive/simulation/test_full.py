@@ -337,7 +337,7 @@ def test_every_coordinate_receives_its_own_noise_and_padding_none() -> None:
     assert np.abs(correlation).max() < 0.15  # standard error 0.016; a coordinate that copies another would have 1
     spread = moved.std(axis=0)
     assert spread.max() / spread.min() < 1.3
-    padded = run._state.weights
+    padded = run._engine.weights
     assert len(padded) == 256
     assert np.all(padded[n:] == 0.0)
 
@@ -396,5 +396,9 @@ def test_divergence_is_silent_and_shows_in_the_order_parameters() -> None:
 def test_memory_grows_with_the_dimension_alone() -> None:
     n, p, views = 100_000, 2, 3
     run = start_replica(make_model(), n)
-    held = sum(array.nbytes for array in (*run._state, *run._source, *run._latents) if isinstance(array, np.ndarray))
+    held = sum(
+        array.nbytes
+        for array in (*run._engine._state, *run._engine._source, *run._engine._latents)
+        if isinstance(array, np.ndarray)
+    )
     assert held < 8 * n * (1 + p + views) + 100_000

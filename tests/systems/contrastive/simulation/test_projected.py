@@ -8,8 +8,9 @@ from scipy import stats
 
 import clhd
 from clhd.errors import SimulationStopped
+from clhd.systems.contrastive.simulation.lockstep import LANES
 from clhd.systems.contrastive.simulation.point import Point
-from clhd.systems.contrastive.simulation.projected import LANES, LaneGroup
+from clhd.systems.contrastive.simulation.projected import LaneGroup
 from clhd.systems.contrastive.simulation.sgd import simulate_points
 from tests.systems.contrastive.simulation.naive_chain import naive_chain
 

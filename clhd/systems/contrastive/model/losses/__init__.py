@@ -1,5 +1,8 @@
 """Losses: each is one file with its forces (for the simulation) and its averages (for the theory).
 
+The losses of `LOSSES` act on a positive pair and one view of each negative; the covariance loss acts on a batch of
+pairs.
+
 Kernels receive a loss as its code and branch on it outside their loops. A new loss is one file here, one entry in
 `LOSSES`, one branch in `forces`, and one in `combine` if its averages factorise over the samples, else in
 `differentiate_forces`.
@@ -11,8 +14,9 @@ from numpy.typing import NDArray
 from clhd.core.kernels import kernel
 from clhd.systems.contrastive.model.losses import bilinear, infonce, spectral
 from clhd.systems.contrastive.model.losses.base import Loss
+from clhd.systems.contrastive.model.losses.covariance import DECORRELATIONS
 
-__all__ = ["LOSSES", "Loss", "combine", "differentiate_forces", "forces"]
+__all__ = ["DECORRELATIONS", "LOSSES", "LOSS_NAMES", "Loss", "combine", "differentiate_forces", "forces"]
 
 FloatArray = NDArray[np.float64]
 
@@ -22,6 +26,8 @@ LOSSES = {
     "spectral": Loss(code=SPECTRAL, degree=spectral.DEGREE, pairs=spectral.PAIRS),
     "infonce": Loss(code=INFONCE, degree=infonce.DEGREE, pairs=(), has_parameters=True),
 }
+# The covariance loss is one of a batch of pairs, so its forces have a kernel of their own.
+LOSS_NAMES = (*LOSSES, "covariance")
 
 
 @kernel

@@ -1,0 +1,153 @@
+"""Many replicas of many points in lockstep: what the chains of the order parameters share.
+
+Every array has the lanes last and every loop runs over all lanes, so LLVM makes vector instructions of it. Groups of
+lanes have a fixed size (padded), and each lane has its own stream: its bits depend on its point and replica alone.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.core.kernels import kernel
+from clhd.core.streams import aligned_zeros, fill_laplace, fill_normal_pairs, fill_uniforms, seed_states
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.latents import DISCRETE, GAUSSIAN, UNIFORM
+from clhd.systems.contrastive.simulation.point import Point
+
+FloatArray = NDArray[np.float64]
+BitArray = NDArray[np.uint64]
+
+# Groups of this many lanes fill the vector units and stay in the first-level cache.
+LANES = 256
+# Discrete laws are padded to at least this many atoms, so that most share one compiled kernel.
+_MIN_ATOMS = 3
+_SQRT_12 = math.sqrt(12.0)
+
+
+@kernel
+def sample_latents(state: BitArray, samplers: NDArray[np.int64], group: Any, sample: int) -> None:
+    """Draw the latent vector of one sample for each lane, into ``group.c[sample]``."""
+    uniform = group.uniform
+    for j in range(len(samplers)):
+        c = group.c[sample, j]
+        if samplers[j] == DISCRETE:
+            fill_uniforms(state, uniform)
+            for i in range(LANES):
+                # Choose atom k if cumulative[k] < uniform <= cumulative[k + 1]. Both sides of each choice are loaded
+                # before it: a load that depends on the choice would not vectorise.
+                u, drawn = uniform[i], group.values[j, 0, i]
+                for k in range(1, group.values.shape[1]):
+                    atom, below = group.values[j, k, i], group.cumulative[j, k, i]
+                    drawn = atom if u > below else drawn
+                c[i] = drawn
+        elif samplers[j] == GAUSSIAN:
+            fill_normal_pairs(state, c, uniform)
+            for i in range(LANES):
+                c[i] *= group.scale[j, i]
+        elif samplers[j] == UNIFORM:
+            fill_uniforms(state, uniform)
+            for i in range(LANES):
+                c[i] = group.scale[j, i] * _SQRT_12 * (uniform[i] - 0.5)
+        else:
+            fill_laplace(state, uniform, c)
+            for i in range(LANES):
+                c[i] *= group.scale[j, i]
+
+
+class Lockstep:
+    """Up to `LANES` replicas of points of one `family`, which advance in lockstep; a subclass has the chain.
+
+    Parameters
+    ----------
+    pieces : sequence of (Point, sequence of int)
+        Points and the replicas of each; lanes are filled in this order, and unused ones repeat the first.
+
+    Raises
+    ------
+    ValueError
+        If the pieces hold more than `LANES` replicas, none, or points of different families.
+    """
+
+    def __init__(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
+        families = {family(point) for point, _ in pieces}
+        self.lanes = sum(len(replicas) for _, replicas in pieces)
+        if len(families) != 1 or not 0 < self.lanes <= LANES:
+            raise ValueError(f"a group holds 1 to {LANES} lanes of one family, not {self.lanes} of {len(families)}")
+        first = pieces[0][0]
+        model = first.model
+        laws = [law for point, _ in pieces for law in point.model.latents]
+        atoms = max([_MIN_ATOMS, *(len(law.atoms()[0]) for law in laws if law.is_discrete)])
+        atoms = atoms if atoms == _MIN_ATOMS else 1 << (atoms - 1).bit_length()  # few sizes: each is compiled anew
+        self._group = aligned_zeros(1, self._choose_type(model, atoms))[0]
+        self._state = aligned_zeros((4, LANES), np.uint64)
+        self._group["cumulative"][:] = 2.0  # an atom that no uniform number reaches
+        self._codes = self._list_codes(model)
+        padded = [*pieces, (first, [pieces[0][1][0]] * (LANES - self.lanes))]
+        begin = 0
+        for point, replicas in padded:
+            if len(replicas) > 0:
+                self._fill(slice(begin, begin + len(replicas)), point, replicas)
+                begin += len(replicas)
+        self._start(padded)
+
+    def _fill(self, lanes: slice, point: Point, replicas: Sequence[int]) -> None:
+        """Write the constants and the stream states of the lanes of one point."""
+        model, n, group = point.model, point.dimension, self._group
+        for name, value in self._list_constants(model, n).items():
+            group[name][..., lanes] = value
+        self._fill_chi_squares(lanes, model, n)
+        for j, law in enumerate(model.latents):
+            group["scale"][j, lanes] = law.scale
+            if law.is_discrete:
+                values, weights = law.atoms()
+                self._group["values"][j, : len(values), lanes] = values[:, None]
+                self._group["cumulative"][j, : len(values), lanes] = (np.cumsum(weights) - weights)[:, None]
+        self._state[:, lanes] = seed_states(point.key, replicas)
+
+    def _choose_type(self, model: ContrastiveModel, atoms: int) -> np.dtype[np.void]:
+        """Return the record type of the group."""
+        raise NotImplementedError
+
+    def _list_codes(self, model: ContrastiveModel) -> tuple[Any, ...]:
+        """Return what the kernel branches on."""
+        raise NotImplementedError
+
+    def _list_constants(self, model: ContrastiveModel, n: int) -> dict[str, Any]:
+        """Return the constants of a point that all its lanes share, by their names in the record."""
+        raise NotImplementedError
+
+    def _fill_chi_squares(self, lanes: slice, model: ContrastiveModel, n: int) -> None:
+        """Write the constants of the chi-square numbers of the lanes of one point."""
+        raise NotImplementedError
+
+    def _start(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
+        """Draw the initial state; lanes with a fixed start also draw, so a group may have both kinds."""
+        raise NotImplementedError
+
+    def advance(self, steps: int) -> None:
+        """Make `steps` steps of SGD in every lane, without the GIL."""
+        raise NotImplementedError
+
+    def order_parameters(self) -> FloatArray:
+        """Return a copy of the order parameters of the lanes in use, shape (lanes, order parameter)."""
+        raise NotImplementedError
+
+
+def family(point: Point) -> tuple[Hashable, ...]:
+    """Return what points must share to advance in one group: the dimension and everything that kernels branch on."""
+    model = point.model
+    return (
+        point.dimension,
+        model.activation,
+        model.loss,
+        model.views,
+        model.units,
+        model.centred,
+        model.decorrelation_function,
+        model.background,
+        model.constraint,
+        tuple(law.sampler for law in model.latents),
+    )

@@ -11,7 +11,7 @@ f and g are monomials of h, h', h''; `Loss.pairs` lists the pairs that a loss ne
 
 | activation | rule | error |
 |---|---|---|
-| tanh, erf | trapezoid rule in u and v (`trapezoid_step`) | 1e-12 |
+| tanh, erf | trapezoid rule in u and v (`normal_nodes.trapezoid_step`) | 1e-12 |
 | linear, polynomial | Gauss-Hermite nodes, as many as the degree needs | rounding |
 | relu | closed form (`clhd.systems.contrastive.theory.relu`) | rounding |
 
@@ -30,20 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.kernels import kernel
-from clhd.systems.contrastive.model.activations import ERF, LINEAR, POLYNOMIAL, RELU, activate, activate_second
+from clhd.systems.contrastive.model.activations import LINEAR, POLYNOMIAL, RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses.base import ONE, D, H, Monomial, S
+from clhd.systems.contrastive.theory.normal_nodes import LANES, RADIUS, trapezoid_step, write_monomials
 from clhd.systems.contrastive.theory.relu import average_relu_atoms
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-# Radius in the (u, v) plane beyond which nodes are dropped: exp(-8^2 / 2) = 1e-14 of the noise.
-_RADIUS = 8.0
-# -log of the intended error of the trapezoid rule, 1e-13.
-_DIGITS = 30.0
-# Nodes in one block of lanes: enough for LLVM's vector loops, few enough for the level 1 cache.
-_LANES = 128
 
 
 class PairRule(NamedTuple):
@@ -157,33 +151,6 @@ def _hermite_rule(degree: int) -> tuple[FloatArray, FloatArray]:
 
 
 @kernel
-def trapezoid_step(activation: int, width: float) -> float:
-    """Return the step at which the trapezoid rule in one standard normal coordinate u is exact to about 1e-12.
-
-    By Poisson summation the error is the integrand's Fourier transform at 2 pi / step. A shift of the contour by i y
-    multiplies the normal density by exp(y^2 / 2) and the error by exp(-2 pi y / step):
-
-    - tanh(m + width u) limits the shift by its pole, y = pi / (2 width). A product of two squares of h and two of h'
-      has a pole of order 6, which adds the factor (2 pi / (step width))^5 / 5!;
-    - erf is entire: h^2 h'^2 grows as exp(2 width^2 y^2), which only narrows the Gaussian.
-    """
-    if activation == ERF:
-        return math.pi * math.sqrt(2.0 / (_DIGITS * (1.0 + 4.0 * width * width)))
-    pole = 0.5 * math.pi / width
-    step = _step_below_pole(pole, _DIGITS)
-    order = 5.0 * math.log(2.0 * math.pi / (step * width)) - math.log(120.0)
-    return _step_below_pole(pole, _DIGITS + max(order, 0.0))
-
-
-@kernel
-def _step_below_pole(pole: float, digits: float) -> float:
-    """Return the step for an error exp(-digits) if the contour may be shifted by at most `pole`."""
-    if 0.5 * pole * pole > digits:
-        return math.pi * math.sqrt(2.0 / digits)
-    return 2.0 * math.pi * pole / (digits + 0.5 * pole * pole)
-
-
-@kernel
 def _line(rule: PairRule, width: float) -> tuple[FloatArray, FloatArray]:
     """Return nodes (symmetric, ascending) and weights of one standard normal coordinate that `width` multiplies."""
     if width == 0.0:
@@ -191,7 +158,7 @@ def _line(rule: PairRule, width: float) -> tuple[FloatArray, FloatArray]:
     if len(rule.nodes) > 0:
         return rule.nodes, rule.weights
     step = trapezoid_step(rule.activation, width)
-    outer = int(_RADIUS / step)
+    outer = int(RADIUS / step)
     nodes = step * np.arange(-outer, outer + 1).astype(np.float64)
     return nodes, step / math.sqrt(2.0 * math.pi) * np.exp(-0.5 * nodes * nodes)
 
@@ -203,9 +170,9 @@ def _plane(rule: PairRule, squared_norm: float) -> tuple[FloatArray, FloatArray,
     beta = math.sqrt(max(0.5 * squared_norm * (rule.noise_variance - rule.noise_covariance), 0.0))
     u, u_weights = _line(rule, alpha)
     v, v_weights = _line(rule, beta)
-    square = math.inf if len(rule.nodes) > 0 else _RADIUS * _RADIUS
+    square = math.inf if len(rule.nodes) > 0 else RADIUS * RADIUS
     first = len(v) // 2  # first node with v >= 0; if their number is odd it is v = 0, which counts once
-    capacity = len(u) * (len(v) - first) + _LANES
+    capacity = len(u) * (len(v) - first) + LANES
     offsets_1, offsets_2, weights = np.zeros(capacity), np.zeros(capacity), np.zeros(capacity)
     nodes = 0
     for i in range(len(u)):
@@ -215,7 +182,7 @@ def _plane(rule: PairRule, squared_norm: float) -> tuple[FloatArray, FloatArray,
                 offsets_2[nodes] = alpha * u[i] - beta * v[j]
                 weights[nodes] = u_weights[i] * v_weights[j] * (1.0 if 2 * j + 1 == len(v) else 2.0)
                 nodes += 1
-    padded = (nodes + _LANES - 1) // _LANES * _LANES
+    padded = (nodes + LANES - 1) // LANES * LANES
     return offsets_1[:padded], offsets_2[:padded], weights[:padded]
 
 
@@ -234,18 +201,18 @@ def average_atoms(rule: PairRule, means: FloatArray, squared_norm: float, averag
         )
         return
     offsets_1, offsets_2, weights = _plane(rule, squared_norm)
-    views_1, views_2 = np.ones((len(rule.monomials), _LANES)), np.ones((len(rule.monomials), _LANES))
-    z_1, z_2 = np.empty(_LANES), np.empty(_LANES)
-    sums = np.empty((len(rule.pairs), _LANES))
+    views_1, views_2 = np.ones((len(rule.monomials), LANES)), np.ones((len(rule.monomials), LANES))
+    z_1, z_2 = np.empty(LANES), np.empty(LANES)
+    sums = np.empty((len(rule.pairs), LANES))
     for atom in range(len(means)):
         sums[:] = 0.0
-        for start in range(0, len(weights), _LANES):
-            for i in range(_LANES):
+        for start in range(0, len(weights), LANES):
+            for i in range(LANES):
                 z_1[i] = means[atom] + offsets_1[start + i]
                 z_2[i] = means[atom] + offsets_2[start + i]
-            _write_monomials(rule, z_1, views_1)
-            _write_monomials(rule, z_2, views_2)
-            block = weights[start : start + _LANES]
+            write_monomials(rule.activation, rule.coefficients, rule.factors, z_1, views_1)
+            write_monomials(rule.activation, rule.coefficients, rule.factors, z_2, views_2)
+            block = weights[start : start + LANES]
             for k in range(len(rule.pairs)):
                 f, g = rule.pairs[k, 0], rule.pairs[k, 1]
                 _add_products(block, views_1[f], views_1[g], views_2[f], views_2[g], sums[k])
@@ -258,20 +225,5 @@ def _add_products(
     weights: FloatArray, f_1: FloatArray, g_1: FloatArray, f_2: FloatArray, g_2: FloatArray, sums: FloatArray
 ) -> None:
     """Add the weighted (f(z_1) g(z_2) + g(z_1) f(z_2)) / 2 lane by lane."""
-    for i in range(_LANES):
+    for i in range(LANES):
         sums[i] += weights[i] * (0.5 * (f_1[i] * g_2[i] + g_1[i] * f_2[i]))
-
-
-@kernel
-def _write_monomials(rule: PairRule, z: FloatArray, rows: FloatArray) -> None:
-    """Write the monomials at z to `rows`; the first row is already 1."""
-    activate(rule.activation, rule.coefficients, z, rows[1], rows[2])
-    activate_second(rule.activation, rule.coefficients, z, rows[1], rows[2], rows[3])
-    for k in range(len(rule.factors)):
-        _multiply(rows[rule.factors[k, 0]], rows[rule.factors[k, 1]], rows[4 + k])
-
-
-@kernel
-def _multiply(f: FloatArray, g: FloatArray, product: FloatArray) -> None:
-    for i in range(_LANES):
-        product[i] = f[i] * g[i]

@@ -120,7 +120,7 @@ def _normal_rule(model: ContrastiveModel, width: float) -> tuple[FloatArray, Flo
 
 
 def _trapezoid_step(model: ContrastiveModel, width: float) -> float:
-    """Return the step of the trapezoid rule, from Poisson summation as in `averages.trapezoid_step`.
+    """Return the step of the trapezoid rule, from Poisson summation as in `normal_nodes.trapezoid_step`.
 
     The product of four forces has eight factors h or h' with the bilinear loss (degree 2), and more with others. B
     needs only the accuracy of a covariance.

@@ -22,7 +22,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import clhd
 from clhd.core.files import write_file
 from clhd.errors import ClhdError
 from clhd.sweep.spec.stages import stage_path
@@ -130,7 +129,7 @@ def find_identity(results: Path, name: str) -> str:
 @cache
 def digest_code() -> str:
     """Return the digest of clhd's own source."""
-    root = Path(clhd.__file__).parent
+    root = Path(__file__).parents[2]
     found = blake2b(digest_size=_DIGEST_BYTES)
     for path in sorted(path for path in root.rglob("*") if path.suffix in {".py", ".html", ".css"}):
         found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

@@ -1,5 +1,6 @@
 """What a store knows at a moment, and how that differs from what it should know, bit for bit."""
 
+import json
 import os
 import shutil
 from contextlib import suppress
@@ -65,28 +66,41 @@ class Known:
 
 def read_known(path: Path) -> Known | None:
     """What a store holds; None if there is none. A chunk that cannot be read raises, as zarr does."""
-    outgrown = path.with_name(f".{path.stem}-outgrown{path.suffix}")
-    if not path.exists():  # killed between the two renames of a growth
-        path = outgrown
     if not (path / "zarr.json").exists():
         return None
-    group = zarr.open_group(str(path), mode="r", use_consolidated=False)
-    attributes = dict(group.attrs)
+    group = zarr.open_group(str(path), mode="r", use_consolidated=True)
+    attributes: dict[str, Any] = {name: read_table(value) for name, value in group.attrs.items()}
     status: Any = group["status"]
-    names: list[str] = attributes["outputs"]  # type: ignore[assignment]
-    data = {file.relative_to(path / names[-1] / "c").parts for file in (path / names[-1]).glob("c/**/*")}
-    done = {file.relative_to(path / "status" / "c").parts for file in (path / "status").glob("c/**/*")}
-    depth = status.ndim
-    complete = {parts for parts in done if len(parts) == depth}
-    written = {parts[:depth] for parts in data if len(parts) >= depth and not parts[-1].endswith(".partial")}
+    names: list[str] = attributes["outputs"]
+    complete = set(list_chunks(path, "status"))
+    written = {index[: status.ndim] for index in list_chunks(path, names[-1])}
     return Known(
-        places=[np.asarray(group[dim]).tolist() for dim in attributes["dims"]],  # type: ignore[union-attr]
+        places=[np.asarray(group[dim]).tolist() for dim in attributes["dims"]],
         values={name: np.asarray(group[name]) for name in names},
         ledger={name: np.asarray(group[name]) for name in LEDGER},
         chunks=status.chunks,
-        runs=len(attributes["runs"]),  # type: ignore[arg-type]
+        runs=len(attributes["runs"]),
         torn=len(written - complete),
     )
+
+
+def read_table(value: Any) -> Any:
+    """An attribute; a table or list that is a text as what it says."""
+    is_table = isinstance(value, str) and value[:1] in ("{", "[")
+    return json.loads(value) if is_table else value
+
+
+def list_chunks(path: Path, name: str) -> dict[tuple[int, ...], Path]:
+    """The files of the chunks of a variable by their index, of the generation that the record of the store names."""
+    arrays = json.loads((path / "zarr.json").read_bytes())["consolidated_metadata"]["metadata"]
+    separator = arrays[name]["chunk_key_encoding"]["configuration"]["separator"]
+    folder = path / name / ("c" if separator == "/" else "")
+    found = {}
+    for file in folder.rglob("*"):
+        words = file.relative_to(folder).as_posix().split(separator)
+        if file.is_file() and all(word.isdigit() for word in words):
+            found[tuple(map(int, words))] = file
+    return found
 
 
 def find_wrong(known: Known, reference: Known) -> list[str]:
@@ -115,15 +129,13 @@ def find_late_writes(path: Path, before: Known, reign: int) -> list[str]:
     if after is None or after.ledger["run"].shape != before.ledger["run"].shape:
         return []
     late = []
-    for file in (path / "status").glob("c/**/*"):
-        index = file.relative_to(path / "status" / "c").parts
-        if not file.is_file() or len(index) != len(after.chunks):
-            continue
-        region = tuple(slice(int(i) * n, (int(i) + 1) * n) for i, n in zip(index, after.chunks, strict=True))
+    for index, file in list_chunks(path, "status").items():
+        region = tuple(slice(i * n, (i + 1) * n) for i, n in zip(index, after.chunks, strict=True))
         if after.ledger["run"][region].max() >= before.runs:
             continue  # the successor computed something in it itself
-        files = [file, *(part for name in after.values for part in path.joinpath(name, "c", *index).glob("**/*"))]
-        late += [str(part.relative_to(path)) for part in files if part.is_file() and part.stat().st_mtime_ns > reign]
+        chunks = [chunk for name in after.values for chunk in list_chunks(path, name).items()]
+        files = [file, *(part for place, part in chunks if place[: len(index)] == index)]
+        late += [str(part.relative_to(path)) for part in files if part.stat().st_mtime_ns > reign]
     return late
 
 
@@ -132,7 +144,7 @@ def copy_stores(source: Path, target: Path) -> None:
 
     What has a status in the copy then had its data before that, as any reader may expect.
     """
-    for name in (*(name for stage in KINDS for name in (f"{stage}.zarr", f".{stage}-outgrown.zarr")), "summary.zarr"):
+    for name in (*(f"{stage}.zarr" for stage in KINDS), "summary.zarr"):
         for _ in range(10):
             store = source / name
             before = _identify(store)
@@ -145,9 +157,11 @@ def copy_stores(source: Path, target: Path) -> None:
                 break
 
 
-def _identify(path: Path) -> int | None:
+def _identify(path: Path) -> tuple[int, Any] | None:
+    """Which folder it is, and which generation of the store; None if there is none."""
     try:
-        return path.stat().st_ino
+        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        return path.stat().st_ino, attributes.get("generation")
     except FileNotFoundError:
         return None
 
@@ -200,7 +214,8 @@ def find_stray_files(folder: Path) -> list[str]:
         if len(name) == 1:
             is_own = name[0] in allowed or path.suffix in (".lock", ".writing", ".done")
         elif name[0].endswith(".zarr") and path.is_file():
-            is_own = path.name == "zarr.json" or (len(name) > 2 and name[2] == "c" and path.name.isdigit())
+            # Also files of the generation before, which go at the next run.
+            is_own = path.name == "zarr.json" or (len(name) > 2 and path.name.replace(".", "").isdigit())
             is_own = is_own or name[2:] == ("c",)
         else:
             is_own = True

@@ -21,10 +21,10 @@ from tests.chaos.scenario import Scenario
 ROOT = Path(__file__).parents[2]
 # What to watch for: hidden folders that are there only while something is being written, or the first status.
 MOMENTS = {
-    "creation": ".simulation*.new",
-    "growth": ".simulation-*grown*",  # that of the larger store, then that of the old one while it is deleted
-    "summary": ".summary.zarr.*",  # the same
-    "computing": "simulation.zarr/status/c/*/*/*",
+    "creation": ".simulation-new*",
+    "growth": ".simulation-new*",
+    "summary": ".summary-new*",
+    "computing": "simulation.zarr/status/**/*[0-9]",
 }
 _SETTINGS = {
     "PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("small_blocks")), str(ROOT)]),

@@ -85,7 +85,7 @@ def change_summary(place: Path) -> None:
         (change("attempts", 2), "simulation: 1 blocks that were done before a kill were lost or computed again"),
         (change("status", 0), "simulation: 1 runs are not ok"),
         (leave("simulation.zarr/height/c/0/0.1f.partial"), "stray files: simulation.zarr/height/c/0/0.1f.partial"),
-        (leave(".simulation-grown.zarr/zarr.json"), "stray files: .simulation-grown.zarr"),
+        (leave(".simulation-new.zarr/zarr.json"), "stray files: .simulation-new.zarr"),
         (leave("simulation.zarr/core"), "stray files: simulation.zarr/core"),
         (part_metadata, "simulation: its metadata are not consolidated"),
         (part_metadata, "simulation: clhd refuses it"),
@@ -148,7 +148,7 @@ def test_the_longer_form_grows_by_files_that_both_stores_have_and_the_grown_one_
             chunk["status"][...] = Status.OK
             store.write_chunk(index, chunk)
         calls: list[Any] = []
-        monkeypatch.setattr(Store, "link_chunk", lambda *arguments, calls=calls: calls.append(arguments))
+        monkeypatch.setattr(Store, "take_chunk", lambda *arguments, calls=calls: calls.append(arguments))
         write_experiment(tmp_path, size, form)
         prepare_store(SweepStage(read_experiment(tmp_path / f"{NAME}.yaml"), "simulation"), path)
         linked[form] = len(calls)

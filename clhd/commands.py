@@ -3,6 +3,7 @@
 # Commands import what they need: `clhd status` must not wait for compilers and clusters, and Ctrl-C must work at once.
 
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,14 +97,21 @@ def run(options: Namespace) -> int:
 
 def status(options: Namespace) -> int:
     """Print a table of the counts by status of all experiments of a list."""
+    from clhd.report.faults import find_product_faults
     from clhd.sweep.results.status import describe_status, format_status
     from clhd.sweep.spec.config import read_config
 
     config = read_config(options.config, check=False)
     results = _find_results(options, config)
-    reports = [describe_status(experiment, results) for experiment in config.experiments.values()]
+    deep = options.deep
+    reports = [describe_status(experiment, results, deep=deep) for experiment in config.experiments.values()]
     print(json.dumps(reports, indent=2) if options.json else format_status(reports))
-    return 1 if options.check and not all(report["complete"] for report in reports) else 0
+    if not (options.check or deep):
+        return 0
+    faults = find_product_faults(config, results)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 0 if all(report["complete"] for report in reports) and not faults else 1
 
 
 def plot(options: Namespace) -> int:
@@ -120,14 +128,16 @@ def plot(options: Namespace) -> int:
 
 def claims(options: Namespace) -> int:
     """Judge the claims, print the verdicts, draw the figures."""
-    from clhd.claims.judge import judge_claims, judge_tables, read_claims, write_claims
+    from clhd.claims.judge import find_basis, judge_claims, judge_tables, list_files, read_claims, write_claims
     from clhd.figures.claims import draw_claims
+    from clhd.sweep.results.products import claims_record, write_record
     from clhd.sweep.spec.config import read_config
 
     config = read_config(options.config, check=False)
     if config.claims is None:
         raise ClhdError(f"{options.config}: claims: must be given, such as config/claims.yaml")
     results = _find_results(options, config)
+    text = Path(config.claims).read_bytes()
     settings = read_claims(config.claims, config.experiments)
     judged = judge_claims(settings, results)
     for entry in judged["claims"]:
@@ -138,7 +148,9 @@ def claims(options: Namespace) -> int:
     tables = judge_tables(settings, results)
     for name, table in tables.items():
         print(write_claims(table, results / f"claims_{name}.json"))
-    draw_claims(judged, tables, settings, results)  # last: a figure that fails costs no verdict
+    paths = draw_claims(judged, tables, settings, results)  # last: a figure that fails costs no verdict
+    paths += [results / name for name in list_files(settings)]
+    write_record(claims_record(results), paths, find_basis([*judged["claims"], *tables.values()]), text)
     return 0
 
 

@@ -43,7 +43,7 @@ def test_an_experiment_can_be_planned_run_inspected_and_replayed(
     assert "small simulation: 4 points, 12 runs, 1 block, less than 0.01 core-hours, " in capsys.readouterr().out
     assert main(["status", "config.yaml", "--json"]) == 0
     (report,) = json.loads(capsys.readouterr().out)
-    assert report["simulation"] == {"wanted": 12, "not_run": 12}
+    assert report["simulation"] == {"state": "pending", "wanted": 12, "not_run": 12}
     assert main(["run", "small.yaml"]) == 0
     assert "12 ok; 12 computed now" in capsys.readouterr().out
     assert main(["status", "config.yaml", "--json"]) == 0

@@ -22,6 +22,7 @@ from typing import Any
 from clhd.claims.claim import CaseTable, Claim, Part, Threshold
 from clhd.claims.verdict import Estimate
 from clhd.core.checks import parse_number
+from clhd.core.files import write_file
 from clhd.core.text import cut_line, cut_lines
 from clhd.errors import ClhdError
 from clhd.sweep.results.summary_reader import Summary, read_summary
@@ -290,8 +291,14 @@ def _describe_basis(summaries: Iterable[Summary]) -> dict[str, Any]:
         "replicas": sum(summary.totals.get("ok", 0) for summary in found.values()),
         "seed": {name: summary.experiment["seed"] for name, summary in found.items() if summary.has_simulation},
         "stores": [f"{name}/summary.zarr" for name in found],
+        "summaries": {name: summary.identity for name, summary in found.items()},
         "code": sorted({str(summary.dataset.attrs["code"]) for summary in found.values()}),
     }
+
+
+def find_basis(judged: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the identities of the summaries behind claims and tables, by experiment."""
+    return {name: identity for entry in judged for name, identity in entry["rests_on"]["summaries"].items()}
 
 
 def make_plain(value: Any) -> Any:
@@ -312,7 +319,5 @@ def make_plain(value: Any) -> Any:
 def write_claims(claims: Mapping[str, Any], path: Path) -> Path:
     """Write claims.json, or the file of a table, in one step, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.write_text(json.dumps(claims, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_file(path, json.dumps(claims, indent=2) + "\n")
     return path

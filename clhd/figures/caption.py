@@ -94,7 +94,7 @@ def describe_source(summary: Summary) -> str:
     """Return the experiment, its seed, and the code that summarised it."""
     return (
         f"Experiment {summary.name}, seed {summary.experiment['seed']}, clhd {summary.dataset.attrs['code']}, "
-        f"summarised {summary.dataset.attrs['created']}."
+        f"summarised {summary.dataset.attrs['created']}, summary {summary.identity[:12]}."
     )
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from clhd.claims.claim import CaseTable
 from clhd.claims.judge import ClaimSettings, read_summaries
+from clhd.core.files import make_folder, write_file
 from clhd.errors import explain_unwritable
 from clhd.figures.style import save_figure, use_style
 from clhd.systems.registry import import_named
@@ -56,8 +57,8 @@ def draw_claims(
 def _save(figure: Figure, caption: str, stem: Path) -> list[Path]:
     """Write a figure in three formats, and its caption."""
     with explain_unwritable(stem.parent):
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(stem.parent)
         paths = save_figure(figure, stem, ("pdf", "png", "svg"))
         paths.append(stem.with_suffix(".rst"))
-        paths[-1].write_text(caption, encoding="utf-8")
+        write_file(paths[-1], caption)
     return paths

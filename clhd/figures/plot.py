@@ -106,7 +106,9 @@ def plot_experiment(
     ClhdError
         If there is no summary, nothing in it can be drawn, the figure is unknown, or the files cannot be written.
     """
+    from clhd.core.files import make_folder, write_file  # noqa: PLC0415
     from clhd.figures.style import save_figure, use_style  # noqa: PLC0415
+    from clhd.sweep.results.products import figure_record, write_record  # noqa: PLC0415
     from clhd.sweep.results.summary_reader import read_summary  # noqa: PLC0415
 
     name = "" if experiment is None else find_figure(experiment)  # a mistake in it is told before anything is read
@@ -118,11 +120,13 @@ def plot_experiment(
     with use_style():
         drawn, caption = plot(summary)
         with explain_unwritable(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             paths = save_figure(drawn, folder / summary.name)
             path = folder / f"{summary.name}.rst"
-            path.write_text(caption, encoding="utf-8")
-    return [*paths, path]
+            write_file(path, caption)
+            paths.append(path)
+            write_record(figure_record(folder, summary.name), paths, {summary.name: summary.identity})
+    return paths
 
 
 def _find_function(figure: str, experiment: "Experiment | Mapping[str, Any]") -> Any:

@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from clhd.core.files import replace_file
+
 COLUMN, PAGE = 3.4, 7.0
 INK, MUTED, FAINT, ALARM = "#222222", "#767676", "#e4e4e4", "#b30000"
 # Okabe and Ito's set without its yellow, which is too pale for lines.
@@ -97,9 +99,7 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "pn
     paths = []
     for suffix in formats:
         path = stem.with_name(f"{stem.name}.{suffix}")
-        unfinished = path.with_name(f".{path.name}.new")
-        metadata = {_STAMPS[suffix]: None}
-        figure.savefig(unfinished, format=suffix, metadata=metadata)
-        unfinished.rename(path)
+        with replace_file(path) as file:
+            figure.savefig(file, format=suffix, metadata={_STAMPS[suffix]: None})
         paths.append(path)
     return paths

@@ -22,8 +22,15 @@ Entry = Mapping[str, Any]
 _TEXTS, _TABLES = ("id", "statement", "verdict"), ("evidence", "thresholds", "experiments", "rests_on")
 
 
-def read_judged_claims(results: Path) -> list[Entry]:
+def read_judged_claims(results: Path, faults: Mapping[str, str]) -> list[Entry]:
     """Return the claims of claims.json; none if it does not exist.
+
+    Parameters
+    ----------
+    results : Path
+        Folder of all results.
+    faults : mapping
+        What `clhd.report.faults.find_claims_faults` found; each claim gets the faults of the summaries it rests on.
 
     Raises
     ------
@@ -35,7 +42,7 @@ def read_judged_claims(results: Path) -> list[Entry]:
         return []
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["claims"]
-        return [_prepare_claim(entry, results / "figures") for entry in entries]
+        return [_prepare_claim(entry, results / "figures", faults) for entry in entries]
     except ClhdError:
         raise  # of a figure
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -46,7 +53,7 @@ def _refuse(path: Path, what: str) -> ClhdError:
     return ClhdError(f"{path}: {what}; write it again with `clhd claims`")
 
 
-def _prepare_claim(entry: Entry, figures: Path) -> Entry:
+def _prepare_claim(entry: Entry, figures: Path, faults: Mapping[str, str]) -> Entry:
     are_right = all(isinstance(entry[key], str) for key in _TEXTS) and all(
         isinstance(entry[key], dict) for key in _TABLES
     )
@@ -58,6 +65,7 @@ def _prepare_claim(entry: Entry, figures: Path) -> Entry:
     return {
         **{key: entry[key] for key in (*_TEXTS, "thresholds", "experiments")},
         "anchor": make_anchor(name, "claim"),
+        "faults": [faults[key] for key in dict.fromkeys(entry["experiments"].values()) if key in faults],
         "evidence": arrange_evidence(entry["evidence"], f"{name}, numbers"),
         "parts": [_prepare_part(part) for part in entry.get("parts", [])],
         "figures": _read_figures(entry.get("figures", [name]), figures, f"{name}: {entry['statement']}"),

@@ -7,7 +7,6 @@
 | declaration | what the results say of the system that made them |
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from clhd.errors import ClhdError
+from clhd.report.faults import find_figure_faults
 from clhd.report.pictures import Picture, read_picture
 from clhd.report.text import make_anchor
 from clhd.sweep.results.open_results import PARTS
@@ -42,8 +42,6 @@ class Record:
         Core time, s.
     runs : mapping of stage to list
         The attribute ``runs`` of each store.
-    has_changed : bool
-        True if the file asks for something else than the summary holds.
     declaration : Declaration or None
         None if no result has one.
     """
@@ -51,20 +49,12 @@ class Record:
     status: Mapping[str, Any]
     seconds: Mapping[str, float]
     runs: Mapping[str, list[Mapping[str, Any]]]
-    has_changed: bool
     declaration: Declaration | None
 
     @property
     def state(self) -> str:
-        """The state in a few words."""
-        stages = [self.status[kind] for kind in _KINDS if kind in self.status]
-        if any("problem" in stage for stage in stages):
-            return "unreadable"
-        if any(stage.get("failed", 0) for stage in stages):
-            return "points failed"
-        if self.has_changed or self.status.get("summary", {}).get("stale"):
-            return "out of date"
-        return "complete" if self.status["complete"] else "incomplete" if self.runs else "not run"
+        """The state in one word; see `clhd.sweep.results.state`."""
+        return str(self.status["state"])
 
 
 def read_record(experiment: Experiment, results: Path) -> Record:
@@ -75,7 +65,7 @@ def read_record(experiment: Experiment, results: Path) -> Record:
     declaration = None
     with suppress(ClhdError, FileNotFoundError, ValidationError):  # the status says what is wrong with it
         if (folder / "summary.zarr").is_dir():
-            summary = check_summary(folder / "summary.zarr")
+            summary = check_summary(folder / "summary.zarr").attributes
             declaration = Declaration.model_validate(summary["declaration"]) if "declaration" in summary else None
     for kind in _KINDS:
         path = folder / f"{kind}.zarr"
@@ -85,10 +75,7 @@ def read_record(experiment: Experiment, results: Path) -> Record:
                 seconds[kind] = float(np.sum(store.read("seconds"), dtype=np.float64))
                 runs[kind] = list(store.attributes["runs"])
                 declaration = declaration or store.layout.declaration
-    wanted = json.loads(json.dumps(experiment.resolved()))
-    # A key that clhd learned later is no change of the file.
-    has_changed = any(wanted.get(key) != value for key, value in summary.get("experiment", {}).items())
-    return Record(describe_status(experiment, results), seconds, runs, has_changed, declaration)
+    return Record(describe_status(experiment, results), seconds, runs, declaration)
 
 
 def sum_costs(records: Mapping[str, Record]) -> dict[str, float]:
@@ -109,8 +96,10 @@ def prepare_experiment(experiment: Experiment, record: Record, results: Path) ->
         "anchor": make_anchor(experiment.name, "experiment"),
         "description": experiment.description,
         "state": record.state,
-        "has_changed": record.has_changed,
-        "problems": [record.status[part]["problem"] for part in PARTS if "problem" in record.status.get(part, {})],
+        "problems": [
+            *(record.status[part]["problem"] for part in PARTS if "problem" in record.status.get(part, {})),
+            *find_figure_faults(results, experiment.name).values(),
+        ],
         "stages": [_prepare_stage(kind, record) for kind in _KINDS if kind in record.status],
         "figure": _find_picture(experiment, results),
         "runs": [_prepare_run(kind, run) for kind, runs in record.runs.items() for run in runs],

@@ -17,11 +17,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from clhd.core.files import write_file
 from clhd.core.text import format_bytes, format_name, format_seconds, join_words
 from clhd.errors import explain_unwritable
 from clhd.report.claims import count_verdicts, read_judged_claims, read_tables
 from clhd.report.evidence import Remark
 from clhd.report.experiments import prepare_experiment, read_record, sum_costs
+from clhd.report.faults import find_claims_faults
 from clhd.report.systems import describe_systems
 from clhd.report.text import (
     is_estimate,
@@ -32,6 +34,7 @@ from clhd.report.text import (
     name_verdict,
     split_estimate,
 )
+from clhd.sweep.results.products import find_identity, report_record, write_record
 from clhd.sweep.spec.config import ConfigContent
 from clhd.sweep.store.provenance import describe_code, now
 
@@ -60,18 +63,19 @@ def write_report(config: ConfigContent, results: Path) -> Path:
     """
     path = results / "report.html"
     page = compose_report(config, results)
-    unfinished = path.with_name(f".{path.name}.new")
     with explain_unwritable(path):
         results.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(path)
+        write_file(path, page)
+        summaries = {name: find_identity(results, name) for name in config.experiments}
+        write_record(report_record(results), [path], {name: found for name, found in summaries.items() if found})
     return path
 
 
 def compose_report(config: ConfigContent, results: Path) -> str:
     """Return the report as text."""
     has_claims = config.claims is not None
-    claims = read_judged_claims(results) if has_claims else []
+    faults = find_claims_faults(config, results)
+    claims = read_judged_claims(results, faults) if has_claims else []
     cases = read_tables(results) if has_claims else []
     records = {name: read_record(experiment, results) for name, experiment in config.experiments.items()}
     systems, pages = describe_systems(config, records)
@@ -93,6 +97,7 @@ def compose_report(config: ConfigContent, results: Path) -> str:
             version=describe_code(),
             sections={name: title for name, (title, is_shown) in sections.items() if is_shown},
             claims=claims,
+            faults=list(faults.values()),
             claims_file=str(config.claims),
             cases=cases,
             files={name: _read_file(path) for name, path in config.files.items()},

@@ -10,6 +10,7 @@ from clhd.claims.judge import judge_claims, judge_tables, list_figures, list_fil
 from clhd.claims.verdict import Verdict
 from clhd.errors import ClhdError
 from clhd.figures.claims import draw_claims
+from clhd.sweep.results.summary_reader import read_summary
 from clhd.systems.registry import list_systems
 from tests.claims.hill import SYSTEMS, make_experiments, write_hill
 
@@ -61,6 +62,7 @@ def test_a_claim_says_what_it_found_and_what_it_rests_on(
         "replicas": 16,
         "seed": {"hill": 3},
         "stores": ["hill/summary.zarr"],
+        "summaries": {"hill": read_summary(tmp_path / "hill" / "summary.zarr").identity},
         "code": ["1.0"],
     }
     assert entry["meanings"] == {
@@ -165,7 +167,7 @@ def test_a_summary_without_what_a_judge_needs_is_named(
 ) -> None:
     claims_file.write_text(text)
     settings = read_claims(claims_file, make_experiments(hill="hills"))
-    with pytest.raises(ClhdError, match="is not there"):
+    with pytest.raises(ClhdError, match="does not exist"):
         judge(settings, tmp_path)
     write_hill(tmp_path, 1.0, "height")
     with pytest.raises(ClhdError, match=r": an experiment \(slope = hill\) lacks"):

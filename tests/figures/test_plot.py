@@ -342,7 +342,7 @@ def test_the_file_of_a_system_is_run_for_its_own_figure_and_never_for_results(
 
 
 def test_a_summary_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ClhdError, match=r"summary\.zarr: is not there"):
+    with pytest.raises(ClhdError, match=r"summary\.zarr: does not exist"):
         plot_experiment(tmp_path / "summary.zarr", tmp_path)
 
 

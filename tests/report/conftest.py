@@ -11,6 +11,7 @@ import clhd.systems.registry
 from clhd.claims.verdict import Estimate
 from clhd.figures.style import make_figure, save_figure, use_style
 from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.results.products import claims_record, figure_record, find_identity, write_record
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.config import ConfigContent, read_config
 
@@ -117,6 +118,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfigContent]
             draw(config.results / "figures", name, "svg")
         write_json(config.results / "claims.json", {"claims": CLAIMS})
         write_json(config.results / "claims_matrix.json", TABLE)
+        figures = [path for path in (config.results / "figures").iterdir() if path.suffix in {".svg", ".rst"}]
+        made = [*figures, config.results / "claims.json", config.results / "claims_matrix.json"]
+        identity = find_identity(config.results, "first")
+        Path("claims.yaml").write_text("C1: {}\n", encoding="utf-8")
+        write_record(claims_record(config.results), made, {"first": identity}, b"C1: {}\n")
+        folder = config.results / "first" / "figures"
+        write_record(figure_record(folder, "first"), [folder / "first.png", folder / "first.rst"], {"first": identity})
         yield config
 
 

@@ -100,7 +100,7 @@ def make_config(*systems: str) -> tuple[ConfigContent, dict[str, Record]]:
     files = [f"experiments/e{number}.yaml" for number in range(len(systems))]
     Path("config.yaml").write_text(f"experiments: {files}\n", encoding="utf-8")
     config = read_config("config.yaml", check=False)
-    return config, {name: Record({}, {}, {}, has_changed=False, declaration=None) for name in config.experiments}
+    return config, {name: Record({}, {}, {}, declaration=None) for name in config.experiments}
 
 
 @pytest.mark.usefixtures("package")

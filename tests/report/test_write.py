@@ -104,7 +104,7 @@ def test_numbers_thresholds_files_and_sources_of_a_claim_are_there(html: str) ->
 
 def test_experiments_show_state_counts_and_cost(html: str) -> None:
     assert '<span class="state">complete</span>' in html
-    assert '<span class="state">not run</span>' in html
+    assert '<span class="state">pending</span>' in html
     text = describe_cells(find_section(html, "experiments"))
     assert "first | simulation | 24 | 16 | 0 | 8 | 0 | 0" in text
     assert "second | simulation | 24 | 0 | 0 | 0 | 24 | " in text
@@ -147,7 +147,8 @@ def test_a_file_that_was_changed_since_is_named(project: ConfigContent) -> None:
     first = project.experiments["first"].model_copy(update={"seed": 7})
     changed = replace(project, experiments={**project.experiments, "first": first})
     html = compose_report(changed, project.results)
-    assert "The file has been changed since its results were summarised" in html
+    assert '<span class="state">changed</span>' in html
+    assert "was computed with seed = 0; the file now says seed = 7. Restore the file, or" in html
     assert '<span class="state">out of date</span>' in html
 
 

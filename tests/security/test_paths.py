@@ -101,7 +101,7 @@ def test_words_of_an_experiment_name_what_is_in_a_table_alone(
     (workspace / "toy.yaml").write_text(json.dumps({**TOY, **table}))
     assert main(["plot" if "figure" in table else "plan", "toy.yaml"]) == 2
     error = capsys.readouterr().err
-    assert message in error or "is not there" in error
+    assert message in error or "does not exist" in error
     assert [path.name for path in workspace.iterdir()] == ["toy.yaml"]
 
 
@@ -136,7 +136,8 @@ def test_the_name_in_a_summary_cannot_lead_a_figure_elsewhere(work: Callable[[],
     for part in ("summary", "simulation"):
         file = folder / "results" / "toy" / f"{part}.zarr" / "zarr.json"
         document = json.loads(file.read_bytes())
-        document["attributes"]["experiment"]["name"] = "../../../escaped"
+        experiment = json.loads(document["attributes"]["experiment"]) | {"name": "../../../escaped"}
+        document["attributes"]["experiment"] = json.dumps(experiment)
         file.write_text(json.dumps(document))
         write_checksum(file.parent, document["consolidated_metadata"]["metadata"], whole=())
     with pytest.raises(ClhdError, match="name = "):

@@ -75,3 +75,7 @@ def store(toy: MakeExperiment, results: Path) -> Store:
     path = results / "toy" / "simulation.zarr"
     path.parent.mkdir(parents=True)
     return create_store(path, stage, choose_chunks(stage))
+
+
+class Killed(BaseException):
+    """Stands for the end of a process at some operation."""

@@ -61,7 +61,7 @@ def read_all(path: Path) -> None:
         (
             "system: toy",
             "system: toys",
-            "system = 'toys': must be one of contrastive, portrait, selection, toy, weights, or FILE.py:CLASS",
+            "system = 'toys': must be one of ",
         ),
         ("slope: [0, 1]", "slope: []", "axes.slope = []: must hold at least one value"),
         ("slope: [0, 1]", "slope: 3", "axes.slope = 3: must be a list, or a range"),

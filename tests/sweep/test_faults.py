@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -278,6 +279,22 @@ def test_a_point_that_takes_far_longer_than_predicted_holds_up_no_other_and_is_n
     (line,) = [text for text in said if "no block has ended" in text][-1:]
     assert "than 1.2 s; blocks in work: 1, the oldest from slope=2, size=4 on; workers: 1" in line
     assert open_simulation(results)["seconds"].sum(["size", "replica"]).values.tolist() == [0, 0, 60, 0]
+
+
+def test_a_run_is_at_rest_while_it_waits_for_a_block(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+
+    def wait_a_while(*arguments: Any) -> Result:
+        time.sleep(0.5)
+        return _simulate(*arguments)
+
+    monkeypatch.setattr(clhd.sweep.run.dispatch, "check_jobs", lambda _: looks.append(time.monotonic()))
+    monkeypatch.setattr(ToySimulation, "compute", wait_a_while)
+    begin = time.monotonic()
+    run_stage(toy(axes={"slope": [0, 1, 2, 3], "size": [4]}), "simulation", results, client=client)
+    assert len(looks) <= time.monotonic() - begin + 4, "it looks once per second and block"
 
 
 def test_a_scheduler_that_is_lost_is_one_line(

@@ -13,6 +13,7 @@ from distributed import Client
 import clhd.core.progress
 import clhd.sweep.store.grow
 from clhd.core.progress import Progress
+from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.store.create import create_store
 from clhd.sweep.store.grow import grow_store, predict_growth
@@ -96,14 +97,16 @@ def test_every_number_stands_where_it_belongs_whatever_the_chunks(
     assert grown.find_damage() == []
 
 
-def test_chunks_that_stay_as_they_are_keep_their_files(toy: MakeExperiment, results: Path, client: Client) -> None:
+def test_chunks_that_keep_their_place_keep_their_files(toy: MakeExperiment, results: Path, client: Client) -> None:
     simulate(toy(), results, client)
     path = results / "toy" / "simulation.zarr"
-    before = list_files(path)
+    store = Store(path)
+    before = {index: store._file("height", index).stat().st_ino for index in store.chunk_indices()}
     simulate(toy(axes={"slope": [0, 1, 2, 3, 4], "size": [4, 16]}), results, client)
-    after = list_files(path)
-    assert {name: after[name].st_ino for name in before} == {name: state.st_ino for name, state in before.items()}
-    assert len(after) == len(before) * 5 / 4
+    grown = Store(path)
+    assert before == {index: grown._file("height", index).stat().st_ino for index in before}
+    assert store._file("height", (0, 0, 0)) != grown._file("height", (0, 0, 0))
+    assert store.read("height").tolist() == grown.read("height")[: store.shape[0]].tolist(), "which is open still"
 
 
 @pytest.mark.parametrize("obstacle", ["links within a folder alone", "another form"])
@@ -139,20 +142,20 @@ def test_the_same_files_copied_files_and_new_ones_have_the_same_bytes(
             assert (paths[0] / name).read_bytes() == (paths[1] / name).read_bytes()
 
 
-def test_damage_is_found_after_growth_and_a_missing_file_before(
+def test_damage_is_found_before_it_is_copied(
     toy: MakeExperiment, results: Path, client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     simulate(toy(), results, client)
     path = results / "toy" / "simulation.zarr"
-    file = max(path.glob("height/c/**/*"))
+    file = max(file for file in path.glob("height/c/**/*") if file.is_file())
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    simulate(toy(**LARGER), results, client)
-    ((damaged, _),) = Store(path).find_damage()
-    damaged.unlink()
+    with pytest.raises(ClhdError, match=f"{file}: is damaged.*--repair"):
+        simulate(toy(**LARGER), results, client)
+    file.unlink()
     assert simulate(toy(**LARGER, replicas=5), results, client).is_complete
-    assert f"{damaged}: is missing; 1 chunk deleted, to be computed again where requested\n" in capsys.readouterr().err
+    assert f"{file}: is missing; 1 chunk deleted, to be computed again where requested\n" in capsys.readouterr().err
     assert Store(path).find_damage() == []
 
 

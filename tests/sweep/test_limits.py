@@ -16,8 +16,8 @@ from clhd.sweep.plan.blocks import choose_chunks, chunk_counts, plan_blocks
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.limits import CHUNK_BYTES
 from clhd.sweep.plan.stage import Stage
+from clhd.sweep.store.bound import StoreError
 from clhd.sweep.store.prepare import prepare_store
-from clhd.sweep.store.store import StoreError
 from tests.sweep.conftest import MakeExperiment
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from distributed import Client
 
+from clhd.sweep.results.state import find_unfinished
 from clhd.sweep.results.status import describe_status
-from clhd.sweep.results.unfinished import find_unfinished
 from clhd.sweep.run_experiment import run_experiment
+from clhd.sweep.store.bound import DamagedChunkError, StoreError
 from clhd.sweep.store.missing import check_files, find_missing
-from clhd.sweep.store.store import DamagedChunkError, Store, StoreError
+from clhd.sweep.store.store import Store
 from tests.sweep.conftest import MakeExperiment
 
 
@@ -33,7 +34,7 @@ def test_each_chunk_that_lacks_files_is_named_with_the_first_of_them(store: Stor
     for file in (*gone, files_of(store, "seconds")[-1]):
         file.unlink()
     assert sorted(find_missing(store).values()) == sorted(gone)
-    with pytest.raises(DamagedChunkError, match="is missing although the status file says it was written"):
+    with pytest.raises(DamagedChunkError, match="is missing although it was written"):
         check_files(store)
 
 

@@ -1,5 +1,6 @@
 """With keep: moments a store is small, and the summary, the ledger and the commands know as much as before."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from clhd.sweep.results.inspect import explain_point, replay_point, verify_share
 from clhd.sweep.results.reduce import compute_statistics
 from clhd.sweep.results.status import describe_status
 from clhd.sweep.run.needs import plan_stages
-from clhd.sweep.run.run_stage import StageReport, run_stage
+from clhd.sweep.run.run_stage import StageReport, run_stage, set_aside
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store
@@ -172,14 +173,18 @@ def test_a_point_of_moments_is_explained_and_replayed_to_the_bit(
     assert [(replay.place, replay.different) for replay in different] == [("slope=2, size=4", ("height_squares",))]
 
 
-def test_another_keep_computes_again_and_loses_nothing(toy: MakeExperiment, results: Path, client: Client) -> None:
+def test_another_keep_is_refused_and_fresh_loses_nothing(toy: MakeExperiment, results: Path, client: Client) -> None:
     simulate(toy(axes=SMALL, replicas=256), results, client)
     moments = toy(axes=SMALL, replicas=256, keep="moments")
-    assert "does not keep moments" in describe_status(moments, results)["simulation"]["problem"]
-    with pytest.raises(
-        ClhdError, match="lacks the times or outputs of the experiment; compute what is missing with `clhd run FILE`"
-    ):
+    problem = r"was computed with keep = replicas; the file now says keep = moments. Restore the file, or .*--fresh"
+    found = describe_status(moments, results)["simulation"]
+    assert found["state"] == "changed"
+    assert re.search(problem, found["problem"])
+    with pytest.raises(ClhdError, match=problem):
         replay_point(moments, results, {"slope": "1", "size": "4"})
+    with pytest.raises(ClhdError, match=problem):
+        simulate(moments, results, client)
+    set_aside(check_experiment(moments), results)
     assert simulate(moments, results, client).computed == 768
     (aside,) = (results / "toy").glob("simulation-until-*.zarr")
     assert Store(aside).outputs == ["height"]

@@ -1,6 +1,6 @@
 """Whatever was run before: the next run goes on, grows the store, repairs it, or refuses."""
 
-import shutil
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +15,13 @@ import clhd.sweep.run.run_stage
 from clhd.core.progress import Progress
 from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage
+from clhd.sweep.results.inspect import replay_point
 from clhd.sweep.results.summary import write_summary
 from clhd.sweep.run.run_stage import set_aside
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.store import Store
-from tests.sweep.conftest import MakeExperiment
+from tests.sweep.conftest import Killed, MakeExperiment
 from tests.sweep.stages import assert_same_bits, heights, simulate
 from tests.sweep.toy import LOG, ToySimulation
 
@@ -195,13 +196,23 @@ def test_fresh_moves_all_stores_aside_before_anything_is_computed(
         with pytest.raises(KeyboardInterrupt):
             run_experiment(toy(seed=4), client, results=results, fresh=True)
     assert len(list((results / "toy").glob("*-until-*.zarr"))) == 2
-    assert run_experiment(toy(seed=4), client, results=results)["summary"].attrs["experiment"]["seed"] == 4
+    summary = run_experiment(toy(seed=4), client, results=results)["summary"]
+    assert json.loads(summary.attrs["experiment"])["seed"] == 4
 
 
-def test_other_times_are_computed_again(toy: MakeExperiment, results: Path, client: Client) -> None:
-    simulate(toy(), results, client)
-    assert simulate(toy(times=[0, 5]), results, client).computed == 32
-    assert len(list((results / "toy").glob("simulation-until-*.zarr"))) == 1
+def test_fewer_times_are_cut_out_and_other_times_are_refused(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    whole = run_experiment(toy(), client, results=results)["summary"].to_dataset().load()
+    assert simulate(toy(times=[0, 2]), results, client).computed == 0
+    cut = run_experiment(toy(times=[0, 2]), client, results=results)["summary"].to_dataset().load()
+    xr.testing.assert_equal(cut, whole.sel(time=[0, 2]))
+    assert simulate(toy(times=[2], replicas=5), results, client).computed == 8
+    assert replay_point(toy(times=[2]), results, {"slope": "1", "size": "4"}).different == ()
+    with pytest.raises(
+        ClhdError, match=r"was computed with times = \[0, 1, 2\]; the file now says times = \[0, 5\]\. .*--fresh"
+    ):
+        simulate(toy(times=[0, 5]), results, client)
 
 
 def test_a_store_of_another_version_is_refused(
@@ -243,7 +254,8 @@ def test_a_damaged_chunk_is_named_never_averaged_in_and_repaired(
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(
-        ClhdError, match=rf"{path}: is damaged \(checksum differs\); `clhd run FILE --repair` recomputes it"
+        ClhdError,
+        match=rf"{path}: is damaged, or another file stands in its place; `clhd run FILE --repair` recomputes it",
     ):
         write_summary(toy(), results)
     report = simulate(toy(), results, client, repair=True)
@@ -252,19 +264,29 @@ def test_a_damaged_chunk_is_named_never_averaged_in_and_repaired(
     write_summary(toy(), results)
 
 
-@pytest.mark.parametrize("is_grown_there", [True, False])
-def test_a_growth_that_was_killed_between_its_renames_is_finished_or_undone(
-    toy: MakeExperiment, results: Path, client: Client, is_grown_there: bool
+def test_a_growth_that_was_killed_anywhere_is_begun_again(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulate(toy(), results, client)
     before = heights(results)
-    folder = results / "toy"
-    if is_grown_there:
-        shutil.copytree(folder / "simulation.zarr", folder / ".simulation-grown.zarr")
-    (folder / "simulation.zarr").rename(folder / ".simulation-outgrown.zarr")
+    rename = Path.rename
+    for last in range(12):
+        done: list[Path] = []
+
+        def kill(path: Path, target: Path, done: list[Path] = done, last: int = last) -> Path:
+            if len(done) == last:
+                raise Killed
+            done.append(path)
+            return rename(path, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", kill)
+            with pytest.raises(Killed):
+                simulate(toy(axes={"slope": [-1, 0, 1, 2, 3], "size": [4, 16]}), results, client)
+        assert_same_bits(before, heights(results))
     assert simulate(toy(), results, client).computed == 0
     assert_same_bits(before, heights(results))
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert sorted(path.name for path in (results / "toy").iterdir()) == [
         ".simulation.lock",
         ".simulation.writing",
         "simulation.zarr",

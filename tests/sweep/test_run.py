@@ -14,9 +14,9 @@ from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.results.inspect import explain_point, replay_point, verify_share
+from clhd.sweep.results.state import find_unfinished
 from clhd.sweep.results.status import describe_status, format_status
 from clhd.sweep.results.summary_reader import read_summary
-from clhd.sweep.results.unfinished import find_unfinished
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
@@ -185,15 +185,15 @@ def test_whatever_is_killed_a_store_opens_by_its_gathered_metadata(
     simulate(toy(), results, client)
     assert gathered == [True, True], "at the start and the end of a run, and at no moment without them"
     with xr.open_zarr(str(results / "toy" / "simulation.zarr")) as opened:
-        assert opened.attrs["runs"][0]["computed"] == 32
+        assert json.loads(opened.attrs["runs"])[0]["computed"] == 32
 
 
 def test_a_result_tells_where_it_came_from(toy: MakeExperiment, results: Path, client: Client) -> None:
     simulate(toy(), results, client)
     simulate(toy(replicas=5), results, client)
     with xr.open_zarr(str(results / "toy" / "simulation.zarr")) as opened:
-        first, second = opened.attrs["runs"]
+        first, second = json.loads(opened.attrs["runs"])
         assert opened["run"].sel(replica=[0, 3, 4]).values[0, 0].tolist() == [0, 0, 1]
-        assert parse_experiment(opened.attrs["experiment"]) == toy(replicas=5)
+        assert parse_experiment(json.loads(opened.attrs["experiment"])) == toy(replicas=5)
     assert (first["computed"], second["computed"]) == (32, 8)
     assert {"started", "code", "host", "dependencies", "seconds"} <= set(second)

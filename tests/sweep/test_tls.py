@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import socket
 import ssl
 import stat
@@ -74,6 +75,27 @@ def mixed(authority: Path, certificate: Path) -> Security:
 
 def strangers(folder: Path, other: Path) -> dict[str, Security]:
     return {"other": load_security(other), "mixed": mixed(folder, other)}
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o620, 0o604], ids=oct)
+@pytest.mark.parametrize("named", ["by an option", "by Dask's settings"])
+def test_a_key_that_others_may_read_is_refused_with_the_command_that_helps(
+    tmp_path: Path, mode: int, named: str
+) -> None:
+    own = make_certificates(tmp_path / "o'wn")
+    key = own / "key.pem"
+    parts = {"cert": str(own / "certificate.pem"), "key": str(key)}
+    settings = {f"distributed.comm.tls.client.{part}": path for part, path in parts.items()}
+    tls, config = (own, {}) if named == "by an option" else (None, settings)
+    with dask.config.set(config):
+        Cluster(scheduler="tls://127.0.0.1:1", tls=tls)
+        key.chmod(mode)
+        with pytest.raises(ClhdError) as caught:
+            Cluster(scheduler="tls://127.0.0.1:1", tls=tls)
+    assert str(caught.value) == (
+        f"{key}: others may read or change this key (mode 0{mode:o}), and with it run programs as you; "
+        f"`chmod 600 {shlex.quote(str(key))}`, or make another certificate if someone may have read it"
+    )
 
 
 @pytest.mark.parametrize("who", ["other", "mixed"])

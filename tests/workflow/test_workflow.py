@@ -36,7 +36,7 @@ def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(pro
         }
 
     report = tmp_path / "results" / "report.html"
-    assert report.read_text(encoding="utf-8").count('<span class="state">points failed</span>') == 2
+    assert report.read_text(encoding="utf-8").count('<span class="state">failed</span>') == 2
 
     (tmp_path / "broken").unlink()
     run = project.run()

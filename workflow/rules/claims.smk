@@ -3,7 +3,7 @@
 
 rule judge_claims:
     input:
-        config=CONFIG_FILES,
+        config=find_config_for_claims,
         claims=CONFIG.claims,
         summaries=expand(mark("summary"), experiment=CLAIM_EXPERIMENTS),
     output:

@@ -15,11 +15,12 @@ from clhd.core.machine import count_cores
 from clhd.core.surroundings import check_installation
 from clhd.errors import ClhdError, check_link
 from clhd.figures.plot import NO_FIGURE, find_figure
+from clhd.report.faults import find_claims_faults, find_figure_faults, find_report_faults
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.spec.config import parse_config
 from clhd.sweep.run.needs import predict_needs
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.results.unfinished import find_unfinished
+from clhd.sweep.results.state import find_unfinished
 
 # The list of experiments is Snakemake's config: config/config.yaml, the files of --configfile instead, or the `config:` of
 # a module statement; and --config changes single keys.
@@ -62,16 +63,21 @@ def list_unfinished(name):
     return find_unfinished(EXPERIMENTS[name], RESULTS)
 
 
-def find_file_for(stage):
-    """Return a function of the wildcards that returns the file of an experiment, and forces an unfinished stage to run.
+def force(path):
+    """Add a file to those that this Snakemake makes again, as --forcerun does.
 
-    It only adds the marker to the files that this Snakemake forces, as --forcerun does. On disk nothing changes, since
-    another Snakemake may be at work here, and reading the rules must not disturb it.
+    On disk nothing changes, since another Snakemake may be at work here, and reading the rules must not disturb it.
     """
+    if workflow.is_main_process:
+        workflow.dag.forcefiles.add(str(path))
+
+
+def find_file_for(stage):
+    """Return a function of the wildcards that returns the file of an experiment, and forces an unfinished stage to run."""
 
     def find(wildcards):
         if workflow.is_main_process and stage in list_unfinished(wildcards.experiment):
-            workflow.dag.forcefiles.add(mark(stage).format(experiment=wildcards.experiment))
+            force(mark(stage).format(experiment=wildcards.experiment))
         return find_file(wildcards)
 
     return find
@@ -80,6 +86,28 @@ def find_file_for(stage):
 def count_workers(wildcards, threads):
     """Return the number of processes of a stage: Snakemake's `--cores all` knows no quota of a container or of SLURM."""
     return min(threads, count_cores())
+
+
+def find_file_for_figure(wildcards):
+    """Return the file of an experiment, and force its figure to be drawn if it rests on what has changed."""
+    name = wildcards.experiment
+    if find_figure_faults(Path(RESULTS), name):
+        force(f"{RESULTS}/{name}/figures/{name}.png")
+    return find_file(wildcards)
+
+
+def find_config_for_claims(wildcards):
+    """Return the files of the config, and force the claims to be judged if they rest on what has changed."""
+    if find_claims_faults(CONFIG, Path(RESULTS)):
+        force(f"{RESULTS}/claims.json")
+    return CONFIG_FILES
+
+
+def find_config_for_report(wildcards):
+    """Return the files of the config, and force the report to be written if it rests on what has changed."""
+    if find_report_faults(Path(RESULTS)):
+        force(f"{RESULTS}/report.html")
+    return CONFIG_FILES
 
 
 def give_config(wildcards):

@@ -3,7 +3,7 @@
 
 rule plot_experiment:
     input:
-        experiment=find_file,
+        experiment=find_file_for_figure,
         summary=rules.summarise_points.output.marker,
     output:
         png=report(

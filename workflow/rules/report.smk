@@ -4,7 +4,7 @@
 
 rule write_report:
     input:
-        config=CONFIG_FILES,
+        config=find_config_for_report,
         experiments=FILES.values(),
         summaries=expand(mark("summary"), experiment=EXPERIMENTS),
         figures=expand(rules.plot_experiment.output.png, experiment=DRAWN),
@@ -25,8 +25,7 @@ rule write_report:
 
 rule check_points:
     input:
-        summaries=expand(mark("summary"), experiment=EXPERIMENTS),
-        figures=expand(rules.plot_experiment.output.png, experiment=DRAWN),
+        report=rules.write_report.output,
     output:
         marker=update(f"{RESULTS}/.complete"),
     log:

@@ -32,7 +32,7 @@ from clhd.sweep.cluster.dask_quirks import (
 )
 from clhd.sweep.cluster.local import LOOPBACK, ONE_THREAD, start_local
 from clhd.sweep.cluster.slurm import check_slurm, open_slurm, start_jobs
-from clhd.sweep.cluster.tls import find_default_folder, load_security
+from clhd.sweep.cluster.tls import check_key, find_default_folder, load_security
 
 _DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 10
@@ -129,6 +129,9 @@ class Cluster:
         if self.tls is not None:
             return load_security(self.tls)
         if dask.config.get("distributed.comm.tls.client.cert", None):
+            key = str(dask.config.get("distributed.comm.tls.client.key", None))  # a path, or the key itself
+            if "\n" not in key and Path(key).is_file():
+                check_key(Path(key))
             return Security()
         if find_default_folder().exists():
             return load_security(find_default_folder())

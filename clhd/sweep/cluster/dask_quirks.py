@@ -204,6 +204,17 @@ def was_killed_for_memory(client: Any, address: str) -> bool:
     return False
 
 
+def await_finished(finished: Any, seconds: float) -> bool:
+    """Wait some time for a future of an ``as_completed`` of distributed 2026.8; return False if none has finished.
+
+    Its own wait polls, and cannot end without a future.
+    """
+    with finished.thread_condition:
+        if not finished.has_ready():
+            finished.thread_condition.wait(seconds)
+    return bool(finished.has_ready())
+
+
 def list_awaited_jobs(cluster: Any) -> dict[Any, Any]:
     """The jobs, by name, whose workers are not there (distributed 2026.8); else ended jobs are awaited for ever."""
     return {name: job for name, job in cluster.workers.items() if name not in cluster.observed}

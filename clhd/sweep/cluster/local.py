@@ -22,6 +22,7 @@ from clhd.sweep.cluster.dask_quirks import (
     kill_workers,
     quiet,
 )
+from clhd.sweep.cluster.process_quirks import OwnNanny
 
 LOOPBACK = "127.0.0.1"
 _STARTS = 3
@@ -60,7 +61,13 @@ def start_local(workers: int, *, processes: bool) -> Any:
     # socket here nor ask for other certificates. Without an address of its own, the server of a worker that is a thread
     # would listen on all interfaces.
     kind = (
-        {"host": LOOPBACK, "protocol": "tls://", "env": ONE_THREAD, "security": Security.temporary()}
+        {
+            "host": LOOPBACK,
+            "protocol": "tls://",
+            "env": ONE_THREAD,
+            "security": Security.temporary(),
+            "worker_class": OwnNanny,
+        }
         if processes
         else {
             "protocol": "inproc://",
@@ -93,10 +100,7 @@ def _start_cluster(workers: int, *, processes: bool, **options: Any) -> Any:
                 return local
         except RuntimeError as error:
             problem = str(error).rstrip(".")
-    raise ClhdError(
-        f"the worker processes could not be started: {problem}. If you call clhd from a script, put the call under "
-        '`if __name__ == "__main__":`'
-    )
+    raise ClhdError(f"the worker processes could not be started: {problem}")
 
 
 def _start_workers(local: Any, count: int) -> None:

@@ -11,6 +11,7 @@ Whoever has its key can run code as the user, since Dask sends code: the key is 
 
 import os
 import shlex
+import stat
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +77,7 @@ def load_security(folder: Path) -> Security:
     Raises
     ------
     ClhdError
-        If a file is missing or cannot be read, or the certificate has expired.
+        If a file is missing or cannot be read, others may read the key, or the certificate has expired.
     """
     authority, certificate, key = files = [folder / name for name in (_AUTHORITY, _CERTIFICATE, _KEY)]
     first = "remove the folder, then " if folder.exists() else ""
@@ -89,11 +90,22 @@ def load_security(folder: Path) -> Security:
         raise ClhdError(f"{error.filename}: cannot be read: {error.strerror}; {remedy}") from None
     except ValueError:
         raise ClhdError(f"{certificate}: holds no certificate; {remedy}") from None
+    check_key(key)
     if end < datetime.now(UTC):
         raise ClhdError(f"{certificate}: expired on {end:%Y-%m-%d}; {remedy}")
     parts = {"cert": str(certificate.absolute()), "key": str(key.absolute())}
     own = {f"tls_{role}_{part}": path for role in _ROLES for part, path in parts.items()}
     return Security(require_encryption=True, tls_ca_file=str(authority.absolute()), **own)
+
+
+def check_key(key: Path) -> None:
+    """Raise ClhdError if others may read or change the file of a key: then they may run programs as the user."""
+    mode = stat.S_IMODE(key.stat().st_mode)
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ClhdError(
+            f"{key}: others may read or change this key (mode {mode:04o}), and with it run programs as you; "
+            f"`chmod 600 {shlex.quote(str(key))}`, or make another certificate if someone may have read it"
+        )
 
 
 def _read_end(certificate: Path) -> datetime:

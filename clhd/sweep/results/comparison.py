@@ -16,7 +16,7 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.reduce import compute_statistics
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import StageKind
-from clhd.sweep.store.prepare import open_stage, positions_in
+from clhd.sweep.store.match import find_places, open_stage
 from clhd.systems.declarations import Status
 
 _DEVIATION = "of run minus theory, for each run with its own prediction"
@@ -30,14 +30,12 @@ def _read_stage(
     What is not known, or failed, is NaN. A damaged chunk is named in the error.
     """
     wanted, store, available = open_stage(experiment, kind, results)
-    dims = (*(axis.name for axis in wanted.grid.axes), *wanted.entry_dim)
-    positions = dict(zip(dims, positions_in(available, wanted), strict=True))
-    with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as opened:
-        outputs = [name for name in store.outputs if name in names or not names]
-        for name in ("status", *outputs):
-            store.read(name)  # raises if a chunk is damaged
-        status = opened["status"].isel(positions).load()  # first: a task that is writing just now writes it last
-        values = opened[outputs].isel(positions).load()
+    positions = find_places(available, wanted)
+    outputs = [name for name in store.outputs if name in names or not names]
+    opened = store.files.open_dataset()
+    # The status first: a task that is writing just now writes it last.
+    status = opened["status"].isel(positions, missing_dims="ignore").load()
+    values = opened[outputs].isel(positions, missing_dims="ignore").load()
     is_known = (status != Status.NOT_RUN) & (status != Status.FAILED)
     return values.where(is_known).assign(status=status), wanted
 

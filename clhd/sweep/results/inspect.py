@@ -15,7 +15,7 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import parse_place
 from clhd.sweep.store.layout import LEDGER
-from clhd.sweep.store.prepare import open_stage, positions_in
+from clhd.sweep.store.match import open_stage, positions_in
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 
@@ -130,14 +130,15 @@ def _replay(wanted: Stage, store: Store, available: Stage, index: tuple[int, ...
     place = wanted.grid.describe(index)
     if len(known) == 0:
         return Replay(place, 0, (), 0.0)
-    result = wanted.compute([wanted.point(wanted.grid.values(index))], known.tolist())
+    again = Stage(wanted.experiment.model_copy(update={"times": store.experiment.times}), wanted.kind, wanted.given)
+    result = again.compute([wanted.point(wanted.grid.values(index))], known.tolist())
     different, largest = [], 0.0
     for name in store.outputs:
         values = store.read(name, region)
         stored = values.reshape(len(status), *values.shape[len(region) :])[known]
-        again = np.ascontiguousarray(result.values[name][0])
-        if stored.tobytes() != again.tobytes():
+        new = np.ascontiguousarray(result.values[name][0])
+        if stored.tobytes() != new.tobytes():
             different.append(name)
             with np.errstate(invalid="ignore"):
-                largest = max(largest, float(np.nanmax(np.abs(stored - again), initial=0.0)))
+                largest = max(largest, float(np.nanmax(np.abs(stored - new), initial=0.0)))
     return Replay(place, len(known) * store.entry_size, tuple(different), largest)

@@ -1,13 +1,15 @@
 """`open_results`: the results of an experiment as one tree of labelled data."""
 
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
+from xarray.backends import BackendEntrypoint
 
 from clhd.errors import ClhdError
 from clhd.sweep.spec.stages import STAGES, stage_path
-from clhd.sweep.store.layout import LEDGER, check_summary, find_damaged
-from clhd.sweep.store.metadata import REPAIR, MetadataError, choose_remedy
+from clhd.sweep.store.bound import BoundStore
+from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.store import Store
 
 PARTS = STAGES  # clhd.report imports this name
@@ -31,36 +33,47 @@ def open_results(path: str | Path) -> xr.DataTree:
     | theory | axes on which the theory depends, dims of the outputs | predictions |
     | summary | axes, dims of the outputs | mean, standard error, quantiles, theory, z-score, counts |
 
-    A stage without a store is left out. Values are read from the files when they are used: open the results again after
-    another run, because a store may have grown.
+    A stage without a store is left out. Values are read from the files when they are used, and checked: they are those
+    of the moment of opening, whatever runs meanwhile. After two more runs they may be gone, which is an error.
 
     Raises
     ------
     ClhdError
-        If there are no results, or a store does not match its experiment.
+        If there are no results, or a store does not match its experiment. When values are read: if a file is damaged,
+        or was replaced.
     """
     path = Path(path)
     found = {name: stage_path(path, name) for name in STAGES if stage_path(path, name).is_dir()}
     if not found:
         raise ClhdError(f"{path}: holds no results; create them with `clhd run FILE`")
-    opened: dict[str, xr.Dataset] = {name: _open(name, store) for name, store in found.items()}
+    opened: dict[str, xr.Dataset] = {
+        name: _open_files(name, store).open_dataset(dask=True) for name, store in found.items()
+    }
     return xr.DataTree.from_dict(opened, name=path.name)
 
 
-def _open(name: str, path: Path) -> xr.Dataset:
-    """Open a store lazily, after a check of its metadata and coordinates."""
-    data: set[str] = set()
-    if name == "summary":
-        check_summary(path)
-    else:
-        data = {*Store(path).outputs, *LEDGER}
-    try:
-        dataset: xr.Dataset = xr.open_zarr(str(path), zarr_format=3)
-        for coordinate in dataset.coords.values():
-            coordinate.load()
-    except Exception:  # codecs raise what they like
-        damaged = find_damaged(path, but=data)
-        if damaged is None:
-            raise
-        raise MetadataError(f"{damaged}: is damaged; {choose_remedy(path, REPAIR)}") from None
-    return dataset
+def _open_files(name: str, path: Path) -> BoundStore:
+    """Return the files of a store or of a summary, after a check of its metadata."""
+    return BoundStore(path, check_summary(path)) if name == "summary" else Store(path).files
+
+
+class ResultsBackend(BackendEntrypoint):
+    """Lets ``xarray.open_datatree("results/grid")`` call `open_results`; xarray finds it as an entry point."""
+
+    description = "Results of a clhd experiment, all parts checked"
+    supports_groups = True
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Return True for the folder of an experiment."""
+        is_path = isinstance(filename_or_obj, str | Path)
+        return is_path and any(stage_path(Path(filename_or_obj), name).is_dir() for name in STAGES)
+
+    def open_groups_as_dict(self, filename_or_obj: Any, *, drop_variables: Any = None) -> dict[str, xr.Dataset]:
+        """Return the parts of the results by their path in the tree; see `open_results`."""
+        parts = {f"/{name}": part.to_dataset() for name, part in open_results(filename_or_obj).children.items()}
+        return {"/": xr.Dataset()} | {name: part.drop_vars(drop_variables or []) for name, part in parts.items()}
+
+    def open_datatree(self, filename_or_obj: Any, *, drop_variables: Any = None) -> xr.DataTree:
+        """Return the tree of `open_results`."""
+        parts = self.open_groups_as_dict(filename_or_obj, drop_variables=drop_variables)
+        return xr.DataTree.from_dict(parts, name=Path(filename_or_obj).name)

@@ -31,11 +31,12 @@ from clhd.sweep.results.comparison import add_distances, add_theory
 from clhd.sweep.results.reduce import QUANTILES, STATISTICS, reduce_runs
 from clhd.sweep.spec.experiment import Experiment, read_experiment
 from clhd.sweep.spec.stages import KINDS, stage_path
-from clhd.sweep.store.create import remove_tree, write_dataset
+from clhd.sweep.store.bound import StoreError
+from clhd.sweep.store.create import write_dataset
 from clhd.sweep.store.lock import hold_lock
-from clhd.sweep.store.prepare import open_stage, positions_in
+from clhd.sweep.store.match import find_places, open_stage
 from clhd.sweep.store.provenance import describe_code, now
-from clhd.sweep.store.store import Store, StoreError
+from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 from clhd.systems.registry import is_file_name, list_systems
 from clhd.systems.stored import Declaration
@@ -66,13 +67,18 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
     """
     path = stage_path(results / experiment.name, "summary")
     with hold_lock(path, wait=wait):
-        folders = _identify_stores(path.parent)
-        dataset = summarise(experiment, results)
-        if _identify_stores(path.parent) != folders:
+        before = digest_stores(path.parent)
+        dataset = summarise(experiment, results).assign_attrs(rests_on=before)
+        if digest_stores(path.parent) != before:
             raise StoreError(f"{path.parent}: changed while it was summarised; run the command again")
         with explain_unwritable(path):
-            _replace(path, dataset)
+            write_dataset(dataset, path)
     return path
+
+
+def digest_stores(folder: Path) -> dict[str, str]:
+    """Return the digests of the stores of an experiment, on which its summary rests, by stage."""
+    return {kind: Store(path).digest() for kind in KINDS if (path := stage_path(folder, kind)).is_dir()}
 
 
 def read_computed(path: str | Path, results: Path) -> Experiment:
@@ -91,24 +97,6 @@ def read_computed(path: str | Path, results: Path) -> Experiment:
     stores = [store for store in (stage_path(results / unchecked.name, kind) for kind in KINDS) if store.is_dir()]
     recalled = next((system for system in (Store(store).stored_system() for store in stores) if system), None)
     return read_experiment(path, check=recalled is None, recalled=recalled)
-
-
-def _identify_stores(folder: Path) -> list[tuple[int, int]]:
-    """The identities of the folders of the stores: a store that grows becomes another folder of the same name."""
-    found = [stage_path(folder, kind) for kind in KINDS]
-    return [(state.st_dev, state.st_ino) for state in (path.stat() for path in found if path.is_dir())]
-
-
-def _replace(path: Path, dataset: xr.Dataset) -> None:
-    """Write a dataset under another name, then rename it: under its own name it is complete, or does not exist."""
-    unfinished, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
-    for stray in (unfinished, old):
-        remove_tree(stray)
-    write_dataset(dataset, unfinished)
-    if path.exists():
-        path.rename(old)
-    unfinished.rename(path)
-    remove_tree(old)
 
 
 def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
@@ -169,7 +157,7 @@ def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
     variables: dict[str, xr.Variable] = {}
     statistics, counts = reduce_runs(store, wanted)
     axes = tuple(axis.name for axis in wanted.grid.axes)
-    positions = dict(zip(axes, positions_in(available, wanted)[: len(axes)], strict=True))
+    positions = {dim: places for dim, places in find_places(available, wanted).items() if dim in (*axes, "time")}
     for name, output in wanted.outputs.variables.items():
         dims, words = axes + output.dims, dict(output.words)
         for statistic in STATISTICS:
@@ -181,10 +169,10 @@ def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
         variables[f"{name}_quantile"] = xr.Variable((*dims, "quantile"), statistics[name, "quantile"], words | label)
     words = {"long_name": "number of replicas", "units": "1", "description": "by status; the statistics rest on ok"}
     variables["replica_count"] = xr.Variable((*axes, "status"), counts, words)
-    summary = xr.Dataset(variables).isel(positions)
-    with xr.open_zarr(str(store.path), chunks=None, zarr_format=3) as simulation:
-        kept = [name for name in simulation.coords if store.dims[-1] not in simulation[name].dims]
-        coordinates = simulation[kept].isel(positions).load().coords
+    summary = xr.Dataset(variables).isel(positions, missing_dims="ignore")
+    simulation = store.files.open_dataset()
+    kept = [name for name in simulation.coords if store.dims[-1] not in simulation[name].dims]
+    coordinates = simulation[kept].isel(positions, missing_dims="ignore").load().coords
     names = [status.name.lower() for status in Status]
     if not wanted.has_moments:
         words = {"long_name": "quantile", "units": "1", "description": "level"}

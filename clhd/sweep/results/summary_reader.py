@@ -18,8 +18,9 @@ import xarray as xr
 from pydantic import ValidationError
 
 from clhd.errors import ClhdError
-from clhd.sweep.store.layout import check_summary, find_damaged
-from clhd.sweep.store.metadata import SUMMARISE, MetadataError
+from clhd.sweep.store.bound import BoundStore
+from clhd.sweep.store.layout import check_summary
+from clhd.sweep.store.metadata import SUMMARISE, MetadataError, decode_attributes
 from clhd.systems.registry import find_system, list_systems
 from clhd.systems.stored import Declaration, declare
 
@@ -46,6 +47,11 @@ class Summary:
     def experiment(self) -> dict[str, Any]:
         """The experiment as plain values."""
         return dict(self.dataset.attrs["experiment"])
+
+    @property
+    def identity(self) -> str:
+        """Identity of the summary: it changes with the results and the code that it rests on."""
+        return str(self.dataset.attrs.get("identity", ""))
 
     @property
     def name(self) -> str:
@@ -225,14 +231,6 @@ def read_summary(path: Path, chosen: str = "") -> Summary:
         If it does not exist, or is not what was written.
     """
     if not path.is_dir():
-        raise ClhdError(f"{path}: is not there; clhd run makes it")
-    check_summary(path)
-    try:
-        with xr.open_zarr(str(path), chunks=None, zarr_format=3) as dataset:  # all is read: no need to wait for Dask
-            dataset.load()
-    except Exception:  # codecs raise what they like
-        damaged = find_damaged(path)
-        if damaged is None:
-            raise
-        raise MetadataError(f"{damaged}: is damaged; {SUMMARISE}") from None
-    return Summary(dataset, chosen)
+        raise ClhdError(f"{path}: does not exist; create it with `clhd run FILE`")
+    dataset = BoundStore(path, check_summary(path)).open_dataset().load()
+    return Summary(dataset.assign_attrs(decode_attributes(dataset.attrs)), chosen)

@@ -29,13 +29,14 @@ from clhd.core.progress import Progress
 from clhd.core.text import format_bytes, format_seconds
 from clhd.errors import ClhdError, describe_unwritable, explain_unwritable
 from clhd.sweep.cluster.cluster import LOST
-from clhd.sweep.cluster.dask_quirks import describe_death, hide_memory_warnings, was_killed_for_memory
+from clhd.sweep.cluster.dask_quirks import await_finished, describe_death, hide_memory_warnings, was_killed_for_memory
 from clhd.sweep.cluster.slurm import check_jobs
 from clhd.sweep.plan.blocks import Block, BoolArray, ChunkIndex
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.tasks import BlockReport, compute_block, write_merged
+from clhd.sweep.store.bound import StoreError
 from clhd.sweep.store.lock import check_lease
-from clhd.sweep.store.store import Store, StoreError
+from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 from clhd.systems.registry import Reference
 
@@ -47,7 +48,8 @@ _DEATHS_ALONE = 2
 _PARTS = 8
 # A line is written after this time without a finished block, and after this many times the longest prediction.
 _SILENT_SECONDS, _SILENT_TIMES = 30.0, 10.0
-_POLL_SECONDS = 0.01
+# Seconds after which a wait looks whether jobs have ended, or whether to write a line.
+_LOOK_SECONDS = 1.0
 # Seconds after which the number of workers is asked for again.
 _COUNT_SECONDS = 2.0
 _as_completed: Any = as_completed  # distributed is not typed
@@ -167,8 +169,7 @@ class Dispatcher:
         begin = time.monotonic()
         longest = max(block.seconds for block in running.values())
         patience = max(_SILENT_SECONDS, _SILENT_TIMES * longest)
-        while not finished.has_ready():
-            time.sleep(_POLL_SECONDS)
+        while not await_finished(finished, _LOOK_SECONDS):
             check_jobs(self._client.cluster)
             silent = time.monotonic() - begin
             if silent > patience:

@@ -26,8 +26,9 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.store.match import check_changes
 from clhd.sweep.store.missing import find_missing
-from clhd.sweep.store.prepare import check_changes, has_same_form, predict_growth_seconds, stored_stage
+from clhd.sweep.store.prepare import predict_growth_seconds
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 
@@ -183,10 +184,7 @@ def _find_store(stage: Stage, results: Path) -> tuple[tuple[Store, Stage] | None
         return None, 0.0, ""
     try:
         store = Store(path)
-        stored = stored_stage(store, stage)
-        check_changes(store, stored, stage)
-        if not has_same_form(stored, stage):
-            return None, 0.0, ""
+        stored = check_changes(store, stage)
         return (store, stored), predict_growth_seconds(store, stored, stage), ""
     except ClhdError as error:
         return None, 0.0, str(error)

@@ -19,10 +19,9 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.execute import execute_plan
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import StageKind, stage_path
-from clhd.sweep.store.documents import FILE
-from clhd.sweep.store.grow import finish_growth
 from clhd.sweep.store.lock import hold_lock
-from clhd.sweep.store.prepare import move_aside, prepare_store, select_requested
+from clhd.sweep.store.match import select_requested
+from clhd.sweep.store.prepare import move_aside, prepare_store
 from clhd.sweep.store.repair import repair_store
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
@@ -83,7 +82,6 @@ def set_aside(stages: Sequence[Stage], results: Path, *, wait: bool = False) -> 
             locks.enter_context(hold_lock(path, wait=wait))
         for path in paths:
             with explain_unwritable(path):
-                finish_growth(path)
                 if path.exists():
                     move_aside(path)
 
@@ -141,9 +139,6 @@ def run_stage(
             if repair:
                 repair_store(path, wanted.system)
             store, available = prepare_store(wanted, path)
-            if lease.predecessor:
-                store.remove_leftover_files()
-                (path / FILE).touch()  # the killed run may have written blocks after the last summary
         mask = select_requested(available, wanted)
         status = store.status()
         needed = find_needed(status, mask)

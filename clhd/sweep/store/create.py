@@ -7,8 +7,9 @@
 | variable of a summary | as Zarr chooses | written at creation |
 """
 
-import shutil
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from zarr.codecs import ZstdCodec
 from clhd.errors import explain_unwritable
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK
+from clhd.sweep.store.bound import BoundStore
+from clhd.sweep.store.documents import KEY_ENCODINGS
+from clhd.sweep.store.generations import hidden_path, next_generation, publish, remove_leftovers, remove_tree
 from clhd.sweep.store.layout import FORMAT, LEDGER, make_column
-from clhd.sweep.store.metadata import write_checksum
+from clhd.sweep.store.metadata import check_metadata, encode_attributes, list_chunks, write_checksum
 from clhd.sweep.store.provenance import now
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Parameter, Status, describe
@@ -37,8 +41,10 @@ _CODECS = [ZstdCodec(level=3, checksum=True)]
 _Column = tuple[str, str, Any, Mapping[str, str]]
 
 
-def create_store(path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]] = ()) -> Store:
-    """Create an empty store for a stage, under a hidden name until it is complete; return the open store.
+def create_store(
+    path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]] = (), identity: str = ""
+) -> Store:
+    """Create an empty store for a stage in the hidden folder, and publish it; return the open store.
 
     Parameters
     ----------
@@ -48,43 +54,88 @@ def create_store(path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequen
         Shape of a chunk.
     runs : sequence of mapping
         Runs that have filled the store so far.
+    identity : str
+        Identity of the results that it will hold; by default, that of the stage.
 
     Raises
     ------
     ClhdError
         If it cannot be written.
     """
-    hidden = path.with_name(f".{path.name}.new")
     with explain_unwritable(path):
-        remove_tree(hidden)
-        _write_empty(hidden, stage, chunks, runs)
-        hidden.rename(path)
+        write_empty(path, stage, chunks, runs, identity)
+        publish(path)
     return Store(path, "r+")
 
 
-def remove_tree(path: Path) -> None:
-    """Delete a folder, or a link to a folder, if it exists."""
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
-
-
 def write_dataset(dataset: xr.Dataset, path: Path) -> None:
-    """Write a summary, with checksums of its chunks and of its metadata."""
-    encoding = {name: {"compressors": _CODECS} for name in dataset.variables}
-    dataset.to_zarr(str(path), encoding=encoding, zarr_format=3, consolidated=False)
+    """Write a summary as the next generation under its name, bound to what it rests on. The caller holds the lock."""
+    generation, hidden = next_generation(path), hidden_path(path)
+    if path.exists():
+        remove_leftovers(path)
+    remove_tree(hidden)
+    keys = KEY_ENCODINGS[generation % 2]
+    # An experiment that was read without its system has whole numbers in place of floats.
+    basis = json.dumps([dataset.attrs.get(name) for name in ("experiment", "rests_on", "code")])
+    rests_on = json.loads(basis, parse_int=float)
+    attributes = encode_attributes(dataset.attrs) | {"identity": make_identity(rests_on), "generation": generation}
+    encoding = {name: {"compressors": _CODECS, "chunk_key_encoding": keys} for name in dataset.variables}
+    whole: dict[str, Any] = {"zarr_format": 3, "consolidated": False, "write_empty_chunks": True}
+    dataset.assign_attrs(attributes).to_zarr(str(hidden), encoding=encoding, **whole)
     names = [str(name) for name in dataset.variables]
-    write_checksum(path, names, whole=names)
+    write_checksum(hidden, names, whole=names)
+    metadata = check_metadata(hidden)
+    store = BoundStore(hidden, metadata, read_only=False)
+    for name, document in metadata.arrays.items():
+        for file in list_chunks(hidden / name, document):
+            store.bind(file)
+    publish(path)
 
 
-def _write_empty(path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]]) -> None:
+def make_identity(*parts: Any) -> str:
+    """Return the identity of results: the digest of all that decides which numbers they hold, but the points."""
+    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _identify_stage(stage: Stage) -> str:
+    """Return the identity of a stage's results: two stores with the same identity have the same bits at a point."""
+    experiment = stage.experiment
+    constants = {
+        name: value for name, value in experiment.resolved()["constants"].items() if name in stage.grid.constants
+    }
+    axes = [[axis.name, *axis.parameters] for axis in stage.grid.axes]
+    source = stage.declaration.source
+    settings = [experiment.system, source, stage.kind, stage.version, stage.seed, list(experiment.times)]
+    return make_identity(settings, constants, axes, stage.entry_size)
+
+
+def write_empty(
+    path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]], identity: str
+) -> Path:
+    """Write an empty store into the hidden folder of `path`, as its next generation; return the hidden path."""
+    generation, hidden = next_generation(path), hidden_path(path)
+    remove_tree(hidden)
+    _write_arrays(
+        hidden, stage, chunks, {"identity": identity or _identify_stage(stage), "generation": generation}, runs
+    )
+    metadata = check_metadata(hidden)
+    store = BoundStore(hidden, metadata, read_only=False)
+    for file in metadata.files:
+        store.bind(hidden / file)
+    return hidden
+
+
+def _write_arrays(
+    path: Path, stage: Stage, chunks: tuple[int, ...], state: dict[str, Any], runs: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write the group, the coordinates and empty arrays of a store."""
     shape, dims = stage.shape, tuple(axis.name for axis in stage.grid.axes) + stage.entry_dim
-    attributes = _describe_stage(stage, dims) | {"runs": [dict(run) for run in runs]}
+    keys: Any = KEY_ENCODINGS[state["generation"] % 2]
+    attributes = encode_attributes(_describe_stage(stage, dims) | {"runs": [dict(run) for run in runs]} | state)
     group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes=attributes)
     sizes: dict[str, int] = {}
     for name, dim, values, words in _list_columns(stage):
-        _write_coordinate(group, name, dim, values, words)
+        _write_coordinate(group, name, dim, values, words, keys)
         sizes[name] = len(values)
     for name, output in stage.stored.variables.items():
         tail = tuple(sizes[dim] for dim in output.dims)
@@ -95,6 +146,7 @@ def _write_empty(path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequen
             dtype="float64",
             fill_value=float("nan"),
             compressors=_CODECS,
+            chunk_key_encoding=keys,
             dimension_names=dims + output.dims,
             attributes=dict(output.words),
         )
@@ -106,6 +158,7 @@ def _write_empty(path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequen
             dtype=dtype,
             fill_value=fill if dtype is str else np.dtype(dtype).type(fill),
             compressors=_CODECS,
+            chunk_key_encoding=keys,
             dimension_names=dims,
             attributes=_describe_entry(name, meaning),
         )
@@ -161,7 +214,7 @@ def _list_columns(stage: Stage) -> Iterator[_Column]:
             yield axis.name, axis.name, labels, words
 
 
-def _write_coordinate(group: zarr.Group, name: str, dim: str, values: Any, words: Mapping[str, str]) -> None:
+def _write_coordinate(group: zarr.Group, name: str, dim: str, values: Any, words: Mapping[str, str], keys: Any) -> None:
     column = make_column(values)
     is_text = column.dtype == object
     array = group.create_array(
@@ -171,6 +224,7 @@ def _write_coordinate(group: zarr.Group, name: str, dim: str, values: Any, words
         dtype=str if is_text else column.dtype,
         fill_value="" if is_text else column.dtype.type(0),
         compressors=_CODECS,
+        chunk_key_encoding=keys,
         dimension_names=(dim,),
         attributes=dict(words),
         config={"write_empty_chunks": True},  # Zarr writes no file for a chunk of fill values otherwise

@@ -5,22 +5,36 @@ written, also where the checksum of a file is right.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from clhd.core.files import write_file
 from clhd.sweep.spec.grid import is_plain_name
 
 FILE = "zarr.json"
 _FIXED: dict[str, Any] = {
     "zarr_format": 3,
     "node_type": "array",
-    "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
     "storage_transformers": [],
 }
-_KEYS = {"shape", "data_type", "chunk_grid", "fill_value", "codecs", "attributes", "dimension_names", *_FIXED}
+# How the files of chunks are named, by the parity of the generation of a store: so the files of two generations that
+# follow each other never have the same name. A chunk (0, 1) is the file c/0/1, or 0.1.
+KEY_ENCODINGS: tuple[dict[str, Any], ...] = (
+    {"name": "default", "configuration": {"separator": "/"}},
+    {"name": "v2", "configuration": {"separator": "."}},
+)
+_KEYS = {
+    "shape",
+    "data_type",
+    "chunk_grid",
+    "chunk_key_encoding",
+    "fill_value",
+    "codecs",
+    "attributes",
+    "dimension_names",
+    *_FIXED,
+}
 _TYPES = {"string", "bool", "int8", "int16", "int32", "int64", "float32", "float64"}
 _CODECS = (["bytes", "zstd"], ["vlen-utf8", "zstd"])
 Document = Mapping[str, Any]
@@ -41,17 +55,7 @@ def read_document(path: Path) -> dict[str, Any] | str:
 
 def write_document(path: Path, document: Document) -> None:
     """Write a JSON document in one step, which a power failure cannot tear."""
-    unfinished = path.with_name(f".{path.name}.partial")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise
+    write_file(path, json.dumps(document))
 
 
 def find_danger(document: Document) -> str:
@@ -61,6 +65,8 @@ def find_danger(document: Document) -> str:
     for key, value in _FIXED.items():
         if document.get(key, []) != value:
             return f"{key} = {document.get(key)!r:.60}"
+    if document.get("chunk_key_encoding") not in KEY_ENCODINGS:
+        return f"chunk_key_encoding = {document.get('chunk_key_encoding')!r:.60}"
     kind = document.get("data_type")
     if not isinstance(kind, str) or kind not in _TYPES:
         return f"data_type = {kind!r:.60}"
@@ -78,6 +84,25 @@ def find_danger(document: Document) -> str:
     if not is_list or [codec.get("name") for codec in codecs or ()] not in _CODECS:
         return f"codecs = {codecs!r:.90}"
     return ""
+
+
+def chunk_key(index: Sequence[int], document: Document) -> str:
+    """Return the name of the file of a chunk, relative to the folder of its array."""
+    encoding = KEY_ENCODINGS.index(document["chunk_key_encoding"])
+    return "/".join(map(str, ("c", *index))) if encoding == 0 else ".".join(map(str, index)) or "0"
+
+
+def parse_chunk_key(key: str, document: Document) -> tuple[int, ...] | None:
+    """Return the index of a chunk from the name of its file; None for the name of anything else."""
+    count = len(document["shape"])
+    if document["chunk_key_encoding"] == KEY_ENCODINGS[0]:
+        first, *parts = key.split("/")
+        if first != "c":
+            return None
+    else:
+        parts = [] if (key, count) == ("0", 0) else key.split(".")
+    is_index = len(parts) == count and all(part.isdecimal() and str(int(part)) == part for part in parts)
+    return tuple(map(int, parts)) if is_index else None
 
 
 def read_chunks(document: Document) -> Sequence[int]:

@@ -1,42 +1,40 @@
 """`grow_store`: copy a store into a larger one, which has a place for more values of the axes, or for more replicas.
 
-The larger store is filled under a hidden name and takes its place by two renames; `finish_growth` completes a growth
-that was killed between them. Axes are in order, so a chunk of the new store takes one region of the old store:
+The larger store is the next generation under the same name, see `clhd.sweep.store.generations`. Axes are in order, so a
+chunk of the new store takes one region of the old store:
 
 | chunk of the new store | how it is filled |
 |---|---|
-| equal to a chunk of the old store (most, if the values were added at the end) | it has the same files |
+| equal to a chunk of the old store | it has the same files; if its place is another, copies with a new trailer |
 | larger, or parts of several chunks | it is assembled |
 | nothing known | it stays empty |
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clhd.core.files import sync_tree
 from clhd.core.progress import Progress
 from clhd.core.text import format_count, format_seconds
-from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, chunk_counts, keep_chunks
+from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, keep_chunks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.store.create import create_store, remove_tree
+from clhd.sweep.store.create import write_empty
+from clhd.sweep.store.generations import publish
 from clhd.sweep.store.layout import LEDGER
-from clhd.sweep.store.missing import check_files
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 
-# Seconds to link a chunk; to assemble it from one old chunk; for each further old chunk; and to delete an old chunk.
-# Measured by growing stores of 400 and 1600 chunks of 5 files each, on a shared machine with a local disk: 0.8 to 1.0,
-# 8 to 9, 1.8, and 0.5 to 0.7 ms.
-_LINK_SECONDS, _ASSEMBLE_SECONDS, _PIECE_SECONDS, _DELETE_SECONDS = 0.001, 0.010, 0.002, 0.001
+# Seconds to take a chunk; to assemble it from one old chunk; and for each further old chunk. Measured by growing stores
+# of 400 and 1600 chunks of 5 files each, on a shared machine with a local disk: 0.8 to 1.0, 8 to 9, and 1.8 ms.
+_LINK_SECONDS, _ASSEMBLE_SECONDS, _PIECE_SECONDS = 0.001, 0.010, 0.002
 # Growth that takes longer than this is announced.
 _LONG_SECONDS = 10.0
 # The metadata that say how the bytes of a chunk are encoded.
-_ENCODING = ("data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs", "storage_transformers")
+_ENCODING = ("data_type", "chunk_grid", "fill_value", "codecs", "storage_transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +79,18 @@ def grow_store(old: Store, available: Stage, places: Sequence[Sequence[int]]) ->
         If a chunk of the store is missing, or damaged where it must be read.
     """
     path = old.path
-    new_path, old_path = _hidden_paths(path)
-    remove_tree(new_path)
-    new = create_store(new_path, available, keep_chunks(old.chunks, available), old.attributes["runs"])
-    origins = _find_origins(new.shape, new.chunks, old, places)
-    seconds = _predict_seconds(origins, old, keeps_chunks=new.chunks == old.chunks)
+    chunks = keep_chunks(old.chunks, available)
+    origins = _find_origins(available.shape, chunks, old, places)
+    seconds = _predict_seconds(origins, old, keeps_chunks=chunks == old.chunks)
     runs = math.prod(old.shape) * old.entry_size
     progress = Progress(f"{available.experiment.name} {available.kind}, its store grows", runs, seconds)
     count = format_count(runs, "run")
     if seconds > _LONG_SECONDS:
         progress.say(f"copies {count} into a larger store, {format_seconds(seconds)} predicted")
-    check_files(old)  # a missing file would be copied as NaN
-    _fill(new, old, origins, progress)
-    remove_tree(old_path)
-    os.sync()  # once the old store is deleted, the copy is all there is
-    path.rename(old_path)
-    new_path.rename(path)
-    _remove(old_path, math.prod(chunk_counts(old.shape, old.chunks)), progress)
+    hidden = write_empty(path, available, chunks, old.attributes["runs"], old.attributes.get("identity", ""))
+    _fill(Store(hidden, "r+"), old, origins, progress)
+    sync_tree(hidden)  # once the next run deletes the old files, the copy is all there is
+    publish(path)
     if progress.is_shown:
         progress.finish(f"{count} copied")
     return Store(path, "r+")
@@ -108,21 +101,6 @@ def predict_growth(old: Store, available: Stage, places: Sequence[Sequence[int]]
     chunks = keep_chunks(old.chunks, available)
     origins = _find_origins(available.shape, chunks, old, places)
     return _predict_seconds(origins, old, keeps_chunks=chunks == old.chunks)
-
-
-def finish_growth(path: Path) -> None:
-    """Complete or undo a growth that was killed, and delete the hidden stores that it left."""
-    new_path, old_path = _hidden_paths(path)
-    if old_path.exists() and not path.exists():
-        (new_path if new_path.exists() else old_path).rename(path)
-    for leftover in (old_path, new_path, *path.parent.glob(f".*{path.stem}*.new")):
-        remove_tree(leftover)
-
-
-def _hidden_paths(path: Path) -> tuple[Path, Path]:
-    """Return the paths of the new and the old store while a store grows."""
-    new, old = (path.with_name(f".{path.stem}-{name}{path.suffix}") for name in ("grown", "outgrown"))
-    return new, old
 
 
 def _find_origins(shape: Sequence[int], chunks: Sequence[int], old: Store, places: Sequence[Sequence[int]]) -> _Origins:
@@ -147,16 +125,11 @@ def _trace(length: int, size: int, old_length: int, old_size: int, places: Seque
 
 
 def _predict_seconds(origins: _Origins, old: Store, *, keeps_chunks: bool) -> float:
-    """Return the predicted seconds to fill the new store and to delete the old one."""
+    """Return the predicted seconds to fill the new store."""
     linked = math.prod(sum(origin.is_same for origin in dim) for dim in origins) if keeps_chunks else 0
     touched = math.prod(sum(bool(origin.chunks) for origin in dim) for dim in origins)
     pieces = math.prod(sum(len(origin.chunks) for origin in dim) for dim in origins)
-    return (
-        linked * _LINK_SECONDS
-        + (touched - linked) * _ASSEMBLE_SECONDS
-        + (pieces - touched) * _PIECE_SECONDS
-        + math.prod(chunk_counts(old.shape, old.chunks)) * _DELETE_SECONDS
-    )
+    return linked * _LINK_SECONDS + (touched - linked) * _ASSEMBLE_SECONDS + (pieces - touched) * _PIECE_SECONDS
 
 
 def _fill(new: Store, old: Store, origins: _Origins, progress: Progress) -> None:
@@ -168,7 +141,7 @@ def _fill(new: Store, old: Store, origins: _Origins, progress: Progress) -> None
         if not entries:
             continue
         if is_alike and all(part.is_same for part in parts):
-            new.link_chunk(index, old, tuple(part.chunks.start for part in parts))
+            new.take_chunk(index, old, tuple(part.chunks.start for part in parts))
             seconds = _LINK_SECONDS
         else:
             _assemble_chunk(new, old, index, parts)
@@ -193,12 +166,3 @@ def _assemble_chunk(new: Store, old: Store, index: ChunkIndex, parts: Sequence[_
     for name, values in chunk.items():
         values[known] = old.read(name, source)
     new.write_chunk(index, chunk)
-
-
-def _remove(path: Path, chunks: int, progress: Progress) -> None:
-    """Delete the old store variable by variable, with progress: a large store takes minutes."""
-    folders = [folder for folder in path.iterdir() if folder.is_dir()]
-    for folder in folders:
-        remove_tree(folder)
-        progress.advance(0, chunks * _DELETE_SECONDS / len(folders))
-    remove_tree(path)

@@ -11,7 +11,7 @@
 The checksum of the metadata shows that a store is as it was written; these checks show that it was written correctly.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,14 +194,15 @@ def _get_dims(document: Document) -> tuple[str, ...]:
     return tuple(document.get("dimension_names") or ())  # an array without dims has no such key
 
 
-def check_summary(path: Path) -> dict[str, Any]:
-    """Return the attributes of a summary, after a check of its metadata; raise MetadataError if they are damaged."""
+def check_summary(path: Path) -> Metadata:
+    """Return the metadata of a summary, after a check; raise MetadataError if they are damaged, or of an older clhd."""
     metadata = check_metadata(path)
-    attributes = metadata.attributes
-    if not {"replica_count", "theory_status"} & metadata.arrays.keys() or "experiment" not in attributes:
+    if not {"replica_count", "theory_status"} & metadata.arrays.keys() or "experiment" not in metadata.attributes:
         raise MetadataError(f"{path}: is not the summary of an experiment; {SUMMARISE}")
-    _parse(path, attributes["experiment"])
-    return attributes
+    if not metadata.identity:
+        raise MetadataError(f"{path}: was written by an older clhd; {SUMMARISE}")
+    _parse(path, metadata.attributes["experiment"])
+    return metadata
 
 
 def read_outputs(path: Path, layout: Layout, metadata: Metadata, group: zarr.Group) -> Outputs:
@@ -237,18 +238,6 @@ def make_column(values: Any) -> NDArray[Any]:
     return column.astype(object) if column.dtype.kind in "OUT" else column
 
 
-def find_damaged(path: Path, but: Collection[str] = ()) -> Path | None:
-    """Return the path of the first variable of a store that cannot be read; `but` names variables to skip."""
-    group = zarr.open_group(str(path), mode="r", zarr_format=3)
-    for name, array in group.arrays():
-        try:
-            if name not in but:
-                array[...]
-        except Exception:  # codecs raise errors of any type
-            return path / name
-    return None
-
-
 def list_coordinates(path: Path, layout: Layout, stage: Stage) -> dict[str, NDArray[Any]]:
     """Return the values of all coordinates; raise MetadataError if this version cannot read the experiment."""
     values = {name: values for name, (_, values) in layout.coordinates().items()}
@@ -270,6 +259,8 @@ def _read_column(path: Path, group: zarr.Group, name: str) -> NDArray[Any]:
     """Return the values of a coordinate of a store; raise MetadataError if they cannot be read."""
     try:
         return make_column(group[name][...])  # type: ignore[index]
+    except ClhdError:
+        raise
     except Exception:  # codecs raise errors of any type
         raise MetadataError(f"{path / name}: is damaged; {REPAIR}") from None
 

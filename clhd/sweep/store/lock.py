@@ -29,14 +29,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clhd.core.files import is_same, open_fixed
 from clhd.errors import ClhdError, check_link, describe_unwritable
 from clhd.sweep.store.provenance import now
 
 _BUSY = (errno.EAGAIN, errno.EACCES)
 # A task writes for some milliseconds; a task that takes longer than this hangs, or has lost its connection.
 _PATIENCE_SECONDS = 30.0
-_POLL_SECONDS = 0.05
+# Seconds between two looks at a lock: the first pause, and the longest.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
 _WHOLE_FILE = (0, 0)  # start and length; a length of 0 reaches to the end
+_own_tokens: set[Any] = set()  # of the locks that this process holds
 
 
 class LockedError(ClhdError):
@@ -91,8 +94,9 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
         descriptor = _open_locked(store, wait=wait)
     except OSError as error:
         raise _explain(store, error) from None
+    entry = {"process": os.getpid(), "host": socket.gethostname(), "since": now(), "token": uuid.uuid4().hex}
+    _own_tokens.add(entry["token"])
     try:
-        entry = {"process": os.getpid(), "host": socket.gethostname(), "since": now(), "token": uuid.uuid4().hex}
         earlier = _read_entry(descriptor)
         try:
             _write_entry(descriptor, entry)
@@ -101,7 +105,7 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
                     _write_entry(descriptor, earlier | {"token": entry["token"]})
                 raise LockedError(
                     f"{store}: a worker of an earlier run ({_describe(earlier)}) still holds "
-                    f"{_writing_path(store).name} after {_PATIENCE_SECONDS:g} s; stop it, or try again later"
+                    f"{_writing_path(store).name} after {_PATIENCE_SECONDS:g} s: {_describe_writers(store)}"
                 )
         except OSError as error:
             raise _explain(store, error) from None
@@ -110,6 +114,7 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
             with suppress(OSError):
                 _write_entry(descriptor, None)
     finally:
+        _own_tokens.discard(entry["token"])
         os.close(descriptor)
 
 
@@ -125,32 +130,27 @@ def _open_locked(store: Path, *, wait: bool) -> int:
     """Open the lock file and lock it; return its descriptor."""
     path, is_waiting = _lock_path(store), False
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = open_fixed(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if is_waiting else fcntl.LOCK_NB))
-            if _is_same(descriptor, path):
+            if is_same(descriptor, path):
                 return descriptor
         except OSError as error:
-            holder = _describe(_read_entry(descriptor))
+            entry = _read_entry(descriptor)
+            is_own = isinstance(entry, dict) and entry.get("token") in _own_tokens
+            holder, remedy = ("another call in this process", "") if is_own else (_describe(entry), ", or stop it")
             if error.errno not in _BUSY:
                 os.close(descriptor)
                 raise
             if not wait:
                 os.close(descriptor)
-                raise LockedError(f"{store}: is being written by {holder}; wait until it ends, or stop it") from None
+                raise LockedError(f"{store}: is being written by {holder}; wait until it ends{remedy}") from None
             print(f"{store}: is being written by {holder}; waiting for it", file=sys.stderr, flush=True)  # noqa: T201
             is_waiting = True
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # try again: the file was replaced meanwhile, or is locked by a run to wait for
-
-
-def _is_same(descriptor: int, path: Path) -> bool:
-    """Return True if an open file still has its name."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    return False
 
 
 def _write_entry(descriptor: int, entry: Mapping[str, Any] | None) -> None:
@@ -168,8 +168,8 @@ def _await_writers(store: Path) -> bool:
 
     A task that begins to write now finds another token.
     """
-    descriptor = os.open(_writing_path(store), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    descriptor = open_fixed(_writing_path(store))
+    deadline, pause = time.monotonic() + _PATIENCE_SECONDS, _FIRST_PAUSE
     try:
         while True:
             try:
@@ -181,9 +181,22 @@ def _await_writers(store: Path) -> bool:
                 return True
             if time.monotonic() > deadline:
                 return False
-            time.sleep(_POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
     finally:
         os.close(descriptor)  # this also unlocks it
+
+
+def _describe_writers(store: Path) -> str:
+    """Name the processes that have the file of tasks open, and say what to do with them; Linux tells them."""
+    found, host, file = set(), socket.gethostname(), _writing_path(store)
+    for opened in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # a process that has ended, or belongs to another user
+            if opened.samefile(file):
+                found.add(int(opened.parts[2]))
+    if not found:
+        return f"it runs on another host than {host}, or as another user; stop it there, or try again later"
+    return f"process {', '.join(map(str, sorted(found)))} on {host}; stop it (kill), or try again later"
 
 
 def _lock_bytes(descriptor: int, start: int, length: int, *, wait: bool) -> None:
@@ -212,7 +225,7 @@ def guard_writing(store: Path, token: str, chunk: int) -> Iterator[None]:
         If the store was moved or deleted.
     """
     try:
-        descriptor = os.open(_writing_path(store), os.O_RDWR | os.O_CLOEXEC)
+        descriptor = open_fixed(_writing_path(store), create=False)
     except FileNotFoundError:
         raise MovedError(f"{store}: was moved or deleted while it was written") from None
     try:

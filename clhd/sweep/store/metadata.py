@@ -6,28 +6,41 @@ right bytes into wrong numbers. So the ``zarr.json`` of the group is the record 
 | entry | content |
 |---|---|
 | consolidated_metadata | metadata of each array, in the form of Zarr; without this entry xarray warns at opening |
-| attributes | experiment, system, runs |
+| attributes | experiment, system, runs; tables are JSON texts, so that netCDF can hold them |
+| attributes.identity | of the results: chunks belong to one identity, also in a store that has grown |
+| attributes.generation | number of this state of the store under its name; it decides how chunk files are named |
 | attributes.metadata_checksum.files | chunk files that must exist: of the coordinates; of a summary, all |
 | attributes.metadata_checksum.digest | of everything above |
 
-The ``zarr.json`` of each array must say what the record says, and is restored from it.
+clhd reads the record alone. The ``zarr.json`` of each array must say the same for other programs, and is restored from
+the record.
 
 A checksum detects damage, not forgery: whoever can write to a store can also write a right checksum. So Zarr is given
 only what passes `find_danger`.
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from clhd.core.files import check_folders, make_folder
 from clhd.errors import ClhdError
 from clhd.sweep.spec.grid import is_plain_name
-from clhd.sweep.store.documents import FILE, Document, find_danger, read_document, write_document
+from clhd.sweep.store.documents import (
+    FILE,
+    Document,
+    find_danger,
+    parse_chunk_key,
+    read_document,
+    write_document,
+)
 
 FRESH = "`clhd run FILE --fresh` computes everything again and keeps these results under another name"
 REPAIR = "`clhd run FILE --repair` restores it"
@@ -37,6 +50,7 @@ _DAMAGED = "was changed or damaged after clhd wrote it (checksum differs)"
 
 _CHECKSUM = "metadata_checksum"
 _CHECKSUM_NAMES = (_CHECKSUM, "seal")  # stores written by earlier versions have the second name
+_TABLES = ("experiment", "declaration", "runs", "rests_on", "dims", "outputs")  # attributes that are JSON texts
 _GROUP_KEYS = {"zarr_format", "node_type", "attributes", "consolidated_metadata"}
 _encode = json.JSONEncoder(sort_keys=True).encode
 
@@ -58,14 +72,48 @@ class Metadata:
 
     Parameters
     ----------
-    attributes : mapping
-        Of the group.
+    document : mapping
+        The record: the ``zarr.json`` of the group.
     arrays : mapping of name to document
         Metadata of each array.
+    files : tuple of str
+        Chunk files that must exist, relative to the store.
     """
 
-    attributes: dict[str, Any]
+    document: Document
     arrays: dict[str, Document]
+    files: tuple[str, ...] = ()
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the group; tables as tables."""
+        return decode_attributes(self.document["attributes"])
+
+    @property
+    def identity(self) -> str:
+        """Identity of the results; empty in stores of earlier versions, whose chunks have no trailers."""
+        return str(self.attributes.get("identity", ""))
+
+    @property
+    def generation(self) -> int:
+        """Number of this state of the store under its name."""
+        return int(self.attributes.get("generation", 0))
+
+
+def decode_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a group with tables in place of JSON texts; a text that is no JSON stays a text."""
+    decoded = dict(attributes)
+    for name in _TABLES:
+        if isinstance(attributes.get(name), str):
+            with suppress(ValueError, RecursionError):
+                decoded[name] = json.loads(attributes[name])
+    return decoded
+
+
+def encode_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes as a store holds them: tables as JSON texts."""
+    tables = {name: json.dumps(attributes[name]) for name in _TABLES if name in attributes}
+    return dict(attributes) | {name: text for name, text in tables.items() if not isinstance(attributes[name], str)}
 
 
 def check_metadata(path: Path, *, files: bool = True) -> Metadata:
@@ -84,17 +132,26 @@ def check_metadata(path: Path, *, files: bool = True) -> Metadata:
     """
     group, checksum = _read_checked_group(path)
     remedy = choose_remedy(path, REPAIR)
-    arrays = _check_arrays(path, group, remedy)
+    arrays = _get_arrays(group)
+    for name, document in arrays.items():
+        danger = find_danger(document) if is_plain_name(name) else "has a name that clhd does not use"
+        if danger:
+            raise MetadataError(f"{path / FILE}: {name}: {danger}; {remedy}")
     for file in checksum.files if files else ():
         if not (path / file).is_file():
             raise MetadataError(f"{path / file}: is missing; {remedy}")
-    return Metadata(group["attributes"], arrays)
+    return Metadata(group, arrays, tuple(checksum.files))
+
+
+def check_array_files(path: Path) -> None:
+    """Raise MetadataError if the ``zarr.json`` of an array, which other programs read, differs from the record."""
+    _check_arrays(path, _read_checked_group(path)[0], choose_remedy(path, REPAIR))
 
 
 def check_old_metadata(path: Path) -> Metadata:
     """Return the metadata of a store without a checksum; raise MetadataError if its files contradict each other."""
     group = _read_group(path)
-    return Metadata(group["attributes"], _check_arrays(path, group, FRESH))
+    return Metadata(group, _check_arrays(path, group, FRESH))
 
 
 def has_checksum(path: Path) -> bool:
@@ -113,14 +170,16 @@ def write_checksum(path: Path, names: Iterable[str], whole: Collection[str]) -> 
     whole : collection of str
         Arrays of which all files exist and must exist from now on.
     """
-    files = sorted(str(file.relative_to(path)) for name in whole for file in list_chunks(path / name))
-    _write_group(path, _read_group(path) | {"consolidated_metadata": _consolidate(path, names)}, files)
+    record = _consolidate(path, names)
+    found = [file for name in whole for file in list_chunks(path / name, record["metadata"][name])]
+    files = sorted(str(file.relative_to(path)) for file in found)
+    _write_group(path, _read_group(path) | {"consolidated_metadata": record}, files)
 
 
-def list_chunks(array: Path) -> list[Path]:
-    """List the chunk files of an array, without partial files of a write that was killed."""
-    found = [array / "c", *(array / "c").rglob("*")]  # an array without dims has one file, named c
-    return [file for file in found if file.is_file() and file.suffix != ".partial"]
+def list_chunks(folder: Path, document: Document) -> list[Path]:
+    """List the chunk files of an array whose names follow its metadata; those of other generations do not."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return [file for file in files if parse_chunk_key(file.relative_to(folder).as_posix(), document) is not None]
 
 
 def change_attributes(path: Path, **changes: Any) -> None:
@@ -144,9 +203,14 @@ def restore_metadata(path: Path) -> None:
         if not _is_intact(group):
             raise MetadataError(f"{path / FILE}: {_DAMAGED}; {choose_remedy(path)}")
         write_document(path / FILE, group)
-    for name, document in _get_arrays(group).items():
+    restore_array_files(path)
+
+
+def restore_array_files(path: Path) -> None:
+    """Write the ``zarr.json`` of each array that differs from the record."""
+    for name, document in _get_arrays(_read_group(path)).items():
         if _encode(read_document(path / name / FILE)) != _encode(document):
-            (path / name).mkdir(exist_ok=True)
+            make_folder(path / name)
             write_document(path / name / FILE, document)
 
 
@@ -177,8 +241,9 @@ def _read_checked_group(path: Path) -> tuple[dict[str, Any], Checksum]:
 def _get_checksum(group: Document) -> Checksum | None:
     """Return the checksum of a group; None if it cannot be understood."""
     attributes = group["attributes"]
+    entry = next(attributes[name] for name in _CHECKSUM_NAMES if name in attributes)
     try:
-        return Checksum.model_validate(next(attributes[name] for name in _CHECKSUM_NAMES if name in attributes))
+        return Checksum.model_validate_json(entry) if isinstance(entry, str) else Checksum.model_validate(entry)
     except ValidationError:
         return None
 
@@ -201,10 +266,10 @@ def _digest(content: Any) -> str:
 
 def _write_group(path: Path, group: dict[str, Any], files: Sequence[str]) -> None:
     """Write the metadata of a group with their checksum, in one step."""
-    group = json.loads(json.dumps(group))  # as they will be read
+    group = json.loads(json.dumps(group | {"attributes": encode_attributes(group["attributes"])}))  # as they are read
     checksum = Checksum(files=list(files), digest=_digest_group(group, files))
     attributes = {name: value for name, value in group["attributes"].items() if name not in _CHECKSUM_NAMES}
-    write_document(path / FILE, group | {"attributes": attributes | {_CHECKSUM: checksum.model_dump()}})
+    write_document(path / FILE, group | {"attributes": attributes | {_CHECKSUM: checksum.model_dump_json()}})
 
 
 def _get_arrays(group: Document) -> dict[str, Document]:
@@ -236,6 +301,7 @@ def _check_arrays(path: Path, group: Document, remedy: str) -> dict[str, Documen
     for name, right in arrays.items():
         document = read_document(path / name / FILE) if is_plain_name(name) else "has a name that clhd does not use"
         if not isinstance(document, str):
+            check_folders(path, path / name / "c")
             is_same = _encode(document) == _encode(right)
             document = find_danger(document) if is_same else _find_difference(document, right)
         if document:

@@ -12,15 +12,17 @@ from itertools import islice
 from pathlib import Path
 
 from clhd.sweep.plan.blocks import ChunkIndex
+from clhd.sweep.store.bound import STATUS, TEXTS, StoreError
+from clhd.sweep.store.documents import chunk_key
 from clhd.sweep.store.layout import LEDGER
-from clhd.sweep.store.store import TEXTS, Store, StoreError, describe_damage
+from clhd.sweep.store.store import Store
 
 _THREADS = 10
 _CHUNKS_PER_THREAD = 200
 
 
 def find_missing(store: Store) -> dict[ChunkIndex, Path]:
-    """Find chunks that have a status but lack files.
+    """Find chunks that have a status but lack files, or have empty files.
 
     Returns
     -------
@@ -34,15 +36,17 @@ def find_missing(store: Store) -> dict[ChunkIndex, Path]:
     """
     # Texts have a file only where there was an error.
     variables = [name for name in (*store.outputs, *LEDGER) if name not in TEXTS]
-    tails = {name: "/0" * (store.count_inner_dims(name)) for name in variables}
+    # Texts, since paths would take most of the time: for each variable, its folder, and what its chunks are called.
+    places = [(f"{store.path}/{name}", store.files.metadata.arrays[name]) for name in variables]
+    tails = [(0,) * store.count_inner_dims(name) for name in variables]
+    status, ledger = f"{store.path}/{STATUS}", store.files.metadata.arrays[STATUS]
 
     def look_for(chunks: Sequence[ChunkIndex]) -> dict[ChunkIndex, Path]:
         missing = {}
         for index in chunks:
-            chunk = "/".join(("c", *map(str, index)))
-            if _exists(f"{store.path}/status/{chunk}"):
-                for name, tail in tails.items():
-                    file = f"{store.path}/{name}/{chunk}{tail}"
+            if _exists(f"{status}/{chunk_key(index, ledger)}"):
+                for (folder, document), tail in zip(places, tails, strict=True):
+                    file = f"{folder}/{chunk_key(index + tail, document)}"
                     if not (_exists(file) or _exists_after_refresh(file)):
                         missing[index] = Path(file)
                         break
@@ -56,7 +60,7 @@ def find_missing(store: Store) -> dict[ChunkIndex, Path]:
 def check_files(store: Store) -> None:
     """Raise DamagedChunkError if a chunk has a status but lacks files."""
     for file in find_missing(store).values():
-        raise describe_damage(file)
+        raise store.files.describe_damage(file)
 
 
 def _batch(indices: Iterator[ChunkIndex]) -> Iterator[list[ChunkIndex]]:
@@ -65,14 +69,13 @@ def _batch(indices: Iterator[ChunkIndex]) -> Iterator[list[ChunkIndex]]:
 
 
 def _exists(file: str) -> bool:
-    """Return False if there is no such file; raise StoreError, unlike os.path.exists, if that is unknown."""
+    """Return False if there is no such file, or it is empty; raise StoreError if that is unknown."""
     try:
-        os.stat(file)  # noqa: PTH116  # a Path for each of many files would take most of the time
+        return os.stat(file).st_size > 0  # noqa: PTH116  # a Path for each of many files would take most of the time
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise StoreError(f"{file}: cannot be looked up: {error.strerror}") from None
-    return True
 
 
 def _exists_after_refresh(file: str) -> bool:

@@ -19,7 +19,7 @@ import zarr
 
 from clhd.core.text import format_count
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.store.grow import finish_growth
+from clhd.sweep.store.bound import BoundStore
 from clhd.sweep.store.layout import LEDGER, Layout, check_stage, list_coordinates, read_layout
 from clhd.sweep.store.metadata import (
     FRESH,
@@ -45,7 +45,6 @@ def repair_store(path: Path, system: System) -> None:
     MetadataError
         If its metadata cannot be restored: names ``--fresh``.
     """
-    finish_growth(path)
     if not path.is_dir():
         return
     if has_checksum(path):
@@ -82,14 +81,15 @@ def _restore_coordinates(path: Path, metadata: Metadata, system: System) -> tupl
     A coordinate that can be read but has other values stays: nobody knows which values are right.
     """
     layout = read_layout(path, metadata)
-    group = zarr.open_group(str(path), mode="r+", zarr_format=3, use_consolidated=False)
+    files = BoundStore(path, metadata, read_only=False)
+    group = zarr.open_group(files, mode="r+", zarr_format=3, use_consolidated=True)
     stage = Stage(layout.experiment, layout.kind, system)
     expected = list_coordinates(path, layout, stage)
     for name in expected.keys() & metadata.arrays.keys():
         array: Any = group[name]
         try:
             array[...]
-            is_whole = len(list_chunks(path / name)) >= array.nchunks
+            is_whole = len(list_chunks(path / name, metadata.arrays[name])) >= array.nchunks
         except Exception:  # codecs raise errors of any type
             is_whole = False
         if not is_whole:

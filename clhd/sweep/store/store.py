@@ -11,16 +11,15 @@
 
 A theory has no replicas; ``keep: moments`` has blocks of replicas, ``replica_block``. All these variables share one
 chunk shape, so a task writes whole files. It writes the status last: a chunk with a status is complete. Chunks carry
-checksums. A chunk file is replaced in one step but not synced, so a power failure can leave damaged or missing files,
-which `Store.find_damage` finds.
+trailers, see `clhd.sweep.store.bound`. A chunk file is replaced in one step but not synced, so a power failure can
+leave damaged or missing files, which `Store.find_damage` finds.
 """
 
 import errno
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import product
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -28,33 +27,16 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from clhd.errors import ClhdError
+from clhd.core.files import check_folders
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
+from clhd.sweep.store.bound import STATUS, TEXTS, TRAILER_BYTES, BoundStore, StoreError
 from clhd.sweep.store.documents import FILE
 from clhd.sweep.store.layout import FORMAT, LEDGER, read_layout, read_outputs
 from clhd.sweep.store.metadata import MetadataError, change_attributes, check_metadata
 from clhd.systems.declarations import Status
 from clhd.systems.protocol import System
 from clhd.systems.stored import restore_system
-
-TEXTS = ("error_type", "error_message")
-
-
-class StoreError(ClhdError):
-    """A store that cannot be used in its present state."""
-
-
-class DamagedChunkError(StoreError):
-    """A chunk whose file is damaged or missing."""
-
-
-def describe_damage(path: Path) -> DamagedChunkError:
-    """Return the error for a damaged or missing file of a chunk."""
-    if path.exists():
-        return DamagedChunkError(f"{path}: is damaged (checksum differs); `clhd run FILE --repair` recomputes it")
-    problem = "is missing although the status file says it was written"
-    return DamagedChunkError(f"{path}: {problem}; `clhd run FILE` recomputes it")
 
 
 class Store:
@@ -81,7 +63,8 @@ class Store:
         self.layout = read_layout(path, metadata)
         self._metadata = metadata
         self.coordinates = tuple(metadata.arrays.keys() - {*self.layout.outputs, *LEDGER})
-        self.group = zarr.open_group(str(path), mode=mode, zarr_format=3, use_consolidated=False)  # type: ignore[arg-type]
+        self.files = BoundStore(path, metadata, read_only=mode == "r")
+        self.group = zarr.open_group(self.files, mode=mode, zarr_format=3, use_consolidated=True)  # type: ignore[arg-type]
         self._arrays: dict[str, zarr.Array[Any]] = {}
         status = self._array("status")
         self.dims, self.shape, self.chunks = self.layout.dims, status.shape, status.chunks  # of the ledger
@@ -136,32 +119,14 @@ class Store:
             If a chunk of the region is damaged, or is missing although it has a status.
         """
         try:
-            values = np.asarray(self._array(name)[tuple(region) or ...])
+            return np.asarray(self._array(name)[tuple(region) or ...])
+        except StoreError:
+            raise
         except Exception:  # codecs and file systems raise errors of any type
-            if not self.exists():
-                raise StoreError(f"{self.path}: was moved or deleted while it was read; try again") from None
             damaged = next((path for path, _ in self._find_damage_of(name)), None)
             if damaged is None:
                 raise
-            raise describe_damage(damaged) from None
-        if name not in TEXTS:
-            for index in self._chunks_of(region):
-                if self._is_missing(name, index):
-                    raise describe_damage(self._file(name, index))
-        return values
-
-    def _chunks_of(self, region: Sequence[slice]) -> Iterator[ChunkIndex]:
-        """Iterate over the chunks that a region touches."""
-        ranges = []
-        for axis, (length, size) in enumerate(zip(self.shape, self.chunks, strict=True)):
-            first, last, _ = region[axis].indices(length) if axis < len(region) else (0, length, 1)
-            ranges.append(range(first // size, -(-last // size)))
-        return product(*ranges)
-
-    def _is_missing(self, name: str, index: ChunkIndex) -> bool:
-        """Return True if a chunk has a status but no file of a variable; texts have none where they are empty."""
-        # Look for the status first: a task that is writing now writes it last.
-        return name not in TEXTS and self._file("status", index).exists() and not self._file(name, index).exists()
+            raise self.files.describe_damage(damaged) from None
 
     def status(self) -> NDArray[np.int8]:
         """Return the status of every entry; not_run where it cannot be read."""
@@ -185,7 +150,7 @@ class Store:
 
     def read_chunk(self, index: ChunkIndex) -> dict[str, NDArray[Any]]:
         """Return the values of every variable in a chunk; fill values, without reading files, if it has no status."""
-        if not self._file("status", index).exists():
+        if not self._file(STATUS, index).exists():
             return self.make_chunk(index)
         return {name: self.read(name, self.region(index)) for name in (*self.outputs, *LEDGER)}
 
@@ -228,51 +193,70 @@ class Store:
     def write_chunk(self, index: ChunkIndex, chunk: Mapping[str, NDArray[Any]]) -> None:
         """Write one chunk of every variable, the status last."""
         region = self.region(index)
+        self.files.begin_write(index)
         for name in (*self.outputs, *LEDGER):
+            self._check_folders(name, index)
             if name in TEXTS and not np.any(chunk[name] != "") and not self._file(name, index).exists():
                 continue  # without an error there is no file
             self._array(name)[region] = chunk[name]
 
-    def link_chunk(self, index: ChunkIndex, other: "Store", source: ChunkIndex) -> None:
-        """Take the files of a chunk from another store of the same encoding, as hard links, or copies if that fails.
+    def take_chunk(self, index: ChunkIndex, other: "Store", source: ChunkIndex) -> None:
+        """Take the files of a chunk from another store of the same encoding: as hard links where its place is the same.
 
         Files are never changed, only replaced, so the two stores do not affect each other.
         """
-        if not other._file("status", source).exists():
+        version = other.files.read_version(source)
+        if version is None:
             return
+        is_same = index == source and self.files.metadata.identity == other.files.metadata.identity
         for name in (*self.outputs, *LEDGER):
             old, new = other._file(name, source), self._file(name, index)
-            if old.exists():
-                new.parent.mkdir(parents=True, exist_ok=True)
-                try:
+            if not old.exists():
+                continue
+            new.parent.mkdir(parents=True, exist_ok=True)
+            if is_same:
+                with suppress(OSError):  # file systems without hard links
                     os.link(old, new)
-                except OSError:
-                    shutil.copyfile(old, new)
+                    continue
+            tail = (0,) * self.count_inner_dims(name)
+            data = other.files.read_chunk(name, source + tail)
+            if data is not None:
+                new.write_bytes(data + self.files.make_trailer(name, index + tail, version, data))
 
     def _file(self, name: str, index: ChunkIndex) -> Path:
         """Return the path of the file of one chunk of a variable."""
-        return self.path.joinpath(name, "c", *map(str, index), *["0"] * self.count_inner_dims(name))
+        return self.files.file(name, index + (0,) * self.count_inner_dims(name))
+
+    def _check_folders(self, name: str, index: ChunkIndex) -> None:
+        """Raise ClhdError if a chunk of a variable would be written or deleted through a link."""
+        check_folders(self.path, self._file(name, index).parent)
 
     def _find_damage_of(self, name: str) -> Iterator[tuple[Path, ChunkIndex]]:
         """Iterate over the damaged or missing files of a variable, with their chunks."""
         array = self._array(name)
         for index in self.chunk_indices():
-            path = self._file(name, index)
-            if self._is_missing(name, index):
-                yield path, index
-            if not path.exists():
-                continue
             try:
                 array[self.region(index)]
             except Exception as error:
                 is_other = isinstance(error, OSError) and error.errno not in (errno.EIO, None)
                 if is_other or isinstance(error, MemoryError):
                     raise  # the chunk need not be damaged
-                yield path, index
+                yield self._file(name, index), index
 
     def find_damage(self) -> list[tuple[Path, ChunkIndex]]:
         """Return the damaged or missing files of all variables, with their chunks."""
         return [found for name in (*self.outputs, *LEDGER) for found in self._find_damage_of(name)]
+
+    def digest(self) -> str:
+        """Return the digest of all results: it changes with every write, and is the same in a copy of the store.
+
+        Every write of a chunk ends with its status, whose trailer says the version and the content.
+        """
+        found = blake2b(self.files.metadata.identity.encode(), digest_size=8)
+        for index in self.chunk_indices():
+            with suppress(FileNotFoundError, NotADirectoryError), self._file(STATUS, index).open("rb") as file:
+                found.update(repr(index).encode() + file.read()[-TRAILER_BYTES:])
+        return found.hexdigest()
 
     def remove_leftover_files(self) -> None:
         """Delete the partial files of writes that were killed."""
@@ -283,6 +267,7 @@ class Store:
         """Delete the files of a chunk, the status first, and folders that are empty then; its entries are not_run."""
         for name in reversed((*self.outputs, *LEDGER)):
             file = self._file(name, index)
+            self._check_folders(name, index)
             file.unlink(missing_ok=True)
             with suppress(OSError):
                 os.removedirs(file.parent)

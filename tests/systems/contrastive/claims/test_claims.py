@@ -20,9 +20,10 @@ def test_every_claim_of_the_config_is_found(config, monkeypatch):
     experiments = read_config(ROOT / "config" / config, check=False).experiments
     settings = read_claims(ROOT / "config" / "claims.yaml", experiments)
     assert list(settings) == list(read_yaml(ROOT / "config" / "claims.yaml"))
-    assert list_files(settings) == ["claims.json", "claims_matrix.json"]
-    assert list_figures(settings) == ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "matrix", "universality"]
-    assert Counter(map(find_figure, experiments.values())).keys() == {
+    own = {name: entry for name, entry in settings.items() if "contrastive" in type(entry.system).__module__}
+    assert list_files(own) == ["claims.json", "claims_matrix.json"]
+    assert list_figures(own) == ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "matrix", "universality"]
+    assert Counter(map(find_figure, experiments.values())).keys() >= {
         *("lines", "grid", "trajectories", "none"),
         *("dimension", "moments", "noise_correlation"),
     }

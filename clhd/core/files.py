@@ -1,0 +1,188 @@
+"""Write files so that nothing of anyone else is changed and no file is ever half written.
+
+| function | what it does |
+|---|---|
+| replace_file, write_file | write a new hidden file, which takes its name at the end, in one step |
+| open_fixed | open a file of a fixed name, such as a lock, that is not replaced |
+| make_folder | make a folder for such files |
+| check_folders | refuse links among the folders of a store |
+| sync_tree, sync_folder | have the disk keep files and names, also if the power fails |
+
+A link that has the name of one of these files is replaced or refused: its target is never opened to write. Links above,
+such as results/ on another disk, are the user's own and are followed.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from clhd.errors import ClhdError
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MODE = 0o666  # the umask takes away from it
+_SYNCING_THREADS = 8
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a new file that takes the name of `path` when the context ends; if it fails, nothing has changed.
+
+    What has the name before is replaced, also a link. Several processes may write the same file: one of them wins.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, or a folder has its name.
+    """
+    unfinished, descriptor = _create_unfinished(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            unfinished.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file by `replace_file`; a text as UTF-8."""
+    with replace_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def _create_unfinished(path: Path) -> tuple[Path, int]:
+    """Create a hidden file beside `path`, and delete those of killed processes; return its path and descriptor.
+
+    A file is locked while it is written, so an unlocked file has lost its writer.
+    """
+    for leftover in path.parent.glob(f".{_escape(path.name)}.*.partial"):
+        _delete_leftover(leftover)
+    while True:
+        unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+        descriptor = os.open(unfinished, _NEW, _MODE)
+        with suppress(OSError):  # without locks, leftovers stay
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if is_same(descriptor, unfinished):  # else another process has just taken it for a leftover
+            return unfinished, descriptor
+        os.close(descriptor)
+
+
+def _escape(name: str) -> str:
+    """Return a name as a pattern that matches only itself."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _delete_leftover(path: Path) -> None:
+    """Delete an unfinished file unless it is being written."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(descriptor)
+
+
+def is_same(descriptor: int, path: Path) -> bool:
+    """Return True if an open file still has its name."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    return False
+
+
+def open_fixed(path: Path, *, create: bool = True) -> int:
+    """Open a file to read and write, not through a link; return its descriptor.
+
+    Parameters
+    ----------
+    path : Path
+    create : bool
+        Create the file if it does not exist; it is empty then.
+
+    Raises
+    ------
+    ClhdError
+        If the name is that of a link, or of something else than a file.
+    OSError
+        If the file cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not block
+    try:
+        descriptor = os.open(path, flags | (os.O_CREAT if create else 0), _MODE)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO) and (path.is_symlink() or path.exists()):
+            raise _refuse(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _refuse(path)
+    return descriptor
+
+
+def _refuse(path: Path) -> ClhdError:
+    kind = f"a link to {path.readlink()}" if path.is_symlink() else "no file"
+    return ClhdError(f"{path}: is {kind}, and clhd writes a file of this name; move it away")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and the folders above it, unless it exists.
+
+    Raises
+    ------
+    ClhdError
+        If a link has its name.
+    OSError
+        If the folder cannot be made.
+    """
+    if path.is_symlink():
+        raise _refuse_folder(path)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def check_folders(root: Path, folder: Path) -> None:
+    """Raise ClhdError if a folder below `root`, down to `folder`, is a link, through which clhd would write."""
+    place = root
+    for part in folder.relative_to(root).parts:
+        place /= part
+        if place.is_symlink():
+            raise _refuse_folder(place)
+
+
+def _refuse_folder(path: Path) -> ClhdError:
+    return ClhdError(
+        f"{path}: is a link to {path.readlink()}, and clhd writes into a folder of this name; move it away"
+    )
+
+
+def sync_tree(path: Path) -> None:
+    """Have the disk keep a folder with all files and folders in it; return when it does."""
+    with ThreadPoolExecutor(_SYNCING_THREADS) as threads:  # file systems write what is asked for at once together
+        for folder, _, files in os.walk(path, topdown=False):
+            list(threads.map(_sync, [os.path.join(folder, name) for name in (*files, "")]))  # noqa: PTH118  # many
+
+
+def sync_folder(path: Path) -> None:
+    """Have the disk keep the names of the files in a folder."""
+    _sync(path)
+
+
+def _sync(path: str | Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot sync folders
+            raise
+    finally:
+        os.close(descriptor)

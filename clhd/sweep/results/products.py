@@ -1,0 +1,149 @@
+"""Products: figures, claims and the report, each with a record of the files that were made and of what they rest on.
+
+| record | product |
+|---|---|
+| results/EXPERIMENT/figures/.EXPERIMENT.json | the figure of an experiment and its caption |
+| results/.claims.json | claims.json, files of tables, figures of claims and their captions |
+| results/.report.json | report.html |
+
+| entry of a record | content |
+|---|---|
+| files | digest of each file, by its path relative to the folder of the record |
+| rests_on | by name: identity of the summary of an experiment; ``code`` and ``settings``: digests of their text |
+| digest | of both |
+
+Dates play no part: a copy, an archive or a clock that was set back changes nothing.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import clhd
+from clhd.core.files import write_file
+from clhd.errors import ClhdError
+from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.store.layout import check_summary
+
+CODE, SETTINGS = "code", "settings"  # no names of experiments have these places: see `_summary_key`
+_DIGEST_BYTES = 16
+
+
+def figure_record(folder: Path, name: str) -> Path:
+    """Return the path of the record of the figure of an experiment, in the folder of its figures."""
+    return folder / f".{name}.json"
+
+
+def claims_record(results: Path) -> Path:
+    """Return the path of the record of the claims."""
+    return results / ".claims.json"
+
+
+def report_record(results: Path) -> Path:
+    """Return the path of the record of the report."""
+    return results / ".report.json"
+
+
+def write_record(
+    record: Path, files: Iterable[Path], summaries: Mapping[str, str], settings: bytes | None = None
+) -> None:
+    """Write the record of a product, after its files.
+
+    Parameters
+    ----------
+    record : Path
+    files : iterable of Path
+        Below the folder of the record.
+    summaries : mapping of experiment to str
+        Identities of the summaries that the product rests on.
+    settings : bytes, optional
+        Text of the file that decides what is made, beside the summaries.
+    """
+    rests_on = {_summary_key(name): identity for name, identity in summaries.items()} | {CODE: digest_code()}
+    if settings is not None:
+        rests_on[SETTINGS] = _digest(settings)
+    made = {str(file.relative_to(record.parent)): _digest(file.read_bytes()) for file in files}
+    content = {"files": dict(sorted(made.items())), "rests_on": dict(sorted(rests_on.items()))}
+    write_file(record, json.dumps(content | {"digest": _digest_table(content)}))
+
+
+def find_faults(record: Path, results: Path, command: str, settings: bytes | None = None) -> dict[str, str]:
+    """Return what is wrong with a product, in one line each: changed files, and what it rests on that has changed.
+
+    Parameters
+    ----------
+    record : Path
+    results : Path
+        Folder of all results.
+    command : str
+        The command that makes the product again.
+    settings : bytes, optional
+        See `write_record`.
+
+    Returns
+    -------
+    dict of str to str
+        By what has changed: the name of an experiment, ``code``, ``settings``, or the path of a file. Empty if the
+        product is as it was made, and rests on what is there now.
+    """
+    remedy = f"`{command}` makes it again"
+    try:
+        content = json.loads(record.read_bytes())
+        made, rests_on, digest = content["files"], content["rests_on"], content["digest"]
+        is_right = digest == _digest_table({"files": made, "rests_on": rests_on})
+    except FileNotFoundError:
+        return {str(record): f"{record}: is missing, so nobody knows what the files beside it rest on; {remedy}"}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        is_right = False
+    if not is_right:
+        return {str(record): f"{record}: was changed or damaged after clhd wrote it; {remedy}"}
+    faults = {}
+    for name, found in made.items():
+        path = record.parent / name
+        if not path.is_file():
+            faults[str(path)] = f"{path}: is missing; {remedy}"
+        elif _digest(path.read_bytes()) != found:
+            faults[str(path)] = f"{path}: was changed or damaged after clhd wrote it; {remedy}"
+    product = f"{record.parent / record.name.removeprefix('.').removesuffix('.json')}"
+    if rests_on.get(CODE) != digest_code():
+        faults[CODE] = f"{product}: was made by another version of the code; {remedy}"
+    if settings is not None and rests_on.get(SETTINGS) != _digest(settings):
+        faults[SETTINGS] = f"{product}: was made before its settings changed; {remedy}"
+    for key, identity in rests_on.items():
+        name = key.removeprefix(_summary_key(""))
+        if name != key and find_identity(results, name) != identity:
+            faults[name] = f"{product}: rests on another summary of {name} than is there now; {remedy}"
+    return faults
+
+
+def find_identity(results: Path, name: str) -> str:
+    """Return the identity of the summary of an experiment; empty if there is none that can be read."""
+    try:
+        return check_summary(stage_path(results / name, "summary")).identity
+    except ClhdError:
+        return ""
+
+
+@cache
+def digest_code() -> str:
+    """Return the digest of clhd's own source."""
+    root = Path(clhd.__file__).parent
+    found = blake2b(digest_size=_DIGEST_BYTES)
+    for path in sorted(path for path in root.rglob("*") if path.suffix in {".py", ".html", ".css"}):
+        found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
+
+
+def _summary_key(name: str) -> str:
+    return f"summary of {name}"
+
+
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _digest_table(content: Mapping[str, Any]) -> str:
+    return _digest(json.dumps(content, sort_keys=True).encode())

@@ -1,0 +1,212 @@
+"""`find_states`: the one answer to "is it done?", for status, workflow, report and whoever else asks.
+
+| state of a stage | meaning | what helps |
+|---|---|---|
+| complete | every run that the experiment asks for has a result | |
+| pending | runs are not computed yet | ``clhd run FILE`` |
+| failed | runs failed | ``clhd run FILE`` tries them again |
+| stale | the summary rests on other results, or on another experiment | ``clhd summarise FILE`` |
+| changed | the store has results of other constants, times, seed or version | see its problem |
+| missing | a file that was written is gone | ``clhd run FILE`` |
+| damaged | a file is not what was written | ``clhd run FILE --repair`` |
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clhd.errors import ClhdError
+from clhd.sweep.plan.stage import Stage
+from clhd.sweep.results.summary import digest_stores
+from clhd.sweep.spec.experiment import Experiment, parse_experiment
+from clhd.sweep.spec.stages import KINDS, StageKind, StageName, stage_path
+from clhd.sweep.store.bound import BoundStore, DamagedChunkError
+from clhd.sweep.store.layout import check_summary
+from clhd.sweep.store.match import ChangedError, check_source, find_stored
+from clhd.sweep.store.metadata import MetadataError, check_array_files
+from clhd.sweep.store.missing import find_missing
+from clhd.sweep.store.store import Store
+from clhd.systems.declarations import Status
+
+
+class State(StrEnum):
+    """The state of a stage; the worst last."""
+
+    COMPLETE = "complete"
+    PENDING = "pending"
+    FAILED = "failed"
+    STALE = "stale"
+    CHANGED = "changed"
+    MISSING = "missing"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True)
+class StageState:
+    """The state of one stage of an experiment.
+
+    Parameters
+    ----------
+    state : State
+    problem : str
+        What is wrong and what helps, in one line; empty for complete, pending and failed.
+    counts : mapping of str to int
+        Runs that the experiment asks for (``wanted``) and their number by status; empty where a store cannot be read,
+        and for a summary.
+    """
+
+    state: State
+    problem: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def find_states(
+    experiment: Experiment, results: Path, *, computes: bool = False, deep: bool = False
+) -> dict[StageName, StageState]:
+    """Return the state of each stage of an experiment; a stage in which nothing is computed has none.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    results : Path
+        Folder of all results.
+    computes : bool
+        Load the system: then a change of its version is noticed too. Without it no code of a system runs.
+    deep : bool
+        Read and check every file.
+
+    Raises
+    ------
+    ClhdError
+        If the file system cannot be asked.
+    """
+    folder = results / experiment.name
+    states: dict[StageName, StageState] = {
+        kind: _find_state(experiment, kind, folder, computes, deep)
+        for kind in KINDS
+        if _is_expected(experiment, kind, folder, computes)
+    }
+    return states | {"summary": _find_summary_state(experiment, folder, deep)}
+
+
+def find_worst(states: Mapping[StageName, StageState]) -> State:
+    """Return the worst state of the stages of an experiment."""
+    return max((found.state for found in states.values()), key=list(State).index, default=State.COMPLETE)
+
+
+def _is_expected(experiment: Experiment, kind: StageKind, folder: Path, computes: bool) -> bool:
+    """Return True if a stage computes something. Without its system, the stores tell that."""
+    if computes:
+        return bool(Stage(experiment, kind).outputs.variables)
+    if stage_path(folder, kind).is_dir() or kind == ("simulation" if experiment.has_simulation else "theory"):
+        return True
+    return kind == "theory" and (stage_path(folder, "summary") / "theory_status").is_dir()
+
+
+def _find_state(experiment: Experiment, kind: StageKind, folder: Path, computes: bool, deep: bool) -> StageState:
+    path = stage_path(folder, kind)
+    try:
+        if not path.is_dir():
+            wanted = math.prod(len(axis) for axis in experiment.axes) * max(experiment.replicas, 1)
+            return StageState(State.PENDING, counts={"wanted": wanted, "not_run": wanted})
+        store = Store(path)
+        check_array_files(path)
+        find_stored(store, experiment, kind, computes=computes)
+        check_source(store, experiment)
+        for file in find_missing(store).values():
+            state = State.DAMAGED if file.exists() else State.MISSING
+            return StageState(state, str(store.files.describe_damage(file)))
+        if deep:
+            for file, _ in store.find_damage():
+                raise store.files.describe_damage(file)
+            check_finite(store)
+        counts = count_wanted(experiment, store)
+    except ChangedError as error:
+        return StageState(State.CHANGED, str(error))
+    except ClhdError as error:
+        if computes and not isinstance(error, DamagedChunkError | MetadataError):
+            raise  # the file system cannot be asked
+        return StageState(State.DAMAGED, str(error))
+    if counts["failed"]:
+        return StageState(State.FAILED, counts=counts)
+    return StageState(State.PENDING if counts["not_run"] else State.COMPLETE, counts=counts)
+
+
+def check_finite(store: Store) -> None:
+    """Raise DamagedChunkError if a run whose status is ok has a value that is not finite, where this is no result."""
+    declaration = store.layout.declaration
+    if declaration is None or store.entry_size > 1:  # moments may be those of no run
+        return
+    for index in store.chunk_indices():
+        chunk = store.read_chunk(index)
+        is_ok = chunk["status"] == Status.OK
+        for name in set(store.outputs) - set(declaration.may_be_nan):
+            if not np.isfinite(chunk[name][is_ok]).all():
+                where = f"{store.path}: chunk {index} of {name}"
+                raise DamagedChunkError(f"{where} is not finite although its runs are ok; `clhd run FILE --fresh`")
+
+
+def count_wanted(experiment: Experiment, store: Store) -> dict[str, int]:
+    """Return the number of runs that an experiment wants, and of these by status; runs without a place are not_run."""
+    held = {axis.name: axis for axis in store.experiment.axes}
+    positions, wanted = [], 1
+    for axis in (axis for axis in experiment.axes if axis.name in store.dims):
+        known = {value: position for position, value in enumerate(held[axis.name].values)}
+        positions.append([known[value] for value in axis.typed_like(held[axis.name]).values if value in known])
+        wanted *= len(axis)
+    if store.layout.has_replicas:
+        wanted *= experiment.replicas
+        positions.append(list(range(min(experiment.replicas // store.entry_size, store.shape[-1]))))
+    mask = np.zeros(store.shape, dtype=bool)
+    mask[np.ix_(*positions)] = True
+    counts = store.count_runs(mask)
+    counts["not_run"] += wanted - int(mask.sum()) * store.entry_size
+    return {"wanted": wanted, **counts}
+
+
+def find_unfinished(experiment: Experiment, results: Path) -> list[StageName]:
+    """Return the stages of an experiment that are not complete, in their order; loads the system."""
+    states = find_states(experiment, results, computes=True)
+    return [stage for stage, found in states.items() if found.state != State.COMPLETE]
+
+
+def _find_summary_state(experiment: Experiment, folder: Path, deep: bool) -> StageState:
+    path = stage_path(folder, "summary")
+    if not path.is_dir():
+        return StageState(State.PENDING)
+    try:
+        metadata = check_summary(path)
+        check_array_files(path)
+        if deep:
+            BoundStore(path, metadata).open_dataset().load()
+    except ClhdError as error:
+        return StageState(State.DAMAGED, str(error))
+    reason = find_stale(metadata.attributes, experiment, folder)
+    return StageState(State.STALE if reason else State.COMPLETE, reason)
+
+
+def find_stale(attributes: Mapping[str, Any], experiment: Experiment, folder: Path) -> str:
+    """Return why a summary with some attributes is out of date; empty if it is not."""
+    path = stage_path(folder, "summary")
+    stored = attributes["experiment"]
+    held = {axis.name: axis for axis in parse_experiment(stored, check=False).axes}
+    axes = tuple(axis.typed_like(held.get(axis.name, axis)) for axis in experiment.axes)
+    wanted = json.loads(json.dumps(experiment.model_copy(update={"axes": axes}).resolved()))
+    # A key that clhd learned later is no change of the experiment.
+    changed = sorted(key for key, value in stored.items() if wanted.get(key) != value)
+    if changed:
+        return f"{path}: was written before {', '.join(changed)} of the experiment changed; `clhd summarise FILE`"
+    basis = attributes.get("rests_on") or {}
+    try:
+        present = digest_stores(folder)
+    except ClhdError:
+        return ""  # the state of the store says what is wrong, as it does if there is none
+    if any(basis.get(kind) != digest for kind, digest in present.items()):
+        return f"{path}: does not rest on the results that are there now; `clhd summarise FILE` writes it again"
+    return ""

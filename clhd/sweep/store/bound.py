@@ -1,0 +1,216 @@
+"""`BoundStore`: the files of a store as Zarr sees them, with each chunk bound to its store, its place and its version.
+
+A chunk file is what Zarr writes and a trailer behind it. The trailer is a skippable frame of Zstandard (RFC 8878,
+section 3.1.2), so that every reader of Zarr skips it; readers of clhd check it.
+
+| bytes of the trailer | content |
+|---|---|
+| 0 to 7 | magic number of a skippable frame, and the number of bytes that follow |
+| 8 to 11 | version: the number of the write of this chunk of the ledger; 0 for coordinates and summaries |
+| 12 to 27 | blake2b of identity of the store, array, index of the chunk, version, and the bytes that Zarr wrote |
+
+So a file that was damaged, moved to another place, or taken from another store is noticed. A task writes the status of
+a chunk last, and all files of one write have the same version: a file whose version is below the version of its status
+was put back from an earlier write.
+
+The metadata are read once. Then a reader that is open while the store is replaced reads either what it has opened or,
+if the files are gone, gets an error that says so.
+"""
+
+import json
+import struct
+from hashlib import blake2b
+from pathlib import Path
+
+import xarray as xr
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.storage import LocalStore
+
+from clhd.errors import ClhdError
+from clhd.sweep.plan.blocks import ChunkIndex
+from clhd.sweep.store.documents import FILE, chunk_key, parse_chunk_key
+from clhd.sweep.store.layout import LEDGER
+from clhd.sweep.store.metadata import REPAIR, Metadata, MetadataError, check_metadata, choose_remedy
+
+_MAGIC = 0x184D2A5C
+_DIGEST_BYTES = 16
+_HEAD = struct.Struct("<III")  # magic number, bytes that follow, version
+TRAILER_BYTES = _HEAD.size + _DIGEST_BYTES
+STATUS = "status"
+# Variables that have a file only where there was an error.
+TEXTS = ("error_type", "error_message")
+
+
+class StoreError(ClhdError):
+    """A store that cannot be used in its present state."""
+
+
+class DamagedChunkError(StoreError):
+    """A chunk whose file is damaged or missing."""
+
+
+class BoundStore(LocalStore):
+    """The folder of a store, or of a summary, with its metadata as they were when it was opened.
+
+    Parameters
+    ----------
+    root : Path
+    metadata : Metadata
+    read_only : bool
+    """
+
+    def __init__(self, root: Path, metadata: Metadata, *, read_only: bool = True) -> None:
+        super().__init__(root, read_only=read_only)
+        self.metadata = metadata
+        status = metadata.arrays.get(STATUS) if "outputs" in metadata.attributes else None  # a summary has none
+        # Variables whose chunks exist where there is a status, and the number of dims of the status.
+        self._guarded = {*LEDGER, *metadata.attributes["outputs"]} if status else set()
+        self._ledger_dims = len(status["shape"]) if status else 0
+        self._versions: dict[ChunkIndex, int] = {}  # of chunks that are being written
+
+    def with_read_only(self, read_only: bool = False) -> "BoundStore":
+        """Return the same store, to read or to write."""
+        return type(self)(self.root, self.metadata, read_only=read_only)
+
+    def get_sync(
+        self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Return the content of a file without its trailer; None if it does not exist and need not exist.
+
+        Raises
+        ------
+        DamagedChunkError
+            If a chunk is damaged, or is missing although it was written.
+        StoreError
+            If the store was replaced since it was opened.
+        """
+        name, _, rest = key.rpartition("/") if key.endswith(FILE) else key.partition("/")
+        document = self.metadata.arrays.get(name) if name else self.metadata.document
+        if document is None:
+            return None
+        if key.endswith(FILE):
+            data: bytes | None = json.dumps(document).encode()
+        else:
+            index = parse_chunk_key(rest, document)
+            data = None if index is None else self.read_chunk(name, index)
+        return None if data is None else (prototype or default_buffer_prototype()).buffer.from_bytes(data)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Return the content of a file; see `get_sync`. One file takes less time than a change of thread."""
+        return self.get_sync(key, prototype=prototype, byte_range=byte_range)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        """Write a file; a chunk with its trailer."""
+        name, _, rest = key.partition("/")
+        index = parse_chunk_key(rest, self.metadata.arrays[name]) if name in self.metadata.arrays else None
+        if index is not None and self.metadata.identity:
+            data = value.to_bytes()
+            place = index[: self._ledger_dims]
+            version = (self._versions.get(place) or self.read_version(place) or 0) if name in self._guarded else 0
+            value = default_buffer_prototype().buffer.from_bytes(data + self.make_trailer(name, index, version, data))
+        super().set_sync(key, value)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write a file; see `set_sync`."""
+        self.set_sync(key, value)
+
+    def file(self, name: str, index: ChunkIndex) -> Path:
+        """Return the path of the file of one chunk of a variable."""
+        return self.root / name / chunk_key(index, self.metadata.arrays[name])
+
+    def make_trailer(self, name: str, index: ChunkIndex, version: int, data: bytes) -> bytes:
+        """Return the trailer of a chunk."""
+        where = json.dumps([self.metadata.identity, name, list(index), version]).encode()
+        digest = blake2b(data, key=blake2b(where, digest_size=32).digest(), digest_size=_DIGEST_BYTES).digest()
+        return _HEAD.pack(_MAGIC, TRAILER_BYTES - 8, version) + digest
+
+    def bind(self, path: Path) -> None:
+        """Add the trailer to a chunk file that Zarr has just written without this store."""
+        name = path.relative_to(self.root).parts[0]
+        index = parse_chunk_key(path.relative_to(self.root / name).as_posix(), self.metadata.arrays[name])
+        assert index is not None  # the caller lists chunk files
+        data = path.read_bytes()
+        path.write_bytes(data + self.make_trailer(name, index, 0, data))
+
+    def read_chunk(self, name: str, index: ChunkIndex) -> bytes | None:
+        """Return what Zarr wrote into the file of a chunk; None if it was not written.
+
+        Raises
+        ------
+        DamagedChunkError, StoreError
+            See `get_sync`.
+        """
+        is_guarded = name in self._guarded
+        # Read the version of the status before the data: a task that is writing now writes the status last.
+        floor = self.read_version(index[: self._ledger_dims]) if is_guarded and name != STATUS else 0
+        path = self.file(name, index)
+        try:
+            content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            if is_guarded and (name == STATUS or name in TEXTS or floor is None):
+                if not (self.root / FILE).exists():
+                    raise StoreError(f"{self.root}: was moved or deleted while it was open") from None
+                return None
+            raise self.describe_damage(path) from None
+        if not self.metadata.identity:
+            return content
+        if self._check_trailer(path, name, index, content) < (floor or 0):
+            raise self.describe_damage(path)
+        return content[:-TRAILER_BYTES]
+
+    def read_version(self, index: ChunkIndex) -> int | None:
+        """Return the version of the status of a chunk; None if it has no status."""
+        path = self.file(STATUS, index)
+        try:
+            content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return self._check_trailer(path, STATUS, index, content) if self.metadata.identity else 0
+
+    def _check_trailer(self, path: Path, name: str, index: ChunkIndex, content: bytes) -> int:
+        """Return the version in the trailer of a chunk file; raise DamagedChunkError if the trailer is wrong."""
+        data, trailer = content[:-TRAILER_BYTES], content[-TRAILER_BYTES:]
+        version = int(_HEAD.unpack_from(trailer)[2]) if len(trailer) == TRAILER_BYTES else 0
+        if trailer != self.make_trailer(name, index, version, data):
+            raise self.describe_damage(path)
+        return version
+
+    def begin_write(self, index: ChunkIndex) -> None:
+        """Give all files of a chunk that are written from now on the next version."""
+        version = self.read_version(index)
+        self._versions[index] = 1 if version is None else version + 1
+
+    def describe_damage(self, path: Path) -> StoreError:
+        """Return the error for a damaged or missing file of a chunk: why it is so, and what helps."""
+        if not self.is_current():
+            return StoreError(f"{self.root}: was replaced or moved while it was open; open it again")
+        is_guarded, exists = path.relative_to(self.root).parts[0] in self._guarded, path.exists()
+        command = "`clhd run FILE --repair`" if exists else "`clhd run FILE`"
+        remedy = f"{command} recomputes it" if is_guarded else choose_remedy(self.root, REPAIR)
+        if exists:
+            return DamagedChunkError(f"{path}: is damaged, or another file stands in its place; {remedy}")
+        return DamagedChunkError(f"{path}: is missing although it was written; {remedy}")
+
+    def open_dataset(self, *, dask: bool = False) -> xr.Dataset:
+        """Open all variables; coordinates are read now, the others when they are used, or by Dask.
+
+        Raises
+        ------
+        StoreError
+            If a file is damaged or missing; also when values are read.
+        """
+        dataset: xr.Dataset = xr.open_zarr(self, zarr_format=3, consolidated=True, chunks={} if dask else None)
+        for coordinate in dataset.coords.values():
+            coordinate.load()
+        return dataset
+
+    def is_current(self) -> bool:
+        """Return False if the store was moved, deleted or replaced since it was opened."""
+        try:
+            now = check_metadata(self.root)
+        except MetadataError:
+            return (self.root / FILE).exists()
+        return (now.identity, now.generation) == (self.metadata.identity, self.metadata.generation)

@@ -1,0 +1,212 @@
+"""What a store holds of what an experiment asks for: `open_stage` for readers, `check_changes` for whoever computes.
+
+| difference between store and experiment | what happens |
+|---|---|
+| none, or the experiment has fewer values, replicas or times | the store is used; what was not asked for is left out |
+| more values of an axis, more replicas | a run computes them, a reader refuses |
+| constants, seed, names of axes, ``keep``, other times, version of the system | refused, with old and new value |
+
+| symbol | meaning |
+|---|---|
+| ``requested`` | the stage as the experiment's file describes it |
+| ``stored`` | the stage whose points and replicas the store has a place for |
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from clhd.core.text import format_count, format_number, format_value
+from clhd.sweep.plan.blocks import BoolArray
+from clhd.sweep.plan.stage import Stage
+from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.stages import StageKind, stage_path
+from clhd.sweep.store.bound import StoreError
+from clhd.sweep.store.layout import check_stage
+from clhd.sweep.store.metadata import FRESH
+from clhd.sweep.store.store import Store
+from clhd.systems.declarations import Value
+
+_MOST_TIMES = 6  # of which each is named in a message
+
+
+class ChangedError(StoreError):
+    """A store that has results of another experiment than the file describes."""
+
+
+def find_stored(store: Store, experiment: Experiment, kind: StageKind, *, computes: bool) -> tuple[Stage, Stage]:
+    """Return the requested and the stored stage, after a check that the store has results of the experiment.
+
+    Parameters
+    ----------
+    store : Store
+    experiment : Experiment
+    kind : str
+        "simulation" or "theory".
+    computes : bool
+        True if points will be computed, which needs the system; else the store's description of it is enough.
+
+    Raises
+    ------
+    ChangedError
+        If the store has results of another experiment; see the table of this module.
+    MetadataError
+        If the store contradicts itself.
+    """
+    if not computes:
+        known = {axis.name: axis for axis in store.experiment.axes}
+        axes = tuple(axis.typed_like(known.get(axis.name, axis)) for axis in experiment.axes)
+        experiment = experiment.model_copy(update={"axes": axes})
+    requested = Stage(experiment, kind, None if computes else store.stored_system())
+    return requested, check_changes(store, requested)
+
+
+def check_changes(store: Store, requested: Stage) -> Stage:
+    """Return the stage that a store holds, after a check that its results are of the requested experiment.
+
+    Raises
+    ------
+    ChangedError, MetadataError
+        See `find_stored`.
+    """
+    old, new = store.experiment.system, requested.experiment.system
+    if old != new:
+        raise _refuse_changes(store.path, {"system": (old, new)})
+    if requested.given is None:
+        check_source(store, requested.experiment)
+    stored = Stage(store.experiment, requested.kind, requested.system)
+    version = store.attributes["version"]
+    if version != requested.version:
+        raise ChangedError(
+            f"{store.path}: was computed with version {version} of the {requested.kind}, this clhd has version "
+            f"{requested.version}; {FRESH}"
+        )
+    if changes := _find_changes(stored, requested):
+        raise _refuse_changes(store.path, changes)
+    check_stage(store.path, store.layout, stored, store.group)
+    return stored
+
+
+def check_source(store: Store, experiment: Experiment) -> None:
+    """Raise ChangedError if the file of a system has changed since a store was computed; the file is not run."""
+    declaration = store.layout.declaration
+    if declaration is not None and declaration.source != experiment.reference.digest:
+        raise ChangedError(f"{store.path}: was computed before {experiment.reference.file} changed; {FRESH}")
+
+
+def _refuse_changes(path: Path, changes: Mapping[str, tuple[str, str]]) -> ChangedError:
+    old, new = (", ".join(f"{name} = {values[k]}" for name, values in changes.items()) for k in (0, 1))
+    return ChangedError(f"{path}: was computed with {old}; the file now says {new}. Restore the file, or {FRESH}")
+
+
+def _find_changes(stored: Stage, requested: Stage) -> dict[str, tuple[str, str]]:
+    """Return the old and the new value, as texts, of what must not change in a store, by name."""
+    changes = {}
+    old, new = stored.grid.constants, requested.grid.constants
+    swept = {name for stage in (stored, requested) for axis in stage.grid.axes for name in axis.parameters}
+    for name in sorted({*old, *new} - swept):
+        values = [_resolve(requested, constants, name) for constants in (old, new)]
+        if values[0] != values[1]:
+            before, after = ("none" if value is None else format_value(value) for value in values)
+            changes[name] = before, after
+    if stored.seed != requested.seed:
+        changes["seed"] = str(stored.seed), str(requested.seed)
+    axes = [[(axis.name, axis.parameters) for axis in stage.grid.axes] for stage in (stored, requested)]
+    if axes[0] != axes[1]:
+        before, after = (", ".join(name for name, _ in names) or "none" for names in axes)
+        changes["axes"] = before, after
+    if not set(requested.experiment.times) <= set(stored.experiment.times):
+        changes["times"] = _format_times(stored), _format_times(requested)
+    if stored.has_moments != requested.has_moments:
+        changes["keep"] = stored.experiment.keep, requested.experiment.keep
+    elif _list_dims(stored) != _list_dims(requested):
+        before, after = (", ".join(_list_dims(stage)) for stage in (stored, requested))
+        changes["outputs"] = before, after
+    return changes
+
+
+def _list_dims(stage: Stage) -> dict[str, tuple[str, ...]]:
+    """Return the variables that a stage stores, with their dims."""
+    return {name: output.dims for name, output in stage.stored.variables.items()}
+
+
+def _format_times(stage: Stage) -> str:
+    times = stage.experiment.times
+    if len(times) <= _MOST_TIMES:
+        return "[" + ", ".join(map(format_number, times)) + "]"
+    return f"[{format_count(len(times), 'time')} up to {format_number(times[-1])}]"
+
+
+def _resolve(stage: Stage, constants: Mapping[str, Value], name: str) -> Value | None:
+    """Return a constant, or its default: then a parameter that is declared later changes nothing."""
+    if name in constants:
+        return constants[name]
+    base = name.rpartition("_")[0]
+    if name not in stage.system.parameters and base in constants:
+        return constants[base]
+    return stage.system.find_parameter(name, {}).default
+
+
+def select_requested(available: Stage, requested: Stage) -> BoolArray:
+    """Return a mask of the requested entries, of the shape of the store."""
+    mask = np.zeros(available.shape, dtype=bool)
+    mask[np.ix_(*positions_in(available, requested))] = True
+    return mask
+
+
+def positions_in(available: Stage, part: Stage) -> list[list[int]]:
+    """Return the positions of the points and replicas of a part, along each dim of the available stage."""
+    positions = [axis.positions(own) for axis, own in zip(available.grid.axes, part.grid.axes, strict=True)]
+    return positions if part.entries is None else [*positions, list(range(part.entries))]
+
+
+def find_places(stored: Stage, part: Stage) -> dict[str, list[int]]:
+    """Return the positions of a part along each dim of a store, also those of its times."""
+    dims = (*(axis.name for axis in stored.grid.axes), *stored.entry_dim)
+    places = dict(zip(dims, positions_in(stored, part), strict=True))
+    if stored.system.time is None:
+        return places
+    index = {time: position for position, time in enumerate(stored.experiment.times)}
+    return places | {"time": [index[time] for time in part.experiment.times]}
+
+
+def open_stage(
+    experiment: Experiment, kind: StageKind, results: Path, *, computes: bool = False
+) -> tuple[Stage, Store, Stage]:
+    """Open the store of a stage to read all that an experiment requests.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    kind : str
+        "simulation" or "theory".
+    results : Path
+        Folder of all results.
+    computes : bool
+        True if points will be computed again, which needs the system; else the store's description of it is enough.
+
+    Returns
+    -------
+    (requested, store, stored) : Stage, Store, Stage
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or it lacks something that the experiment requests.
+    """
+    path = stage_path(results / experiment.name, kind)
+    if not path.exists():
+        raise StoreError(f"{path}: does not exist; create it with `clhd run FILE`")
+    store = Store(path)
+    requested, stored = find_stored(store, experiment, kind, computes=computes)
+    lacks = ""
+    for axis, own in zip(requested.grid.axes, stored.grid.axes, strict=True):
+        if count := len(set(axis.values) - set(own.values)):
+            lacks = lacks or f"{format_count(count, 'value')} of {axis.name}"
+    if requested.entries is not None and requested.entries > store.shape[-1]:
+        old, new = (count * store.entry_size for count in (store.shape[-1], requested.entries))
+        lacks = lacks or f"{format_count(new - old, 'replica')}"
+    if lacks:
+        raise StoreError(f"{path}: lacks {lacks}; compute what is missing with `clhd run FILE`")
+    return requested, store, stored

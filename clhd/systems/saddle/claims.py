@@ -1,0 +1,189 @@
+"""L1 to L4: what is claimed of the attraction region of a saddle.
+
+| claim | whose statement | what is measured |
+|---|---|---|
+| L1 | gradient descent: the paper's abstract; fixed smoothing: remembered; m negative eigenvalues: ours | dimension |
+| L2 | the paper's abstract, as we read it, and a second reading of ours | dimension; dimension of the common region |
+| L3 | ours | power of the step index with which contraction fades, by the power of the smoothing's growth |
+| L4 | the paper's abstract, on this function | rate of the slowest contraction, next to gradient descent's |
+
+All numbers were known, from a prototype, when the thresholds were fixed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from clhd.claims.claim import Claim, Judgement, Part
+from clhd.claims.verdict import Estimate, all_hold, within
+from clhd.sweep.results.summary_reader import Summary
+from clhd.systems.declarations import FloatArray
+
+PLAIN = ["gradient_descent", "fixed"]
+MODIFIED = "ratio"
+
+
+def find_largest_difference(dimension: xr.Dataset, name: str, expected: xr.DataArray) -> float:
+    """Return the largest difference of any run from the expected dimension; NaN if one is not known."""
+    mean, spread = dimension[f"{name}_mean"], dimension[f"{name}_standard_deviation"]
+    return float((abs(mean - expected) + spread).max(skipna=False))
+
+
+def judge_plain_schemes(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge L1: n - 1 for the canonical Hessian, and n - m for random ones."""
+    allowed = (0.0, thresholds["largest_difference"])
+    canonical, random = summaries["schedules"].dataset, summaries["random"].dataset
+    plain = canonical.sel(schedule=PLAIN)
+    differences = {
+        "canonical": find_largest_difference(plain, "attraction_dimension", plain["dimension"] - 1),
+        "random": find_largest_difference(
+            random, "attraction_dimension", _size(summaries["random"]) - random["negative_eigenvalues"]
+        ),
+    }
+    verdicts = {name: within(Estimate.exact(value), allowed) for name, value in differences.items()}
+    parts = (
+        Part(
+            id="L1a",
+            statement="Gradient descent, and fixed smoothing: dimension n - 1.",
+            verdict=verdicts["canonical"],
+            evidence={"largest_difference": differences["canonical"], "dimensions": plain["dimension"].values},
+        ),
+        Part(
+            id="L1b",
+            statement="(Ours) Random Hessians with m negative eigenvalues, every bounded schedule: dimension n - m.",
+            verdict=verdicts["random"],
+            evidence={
+                "largest_difference": differences["random"],
+                "negative_eigenvalues": random["negative_eigenvalues"].values,
+                "hessians_of_each": summaries["random"].replicas,
+            },
+        ),
+    )
+    return Judgement(verdict=all_hold(verdicts.values()), evidence=differences, parts=parts)
+
+
+def judge_modified_scheme(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge L2: the attraction region, and the region that is common to all step indices at which the scheme begins."""
+    allowed = (0.0, thresholds["largest_difference"])
+    modified = summaries["schedules"].dataset.sel(schedule=MODIFIED)
+    claimed = (modified["dimension"] - 1) // 2
+    parts = []
+    for letter, name, text in (
+        ("a", "attraction_dimension", "The starts that the scheme drives to the saddle have"),
+        ("b", "common_dimension", "(Our other reading) The starts that it drives there from every step index on have"),
+    ):
+        difference = find_largest_difference(modified, name, claimed)
+        evidence = {
+            "largest_difference": difference,
+            "by_dimension": dict(
+                zip(modified["dimension"].values.tolist(), modified[f"{name}_mean"].values.tolist(), strict=True)
+            ),
+        }
+        parts.append(
+            Part(
+                id=f"L2{letter}",
+                statement=f"{text} dimension floor((n - 1)/2).",
+                verdict=within(Estimate.exact(difference), allowed),
+                evidence=evidence,
+            )
+        )
+    evidence = {"attraction_dimension": parts[0].evidence["by_dimension"], "claimed": claimed.values}
+    return Judgement(verdict=parts[0].verdict, evidence=evidence, parts=tuple(parts))
+
+
+def measure_fading(growing: xr.Dataset, dimension: int) -> xr.DataArray:
+    """Return the power a of K^-a with which the mean contraction fades, for each power p of the smoothing's growth.
+
+    The mean is over the exponents except the first, which grows, and the last, which is that of the mean of x and does
+    not fade. a is the slope of a straight line through the logarithms.
+    """
+    steps = np.log(growing["descent_steps"].values.astype(float))
+    exponents = growing["lyapunov_exponent_mean"].sel(growth_rank=slice(2, dimension - 1)).mean("growth_rank")
+    fading = []
+    for power in growing["growth_power"].values:
+        rates = -exponents.sel(growth_power=power).squeeze().values
+        fading.append(-np.polyfit(steps, np.log(rates), 1)[0] if (rates > 0).all() else np.nan)
+    return xr.DataArray(fading, {"growth_power": growing["growth_power"]})
+
+
+def judge_stalling(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge L3: contraction fades as k^-p, whose sum is finite for p > 1; there, all but one direction stalls."""
+    growing, n = summaries["growing"].dataset, _size(summaries["growing"])
+    fading = measure_fading(growing, n)
+    power = growing["growth_power"]
+    deviation = float(abs(fading - power).max(skipna=False))
+    longest = growing.isel(descent_steps=-1)
+    attracted = longest["attraction_dimension_mean"].where(power > 1, drop=True)
+    lost = float(abs(attracted - 1).max(skipna=False)) if attracted.size else np.nan
+    verdicts = {
+        "fading": within(Estimate.exact(deviation), (0.0, thresholds["largest_deviation"])),
+        "left": within(Estimate.exact(lost), (0.0, 0.0)),
+    }
+    evidence = {
+        "verdicts": {name: str(verdict) for name, verdict in verdicts.items()},
+        "growth_power": power.values,
+        "fading": fading.values,
+        "attraction_dimension_after_the_longest_run": longest["attraction_dimension_mean"].values,
+        "stalled_directions": longest["stalled_directions_mean"].values,
+        "longest_run": int(longest["descent_steps"]),
+    }
+    return Judgement(verdict=all_hold(verdicts.values()), evidence=evidence)
+
+
+def judge_rate(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge L4: the slowest contraction of the modified scheme as a share of gradient descent's, at the worst n."""
+    schedules = summaries["schedules"].dataset
+    rate = -schedules["slowest_contraction_mean"]
+    share = (rate.sel(schedule=MODIFIED) / rate.sel(schedule=PLAIN[0])).values
+    slowest, growth = -rate.min("dimension", skipna=False), schedules["largest_exponent_mean"].mean("dimension")
+    escape = schedules["escape_step_mean"].mean("dimension")
+    evidence = {
+        "share_of_gradient_descents_rate": {"smallest": np.min(share), "largest": np.max(share)},
+        "slowest_factor_per_step": _by_schedule(schedules, np.exp(slowest.values)),
+        "growth_factor_per_step": _by_schedule(schedules, np.exp(growth.values)),
+        "mean_escape_step_next_to_gradient_descents_region": _by_schedule(schedules, escape.values),
+    }
+    least = Estimate.exact(float(np.min(share)))
+    return Judgement(verdict=within(least, (thresholds["least_share"], np.inf)), evidence=evidence)
+
+
+def _size(summary: Summary) -> int:
+    """Return the dimension of an experiment in which it is a constant."""
+    return int(summary.experiment["constants"]["dimension"])
+
+
+def _by_schedule(schedules: xr.Dataset, values: FloatArray) -> dict[str, float]:
+    return {str(name): float(value) for name, value in zip(schedules["schedule"].values, values, strict=True)}
+
+
+_DIFFERENCE = {"largest_difference": "largest difference of a dimension of any run from what is claimed"}
+_SCHEDULES = {"schedules": "the canonical Hessian by schedule and dimension"}
+L1 = Claim(
+    statement="Gradient descent and fixed Laplacian smoothing are driven to a saddle from a hyperplane of starts.",
+    experiments={**_SCHEDULES, "random": "random Hessians by negative eigenvalues and schedule, at one dimension"},
+    thresholds=_DIFFERENCE,
+    judge=judge_plain_schemes,
+)
+L2 = Claim(
+    statement="The modified scheme, sigma (k+1)/(k+C), is driven to a saddle from floor((n-1)/2) dimensions only.",
+    experiments=_SCHEDULES,
+    thresholds=_DIFFERENCE,
+    judge=judge_modified_scheme,
+)
+L3 = Claim(
+    statement=(
+        "(Ours) Smoothing that grows as (k+1)^p fades contraction as k^-p: for p > 1 all but one direction stalls."
+    ),
+    experiments={"growing": "smoothing that grows, by power and number of steps, at one dimension"},
+    thresholds={"largest_deviation": "largest deviation of the fitted power from p"},
+    judge=judge_stalling,
+    figure="clhd.systems.saddle.figures:plot_stalling",
+)
+L4 = Claim(
+    statement="The modified scheme avoids saddles without a loss of the rate of convergence.",
+    experiments=_SCHEDULES,
+    thresholds={"least_share": "least share of gradient descent's rate that counts as no loss"},
+    judge=judge_rate,
+)

@@ -1,0 +1,103 @@
+"""Figures of the saddle: dimensions, exponents and escape by schedule; contraction that fades."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from clhd.core.text import format_number
+from clhd.figures.caption import compose_caption
+from clhd.figures.roles import assign_roles, describe_fixed
+from clhd.figures.style import COLUMN, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.sweep.results.summary_reader import Summary
+from clhd.systems.saddle.claims import measure_fading
+
+_SHIFT = 0.12  # between the points of two schedules, side by side
+
+
+def plot_saddle(summary: Summary) -> tuple[Figure, str]:
+    """Draw dimensions against n, exponents at one n, and the escape from next to gradient descent's region."""
+    roles = assign_roles(summary, ("dimension", "schedule"), roles=2)
+    dataset = summary.dataset.isel(roles.fixed).squeeze(drop=True)
+    axis, series = roles.x, roles.colour or roles.x
+    figure = make_figure(PAGE, 2.6)
+    panels = figure.subplots(1, 3)
+    colours = pick_colours(dataset[series].size if roles.colour else 1, ordered=False)
+    groups = [(str(value), dataset.sel({series: value})) for value in dataset[series].values] if roles.colour else []
+    for k, (name, group) in enumerate(groups or [(summary.name, dataset)]):
+        label, shift = name.replace("_", " "), _SHIFT * (k - (len(colours) - 1) / 2)
+        style: Any = {"color": colours[k], "marker": MARKERS[k % len(MARKERS)], "linestyle": ""}
+        _plot_dimensions(panels[0], group, axis, shift, style)
+        _plot_exponents(panels[1], group.isel({axis: group[axis].size // 2}), shift, style, label)
+        _plot_escape(panels[2], group, axis, shift, style)
+    panels[0].set(xlabel=_name(dataset, axis), ylabel="dimension of the region")
+    middle = dataset[axis].values[dataset[axis].size // 2]
+    panels[1].axhline(0, color=MUTED, linewidth=0.6)
+    panels[1].set(xlabel="exponent, by size", ylabel="growth per step (log)", title=f"{axis} {format_number(middle)}")
+    panels[2].set(xlabel=_name(dataset, axis), ylabel="steps to escape", ylim=(0, None))
+    for panel in panels:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[1].legend(loc="upper right")
+    letter_panels(panels)
+    what = (
+        "a: directions that shrink to the saddle (filled), and starts that are attracted from whichever of 30 step "
+        "indices the scheme begins at (open); the lines are n - 1 and floor((n - 1)/2). b: exponents of the product "
+        "of steps (marks) and of the limit (lines). c: first step with f < -1, from starts 1e-6 off the region of "
+        f"gradient descent, with 2 standard errors. {describe_fixed(summary, roles.fixed)}"
+    )
+    return figure, compose_caption(summary, what)
+
+
+def _name(dataset: xr.Dataset, axis: str) -> str:
+    return str(dataset[axis].attrs.get("long_name", axis))
+
+
+def _plot_dimensions(axes: Axes, group: xr.Dataset, axis: str, shift: float, style: dict[str, Any]) -> None:
+    places = group[axis].values
+    if axis == "dimension":
+        axes.plot(places, places - 1, color=INK, linewidth=0.6, zorder=0)
+        axes.plot(places, (places - 1) // 2, color=INK, linewidth=0.6, linestyle="--", zorder=0)
+    axes.plot(places + shift, group["attraction_dimension_mean"], **style)
+    axes.plot(places + shift, group["common_dimension_mean"], markerfacecolor="white", **style)
+
+
+def _plot_exponents(axes: Axes, point: xr.Dataset, shift: float, style: dict[str, Any], label: str) -> None:
+    rank = point["growth_rank"].values
+    axes.plot(rank, point["lyapunov_exponent_theory"], color=style["color"], linewidth=0.8)
+    axes.plot(rank + shift, point["lyapunov_exponent_mean"], label=label, **style)
+
+
+def _plot_escape(axes: Axes, group: xr.Dataset, axis: str, shift: float, style: dict[str, Any]) -> None:
+    error = group["escape_step_standard_error"].fillna(0)
+    axes.errorbar(group[axis].values + shift, group["escape_step_mean"], 2 * error, **style)
+
+
+def plot_stalling(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
+    """Draw how much the directions shrink in a run, against its length, by the power with which the smoothing grows."""
+    summary = summaries["growing"]
+    growing, n = summary.dataset, int(summary.experiment["constants"]["dimension"])
+    rates = -growing["lyapunov_exponent_mean"].sel(growth_rank=slice(2, n - 1)).mean("growth_rank")
+    fading, steps = measure_fading(growing, n), growing["descent_steps"].values
+    figure = make_figure(COLUMN, 2.6)
+    axes = figure.subplots()
+    powers = growing["growth_power"].values
+    for k, (power, colour) in enumerate(zip(powers, pick_colours(len(powers), ordered=True), strict=True)):
+        rate = rates.sel(growth_power=power).transpose("descent_steps").values
+        label = f"p = {format_number(power)}, fitted {format_number(float(fading.sel(growth_power=power)))}"
+        axes.plot(steps, rate, color=colour, marker=MARKERS[k % len(MARKERS)], linestyle="", label=label)
+        axes.plot(steps, rate[0] * (steps / steps[0]) ** -power, color=colour, linewidth=0.8)
+    axes.set(xscale="log", yscale="log", xlabel="steps K", ylabel="mean contraction per step")
+    axes.set_xticks(steps, [format_number(float(count)) for count in steps])
+    axes.minorticks_off()
+    axes.set_ylim(float(rates.min()) / 300)
+    axes.legend(loc="lower left", ncols=2, columnspacing=0.8)
+    left = ", ".join(format_number(float(value)) for value in np.atleast_1d(claim["evidence"]["stalled_directions"]))
+    return figure, (
+        f"{claim['statement']} The numbers say: {claim['verdict']}. Contraction per step in the last three quarters of "
+        f"K steps, averaged over the directions except the unstable one and the mean, at n = {n}; the lines fall as "
+        f"K^-p from the first point. Directions that stall in the longest run, by p: {left}.\n"
+    )

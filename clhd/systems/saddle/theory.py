@@ -1,0 +1,105 @@
+"""What is known of the saddle without iterating: dimensions, exponents and normal of the limit of many steps.
+
+docs/systems/saddle.md proves the dimensions.
+
+| schedule | attraction region | common region, of the canonical Hessian | exponents |
+|---|---|---|---|
+| gradient descent, fixed | n - m | n - m: there is one region only | log abs of the eigenvalues of M |
+| ratio | n - m | at least floor((n - 1) / 2); found to be equal | those of the limit of sigma |
+| alternating | n - m | n - 2 | half the log abs of the eigenvalues of the product of two steps |
+| power, p < 1, or p = 1 and canonical | n - m | not known | 0, and that of the mean |
+| power, p > 1 | 1, or 0 if the mean grows | not known | 0, and that of the mean |
+"""
+
+import numpy as np
+
+from clhd.systems.saddle.model import FloatArray, Saddle
+
+
+def predict_saddle(saddle: Saddle, room: int, *, is_canonical: bool) -> dict[str, FloatArray]:
+    """Predict one saddle; NaN where nothing is known.
+
+    Parameters
+    ----------
+    saddle : Saddle
+    room : int
+        Entries of the outputs with one entry for each direction or axis; NaN from the dimension on.
+    is_canonical : bool
+        True if the Hessian is diag(1, ..., 1, -1).
+
+    Returns
+    -------
+    dict
+        attraction_dimension, common_dimension, largest_exponent, slowest_contraction (scalars), lyapunov_exponent,
+        normal_vector (room).
+    """
+    exponents = predict_exponents(saddle)
+    padded = np.full((2, room), np.nan)
+    padded[0, : saddle.dimension] = exponents
+    padded[1, : saddle.dimension] = predict_normal(saddle)
+    return {
+        "attraction_dimension": np.array(predict_dimension(saddle, is_canonical=is_canonical)),
+        "common_dimension": np.array(predict_common_dimension(saddle, is_canonical=is_canonical)),
+        "largest_exponent": exponents[0],
+        "slowest_contraction": exponents[exponents < 0].max() if (exponents < 0).any() else np.array(np.nan),
+        "lyapunov_exponent": padded[0],
+        "normal_vector": padded[1],
+    }
+
+
+def is_bounded(saddle: Saddle) -> bool:
+    """Return True if the strength of the smoothing stays bounded."""
+    return saddle.schedule != "power" or saddle.is_constant
+
+
+def predict_dimension(saddle: Saddle, *, is_canonical: bool) -> float:
+    """Return the dimension of the attraction region; NaN if it is not known."""
+    power = saddle.growth_power
+    if is_bounded(saddle) or power < 1 or (power == 1 and is_canonical):
+        return float(saddle.dimension - saddle.negative)
+    return float(saddle.hessian.mean() > 0) if power > 1 else np.nan
+
+
+def predict_common_dimension(saddle: Saddle, *, is_canonical: bool) -> float:
+    """Return the dimension of the starts that are attracted from whichever step index on; NaN if it is not known."""
+    if saddle.is_constant:
+        return float(saddle.dimension - saddle.negative)
+    if not is_canonical or not is_bounded(saddle):
+        return np.nan
+    return float(saddle.dimension - 2 if saddle.schedule == "alternating" else (saddle.dimension - 1) // 2)
+
+
+def predict_exponents(saddle: Saddle) -> FloatArray:
+    """Return the exponents of the limit of many steps, per step, largest first."""
+    if not is_bounded(saddle):
+        exponents = np.zeros(saddle.dimension)  # of the smoothed directions: steps shrink to nothing
+        exponents[-1] = np.log(1 - saddle.step_size * saddle.hessian.sum() / saddle.dimension)
+    else:
+        period = find_period(saddle)
+        exponents = np.log(np.abs(np.linalg.eigvals(multiply(period)))) / len(period)
+    return np.sort(exponents)[::-1]
+
+
+def predict_normal(saddle: Saddle) -> FloatArray:
+    """Return the unit normal of the attraction region of a periodic scheme; NaN if m > 1, or it is not periodic."""
+    if saddle.negative > 1 or not (saddle.is_constant or saddle.schedule == "alternating"):
+        return np.full(saddle.dimension, np.nan)
+    rates, vectors = np.linalg.eig(multiply(find_period(saddle)).T)
+    normal = np.real(vectors[:, np.argmax(np.abs(rates))])
+    found: FloatArray = normal / (np.linalg.norm(normal) * (1 if normal[-1] >= 0 else -1))
+    return found
+
+
+def find_period(saddle: Saddle) -> FloatArray:
+    """Return the step matrices of one period of the limit of a bounded scheme, in their order."""
+    if saddle.schedule == "ratio":
+        return saddle.matrices_of(np.array([saddle.smoothing]))
+    return saddle.step_matrices(saddle.first_step, saddle.first_step + (1 if saddle.is_constant else 2))
+
+
+def multiply(matrices: FloatArray) -> FloatArray:
+    """Return the product of step matrices, the first one on the right."""
+    product: FloatArray = np.eye(matrices.shape[-1])
+    for matrix in matrices:
+        product = matrix @ product
+    return product

@@ -1,0 +1,117 @@
+"""`run_experiment` works from wherever it is called, and workers never run what calls it."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Eight seconds by its own word, so that processes are started; in truth, it takes none.
+SYSTEM = """
+import clhd
+
+class Falling(clhd.System):
+    title = "falling"
+    parameters = {"rate": clhd.Parameter(kind="number", default=1.0, above=0, meaning="rate", symbol="g")}
+    outputs = {"height": clhd.Output(dims=("time",), words=clhd.describe("height", "h"))}
+
+    def estimate_seconds(self, values, time):
+        return 1.0
+
+    def simulate(self, values, time, random):
+        return {"height": values.rate * time + random.normal()}
+"""
+EXPERIMENT = "{system: falling.py:Falling, axes: {rate: [1, 2, 3, 4]}, times: [0, 1], replicas: 2}"
+CALL = """
+import clhd
+
+print("begin", flush=True)
+
+def compute(number):
+    tree = clhd.run_experiment("falling.yaml", results=f"results-{number}")
+    return int((tree["simulation"].status == 1).sum())
+"""
+CALLERS = {
+    "a script without a guard": "print([compute(0)])",
+    "a pool": """
+        from multiprocessing import get_context
+
+        if __name__ == "__main__":
+            with get_context("spawn").Pool(2) as pool:
+                print(pool.map(compute, range(2)))
+        """,
+    "a pool forked after a call": """
+        from multiprocessing import get_context
+
+        compute(0)
+        with get_context("fork").Pool(1) as pool:
+            print(pool.map(compute, [1]))
+        """,
+    "tasks of Dask": """
+        from distributed import Client, LocalCluster
+
+        if __name__ == "__main__":
+            workers = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+            with LocalCluster(**workers) as local, Client(local) as client:
+                print(client.gather(client.map(compute, range(2))))
+        """,
+    "a thread": """
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1) as threads:
+            print(list(threads.map(compute, [0])))
+        """,
+}
+
+
+def call(folder: Path, source: str, *, from_input: bool = False) -> "subprocess.CompletedProcess[str]":
+    """Run a script in a folder with the experiment."""
+    (folder / "falling.py").write_text(SYSTEM)
+    (folder / "falling.yaml").write_text(EXPERIMENT)
+    (folder / "script.py").write_text(source)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (folder / "script.py").open() as script:
+        return subprocess.run(
+            [sys.executable, "-" if from_input else "script.py"],
+            stdin=script, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_an_experiment_runs_from_anywhere(tmp_path: Path, caller: str) -> None:
+    done = call(tmp_path, CALL + textwrap.dedent(CALLERS[caller]))
+    assert done.returncode == 0, done.stderr
+    *begins, last = done.stdout.splitlines()
+    assert last in ("[8]", "[8, 8]")
+    if caller not in ("a pool", "tasks of Dask"):  # there, the script's own processes import it
+        assert begins == ["begin"], "a worker ran the script"
+    lines = [line for line in done.stderr.splitlines() if "distributed.nanny" not in line]  # of the script's cluster
+    assert all(line.startswith("falling simulation: ") for line in lines), done.stderr
+
+
+def test_an_experiment_runs_from_standard_input(tmp_path: Path) -> None:
+    done = call(tmp_path, CALL + "print([compute(0)])", from_input=True)
+    assert (done.returncode, done.stdout) == (0, "begin\n[8]\n"), done.stderr
+    assert all(line.startswith("falling simulation: ") for line in done.stderr.splitlines()), done.stderr
+
+
+def test_two_calls_in_one_process_are_told_apart_from_another_process(tmp_path: Path) -> None:
+    source = """
+        from pathlib import Path
+
+        from clhd.sweep.store.lock import hold_lock
+
+        with hold_lock(Path("results-0/falling/simulation.zarr")):
+            try:
+                compute(0)
+            except clhd.ClhdError as error:
+                print(error)
+        """
+    done = call(tmp_path, CALL + textwrap.dedent(source))
+    assert done.stdout.splitlines()[1] == (
+        "results-0/falling/simulation.zarr: is being written by another call in this process; wait until it ends"
+    )
+    assert done.stderr == ""

@@ -1,8 +1,10 @@
 """The Makefile, with a program in the place of Python that prints how it was called."""
 
 import os
+import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,11 @@ def test_no_recipe_runs_a_script_of_the_environment() -> None:
     """Such a script names the path at which it was made."""
     recipes = (ROOT / "Makefile").read_text().partition(".DEFAULT_GOAL")[2]
     assert {word for word in recipes.split() if "$(BIN)/" in word} == {"@$(BIN)/python", "$(BIN)/python"}
+
+
+def test_the_continuous_integration_runs_what_make_test_leaves_out() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    markers = {marker.partition(":")[0] for marker in settings["markers"]}
+    script = (ROOT / ".ci" / "run").read_text()
+    assert set(re.findall(r"^ +marked (\w+) ", script, flags=re.MULTILINE)) == markers
+    assert set(re.findall(r"^finish (\w+)$", script, flags=re.MULTILINE)) >= markers

@@ -16,8 +16,11 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy
 # The list of experiments; by default config/config.yaml. The shell takes its name from a variable: it may hold spaces.
 CONFIG ?=
 export CONFIG
+# Snakemake needs a cache, in a home that can be written or else here.
+CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}
+HOMELESS := $(shell mkdir -p "$(CACHE)" 2>/dev/null && test -w "$(CACHE)" || echo yes)
 # With -P, a yaml.py of the user in this folder is not taken for the library of that name.
-WORKFLOW = $(BIN)/python -P -m snakemake $(if $(CONFIG),--configfile "$$CONFIG")
+WORKFLOW = $(if $(HOMELESS),XDG_CACHE_HOME="$(CURDIR)/.snakemake/cache") $(BIN)/python -P -m snakemake $(if $(CONFIG),--configfile "$$CONFIG")
 
 all: $(INSTALLED)  ## run the experiments of config/config.yaml: results/ (CONFIG=file for another list)
 	@test -z "$$CONFIG" || test -f "$$CONFIG" || { echo "CONFIG=$$CONFIG: there is no such file" >&2; exit 2; }

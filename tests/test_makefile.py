@@ -28,12 +28,12 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def make(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     environment = {
         name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "CONFIG")
     }
     command = ["make", "--no-print-directory", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment | settings, capture_output=True, text=True, check=False)
 
 
 def test_the_name_of_a_list_may_hold_spaces(project: Path) -> None:
@@ -68,3 +68,10 @@ def test_the_continuous_integration_runs_what_make_test_leaves_out() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert set(re.findall(r"^ +marked (\w+) ", script, flags=re.MULTILINE)) == markers
     assert set(re.findall(r"^finish (\w+)$", script, flags=re.MULTILINE)) >= markers
+
+
+def test_without_a_home_that_can_be_written_snakemake_keeps_its_cache_in_the_project(project: Path) -> None:
+    python = project / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\necho "$XDG_CACHE_HOME"\n')
+    assert make(project, XDG_CACHE_HOME="", HOME=os.devnull).stdout == f"{project}/.snakemake/cache\n"
+    assert make(project, XDG_CACHE_HOME=str(project / "cache"), HOME=os.devnull).stdout == f"{project}/cache\n"

@@ -11,20 +11,26 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy
 	--no-header --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := all
-.PHONY: all help install paper report test check chaos format bench scaling figure lock clean
+.PHONY: all reinstall help install paper report test check chaos format bench scaling figure lock clean
 
-# The list of experiments; by default config/config.yaml.
+# The list of experiments; by default config/config.yaml. The shell takes its name from a variable: it may hold spaces.
 CONFIG ?=
-WORKFLOW = $(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG))
+export CONFIG
+# Snakemake needs a cache, in a home that can be written or else here.
+CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}
+HOMELESS := $(shell mkdir -p "$(CACHE)" 2>/dev/null && test -w "$(CACHE)" || echo yes)
+# With -P, a yaml.py of the user in this folder is not taken for the library of that name.
+WORKFLOW = $(if $(HOMELESS),XDG_CACHE_HOME="$(CURDIR)/.snakemake/cache") $(BIN)/python -P -m snakemake $(if $(CONFIG),--configfile "$$CONFIG")
 
-all: $(INSTALLED) $(abspath $(CONFIG))  ## run the experiments of config/config.yaml: results/ (CONFIG=file for another list)
+all: $(INSTALLED)  ## run the experiments of config/config.yaml: results/ (CONFIG=file for another list)
+	@test -z "$$CONFIG" || test -f "$$CONFIG" || { echo "CONFIG=$$CONFIG: there is no such file" >&2; exit 2; }
 	@$(WORKFLOW) $(ARGS)
 
 paper: $(INSTALLED)  ## run the experiments of config/paper.yaml, at the scale of a paper, on a large machine
 	@$(MAKE) --no-print-directory all CONFIG=config/paper.yaml
 
 report: $(INSTALLED)  ## write results/report.html again from the existing results: claims, experiments, equations
-	@$(BIN)/clhd report $(CONFIG)
+	@$(BIN)/python -P -m clhd report $(if $(CONFIG),"$$CONFIG")
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 16
@@ -36,18 +42,18 @@ test: $(INSTALLED)  ## run the tests (ARGS="-k name" picks some)
 	@$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal $(ARGS)
 
 check: $(INSTALLED)  ## check lint, formatting and types, also of the workflow
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
+	@$(BIN)/python -m snakefmt --check Snakefile workflow
 
 chaos: $(INSTALLED)  ## kill runs at random moments, damage files; write the table of docs/reliability.md (45 minutes)
 	@$(BIN)/python -m tests.chaos.campaign --fuzz 5000 --output results/chaos.json --docs docs/reliability.md $(ARGS)
 
 format: $(INSTALLED)  ## format the code
-	@$(BIN)/ruff check --fix-only --quiet .
-	@$(BIN)/ruff format .
-	@$(BIN)/snakefmt Snakefile workflow
+	@$(BIN)/python -m ruff check --fix-only --quiet .
+	@$(BIN)/python -m ruff format .
+	@$(BIN)/python -m snakefmt Snakefile workflow
 
 bench: $(INSTALLED)  ## measure the kernels, as one table
 	@$(BIN)/python benchmarks/kernels.py
@@ -68,6 +74,16 @@ clean:  ## remove .venv and all caches
 	rm -rf $(VENV) $(VENV)-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist clhd.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# An environment works only where it was made, at the path in $(INSTALLED): its scripts name it, and its clhd is the folder
+# beside it. If the project was copied or moved, the environment is made again.
+ifneq ($(subst $(CURDIR),,$(file <$(INSTALLED))),)
+$(INSTALLED): reinstall
+endif
+
+reinstall:
+	@echo "$(VENV) was made at another path, before the project was copied or moved: it is made again"
+	@rm -rf $(VENV)
+
 # The build backend is installed first: packages without a wheel are then built with this version, not with a newer version
 # that is not locked.
 $(INSTALLED): $(LOCK) $(BUILD_LOCK) pyproject.toml
@@ -79,4 +95,4 @@ $(INSTALLED): $(LOCK) $(BUILD_LOCK) pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(BUILD_LOCK)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r $(LOCK)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	@echo "$(CURDIR)" >$@

@@ -7,11 +7,13 @@
 | 2 | impossible, and one line says why: the input is wrong, the disk is full, the scheduler is lost |
 | 3 | a fault of clhd itself, with its traceback |
 | 130 | interrupted, by Ctrl-C or a batch system |
+| 141 | the reader of the output has ended, such as `head` |
 """
 # ruff: noqa: T201 (it prints)
 
 import argparse
 import errno
+import io
 import multiprocessing
 import os
 import signal
@@ -22,6 +24,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from clhd import commands
+from clhd.core.surroundings import (
+    check_installation,
+    drop_output,
+    explain_settings,
+    ignore_settings,
+    open_missing_streams,
+)
 from clhd.errors import ClhdError, describe_unwritable
 
 _EXAMPLES = """examples:
@@ -34,32 +43,66 @@ _EXAMPLES = """examples:
 _RESULTS = "folder of all results, by default results"
 _CONFIG = "list of experiments, by default config/config.yaml"
 _FRESH = "keep the old stores under other names and compute everything again; after an interruption, run without it"
-_INTERRUPTED = 130  # as shells say it
+_INTERRUPTED, _UNREAD = 130, 141  # as shells say it: 128 and the number of the signal
 # Errors of the file system that get one line instead of a traceback.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    open_missing_streams()
+    try:
+        return _answer(arguments)
+    except BrokenPipeError:
+        drop_output(sys.stdout, sys.stderr)
+        return _UNREAD
+
+
+def _answer(arguments: Sequence[str] | None) -> int:
+    """Run the command; return its exit code, and say what it means."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that a terminal cannot show must not end a run
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # a shell makes background jobs ignore it
             signal.signal(number, _interrupt)
     try:
-        return _run_command(arguments)
+        ignore_settings()
+        check_installation(sys.argv[0])
+        try:
+            code = _run_command(arguments)
+        finally:  # argparse ends the process itself after --help
+            _flush()
     except ClhdError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; what was done is kept: the same command goes on from there", file=sys.stderr)
         return _INTERRUPTED
-    except BrokenPipeError:  # the reader of the output has ended
-        return _INTERRUPTED
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-            print(describe_unwritable(error.filename or "results", error), file=sys.stderr)
+            print(describe_unwritable(error.filename or "results or standard output", error), file=sys.stderr)
+            return 2
+        problem = explain_settings(error)
+        if problem is not None:
+            print(problem, file=sys.stderr)
             return 2
         traceback.print_exc()
         return 3
+    return code
+
+
+def _flush() -> None:
+    """Write what was printed: at the end of Python, an error would no longer be told."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_output(sys.stdout)
+        raise ClhdError(describe_unwritable("standard output", error)) from None
 
 
 def _run_command(arguments: Sequence[str] | None) -> int:
@@ -95,6 +138,7 @@ def _build_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, help="print the version of clhd, and its commit")
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -148,6 +192,19 @@ def _build_parser() -> argparse.ArgumentParser:
     sub = add(commands.schema, "print the JSON schema of an experiment, for completion in editors")
     sub.add_argument("--config", action="store_true", help="print the schema of the list of experiments instead")
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version; only then it is found, since git takes a moment."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from clhd.sweep.store.provenance import describe_code  # noqa: PLC0415
+
+        print(f"clhd {describe_code()}")
+        parser.exit()
 
 
 def _add_experiment(parser: argparse.ArgumentParser) -> None:

@@ -166,7 +166,7 @@ def report(options: Namespace) -> int:
 
 def plan(options: Namespace) -> int:
     """Print what an experiment takes, and how much is pending."""
-    from clhd.sweep.cluster.cluster import count_cores
+    from clhd.core.machine import count_cores
     from clhd.sweep.run.needs import format_plan, plan_stages
 
     _check_count("--workers", options.workers)

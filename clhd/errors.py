@@ -1,9 +1,12 @@
 """`ClhdError`: every mistake that a user can correct is one clear line, never a traceback."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ClhdError(ValueError):
@@ -15,7 +18,7 @@ class ClhdError(ValueError):
 
 @contextmanager
 def explain_unwritable(path: Path) -> Iterator[None]:
-    """Turn errors of the file system in a block, such as a full disk, into one line that names `path`.
+    """Turn errors of the file system in a block that reads and writes, such as a full disk, into one line.
 
     Raises
     ------
@@ -29,10 +32,18 @@ def explain_unwritable(path: Path) -> Iterator[None]:
 
 
 def describe_unwritable(path: Path | str, error: OSError) -> str:
-    """Return an error of the file system as one line, with what helps against a full disk."""
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "; free some, then the same command goes on from there" if is_full else ""
-    return f"{path}: cannot be written: {error.strerror or error}{remedy}"
+    """Return an error of the file system as one line, with what helps against a full disk.
+
+    Most errors do not tell whether a read or a write has failed.
+    """
+    remedy = "; free some, then the same command goes on from there" if error.errno in _FULL else ""
+    if error.errno in (*_FULL, errno.EROFS, errno.EEXIST, errno.ENOTEMPTY):
+        what = "written"
+    elif error.errno == errno.ENOENT and error.filename and Path(os.fsdecode(error.filename)).parent.is_dir():
+        what = "read"  # a new file could have been made there
+    else:
+        what = "read or written"
+    return f"{path}: cannot be {what}: {error.strerror or error}{remedy}"
 
 
 def check_link(path: Path) -> None:

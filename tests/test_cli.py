@@ -95,7 +95,7 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
         (["why", "small.yaml", "kurtosis=3"], "kurtosis: is no axis here; axes: second_moment, dimension"),
         (["verify", "small.yaml", "--fraction", "2"], "--fraction = 2: must be greater than 0, at most 1"),
         (["run", "small.yaml", "--workers", "0"], "--workers = 0: must be 1 or more"),
-        (["run", "small.yaml", "--results", "small.yaml/x"], "small.yaml/x/small: cannot be written: Not a directory"),
+        (["run", "small.yaml", "--results", "small.yaml/x"], "small.yaml/x/small: cannot be read or written: Not a"),
         (["run", "small.yaml", "--scheduler", "tcp://127.0.0.1:9"], "scheduler tcp://127.0.0.1:9: cannot be reached"),
     ],
 )

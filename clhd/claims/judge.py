@@ -23,7 +23,7 @@ from clhd.claims.claim import CaseTable, Claim, Part, Threshold
 from clhd.claims.verdict import Estimate
 from clhd.core.checks import parse_number
 from clhd.core.files import write_file
-from clhd.core.text import cut_line
+from clhd.core.text import cut_line, cut_lines
 from clhd.errors import ClhdError
 from clhd.sweep.results.summary_reader import Summary, read_summary
 from clhd.sweep.spec.experiment import Experiment
@@ -84,7 +84,7 @@ def read_claims(path: str | Path, experiments: Mapping[str, Experiment]) -> dict
     figures = list_figures(settings)
     mistakes += [f"figure {name} is drawn twice" for name in dict.fromkeys(figures) if figures.count(name) > 1]
     if mistakes:
-        raise ClhdError("\n".join(f"{path}: {cut_line(mistake)}" for mistake in mistakes))
+        raise ClhdError(cut_lines([f"{path}: {cut_line(mistake)}" for mistake in mistakes]))
     return settings
 
 

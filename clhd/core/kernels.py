@@ -10,10 +10,19 @@ cluster jobs with one home directory, may overwrite each other's files.
 | clhd/core, clhd/systems | all files of both |
 | another package | these, and all files of that package |
 | a single file | these, and all Python files in its folder |
+
+The cache is the folder NUMBA_CACHE_DIR, else ``__pycache__`` beside the file, else a folder in the user's home. If none
+of them can be written, it is a temporary folder, which this process and those that it starts share until its end.
 """
 
+import atexit
+import os
+import pickle
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -21,11 +30,18 @@ from typing import Any, TypeVar, cast
 
 from llvmlite import ir
 from llvmlite.binding import Linkage
+from numba import config as _config
 from numba import float64, njit, uint64
 from numba.core.caching import IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
+
+from clhd.errors import ClhdError
+
+_settings: Any = _config  # numba makes its attributes from variables of the environment
+if _settings.DISABLE_JIT:
+    raise ClhdError("NUMBA_DISABLE_JIT=1: kernels work only compiled; unset this variable")
 
 # A compiled function keeps the type of its Python function: mypy checks calls of kernels like any others.
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -87,11 +103,49 @@ class _CheckedCacheFile(IndexDataCacheFile):
     """
 
     def save(self, key: Any, data: Any) -> None:
-        super().save(key, (self._source_stamp, key, data))  # type: ignore[no-untyped-call]
+        with suppress(OSError):  # a full disk costs time in the next run, and no result in this one
+            super().save(key, (self._source_stamp, key, data))  # type: ignore[no-untyped-call]
 
     def load(self, key: Any) -> Any:
-        held: Any = super().load(key)  # type: ignore[no-untyped-call]
+        try:
+            held: Any = super().load(key)  # type: ignore[no-untyped-call]
+        except (OSError, EOFError, pickle.UnpicklingError):  # a file that may not be read, or was cut off
+            return None
         return held[2] if held is not None and held[:2] == (self._source_stamp, key) else None
+
+
+def _compile(function: Callable[..., Any], *, cached: bool) -> Any:
+    return njit(function, nogil=True, cache=cached, error_model="numpy", fastmath={"contract"})
+
+
+def _compile_cached(function: Callable[..., Any]) -> Any:
+    """A compiled function whose code is kept on disk; in a temporary folder if there is no other place."""
+    try:
+        return _compile(function, cached=True)
+    except RuntimeError as error:  # numba 0.68: cannot cache function, no locator available
+        if "no locator" not in str(error):
+            raise
+    _make_temporary_cache()
+    return _compile(function, cached=True)
+
+
+def _make_temporary_cache() -> None:
+    """Have numba keep compiled code in a temporary folder, in this process and those that it starts."""
+    folder = tempfile.mkdtemp(prefix="clhd-kernels-")
+    process = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == process:  # a copy of this process made by fork must leave the folder
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    _settings.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = folder
+    print(  # noqa: T201
+        "compiled kernels cannot be kept, since neither the folder of clhd nor your home can be written: each run "
+        "compiles them again, for some 20 s. To keep them, set NUMBA_CACHE_DIR to a folder of yours.",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def kernel(function: Function) -> Function:
@@ -102,7 +156,7 @@ def kernel(function: Function) -> Function:
     """
     file = function.__code__.co_filename
     has_file = Path(file).is_file()  # a worker elsewhere may have the text of a system, but not its file
-    compiled: Any = njit(function, nogil=True, cache=has_file, error_model="numpy", fastmath={"contract"})
+    compiled = _compile_cached(function) if has_file else _compile(function, cached=False)
     if has_file:
         # Change the class of the existing object: only numba has the arguments of its constructor.
         compiled._cache._cache_file.__class__ = _CheckedCacheFile

@@ -9,6 +9,7 @@ _GREEK = (
     "sigma", "tau", "phi", "chi", "psi", "omega",
 )  # fmt: skip
 _MAX_LINE = 400
+MAX_LINES = 20
 
 
 def format_count(count: int, noun: str) -> str:
@@ -26,7 +27,9 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """Return a duration in the largest unit that fits, from s to d."""
+    """Return a duration in the largest unit that fits, from s to d; a clock that was set back makes it negative."""
+    if seconds < 0:
+        return "in the future"
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
@@ -46,6 +49,12 @@ def cut_line(line: str) -> str:
     """Return an error message without its middle if it is very long: its end, the remedy, must stay."""
     half = _MAX_LINE // 2
     return line if len(line) <= _MAX_LINE else f"{line[:half]} ... {line[-half:]}"
+
+
+def cut_lines(lines: list[str]) -> str:
+    """Return lines as one text; of very many only the first, and how many more there are."""
+    more = len(lines) - MAX_LINES
+    return "\n".join(lines if more <= 0 else [*lines[:MAX_LINES], f"... and {more} more lines like these"])
 
 
 def format_value(value: float | str | tuple[float, ...]) -> str:

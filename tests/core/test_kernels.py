@@ -207,3 +207,46 @@ def test_kernels_are_cached_under_the_stamp_of_all_sources() -> None:
 def test_kernels_release_the_interpreter_and_keep_the_order_of_sums() -> None:
     assert activate.targetoptions["nogil"] is True
     assert activate.targetoptions["fastmath"] == {"contract"}
+
+
+def test_without_a_place_for_the_cache_kernels_go_to_a_temporary_folder_and_one_line_says_so(tmp_path: Path) -> None:
+    """As in a container with a read-only installation and no home; the processes that it starts share the folder."""
+    (tmp_path / "tmp").mkdir()
+    script = tmp_path / "sums.py"
+    start_another = (
+        "import subprocess\nif len(sys.argv) < 2: subprocess.run([sys.executable, __file__, '2'], check=True)"
+    )
+    script.write_text(SUMS.replace("\nprint(", f"\n{start_another}\nprint("))
+    (tmp_path / "__pycache__").write_text("not a folder")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(clhd.__file__).parents[1]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "NUMBA_CACHE_DIR": "",
+        "HOME": os.devnull,
+        "XDG_CACHE_HOME": os.devnull,
+        "TMPDIR": str(tmp_path / "tmp"),
+    }
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[66.0, 30.0] 0", "[66.0, 30.0] 2"]
+    assert done.stderr.startswith("compiled kernels cannot be kept, since neither ")
+    assert done.stderr.count("\n") == 1
+    assert list((tmp_path / "tmp").iterdir()) == [], "the folder goes with the process"
+
+
+def test_a_cache_that_cannot_be_read_or_written_costs_time_and_no_result(tmp_path: Path) -> None:
+    script = tmp_path / "sums.py"
+    script.write_text(SUMS)
+    environment = {**os.environ, "PYTHONPATH": str(Path(clhd.__file__).parents[1]), "NUMBA_CACHE_DIR": ""}
+
+    def run() -> str:
+        done = subprocess.run([sys.executable, script], env=environment, capture_output=True, check=True, text=True)
+        return done.stdout.strip()
+
+    assert run() == "[66.0, 30.0] 0"
+    cut, kept = sorted((tmp_path / "__pycache__").glob("*.nbc"))
+    cut.write_bytes(cut.read_bytes()[:100])
+    assert run() == "[66.0, 30.0] 1"
+    kept.unlink()
+    kept.mkdir()  # a file that can be neither read nor replaced
+    assert run() == "[66.0, 30.0] 1"

@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.mathtext import MathTextParser
 
-from clhd.core.text import format_number, format_symbol, join_words, label_axis
+from clhd.core.text import cut_lines, format_age, format_number, format_symbol, join_words, label_axis
 from clhd.systems.contrastive.model.labels import WORDS
 
 
@@ -47,3 +47,17 @@ def test_every_symbol_of_the_project_is_mathematics_that_matplotlib_can_set(name
     symbol = format_symbol(WORDS[name]["symbol"])
     if symbol:
         MathTextParser("path").parse(symbol)
+
+
+def test_very_many_lines_are_cut_and_a_few_are_not() -> None:
+    lines = [f"line {number}" for number in range(30)]
+    assert cut_lines(lines[:20]).splitlines() == lines[:20]
+    assert cut_lines(lines).splitlines() == [*lines[:20], "... and 10 more lines like these"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [(-3600.0, "in the future"), (-0.2, "in the future"), (0.0, "0 s"), (90.0, "2 min")],
+)
+def test_an_age_is_in_the_largest_unit_and_never_negative(seconds: float, age: str) -> None:
+    assert format_age(seconds) == age

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import dask
 import distributed
 import pytest
 from distributed import get_worker
@@ -125,3 +126,9 @@ def test_workers_are_ended_also_while_others_are_added() -> None:
             child.terminate()  # it is gone already
         assert child.wait(timeout=20) == -signal.SIGKILL
     assert closed
+
+
+def test_modules_that_the_user_has_other_clusters_load_are_not_loaded_here() -> None:
+    preloads = {f"distributed.{part}.preload": ["not_there"] for part in ("scheduler", "nanny", "worker")}
+    with dask.config.set(preloads), open_client(Cluster(workers=1)) as client:
+        assert client.submit(sum, [2, 3]).result() == 5

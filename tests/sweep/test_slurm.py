@@ -164,7 +164,7 @@ def test_a_folder_for_keys_that_is_not_there_is_one_line(tmp_path: Path) -> None
     place = tmp_path / "nowhere"
     with (
         dask.config.set({"jobqueue.slurm.shared-temp-directory": str(place)}),
-        pytest.raises(ClhdError, match=f"{place}: cannot be written: No such file or directory"),
+        pytest.raises(ClhdError, match=f"{place}: cannot be read or written: No such file or directory"),
         open_slurm(None, {}),
     ):
         pytest.fail("keys were made")

@@ -3,6 +3,7 @@
 This starts Snakemake six times on a toy system: about half a minute.
 """
 
+import shutil
 from pathlib import Path
 
 from tests.workflow.project import ROOT, Project, stages
@@ -60,3 +61,16 @@ def test_the_workflow_is_a_module_of_another_and_takes_its_config(project: Proje
     run = project.run("-n", snakefile=snakefile)
     assert run.code == 2
     assert "outer.yaml: a module's prefix and the storage of Snakemake are not supported; set results" in run.output
+
+
+def test_modules_of_the_user_beside_the_rules_are_not_taken_for_libraries(project: Project, tmp_path: Path) -> None:
+    for name in ("workflow", "profiles"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    for folder in (".", "workflow", "workflow/rules"):
+        for library in ("yaml", "zarr", "xarray", "pydantic"):
+            project.write(f"{folder}/{library}.py", "raise RuntimeError('the wrong library')\n")
+    project.write("config/config.yaml", "experiments: [config/first.yaml]\n")
+    assert project.plan(snakefile=tmp_path / "Snakefile") == stages("first")
+    run = project.run("results/first/.theory.done", snakefile=tmp_path / "Snakefile")
+    assert run.code == 0, run.output

@@ -7,6 +7,12 @@ import sys
 from functools import cache
 from pathlib import Path
 
+# Snakemake searches the folders of Snakefiles before all libraries. Search them last: a yaml.py of the user may be there.
+_FOLDERS = {str(Path(source.get_path_or_uri(secret_free=True)).parent) for source in workflow.included}
+sys.path.sort(key=lambda folder: folder in _FOLDERS)
+
+from clhd.core.machine import count_cores
+from clhd.core.surroundings import check_installation
 from clhd.errors import ClhdError, check_link
 from clhd.figures.plot import NO_FIGURE, find_figure
 from clhd.report.faults import find_claims_faults, find_figure_faults, find_report_faults
@@ -75,6 +81,11 @@ def find_file_for(stage):
         return find_file(wildcards)
 
     return find
+
+
+def count_workers(wildcards, threads):
+    """Return the number of processes of a stage: Snakemake's `--cores all` knows no quota of a container or of SLURM."""
+    return min(threads, count_cores())
 
 
 def find_file_for_figure(wildcards):
@@ -160,6 +171,7 @@ def find_figures():
 
 
 try:
+    check_installation(sys.argv[0])
     CONFIG = parse_config(config, SOURCE)
     RESULTS, EXPERIMENTS = CONFIG.results, CONFIG.experiments
     check_link(RESULTS)

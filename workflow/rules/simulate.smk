@@ -15,10 +15,11 @@ rule simulate_points:
         **ask_for("simulation"),
     params:
         results=RESULTS,
+        workers=count_workers,
     message:
         "{wildcards.experiment}: simulate"
     shell:
-        "(python -m clhd simulate {input.experiment:q} --results {params.results:q} --workers {threads} --wait"
+        "(python -m clhd simulate {input.experiment:q} --results {params.results:q} --workers {params.workers} --wait"
         " || [ $? -eq 1 ]) 2>&1 | (trap '' TERM; exec tee -i {log:q}); date > {output.marker:q}"
 
 
@@ -34,8 +35,9 @@ rule predict_points:
         **ask_for("theory"),
     params:
         results=RESULTS,
+        workers=count_workers,
     message:
         "{wildcards.experiment}: predict"
     shell:
-        "(python -m clhd predict {input.experiment:q} --results {params.results:q} --workers {threads} --wait"
+        "(python -m clhd predict {input.experiment:q} --results {params.results:q} --workers {params.workers} --wait"
         " || [ $? -eq 1 ]) 2>&1 | (trap '' TERM; exec tee -i {log:q}); date > {output.marker:q}"

@@ -6,7 +6,6 @@ which both sides show a certificate: neither another machine nor another user of
 
 import ipaddress
 import json
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,6 +18,7 @@ from distributed import CancelledError, Client, Security
 from distributed.comm.addressing import parse_host_port
 from distributed.comm.core import CommClosedError, FatalCommClosedError
 
+from clhd.core.machine import count_cores
 from clhd.errors import ClhdError
 from clhd.sweep.cluster.dask_quirks import (
     CLIENT_LOGGERS,
@@ -145,11 +145,6 @@ def _is_loopback(place: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def count_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -30,9 +30,11 @@ _POLL_SECONDS = 0.05
 _LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA")
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
 # A worker that is short of memory would write results as pickles into a folder of /tmp that Dask shares among users.
-_SETTINGS = {f"distributed.worker.memory.{step}": False for step in ("target", "spill")} | {
+_SETTINGS: dict[str, Any] = {f"distributed.worker.memory.{step}": False for step in ("target", "spill")} | {
     "distributed.scheduler.contact-address": None
 }
+# Modules that the user has other clusters load at their start; here they may be missing.
+_SETTINGS |= {f"distributed.{part}.preload": [] for part in ("scheduler", "nanny", "worker")}
 
 
 def start_local(workers: int, *, processes: bool) -> Any:

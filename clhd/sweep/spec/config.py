@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from clhd.core.text import cut_lines
 from clhd.sweep.spec.errors import ExperimentError, describe_mistakes
 from clhd.sweep.spec.experiment import Experiment, read_experiment
 from clhd.sweep.spec.yaml_file import read_yaml
@@ -103,7 +104,7 @@ def parse_config(table: dict[str, Any], source: str, *, check: bool = True) -> C
         experiments[experiment.name] = experiment
         files[experiment.name] = file
     if mistakes:
-        raise ExperimentError("\n".join(mistakes))
+        raise ExperimentError(cut_lines("\n".join(mistakes).splitlines()))
     return ConfigContent(config.results, experiments, files, config.claims)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from clhd.core.text import cut_line
+from clhd.core.text import MAX_LINES, cut_line, cut_lines
 from clhd.errors import ClhdError
 
 MUST_BE_GIVEN = "must be given"
@@ -19,13 +19,16 @@ class ExperimentError(ClhdError):
 
 
 def describe_unknown(key: str, known: Iterable[str]) -> str:
-    """Return the line about an unknown key, with the known key that is most like it."""
-    near = get_close_matches(key, list(known), n=1)
-    return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    """Return the line about an unknown key, with the known key that is most like it, or all keys if none is."""
+    keys = list(known)
+    near = get_close_matches(key, keys, n=1)
+    return f"unknown key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(keys)}")
 
 
 def describe_mistakes(error: ValidationError, source: str, known: Iterable[str]) -> str:
-    """Return one line for each mistake that pydantic found: source, key, value found, what is allowed.
+    """Return one line for each mistake that pydantic found, or for the first of very many.
+
+    A line holds source, key, value found, and what is allowed.
 
     Parameters
     ----------
@@ -43,7 +46,7 @@ def describe_mistakes(error: ValidationError, source: str, known: Iterable[str])
         if mistake["type"] == "missing":
             lines.append(f"{key}: {MUST_BE_GIVEN}")
         elif mistake["type"] == "extra_forbidden":
-            lines.append(describe_unknown(key, known))
+            lines.append(describe_unknown(key, known) if len(lines) < MAX_LINES else key)  # others are only counted
         elif mistake["type"] == "value_error":
             for line in str(mistake["ctx"]["error"]).splitlines():
                 is_inner = key in {"constants", "axes"} and not line.startswith("must")
@@ -54,7 +57,7 @@ def describe_mistakes(error: ValidationError, source: str, known: Iterable[str])
         else:
             allowed = mistake["msg"].replace("Input should be", "must be")
             lines.append(f"{key} = {_shorten(mistake['input'])}: {allowed}")
-    return "\n".join(f"{source}: {cut_line(line)}" for line in lines)
+    return cut_lines([f"{source}: {cut_line(line)}" for line in lines])
 
 
 def _shorten(value: Any) -> str:

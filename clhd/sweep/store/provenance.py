@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from clhd.core.machine import count_cores
+
 _DEPENDENCIES = ("numpy", "scipy", "numba", "llvmlite", "xarray", "zarr", "dask", "distributed")
 
 
@@ -33,7 +35,9 @@ def describe_code() -> str:
 
 def _ask_git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as in a hook
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10, env=environment)
+    return done.stdout.strip()
 
 
 @cache
@@ -55,7 +59,7 @@ def describe_run() -> dict[str, Any]:
         "code": describe_code(),
         "host": socket.gethostname(),
         "machine": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": count_cores(),
         "dependencies": describe_dependencies(),
     }
 

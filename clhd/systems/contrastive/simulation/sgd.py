@@ -9,7 +9,6 @@ share the lanes of the projected engine; the bits of each depend on its point an
 | of d > 1 units | (points, replicas, times, d (feature + d)) | overlaps by unit, then rows of the Gram matrix |
 """
 
-import os
 import threading
 import time as clock
 from collections.abc import Callable, Hashable, Sequence
@@ -23,6 +22,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_choice, parse_count, parse_times
+from clhd.core.machine import count_cores
 from clhd.errors import ClhdError, SimulationStopped
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import GRAM_WORDS, labelled
@@ -183,7 +183,7 @@ def _simulate(
     vectors: "_Vectors | None",
 ) -> FloatArray:
     """Return the values of `simulate_points`; write the vectors of one point with the full engine to `vectors`."""
-    workers = _count_cores() if threads is None else parse_count("threads", threads, minimum=1)
+    workers = count_cores() if threads is None else parse_count("threads", threads, minimum=1)
     units = points[0].model.units
     size = units * (points[0].model.features + units)
     values = np.full((len(points), len(replicas), len(times), size), np.nan)
@@ -251,10 +251,6 @@ def _simulate(
             pool.shutdown(cancel_futures=True)
             raise
     return _blank_diverged(values, units)
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _steps_between(times: FloatArray, dimension: int) -> list[int]:

@@ -1,0 +1,92 @@
+"""What surrounds the command: where it is installed, its streams, and settings that are meant for other programs.
+
+| setting | what clhd makes of it |
+|---|---|
+| MPLBACKEND | ignored: figures go to files, and a notebook's backend is not installed elsewhere |
+| ZARR_* | ignored: they are for other arrays; clhd's stores have one format |
+| GIT_* | ignored when the version of the code is asked for: within a hook they name another repository |
+| Zarr's and Dask's YAML files | one line if they are malformed, or name what is not installed |
+| preloads in Dask's settings | ignored on this machine; they are for the user's own clusters |
+| NUMBA_DISABLE_JIT | one line: kernels work only compiled |
+"""
+
+import os
+import sys
+from collections.abc import MutableMapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from clhd.errors import ClhdError
+
+_IGNORED = ("MPLBACKEND", "ZARR_")  # names, or how they begin
+# Files of the libraries that read settings: an error which comes out of one is about a setting.
+_READERS = {"dask/config.py": "Dask", "donfig/config_obj.py": "Zarr", "zarr/registry.py": "Zarr"}
+
+
+def ignore_settings(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Remove variables that are meant for other programs, for this process and those that it starts."""
+    for name in list(environment):
+        if name.startswith(_IGNORED):
+            del environment[name]
+
+
+def explain_settings(error: BaseException) -> str | None:
+    """Return one line about an error in the settings of a library; None if the error is about something else."""
+    trace = error.__traceback__
+    while trace is not None:
+        name = Path(trace.tb_frame.f_code.co_filename)
+        program = _READERS.get("/".join(name.parts[-2:]))
+        if program is not None:
+            reason = " ".join(str(error).split())
+            return f"the settings of {program} on this machine are wrong: {reason}"
+        trace = trace.tb_next
+    return None
+
+
+def open_missing_streams() -> None:
+    """Open standard streams that are closed, to nowhere.
+
+    Otherwise the next file that is opened gets the number of the stream, and what is printed would go into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the smallest free number, which is this one
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def drop_output(*streams: TextIO) -> None:
+    """Send what is left in streams to nowhere: their reader has ended, or their disk is full."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        with suppress(OSError):  # a stream of a test has no number
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def check_installation(started: str, package: Path = Path(__file__).parents[1]) -> None:
+    """Raise ClhdError if the environment of a copied or moved project would run the code of the original.
+
+    Parameters
+    ----------
+    started : str
+        The program, ``sys.argv[0]``: a script in the environment, or a file of a package.
+    package : Path
+        The folder of the package that runs.
+    """
+    if "PYTHONPATH" in os.environ:  # the user says where the code is
+        return
+    places = [Path(started).absolute().parents[1], Path(sys.prefix)]
+    environment = next((place for place in places if (place / "pyvenv.cfg").is_file()), None)
+    if environment is None:
+        return
+    own = environment.parent / package.name
+    if (own / "__init__.py").is_file() and not own.samefile(package):
+        raise ClhdError(
+            f"{environment}: was copied or moved with its project, and would run the code in {package}; "
+            f"install again: make -C {environment.parent} install"
+        )

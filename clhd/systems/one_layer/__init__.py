@@ -1,0 +1,163 @@
+"""The system "one_layer": units with or without a nonlinearity climb to the optima of a contrastive energy."""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from clhd.errors import ClhdError
+from clhd.systems.declarations import FloatArray, Output, Parameter, Words, describe
+from clhd.systems.one_layer.model import ACTIVATIONS
+from clhd.systems.one_layer.simulation import simulate_layer
+from clhd.systems.one_layer.theory import predict_layer
+from clhd.systems.protocol import System
+
+_STEP_SECONDS = 1.5e-9  # measured: of one unit and pattern
+_EARLY = 50  # without kinks, units come to rest in a small part of the steps
+_CASE_SECONDS = 4e-5
+
+
+class OneLayerSystem(System):
+    """One replica is a layer of units that do not know each other, each from a start of its own."""
+
+    title = "optima of one unit, by its nonlinearity"
+    time = None
+    quantity = "optima"
+    equations = """patterns x(1..M), unit vectors with x(i).x(j) = c, of probabilities p(m);  h(m) = h(w.x(m)), |w| = 1
+E(w) = Var h / 2 = [sum p h^2 - (sum p h)^2] / 2;  dw/dt = (I - ww') sum p(m) (h(m) - mean h) h'(w.x(m)) x(m)
+linear: one optimum up to sign, the top eigenvector of sum p x x' - mean mean'
+relu, c = 0: M optima w = x(m) with E = p(m) (1 - p(m))/2;  relu, any c: all optima by enumeration of 3^M cases
+dead units, w.x(m) < 0 for all m: a share 2^-M of the sphere at c = 0
+docs/systems/one_layer.md derives them."""
+    sources = (
+        (
+            "Y. Tian, Understanding the Role of Nonlinearity in Training Dynamics of Contrastive Learning, "
+            "arXiv:2206.01342, of which only the abstract was at hand; model, equations and enumeration are this "
+            "project's."
+        ),
+    )
+    parameters = {
+        "pattern_count": Parameter(
+            kind="count", default=6, minimum=2, maximum=10, meaning="patterns, and dimensions", symbol="M"
+        ),
+        "pattern_overlap": Parameter(
+            kind="number",
+            default=0.0,
+            above=-1,
+            maximum=0.99,
+            meaning="scalar product of two patterns",
+            symbol="c",
+        ),
+        "probability_ratio": Parameter(
+            kind="number",
+            default=3.0,
+            minimum=1,
+            maximum=1000,
+            meaning="probability of the first pattern, in times of that of the last; linear between them",
+        ),
+        "activation": Parameter(kind="choice", default="relu", choices=ACTIVATIONS, meaning="activation"),
+        "layer_units": Parameter(
+            kind="count",
+            default=1000,
+            minimum=1,
+            maximum=100_000,
+            meaning="units of a layer, each with a random start",
+            in_theory=False,
+            can_vary=False,
+        ),
+        "ascent_steps": Parameter(
+            kind="count",
+            default=60_000,
+            minimum=1,
+            maximum=10_000_000,
+            meaning="largest number of steps",
+            in_theory=False,
+        ),
+        "first_step_size": Parameter(
+            kind="number",
+            default=4.0,
+            above=0,
+            maximum=4,
+            meaning="step size at first; halved by step 500, and so on",
+            units="time",
+            in_theory=False,
+        ),
+        "room_for_optima": Parameter(
+            kind="count", default=16, minimum=1, maximum=1000, meaning="room for optima in the results", can_vary=False
+        ),
+    }
+    outputs = {
+        "optima": Output(
+            dims=(),
+            words=describe("optima", "", description="theory: enumerated; simulation: distinct ends of live units"),
+        ),
+        "optimum_energy": Output(dims=("optimum_rank",), words=describe("energy of an optimum", "E"), may_be_nan=True),
+        "basin_share": Output(
+            dims=("optimum_rank",),
+            words=describe("share of the units that end at an optimum"),
+            in_theory=False,
+        ),
+        "dead_share": Output(dims=(), words=describe("share of dead units", description="no pattern activates them")),
+        "optima_found": Output(
+            dims=("layer_size",),
+            words=describe("optima found", description="by the first units of the layer"),
+            in_theory=False,
+        ),
+    }
+    claims = {"T1": "clhd.systems.one_layer.claims:T1", "T2": "clhd.systems.one_layer.claims:T2"}
+    figures = {"one_layer": "clhd.systems.one_layer.figures:plot_optima"}
+
+    def check(self, values: SimpleNamespace) -> None:
+        least = -1 / (values.pattern_count - 1)
+        if values.pattern_overlap <= least:
+            raise ClhdError(
+                f"pattern_overlap = {values.pattern_overlap:g}: must be greater than -1/(pattern_count - 1) = {least:g}"
+            )
+
+    def coordinates(self, values: Mapping[str, Any]) -> Mapping[str, tuple[Sequence[Any], Words]]:
+        found: dict[str, tuple[Sequence[Any], Words]] = {
+            "optimum_rank": (
+                range(1, values["room_for_optima"] + 1),
+                describe("place of an optimum, the highest first"),
+            )
+        }
+        if "layer_units" in values:  # not a parameter of the theory
+            found["layer_size"] = (_list_sizes(values["layer_units"]), describe("units"))
+        return found
+
+    def estimate_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
+        most = values.layer_units * values.ascent_steps * values.pattern_count * _STEP_SECONDS
+        has_kinks = values.activation == "relu" and values.pattern_overlap > 0
+        return float(1e-3 + most / (1 if has_kinks else _EARLY))
+
+    def estimate_theory_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
+        return float(1e-3 + _CASE_SECONDS * 3**values.pattern_count)
+
+    def simulate(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:
+        return simulate_layer(
+            values.pattern_count,
+            values.pattern_overlap,
+            values.probability_ratio,
+            is_linear=values.activation == "linear",
+            units=values.layer_units,
+            step_size=values.first_step_size,
+            steps=values.ascent_steps,
+            room=values.room_for_optima,
+            sizes=_list_sizes(values.layer_units),
+            random=random,
+        )
+
+    def predict(self, values: SimpleNamespace, time: FloatArray) -> Mapping[str, Any]:
+        return predict_layer(
+            values.pattern_count,
+            values.pattern_overlap,
+            values.probability_ratio,
+            is_linear=values.activation == "linear",
+            room=values.room_for_optima,
+        )
+
+
+def _list_sizes(units: int) -> list[int]:
+    """Return 1, 10, 100, ... units, and the whole layer."""
+    return [size for size in (10**k for k in range(6)) if size < units] + [units]

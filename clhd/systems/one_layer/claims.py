@@ -1,0 +1,95 @@
+"""T1 and T2: what a nonlinearity does to the optima of one unit, and how many units find them.
+
+Both statements are those of the paper's abstract, in our words. Numbers for ratio 3 were known, from a prototype,
+when the thresholds were fixed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from clhd.claims.claim import Claim, Judgement, Part
+from clhd.claims.verdict import Estimate, above, all_hold, within
+from clhd.sweep.results.summary_reader import Summary
+
+
+def judge_optima(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge T1: a relu unit has several optima, which are those of the enumeration; a linear unit has one."""
+    optima = summaries["optima"].dataset
+    relu, linear = optima.sel(activation="relu"), optima.sel(activation="linear")
+    most = relu["optima_mean"]
+    # Every layer must have as many ends as there are optima, so the spread of the count must be 0, too.
+    difference = float((abs(most - relu["optima_theory"]) + relu["optima_standard_deviation"]).max(skipna=False))
+    energy, expected = relu["optimum_energy_mean"], relu["optimum_energy_theory"]
+    is_there = energy.notnull() | expected.notnull()
+    error = float((abs(energy / expected - 1)).where(is_there, 0.0).max(skipna=False))
+    single = float((abs(linear["optima_mean"] - 1) + linear["optima_standard_deviation"]).max(skipna=False))
+    verdicts = {
+        "a": above(Estimate.exact(float(most.min(skipna=False))), thresholds["least_optima"]),
+        "b": within(Estimate.exact(difference), (0.0, thresholds["largest_difference"])),
+        "c": within(Estimate.exact(error), (0.0, thresholds["largest_energy_error"])),
+        "d": within(Estimate.exact(single), (0.0, thresholds["largest_difference"])),
+    }
+    evidence: dict[str, dict[str, Any]] = {
+        "a": {
+            "overlaps": relu["pattern_overlap"].values,
+            "optima_by_patterns": {
+                int(count): most.sel(pattern_count=count).values for count in most["pattern_count"].values
+            },
+        },
+        "b": {"largest_difference": difference},
+        "c": {"largest_relative_error": error},
+        "d": {"largest_difference_from_one": single},
+    }
+    statements = {
+        "a": "A relu unit has several optima, at every overlap of the patterns.",
+        "b": "(Ours) The distinct ends of live units are as many as the enumerated optima.",
+        "c": "(Ours) They have the energies of the enumerated optima.",
+        "d": "A linear unit has one optimum, up to its sign.",
+    }
+    parts = tuple(
+        Part(id=f"T1{letter}", statement=statements[letter], verdict=verdict, evidence=evidence[letter])
+        for letter, verdict in verdicts.items()
+    )
+    whole = {"fewest_optima_of_relu": np.min(most.values), "most_optima_of_relu": np.max(most.values)}
+    return Judgement(verdict=all_hold(verdicts.values()), evidence=whole, parts=parts)
+
+
+def judge_width(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+    """Judge T2 by the optima that the widest layer finds, as a share of all, at each ratio of probabilities."""
+    layers = summaries["width"].dataset
+    ratios = layers["probability_ratio"].values
+    found = layers["optima_found_mean"].transpose("probability_ratio", "layer_size").values
+    error = layers["optima_found_standard_error"].transpose("probability_ratio", "layer_size").values
+    optima = layers["optima_theory"].transpose("probability_ratio").values
+    shares = [
+        Estimate.with_error(mean / total, spread / total, among=len(ratios))
+        for mean, spread, total in zip(found[:, -1], error[:, -1], optima, strict=True)
+    ]
+    evidence = {
+        "layer_sizes": layers["layer_size"].values,
+        "optima": optima,
+        "found_by_ratio": {f"{ratio:g}": row for ratio, row in zip(ratios, found, strict=True)},
+        "share_found_by_the_widest": {f"{ratio:g}": share for ratio, share in zip(ratios, shares, strict=True)},
+    }
+    return Judgement(verdict=all_hold(above(share, thresholds["least_share"]) for share in shares), evidence=evidence)
+
+
+T1 = Claim(
+    statement="A nonlinear unit has many optima, a linear unit has one.",
+    experiments={"optima": "both activations by number and overlap of the patterns"},
+    thresholds={
+        "least_optima": "fewest optima that count as many",
+        "largest_difference": "largest difference of a number of optima in any layer",
+        "largest_energy_error": "largest relative error of the energy of an optimum",
+    },
+    judge=judge_optima,
+)
+T2 = Claim(
+    statement="A layer of many units finds the optima by brute force.",
+    experiments={"width": "layers by the ratio of probabilities"},
+    thresholds={"least_share": "least share of the optima that the widest layer must find"},
+    judge=judge_width,
+    figure="clhd.systems.one_layer.figures:plot_width",
+)

@@ -1,0 +1,95 @@
+"""Figures of one layer: optima and basins by overlap; optima found by width."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from clhd.core.text import format_number, format_plain
+from clhd.figures.caption import compose_caption
+from clhd.figures.roles import assign_roles, describe_fixed
+from clhd.figures.style import COLUMN, INK, MARKERS, PAGE, letter_panels, make_figure, pick_colours
+from clhd.sweep.results.summary_reader import Summary
+
+
+def plot_optima(summary: Summary) -> tuple[Figure, str]:
+    """Draw the number of optima, and the shares of their basins, against overlap or another axis."""
+    roles = assign_roles(summary, ("pattern_overlap", "pattern_count"), roles=2)
+    dataset = summary.dataset.isel(roles.fixed).squeeze(drop=True)
+    axis = roles.x
+    groups = (
+        [dataset]
+        if roles.colour is None
+        else [dataset.isel({roles.colour: k}) for k in range(dataset[roles.colour].size)]
+    )
+    labels = [
+        "" if roles.colour is None else format_plain(dataset[roles.colour], group[roles.colour].item())
+        for group in groups
+    ]
+    figure = make_figure(PAGE, 2.7)
+    left, right = figure.subplots(1, 2)
+    for k, (group, colour) in enumerate(zip(groups, pick_colours(len(groups), ordered=True), strict=True)):
+        left.plot(group[axis], group["optima_theory"], color=colour)
+        left.plot(group[axis], group["optima_mean"], color=colour, marker=MARKERS[k % 8], linestyle="", label=labels[k])
+    left.set(xlabel=_name(dataset, axis), ylabel="optima", ylim=(0, None))
+    left.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if roles.colour:
+        left.legend()
+    middle = len(groups) // 2
+    _plot_shares(right, groups[middle], axis)
+    right.set(xlabel=_name(dataset, axis), ylabel="share of the units", ylim=(0, 0.5), title=labels[middle])
+    right.legend(loc="upper center", ncols=4, columnspacing=0.8)
+    letter_panels((left, right))
+    what = (
+        "a: optima, by enumeration (lines) and as distinct ends of live units (marks). b: share of the units that end "
+        "at each optimum, by place of its energy, and of units that no pattern activates (squares; the line is their "
+        f"share of the sphere). {describe_fixed(summary, roles.fixed)}"
+    )
+    return figure, compose_caption(summary, what)
+
+
+def _plot_shares(axes: Axes, group: xr.Dataset, axis: str) -> None:
+    shares = group["basin_share_mean"]
+    shares = shares.where(shares > 0).dropna("optimum_rank", how="all")
+    ranks = shares["optimum_rank"].values
+    for rank, colour in zip(ranks, pick_colours(len(ranks), ordered=True), strict=True):
+        axes.plot(group[axis], shares.sel(optimum_rank=rank), color=colour, marker="o", label=f"{rank}", linewidth=0.6)
+    axes.plot(group[axis], group["dead_share_theory"], color=INK, linestyle="--")
+    axes.plot(group[axis], group["dead_share_mean"], color=INK, marker="s", linestyle="", label="dead")
+
+
+def _name(dataset: xr.Dataset, axis: str) -> str:
+    return str(dataset[axis].attrs.get("long_name", axis))
+
+
+def plot_width(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
+    """Draw the optima that a layer finds against its width, over what the shares of the basins make one expect."""
+    layers = summaries["width"].dataset
+    ratios, sizes = layers["probability_ratio"].values, layers["layer_size"].values
+    fine = np.geomspace(1, sizes[-1], 100)
+    figure = make_figure(COLUMN, 2.6)
+    axes = figure.subplots()
+    for k, (ratio, colour) in enumerate(zip(ratios, pick_colours(len(ratios), ordered=True), strict=True)):
+        point = layers.sel(probability_ratio=ratio).squeeze(drop=True)
+        shares = point["basin_share_mean"].values
+        axes.plot(fine, (1 - (1 - shares[:, None]) ** fine).sum(axis=0), color=colour, linewidth=0.8)
+        axes.errorbar(
+            sizes,
+            point["optima_found_mean"],
+            2 * point["optima_found_standard_error"].fillna(0),
+            color=colour,
+            marker=MARKERS[k % len(MARKERS)],
+            linestyle="",
+            label=f"ratio {format_number(float(ratio))}",
+        )
+    axes.axhline(float(layers["optima_theory"].max()), color=INK, linewidth=0.6, linestyle="--")
+    axes.set(xscale="log", xlabel="units", ylabel="optima found", ylim=(0, None))
+    axes.legend(loc="lower right", title="probabilities, first : last")
+    return figure, (
+        f"{claim['statement']} The numbers say: {claim['verdict']}. Optima that the first units of a layer find, with "
+        "2 standard errors over layers; lines: expected from the measured shares of the basins; dashed: all optima.\n"
+    )

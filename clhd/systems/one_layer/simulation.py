@@ -1,0 +1,165 @@
+"""Units that climb E on the sphere from random starts, and the distinct points at which they end.
+
+One step moves the responses z = X w of a unit, and sets |w| back to 1:
+
+    v_m = p_m (h_m - mean h) h'(z_m),   z <- z + dt [(1 - c) v + c sum(v) - (z . v) z],   dt = step_size / (1 + k/500)
+
+The bracket is X times the gradient of E on the sphere: it needs no weights. dt falls, because a constant step jumps
+to and fro across a kink w . x_m = 0 on which an optimum lies.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.core.kernels import kernel
+from clhd.systems.declarations import NotConvergedError
+from clhd.systems.one_layer.model import FloatArray, find_energy, make_patterns, make_probabilities
+
+TOLD_APART = 0.03  # largest difference of two weights of one end point
+SETTLING = 500.0  # steps after which the step size has halved
+_LANES = 64  # units that move together
+_CHECKED = 100  # steps between two looks whether all of them are at rest
+_AT_REST = 1e-13  # largest change of a response in one step
+
+
+@kernel
+def climb(
+    responses: FloatArray, probabilities: FloatArray, overlap: float, is_linear: bool, step_size: float, steps: int
+) -> None:
+    """Move the responses, shape (blocks, M, lanes), up to the ends of the units."""
+    blocks, count, lanes = responses.shape
+    shift = overlap / (1 + (count - 1) * overlap)  # |w|^2 (1 - c) = |z|^2 - shift (sum z)^2
+    floor = -np.inf if is_linear else 0.0  # below it, h is 0
+    v, mean, total = np.empty((count, lanes)), np.empty(lanes), np.empty(lanes)
+    along, squares, sums = np.empty(lanes), np.empty(lanes), np.empty(lanes)
+    for block in range(blocks):
+        z = responses[block]
+        for k in range(steps):
+            dt = step_size / (1 + k / SETTLING)
+            for j in range(lanes):
+                mean[j], total[j], along[j], squares[j], sums[j] = 0.0, 0.0, 0.0, 0.0, 0.0
+            for m in range(count):
+                for j in range(lanes):
+                    mean[j] += probabilities[m] * (z[m, j] if z[m, j] > floor else 0.0)
+            for m in range(count):
+                for j in range(lanes):
+                    v[m, j] = probabilities[m] * (z[m, j] - mean[j]) if z[m, j] > floor else 0.0
+                    total[j] += v[m, j]
+                    along[j] += z[m, j] * v[m, j]
+            for m in range(count):
+                for j in range(lanes):
+                    v[m, j] = dt * ((1 - overlap) * v[m, j] + overlap * total[j] - along[j] * z[m, j])
+                    z[m, j] += v[m, j]
+                    squares[j] += z[m, j] * z[m, j]
+                    sums[j] += z[m, j]
+            for j in range(lanes):
+                squares[j] = np.sqrt((1 - overlap) / (squares[j] - shift * sums[j] * sums[j]))
+            for m in range(count):
+                for j in range(lanes):
+                    z[m, j] *= squares[j]
+            if k % _CHECKED == 0 and np.abs(v).max() < _AT_REST:
+                break
+
+
+def simulate_layer(
+    count: int,
+    overlap: float,
+    ratio: float,
+    *,
+    is_linear: bool,
+    units: int,
+    step_size: float,
+    steps: int,
+    room: int,
+    sizes: Sequence[int],
+    random: np.random.Generator,
+) -> dict[str, FloatArray]:
+    """Let the units of one layer climb, and count where they end.
+
+    Parameters
+    ----------
+    count, overlap, ratio
+        Patterns, their overlap, and how often the first one comes, in times of the last one.
+    is_linear : bool
+    units : int
+        Starts, uniform on the sphere.
+    step_size, steps
+        Of the climb; the step size is the first one, in time.
+    room : int
+        Optima for which the outputs have room.
+    sizes : sequence of int
+        The optima that the first so many units find are counted.
+    random : numpy.random.Generator
+        For the starts.
+
+    Returns
+    -------
+    dict
+        optima, dead_share (scalars), optimum_energy, basin_share (room; beyond the optima NaN and 0),
+        optima_found (sizes).
+
+    Raises
+    ------
+    NotConvergedError
+        If there are more distinct end points than room.
+    """
+    patterns, probabilities = make_patterns(count, overlap), make_probabilities(count, ratio)
+    starts = random.normal(size=(units, count))
+    starts /= np.sqrt((starts**2).sum(axis=1, keepdims=True))
+    responses = _climb_all(starts @ patterns, probabilities, overlap, is_linear, step_size, steps)
+    energies = find_energy(responses, probabilities, is_linear=is_linear)
+    labels = label_ends(
+        np.asarray(np.linalg.solve(patterns, responses.T).T, dtype=np.float64), energies > 0, up_to_sign=is_linear
+    )
+    optima = int(labels.max()) + 1
+    if optima > room:
+        raise NotConvergedError(f"{optima} distinct end points found: there is room for {room}")
+    highest = np.array([energies[labels == label].max() for label in range(optima)])
+    shares = np.bincount(labels[labels >= 0], minlength=optima) / units
+    order = np.argsort(-highest, kind="stable")
+    padded = np.array([[np.nan], [0.0]]) * np.ones(room)
+    padded[:, :optima] = highest[order], shares[order]
+    return {
+        "optima": np.array(float(optima)),
+        "dead_share": np.array((labels < 0).mean()),
+        "optimum_energy": padded[0],
+        "basin_share": padded[1],
+        "optima_found": np.array([len(set(labels[:size]) - {-1}) for size in sizes], dtype=np.float64),
+    }
+
+
+def _climb_all(
+    responses: FloatArray, probabilities: FloatArray, overlap: float, is_linear: bool, step_size: float, steps: int
+) -> FloatArray:
+    """The responses of all units at their ends, shape (units, M); the last block is filled with copies of a unit."""
+    units, count = responses.shape
+    blocks = -(-units // _LANES)
+    filled = np.concatenate([responses, np.broadcast_to(responses[0], (blocks * _LANES - units, count))])
+    lanes = np.ascontiguousarray(filled.reshape(blocks, _LANES, count).transpose(0, 2, 1))
+    climb(lanes, probabilities, overlap, is_linear, step_size, steps)
+    return lanes.transpose(0, 2, 1).reshape(-1, count)[:units]
+
+
+def label_ends(weights: FloatArray, is_live: NDArray[np.bool_], *, up_to_sign: bool) -> NDArray[np.int_]:
+    """Return the number of the end point of each unit, in the order of their first units; -1 for dead units.
+
+    Parameters
+    ----------
+    weights : array of shape (units, M)
+    is_live : array of bool, shape (units,)
+    up_to_sign : bool
+        True if w and -w are one end point.
+    """
+    labels = np.full(len(weights), -1)
+    found = 0
+    for first in range(len(weights)):
+        if not is_live[first] or labels[first] >= 0:
+            continue
+        distance = np.abs(weights - weights[first]).max(axis=1)
+        if up_to_sign:
+            distance = np.minimum(distance, np.abs(weights + weights[first]).max(axis=1))
+        labels[(distance < TOLD_APART) & is_live & (labels < 0)] = found
+        found += 1
+    return labels

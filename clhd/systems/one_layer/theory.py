@@ -1,0 +1,157 @@
+"""All optima of E on the sphere, by enumeration, also those on kinks; the share of the sphere on which units are dead.
+
+E is quadratic wherever the set S of active patterns (w . x_m > 0) stays the same: E = w'A_S w / 2 with
+
+    A_S = sum_S p_m x_m x_m' - mu_S mu_S',   mu_S = sum_S p_m x_m
+
+On w . x_j = 0 the slope along x_j falls by p_j times the mean of h, from inactive to active. So E has a concave kink
+there, and an optimum can lie on the kinks of a set B. docs/systems/one_layer.md derives the conditions that are
+checked here.
+"""
+
+import numpy as np
+from scipy.special import ndtr, wofz
+
+from clhd.systems.declarations import NotConvergedError
+from clhd.systems.one_layer.model import FloatArray, make_patterns, make_probabilities
+
+_TOLERANCE = 1e-9  # of signs and of multipliers
+_SAME = 1e-6  # largest difference of the weights of one optimum that two cases find
+_CASES = 8192  # that are solved at once
+_NODES, _REACH = 20_001, 9.0  # of the integral over the common part of the responses
+
+
+def predict_layer(count: int, overlap: float, ratio: float, *, is_linear: bool, room: int) -> dict[str, FloatArray]:
+    """Predict optima, their energies and the share of dead units.
+
+    Parameters
+    ----------
+    count, overlap, ratio
+        Patterns, their overlap, and how often the first one comes, in times of the last one.
+    is_linear : bool
+    room : int
+        Optima for which the outputs have room.
+
+    Returns
+    -------
+    dict
+        optima, dead_share (scalars), optimum_energy (room; NaN beyond the optima).
+
+    Raises
+    ------
+    NotConvergedError
+        If there are more optima than room.
+    """
+    patterns, probabilities = make_patterns(count, overlap), make_probabilities(count, ratio)
+    if is_linear:
+        energies = find_linear_energy(patterns, probabilities)[None]
+    else:
+        energies = enumerate_optima(patterns, probabilities)[1]
+    if len(energies) > room:
+        raise NotConvergedError(f"{len(energies)} optima found: there is room for {room}")
+    return {
+        "optima": np.array(float(len(energies))),
+        "dead_share": np.array(0.0 if is_linear else find_dead_share(count, overlap)),
+        "optimum_energy": np.append(energies, np.full(room - len(energies), np.nan)),
+    }
+
+
+def find_linear_energy(patterns: FloatArray, probabilities: FloatArray) -> FloatArray:
+    """Return the energy of the one optimum (up to sign) of a linear unit: half the largest eigenvalue.
+
+    Raises
+    ------
+    NotConvergedError
+        If the largest eigenvalue is a multiple one, as for equal probabilities: then the optima are a continuum.
+    """
+    mean = probabilities @ patterns
+    covariance = patterns.T @ (probabilities[:, None] * patterns) - np.outer(mean, mean)
+    eigenvalues = np.linalg.eigvalsh(covariance)
+    if eigenvalues[-1] - eigenvalues[-2] < _TOLERANCE * eigenvalues[-1]:
+        raise NotConvergedError("the largest eigenvalue is a multiple one: the optima are a continuum")
+    return np.asarray(eigenvalues[-1] / 2)
+
+
+def enumerate_optima(patterns: FloatArray, probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return all optima of a relu unit, the highest first, by looking at all 3^M cases.
+
+    Parameters
+    ----------
+    patterns : array of shape (M, M)
+        A unit vector in each row.
+    probabilities : array of shape (M,)
+
+    Returns
+    -------
+    (weights, energies)
+        Of shape (optima, M) and (optima,).
+    """
+    count = len(patterns)
+    found, energies = [], []
+    for begin in range(0, 3**count, _CASES):
+        codes = np.arange(begin, min(begin + _CASES, 3**count))
+        states = codes[:, None] // 3 ** np.arange(count) % 3  # 0 inactive, 1 active, 2 on its kink
+        states = states[(states == 1).any(axis=1)]
+        weights, values = solve_cases(patterns, probabilities, states)
+        found.append(weights)
+        energies.append(values)
+    weights, values = np.concatenate(found), np.concatenate(energies)
+    order = np.argsort(-values, kind="stable")
+    weights, values = weights[order], values[order]
+    is_new = [
+        not (np.abs(weights[:k] - weight).max(axis=1) < _SAME).any() if k else True for k, weight in enumerate(weights)
+    ]
+    return weights[is_new], values[is_new]
+
+
+def solve_cases(patterns: FloatArray, probabilities: FloatArray, states: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return weights and energies of the cases that have an optimum.
+
+    Parameters
+    ----------
+    patterns : array of shape (M, M)
+    probabilities : array of shape (M,)
+    states : array of int, shape (cases, M)
+        Of each pattern: 0 inactive, 1 active, 2 on its kink.
+    """
+    count = len(patterns)
+    is_active, is_kink = states == 1, states == 2
+    share = np.where(is_active, probabilities, 0.0)
+    mean = share @ patterns
+    matrix = patterns.T @ (share[:, :, None] * patterns) - mean[:, :, None] * mean[:, None, :]
+    # The Gram matrix of the patterns on kinks; of the others, the identity.
+    gram = np.where(is_kink[:, :, None] & is_kink[:, None, :], patterns @ patterns.T, 0.0)
+    gram[:, np.arange(count), np.arange(count)] = 1.0
+    kinks = np.where(is_kink[:, :, None], patterns, 0.0)
+    free = np.eye(count) - kinks.transpose(0, 2, 1) @ np.linalg.solve(gram, kinks)
+    eigenvalues, vectors = np.linalg.eigh(free @ matrix @ free)
+    top, weights = eigenvalues[:, -1], vectors[:, :, -1]
+    responses = weights @ patterns.T
+    sign = np.sign(np.where(is_active, responses, 0.0).sum(axis=1))
+    weights, responses = weights * sign[:, None], responses * sign[:, None]
+    is_right = np.where(is_active, responses > _TOLERANCE, is_kink | (responses < -_TOLERANCE)).all(axis=1)
+    rest = (matrix @ weights[:, :, None])[:, :, 0] - top[:, None] * weights
+    pull = np.linalg.solve(gram, np.where(is_kink, rest @ patterns.T, 0.0)[:, :, None])[:, :, 0]
+    slope_change = probabilities * (share * responses).sum(axis=1)[:, None]
+    is_held = (pull >= -_TOLERANCE * slope_change) & (pull <= (1 + _TOLERANCE) * slope_change)
+    is_optimum = is_right & (is_held | ~is_kink).all(axis=1) & (top > _TOLERANCE)
+    return weights[is_optimum], top[is_optimum] / 2
+
+
+def find_dead_share(count: int, overlap: float) -> float:
+    """Return the probability that w . x_m < 0 for all m, for a random w.
+
+    The responses are normal numbers of equal correlation c, so they are sqrt(c) t + sqrt(1 - c) times independent
+    ones, and P = E Phi(b t)^M with b^2 = c / (1 - c). The integral is analytic in c. For c < 0, b = i a and
+    Phi(i a t) = exp(a^2 t^2 / 2) w(a t / sqrt 2) / 2 with Faddeeva's function w, so the exponential narrows the normal
+    weight, to u = s t with s^2 = 1 - M a^2.
+    """
+    nodes = np.linspace(-_REACH, _REACH, _NODES)
+    weights = np.exp(-(nodes**2) / 2)  # the trapezoid rule converges geometrically for such functions
+    ratio = overlap / (1 - overlap)
+    if overlap >= 0:
+        powers = ndtr(np.sqrt(ratio) * nodes) ** count
+    else:
+        narrowing = np.sqrt(1 + count * ratio)
+        powers = (wofz(np.sqrt(-ratio / 2) * nodes / narrowing) ** count).real / (2.0**count * narrowing)
+    return float(weights @ powers / weights.sum())

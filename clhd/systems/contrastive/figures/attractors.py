@@ -12,12 +12,12 @@ from matplotlib.ticker import MaxNLocator
 from clhd.core.text import format_number
 from clhd.errors import ClhdError
 from clhd.figures.caption import describe_points, describe_source
-from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.figures.style import COLUMN, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary
 
 
 def plot_attractors(summary: Summary) -> tuple[Figure, str]:
-    """Draw the number of clusters of each case beside the theory, and the clusters of each case in time."""
+    """Draw the number of clusters of each case beside the theory, and with several times their course."""
     lacking = [name for name in ("case", "dimension", "cluster_method") if name not in summary.dataset.dims]
     if lacking:
         raise ClhdError(f"summary of {summary.name}: its figure needs the axis {', '.join(lacking)}")
@@ -26,12 +26,14 @@ def plot_attractors(summary: Summary) -> tuple[Figure, str]:
     counts = dataset["attractors_theory"].isel(time=-1, cluster_method=0)
     order = counts.max([dim for dim in counts.dims if dim != "case"]).values
     dataset = dataset.isel(case=np.argsort(order, kind="stable"))
-    figure = make_figure(PAGE, 2.8)
-    panels = figure.subplots(1, 2)
+    has_course = dataset.sizes["time"] > 1
+    figure = make_figure(PAGE if has_course else COLUMN, 2.8)
+    panels = figure.subplots(1, 1 + has_course, squeeze=False)[0]
     _plot_counts(panels[0], dataset)
-    _plot_course(panels[1], dataset)
-    letter_panels(panels)
-    return figure, _compose_caption(summary)
+    if has_course:
+        _plot_course(panels[1], dataset)
+        letter_panels(panels)
+    return figure, _compose_caption(summary, has_course=has_course)
 
 
 def _plot_counts(axes: Axes, dataset: xr.Dataset) -> None:
@@ -74,7 +76,7 @@ def _plot_course(axes: Axes, dataset: xr.Dataset) -> None:
     axes.set_xticks(point["time"].values, [format_number(time) for time in point["time"].values])
     axes.minorticks_off()
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="best")
+    axes.legend(loc="upper right")
 
 
 def _name_case(point: xr.Dataset) -> str:
@@ -85,12 +87,15 @@ def _name_case(point: xr.Dataset) -> str:
     return "\n".join(part for part in (moment, kurtoses) if part)
 
 
-def _compose_caption(summary: Summary) -> str:
+def _compose_caption(summary: Summary, *, has_course: bool) -> str:
     headline = str(summary.experiment.get("description") or summary.name)
     size = summary.experiment.get("constants", {}).get("cloud_size", 1000)
+    course = (
+        " Right: clusters against time at the largest dimension, by second moment and kurtoses; curves are shifted "
+        "against each other; dotted: stable fixed points."
+    )
     return (
-        f"**{headline}.** Left: number of clusters in clouds of {format_number(size)} ends of SGD, by method and "
-        "dimension (markers), and of stable fixed points with their images under sign changes (lines). Right: clusters "
-        "against time at the largest dimension; curves are shifted against each other; dotted: stable fixed points. "
-        f"{describe_points(summary)}\n\n{describe_source(summary)}\n"
+        f"**{headline}.** Number of clusters in clouds of {format_number(size)} ends of SGD, by method and dimension "
+        "(markers), and of stable fixed points with their images under sign changes (lines)."
+        f"{course if has_course else ''} {describe_points(summary)}\n\n{describe_source(summary)}\n"
     )

@@ -85,6 +85,7 @@ def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
         "number": {"type": "number"},
         "count": {"type": "integer"},
         "choice": {"enum": list(parameter.choices)},
+        "any": {},  # the system checks it
         "curve": {"oneOf": [{"enum": list(parameter.choices)}, {"type": "array", "items": {"type": "number"}}]},
     }
     entry = {"description": parameter.meaning, **kinds[parameter.kind]}

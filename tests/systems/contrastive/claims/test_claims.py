@@ -12,7 +12,7 @@ from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.registry import find_system, import_named
 
 ROOT = Path(__file__).parents[4]
-SYSTEMS = ("contrastive", "portrait", "selection", "weights")
+SYSTEMS = ("attractors", "contrastive", "portrait", "selection", "weights")
 
 
 @pytest.mark.parametrize("config", ["config.yaml", "paper.yaml"])
@@ -27,7 +27,7 @@ def test_every_claim_of_the_config_is_found(config, monkeypatch):
     figures = Counter(find_figure(experiment) for experiment in experiments.values() if experiment.system in SYSTEMS)
     assert figures.keys() == {
         *("lines", "grid", "trajectories", "none"),
-        *("dimension", "moments", "noise_correlation"),
+        *("attractors", "dimension", "moments", "noise_correlation"),
     }
 
 

@@ -1,0 +1,101 @@
+"""The figure of the attractors: clusters of the ends of SGD beside stable fixed points, and clusters in time."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from clhd.core.text import format_number
+from clhd.errors import ClhdError
+from clhd.figures.caption import describe_points, describe_source
+from clhd.figures.style import COLUMN, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.sweep.results.summary_reader import Summary
+
+
+def plot_attractors(summary: Summary) -> tuple[Figure, str]:
+    """Draw the number of clusters of each case beside the theory, and with several times their course."""
+    lacking = [name for name in ("case", "dimension", "cluster_method") if name not in summary.dataset.dims]
+    if lacking:
+        raise ClhdError(f"summary of {summary.name}: its figure needs the axis {', '.join(lacking)}")
+    dataset = summary.dataset.sortby("dimension")
+    # Few attractors first.
+    counts = dataset["attractors_theory"].isel(time=-1, cluster_method=0)
+    order = counts.max([dim for dim in counts.dims if dim != "case"]).values
+    dataset = dataset.isel(case=np.argsort(order, kind="stable"))
+    has_course = dataset.sizes["time"] > 1
+    figure = make_figure(PAGE if has_course else COLUMN, 2.8)
+    panels = figure.subplots(1, 1 + has_course, squeeze=False)[0]
+    _plot_counts(panels[0], dataset)
+    if has_course:
+        _plot_course(panels[1], dataset)
+        letter_panels(panels)
+    return figure, _compose_caption(summary, has_course=has_course)
+
+
+def _plot_counts(axes: Axes, dataset: xr.Dataset) -> None:
+    """The counts of all cases at the last time: theory as bars, each method and dimension beside each other."""
+    last = dataset.isel(time=-1)
+    methods, sizes = last["cluster_method"].values.tolist(), last["dimension"].values
+    place = np.arange(last.sizes["case"], dtype=float)
+    theory = last["attractors_theory"].isel(cluster_method=0)
+    theory = theory.isel(dimension=-1) if "dimension" in theory.dims else theory
+    axes.hlines(theory, place - 0.38, place + 0.38, color=INK, linewidth=1.2)
+    shifts = np.linspace(-0.27, 0.27, len(methods) * len(sizes))
+    colours = pick_colours(len(methods), ordered=False)
+    handles: list[Any] = [Line2D([], [], color=INK, label="stable fixed points")]
+    for k, (shift, (m, n)) in enumerate(zip(shifts, np.ndindex(len(methods), len(sizes)), strict=True)):
+        mean = last["attractors_mean"].isel(cluster_method=m, dimension=n)
+        axes.plot(place + shift, mean, MARKERS[k], color=colours[m], markerfacecolor="white")
+        label = f"{methods[m]}, $n$ = {format_number(sizes[n])}"
+        handles.append(
+            Line2D([], [], linestyle="", marker=MARKERS[k], color=colours[m], markerfacecolor="white", label=label)
+        )
+    axes.set_xticks(place, [_name_case(last.isel(case=int(k))) for k in place])
+    axes.set(xlabel="second moment; kurtoses", ylabel="attractors", ylim=(0, None))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(handles=handles, loc="best")
+
+
+def _plot_course(axes: Axes, dataset: xr.Dataset) -> None:
+    """The counts by the first method, at the largest dimension, against time; dotted: stable fixed points."""
+    point = dataset.isel(dimension=-1, cluster_method=0)
+    colours = pick_colours(point.sizes["case"], ordered=False)
+    for k, colour in enumerate(colours):
+        case = point.isel(case=k)
+        # Cases with one count lie on each other: each is drawn a little off.
+        shift = 0.06 * (k - (len(colours) - 1) / 2)
+        axes.plot(case["time"], case["attractors_mean"] + shift, MARKERS[k % len(MARKERS)] + "-", color=colour,
+                  label=_name_case(case).replace("\n", "; "), markerfacecolor="white")  # fmt: skip
+    for level in np.unique(point["attractors_theory"].values):
+        axes.axhline(level, color=MUTED, linestyle=":", linewidth=0.8, zorder=0)
+    axes.set(xlabel="time $t$", xscale="log", ylim=(0, None), ylabel=f"clusters by {point['cluster_method'].item()}")
+    axes.set_xticks(point["time"].values, [format_number(time) for time in point["time"].values])
+    axes.minorticks_off()
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper right")
+
+
+def _name_case(point: xr.Dataset) -> str:
+    """The second moment and the kurtoses of a case, as far as they vary."""
+    names = sorted(str(name) for name in point.coords if str(name).startswith("kurtosis"))
+    kurtoses = ", ".join(format_number(float(point[name])) for name in names)
+    moment = format_number(float(point["second_moment"])) if "second_moment" in point.coords else ""
+    return "\n".join(part for part in (moment, kurtoses) if part)
+
+
+def _compose_caption(summary: Summary, *, has_course: bool) -> str:
+    headline = str(summary.experiment.get("description") or summary.name)
+    size = summary.experiment.get("constants", {}).get("cloud_size", 1000)
+    course = (
+        " Right: clusters against time at the largest dimension, by second moment and kurtoses; curves are shifted "
+        "against each other; dotted: stable fixed points."
+    )
+    return (
+        f"**{headline}.** Number of clusters in clouds of {format_number(size)} ends of SGD, by method and dimension "
+        "(markers), and of stable fixed points with their images under sign changes (lines)."
+        f"{course if has_course else ''} {describe_points(summary)}\n\n{describe_source(summary)}\n"
+    )

@@ -1,0 +1,281 @@
+"""The system "attractors": how many attractors a unit has, by clusters of the ends of SGD and by fixed points.
+
+One run is a whole cloud: `cloud_size` runs of SGD from random weights w ~ N(0, r I). At each output time the overlaps
+of the cloud are clustered (`clhd.core.clusters`). The theory is the number of stable fixed points of the ODE, with all
+images under sign changes (`theory.fixed_points`). It is NaN where a state is marginal: then a continuum of states
+attracts, or a bifurcation is near.
+
+| output | dims | meaning |
+|---|---|---|
+| attractors | time, cluster_method | number of clusters; theory: of stable fixed points, at all times |
+| noise_share | time, cluster_method | simulation: share of the cloud that is in no cluster |
+| cluster_share | time, cluster_method, cluster_rank | simulation: share of the cloud by size; NaN beyond the last |
+
+SGD run i of replica k is run k cloud_size + i of the system "selection": the first 500 runs of a first cloud of 1000
+are those of a first cloud of 500.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clhd.core.clusters import METHODS, check_method, count_clusters
+from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.labels import WORDS
+from clhd.systems.contrastive.simulation.point import Point
+from clhd.systems.contrastive.simulation.sgd import simulate_points
+from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveTheory
+from clhd.systems.contrastive.sweeps.outputs import NOTHING
+from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
+from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
+from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value, describe
+from clhd.systems.protocol import System
+
+# Measured, in seconds: one cloud of 1000 by both methods at one time; all fixed points of a model.
+_CLUSTER_SECONDS, _THEORY_SECONDS = 0.04, 1.0
+_NOT_HERE = {"initial", "initial_cosine_similarity", "initial_overlap", "correlation_acts_on"}
+_OWN: dict[str, Parameter] = {
+    "cloud_size": Parameter(
+        kind="count",
+        default=1000,
+        meaning="runs of SGD in a cloud",
+        minimum=10,
+        maximum=10**6,
+        in_theory=False,
+    ),
+    "cluster_methods": Parameter(
+        kind="choice",
+        default="both",
+        meaning="how clusters are found; hdbscan needs scikit-learn",
+        choices=("both", *METHODS),
+        can_vary=False,
+    ),
+    "smallest_share": Parameter(
+        kind="number",
+        default=0.02,
+        meaning="share of the cloud below which a cluster does not count",
+        minimum=0,
+        maximum=1,
+        in_theory=False,
+    ),
+    "cluster_neighbours": Parameter(
+        kind="count", default=40, meaning="neighbours, of quickshift++", symbol="k", minimum=2, in_theory=False
+    ),
+    "core_fluctuation": Parameter(
+        kind="number",
+        default=0.9,
+        meaning="by how much the density may vary in a core, of quickshift++",
+        symbol="beta",
+        minimum=0,
+        maximum=1,
+        in_theory=False,
+    ),
+    "max_clusters": Parameter(
+        kind="count",
+        default=64,
+        meaning="clusters for whose shares there is room; more fail the run",
+        minimum=1,
+        maximum=10**4,
+        in_theory=False,
+        can_vary=False,
+    ),
+    "theory": Parameter(
+        kind="choice",
+        default="fixed_points",
+        meaning="what is predicted: the number of stable fixed points, or nothing",
+        choices=("fixed_points", "none"),
+        in_simulation=False,
+        can_vary=False,
+    ),
+}
+_SIMULATION, _THEORY = ContrastiveSimulation(), ContrastiveTheory()
+_DIMS = ("time", "cluster_method")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudPoint:
+    """A point of the simulation: of SGD, and how its cloud is clustered."""
+
+    point: Point
+    size: int
+    methods: tuple[str, ...]
+    settings: tuple[tuple[str, Any], ...]  # arguments of `count_clusters`
+    room: int
+
+    @property
+    def key(self) -> str:
+        """The point as text, exact to the last bit."""
+        settings = ",".join(f"{name}={value!r}" for name, value in self.settings)
+        return f"{self.point.key}|cloud={self.size}|{'+'.join(self.methods)}|{settings}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttractorsTheoryPoint:
+    """A point of the theory."""
+
+    model: ContrastiveModel
+    methods: int
+
+
+class AttractorsSimulation:
+    """Clusters of clouds of SGD; see `clhd.systems.protocol.Half`."""
+
+    version = 1
+    per_replica = False
+
+    def point(self, values: Mapping[str, Value], seed: int) -> CloudPoint:
+        size, neighbours = _find(values, "cloud_size"), _find(values, "cluster_neighbours")
+        if neighbours > size:
+            raise ClhdError(f"cluster_neighbours = {neighbours}: must not be greater than cloud_size = {size}")
+        return CloudPoint(
+            point=_SIMULATION.point(_contrastive(values), seed),
+            size=size,
+            methods=_list_methods(values),
+            settings=(
+                ("smallest_share", _find(values, "smallest_share")),
+                ("neighbours", neighbours),
+                ("fluctuation", _find(values, "core_fluctuation")),
+            ),
+            room=_find(values, "max_clusters"),
+        )
+
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        if constants.get("simulation", "sgd") == "none":
+            return NOTHING
+        dims = {"attractors": _DIMS, "noise_share": _DIMS, "cluster_share": (*_DIMS, "cluster_rank")}
+        return _declare(constants, dims)
+
+    def cost(self, point: CloudPoint, time: FloatArray) -> Cost:
+        of_clusters = _CLUSTER_SECONDS * len(time) * (point.size / 1000)
+        return Cost(seconds=_SIMULATION.cost(point.point, time).seconds * point.size + of_clusters)
+
+    def compute(self, points: Sequence[CloudPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
+        shape, methods, room = (len(points), len(replicas)), points[0].methods, points[0].room
+        sizes = {"attractors": (), "noise_share": (), "cluster_share": (room,)}
+        values = {name: np.full((*shape, len(time), len(methods), *inner), np.nan) for name, inner in sizes.items()}
+        status = np.full(shape, Status.OK, np.int8)
+        errors: dict[tuple[int, int], Exception] = {}
+        for i, point in enumerate(points):
+            for j, replica in enumerate(replicas):
+                try:
+                    found = _count(point, time, replica)
+                except ClhdError as error:
+                    status[i, j], errors[i, j] = Status.FAILED, error
+                    continue
+                if found is None:
+                    status[i, j] = Status.DIVERGED
+                    continue
+                for name, array in found.items():
+                    values[name][i, j] = array
+        return Result(values=values, status=status, errors=errors)
+
+
+class AttractorsTheory:
+    """The number of stable fixed points; see `clhd.systems.protocol.Half`."""
+
+    version = 1
+    per_replica = False
+
+    def point(self, values: Mapping[str, Value], seed: int) -> AttractorsTheoryPoint:
+        model = _THEORY.point(_contrastive(values), seed).model
+        return AttractorsTheoryPoint(model=model, methods=len(_list_methods(values)))
+
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        if constants.get("theory", "fixed_points") == "none":
+            return NOTHING
+        return _declare(constants, {"attractors": _DIMS}, may_be_nan=True)
+
+    def cost(self, point: AttractorsTheoryPoint, time: FloatArray) -> Cost:
+        return Cost(seconds=_THEORY_SECONDS)
+
+    def compute(self, points: Sequence[AttractorsTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
+        counts = [np.full((len(time), point.methods), count_attractors(point.model)) for point in points]
+        return Result(values={"attractors": np.stack(counts)}, status=np.full(len(points), Status.OK, np.int8))
+
+
+class AttractorsSystem(System):
+    """The attractors of the contrastive unit, counted in clouds of SGD and by fixed points."""
+
+    title = "attractors of the contrastive unit"
+    parameters = {name: value for name, value in PARAMETERS.items() if name not in _NOT_HERE} | _OWN
+    time = WORDS["time"]
+    limit = "limit of infinite dimension"
+    quantity = "attractors"
+    components = "features"
+    claims = {name: f"clhd.systems.contrastive.claims.attractors:{name}" for name in ("Q2", "Q3")}
+    figures = {"attractors": "clhd.systems.contrastive.figures.attractors:plot_attractors"}
+    simulation = AttractorsSimulation()
+    theory = AttractorsTheory()
+
+
+def count_attractors(model: ContrastiveModel) -> float:
+    """Return the number of stable fixed points of the ODE, with images under sign changes; NaN if one is marginal.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+    """
+    states = find_fixed_points(model)
+    if bool(states["marginal"].any()):
+        return np.nan
+    return float(states["multiplicity"].where(states["stable"], 0).sum())
+
+
+def _find(values: Mapping[str, Value], name: str) -> Any:
+    return values.get(name, _OWN[name].default)
+
+
+def _list_methods(values: Mapping[str, Value]) -> tuple[str, ...]:
+    chosen = str(_find(values, "cluster_methods"))
+    return METHODS if chosen == "both" else (chosen,)
+
+
+def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
+    """The values as the system "contrastive" takes them: random weights, and no parameter of this system alone."""
+    return {name: value for name, value in values.items() if name not in _OWN} | {"initial": "random"}
+
+
+def _count(point: CloudPoint, time: FloatArray, replica: int) -> dict[str, FloatArray] | None:
+    """The clusters of one cloud at each time, by each method; None if a run of the cloud has diverged."""
+    for method in point.methods:
+        check_method(method)  # before the long work
+    runs = range(replica * point.size, (replica + 1) * point.size)
+    overlap = simulate_points([point.point], time, runs, threads=1)[0, ..., :-1]
+    if not np.isfinite(overlap).all():
+        return None
+    shape = (len(time), len(point.methods))
+    counted, noise, share = np.empty(shape), np.empty(shape), np.full((*shape, point.room), np.nan)
+    for k, m in np.ndindex(shape):
+        found = count_clusters(overlap[:, k], method=point.methods[m], **dict(point.settings))
+        counted[k, m], noise[k, m] = found["clusters"], found["noise_share"]
+        if counted[k, m] > point.room:
+            raise ClhdError(f"max_clusters = {point.room}: {point.methods[m]} found {int(counted[k, m])} clusters")
+        share[k, m, : int(counted[k, m])] = found["share"]
+    return {"attractors": counted, "noise_share": noise, "cluster_share": share}
+
+
+_WORDS = {
+    "attractors": describe("number of attractors", "N", description="clusters of a cloud; theory: stable states"),
+    "noise_share": describe("share of the cloud in no cluster"),
+    "cluster_share": describe("share of the cloud in a cluster", description="from the largest down"),
+}
+
+
+def _declare(
+    constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]], *, may_be_nan: bool = False
+) -> Outputs:
+    coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {
+        "cluster_method": (list(_list_methods(constants)), describe("method of clustering")),
+        "cluster_rank": (range(1, int(_find(constants, "max_clusters")) + 1), describe("place of a cluster by size")),
+    }
+    used = {dim for of_one in dims.values() for dim in of_one}
+    return Outputs(
+        variables={
+            name: Output(dims=of_one, words=_WORDS[name], may_be_nan=may_be_nan or name == "cluster_share")
+            for name, of_one in dims.items()
+        },
+        coordinates={dim: entry for dim, entry in coordinates.items() if dim in used},
+    )

@@ -87,6 +87,7 @@ def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
         "choice": {"enum": list(parameter.choices)},
         "any": {},  # the system checks it
         "curve": {"oneOf": [{"enum": list(parameter.choices)}, {"type": "array", "items": {"type": "number"}}]},
+        "any": {},
     }
     entry = {"description": parameter.meaning, **kinds[parameter.kind]}
     limits = (("minimum", parameter.minimum), ("maximum", parameter.maximum), ("exclusiveMinimum", parameter.above))

@@ -91,8 +91,8 @@ def _parse_gram(model: ContrastiveModel, squared_norm: Any) -> tuple[tuple[float
     gram = np.array(rows) + 0.0
     if gram.shape != (model.units, model.units) or np.any(gram != gram.T) or np.any(np.diag(gram) < 0):
         raise ClhdError(
-            f"squared_norm = {squared_norm!r}: must be a number, or a symmetric matrix of {model.units} rows "
-            "with no negative entry on its diagonal"
+            f"squared_norm = {squared_norm!r}: must be a number, or symmetric rows of {model.units} "
+            "with no negative diagonal"
         )
     if model.is_sphere and np.any(np.diag(gram) != 1):
         raise ClhdError(f"squared_norm = {squared_norm!r}: must be 1 on its diagonal with constraint = 'sphere'")

@@ -19,10 +19,10 @@ n - p - d - i + 1 degrees of freedom (i from 1), A_ij a normal number; with less
 |---|---|---|
 | Q, L | q, rest | (unit, feature, lanes), (unit, unit, lanes) |
 | c | latent | (sample, feature, lanes) |
-| c + f, t | y | (view, feature + unit, lanes) |
+| c + f, t | first rows of normal | (view * (feature + unit), lanes): view by view |
+| A | last rows of normal, then bartlett | row by row, the diagonal first; then (unit, unit, lanes) |
 | z, Delta | pre-activation, force | (unit, view, lanes) |
 | D, then C | form | (unit, unit, lanes) |
-| A | bartlett | (unit, unit, lanes) |
 """
 
 import math
@@ -57,7 +57,7 @@ def needs_frame(model: ContrastiveModel) -> bool:
 def frame_type(features: int, units: int, views: int, samples: int, atoms: int) -> np.dtype[np.void]:
     """Return the record type of one group of lanes; see `projected.group_type`."""
     directions = features + units
-    triangle = units * (units + 1) // 2
+    numbers = views * directions + units * (units + 1) // 2
     shapes: dict[str, tuple[int, ...]] = {
         # Constants of the point. Each pair of numbers is that of the features and that of the other directions.
         "rate": (),
@@ -79,10 +79,9 @@ def frame_type(features: int, units: int, views: int, samples: int, atoms: int) 
         "q": (units, features),
         "rest": (units, units),
         # Work space; `chi_square` also holds sums that are used at once.
-        "normal": (triangle + triangle % 2,),
+        "normal": (numbers + numbers % 2,),
         "uniform": (),
         "chi_square": (),
-        "y": (views, directions),
         "c": (samples, features),
         "z": (units, views),
         "h": (units, views),
@@ -143,11 +142,11 @@ def _factorise(matrix: FloatArray) -> None:
 
 @kernel
 def _draw_bartlett(state: BitArray, group: Any) -> None:
-    """Write Bartlett's lower triangle A of each lane."""
+    """Draw all normal numbers of a step, and write Bartlett's lower triangle A of each lane."""
     bartlett, normal, chi_square = group.bartlett, group.normal, group.chi_square
     for row in range(0, len(normal), 2):
         fill_normal_pairs(state, normal[row], normal[row + 1])
-    row = 0
+    row = group.z.shape[1] * group.moved.shape[1]
     for k in range(len(bartlett)):
         fill_chi_squares(state, normal[row], group.gamma_d[k], group.gamma_c[k], group.uniform, chi_square)
         diagonal, is_there = bartlett[k, k], group.is_there[k]
@@ -163,27 +162,22 @@ def _draw_bartlett(state: BitArray, group: Any) -> None:
 
 @kernel
 def _draw_views(state: BitArray, loss: int, samplers: NDArray[np.int64], group: Any) -> None:
-    """Write c + f and t of all views to ``group.y``."""
-    y, features = group.y, len(samplers)
-    for j in range(y.shape[1]):
-        for v in range(0, len(y) - 1, 2):
-            fill_normal_pairs(state, y[v, j], y[v + 1, j])
-        if len(y) % 2 == 1:
-            fill_normal_pairs(state, y[len(y) - 1, j], group.uniform)
+    """Turn the first rows of ``group.normal`` into c + f and t of all views."""
+    y, directions = group.normal, group.moved.shape[1]
     for m in range(len(group.c)):
         sample_latents(state, samplers, group, m)
-    for v in range(len(y) - 1, -1, -1):  # backwards: second views are mixed from first ones that are still normal
-        for j in range(y.shape[1]):
-            row, part = y[v, j], 0 if j < features else 1
+    for v in range(group.z.shape[1] - 1, -1, -1):  # backwards: second views are mixed from first ones, still normal
+        for j in range(directions):
+            row, part = y[v * directions + j], 0 if j < len(samplers) else 1
             sigma, common, own = group.sigma[part], group.common[part], group.own[part]
             if _is_second(loss, v):
-                first = y[v - 1, j]
+                first = y[(v - 1) * directions + j]
                 for i in range(LANES):
                     row[i] = sigma[i] * (common[i] * first[i] + own[i] * row[i])
             else:
                 for i in range(LANES):
                     row[i] *= sigma[i]
-            if j < features:
+            if j < len(samplers):
                 latent = group.c[v // 2 if loss == _COVARIANCE else max(v - 1, 0), j]
                 for i in range(LANES):
                     row[i] += latent[i]
@@ -192,34 +186,37 @@ def _draw_views(state: BitArray, loss: int, samplers: NDArray[np.int64], group: 
 @kernel
 def _project(group: Any) -> None:
     """Write z_iv = Q_i . (c_v + f_v) + L_i . t_v."""
-    q, rest, y, z = group.q, group.rest, group.y, group.z
+    q, rest, y, z = group.q, group.rest, group.normal, group.z
+    features = q.shape[1]
+    directions = features + len(q)
     for k in range(len(q)):
-        for v in range(len(y)):
+        for v in range(z.shape[1]):
             for i in range(LANES):
                 total = 0.0
-                for j in range(q.shape[1]):
-                    total += q[k, j, i] * y[v, j, i]
+                for j in range(features):
+                    total += q[k, j, i] * y[v * directions + j, i]
                 for m in range(len(q)):
-                    total += rest[k, m, i] * y[v, q.shape[1] + m, i]
+                    total += rest[k, m, i] * y[v * directions + features + m, i]
                 z[k, v, i] = total
 
 
 @kernel
 def _collect(loss: int, group: Any) -> None:
     """Write sum_v Delta_v (c_v + f_v, t_v)' to `moved`, and D to `form`."""
-    moved, form, delta, y = group.moved, group.form, group.delta, group.y
+    moved, form, delta, y, crossed = group.moved, group.form, group.delta, group.normal, group.chi_square
+    views, directions = delta.shape[1], moved.shape[1]
     for k in range(len(moved)):
-        for j in range(y.shape[1]):
+        for j in range(directions):
             for i in range(LANES):
                 total = 0.0
-                for v in range(len(y)):
-                    total += delta[k, v, i] * y[v, j, i]
+                for v in range(views):
+                    total += delta[k, v, i] * y[v * directions + j, i]
                 moved[k, j, i] = total
         for m in range(k + 1):
-            row, crossed = form[k, m], group.chi_square
+            row = form[k, m]
             _set_zero(row)
             _set_zero(crossed)
-            for v in range(len(y)):
+            for v in range(views):
                 _add_product(row, delta[k, v], delta[m, v])
                 if _is_second(loss, v):
                     _add_product(crossed, delta[k, v], delta[m, v - 1])

@@ -10,6 +10,8 @@ the model with the initial state: the theory depends on nothing else.
 | cosine_similarity | time, feature | overlap / sqrt(squared_norm), NaN at 0 |
 | gradient_variance | time | theory only: D |
 | averaging_error | time | theory only: error of the averages of infonce; 0 for the other losses |
+| overlap, cosine_similarity | time, unit, feature | of several units |
+| squared_norm | time, unit, unit_2 | of several units: w_i . w_k / n |
 | growth_rate | feature | theory only: growth rate of a small overlap at the uninformative state |
 | X_fluctuation | dims of X | theory only, with ``theory: fluctuations``: standard deviation of sqrt(n) (X_n - X) |
 """
@@ -22,11 +24,11 @@ import xarray as xr
 
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.contrastive.model.state import cosine_similarity
+from clhd.systems.contrastive.model.labels import GRAM_WORDS, WORDS
+from clhd.systems.contrastive.simulation.frame_chain import needs_frame
 from clhd.systems.contrastive.simulation.lockstep import LANES, family
 from clhd.systems.contrastive.simulation.point import Point
-from clhd.systems.contrastive.simulation.sgd import simulate_points
+from clhd.systems.contrastive.simulation.sgd import simulate_points, split_values
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, number_features
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
 from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
@@ -42,6 +44,8 @@ from clhd.systems.protocol import System
 _PROJECTED_SECONDS, _FEATURE_SECONDS, _LANE_SECONDS = 9e-9, 4e-9, 3e-6
 _NEGATIVE_SECONDS, _NEGATIVE_FEATURE_SECONDS, _MANY_NEGATIVES, _MANY_FACTOR = 3e-9, 1e-9, 12, 5
 _FULL_SECONDS = 1.4e-9
+# Of the chain in a frame: per step and lane, and for each number of its views; more for each further unit.
+_FRAME_SECONDS, _FRAME_NUMBER_SECONDS, _UNIT_SHARE = 5e-9, 1.5e-9, 0.4
 _ODE_SECONDS, _ODE_SECONDS_PER_TIME, _FLUCTUATION_SECONDS = 0.02, 1e-4, 1.0
 # Of one theory of infonce, for each term of its averages and each view.
 _TERM_SECONDS = 3.3e-6
@@ -85,13 +89,18 @@ class ContrastiveSimulation:
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         if constants.get("simulation", "sgd") == "none":
             return NOTHING
-        return label_outputs(_QUANTITIES, {"feature": number_features(constants)})
+        return _label_quantities(constants)
 
     def cost(self, point: Point, time: FloatArray) -> Cost:
         steps, features = float(time[-1]) * point.dimension, point.model.features
+        more_units = point.model.units - 1
         if point.engine == "full":
-            seconds = steps * point.dimension * point.model.views * _FULL_SECONDS
-            return Cost(seconds=seconds, family=("full", point.dimension, point.model.views))
+            seconds = steps * point.dimension * point.model.views * _FULL_SECONDS * (1 + _UNIT_SHARE * more_units)
+            return Cost(seconds=seconds, family=("full", point.dimension, point.model.views, point.model.units))
+        if needs_frame(point.model):
+            numbers = point.model.views * (features + point.model.units)
+            step = _FRAME_SECONDS + _FRAME_NUMBER_SECONDS * numbers * (1 + _UNIT_SHARE * more_units)
+            return Cost(seconds=steps * step + _LANE_SECONDS, runs_per_call=LANES, family=family(point))
         further = point.model.views - 3
         of_negatives = further * (_NEGATIVE_SECONDS + _NEGATIVE_FEATURE_SECONDS * (features - 1))
         of_negatives *= _MANY_FACTOR if further > _MANY_NEGATIVES else 1
@@ -100,11 +109,10 @@ class ContrastiveSimulation:
 
     def compute(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
         values = simulate_points(points, time, replicas, threads=1)
-        overlap, squared_norm = values[..., :-1], values[..., -1]
-        similarity = cosine_similarity(overlap, squared_norm)
+        overlap, squared_norm, similarity = split_values(values, points[0].model.units)
         return Result(
             values={"overlap": overlap, "squared_norm": squared_norm, "cosine_similarity": similarity},
-            status=find_diverged(squared_norm),
+            status=find_diverged(values[..., -1]),
         )
 
 
@@ -116,6 +124,7 @@ class ContrastiveTheory:
 
     def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:
         model, overlap, squared_norm = parse_model_and_start(values)
+        _ = model.loss_terms  # refuses a model without a theory
         if model.l1_penalty > 0:
             raise ClhdError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
         fluctuations = values.get("theory", "ode") == "fluctuations"
@@ -195,6 +204,18 @@ def _declare_fluctuation(name: str) -> Output:
         description="standard deviation of sqrt(n) times the deviation from the ODE, in the limit",
     )
     return Output(dims=_QUANTITIES[name], words=words, may_be_nan=name == "cosine_similarity")
+
+
+def _label_quantities(constants: Mapping[str, Value]) -> Outputs:
+    """Return the outputs of the simulation; those of several units have dims of units."""
+    features, units = number_features(constants), range(1, int(constants.get("units", 1)) + 1)  # type: ignore[arg-type]
+    if len(units) == 1:
+        return label_outputs(_QUANTITIES, {"feature": features})
+    dims = dict.fromkeys(("overlap", "squared_norm", "cosine_similarity"), ("time", "unit", "feature"))
+    dims["squared_norm"] = ("time", "unit", "unit_2")
+    outputs = label_outputs(dims, {"feature": features, "unit": units, "unit_2": units})
+    gram = replace(outputs.variables["squared_norm"], words=GRAM_WORDS)
+    return replace(outputs, variables={**outputs.variables, "squared_norm": gram})
 
 
 def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:

@@ -83,6 +83,8 @@ def selection_probability(
         If a value is not allowed.
     """
     parse_choice("method", method, ("ode", "sgd"))
+    if model.units > 1:
+        raise ClhdError(f"units = {model.units}: must be 1, because the outcome of several units has no name yet")
     end = parse_number("time", time, above=0)
     count = parse_count("replicas", replicas, minimum=1)
     parse_count("seed", seed, minimum=0)

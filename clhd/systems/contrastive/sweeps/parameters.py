@@ -1,7 +1,8 @@
 """The parameters of the contrastive systems; `parse_model_and_start` makes a model and an initial state of values.
 
 Every system takes its own choice of them. Those of the latent variables and of the start may have a value for each
-feature, as in ``kurtosis_2``.
+feature, as in ``kurtosis_2``. Of several units, an initial overlap is that of every unit, unless ``initial_overlaps``
+lists those of each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.checks import parse_vector
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.activations import ACTIVATIONS
 from clhd.systems.contrastive.model.contrastive import (
@@ -25,7 +27,7 @@ from clhd.systems.contrastive.model.contrastive import (
 )
 from clhd.systems.contrastive.model.latents import Gaussian, Laplace, Latent, ThreePoint, TwoPoint, Uniform
 from clhd.systems.contrastive.model.losses import DECORRELATIONS, LOSS_NAMES
-from clhd.systems.contrastive.model.state import parse_norm, parse_overlap
+from clhd.systems.contrastive.model.state import parse_norm, parse_units_overlap
 from clhd.systems.contrastive.simulation.point import ENGINES
 from clhd.systems.contrastive.theory.threshold import uninformative_state
 from clhd.systems.declarations import Parameter, Value
@@ -42,6 +44,17 @@ class Switch(Parameter):
         if not isinstance(value, bool):
             raise ClhdError(f"{name} = {value!r}: must be true or false")
         return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers(Parameter):
+    """A parameter that is a list of numbers."""
+
+    kind: str = "any"
+
+    def parse(self, name: str, value: Any) -> Value:
+        """Return `value` as a tuple; raise ClhdError if it is no list of finite numbers."""
+        return tuple(parse_vector(name, value).tolist())
 
 
 _LATENTS = ("three_point", "two_point", "gaussian", "uniform", "laplace")
@@ -131,6 +144,12 @@ PARAMETERS: dict[str, Parameter] = {
         None, "initial cosine similarity", "S_0", minimum=-1, maximum=1, per_component=True
     ),
     "initial_overlap": _number(None, "initial overlap", "q_0", per_component=True),
+    "initial_overlaps": Numbers(
+        default=None,
+        meaning="initial overlaps of several units: those of unit 1 with all features, then those of unit 2, and so on",
+        symbol="Q_0",
+        can_vary=False,
+    ),
     "correlation_acts_on": _choice(
         "both",
         "a switch: noise_correlation enters drift and gradient variance, or the other of them is that of correlation 0",
@@ -159,7 +178,7 @@ _WIDEST_NOISE = 100
 
 def parse_model_and_start(
     values: Mapping[str, Value],
-) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
+) -> tuple[ContrastiveModel, Any, float]:
     """Return the model and the initial state that values describe.
 
     Parameters
@@ -170,10 +189,10 @@ def parse_model_and_start(
     Returns
     -------
     model : ContrastiveModel
-    overlap : tuple of float or None
+    overlap : tuple of float, of several units tuple of such tuples, or None
         Of the start with each feature; None if it is random.
     squared_norm : float
-        Of the start.
+        Of the start, of each unit.
 
     Raises
     ------
@@ -186,7 +205,7 @@ def parse_model_and_start(
 @lru_cache(maxsize=1024)
 def _make_model_and_start(
     items: tuple[tuple[str, Value], ...],
-) -> tuple[ContrastiveModel, tuple[float, ...] | None, float]:
+) -> tuple[ContrastiveModel, Any, float]:
     """The same with a memory: points of a grid that differ only in dimension share model and start."""
     values = dict(items)
     features = int(values.get("features", 1))  # type: ignore[arg-type]
@@ -194,14 +213,33 @@ def _make_model_and_start(
     model = ContrastiveModel(latents=latents, **{name: values[name] for name in _SHARED if name in values})  # type: ignore[arg-type]
     squared_norm = _parse_norm(model, values.get("initial_squared_norm", 1.0))
     overlaps = [_parse_overlap(values, j, squared_norm) for j in range(1, features + 1)]
+    table = values.get("initial_overlaps")
     given = [q is not None for q in overlaps]
     if values.get("initial", "fixed") == "random":
-        if any(given):
+        if any(given) or table is not None:
             raise ClhdError("initial = 'random': goes with no initial_cosine_similarity and no initial_overlap")
         return model, None, squared_norm
-    if not any(given):
+    if any(given) and table is not None:
+        raise ClhdError("initial_overlaps: must not be given together with other initial overlaps or similarities")
+    if not any(given) and table is None:
         raise ClhdError("initial = 'fixed': needs initial_cosine_similarity or initial_overlap")
-    return model, parse_overlap(model, tuple([q or 0.0 for q in overlaps]), squared_norm), squared_norm
+    start: Any = tuple([q or 0.0 for q in overlaps])
+    if model.units > 1:
+        start = (start,) * model.units if table is None else _split_overlaps(table, model)
+    elif table is not None:
+        raise ClhdError("initial_overlaps: is only for several units; give initial_overlap")
+    return model, parse_units_overlap(model, start, squared_norm), squared_norm
+
+
+def _split_overlaps(table: Any, model: ContrastiveModel) -> list[list[float]]:
+    """Return the overlaps of each unit from the list of all."""
+    size = model.units * model.features
+    if len(table) != size:
+        raise ClhdError(
+            f"initial_overlaps = {table!r}: must be {model.features} numbers for each of {model.units} units"
+        )
+    split: list[list[float]] = np.reshape(table, (model.units, model.features)).tolist()
+    return split
 
 
 def _parse_norm(model: ContrastiveModel, value: Value) -> float:

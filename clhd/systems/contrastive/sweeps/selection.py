@@ -40,7 +40,9 @@ from clhd.systems.protocol import System
 
 # Measured, in seconds: two searches for pure states, and all separatrices of one model.
 _EIGENVALUE_SECONDS, _REGION_SECONDS = 0.2, 1.5
-_NOT_HERE = {"initial", "initial_cosine_similarity", "initial_overlap", "correlation_acts_on"}
+_OF_STARTS = {"initial", "initial_cosine_similarity", "initial_overlap", "initial_overlaps"}
+_OF_UNITS = {"units", "decorrelation", "decorrelation_function"}
+_NOT_HERE = {*_OF_STARTS, *_OF_UNITS, "correlation_acts_on"}
 _OWN: dict[str, Parameter] = {
     "features": replace(PARAMETERS["features"], default=None, minimum=2),
     "initial_radius": Parameter(

@@ -36,7 +36,8 @@ from clhd.systems.protocol import System
 _PDE_SECONDS = 0.03
 # Errors in time stay far below those of the weight axis, which the number of cells decides.
 _TOLERANCE = 1e-7
-_NOT_HERE = ("features", "engine", "initial", "correlation_acts_on", "simulation", "theory")
+_OF_UNITS = ("units", "decorrelation", "decorrelation_function", "initial_overlaps")
+_NOT_HERE = ("features", "engine", "initial", "correlation_acts_on", "simulation", "theory", *_OF_UNITS)
 PARAMETERS: dict[str, Parameter] = {
     name: replace(parameter, per_component=False) for name, parameter in CONTRASTIVE.items() if name not in _NOT_HERE
 } | {

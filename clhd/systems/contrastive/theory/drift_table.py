@@ -127,7 +127,8 @@ def read_drift(
     if i + STENCIL > table.values.shape[0]:
         return False, 0.0, 0.0
     sums[:] = 0.0
-    add_stencil(table.values, i, j, work.x_weights, work.y_weights, 0, shares, sums)  # type: ignore[call-arg]
+    for block in range(table.values.shape[2] // LANES):
+        add_stencil(table.values, i, j, work.x_weights, work.y_weights, block, shares, sums)  # type: ignore[call-arg]
     g[0] = side * sums[0, 0]
     return True, sums[0, 1], sums[0, 2]
 

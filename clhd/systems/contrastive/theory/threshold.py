@@ -301,6 +301,9 @@ def is_scale_free(model: ContrastiveModel) -> bool:
 
 
 def collapses(model: ContrastiveModel) -> bool:
-    """Return whether r = 0 is a state of rest: h(0) h'(0) = 0, and no sphere constraint."""
+    """Return whether r = 0 is a state of rest: h(0) h'(0) = 0, or the batch is centred; no sphere constraint.
+
+    At r = 0 all outputs are equal, and equal outputs of a centred batch exert no force.
+    """
     h, d, _ = model.unit(np.zeros(1))
-    return not model.is_sphere and bool(h[0] * d[0] == 0)
+    return not model.is_sphere and (model.centred is True or bool(h[0] * d[0] == 0))

@@ -26,7 +26,7 @@ from clhd.core.checks import parse_choice, parse_count, parse_number
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.activations import Activation, find_activation, parse_activation
 from clhd.systems.contrastive.model.latents import Latent, canonical_value, product_atoms
-from clhd.systems.contrastive.model.losses import DECORRELATIONS, LOSS_NAMES, LOSSES, Loss
+from clhd.systems.contrastive.model.losses import BATCH_LOSSES, DECORRELATIONS, LOSS_NAMES, LOSSES, Loss
 
 BACKGROUNDS = ("isotropic", "orthogonal")
 CONSTRAINTS = ("none", "sphere")
@@ -252,13 +252,19 @@ class ContrastiveModel:
         Raises
         ------
         ClhdError
-            If there is no theory for the loss or the background.
+            If the theory does not know the loss: several units, or infonce with the orthogonal background.
         """
-        if self.loss not in LOSSES:
-            raise ClhdError(f"loss = {self.loss!r}: has no theory yet, only a simulation; set theory: none")
-        if self.background != "isotropic":
-            raise ClhdError(f"background = {self.background!r}: has no theory yet, only a simulation; set theory: none")
-        return LOSSES[self.loss]
+        if self.units > 1:
+            raise ClhdError(
+                f"units = {self.units}: must be 1 here, because the averages over a batch do not close for several "
+                "units; set theory: none"
+            )
+        if self.loss == "infonce" and self.background != "isotropic":
+            raise ClhdError(
+                f"background = {self.background!r}: must be 'isotropic' for the theory of loss = 'infonce', whose "
+                "points have a fixed covariance of the noise; set theory: none"
+            )
+        return LOSSES[self.loss] if self.centred is None else BATCH_LOSSES[self.centred]
 
     def latent_atoms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return values (atoms, feature) and weights (atoms,) of the latent vector c."""

@@ -20,6 +20,7 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES
 from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.drift_table import build_drift_table
 from clhd.systems.contrastive.theory.runge_kutta import LEFT_TABLE, Equation, IntArray, integrate_chunk
 from clhd.systems.contrastive.theory.tables import PairTable, atom_shares, build_table, no_table
 
@@ -30,6 +31,8 @@ _OUTPUT_FACTOR = 0.01
 # with fewer starts it does not pay. Above about 20 atoms the cost of the direct rule no longer grows with them.
 _MIN_WORK_FOR_TABLE, _MAX_ATOMS_COUNTED = 80, 20
 _TABLE_TOLERANCE = 1e-10
+# A table of drift terms has some thousand nodes, each a right-hand side; a trajectory takes some hundred.
+_MIN_FOR_DRIFT_TABLE = 60
 _CHUNK = 64
 
 
@@ -116,13 +119,20 @@ class BatchIntegrator:
         return outcome
 
     def _wants_table(self, starts: int) -> bool:
+        if self.flow.sources.is_orthogonal:  # only the table of one feature's drift terms has two variables
+            return (
+                self.flow.rule.activation in (TANH, ERF) and self.flow.features == 1 and starts >= _MIN_FOR_DRIFT_TABLE
+            )
         smooth = self.flow.rule.activation in (TANH, ERF)
         return smooth and starts * min(len(self.flow.atoms.weights), _MAX_ATOMS_COUNTED) >= _MIN_WORK_FOR_TABLE
 
     def _provide_table(self, root_last: float) -> bool:
         """Make `table` reach sqrt r = `root_last`; return False if no table of reasonable size does."""
         if root_last > self.table.root_last:
-            table = build_table(self.flow.rule, self._slope, root_last, _TABLE_TOLERANCE)
+            if self.flow.sources.is_orthogonal:
+                table = build_drift_table(self.flow, root_last, _TABLE_TOLERANCE)
+            else:
+                table = build_table(self.flow.rule, self._slope, root_last, _TABLE_TOLERANCE)
             if table is None:
                 return False
             self.table = table
@@ -140,12 +150,13 @@ class BatchIntegrator:
 
     def _equation(self, table: PairTable) -> Equation:
         model = self.flow.model
+        is_drift = self.flow.sources.is_orthogonal
         return Equation(
-            loss=model.loss_terms.code,
+            sources=self.flow.sources,
             rule=self.flow.rule,
             atoms=self.flow.atoms,
             table=table,
-            shares=atom_shares(table, self.flow.atoms),
+            shares=np.ones((2, 1, 1, table.values.shape[2])) if is_drift else atom_shares(table, self.flow.atoms),
             learning_rate=model.learning_rate,
             weight_decay=model.weight_decay,
             is_sphere=model.is_sphere,

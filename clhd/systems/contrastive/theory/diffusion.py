@@ -36,6 +36,7 @@ from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.activations import RELU, activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES, forces
+from clhd.systems.contrastive.theory.batch_diffusion import batch_diffusion
 from clhd.systems.contrastive.theory.diffusion_nodes import (
     negative_nodes,
     project_latents,
@@ -68,13 +69,21 @@ def diffusion_matrix(model: ContrastiveModel, overlap: FloatArray, squared_norm:
     Raises
     ------
     ClhdError
-        If the loss is not a polynomial of the outputs of three views.
+        If the loss is not a polynomial of the outputs of three views, or of a batch (`batch_diffusion.py`), or has
+        three views and the orthogonal background.
     """
+    r = 1.0 if model.is_sphere else max(float(squared_norm), 0.0)
+    q = np.asarray(overlap, dtype=np.float64)
+    if model.loss == "covariance":
+        return _on_sphere(batch_diffusion(model, q, r), q) if model.is_sphere else batch_diffusion(model, q, r)
+    if model.background != "isotropic":
+        raise ClhdError(
+            f"background = {model.background!r}: must be 'isotropic' for the fluctuations of loss = {model.loss!r}; "
+            "only those of loss = 'covariance' are known for both"
+        )
     if model.loss_terms.degree == 0:
         known = ", ".join(name for name, loss in LOSSES.items() if loss.degree > 0)
         raise ClhdError(f"loss = {model.loss!r}: fluctuations are known for polynomial losses only ({known})")
-    r = 1.0 if model.is_sphere else max(float(squared_norm), 0.0)
-    q = np.asarray(overlap, dtype=np.float64)
     direction = q / r if r > 0 else np.zeros_like(q)
     deviation = math.sqrt(r * model.noise_variance)
     latents = project_latents(model, q, direction, deviation)
@@ -99,10 +108,14 @@ def diffusion_matrix(model: ContrastiveModel, overlap: FloatArray, squared_norm:
         )
         sums += moments[:, None, None] * (lanes @ negative_moments)
     matrix = _assemble(sums, q, direction, model.learning_rate)
-    if model.is_sphere:
-        projection = np.vstack([np.eye(len(q)), -0.5 * q]).T
-        matrix[:-1, :-1] = projection @ matrix @ projection.T
-        matrix[-1, :] = matrix[:, -1] = 0.0
+    return _on_sphere(matrix, q) if model.is_sphere else matrix
+
+
+def _on_sphere(matrix: FloatArray, q: FloatArray) -> FloatArray:
+    """Return B after the rescaling that follows each step."""
+    projection = np.vstack([np.eye(len(q)), -0.5 * q]).T
+    matrix[:-1, :-1] = projection @ matrix @ projection.T
+    matrix[-1, :] = matrix[:, -1] = 0.0
     return matrix
 
 

@@ -6,7 +6,8 @@ With q = overlap, r = squared norm, eta = learning rate, lam = weight decay,
 
 and on the sphere (r = 1)  dq_j/dt = eta (g_j - q_j g . q) - eta^2 D q_j / 2, dr/dt = 0. g, A (by Stein's lemma) and D
 follow from the pair averages of the loss, summed over the atoms of the latents, or, if the loss does not factorise over
-the samples, from averages over a set of points.
+the samples, from averages over a set of points. With the orthogonal background g stands for g - A_b q
+(`backgrounds.py`), and A is the alignment of both sources of noise.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -25,9 +26,9 @@ from clhd.core.kernels import kernel
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.losses import combine
 from clhd.systems.contrastive.theory.atoms import FoldedAtoms, average_many, fold_atoms
 from clhd.systems.contrastive.theory.averages import FloatArray, PairRule, pair_rule
+from clhd.systems.contrastive.theory.backgrounds import Sources, combine_terms, noise_sources, rule_at_state
 from clhd.systems.contrastive.theory.point_sets import average_points, draw_points
 
 # Step of finite differences over nine points: their truncation error is below the rounding error of the averages.
@@ -54,6 +55,8 @@ class Flow:
         p.
     rule : PairRule
         Rule of the pair averages; without pairs if the loss does not factorise.
+    sources : Sources
+        Estimator and sources of the noise.
     atoms : FoldedAtoms
         Atoms of the latents.
     points : PointSet or None
@@ -77,6 +80,7 @@ class Flow:
         self.model = model
         self.features = model.features
         self.rule = pair_rule(model)
+        self.sources = noise_sources(model)
         self.atoms = fold_atoms(model)
         self.points = None if model.loss_terms.factorises else draw_points(model, scrambling=scrambling)
         self._variance = None if gradient_variance_of is None else Flow(gradient_variance_of, scrambling=scrambling)
@@ -101,10 +105,21 @@ class Flow:
         (g, A, D) : array of shape (feature,), float, float
             For relu at r = 0, where A depends on the direction, its value at q = 0.
         """
-        model, g, code = self.model, np.empty(self.features), self.model.loss_terms.code
+        g, alignment, gradient_variance, _ = self._all_terms(overlap, squared_norm)
+        if self._variance is not None:
+            gradient_variance = self._variance.terms(overlap, squared_norm)[2]
+        return g, alignment, gradient_variance
+
+    def base_alignment(self, overlap: FloatArray, squared_norm: float) -> float:
+        """Return A_b of the orthogonal background at one state; 0 for the isotropic one."""
+        return self._all_terms(overlap, squared_norm)[3]
+
+    def _all_terms(self, overlap: FloatArray, squared_norm: float) -> tuple[FloatArray, float, float, float]:
+        """Return (g, A, D, A_b)."""
+        model, g, code, base = self.model, np.empty(self.features), self.sources.loss, 0.0
         q, r = np.ascontiguousarray(overlap, dtype=np.float64), float(squared_norm)
         if self.points is None:
-            alignment, gradient_variance = drift_terms(code, self.rule, self.atoms, q, r, g)
+            alignment, gradient_variance, base = drift_terms(self.sources, self.rule, self.atoms, q, r, g)
         else:
             alignment, gradient_variance = average_points(
                 code,
@@ -118,9 +133,7 @@ class Flow:
                 r,
                 g,
             )
-        if self._variance is not None:
-            gradient_variance = self._variance.terms(overlap, squared_norm)[2]
-        return g, alignment, gradient_variance
+        return g, alignment, gradient_variance, base
 
     def velocity(self, state: FloatArray) -> FloatArray:
         """Return the time derivative of a state (overlap, squared norm), shape (feature + 1,), per unit of time.
@@ -208,16 +221,16 @@ def _derivative_weights(offsets: FloatArray) -> FloatArray:
 
 @kernel
 def drift_terms(
-    loss: int, rule: PairRule, atoms: FoldedAtoms, overlap: FloatArray, squared_norm: float, g: FloatArray
-) -> tuple[float, float]:
-    """Write g of shape (feature,) and return (A, D), from averages by the direct rule.
+    sources: Sources, rule: PairRule, atoms: FoldedAtoms, overlap: FloatArray, squared_norm: float, g: FloatArray
+) -> tuple[float, float, float]:
+    """Write g of shape (feature,) and return (A, D, A_b), from averages by the direct rule.
 
     Parameters
     ----------
-    loss : int
-        Code of the loss.
+    sources : Sources
+        Estimator and sources of the noise.
     rule : PairRule
-        Rule of its pair averages.
+        Rule of the pair averages.
     atoms : FoldedAtoms
         Atoms of the latents.
     overlap, squared_norm : array of shape (feature,), float
@@ -231,12 +244,11 @@ def drift_terms(
         for j in range(features):
             means[atom] += atoms.values[atom, j] * overlap[j]
     averages = np.empty((count, pairs))
-    average_many(rule, means, squared_norm, averages)
+    average_many(rule_at_state(sources, rule, overlap, squared_norm), means, squared_norm, averages)
     mean, moment = np.zeros(pairs), np.zeros((features, pairs))
     for atom in range(count):
         add_atom(atoms, atom, rule.signs, averages[atom], mean, moment)
-    alignment, gradient_variance = combine(loss, rule.noise_variance, rule.noise_covariance, mean, moment, g)
-    return alignment, gradient_variance
+    return combine_terms(sources, mean, moment, overlap, g)
 
 
 @kernel

@@ -162,6 +162,7 @@ def silent_rates(model: ContrastiveModel, overlap: FloatArray, r: float) -> Floa
     eta, q, probe = model.learning_rate, overlap[list(active)], Flow(probe_model(model, active))
     g, alignment, gradient_variance = probe.terms(np.append(0.0, q), r)
     decay = overlap_decay(model, alignment, gradient_variance) + (g[1:] @ q if model.is_sphere else 0.0)
+    decay += probe.base_alignment(np.append(0.0, q), r)
     second_moments = np.array([model.latents[j].moment(2) for j in silent])
     return np.asarray(eta * (second_moments * feature_gain(probe, q, r) - decay))
 

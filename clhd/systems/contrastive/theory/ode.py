@@ -20,12 +20,14 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 from clhd.core.checks import parse_number, parse_times
+from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_starts
 from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.batch import BatchIntegrator, step_tolerances
 from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.units import integrate_units
 
 _SCRAMBLINGS = 5
 _LOOSE = {"rtol": 1e-5, "atol": 1e-7}
@@ -46,7 +48,8 @@ def integrate_ode(
     Parameters
     ----------
     model : ContrastiveModel
-        Without an L1 penalty.
+        Without an L1 penalty. With several units see `integrate_units` for shapes and variables; its error, not
+        `rtol` and `atol`, is that of the result.
     overlap : array-like of shape (feature,) or (start, feature); a number if there is one feature
         Initial overlap q of one start, or of several; |q|^2 <= squared_norm.
     squared_norm : float or array-like of shape (start,)
@@ -77,6 +80,10 @@ def integrate_ode(
     ClhdError
         If an argument has the wrong shape or range, or the model has an L1 penalty.
     """
+    if model.units > 1:
+        if gradient_variance_of is not None:
+            raise ClhdError("gradient_variance_of: must be None with several units")
+        return integrate_units(model, overlap=overlap, squared_norm=squared_norm, time=time)
     states = parse_starts(model, overlap, squared_norm)
     times = parse_times(time)
     rtol = parse_number("rtol", rtol, minimum=1e-13, maximum=1e-1)

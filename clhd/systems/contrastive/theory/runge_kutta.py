@@ -20,10 +20,11 @@ from scipy.integrate import DOP853
 
 from clhd.core.kernels import inlined, kernel
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT
-from clhd.systems.contrastive.model.losses import combine
 from clhd.systems.contrastive.theory.atoms import FoldedAtoms
 from clhd.systems.contrastive.theory.averages import FloatArray, PairRule
+from clhd.systems.contrastive.theory.backgrounds import Sources, combine_terms
 from clhd.systems.contrastive.theory.drift import drift_terms
+from clhd.systems.contrastive.theory.drift_table import read_drift
 from clhd.systems.contrastive.theory.stencil import STENCIL
 from clhd.systems.contrastive.theory.tables import PairTable, TableWork, add_from_table
 
@@ -46,23 +47,24 @@ class Equation(NamedTuple):
 
     Attributes
     ----------
-    loss : int
-        Code of the loss.
+    sources : Sources
+        Estimator and sources of the noise.
     rule : PairRule
-        Rule of its pair averages.
+        Rule of the pair averages.
     atoms : FoldedAtoms
         Atoms of the latents.
     table : PairTable
-        Table of the pair averages; `no_table` for the direct rule.
+        Table of the pair averages, or of the drift terms with the orthogonal background; `no_table` for the direct
+        rule.
     shares : array of shape (2, atom, 1 + feature, padded pair)
-        From `atom_shares`, for the table.
+        From `atom_shares`, for a table of pair averages; ones for a table of drift terms.
     learning_rate, weight_decay : float
         eta and lam.
     is_sphere : bool
         True if r stays 1.
     """
 
-    loss: int
+    sources: Sources
     rule: PairRule
     atoms: FoldedAtoms
     table: PairTable
@@ -95,7 +97,7 @@ def integrate_chunk(
         np.empty(size),
         np.empty((7, size)),
         np.empty(len(equation.atoms.weights)),
-        np.empty((size, equation.table.values.shape[2])),
+        np.empty((equation.shares.shape[2], equation.table.values.shape[2])),
         np.empty(size - 1),
         TableWork(np.empty(STENCIL), np.empty(STENCIL)),
     )
@@ -296,9 +298,15 @@ def _velocity(equation: Equation, state: FloatArray, velocity: FloatArray, work:
     eta = equation.learning_rate
     squared_norm = 1.0 if equation.is_sphere else max(state[features], 0.0)
     if equation.table.values.shape[0] == 0:
-        alignment, variance = drift_terms(
-            equation.loss, equation.rule, equation.atoms, state[:features], squared_norm, work.g
+        alignment, variance, _ = drift_terms(
+            equation.sources, equation.rule, equation.atoms, state[:features], squared_norm, work.g
         )
+    elif equation.sources.is_orthogonal:
+        is_inside, alignment, variance = read_drift(
+            equation.table, state[0], squared_norm, work.table, equation.shares[0, 0], work.sums, work.g
+        )
+        if not is_inside:
+            return 0.0, False
     else:
         for atom in range(len(work.means)):
             mean = 0.0
@@ -309,8 +317,7 @@ def _velocity(equation: Equation, state: FloatArray, velocity: FloatArray, work:
         sums[:] = 0.0
         if not add_from_table(equation.table, work.means, equation.shares, math.sqrt(squared_norm), work.table, sums):
             return 0.0, False
-        s2, kappa = equation.rule.noise_variance, equation.rule.noise_covariance
-        alignment, variance = combine(equation.loss, s2, kappa, sums[0], sums[1:], work.g)
+        alignment, variance, _ = combine_terms(equation.sources, sums[0], sums[1:], state[:features], work.g)
     along = 0.0
     for j in range(features):
         along += work.g[j] * state[j]

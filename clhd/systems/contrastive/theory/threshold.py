@@ -6,7 +6,9 @@ latents of mean zero, whatever their law, a small overlap then grows at the rate
     eta (m_j G + A - lam),    G = E[sum dDelta_v/dz_u over the views u, v of the same sample],
                               G = E[h_1'' h_2 + 2 h_1' h_2' + h_1 h_2''] - 2 E[h''] E[h]    for the bilinear loss,
 
-so feature j is learned if its second moment exceeds m* = (lam - A) / G. On the sphere A + eta D / 2 replaces lam.
+so feature j is learned if its second moment exceeds m* = (lam - A) / G. On the sphere A + eta D / 2 replaces lam. With
+the orthogonal background the base noise does not act along the features: A - A_b takes the place of A in the growth
+rate, but r0 rests on all of A; on the sphere A + eta D / 2 still replaces lam, so m* = (A_b + eta D / 2) / G.
 m_j G is the slope of g_j along its own overlap. The threshold takes G from a probe feature of second moment 1;
 `growth_rates` takes the slope along each feature of the model, so it *shows* the effect of the law of a latent.
 
@@ -60,12 +62,15 @@ class UninformativeState:
         G.
     alignment, gradient_variance : float
         A, D.
+    base_alignment : float
+        A_b of the orthogonal background, a part of A; 0 for the isotropic one.
     """
 
     squared_norm: float
     gain: float
     alignment: float
     gradient_variance: float
+    base_alignment: float = 0.0
 
 
 def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0) -> xr.DataArray:
@@ -84,7 +89,7 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
         m*. Infinite where the gain is 0 or negative: no feature grows. NaN if the squared norm grows without bound,
         unless h is linear or relu and the loss bilinear: there the growth of the overlap does not depend on the
         squared norm, and a negative m* says that it grows even without a signal. Attributes: ``squared_norm``,
-        ``gain``, ``alignment``, ``gradient_variance`` of the uninformative state.
+        ``gain``, ``alignment``, ``gradient_variance``, ``base_alignment`` of the uninformative state.
 
     Raises
     ------
@@ -99,7 +104,7 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
                 "because with another mean zero overlap is not a state of rest"
             )
     state = uninformative_state(model, squared_norm=squared_norm)
-    needed = overlap_decay(model, state.alignment, state.gradient_variance)
+    needed = overlap_decay(model, state.alignment, state.gradient_variance) + state.base_alignment
     if math.isnan(state.gain):
         threshold = math.nan
     elif state.gain > 0:
@@ -115,6 +120,7 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
         "gain": state.gain,
         "alignment": state.alignment,
         "gradient_variance": state.gradient_variance,
+        "base_alignment": state.base_alignment,
     }
     return thresholds
 
@@ -150,7 +156,8 @@ def uninformative_state(model: ContrastiveModel, *, squared_norm: float = 1.0) -
         return UninformativeState(rest, math.nan, math.nan, math.nan)
     probe = Flow(probe_model(model))
     _, alignment, gradient_variance = probe.terms(np.zeros(1), r)
-    return UninformativeState(rest, feature_gain(probe, np.zeros(0), r), alignment, gradient_variance)
+    base = probe.base_alignment(np.zeros(1), r)
+    return UninformativeState(rest, feature_gain(probe, np.zeros(0), r), alignment, gradient_variance, base)
 
 
 def _reached_norm(model: ContrastiveModel, start: float) -> float:
@@ -207,7 +214,10 @@ def growth_rates(model: ContrastiveModel, *, squared_norm: float = 1.0) -> Float
 
 
 def overlap_decay(model: ContrastiveModel, alignment: float, gradient_variance: float) -> float:
-    """Return the least dg_j/dq_j at which a small overlap grows from zero: lam - A, on the sphere eta D / 2."""
+    """Return the least slope of the effective g_j at which a small overlap grows: lam - A, on the sphere eta D / 2.
+
+    The effective g_j is g_j - A_b q_j (`backgrounds.py`), so m_j G must exceed A_b plus this.
+    """
     return 0.5 * model.learning_rate * gradient_variance if model.is_sphere else model.weight_decay - alignment
 
 
@@ -229,7 +239,8 @@ def feature_gain(probe: Flow, overlap: FloatArray, squared_norm: float) -> float
     squared_norm : float
         r >= 0.
     """
-    return _slope_along(probe, 0, np.append(0.0, overlap), squared_norm)
+    state = np.append(0.0, overlap)
+    return _slope_along(probe, 0, state, squared_norm) + probe.base_alignment(state, squared_norm)
 
 
 def _slope_along(flow: Flow, feature: int, overlap: FloatArray, squared_norm: float) -> float:
@@ -290,6 +301,9 @@ def is_scale_free(model: ContrastiveModel) -> bool:
 
 
 def collapses(model: ContrastiveModel) -> bool:
-    """Return whether r = 0 is a state of rest: h(0) h'(0) = 0, and no sphere constraint."""
+    """Return whether r = 0 is a state of rest: h(0) h'(0) = 0, or the batch is centred; no sphere constraint.
+
+    At r = 0 all outputs are equal, and equal outputs of a centred batch exert no force.
+    """
     h, d, _ = model.unit(np.zeros(1))
-    return not model.is_sphere and bool(h[0] * d[0] == 0)
+    return not model.is_sphere and (model.centred is True or bool(h[0] * d[0] == 0))

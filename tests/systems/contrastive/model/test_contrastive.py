@@ -283,9 +283,11 @@ def test_a_step_of_the_covariance_loss_takes_two_views_of_each_sample() -> None:
     assert (single.views, single.samples) == (2, 1)
 
 
-@pytest.mark.parametrize("changes", [{"loss": "covariance"}, {"background": "orthogonal"}])
+@pytest.mark.parametrize(
+    "changes", [{"loss": "covariance", "units": 2}, {"loss": "infonce", "background": "orthogonal"}]
+)
 def test_a_model_without_a_theory_says_so(changes: dict) -> None:
-    with pytest.raises(ClhdError, match="has no theory yet, only a simulation"):
+    with pytest.raises(ClhdError, match="set theory: none"):
         _ = ContrastiveModel(latents=ONE, **changes).loss_terms
 
 

@@ -142,7 +142,7 @@ def test_the_average_of_a_loss_is_made_of_the_averages_of_its_forces(name: str) 
         ]
     )
     drift = np.full(2, np.nan)
-    alignment, gradient_variance = combine(loss.code, s2, kappa, mean, moment, drift)
+    alignment, gradient_variance = combine(loss.code, 1, s2, kappa, mean, moment, drift)
 
     # All combinations of one positive pair and one view of each of the other samples.
     rows = [

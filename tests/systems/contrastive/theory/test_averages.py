@@ -17,7 +17,7 @@ from clhd.systems.contrastive.theory.relu import owens_t as own_owens_t
 
 TOLERANCE = 1e-9  # what the theory promises for every activation
 MEANS = (0.0, 0.4, -1.3, 2.6, -4.0)
-LOSSES = ("bilinear", "spectral")
+LOSSES = ("bilinear", "spectral", "covariance")
 CORRELATIONS = (-1.0, -0.95, -0.4, 0.0, 0.5, 0.95, 1.0)
 
 

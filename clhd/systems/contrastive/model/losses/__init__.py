@@ -12,15 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.kernels import kernel
-from clhd.systems.contrastive.model.losses import bilinear, infonce, spectral
+from clhd.systems.contrastive.model.losses import bilinear, covariance_averages, infonce, spectral
 from clhd.systems.contrastive.model.losses.base import Loss
 from clhd.systems.contrastive.model.losses.covariance import DECORRELATIONS
 
-__all__ = ["DECORRELATIONS", "LOSSES", "LOSS_NAMES", "Loss", "combine", "differentiate_forces", "forces"]
+__all__ = [
+    "BATCH_LOSSES",
+    "DECORRELATIONS",
+    "LOSSES",
+    "LOSS_NAMES",
+    "Loss",
+    "combine",
+    "differentiate_forces",
+    "forces",
+]
 
 FloatArray = NDArray[np.float64]
 
-BILINEAR, SPECTRAL, INFONCE = range(3)
+BILINEAR, SPECTRAL, INFONCE, COVARIANCE, UNCENTRED_COVARIANCE = range(5)
 LOSSES = {
     "bilinear": Loss(code=BILINEAR, degree=bilinear.DEGREE, pairs=bilinear.PAIRS),
     "spectral": Loss(code=SPECTRAL, degree=spectral.DEGREE, pairs=spectral.PAIRS),
@@ -28,6 +37,11 @@ LOSSES = {
 }
 # The covariance loss is one of a batch of pairs, so its forces have a kernel of their own.
 LOSS_NAMES = (*LOSSES, "covariance")
+# Its averages for one unit, by whether it is centred.
+BATCH_LOSSES = {
+    True: Loss(code=COVARIANCE, degree=covariance_averages.DEGREE, pairs=covariance_averages.PAIRS),
+    False: Loss(code=UNCENTRED_COVARIANCE, degree=covariance_averages.DEGREE, pairs=covariance_averages.PAIRS),
+}
 
 
 @kernel
@@ -54,6 +68,7 @@ def forces(code: int, temperature: FloatArray, h: FloatArray, d: FloatArray, del
 @kernel
 def combine(
     code: int,
+    batch: int,
     noise_variance: float,
     noise_covariance: float,
     mean: FloatArray,
@@ -66,8 +81,10 @@ def combine(
     ----------
     code : int
         Code of the loss.
+    batch : int
+        B of the covariance loss; other losses ignore it.
     noise_variance, noise_covariance : float
-        s2 and kappa.
+        s2 and kappa; A and D are linear in them.
     mean : array of shape (pair,)
         Averages of the loss's pairs over the latent: sum_c weight(c) E[f(z_1) g(z_2) | c].
     moment : array of shape (feature, pair)
@@ -77,7 +94,10 @@ def combine(
     """
     if code == BILINEAR:
         return bilinear.combine(noise_variance, noise_covariance, mean, moment, g)
-    return spectral.combine(noise_variance, noise_covariance, mean, moment, g)
+    if code == SPECTRAL:
+        return spectral.combine(noise_variance, noise_covariance, mean, moment, g)
+    centred = code == COVARIANCE
+    return covariance_averages.combine(centred, batch, noise_variance, noise_covariance, mean, moment, g)
 
 
 @kernel

@@ -85,9 +85,8 @@ def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
         "number": {"type": "number"},
         "count": {"type": "integer"},
         "choice": {"enum": list(parameter.choices)},
-        "any": {},  # the system checks it
         "curve": {"oneOf": [{"enum": list(parameter.choices)}, {"type": "array", "items": {"type": "number"}}]},
-        "any": {},
+        "any": {},  # the system checks it
     }
     entry = {"description": parameter.meaning, **kinds[parameter.kind]}
     limits = (("minimum", parameter.minimum), ("maximum", parameter.maximum), ("exclusiveMinimum", parameter.above))

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 # Imported here, so that no child has to.
 import clhd.figures.claims
 import clhd.figures.lines
@@ -36,7 +38,8 @@ from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.config import read_config
 from tests.sweep.toy import LOG, ToySystem
 
-EXPERIMENT = "system: toy\naxes: {{slope: {slopes}, size: [4]}}\ntimes: [0, 1]\nreplicas: 2\n"
+# Each slope is a chunk of its own, and a run is short enough for threads.
+EXPERIMENT = "system: toy\nconstants: {{work: 0.6}}\naxes: {{slope: {slopes}, size: [4]}}\ntimes: [0, 1]\nreplicas: 2\n"
 BASE, LARGER = "[0, 2]", "[0, 1, 2]"
 CONFIG = "experiments: [toy.yaml]\nclaims: claims.yaml\n"
 CLAIMS = "C1: {experiments: {line: toy}, thresholds: {}}\n"
@@ -161,10 +164,11 @@ def enter(folder: Path, slopes: str) -> None:
     os.dup2(1, 2)
 
 
-def know_toy() -> None:
-    """Have the toy system, with a claim."""
-    clhd.systems.registry.list_systems()["toy"] = "tests.sweep.toy:ToySystem"
-    ToySystem.claims = {"C1": "tests.security.conftest:HEIGHTS"}
+def know_toy(patch: pytest.MonkeyPatch | None = None) -> None:
+    """Have the toy system, with a claim; in a child process for good."""
+    patch = patch or pytest.MonkeyPatch()
+    patch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
+    patch.setattr(ToySystem, "claims", {"C1": "tests.security.conftest:HEIGHTS"})
 
 
 def perform(operation: Operation, folder: Path, killed_at: int = 0) -> int:

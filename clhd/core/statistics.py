@@ -2,13 +2,16 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 FloatArray = NDArray[np.float64]
 
 _NORMAL_95 = 1.959963984540054
 
 
-def wilson_interval(runs: NDArray[np.int64], total: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+def wilson_interval(
+    runs: NDArray[np.int64], total: int, *, among: int = 1
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the share of `runs` in `total` and the limits of its 95 % interval.
 
     Source: E. B. Wilson, *Probable inference, the law of succession, and statistical inference* (1927).
@@ -18,7 +21,9 @@ def wilson_interval(runs: NDArray[np.int64], total: int) -> tuple[FloatArray, Fl
     runs : int array of any shape
         Number of runs with the outcome.
     total : int
-        Number of all runs, > 0.
+        Number of all runs, > 0; they are independent.
+    among : int, optional
+        How many intervals, this one included, are to hold together at 95 % (Bonferroni).
 
     Returns
     -------
@@ -26,7 +31,8 @@ def wilson_interval(runs: NDArray[np.int64], total: int) -> tuple[FloatArray, Fl
         Probabilities, 0 to 1.
     """
     share = np.asarray(runs / total, dtype=np.float64)
-    z2 = _NORMAL_95**2
+    normal = _NORMAL_95 if among == 1 else float(ndtri(1 - 0.025 / among))
+    z2 = normal**2
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = _NORMAL_95 / (1 + z2 / total) * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    half = normal / (1 + z2 / total) * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
     return share, np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)

@@ -37,7 +37,7 @@ from pydantic_core.core_schema import ValidationInfo
 from clhd.core.checks import parse_count, parse_number
 from clhd.errors import ClhdError
 from clhd.sweep.spec.errors import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes
-from clhd.sweep.spec.grid import Axis, describe_axis, is_plain_name, parse_axis, parse_numbers
+from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
 from clhd.sweep.spec.limits import check_table
 from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.declarations import Outputs, Parameter, Value
@@ -156,6 +156,8 @@ class Experiment(BaseModel):
             raise ValueError("must be a table of name: values")
         find = _parameter_finder(info, info.data.get("constants") or {})
         axes = tuple(_collect(value, lambda name, entry: parse_axis(name, entry, find)).values())
+        if _get_context(info).check:  # an older store may hold such values, and must stay readable
+            _collect({axis.name: axis for axis in axes}, lambda _, axis: check_labels(axis))
         names = [*(info.data.get("constants") or {}), *(name for axis in axes for name in axis.parameters)]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:

@@ -11,7 +11,7 @@ Values ascend along an axis, whatever their order in the file. An axis that list
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -59,7 +59,15 @@ class Axis:
         return ", ".join(f"{p}={format_value(v)}" for p, v in zip(self.parameters, self.values[position], strict=True))
 
     def merged(self, other: "Axis") -> "Axis":
-        """Return the axis with the values of both."""
+        """Return the axis with the values of both.
+
+        Raises
+        ------
+        ClhdError
+            If a value of `other` has the label of another value of this axis.
+        """
+        held = set(self.values)
+        check_labels(self, [value for value in other.values if value not in held])
         return Axis(self.name, self.parameters, _order({*self.values, *other.values}))
 
     def typed_like(self, held: "Axis") -> "Axis":
@@ -77,6 +85,20 @@ class Axis:
         """Return the positions of the values of `other` along this axis, which has all of them."""
         index = {value: position for position, value in enumerate(self.values)}
         return [index[value] for value in other.values]
+
+
+def check_labels(axis: Axis, more: Sequence[tuple[Value, ...]] = ()) -> None:
+    """Raise ClhdError if two values of an axis, or one and one of `more`, are equal to the digits that a label shows.
+
+    They are most often one value, computed in two ways: two points would then be taken for one.
+    """
+    known: dict[tuple[str, ...], tuple[Value, ...]] = {}
+    for place, value in enumerate((*axis.values, *more)):
+        label = tuple([format_value(entry) for entry in value])
+        twin = known.setdefault(label, value)
+        if twin != value and (not more or place >= len(axis)):
+            one, other = (", ".join(map(repr, values)) for values in (twin, value))
+            raise ClhdError(f"{axis.name}: {one} and {other} are equal to {_DIGITS} digits; keep one of them")
 
 
 def is_plain_name(name: str) -> bool:
@@ -258,6 +280,8 @@ def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
                 if name in wanted
             )
         ]
+        exact = [position for position in matches if _is_exact(axis, position, wanted)]
+        matches = exact if len(exact) == 1 else matches
         if len(matches) != 1:
             given = ", ".join(f"{name}={text}" for name, text in wanted.items())
             labels = [axis.label(position) for position in range(min(len(axis), 12))]
@@ -270,6 +294,12 @@ def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
             raise ClhdError(f"{problem}; the values are {(', ' if axis.is_single else '; ').join(labels)}{more}")
         index.append(matches[0])
     return tuple(index)
+
+
+def _is_exact(axis: Axis, position: int, wanted: Mapping[str, str]) -> bool:
+    """Return True if the texts give the values of a position to the last bit, not only to the digits of a label."""
+    values = dict(zip(axis.parameters, axis.values[position], strict=True))
+    return all(str(values[name]) == text for name, text in wanted.items())
 
 
 def _is_same(value: Value, text: str) -> bool:

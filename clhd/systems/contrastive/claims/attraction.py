@@ -9,7 +9,8 @@ stable, by the eigenvalues of the Jacobian, the claim asks three things:
 | moved border | distance from one half of SGD's selection probability, and of the area | above a least shift |
 | agreement | selection probability by SGD minus that by the ODE, at each kurtosis | within an allowance |
 
-The interval of SGD's probability is Wilson's; undecided runs widen it, as each of them may have ended either way.
+The interval of SGD's probability is Wilson's; undecided runs widen it, as each of them may have ended either way. The
+intervals of all parts hold together at 95 % (Bonferroni).
 
 The letter says "rather than affecting local stability". We judge this of the uninformative state only. It is not true
 of the informative states: beyond one kurtosis a pure state is unstable, and beyond another, a little larger, its
@@ -39,7 +40,8 @@ def judge_attraction(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
     is_stable = np.asarray((selection["pure_eigenvalue_theory"] < 0).all("feature"))
     growth = limit["growth_rate_theory"].values
     spread = Estimate.exact(float(np.ptp(growth) / np.abs(growth).max()))
-    shares = [measure_share(selection.sel(kurtosis_2=k, dimension=largest)) for k in kurtosis]
+    among = int(is_stable.sum()) + 1  # the agreement at each kurtosis, and the moved border
+    shares = [measure_share(selection.sel(kurtosis_2=k, dimension=largest), among=among) for k in kurtosis]
     by_ode = selection["probability_theory"].sel(dimension=largest, outcome="feature_1").values
     differences = [_shift(share, -float(ode)) for share, ode in zip(shares, by_ode, strict=True)]
 
@@ -76,13 +78,15 @@ def judge_attraction(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
     return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
 
 
-def measure_share(point: xr.Dataset) -> Estimate:
+def measure_share(point: xr.Dataset, *, among: int = 1) -> Estimate:
     """Return the selection probability of feature 1; undecided runs widen its Wilson interval: each may end either way.
 
     Parameters
     ----------
     point : Dataset
         One point of a summary: ``probability_mean`` over the outcomes, and ``replica_count`` over the statuses.
+    among : int, optional
+        How many intervals, this one included, are to hold together.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def measure_share(point: xr.Dataset) -> Estimate:
         return Estimate.exact(np.nan)
     mean = point["probability_mean"]
     won, undecided = (round(float(mean.sel(outcome=name)) * total) for name in ("feature_1", "undecided"))
-    share, low, high = wilson_interval(np.array([won, won + undecided]), total)
+    share, low, high = wilson_interval(np.array([won, won + undecided]), total, among=among)
     return Estimate(float(share[0]), float(low[0]), float(high[1]))
 
 

@@ -9,8 +9,12 @@
 All parts are asked of overlap, squared norm and cosine similarity at the last time. At the smallest n, very many runs
 resolve terms beyond the order 1/n (runs that fall back to the uninformative state), and the interval of a fit through
 them would mean nothing. So the smallest dimensions are left out until chi-square accepts the power law (p >= 0.05), the
-usual rule of finite-size scaling. A next order in the fit, c n^a (1 + d / n), does not help: a and d trade against each
-other along a curved valley. Small n, a start at a small cosine similarity and earlier times are evidence only.
+usual rule of finite-size scaling. The data choose where the fit starts. So the interval of the exponent is widened as
+if the fits from all possible starts were judged: then it holds, whichever of them is chosen. The intervals of all parts
+and quantities hold together at 95 % (Bonferroni).
+
+A next order in the fit, c n^a (1 + d / n), does not help: a and d trade against each other along a curved valley. Small
+n, a start at a small cosine similarity and earlier times are evidence only.
 """
 
 from collections.abc import Mapping
@@ -31,6 +35,7 @@ QUANTITIES = ("overlap", "squared_norm", "cosine_similarity")
 _SIZE = "dimension"
 _FEWEST = 4  # fewest dimensions of a fit
 _TOLD_APART = 2.0  # standard errors by which a bias must differ from zero
+_JUDGED = 3 * len(QUANTITIES)  # intervals that are judged together
 _LEVEL = 0.05  # least p value of chi-square of an accepted fit
 FloatArray = NDArray[np.float64]
 
@@ -42,7 +47,7 @@ class BiasFit:
     Parameters
     ----------
     exponent : Estimate
-        NaN if there is none.
+        NaN if there is none. Its interval holds together with those of all other parts, wherever the fit starts.
     smallest : int
         The dimension from which it fits; 0 if there is none.
     chi_square : float
@@ -61,7 +66,7 @@ def judge_convergence(summaries: Mapping[str, Summary], thresholds: Mapping[str,
     """Judge C3 from the bias at small dimensions and the spread at large ones."""
     bias, spread = summaries["bias"].dataset, summaries["spread"].dataset
     fits = {name: fit_bias(bias, name) for name in QUANTITIES}
-    exponents = {name: fit_spread(spread, name) for name in QUANTITIES}
+    exponents = {name: fit_spread(spread, name, among=_JUDGED) for name in QUANTITIES}
     ratios = {name: _pool_ratios(spread, name) for name in QUANTITIES}
     parts = {
         "bias_exponent": all_hold(within(fit.exponent, thresholds["bias_exponent_range"]) for fit in fits.values()),
@@ -116,7 +121,8 @@ def fit_bias(dataset: xr.Dataset, quantity: str, time: int = -1) -> BiasFit:
     size = dataset[_SIZE].values.astype(float)
     bias = select(dataset, f"{quantity}_mean", time) - select(dataset, f"{quantity}_theory", time)
     error = select(dataset, f"{quantity}_standard_error", time)
-    for first in range(len(size) - _FEWEST + 1):
+    starts = len(size) - _FEWEST + 1
+    for first in range(starts):
         x, y, e = size[first:], bias[first:], error[first:]
         slope = fit_power_law(x, y, e)
         if slope is None or np.count_nonzero(np.abs(y) > _TOLD_APART * e) < _FEWEST - 1:
@@ -125,15 +131,19 @@ def fit_bias(dataset: xr.Dataset, quantity: str, time: int = -1) -> BiasFit:
         total = float(np.sum(((y - slope.values) / e) ** 2))
         if chi2.sf(total, degrees) >= _LEVEL:
             values = slope.values[0] * (size / x[0]) ** slope.exponent
-            return BiasFit(Estimate.with_error(slope.exponent, slope.error), int(x[0]), total / degrees, values)
+            exponent = Estimate.with_error(slope.exponent, slope.error, among=_JUDGED * starts)
+            return BiasFit(exponent, int(x[0]), total / degrees, values)
     return BiasFit(Estimate.exact(np.nan), 0, np.nan, np.full_like(size, np.nan))
 
 
-def fit_spread(dataset: xr.Dataset, quantity: str, time: int = -1) -> Estimate:
-    """The exponent of the standard deviation over the runs; NaN if the points do not fix it."""
+def fit_spread(dataset: xr.Dataset, quantity: str, time: int = -1, *, among: int = 1) -> Estimate:
+    """The exponent of the standard deviation over the runs; NaN if the points do not fix it.
+
+    Its interval holds together with those of `among` - 1 others.
+    """
     spread = select(dataset, f"{quantity}_standard_deviation", time)
     slope = fit_power_law(dataset[_SIZE].values.astype(float), spread, spread * _relative_error(dataset))
-    return Estimate.exact(np.nan) if slope is None else Estimate.with_error(slope.exponent, slope.error)
+    return Estimate.exact(np.nan) if slope is None else Estimate.with_error(slope.exponent, slope.error, among=among)
 
 
 def spread_ratios(dataset: xr.Dataset, quantity: str, time: int = -1) -> tuple[FloatArray, FloatArray]:
@@ -173,7 +183,7 @@ def _relative_error(dataset: xr.Dataset) -> FloatArray:
 def _pool_ratios(dataset: xr.Dataset, quantity: str) -> Estimate:
     """The mean of the ratios of independent points."""
     ratio, error = spread_ratios(dataset, quantity)
-    return Estimate.with_error(ratio.mean(), float(np.sqrt(np.sum(error**2)) / len(ratio)))
+    return Estimate.with_error(ratio.mean(), float(np.sqrt(np.sum(error**2)) / len(ratio)), among=_JUDGED)
 
 
 def _describe_weak_start(dataset: xr.Dataset) -> dict[str, Any]:

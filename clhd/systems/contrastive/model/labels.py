@@ -48,6 +48,7 @@ WORDS: dict[str, dict[str, str]] = {
         "averaging error", "", "1", "standard error of the worst order parameter by the points of the averages"
     ),
     "diverged": _words("diverged", "", "1", "true if the squared norm passed 1e8; NaN from then on"),
+    "not_converged": _words("not converged", "", "1", "true if the integration was given up; NaN then"),
     "weights": _words("weights", "w", "1", "weight vector of the unit"),
     "features": _words("features", "xi", "1", "feature vectors, |xi_j|^2 = n"),
     "distribution": _words(

@@ -38,6 +38,7 @@ FloatArray = NDArray[np.float64]
 # Duration of a kernel call: short enough for a prompt stop, long enough that the call itself costs nothing.
 _SEGMENT_SECONDS = 0.25
 _FIRST_SEGMENT = 64
+_MOST_STEPS = 2**53
 
 
 class _Runner(Protocol):
@@ -192,7 +193,7 @@ def _simulate(
     def advance(runner: _Runner, dimension: int, write: Callable[[int], None]) -> None:
         """Advance `runner` through all output times, in segments between which it can be stopped."""
         size = _FIRST_SEGMENT
-        for index, steps in enumerate(_steps_between(times, dimension)):
+        for index, steps in enumerate(count_steps(times, dimension)):
             remaining = steps
             while remaining > 0:
                 segment = min(size, remaining)
@@ -253,8 +254,19 @@ def _simulate(
     return _blank_diverged(values, units)
 
 
-def _steps_between(times: FloatArray, dimension: int) -> list[int]:
-    """Return the number of steps to each output time from the one before; time t is step round(n t)."""
+def count_steps(times: FloatArray, dimension: int) -> list[int]:
+    """Return the number of steps to each output time from the one before; time t is step round(n t).
+
+    Raises
+    ------
+    ClhdError
+        If there are more steps than can be counted exactly, 2^53.
+    """
+    if not dimension * float(times[-1]) <= _MOST_STEPS:
+        raise ClhdError(
+            f"dimension = {dimension}: to time {times[-1]:g} a run has {dimension * float(times[-1]):.3g} steps, "
+            f"and at most {_MOST_STEPS:.3g} can be counted"
+        )
     steps: list[int] = np.diff(np.rint(dimension * times).astype(np.int64), prepend=0).tolist()
     return steps
 

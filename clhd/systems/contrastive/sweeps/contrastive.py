@@ -28,25 +28,32 @@ from clhd.systems.contrastive.model.labels import GRAM_WORDS, WORDS
 from clhd.systems.contrastive.simulation.frame_chain import needs_frame
 from clhd.systems.contrastive.simulation.lockstep import LANES, family
 from clhd.systems.contrastive.simulation.point import Point
-from clhd.systems.contrastive.simulation.sgd import simulate_points, split_values
-from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, number_features
+from clhd.systems.contrastive.simulation.sgd import count_steps, simulate_points, split_values
+from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, number_features, predict_each
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
+from clhd.systems.contrastive.theory.diffusion_nodes import count_products
 from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.point_sets import count_terms
 from clhd.systems.contrastive.theory.threshold import growth_rates
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Result, Value, describe
+from clhd.systems.declarations import Cost, FloatArray, NotConvergedError, Output, Outputs, Result, Value, describe
 from clhd.systems.protocol import System
 
 # Measured, on a core of 2024 with AVX-512: seconds per step and lane of the projected chain, for one feature and for
 # each further one, and for each negative beyond the first, likewise; many of these no longer vectorise. Per step, lane,
-# dimension and view of the full one; of one ODE, at least and per unit of time; of one fluctuation theory.
+# dimension and view of the full one; of one fluctuation theory.
 _PROJECTED_SECONDS, _FEATURE_SECONDS, _LANE_SECONDS = 9e-9, 4e-9, 3e-6
 _NEGATIVE_SECONDS, _NEGATIVE_FEATURE_SECONDS, _MANY_NEGATIVES, _MANY_FACTOR = 3e-9, 1e-9, 12, 5
 _FULL_SECONDS = 1.4e-9
 # Of the chain in a frame: per step and lane, and for each number of its views; more for each further unit.
 _FRAME_SECONDS, _FRAME_NUMBER_SECONDS, _UNIT_SHARE = 5e-9, 1.5e-9, 0.4
-_ODE_SECONDS, _ODE_SECONDS_PER_TIME, _FLUCTUATION_SECONDS = 0.02, 1e-4, 1.0
+_FLUCTUATION_SECONDS, _MOST_FLUCTUATION_SECONDS = 1.0, 100.0
+# Of one ODE, at least, and of one evaluation, also with wide noise. The number of evaluations follows from the fastest
+# rate, to which the averages add a little, as the steps of an explicit method are about 6 / rate; and it has a limit.
+_ODE_SECONDS, _CALL_SECONDS, _WIDE_CALL_SECONDS, _WIDE_NORM = 0.02, 1e-4, 1e-3, 100
+_CALLS_PER_RATE, _OTHER_DECAY, _MOST_CALLS = 2.0, 0.1, 30_000
+# Products of one diffusion matrix for which the other work of a fluctuation theory still counts.
+_PRODUCTS = 1e6
 # Of one theory of infonce, for each term of its averages and each view.
 _TERM_SECONDS = 3.3e-6
 # Averages over points err by 1e-4 or more: the ODE need not be integrated more exactly by orders of magnitude.
@@ -92,7 +99,7 @@ class ContrastiveSimulation:
         return _label_quantities(constants)
 
     def cost(self, point: Point, time: FloatArray) -> Cost:
-        steps, features = float(time[-1]) * point.dimension, point.model.features
+        steps, features = sum(count_steps(time, point.dimension)), point.model.features
         more_units = point.model.units - 1
         if point.engine == "full":
             seconds = steps * point.dimension * point.model.views * _FULL_SECONDS * (1 + _UNIT_SHARE * more_units)
@@ -119,7 +126,9 @@ class ContrastiveSimulation:
 class ContrastiveTheory:
     """The ODE, and its fluctuations if asked for; see `clhd.systems.protocol.Half`."""
 
-    version = 3
+    # 4: a norm that has shrunk below the tolerance is 0; after many evaluations an implicit method goes on; averages
+    # under wide noise (r s2 above about 120) come from another quadrature.
+    version = 4
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:
@@ -159,13 +168,21 @@ class ContrastiveTheory:
     def cost(self, point: TheoryPoint, time: FloatArray) -> Cost:
         if not point.model.loss_terms.factorises:
             return Cost(seconds=count_terms(point.model) * point.model.views * _TERM_SECONDS)
-        of_ode = _ODE_SECONDS + _ODE_SECONDS_PER_TIME * float(time[-1])
-        return Cost(seconds=(_FLUCTUATION_SECONDS if point.fluctuations else of_ode) * point.model.features)
+        norm = _guess_norm(point, float(time[-1]))
+        rate = 2 * point.model.learning_rate * (point.model.weight_decay + _OTHER_DECAY)
+        calls = min(_CALLS_PER_RATE * rate * float(time[-1]), _MOST_CALLS)
+        seconds = _ODE_SECONDS + calls * (_WIDE_CALL_SECONDS if norm > _WIDE_NORM else _CALL_SECONDS)
+        if point.fluctuations:
+            products = min(count_products(point.model, norm) / _PRODUCTS, _MOST_FLUCTUATION_SECONDS)
+            seconds += _FLUCTUATION_SECONDS * max(products, 1.0)
+        return Cost(seconds=seconds * point.model.features)
 
     def compute(self, points: Sequence[TheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        predictions = [_predict(point, time) for point in points]
-        values = {name: np.stack([values[name] for values in predictions]) for name in predictions[0]}
-        return Result(values=values, status=find_diverged(values["squared_norm"]))
+        dims = {**_OF_THEORY, "growth_rate": ("feature",)}
+        if points[0].fluctuations:
+            dims |= {f"{name}_fluctuation": inner for name, inner in _QUANTITIES.items()}
+        sizes = {"time": len(time), "feature": points[0].model.features}
+        return predict_each(points, lambda point: _predict(point, time), dims, sizes)
 
 
 class ContrastiveSystem(System):
@@ -218,6 +235,16 @@ def _label_quantities(constants: Mapping[str, Value]) -> Outputs:
     return replace(outputs, variables={**outputs.variables, "squared_norm": gram})
 
 
+def _guess_norm(point: TheoryPoint, end: float) -> float:
+    """Return about how large the squared norm becomes: under the noise r grows as t^(2/3), until the decay stops it."""
+    model = point.model
+    if model.is_sphere:
+        return 1.0
+    growth: float = (1.5 * model.learning_rate**2 * end) ** (2 / 3)
+    balance = 0.5 * model.learning_rate / model.weight_decay if model.weight_decay > 0 else np.inf
+    return point.squared_norm + min(growth, balance)
+
+
 def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
     """The outputs of one point of the theory."""
     start = np.zeros(point.model.features) if point.overlap is None else np.array(point.overlap)
@@ -230,6 +257,8 @@ def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
         gradient_variance_of=point.gradient_variance_of,
         **({} if is_exact else _TOLERANCES_OF_POINT_SETS),
     )
+    if flow["not_converged"]:
+        raise NotConvergedError(flow.attrs["not_converged"])
     if is_exact:
         flow = flow.assign(averaging_error=xr.zeros_like(flow["squared_norm"]))
     values = {name: flow[name].values for name in _OF_THEORY}

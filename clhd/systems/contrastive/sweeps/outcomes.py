@@ -22,7 +22,7 @@ from clhd.core.checks import parse_choice, parse_count, parse_number
 from clhd.core.statistics import wilson_interval
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.labels import labelled
+from clhd.systems.contrastive.model.labels import Variable, labelled
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points
 from clhd.systems.contrastive.theory.ode import integrate_ode
@@ -74,7 +74,7 @@ def selection_probability(
     | variable | dims | meaning |
     |---|---|---|
     | probability | outcome | share of the runs |
-    | probability_lower, probability_upper | outcome | 95 % Wilson interval |
+    | probability_lower, probability_upper | outcome | 95 % Wilson interval, of "sgd" only |
     | runs | outcome | number of runs |
 
     Raises
@@ -98,14 +98,18 @@ def selection_probability(
         overlap, last_norm = states[:, :-1], states[:, -1]
     else:
         length = parse_number("radius", radius, above=0, maximum=1) * np.sqrt(norm)
-        # Quasi-random directions fill the sphere evenly: the share then has an error of order 1 / replicas.
+        # Quasi-random directions fill the sphere evenly: the share then has an error of order 1 / replicas, and no
+        # interval, because Wilson's is that of independent starts.
         mean = np.zeros(model.features)
         directions = MultivariateNormalQMC(mean, engine=Halton(model.features, rng=seed)).random(count)
         starts = length * directions / np.linalg.norm(directions, axis=1, keepdims=True)
         last = integrate_ode(model, overlap=starts, squared_norm=norm, time=[end]).isel(time=-1)
         overlap, last_norm = last.overlap.values, last.squared_norm.values
     runs = np.bincount(classify_outcomes(overlap, last_norm), minlength=model.features + 2)
-    probability, lower, upper = wilson_interval(runs, count)
+    shares: dict[str, Variable] = {"probability": (("outcome",), runs / count)}
+    if method == "sgd":
+        _, lower, upper = wilson_interval(runs, count)
+        shares |= {"probability_lower": (("outcome",), lower), "probability_upper": (("outcome",), upper)}
     attributes: dict[Hashable, object] = {
         "model": model.canonical(),
         "method": method,
@@ -115,12 +119,7 @@ def selection_probability(
     }
     attributes |= {"dimension": dimension} if method == "sgd" else {"radius": radius}
     return labelled(
-        {
-            "probability": (("outcome",), probability),
-            "probability_lower": (("outcome",), lower),
-            "probability_upper": (("outcome",), upper),
-            "runs": (("outcome",), runs),
-        },
+        {**shares, "runs": (("outcome",), runs)},
         {"outcome": [*(f"feature_{j + 1}" for j in range(model.features)), "none", "undecided"]},
         attributes,
     )

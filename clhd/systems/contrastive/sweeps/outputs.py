@@ -1,13 +1,16 @@
-"""`label_outputs`: the outputs of a half with the words of `model.labels`; `find_diverged`: the status of runs."""
+"""`label_outputs`: the outputs of a half with the words of `model.labels`; `find_diverged`: the status of runs.
 
-from collections.abc import Collection, Mapping, Sequence
+`predict_each` computes one point of a theory after the other: a point without an answer does not stop the others.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.declarations import FloatArray, Output, Outputs, Status, Value
+from clhd.systems.declarations import FloatArray, NotConvergedError, Output, Outputs, Result, Status, Value
 
 NOTHING = Outputs(variables={})
 
@@ -45,3 +48,35 @@ def number_features(constants: Mapping[str, Value], default: int = 1) -> range:
 def find_diverged(squared_norm: FloatArray) -> NDArray[np.int8]:
     """Return the status of each run by its squared norm, whose last dim is the time: NaN once it has diverged."""
     return np.where(np.isnan(squared_norm).any(axis=-1), Status.DIVERGED, Status.OK).astype(np.int8)
+
+
+def predict_each(
+    points: Sequence[Any],
+    predict: Callable[[Any], Mapping[str, FloatArray]],
+    dims: Mapping[str, tuple[str, ...]],
+    sizes: Mapping[str, int],
+) -> Result:
+    """Return the outputs of all points; NaN, and the error, where a point has no answer.
+
+    Parameters
+    ----------
+    points : sequence
+    predict : callable
+        Returns the outputs of one point, among them ``squared_norm``, or raises NotConvergedError.
+    dims : mapping of output to dims
+    sizes : mapping of dim to int
+    """
+    values = {name: np.full((len(points), *(sizes[dim] for dim in inner)), np.nan) for name, inner in dims.items()}
+    errors: dict[tuple[int, ...], Exception] = {}
+    for k, point in enumerate(points):
+        try:
+            found = predict(point)
+        except NotConvergedError as error:
+            errors[k,] = error
+            continue
+        for name, array in found.items():
+            values[name][k] = array
+    status = find_diverged(values["squared_norm"])
+    for place in errors:
+        status[place] = Status.NOT_CONVERGED
+    return Result(values=values, status=status, errors=errors)

@@ -102,7 +102,7 @@ class PortraitPoint:
 class PortraitTheory:
     """The phase portrait of each point; see `clhd.systems.protocol.Half`."""
 
-    version = 2
+    version = 3
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> PortraitPoint:

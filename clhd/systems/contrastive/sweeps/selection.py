@@ -109,7 +109,7 @@ class SelectionSimulation:
 class SelectionTheory:
     """Selection in the limit of infinite dimension and time; see `clhd.systems.protocol.Half`."""
 
-    version = 2
+    version = 3
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> SelectionTheoryPoint:

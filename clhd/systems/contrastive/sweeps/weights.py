@@ -22,18 +22,29 @@ from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, Contras
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.simulation.full import FullReplica
 from clhd.systems.contrastive.simulation.point import Point
+from clhd.systems.contrastive.simulation.sgd import count_steps
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
-from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs
+from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, predict_each
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS as CONTRASTIVE
 from clhd.systems.contrastive.sweeps.parameters import parse_model_and_start
 from clhd.systems.contrastive.theory.density import integrate_density
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.pde import distribution_at
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Value
+from clhd.systems.declarations import (
+    Cost,
+    FloatArray,
+    NotConvergedError,
+    Output,
+    Outputs,
+    Parameter,
+    Result,
+    Value,
+)
 from clhd.systems.protocol import System
 
-# Measured, on a core of 2024 with AVX-512: of a PDE with 800 cells per unit of time.
-_PDE_SECONDS = 0.03
+# Measured, on a core of 2024 with AVX-512: of a PDE with 800 cells per unit of time, where no rate is above 1; and of
+# as many steps as a solution may take.
+_PDE_SECONDS, _MOST_PDE_SECONDS = 0.03, 200.0
 # Errors in time stay far below those of the weight axis, which the number of cells decides.
 _TOLERANCE = 1e-7
 _OF_UNITS = ("units", "decorrelation", "decorrelation_function", "initial_overlaps")
@@ -147,7 +158,7 @@ class WeightsSimulation:
 class WeightsTheory:
     """The law of the weights by the PDE; see `clhd.systems.protocol.Half`."""
 
-    version = 1
+    version = 2
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> WeightsTheoryPoint:
@@ -167,10 +178,14 @@ class WeightsTheory:
         return replace(outputs, variables={**outputs.variables, **by_ode})
 
     def cost(self, point: WeightsTheoryPoint, time: FloatArray) -> Cost:
-        return Cost(seconds=0.1 + _PDE_SECONDS * float(time[-1]) * point.cells / 800)
+        rate = max(1.0, 2 * point.model.learning_rate * (point.model.weight_decay + 0.5))
+        return Cost(seconds=0.1 + min(_PDE_SECONDS * rate * float(time[-1]), _MOST_PDE_SECONDS) * point.cells / 800)
 
     def compute(self, points: Sequence[WeightsTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        return _as_result([_predict(point, time) for point in points])
+        signs, edges = _signs(points[0].model.feature_law), points[0].edges
+        dims = _DIMS | {ode: _DIMS[name] for name, ode in _BY_ODE.items()}
+        sizes = {"time": len(time), "feature": 1, "feature_sign": len(signs), "weight_edge": edges}
+        return predict_each(points, lambda point: _predict(point, time), dims, sizes)
 
 
 class WeightsSystem(System):
@@ -237,8 +252,7 @@ def _simulate(point: WeightsPoint, time: FloatArray, index: int) -> dict[str, Fl
         run.model, run.dimension, run.key, index, overlap=np.array(run.overlap), squared_norm=run.squared_norm
     )
     own_signs = np.sign(replica.features[0])
-    steps = np.diff(np.rint(run.dimension * time).astype(np.int64), prepend=0)
-    for i, count in enumerate(steps.tolist()):
+    for i, count in enumerate(count_steps(time, run.dimension)):
         replica.advance(count)
         overlap, squared_norm = replica.order_parameters()
         if not abs(squared_norm) <= DIVERGENCE_LIMIT:
@@ -274,16 +288,13 @@ def _predict(point: WeightsTheoryPoint, time: FloatArray) -> dict[str, FloatArra
     values["squared_norm_ode"] = np.full_like(values["squared_norm"], np.nan)
     if model.l1_penalty == 0:
         flow = integrate_ode(model, overlap=point.overlap, squared_norm=point.squared_norm, time=time)
+        if flow["not_converged"]:
+            raise NotConvergedError(flow.attrs["not_converged"])
         values["overlap_ode"], values["squared_norm_ode"] = flow["overlap"].values, flow["squared_norm"].values
     return values
 
 
-def _as_result(runs: list[Any]) -> Result:
-    """Stack the outputs of runs: one run for each point, or a list of replicas for each point."""
-    nested = isinstance(runs[0], list)
-    first = runs[0][0] if nested else runs[0]
-    values = {
-        name: np.array([[run[name] for run in row] for row in runs] if nested else [run[name] for run in runs])
-        for name in first
-    }
+def _as_result(runs: list[list[dict[str, FloatArray]]]) -> Result:
+    """Stack the outputs of runs, a list of replicas for each point."""
+    values = {name: np.array([[run[name] for run in row] for row in runs]) for name in runs[0][0]}
     return Result(values=values, status=find_diverged(values["squared_norm"]))

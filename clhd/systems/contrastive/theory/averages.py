@@ -30,14 +30,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.kernels import kernel
-from clhd.systems.contrastive.model.activations import LINEAR, POLYNOMIAL, RELU
+from clhd.systems.contrastive.model.activations import ERF, LINEAR, POLYNOMIAL, RELU, TANH
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses.base import ONE, D, H, Monomial, S
 from clhd.systems.contrastive.theory.normal_nodes import LANES, RADIUS, trapezoid_step, write_monomials
 from clhd.systems.contrastive.theory.relu import average_relu_atoms
+from clhd.systems.contrastive.theory.wide_averages import average_wide_atoms
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+# More nodes of the trapezoid rule (r s2 of about 150 with independent noise) cost more than the rule for wide noise.
+_MAX_NODES = 2.0**17
+# Largest squared norm with averages: far beyond the divergence limit, where a rejected step may still ask for them.
+_LARGEST_NORM = 1e30
 
 
 class PairRule(NamedTuple):
@@ -164,6 +170,16 @@ def _line(rule: PairRule, width: float) -> tuple[FloatArray, FloatArray]:
 
 
 @kernel
+def _count_nodes(rule: PairRule, squared_norm: float) -> float:
+    """Return about how many nodes the trapezoid rule needs in the (u, v) plane."""
+    alpha = math.sqrt(max(0.5 * squared_norm * (rule.noise_variance + rule.noise_covariance), 0.0))
+    beta = math.sqrt(max(0.5 * squared_norm * (rule.noise_variance - rule.noise_covariance), 0.0))
+    u = 2.0 * RADIUS / trapezoid_step(rule.activation, alpha) if alpha > 0.0 else 1.0
+    v = RADIUS / trapezoid_step(rule.activation, beta) if beta > 0.0 else 1.0
+    return u * v
+
+
+@kernel
 def _plane(rule: PairRule, squared_norm: float) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return offsets z_1 - m and z_2 - m and weights of all nodes with v >= 0, padded to whole blocks of lanes."""
     alpha = math.sqrt(max(0.5 * squared_norm * (rule.noise_variance + rule.noise_covariance), 0.0))
@@ -189,6 +205,23 @@ def _plane(rule: PairRule, squared_norm: float) -> tuple[FloatArray, FloatArray,
 @kernel
 def average_atoms(rule: PairRule, means: FloatArray, squared_norm: float, averages: FloatArray) -> None:
     """Write the pair averages of every mean to `averages` of shape (atom, pair)."""
+    if rule.activation in (TANH, ERF):
+        if not squared_norm <= _LARGEST_NORM:
+            averages[:] = math.nan
+            return
+        if _count_nodes(rule, squared_norm) > _MAX_NODES:
+            average_wide_atoms(
+                rule.activation,
+                rule.monomials,
+                rule.factors,
+                rule.pairs,
+                rule.noise_variance,
+                rule.noise_covariance,
+                means,
+                squared_norm,
+                averages,
+            )
+            return
     if rule.activation == RELU:
         average_relu_atoms(
             rule.monomials,

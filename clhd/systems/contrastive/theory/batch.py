@@ -21,7 +21,7 @@ from clhd.systems.contrastive.model.losses import LOSSES
 from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.drift_table import build_drift_table
-from clhd.systems.contrastive.theory.runge_kutta import LEFT_TABLE, Equation, IntArray, integrate_chunk
+from clhd.systems.contrastive.theory.runge_kutta import GIVEN_UP, LEFT_TABLE, Equation, IntArray, integrate_chunk
 from clhd.systems.contrastive.theory.tables import PairTable, atom_shares, build_table, no_table
 
 # Inside a step the continuous output has up to 60 times the error of the step's end (measured for tanh and erf with
@@ -67,6 +67,8 @@ class BatchIntegrator:
     ----------
     table : PairTable
         The largest table built so far; its ``error`` is the largest error found between its nodes.
+    given_up : int array of shape (trajectory,)
+        The starts of the last `integrate` that needed too many steps; their outcome is NaN from then on.
 
     Raises
     ------
@@ -80,6 +82,7 @@ class BatchIntegrator:
             raise ClhdError("gradient_variance_of: must be None where many trajectories are integrated at once")
         self.flow, self.rtol, self.atol = flow, rtol, atol
         self.table = no_table()
+        self.given_up = np.empty(0, dtype=np.int64)
         self._slope = float(np.sqrt((flow.atoms.values**2).sum(axis=1).max()))
 
     def integrate(
@@ -107,7 +110,7 @@ class BatchIntegrator:
         states = np.ascontiguousarray(states, dtype=np.float64)
         outcome = np.full((len(states), len(times), self.flow.features + 2), np.nan)
         goal = (np.empty((0, states.shape[1])) if targets is None else np.ascontiguousarray(targets), reach)
-        pending = np.arange(len(states))
+        pending, self.given_up = np.arange(len(states)), np.empty(0, dtype=np.int64)
         if self.table.root_last > 0:  # the table of an earlier call serves most starts, even if they are few
             pending = self._run(self.table, pending, states, times, goal, outcome)
         if self._wants_table(len(pending)):
@@ -181,4 +184,5 @@ class BatchIntegrator:
             integrate_chunk(equation, states[chunk], times, rtol, atol, values, status, *goal)
             outcome[chunk] = values
             left.append(chunk[status == LEFT_TABLE])
+            self.given_up = np.append(self.given_up, chunk[status == GIVEN_UP])
         return np.concatenate(left)

@@ -27,6 +27,7 @@ from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.feature_law import feature_atoms
 from clhd.systems.contrastive.theory.fokker_planck import limit_masses, step_masses
 from clhd.systems.contrastive.theory.weight_grid import WeightGrid, gaussian_masses, make_grid, pad_cells
+from clhd.systems.declarations import NotConvergedError
 
 # The grid begins with this many standard deviations; a Gaussian has 4e-17 of its mass beyond. It grows when an
 # outermost cell holds more than the second number.
@@ -35,6 +36,10 @@ _EDGE_MASS = 1e-13
 # Least standard deviation for which the grid is made, in units of sqrt r.
 _MIN_DEVIATION = 0.1
 _FIRST_STEP, _MIN_STEP, _MAX_GROWTH, _SAFETY = 1e-3, 1e-12, 3.0, 0.85
+# Steps of one solution, rejected ones included, after which it is given up: some minutes with 800 cells.
+_MAX_STEPS = 20_000
+# Relative growth of the squared norm in the shortest step, above which a solution ends in finite time.
+_BLOW_UP = 1e-6
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ class DensityFlow:
         self.tolerance = tolerance
         self.mass_error = 0.0
         self._step = _FIRST_STEP
+        self._steps_left = _MAX_STEPS
 
     def state(self, masses: FloatArray) -> tuple[FloatArray, float]:
         """Return overlap and squared norm of a law of the weights."""
@@ -106,10 +112,21 @@ class DensityFlow:
         return self._flow.terms(overlap, 1.0 if self.model.is_sphere else norm)[2]
 
     def advance(self, duration: float) -> bool:
-        """Advance by `duration`; return False if the solution diverges before its end, and must not be used further."""
+        """Advance by `duration`; return False if the solution diverges before its end, and must not be used further.
+
+        Raises
+        ------
+        NotConvergedError
+            If the steps become too short although nothing diverges, or there are too many.
+        """
         done = 0.0
         with np.errstate(all="ignore"):  # a divergence overflows before it is detected
             while done < duration:
+                self._steps_left -= 1
+                if self._steps_left < 0:
+                    raise NotConvergedError(
+                        f"the density was given up after {_MAX_STEPS} steps: its rates are too high"
+                    )
                 rest = duration - done
                 is_last = self._step >= rest
                 step = rest if is_last else self._step
@@ -127,8 +144,17 @@ class DensityFlow:
                 if not is_last or factor < 1.0:  # a step cut short at an output time must not make the next one longer
                     self._step = step * min(max(factor, 0.2), _MAX_GROWTH)
                 if self._step < _MIN_STEP:
+                    self._check_divergence()
                     return False
         return True
+
+    def _check_divergence(self) -> None:
+        """Raise NotConvergedError unless the norm grows so fast that the solution is about to end."""
+        pulls, growth, _, diffusion = self._coefficients(self.masses)
+        overlap_rate = float((self.probabilities * pulls) @ (self.masses @ self.grid.centres))
+        rate = 2 * (overlap_rate + diffusion) / max(self.state(self.masses)[1], 1e-300) + 2 * growth
+        if not rate * _MIN_STEP > _BLOW_UP:
+            raise NotConvergedError("the steps of the density become too short: no tolerance is met")
 
     def _try(self, step: float) -> tuple[FloatArray, float, float]:
         """Return the masses after one step, its error, and the largest mass error of the linear systems."""

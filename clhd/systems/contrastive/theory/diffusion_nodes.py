@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.systems.contrastive.model.activations import ERF, LINEAR, POLYNOMIAL, RELU
+from clhd.systems.contrastive.model.activations import ERF, LINEAR, POLYNOMIAL, RELU, TANH
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 
 FloatArray = NDArray[np.float64]
@@ -24,6 +24,8 @@ _RADIUS = 6.5
 _DIGITS = 36.0
 # Latent atoms with less weight are dropped.
 _MIN_WEIGHT = 1e-13
+# About the most points of the latents after their projection.
+_MOST_POINTS = 50
 _PANEL_NODES, _PANEL_WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
@@ -131,6 +133,19 @@ def _trapezoid_step(model: ContrastiveModel, width: float) -> float:
     if 0.5 * pole * pole > _DIGITS:
         return math.pi * math.sqrt(2.0 / _DIGITS)
     return 2.0 * math.pi * pole / (_DIGITS + 0.5 * pole * pole)
+
+
+def count_products(model: ContrastiveModel, squared_norm: float) -> float:
+    """Return about how many products of nodes `diffusion_matrix` takes; under wide noise it grows as r^(3/2)."""
+    if model.unit.code not in (TANH, ERF):  # the other rules have a fixed number of nodes
+        return 1e6
+    r = 1.0 if model.is_sphere else max(float(squared_norm), 0.0)
+    variances = model.noise_variance, model.noise_covariance
+    widths = [0.5 * (variances[0] + variances[1]), 0.5 * (variances[0] - variances[1]), variances[0]]
+    count = 0.25 * math.pi * min(len(model.latent_atoms()[1]), _MOST_POINTS)
+    for width in widths:
+        count *= 2 * _RADIUS / _trapezoid_step(model, math.sqrt(r * width)) if r * width > 0 else 1.0
+    return count
 
 
 def smooth_pair_nodes(model: ContrastiveModel, squared_norm: float) -> PairNodes:

@@ -29,11 +29,17 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial, parse_start
 from clhd.systems.contrastive.theory.averages import FloatArray
+from clhd.systems.contrastive.theory.bounds import WorkBudget
 from clhd.systems.contrastive.theory.diffusion import diffusion_matrix
+from clhd.systems.contrastive.theory.diffusion_nodes import count_products
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.ode import integrate_direct
+from clhd.systems.declarations import NotConvergedError
 
 _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 1e-8, 1e-10
+# Products of `diffusion_matrix` (2e5 at r = 1, about 5e-9 s each) of one state and of all. The rest of an evaluation
+# takes as long as some products.
+_MOST_PRODUCTS_OF_STATE, _MOST_PRODUCTS, _PRODUCTS_OF_OTHER_WORK = 5e8, 2e10, 1e6
 
 
 def predict_fluctuations(
@@ -78,6 +84,8 @@ def predict_fluctuations(
     ------
     ClhdError
         If a value is not allowed, the model has an L1 penalty, or its loss is not a polynomial (infonce).
+    NotConvergedError
+        If the ODE or the covariance is given up, because its steps become too short or take too much work.
     """
     times = parse_times(time)
     parse_initial(initial, overlap)
@@ -94,7 +102,7 @@ def _integrate(
     model: ContrastiveModel, state: FloatArray, covariance: FloatArray, times: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return states (time, p + 1) and covariances (time, p + 1, p + 1); NaN after a divergence."""
-    flow = Flow(model)
+    flow, budget = Flow(model), WorkBudget(_MOST_PRODUCTS)
     size = len(state)
     upper = np.triu_indices(size)
 
@@ -104,8 +112,16 @@ def _integrate(
         matrix.T[upper] = packed
         return matrix
 
+    def give_up(squared_norm: float) -> str:
+        reached = f"was given up at time {max(budget.time, 0.0):.3g} of {times_left[-1]:g}"
+        return f"the covariance of the fluctuations {reached}, with squared norm {squared_norm:.3g}: too much work"
+
     def velocity(_: float, variables: FloatArray) -> FloatArray:
         x = variables[:size]
+        products = count_products(model, x[-1])
+        budget.spend(max(products, _PRODUCTS_OF_OTHER_WORK))
+        if not products < _MOST_PRODUCTS_OF_STATE:
+            raise NotConvergedError(give_up(x[-1]))
         jacobian = np.zeros((size, size))
         partial = flow.jacobian(x)
         jacobian[: len(partial), : len(partial)] = partial
@@ -130,10 +146,14 @@ def _integrate(
             start,
             method="LSODA",
             t_eval=times_left,
+            events=budget,
             rtol=_RELATIVE_TOLERANCE,
             atol=_ABSOLUTE_TOLERANCE,
         ).y
+        reached = np.reshape(reached, (len(start), -1))  # an empty list if it ends before the first time
     count = reached.shape[1]
+    if count < len(times_left) or not np.isfinite(reached).all():
+        raise NotConvergedError(give_up(reached[size - 1, -1] if count else state[-1]))
     states[:count] = reached[:size].T
     covariances[:count] = [unpack(packed) for packed in reached[size:].T]
     return states, covariances

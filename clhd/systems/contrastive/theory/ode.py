@@ -4,6 +4,10 @@ One start is integrated by scipy's DOP853 with the direct right-hand side (`drif
 which needs pair averages; a test compares the two. A loss that does not factorise over the samples is always integrated
 directly. Its averages over a point set have an error, which is measured by integrating with independent point sets.
 
+Work has bounds. The steps of an explicit method near a state of rest are as short as the fastest rate asks, at any
+tolerance, so a long time or a strong decay needs very many: after `_EXPLICIT_CALLS` of the right-hand side the implicit
+method BDF goes on. A trajectory that needs more than `_IMPLICIT_CALLS` again is given up (`NotConvergedError`).
+
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
 | q | ``overlap`` | (feature,) or (start, feature) | of w_i xi_i |
@@ -12,8 +16,9 @@ directly. Its averages over a point set have an error, which is measured by inte
 | t | ``time`` | (time,) | steps per dimension |
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -26,10 +31,15 @@ from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_starts
 from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.batch import BatchIntegrator, step_tolerances
+from clhd.systems.contrastive.theory.bounds import WorkBudget, check_divergence, distance_to_limit
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.units import integrate_units
+from clhd.systems.declarations import NotConvergedError
 
 _SCRAMBLINGS = 5
+# Evaluations of the right-hand side, which takes .0001 to .002 s: together at most a few minutes.
+_EXPLICIT_CALLS, _IMPLICIT_CALLS = 24_000, 96_000
+_METHODS: tuple[tuple[Literal["DOP853", "BDF"], int], ...] = (("DOP853", _EXPLICIT_CALLS), ("BDF", _IMPLICIT_CALLS))
 _LOOSE = {"rtol": 1e-5, "atol": 1e-7}
 
 
@@ -74,6 +84,9 @@ def integrate_ode(
         | gradient_variance | time | 1 | D |
         | averaging_error | time | 1 | infonce only: largest standard error, from point sets, among q_1 .. q_p, r |
         | diverged | | | true if r passed `DIVERGENCE_LIMIT` or ceased to exist; values are NaN from then on |
+        | not_converged | | | true if the trajectory was given up for its number of steps; all its values are NaN |
+
+    A norm that has shrunk to at most `atol` is written as 0, with the overlaps: the integration does not resolve it.
 
     Raises
     ------
@@ -90,10 +103,18 @@ def integrate_ode(
     atol = parse_number("atol", atol, above=0)
     flow = Flow(model, gradient_variance_of)
     if len(states) > 1 and flow.has_pair_averages:
-        outcome = BatchIntegrator(flow, rtol=rtol, atol=atol).integrate(states, times)
+        integrator = BatchIntegrator(flow, rtol=rtol, atol=atol)
+        outcome, pending = integrator.integrate(states, times), integrator.given_up
     else:
-        outcome = np.stack([integrate_direct(flow, state, times, rtol=rtol, atol=atol) for state in states])
-    dataset = _label(outcome, times)
+        outcome, pending = np.full((len(states), len(times), flow.features + 2), np.nan), np.arange(len(states))
+    given_up: dict[int, str] = {}
+    for k in pending.tolist():
+        try:
+            outcome[k] = integrate_direct(flow, states[k], times, rtol=rtol, atol=atol)
+        except NotConvergedError as error:
+            given_up[k] = str(error)
+    _write_collapsed(outcome, states, atol)
+    dataset = _label(outcome, times, given_up)
     if not model.loss_terms.factorises:
         errors = measure_averaging_error(model, gradient_variance_of, states, times, outcome)
         dataset = dataset.merge(labelled({"averaging_error": (("start", "time"), errors)}, {}))
@@ -107,36 +128,58 @@ def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: 
     -------
     array of shape (time, feature + 2)
         Overlaps, squared norm, gradient variance; NaN from a divergence on.
+
+    Raises
+    ------
+    NotConvergedError
+        If the steps become too short although nothing diverges, or there are too many.
     """
-
-    def distance_to_limit(_: float, state: FloatArray) -> float:
-        return DIVERGENCE_LIMIT - float(state[-1])
-
-    distance_to_limit.terminal = True  # type: ignore[attr-defined]
     outcome = np.full((len(times), flow.features + 2), np.nan)
     if times[-1] == 0.0:
         reached = state[None]
     else:
         rtol, atol = step_tolerances(times, rtol, atol)
         with np.errstate(all="ignore"):  # a solution that ends in finite time overflows before its event is found
-            # solve_ivp fails only if the step becomes too small: the solution ends there.
-            solution = solve_ivp(
-                lambda _, state: flow.velocity(state),
-                (0.0, float(times[-1])),
-                state,
-                method="DOP853",
-                t_eval=times,
-                events=distance_to_limit,
-                rtol=rtol,
-                atol=atol,
-            )
-        reached = np.reshape(solution.y, (len(state), -1)).T  # an empty list if it ends before the first time
+            reached = _solve(flow, state, times, rtol, atol)
         reached = reached[: np.count_nonzero(np.cumprod(reached[:, -1] <= DIVERGENCE_LIMIT))]
     for i, point in enumerate(reached):
         norm = 1.0 if flow.model.is_sphere else max(point[-1], 0.0)
         outcome[i, :-1] = point
         outcome[i, -1] = flow.terms(point[:-1], norm)[2]
     return outcome
+
+
+def _solve(flow: Flow, state: FloatArray, times: FloatArray, rtol: float, atol: float) -> FloatArray:
+    """Return the states at the times before a divergence, shape (reached time, feature + 1)."""
+    pieces: list[FloatArray] = []
+    begin, end = 0.0, float(times[-1])
+    for method, amount in _METHODS:
+        budget = WorkBudget(amount)
+
+        def velocity(_: float, state: FloatArray, budget: WorkBudget = budget) -> FloatArray:
+            budget.spend(1)
+            return flow.velocity(state)
+
+        solution = solve_ivp(
+            velocity,
+            (begin, end),
+            state,
+            method=method,
+            t_eval=times[times > begin] if pieces else times,
+            events=[distance_to_limit, budget],
+            rtol=rtol,
+            atol=atol,
+        )
+        pieces.append(np.reshape(solution.y, (len(state), -1)).T)  # an empty list if it ends before the first time
+        if solution.status == -1:
+            check_divergence(flow, budget.state, budget.time)
+        if not budget.ended_at < end:
+            return np.concatenate(pieces)
+        begin, state = budget.ended_at, budget.state
+    raise NotConvergedError(
+        f"the ODE was given up at time {begin:.3g} of {end:g}, after {_EXPLICIT_CALLS + _IMPLICIT_CALLS} evaluations: "
+        "its rates are too high for so long a time"
+    )
 
 
 def measure_averaging_error(
@@ -154,13 +197,27 @@ def measure_averaging_error(
     """
     runs = [outcome[..., :-1]]
     for scrambling in range(1, _SCRAMBLINGS):
-        flow = Flow(model, gradient_variance_of, scrambling=scrambling)
-        runs.append(np.stack([integrate_direct(flow, state, times, **_LOOSE) for state in states])[..., :-1])
+        flow, run = Flow(model, gradient_variance_of, scrambling=scrambling), np.full(runs[0].shape, np.nan)
+        for k, state in enumerate(states):
+            if np.isfinite(outcome[k, :, -2]).any():  # not given up, and not diverged at once
+                with suppress(NotConvergedError):
+                    run[k] = integrate_direct(flow, state, times, **_LOOSE)[:, :-1]
+        runs.append(run)
     return np.asarray(np.std(runs, axis=0, ddof=1).max(axis=-1), dtype=np.float64)
 
 
-def _label(outcome: FloatArray, times: FloatArray) -> xr.Dataset:
-    """Return an outcome of shape (start, time, feature + 2) as a dataset."""
+def _write_collapsed(outcome: FloatArray, states: FloatArray, atol: float) -> None:
+    """Set overlaps and squared norm to 0 where a norm has shrunk to at most `atol`.
+
+    Its digits are errors of the integration: they may be negative, and give any cosine similarity.
+    """
+    squared_norm = outcome[..., -2]
+    outcome[(squared_norm <= atol) & (squared_norm < states[:, None, -1]), :-1] = 0.0
+
+
+def _label(outcome: FloatArray, times: FloatArray, given_up: Mapping[int, str]) -> xr.Dataset:
+    """Return an outcome of shape (start, time, feature + 2) as a dataset, with the reason why starts were given up."""
+    not_converged = np.isin(np.arange(len(outcome)), list(given_up))
     overlap, squared_norm, variance = outcome[..., :-2], outcome[..., -2], outcome[..., -1]
     return labelled(
         {
@@ -168,7 +225,9 @@ def _label(outcome: FloatArray, times: FloatArray) -> xr.Dataset:
             "squared_norm": (("start", "time"), squared_norm),
             "cosine_similarity": (("start", "time", "feature"), cosine_similarity(overlap, squared_norm)),
             "gradient_variance": (("start", "time"), variance),
-            "diverged": (("start",), np.isnan(squared_norm[:, -1])),
+            "diverged": (("start",), np.isnan(squared_norm[:, -1]) & ~not_converged),
+            "not_converged": (("start",), not_converged),
         },
         {"start": np.arange(len(outcome)), "time": times, "feature": np.arange(1, overlap.shape[-1] + 1)},
+        {"not_converged": next(iter(given_up.values()))} if given_up else {},
     )

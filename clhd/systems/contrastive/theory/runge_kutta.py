@@ -30,7 +30,9 @@ from clhd.systems.contrastive.theory.tables import PairTable, TableWork, add_fro
 
 IntArray = NDArray[np.int64]
 
-FINISHED, DIVERGED, LEFT_TABLE = range(3)
+FINISHED, DIVERGED, LEFT_TABLE, GIVEN_UP = range(4)
+# Steps of one trajectory, rejected ones included, after which it is given up.
+_MAX_STEPS = 20000
 
 _STAGES = 12
 # Rows 0-11: the stages of a step; 12: its end; 13-15: the extra stages of the continuous output.
@@ -134,7 +136,7 @@ def _integrate_one(
     targets: FloatArray,
     reach: float,
 ) -> int:
-    """Integrate one state; return FINISHED, DIVERGED or LEFT_TABLE."""
+    """Integrate one state; return FINISHED, DIVERGED, LEFT_TABLE or GIVEN_UP."""
     size, stages, trial = len(state), work.stages, work.trial
     time, end, done = 0.0, times[-1], 0
     variance, is_inside = _velocity(equation, state, stages[0], work)
@@ -147,7 +149,7 @@ def _integrate_one(
         return FINISHED
     step = _first_step(equation, state, rtol, atol, work)
     was_rejected = False
-    while True:
+    for _ in range(_MAX_STEPS):
         if not step > 16.0 * np.finfo(np.float64).eps * time:
             return DIVERGED  # the solution ends in finite time: no step is small enough
         step = min(step, end - time)
@@ -187,6 +189,7 @@ def _integrate_one(
         for j in range(size):
             state[j] = trial[j]
             stages[0, j] = stages[12, j]
+    return GIVEN_UP
 
 
 @kernel

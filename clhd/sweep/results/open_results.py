@@ -4,7 +4,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from clhd.errors import ClhdError
+from clhd.errors import ResultsError
 from clhd.sweep.spec.stages import STAGES, stage_path
 from clhd.sweep.store.layout import LEDGER, check_summary, find_damaged
 from clhd.sweep.store.metadata import REPAIR, MetadataError, choose_remedy
@@ -42,7 +42,7 @@ def open_results(path: str | Path) -> xr.DataTree:
     path = Path(path)
     found = {name: stage_path(path, name) for name in STAGES if stage_path(path, name).is_dir()}
     if not found:
-        raise ClhdError(f"{path}: holds no results; create them with `clhd run FILE`")
+        raise ResultsError(f"{path}: holds no results; create them with `clhd run FILE`")
     opened: dict[str, xr.Dataset] = {name: _open(name, store) for name, store in found.items()}
     return xr.DataTree.from_dict(opened, name=path.name)
 

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from pydantic import ValidationError
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, ResultsError
 from clhd.sweep.store.layout import check_summary, find_damaged
 from clhd.sweep.store.metadata import SUMMARISE, MetadataError
 from clhd.systems.registry import find_system, list_systems
@@ -70,10 +70,10 @@ class Summary:
         names = [str(name).removesuffix(_MEAN) for name in self.dataset.data_vars if str(name).endswith(_MEAN)]
         names = [name for name in names if not (name.endswith(_COMPARISONS) and name.rpartition("_")[0] in names)]
         if not names:
-            raise ClhdError(f"summary of {self.name}: holds no mean of anything; it has no simulation")
+            raise ResultsError(f"summary of {self.name}: holds no mean of anything; it has no simulation")
         chosen = self.chosen or str(self.experiment.get("quantity") or "")
         if chosen and chosen not in names:
-            raise ClhdError(f"summary of {self.name}: quantity = {chosen!r}: must be one of {', '.join(names)}")
+            raise ResultsError(f"summary of {self.name}: quantity = {chosen!r}: must be one of {', '.join(names)}")
         named = self.declaration.quantity
         return chosen or (named if named in names else names[0])
 
@@ -117,7 +117,7 @@ class Summary:
         values = self.dataset[name].squeeze([dim for dim in mean.dims if mean.sizes[dim] == 1 and dim != _TIME])
         own = [str(dim) for dim in values.dims if dim not in {*mean.dims, "quantile"}]
         if own:
-            raise ClhdError(
+            raise ResultsError(
                 f"summary of {self.name}: its theory has the axis {', '.join(own)}, which the simulation lacks, and no "
                 "figure of its own shows both; declare figure: none"
             )
@@ -225,7 +225,7 @@ def read_summary(path: Path, chosen: str = "") -> Summary:
         If it does not exist, or is not what was written.
     """
     if not path.is_dir():
-        raise ClhdError(f"{path}: is not there; clhd run makes it")
+        raise ResultsError(f"{path}: is not there; clhd run makes it")
     check_summary(path)
     try:
         with xr.open_zarr(str(path), chunks=None, zarr_format=3) as dataset:  # all is read: no need to wait for Dask

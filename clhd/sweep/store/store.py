@@ -29,7 +29,7 @@ import zarr
 from numpy.typing import NDArray
 
 from clhd.core.files import check_folders
-from clhd.errors import ClhdError
+from clhd.errors import ResultsError
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.store.documents import FILE
@@ -42,7 +42,7 @@ from clhd.systems.stored import restore_system
 TEXTS = ("error_type", "error_message")
 
 
-class StoreError(ClhdError):
+class StoreError(ResultsError):
     """A store that cannot be used in its present state."""
 
 

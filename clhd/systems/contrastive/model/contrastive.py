@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_choice, parse_count, parse_number
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import Activation, find_activation, parse_activation
 from clhd.systems.contrastive.model.latents import Latent, canonical_value, product_atoms
 from clhd.systems.contrastive.model.losses import LOSSES, Loss
@@ -116,13 +116,13 @@ class ContrastiveModel:
         self._parse_loss_parameters()
         for name in ("weight_decay", "l1_penalty"):
             if self.constraint == "sphere" and getattr(self, name) != 0:
-                raise ClhdError(f"{name} = {getattr(self, name)!r}: must be 0 with constraint = 'sphere'")
+                raise InputError(f"{name} = {getattr(self, name)!r}: must be 0 with constraint = 'sphere'")
 
     def _parse_law_parameter(self, name: str, law: str, owner: str, **limits: float) -> None:
         """Check a parameter that the law `owner` requires and other laws do not have."""
         value, chosen = getattr(self, name), getattr(self, law)
         if chosen != owner and value is not None:
-            raise ClhdError(f"{name} = {value!r}: is only for {law} = {owner!r}, and {law} is {chosen!r}")
+            raise InputError(f"{name} = {value!r}: is only for {law} = {owner!r}, and {law} is {chosen!r}")
         if chosen == owner:
             object.__setattr__(self, name, parse_number(name, value, **limits))
 
@@ -132,12 +132,12 @@ class ContrastiveModel:
             for name in ("temperature", "negatives"):
                 value = getattr(self, name)
                 if value is not None:
-                    raise ClhdError(f"{name} = {value!r}: is only for loss = 'infonce', and loss is {self.loss!r}")
+                    raise InputError(f"{name} = {value!r}: is only for loss = 'infonce', and loss is {self.loss!r}")
             return
         temperature = 1.0 if self.temperature is None else parse_number("temperature", self.temperature, above=0)
         negatives = 1 if self.negatives is None else parse_count("negatives", self.negatives, minimum=1)
         if negatives > MOST_NEGATIVES:
-            raise ClhdError(f"negatives = {self.negatives!r}: must be a whole number from 1 to {MOST_NEGATIVES}")
+            raise InputError(f"negatives = {self.negatives!r}: must be a whole number from 1 to {MOST_NEGATIVES}")
         object.__setattr__(self, "temperature", temperature)
         object.__setattr__(self, "negatives", negatives)
 
@@ -210,14 +210,14 @@ class ContrastiveModel:
 
 def _parse_latents(value: Any) -> tuple[Latent, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable | Latent):
-        raise ClhdError(f"latents = {value!r}: must be a list of latent laws, such as ThreePoint(second_moment=1.5)")
+        raise InputError(f"latents = {value!r}: must be a list of latent laws, such as ThreePoint(second_moment=1.5)")
     laws = (value,) if isinstance(value, Latent) else tuple(value)
     for law in laws:
         if not isinstance(law, Latent):
-            raise ClhdError(f"latents: {law!r} must be a latent law, such as ThreePoint(second_moment=1.5)")
+            raise InputError(f"latents: {law!r} must be a latent law, such as ThreePoint(second_moment=1.5)")
     most = _MAX_FEATURES if all(law.is_discrete for law in laws) else _MAX_CONTINUOUS_FEATURES
     if not 1 <= len(laws) <= most:
-        raise ClhdError(
+        raise InputError(
             f"latents: {len(laws)} laws given, must be 1 to {_MAX_FEATURES} discrete ones "
             f"(1 to {_MAX_CONTINUOUS_FEATURES} if one of them is continuous)"
         )

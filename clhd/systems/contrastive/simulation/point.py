@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_choice, parse_count
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import canonical_value
 from clhd.systems.contrastive.model.state import parse_norm, parse_overlap
@@ -72,7 +72,7 @@ class Point:
             ("feature_law", model.feature_law, "gaussian"),
         ):
             if value != allowed:
-                raise ClhdError(f"{name} = {value!r}: the projected engine needs {allowed!r}; use engine = 'full'")
+                raise InputError(f"{name} = {value!r}: the projected engine needs {allowed!r}; use engine = 'full'")
 
     @property
     def key(self) -> str:

@@ -22,7 +22,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_choice, parse_count, parse_times
-from clhd.errors import ClhdError, SimulationStopped
+from clhd.errors import InputError, SimulationStopped
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial
@@ -104,7 +104,7 @@ def simulate_sgd(
     """
     parse_initial(initial, overlap)
     if keep_weights and parse_choice("engine", engine, ENGINES) == "projected":
-        raise ClhdError("keep_weights = True: the projected engine has no weights; use engine = 'full'")
+        raise InputError("keep_weights = True: the projected engine has no weights; use engine = 'full'")
     point = Point(
         model=model,
         dimension=dimension,

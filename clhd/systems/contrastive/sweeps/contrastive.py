@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.model.state import cosine_similarity
@@ -71,7 +71,7 @@ class ContrastiveSimulation:
 
     def point(self, values: Mapping[str, Value], seed: int) -> Point:
         if "dimension" not in values:
-            raise ClhdError("dimension: must be given, as a constant or an axis")
+            raise InputError("dimension: must be given, as a constant or an axis")
         model, overlap, squared_norm = parse_model_and_start(values)
         return Point(
             model=model,
@@ -117,11 +117,11 @@ class ContrastiveTheory:
     def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:
         model, overlap, squared_norm = parse_model_and_start(values)
         if model.l1_penalty > 0:
-            raise ClhdError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
+            raise InputError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
         fluctuations = values.get("theory", "ode") == "fluctuations"
         acts_on = values.get("correlation_acts_on", "both")
         if fluctuations and acts_on != "both":
-            raise ClhdError(f"correlation_acts_on = {acts_on!r}: must be 'both' with theory = 'fluctuations'")
+            raise InputError(f"correlation_acts_on = {acts_on!r}: must be 'both' with theory = 'fluctuations'")
         independent = model if acts_on == "both" else replace(model, noise_correlation=0.0)
         return TheoryPoint(
             model=independent if acts_on == "gradient_variance" else model,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import ACTIVATIONS
 from clhd.systems.contrastive.model.contrastive import (
     CONSTRAINTS,
@@ -157,10 +157,10 @@ def _make_model_and_start(
     given = [q is not None for q in overlaps]
     if values.get("initial", "fixed") == "random":
         if any(given):
-            raise ClhdError("initial = 'random': goes with no initial_cosine_similarity and no initial_overlap")
+            raise InputError("initial = 'random': goes with no initial_cosine_similarity and no initial_overlap")
         return model, None, squared_norm
     if not any(given):
-        raise ClhdError("initial = 'fixed': needs initial_cosine_similarity or initial_overlap")
+        raise InputError("initial = 'fixed': needs initial_cosine_similarity or initial_overlap")
     return model, parse_overlap(model, tuple([q or 0.0 for q in overlaps]), squared_norm), squared_norm
 
 
@@ -170,14 +170,14 @@ def _parse_norm(model: ContrastiveModel, value: Value) -> float:
         return parse_norm(model, value)
     widest = max(model.base_noise_variance, model.augmentation_noise_variance)
     if widest > _WIDEST_NOISE:
-        raise ClhdError(
+        raise InputError(
             f"initial_squared_norm = {value!r}: needs noise variances of at most {_WIDEST_NOISE}, not {widest:g}; "
             "give the norm as a number"
         )
     squared_norm = uninformative_state(model).squared_norm
     if not 0 < squared_norm < np.inf:
         end = "collapses" if squared_norm == 0 else "grows without bound"
-        raise ClhdError(f"initial_squared_norm = {value!r}: needs a state of rest at zero overlap, and the norm {end}")
+        raise InputError(f"initial_squared_norm = {value!r}: needs a state of rest at zero overlap, and the norm {end}")
     return squared_norm
 
 
@@ -193,7 +193,7 @@ def _parse_latent(values: Mapping[str, Value], feature: int) -> Latent:
     kurtosis, skewness = _find(values, "kurtosis", feature), _find(values, "skewness", feature)
     for name, value, owner in (("kurtosis", kurtosis, "three_point"), ("skewness", skewness, "two_point")):
         if value is not None and law != owner:
-            raise ClhdError(
+            raise InputError(
                 f"{name} = {value!r}: is only for latent = {owner!r}, and that of feature {feature} is {law!r}"
             )
     if law == "three_point":
@@ -207,7 +207,7 @@ def _parse_overlap(values: Mapping[str, Value], feature: int, squared_norm: floa
     overlap = _find(values, "initial_overlap", feature)
     similarity = _find(values, "initial_cosine_similarity", feature)
     if overlap is not None and similarity is not None:
-        raise ClhdError(f"initial_overlap = {overlap!r}: must not be given together with initial_cosine_similarity")
+        raise InputError(f"initial_overlap = {overlap!r}: must not be given together with initial_cosine_similarity")
     if similarity is not None:
         return float(similarity) * float(np.sqrt(squared_norm))
     return None if overlap is None else float(overlap)

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.kernels import kernel
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU, activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES, forces
@@ -72,7 +72,7 @@ def diffusion_matrix(model: ContrastiveModel, overlap: FloatArray, squared_norm:
     """
     if model.loss_terms.degree == 0:
         known = ", ".join(name for name, loss in LOSSES.items() if loss.degree > 0)
-        raise ClhdError(f"loss = {model.loss!r}: fluctuations are known for polynomial losses only ({known})")
+        raise InputError(f"loss = {model.loss!r}: fluctuations are known for polynomial losses only ({known})")
     r = 1.0 if model.is_sphere else max(float(squared_norm), 0.0)
     q = np.asarray(overlap, dtype=np.float64)
     direction = q / r if r > 0 else np.zeros_like(q)

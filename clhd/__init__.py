@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clhd.core.clusters import count_clusters
-    from clhd.errors import ClhdError
+    from clhd.errors import ClhdError, ClusterError, FileError, InputError, LockedError, ResultsError
     from clhd.sweep.results.open_results import open_results
     from clhd.sweep.run_experiment import run_experiment
     from clhd.sweep.spec.experiment import read_experiment
@@ -36,15 +36,20 @@ if TYPE_CHECKING:
 _HOMES = {
     "Atoms": "clhd.systems.contrastive.model.latents",
     "ClhdError": "clhd.errors",
+    "ClusterError": "clhd.errors",
     "ContrastiveModel": "clhd.systems.contrastive.model.contrastive",
     "Cost": "clhd.systems.declarations",
+    "FileError": "clhd.errors",
     "Gaussian": "clhd.systems.contrastive.model.latents",
+    "InputError": "clhd.errors",
     "Laplace": "clhd.systems.contrastive.model.latents",
+    "LockedError": "clhd.errors",
     "NotConvergedError": "clhd.systems.declarations",
     "Output": "clhd.systems.declarations",
     "Outputs": "clhd.systems.declarations",
     "Parameter": "clhd.systems.declarations",
     "Result": "clhd.systems.declarations",
+    "ResultsError": "clhd.errors",
     "Status": "clhd.systems.declarations",
     "System": "clhd.systems.protocol",
     "ThreePoint": "clhd.systems.contrastive.model.latents",
@@ -72,15 +77,20 @@ _HOMES = {
 __all__ = [
     "Atoms",
     "ClhdError",
+    "ClusterError",
     "ContrastiveModel",
     "Cost",
+    "FileError",
     "Gaussian",
+    "InputError",
     "Laplace",
+    "LockedError",
     "NotConvergedError",
     "Output",
     "Outputs",
     "Parameter",
     "Result",
+    "ResultsError",
     "Status",
     "System",
     "ThreePoint",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clhd.errors import ClhdError, check_link
+from clhd.errors import InputError, check_link
 
 if TYPE_CHECKING:
     from clhd.sweep.spec.config import ConfigContent
@@ -34,7 +34,7 @@ def _find_results(options: Namespace, config: "ConfigContent") -> Path:
 
 def _check_count(option: str, value: int | None) -> None:
     if value is not None and value < 1:
-        raise ClhdError(f"{option} = {value}: must be 1 or more")
+        raise InputError(f"{option} = {value}: must be 1 or more")
 
 
 def _compute(options: Namespace, experiment: "Experiment", stages: Sequence[Any]) -> bool:
@@ -135,7 +135,7 @@ def claims(options: Namespace) -> int:
 
     config = read_config(options.config, check=False)
     if config.claims is None:
-        raise ClhdError(f"{options.config}: claims: must be given, such as config/claims.yaml")
+        raise InputError(f"{options.config}: claims: must be given, such as config/claims.yaml")
     results = _find_results(options, config)
     text = Path(config.claims).read_bytes()
     settings = read_claims(config.claims, config.experiments)
@@ -181,7 +181,7 @@ def _parse_place(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ClhdError(f"{text}: must be AXIS=VALUE")
+            raise InputError(f"{text}: must be AXIS=VALUE")
         place[name] = value
     return place
 
@@ -206,7 +206,7 @@ def verify(options: Namespace) -> int:
     from clhd.sweep.results.inspect import verify_share
 
     if not 0 < options.fraction <= 1:
-        raise ClhdError(f"--fraction = {options.fraction:g}: must be greater than 0, at most 1")
+        raise InputError(f"--fraction = {options.fraction:g}: must be greater than 0, at most 1")
     return _report_replays(verify_share(_read(options)[0], options.results, options.fraction))
 
 

@@ -24,7 +24,7 @@ from clhd.claims.verdict import Estimate
 from clhd.core.checks import parse_number
 from clhd.core.files import write_file
 from clhd.core.text import cut_line, cut_lines
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, InputError
 from clhd.sweep.results.summary_reader import Summary, read_summary
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.yaml_file import read_yaml
@@ -84,7 +84,7 @@ def read_claims(path: str | Path, experiments: Mapping[str, Experiment]) -> dict
     figures = list_figures(settings)
     mistakes += [f"figure {name} is drawn twice" for name in dict.fromkeys(figures) if figures.count(name) > 1]
     if mistakes:
-        raise ClhdError(cut_lines([f"{path}: {cut_line(mistake)}" for mistake in mistakes]))
+        raise InputError(cut_lines([f"{path}: {cut_line(mistake)}" for mistake in mistakes]))
     return settings
 
 
@@ -107,14 +107,14 @@ class _Finder:
         if not targets:
             known = dict.fromkeys(name for system in self._systems.values() for name in system.claims)
             allowed = f"must be one of {', '.join(known)}" if known else "their systems have no claims"
-            raise ClhdError("; ".join(["is no claim of these experiments", allowed, *self._unknown.values()]))
+            raise InputError("; ".join(["is no claim of these experiments", allowed, *self._unknown.values()]))
         if len(targets) > 1:
             names = " and ".join(name for name, _ in found)
-            raise ClhdError(f"the systems {names} have different claims of this name; rename one")
+            raise InputError(f"the systems {names} have different claims of this name; rename one")
         system = found[0][1]
         claim = import_named(system.claims[claim_id], system)
         if not isinstance(claim, Claim | CaseTable):
-            raise ClhdError(f"{system.claims[claim_id]!r} must be a clhd.claims.claim.Claim, or a CaseTable")
+            raise InputError(f"{system.claims[claim_id]!r} must be a clhd.claims.claim.Claim, or a CaseTable")
         return claim, system
 
 
@@ -165,10 +165,10 @@ def _parse_threshold(key: str, value: Any, *, is_range: bool) -> Threshold:
     if not is_range:
         return parse_number(key, value)
     if not isinstance(value, list) or len(value) != 2:
-        raise ClhdError(f"{key} = {value!r}: must be two numbers, low and high")
+        raise InputError(f"{key} = {value!r}: must be two numbers, low and high")
     low, high = (parse_number(key, number) for number in value)
     if low > high:
-        raise ClhdError(f"{key} = {value!r}: must be two numbers, the first not greater than the second")
+        raise InputError(f"{key} = {value!r}: must be two numbers, the first not greater than the second")
     return low, high
 
 
@@ -255,7 +255,7 @@ def _naming_experiments(name: str, setting: ClaimSettings) -> Iterator[None]:
         yield
     except KeyError as error:
         roles = ", ".join(f"{role} = {experiment}" for role, experiment in setting.experiments.items())
-        raise ClhdError(f"{name}: an experiment ({roles}) lacks {error}, which its judge needs") from error
+        raise InputError(f"{name}: an experiment ({roles}) lacks {error}, which its judge needs") from error
 
 
 def read_summaries(setting: ClaimSettings, results: Path) -> dict[str, Summary]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 
 
 def parse_number(
@@ -20,13 +20,13 @@ def parse_number(
 ) -> float:
     """Return `value` as a finite float with ``minimum <= value <= maximum`` and ``value > above``."""
     if isinstance(value, (bool, str)) or value is None:
-        raise ClhdError(f"{name} = {value!r}: must be a number")
+        raise InputError(f"{name} = {value!r}: must be a number")
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):  # OverflowError: an int larger than any float
-        raise ClhdError(f"{name} = {value!r}: must be a number") from None
+        raise InputError(f"{name} = {value!r}: must be a number") from None
     if not (math.isfinite(number) and minimum <= number <= maximum and number > above):
-        raise ClhdError(f"{name} = {value!r}: must be {_describe_range(minimum, maximum, above)}")
+        raise InputError(f"{name} = {value!r}: must be {_describe_range(minimum, maximum, above)}")
     return number + 0.0  # -0.0 becomes 0.0: equal models have equal keys
 
 
@@ -46,14 +46,14 @@ def parse_count(name: str, value: Any, *, minimum: int) -> int:
     """Return `value` as an int of at least `minimum`; a float with a whole value (``1e3``) is accepted."""
     number = parse_number(name, value)
     if number != int(number) or number < minimum:
-        raise ClhdError(f"{name} = {value!r}: must be a whole number, {minimum} or more")
+        raise InputError(f"{name} = {value!r}: must be a whole number, {minimum} or more")
     return int(value) if isinstance(value, int) else int(number)
 
 
 def parse_choice(name: str, value: Any, allowed: Collection[str]) -> str:
     """Return `value` if it is one of the `allowed` words."""
     if not isinstance(value, str) or value not in allowed:
-        raise ClhdError(f"{name} = {value!r}: must be one of {', '.join(sorted(allowed))}")
+        raise InputError(f"{name} = {value!r}: must be one of {', '.join(sorted(allowed))}")
     return value
 
 
@@ -62,12 +62,12 @@ def parse_vector(name: str, value: Any, *, length: int | None = None) -> NDArray
     try:
         vector = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ClhdError(f"{name} = {value!r}: must be a list of numbers") from None
+        raise InputError(f"{name} = {value!r}: must be a list of numbers") from None
     if vector.ndim != 1 or (length is not None and len(vector) != length):
         wanted = "a list of numbers" if length is None else f"a list of {length} numbers"
-        raise ClhdError(f"{name} = {value!r}: must be {wanted}")
+        raise InputError(f"{name} = {value!r}: must be {wanted}")
     if not np.all(np.isfinite(vector)):
-        raise ClhdError(f"{name} = {value!r}: must hold finite numbers only")
+        raise InputError(f"{name} = {value!r}: must hold finite numbers only")
     return vector
 
 
@@ -75,5 +75,5 @@ def parse_times(value: Sequence[float] | NDArray[np.float64]) -> NDArray[np.floa
     """Return output times (steps per dimension) as an array: one or more, not negative, strictly increasing."""
     times = parse_vector("time", value)
     if len(times) == 0 or times[0] < 0 or np.any(np.diff(times) <= 0):
-        raise ClhdError(f"time = {value!r}: must be one or more times, 0 or later, in strictly increasing order")
+        raise InputError(f"time = {value!r}: must be one or more times, 0 or later, in strictly increasing order")
     return times

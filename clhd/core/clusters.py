@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clhd.core.checks import parse_choice, parse_count, parse_number
 from clhd.core.quickshift import cluster_quickshift
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 
 FloatArray = NDArray[np.float64]
 METHODS = ("hdbscan", "quickshift++")
@@ -78,7 +78,7 @@ def count_clusters(
     else:
         k = parse_count("neighbours", neighbours, minimum=2)
         if k > len(cloud):
-            raise ClhdError(f"neighbours = {k}: must not be greater than the number of points, {len(cloud)}")
+            raise InputError(f"neighbours = {k}: must not be greater than the number of points, {len(cloud)}")
         found = _cluster_quickshift(
             cloud,
             k,
@@ -92,18 +92,18 @@ def _parse_points(points: ArrayLike) -> FloatArray:
     try:
         cloud: FloatArray = np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ClhdError("points: must be an array of numbers of shape (points, dimensions)") from None
+        raise InputError("points: must be an array of numbers of shape (points, dimensions)") from None
     if cloud.ndim != 2 or len(cloud) < 2 or cloud.shape[1] == 0:
-        raise ClhdError(f"points: must be of shape (points, dimensions), with 2 points or more, not {cloud.shape}")
+        raise InputError(f"points: must be of shape (points, dimensions), with 2 points or more, not {cloud.shape}")
     if not np.isfinite(cloud).all():
-        raise ClhdError(f"points: must be finite; point {int(np.argwhere(~np.isfinite(cloud))[0, 0])} is not")
+        raise InputError(f"points: must be finite; point {int(np.argwhere(~np.isfinite(cloud))[0, 0])} is not")
     return cloud
 
 
 def check_method(method: str) -> None:
     """Raise ClhdError if the package that a method needs is not installed."""
     if method == "hdbscan" and find_spec("sklearn") is None:
-        raise ClhdError(
+        raise InputError(
             "method = 'hdbscan': needs scikit-learn, which is not installed; pip install 'clhd[attractors]', or use "
             "'quickshift++'"
         )
@@ -123,7 +123,9 @@ def _cluster_hdbscan(cloud: FloatArray, smallest: int) -> NDArray[np.int64]:
 def _cluster_quickshift(cloud: FloatArray, k: int, fluctuation: float, pruning: float) -> NDArray[np.int64]:
     _, counts = np.unique(cloud, axis=0, return_counts=True)
     if counts.max() >= k:
-        raise ClhdError(f"points: one stands there {counts.max()} times; with quickshift++ fewer than {k} may coincide")
+        raise InputError(
+            f"points: one stands there {counts.max()} times; with quickshift++ fewer than {k} may coincide"
+        )
     return cluster_quickshift(cloud, neighbours=k, fluctuation=fluctuation, pruning=pruning)
 
 

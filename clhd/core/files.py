@@ -23,11 +23,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, ResultsError
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o666  # the umask takes away from it
-_SYNCING_THREADS = 8
+_SYNCING_THREADS = 32
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def open_fixed(path: Path, *, create: bool = True) -> int:
 
 def _refuse(path: Path) -> ClhdError:
     kind = f"a link to {path.readlink()}" if path.is_symlink() else "no file"
-    return ClhdError(f"{path}: is {kind}, and clhd writes a file of this name; move it away")
+    return ResultsError(f"{path}: is {kind}, and clhd writes a file of this name; move it away")
 
 
 def make_folder(path: Path) -> None:
@@ -160,16 +160,27 @@ def check_folders(root: Path, folder: Path) -> None:
 
 
 def _refuse_folder(path: Path) -> ClhdError:
-    return ClhdError(
+    return ResultsError(
         f"{path}: is a link to {path.readlink()}, and clhd writes into a folder of this name; move it away"
     )
 
 
 def sync_tree(path: Path) -> None:
-    """Have the disk keep a folder with all files and folders in it; return when it does."""
+    """Have the disk keep a folder with all files and folders in it; return when it does.
+
+    A file with another name elsewhere, such as a chunk that a larger store shares with the old one, only gets its name
+    here kept: its content is as safe as it was.
+    """
     with ThreadPoolExecutor(_SYNCING_THREADS) as threads:  # file systems write what is asked for at once together
-        for folder, _, files in os.walk(path, topdown=False):
-            list(threads.map(_sync, [os.path.join(folder, name) for name in (*files, "")]))  # noqa: PTH118  # many
+        places = (os.path.join(place, name) for place, _, files in os.walk(path) for name in (*files, ""))  # noqa: PTH118
+        for _ in threads.map(_sync_own, places):
+            pass
+
+
+def _sync_own(path: str) -> None:
+    state = os.lstat(path)
+    if stat.S_ISDIR(state.st_mode) or (stat.S_ISREG(state.st_mode) and state.st_nlink == 1):
+        _sync(path)
 
 
 def sync_folder(path: Path) -> None:

@@ -37,11 +37,11 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 
 _settings: Any = _config  # numba makes its attributes from variables of the environment
 if _settings.DISABLE_JIT:
-    raise ClhdError("NUMBA_DISABLE_JIT=1: kernels work only compiled; unset this variable")
+    raise InputError("NUMBA_DISABLE_JIT=1: kernels work only compiled; unset this variable")
 
 # A compiled function keeps the type of its Python function: mypy checks calls of kernels like any others.
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 
 _IGNORED = ("MPLBACKEND", "ZARR_")  # names, or how they begin
 # Files of the libraries that read settings: an error which comes out of one is about a setting.
@@ -86,7 +86,7 @@ def check_installation(started: str, package: Path = Path(__file__).parents[1]) 
         return
     own = environment.parent / package.name
     if (own / "__init__.py").is_file() and not own.samefile(package):
-        raise ClhdError(
+        raise InputError(
             f"{environment}: was copied or moved with its project, and would run the code in {package}; "
             f"install again: make -C {environment.parent} install"
         )

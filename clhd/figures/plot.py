@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clhd.errors import ClhdError, explain_unwritable
+from clhd.errors import ClhdError, InputError, explain_unwritable
 
 if TYPE_CHECKING:
     from clhd.sweep.spec.experiment import Experiment
@@ -61,7 +61,7 @@ def find_figure(experiment: "Experiment | Mapping[str, Any]") -> str:
         return declared or "lines"
     if declared and declared not in own:
         allowed = ", ".join([*sorted([*FIGURES, NO_FIGURE]), *sorted(own)])
-        raise ClhdError(f"figure = {declared!r}: must be one of {allowed}")
+        raise InputError(f"figure = {declared!r}: must be one of {allowed}")
     return declared or (name if name in own else "lines")
 
 
@@ -115,7 +115,7 @@ def plot_experiment(
     summary = read_summary(Path(summary_path), "" if experiment is None else experiment.quantity)
     name = name or find_figure(summary.experiment)
     if name == NO_FIGURE:
-        raise ClhdError(f"{summary.name}: has no figure of its own")
+        raise InputError(f"{summary.name}: has no figure of its own")
     plot, folder = _find_function(name, experiment or summary.experiment), Path(out_dir)
     with use_style():
         drawn, caption = plot(summary)
@@ -140,5 +140,5 @@ def _find_function(figure: str, experiment: "Experiment | Mapping[str, Any]") ->
         system = _load_system(experiment)
     except ClhdError as error:
         reason = str(error).splitlines()[0]
-        raise ClhdError(f"figure = {figure!r}: is a figure of the system, which cannot be loaded: {reason}") from None
+        raise InputError(f"figure = {figure!r}: is a figure of the system, which cannot be loaded: {reason}") from None
     return import_named(system.figures[figure], system)

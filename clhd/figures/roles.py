@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from clhd.core.text import format_plain, join_words
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.sweep.results.summary_reader import Summary
 
 # A range that spans this factor is shown on a logarithmic scale.
@@ -57,7 +57,7 @@ def assign_roles(summary: Summary, wish: Sequence[str], *, roles: int = 4) -> Ro
     chosen, fixed = share_out(summary, wish, roles)
     given = [axis for axis in chosen if axis is not None]
     if not given:
-        raise ClhdError(f"summary of {summary.name}: has no axis with more than one value, so nothing can be drawn")
+        raise InputError(f"summary of {summary.name}: has no axis with more than one value, so nothing can be drawn")
     colour, column, row = [*given[1:], None, None, None][:3]  # no gaps: x before colour before columns before rows
     return Roles(given[0], colour, column, row, fixed)
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from clhd.core.text import format_number, format_place, label_axis
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.figures.caption import capitalise, compose_caption, describe_incomplete
 from clhd.figures.roles import describe_fixed, share_out, thin
 from clhd.figures.style import ALARM, MUTED, PAGE, make_figure, pick_colours, pick_markers
@@ -31,7 +31,7 @@ def plot_trajectories(summary: Summary) -> tuple[Figure, str]:
     """
     mean = summary.get("mean")
     if mean.sizes.get("time", 0) < 2:
-        raise ClhdError(f"summary of {summary.name}: a trajectory needs two or more times; declare figure: lines")
+        raise InputError(f"summary of {summary.name}: a trajectory needs two or more times; declare figure: lines")
     (colour_axis, column_axis), fixed = share_out(summary, (summary.component, summary.size), roles=2)
     mean, theory = mean.isel(fixed), summary.get("theory").isel(fixed)
     spread = summary.get("theory_standard_deviation").isel(fixed)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clhd.core.text import format_name
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, ResultsError
 from clhd.report.evidence import Table, arrange_evidence
 from clhd.report.pictures import Picture, read_picture
 from clhd.report.text import VERDICTS, make_anchor
@@ -50,7 +50,7 @@ def read_judged_claims(results: Path, faults: Mapping[str, str]) -> list[Entry]:
 
 
 def _refuse(path: Path, what: str) -> ClhdError:
-    return ClhdError(f"{path}: {what}; write it again with `clhd claims`")
+    return ResultsError(f"{path}: {what}; write it again with `clhd claims`")
 
 
 def _prepare_claim(entry: Entry, figures: Path, faults: Mapping[str, str]) -> Entry:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
 
-from clhd.errors import ClhdError
+from clhd.errors import ResultsError
 from clhd.report.text import mark_caption
 
 _PNG_DOTS_PER_INCH = 200  # as figures are saved
@@ -73,7 +73,7 @@ def _measure_svg(path: Path, data: bytes) -> float:
     try:
         root = ET.fromstring(data)
     except ET.ParseError as error:
-        raise ClhdError(f"{path}: is no SVG: {error}") from None
+        raise ResultsError(f"{path}: is no SVG: {error}") from None
     match = re.fullmatch(r"([0-9.]+)(pt|px|in|)", root.get("width", "").strip())
     return float(match[1]) * _PIXELS[match[2]] if match else 640.0
 
@@ -81,5 +81,5 @@ def _measure_svg(path: Path, data: bytes) -> float:
 def _measure_png(path: Path, data: bytes) -> float:
     """Width of a PNG in pixels of the page."""
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
-        raise ClhdError(f"{path}: is no PNG")
+        raise ResultsError(f"{path}: is no PNG")
     return int.from_bytes(data[16:20], "big") * 96 / _PNG_DOTS_PER_INCH

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_count, parse_number, parse_vector
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 
 FloatArray = NDArray[np.float64]
 Value = int | float | str | tuple[float, ...]
@@ -89,14 +89,16 @@ class Parameter:
         if self.kind == "count":
             count = parse_count(name, value, minimum=int(max(self.minimum, -(2.0**53))))
             if count > self.maximum:
-                raise ClhdError(f"{name} = {value!r}: must be a whole number from {self.minimum:g} to {self.maximum:g}")
+                raise InputError(
+                    f"{name} = {value!r}: must be a whole number from {self.minimum:g} to {self.maximum:g}"
+                )
             return count
         if isinstance(value, str) and value in self.choices:
             return value
         if self.kind == "curve" and isinstance(value, list | tuple):
             return tuple(parse_vector(name, value).tolist())
         more = ", or a list of coefficients" if self.kind == "curve" else ""
-        raise ClhdError(f"{name} = {value!r}: must be one of {', '.join(sorted(self.choices))}{more}")
+        raise InputError(f"{name} = {value!r}: must be one of {', '.join(sorted(self.choices))}{more}")
 
 
 @dataclass(frozen=True, kw_only=True)

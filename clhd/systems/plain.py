@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.errors import ClhdError, SimulationStopped
+from clhd.errors import ClhdError, InputError, SimulationStopped
 from clhd.systems.check import ResultError
 from clhd.systems.declarations import (
     Cost,
@@ -139,7 +139,7 @@ class PlainHalf:
         found = self._ask("coordinates", self.find_coordinates, values) if dims else {}
         for dim, name in dims.items():
             if dim not in found:
-                raise ClhdError(f"system {self.name}, coordinates: lacks the dim {dim} of the output {name}")
+                raise InputError(f"system {self.name}, coordinates: lacks the dim {dim} of the output {name}")
         return {dim: found[dim] for dim in dims}
 
     def _ask(self, word: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -149,7 +149,7 @@ class PlainHalf:
         except ClhdError:
             raise
         except Exception as error:  # an author's function raises what it likes
-            raise ClhdError(f"system {self.name}, {word}: {type(error).__name__}: {error}") from None
+            raise InputError(f"system {self.name}, {word}: {type(error).__name__}: {error}") from None
 
     def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """A value for each parameter of this half; of a parameter with a value for each component, a tuple."""
@@ -169,7 +169,7 @@ class PlainHalf:
         default |= {self.components: self.parameters[self.components].default} if self.components in found else {}
         for name, value in found.items():
             if value is None or (isinstance(value, tuple) and None in value):
-                raise ClhdError(f"{name}: must be given, as a constant or an axis")
+                raise InputError(f"{name}: must be given, as a constant or an axis")
         changed = sorted(name for name in self.keyed & found.keys() if found[name] != default[name])
         text = "|".join([self.name, *(f"{name}={write_exactly(found[name])}" for name in changed), f"seed={seed}"])
         point = PlainPoint(tuple(found.items()), text)
@@ -188,7 +188,7 @@ class PlainHalf:
         """The seconds that the author predicts."""
         seconds = float(self._ask("estimate_seconds", self.estimate_seconds, point.values, time))
         if not 0 < seconds < np.inf:
-            raise ClhdError(f"system {self.name}, estimate_seconds: returned {seconds:g}; it must be greater than 0")
+            raise InputError(f"system {self.name}, estimate_seconds: returned {seconds:g}; it must be greater than 0")
         return Cost(seconds=seconds)
 
     def compute(self, points: Sequence[PlainPoint], time: FloatArray, replicas: Sequence[int]) -> Result:

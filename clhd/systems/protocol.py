@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Value, Words, describe
 from clhd.systems.plain import PlainHalf
 
@@ -230,10 +230,10 @@ class System:
         if parameter is not None and parameter.per_component and re.fullmatch("[1-9][0-9]{0,8}", index):
             count = constants.get(self.components) or 1
             if isinstance(count, int) and int(index) > count:
-                raise ClhdError(f"{name}: there is no {self.component} {index}, because {self.components} = {count}")
+                raise InputError(f"{name}: there is no {self.component} {index}, because {self.components} = {count}")
             return parameter
         near = sorted(self.parameters, key=lambda known: -SequenceMatcher(None, known, name).ratio())[:3]
-        raise ClhdError(f"{name}: is no parameter of this system; the nearest are {', '.join(near)}")
+        raise InputError(f"{name}: is no parameter of this system; the nearest are {', '.join(near)}")
 
     @property
     def component(self) -> str:

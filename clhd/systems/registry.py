@@ -23,7 +23,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, InputError
 from clhd.systems.mistakes import list_mistakes
 from clhd.systems.protocol import System
 
@@ -88,21 +88,21 @@ def refer_to(name: str, folder: Path | None = None) -> Reference:
         if name not in list_systems():
             known = ", ".join(sorted(list_systems()))
             form = "FILE.py:CLASS, a class of a file beside the experiment"
-            raise ClhdError(f"system = {name!r:.200}: must be one of {known}, or {form}")
+            raise InputError(f"system = {name!r:.200}: must be one of {known}, or {form}")
         return Reference(name)
     if folder is None:
-        raise ClhdError(f"system = {name!r:.200}: its file is looked for beside the file of an experiment; give that")
+        raise InputError(f"system = {name!r:.200}: its file is looked for beside the file of an experiment; give that")
     if Path(found[1]).is_absolute():
-        raise ClhdError(f"system = {name!r:.200}: must be a path from the folder of the experiment, not from the root")
+        raise InputError(f"system = {name!r:.200}: must be a path from the folder of the experiment, not from the root")
     path = folder / found[1]
     if not path.is_file():
-        raise ClhdError(f"system = {name!r:.200}: there is no file {path}; put it there, or change system")
+        raise InputError(f"system = {name!r:.200}: there is no file {path}; put it there, or change system")
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise ClhdError(f"system = {name!r:.200}: {path} cannot be read: {error.strerror}") from None
+        raise InputError(f"system = {name!r:.200}: {path} cannot be read: {error.strerror}") from None
     if len(source) > _MOST_BYTES:
-        raise ClhdError(f"system = {name!r:.200}: {path} is longer than 1 MiB; make it an installed package")
+        raise InputError(f"system = {name!r:.200}: {path} is longer than 1 MiB; make it an installed package")
     return Reference(name, str(path.absolute()), source)
 
 
@@ -128,22 +128,22 @@ def load_system(reference: Reference) -> System:
         try:
             module = import_module(target)
         except Exception as error:  # a module raises what it likes
-            raise ClhdError(f"system = {name!r}: {target}{describe_error(error, '')}") from None
+            raise InputError(f"system = {name!r}: {target}{describe_error(error, '')}") from None
     where = reference.file or target
     kind = getattr(module, attribute, None)
     if kind is None:
         found = [word for word, value in vars(module).items() if _is_system(value) and value is not System]
         near = f"; its systems are {', '.join(found)}" if found else ", nor any other class that is a clhd.System"
-        raise ClhdError(f"system = {name!r}: {where} has no class {attribute}{near}")
+        raise InputError(f"system = {name!r}: {where} has no class {attribute}{near}")
     if not _is_system(kind):
-        raise ClhdError(f"system = {name!r}: {attribute} of {where} must be a class that inherits from clhd.System")
+        raise InputError(f"system = {name!r}: {attribute} of {where} must be a class that inherits from clhd.System")
     try:
         system: System = kind()
         mistakes = list_mistakes(system)
     except Exception as error:  # a user's class raises what it likes
-        raise ClhdError(f"system = {name!r}: {where}{describe_error(error, reference.file)}") from None
+        raise InputError(f"system = {name!r}: {where}{describe_error(error, reference.file)}") from None
     if mistakes:
-        raise ClhdError("\n".join(f"system = {name!r}: {attribute}.{mistake}" for mistake in mistakes))
+        raise InputError("\n".join(f"system = {name!r}: {attribute}.{mistake}" for mistake in mistakes))
     return system
 
 
@@ -157,7 +157,7 @@ def locate(target: str, system: System) -> str:
     """
     module, colon, name = target.partition(":") if isinstance(target, str) else ("", "", "")
     if not (colon and name.isidentifier()):
-        raise ClhdError(f"{type(system).__name__}: {target!r:.60} must be text such as 'MODULE:NAME', or ':NAME'")
+        raise InputError(f"{type(system).__name__}: {target!r:.60} must be text such as 'MODULE:NAME', or ':NAME'")
     return f"{module or type(system).__module__}:{name}"
 
 
@@ -167,7 +167,7 @@ def import_named(target: str, system: System) -> Any:
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ClhdError(f"{type(system).__name__}: {target!r} cannot be imported: {error}") from None
+        raise InputError(f"{type(system).__name__}: {target!r} cannot be imported: {error}") from None
 
 
 def _is_system(value: Any) -> bool:
@@ -208,7 +208,7 @@ def _import_file(reference: Reference) -> Any:
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         where = f"{reference.file}{describe_error(error, reference.file)}"
-        raise ClhdError(f"system = {reference.name!r}: {where}") from None
+        raise InputError(f"system = {reference.name!r}: {where}") from None
     return module
 
 
@@ -221,7 +221,7 @@ def _refuse_neighbours(reference: Reference, names: set[str]) -> None:
         path = Path(getattr(sys.modules[name], "__file__", None) or "/")
         if folder in (path.parent, path.parent.parent if path.name == "__init__.py" else None):
             del sys.modules[name]
-            raise ClhdError(
+            raise InputError(
                 f"system = {reference.name!r}: {reference.file} imports {path.name}, whose changes the results would "
                 "not notice; put both into one file, or make them an installed package"
             )

@@ -4,7 +4,7 @@ import keyword
 import re
 from pathlib import Path
 
-from clhd.errors import ClhdError, explain_unwritable
+from clhd.errors import InputError, explain_unwritable
 
 _NAME_FORM = re.compile("[a-z][a-z0-9_]{0,99}")
 
@@ -86,12 +86,12 @@ def write_skeleton(name: str, folder: Path) -> list[Path]:
         If the name cannot be that of results, or one of the files exists already: nothing is written then.
     """
     if not _NAME_FORM.fullmatch(name) or keyword.iskeyword(name):
-        raise ClhdError(f"NAME = {name!r:.60}: must be lower-case letters, digits and _, starting with a letter")
+        raise InputError(f"NAME = {name!r:.60}: must be lower-case letters, digits and _, starting with a letter")
     class_name = "".join(word.capitalize() for word in name.split("_"))
     texts = {folder / f"{name}.py": _SYSTEM, folder / f"{name}.yaml": _EXPERIMENT}
     for path in texts:
         if path.exists() or path.is_symlink():
-            raise ClhdError(f"{path}: exists already; choose another name, or move it away")
+            raise InputError(f"{path}: exists already; choose another name, or move it away")
     for path, text in texts.items():
         filled = text.replace("NAME", name).replace("CLASS", class_name).replace("TITLE", name.replace("_", " "))
         with explain_unwritable(path), path.open("x", encoding="utf-8") as file:

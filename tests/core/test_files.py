@@ -126,13 +126,16 @@ def test_folders_for_files_are_no_links(tmp_path: Path) -> None:
     check_folders(tmp_path / "figures", tmp_path / "figures" / "c")  # links above are the user's own
 
 
-def test_syncing_asks_for_every_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_syncing_asks_for_every_folder_and_every_file_that_is_not_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     files = [tmp_path / "1", tmp_path / "a" / "2", tmp_path / "a" / "b" / "3"]
     for file in files:
         file.write_text("x")
+    os.link(files[2], tmp_path / "4")  # both names: shared with something else
     asked = set()
     monkeypatch.setattr(os, "fsync", lambda descriptor: asked.add(os.fstat(descriptor).st_ino))
     sync_tree(tmp_path)
-    wanted = [tmp_path, tmp_path / "a", tmp_path / "a" / "b", *files]
+    wanted = [tmp_path, tmp_path / "a", tmp_path / "a" / "b", *files[:2]]
     assert asked == {path.stat().st_ino for path in wanted}

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import socket
 import stat
 import subprocess
 import sys
@@ -201,3 +202,19 @@ def test_all_that_is_written_follows_the_umask_and_nothing_is_left_elsewhere(
         assert mode == (0o777 if path.is_dir() else 0o666) & ~umask, (path, oct(mode))
     hidden = {path.name for path in written if path.name.startswith(".")}
     assert hidden <= {f".{part}.{kind}" for part in ("simulation", "theory", "summary") for kind in ("lock", "writing")}
+
+
+def test_hosts_are_named_by_stores_and_not_by_what_rests_on_them(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "machine-of-mine")
+    (workspace / "toy.yaml").write_text(json.dumps({**TOY, "constants": {"work": 0.001}}))
+    (workspace / "claims.yaml").write_text("C1: {experiments: {line: toy}, thresholds: {}}")
+    (workspace / "config.yaml").write_text("{experiments: [toy.yaml], claims: claims.yaml}")
+    for command in (["run", "toy.yaml"], ["plot", "toy.yaml"], ["claims", "config.yaml"], ["report", "config.yaml"]):
+        assert main(command) == 0
+    results = workspace / "results"
+    files = [path for path in results.rglob("*") if path.is_file()]
+    assert results / "report.html" in files
+    named = {str(path.relative_to(results)) for path in files if b"machine-of-mine" in path.read_bytes()}
+    assert named == {f"toy/{kind}.zarr/zarr.json" for kind in ("simulation", "theory")}

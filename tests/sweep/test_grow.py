@@ -196,3 +196,18 @@ def test_nothing_is_predicted_of_a_store_that_has_room(toy: MakeExperiment, tmp_
     store = make_store(tmp_path / "simulation.zarr", held, (1, 1, 4))
     assert predict_growth_seconds(store, held, wanted) == 0
     assert predict_growth_seconds(store, held, Stage(toy(replicas=5), "simulation")) > 0
+
+
+def test_growth_syncs_what_is_its_own_and_not_every_disk_of_the_machine(
+    toy: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Stage(toy(), "simulation")
+    available = Stage(toy(**LARGER), "simulation")
+    store = make_store(tmp_path / "simulation.zarr", held, (2, 2, 4))
+    synced = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
+    monkeypatch.setattr(os, "sync", lambda: pytest.fail("flushes files of others"))
+    before = {entry.st_ino for entry in list_files(store.path).values()}
+    grown = grow_store(store, available, positions_in(available, held))
+    own = {path.stat().st_ino for path in (tmp_path, grown.path, *grown.path.rglob("*"))}
+    assert own - synced <= before, "only files that the old store had as well"

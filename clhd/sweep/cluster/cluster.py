@@ -19,7 +19,7 @@ from distributed.comm.addressing import parse_host_port
 from distributed.comm.core import CommClosedError, FatalCommClosedError
 
 from clhd.core.machine import count_cores
-from clhd.errors import ClhdError
+from clhd.errors import ClusterError, InputError
 from clhd.sweep.cluster.dask_quirks import (
     CLIENT_LOGGERS,
     SHUTDOWN_LOGGERS,
@@ -80,7 +80,7 @@ class Cluster:
             if self.tls is not None:
                 load_security(self.tls)
         elif self.tls is not None:
-            raise ClhdError(f"--tls {self.tls}: works only with --scheduler, --scheduler-file or --slurm")
+            raise InputError(f"--tls {self.tls}: works only with --scheduler, --scheduler-file or --slurm")
 
     @property
     def runs_already(self) -> bool:
@@ -105,15 +105,15 @@ class Cluster:
             try:
                 address = str(json.loads(Path(str(self.scheduler_file)).read_bytes())["address"])
             except OSError as error:
-                raise ClhdError(f"{self.scheduler_file}: cannot be read: {error.strerror}") from None
+                raise ClusterError(f"{self.scheduler_file}: cannot be read: {error.strerror}") from None
             except (ValueError, TypeError, KeyError):
-                raise ClhdError(
+                raise ClusterError(
                     f"{self.scheduler_file}: names no scheduler; `dask scheduler --scheduler-file` writes such files"
                 ) from None
             name = f"{self.scheduler_file}: scheduler {address}"
         protocol, separator, place = address.rpartition("://")
         if protocol != "tls" and not (protocol in ("", "tcp") and _is_loopback(place)):
-            raise ClhdError(
+            raise ClusterError(
                 f"{name}: must begin with tls:// unless it is on 127.0.0.1, since without certificates anyone who "
                 "reaches it can run programs as you; `clhd certificates` makes them and prints how to start a scheduler"
             )
@@ -124,7 +124,7 @@ class Cluster:
         address = self.find_address()
         if not address.startswith("tls://"):
             if self.tls is not None:
-                raise ClhdError(f"scheduler {address}: must begin with tls:// to be used with --tls {self.tls}")
+                raise ClusterError(f"scheduler {address}: must begin with tls:// to be used with --tls {self.tls}")
             return None
         if self.tls is not None:
             return load_security(self.tls)
@@ -135,7 +135,7 @@ class Cluster:
             return Security()
         if find_default_folder().exists():
             return load_security(find_default_folder())
-        raise ClhdError(f"scheduler {address}: needs certificates; name their folder with --tls DIR")
+        raise ClusterError(f"scheduler {address}: needs certificates; name their folder with --tls DIR")
 
 
 def _is_loopback(place: str) -> bool:
@@ -182,7 +182,7 @@ def _open_scheduler(cluster: Cluster) -> Iterator[Client]:
             yield client
         except (CancelledError, OSError, RuntimeError) as error:
             if isinstance(error, CancelledError | CommClosedError) or client.status != "running":
-                raise ClhdError(LOST) from None
+                raise ClusterError(LOST) from None
             raise
 
 
@@ -192,11 +192,11 @@ def _connect(cluster: Cluster) -> Client:
     try:
         return Client(address, security=security, timeout=CONNECT_SECONDS)
     except FatalCommClosedError:
-        raise ClhdError(
+        raise ClusterError(
             f"scheduler {address}: has another certificate; start it, and clhd, with the same folder (--tls DIR)"
         ) from None
     except (OSError, ValueError, RuntimeError) as error:
-        raise ClhdError(f"scheduler {address}: cannot be reached: {error}") from None
+        raise ClusterError(f"scheduler {address}: cannot be reached: {error}") from None
 
 
 @contextmanager

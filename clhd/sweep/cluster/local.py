@@ -13,7 +13,7 @@ import dask
 from distributed import LocalCluster, Security
 from distributed.system import MEMORY_LIMIT
 
-from clhd.errors import ClhdError
+from clhd.errors import ClusterError
 from clhd.sweep.cluster.dask_quirks import (
     SHUTDOWN_LOGGERS,
     begin_workers,
@@ -100,7 +100,7 @@ def _start_cluster(workers: int, *, processes: bool, **options: Any) -> Any:
                 return local
         except RuntimeError as error:
             problem = str(error).rstrip(".")
-    raise ClhdError(f"the worker processes could not be started: {problem}")
+    raise ClusterError(f"the worker processes could not be started: {problem}")
 
 
 def _start_workers(local: Any, count: int) -> None:

@@ -22,7 +22,7 @@ import dask
 from distributed import Security
 from distributed.deploy.adaptive import Adaptive
 
-from clhd.errors import ClhdError, explain_unwritable
+from clhd.errors import ClusterError, InputError, explain_unwritable
 from clhd.sweep.cluster.dask_quirks import forget_job, import_slurm_cluster, list_awaited_jobs, mark_jobs_closing
 from clhd.sweep.cluster.tls import load_security, make_certificates
 
@@ -46,11 +46,11 @@ _MOST_ENDED = 10
 def check_slurm(jobs: int) -> None:
     """Raise ClhdError unless SLURM jobs can be submitted from here."""
     if jobs < 1:
-        raise ClhdError(f"--slurm = {jobs}: must be 1 or more, the number of jobs that may run at once")
+        raise InputError(f"--slurm = {jobs}: must be 1 or more, the number of jobs that may run at once")
     if importlib.util.find_spec("dask_jobqueue") is None:
-        raise ClhdError("--slurm: needs dask-jobqueue; install it with: pip install 'clhd[slurm]'")
+        raise ClusterError("--slurm: needs dask-jobqueue; install it with: pip install 'clhd[slurm]'")
     if shutil.which("sbatch") is None:
-        raise ClhdError("--slurm: found no sbatch; run clhd on a machine from which SLURM jobs can be submitted")
+        raise ClusterError("--slurm: found no sbatch; run clhd on a machine from which SLURM jobs can be submitted")
 
 
 class ReplacingAdaptive(Adaptive):
@@ -99,7 +99,7 @@ class ReplacingAdaptive(Adaptive):
 def check_jobs(cluster: Any) -> None:
     """Raise ClhdError if so many jobs of a cluster ended before their workers came that waiting makes no sense."""
     if lost := getattr(cluster, "lost_jobs", 0):
-        raise ClhdError(
+        raise ClusterError(
             f"--slurm: {lost} jobs ended before their workers came, and no worker is left; finished blocks are kept. "
             f"SLURM's messages above or the logs in {_find_logs()} say why; then the same command continues from there"
         )
@@ -118,7 +118,7 @@ def _try_submission(cluster: Any) -> None:
         tried = subprocess.run(["sbatch", "--test-only", script.name], capture_output=True, text=True, check=False)
     if tried.returncode != 0:
         reason = " ".join(tried.stderr.split())
-        raise ClhdError(f"--slurm: SLURM refuses the jobs: {reason}; put your site's settings into jobqueue.yaml")
+        raise ClusterError(f"--slurm: SLURM refuses the jobs: {reason}; put your site's settings into jobqueue.yaml")
 
 
 @contextmanager

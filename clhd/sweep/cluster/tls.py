@@ -21,7 +21,7 @@ import yaml
 from cryptography import x509
 from distributed import Security
 
-from clhd.errors import ClhdError, explain_unwritable
+from clhd.errors import ClusterError, explain_unwritable
 
 _AUTHORITY, _CERTIFICATE, _KEY, _SETTINGS = "ca.pem", "certificate.pem", "key.pem", "dask.yaml"
 _ROLES = ("scheduler", "worker", "client")
@@ -42,7 +42,7 @@ def make_certificates(folder: Path) -> Path:
     """
     folder = folder.absolute()
     if folder.exists():
-        raise ClhdError(f"{folder}: exists already and is not overwritten; remove it first, or name another folder")
+        raise ClusterError(f"{folder}: exists already and is not overwritten; remove it first, or name another folder")
     own = Security.temporary()
     contents = {
         _AUTHORITY: own.tls_ca_file,
@@ -87,12 +87,12 @@ def load_security(folder: Path) -> Security:
             path.open("rb").close()
         end = _read_end(certificate)
     except OSError as error:
-        raise ClhdError(f"{error.filename}: cannot be read: {error.strerror}; {remedy}") from None
+        raise ClusterError(f"{error.filename}: cannot be read: {error.strerror}; {remedy}") from None
     except ValueError:
-        raise ClhdError(f"{certificate}: holds no certificate; {remedy}") from None
+        raise ClusterError(f"{certificate}: holds no certificate; {remedy}") from None
     check_key(key)
     if end < datetime.now(UTC):
-        raise ClhdError(f"{certificate}: expired on {end:%Y-%m-%d}; {remedy}")
+        raise ClusterError(f"{certificate}: expired on {end:%Y-%m-%d}; {remedy}")
     parts = {"cert": str(certificate.absolute()), "key": str(key.absolute())}
     own = {f"tls_{role}_{part}": path for role in _ROLES for part, path in parts.items()}
     return Security(require_encryption=True, tls_ca_file=str(authority.absolute()), **own)
@@ -102,7 +102,7 @@ def check_key(key: Path) -> None:
     """Raise ClhdError if others may read or change the file of a key: then they may run programs as the user."""
     mode = stat.S_IMODE(key.stat().st_mode)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ClhdError(
+        raise ClusterError(
             f"{key}: others may read or change this key (mode {mode:04o}), and with it run programs as you; "
             f"`chmod 600 {shlex.quote(str(key))}`, or make another certificate if someone may have read it"
         )

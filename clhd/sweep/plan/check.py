@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, InputError
 from clhd.sweep.plan.blocks import choose_chunks
 from clhd.sweep.plan.limits import check_bytes
 from clhd.sweep.plan.stage import Stage
@@ -135,7 +135,7 @@ class PointCheck:
         """
         first = sorted((*self._examples[reason], reason) for reason in self._counts)
         if first:
-            raise ClhdError("\n".join(self._describe(*entry) for entry in first[:_MOST_MESSAGES]))
+            raise InputError("\n".join(self._describe(*entry) for entry in first[:_MOST_MESSAGES]))
         return self._made
 
     def _describe(self, place: tuple[int, ...], example: str, reason: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clhd.core.text import format_seconds, format_value
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
@@ -75,7 +75,7 @@ def _simulation(experiment: Experiment) -> Stage:
     """The simulation of an experiment; raises ClhdError if there is none."""
     stage = Stage(experiment, "simulation")
     if not stage.outputs.variables:
-        raise ClhdError(f"{experiment.name}: has no simulation; why, replay and verify look at simulated points")
+        raise InputError(f"{experiment.name}: has no simulation; why, replay and verify look at simulated points")
     return stage
 
 

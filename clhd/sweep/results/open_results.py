@@ -6,7 +6,7 @@ from typing import Any
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
-from clhd.errors import ClhdError
+from clhd.errors import ResultsError
 from clhd.sweep.spec.stages import STAGES, stage_path
 from clhd.sweep.store.bound import BoundStore
 from clhd.sweep.store.layout import check_summary
@@ -45,7 +45,7 @@ def open_results(path: str | Path) -> xr.DataTree:
     path = Path(path)
     found = {name: stage_path(path, name) for name in STAGES if stage_path(path, name).is_dir()}
     if not found:
-        raise ClhdError(f"{path}: holds no results; create them with `clhd run FILE`")
+        raise ResultsError(f"{path}: holds no results; create them with `clhd run FILE`")
     opened: dict[str, xr.Dataset] = {
         name: _open_files(name, store).open_dataset(dask=True) for name, store in found.items()
     }

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from pydantic import ValidationError
 
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, ResultsError
 from clhd.sweep.store.bound import BoundStore
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.metadata import SUMMARISE, MetadataError, decode_attributes
@@ -76,10 +76,10 @@ class Summary:
         names = [str(name).removesuffix(_MEAN) for name in self.dataset.data_vars if str(name).endswith(_MEAN)]
         names = [name for name in names if not (name.endswith(_COMPARISONS) and name.rpartition("_")[0] in names)]
         if not names:
-            raise ClhdError(f"summary of {self.name}: holds no mean of anything; it has no simulation")
+            raise ResultsError(f"summary of {self.name}: holds no mean of anything; it has no simulation")
         chosen = self.chosen or str(self.experiment.get("quantity") or "")
         if chosen and chosen not in names:
-            raise ClhdError(f"summary of {self.name}: quantity = {chosen!r}: must be one of {', '.join(names)}")
+            raise ResultsError(f"summary of {self.name}: quantity = {chosen!r}: must be one of {', '.join(names)}")
         named = self.declaration.quantity
         return chosen or (named if named in names else names[0])
 
@@ -123,7 +123,7 @@ class Summary:
         values = self.dataset[name].squeeze([dim for dim in mean.dims if mean.sizes[dim] == 1 and dim != _TIME])
         own = [str(dim) for dim in values.dims if dim not in {*mean.dims, "quantile"}]
         if own:
-            raise ClhdError(
+            raise ResultsError(
                 f"summary of {self.name}: its theory has the axis {', '.join(own)}, which the simulation lacks, and no "
                 "figure of its own shows both; declare figure: none"
             )
@@ -231,6 +231,6 @@ def read_summary(path: Path, chosen: str = "") -> Summary:
         If it does not exist, or is not what was written.
     """
     if not path.is_dir():
-        raise ClhdError(f"{path}: does not exist; create it with `clhd run FILE`")
+        raise ResultsError(f"{path}: does not exist; create it with `clhd run FILE`")
     dataset = BoundStore(path, check_summary(path)).open_dataset().load()
     return Summary(dataset.assign_attrs(decode_attributes(dataset.attrs)), chosen)

@@ -27,7 +27,7 @@ from distributed.scheduler import KilledWorker
 
 from clhd.core.progress import Progress
 from clhd.core.text import format_bytes, format_seconds
-from clhd.errors import ClhdError, describe_unwritable, explain_unwritable
+from clhd.errors import ClhdError, ClusterError, FileError, describe_unwritable, explain_unwritable
 from clhd.sweep.cluster.cluster import LOST
 from clhd.sweep.cluster.dask_quirks import await_finished, describe_death, hide_memory_warnings, was_killed_for_memory
 from clhd.sweep.cluster.slurm import check_jobs
@@ -60,6 +60,7 @@ class _Obstacle:
     """The reason why no task can go on, as a value: Dask would log the traceback of an error at each worker."""
 
     message: str
+    errno: int | None = None  # of an error of the file system
 
 
 def _try_block(
@@ -72,7 +73,7 @@ def _try_block(
             return compute_block(path, chunks, run, token, reference)
         except OSError as error:
             check_lease(Path(path), token)
-            return _Obstacle(describe_unwritable(path, error))
+            return _Obstacle(describe_unwritable(path, error), error.errno)
     except ClhdError as error:
         return _Obstacle(str(error))
 
@@ -150,7 +151,12 @@ class Dispatcher:
         """The report of a block, or `KilledWorker`; raises the error that stops the run."""
         report = fetched.get(future) or self._ask(future)
         if isinstance(report, _Obstacle):  # in which workers name the store by its full path
-            raise StoreError(report.message.replace(str(self._store.path.absolute()), str(self._store.path)))
+            message = report.message.replace(str(self._store.path.absolute()), str(self._store.path))
+            if report.errno is None:
+                raise StoreError(message)
+            found = FileError(message)
+            found.errno = report.errno
+            raise found
         return report
 
     def _ask(self, future: Any) -> BlockReport | _Obstacle | KilledWorker:
@@ -158,7 +164,7 @@ class Dispatcher:
         try:
             error = future.exception()
         except CancelledError:
-            raise ClhdError(LOST) from None
+            raise ClusterError(LOST) from None
         if isinstance(error, KilledWorker):
             self._tell_death(error)
             return error

@@ -9,7 +9,7 @@ from distributed import Client
 
 from clhd.core.progress import Progress
 from clhd.core.text import format_count, format_seconds
-from clhd.errors import ClhdError, describe_unwritable
+from clhd.errors import ClhdError, explain_file_error
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.cluster.dask_quirks import DEATH_LOGGERS, quiet
 from clhd.sweep.plan.blocks import Plan
@@ -55,7 +55,7 @@ def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, clien
             store.update_attributes(runs=[*store.attributes["runs"][:run], description])
         except OSError as error:
             check_lease(store.path, token)  # it may have been moved away just now
-            raise ClhdError(describe_unwritable(store.path, error)) from None
+            raise explain_file_error(store.path, error) from None
 
     note_run()
     opened: Any = open_client(cluster, processes=processes) if client is None else nullcontext(client)

@@ -7,14 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from clhd.core.text import MAX_LINES, cut_line, cut_lines
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 
 MUST_BE_GIVEN = "must be given"
 # Marks keys that cannot be checked without the system; only the mistake in `system` is reported.
 UNKNOWN_SYSTEM = "cannot be checked without the system"
 
 
-class ExperimentError(ClhdError):
+class ExperimentError(InputError):
     """An experiment that cannot be run; one line for each mistake."""
 
 

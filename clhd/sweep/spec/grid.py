@@ -20,7 +20,7 @@ import numpy as np
 
 from clhd.core.checks import parse_count, parse_number
 from clhd.core.text import format_value
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.declarations import Parameter, Value
 
 # Digits of a value of a range: 0.30000000000000004 must be equal to a 0.3 that is written out.
@@ -98,7 +98,7 @@ def check_labels(axis: Axis, more: Sequence[tuple[Value, ...]] = ()) -> None:
         twin = known.setdefault(label, value)
         if twin != value and (not more or place >= len(axis)):
             one, other = (", ".join(map(repr, values)) for values in (twin, value))
-            raise ClhdError(f"{axis.name}: {one} and {other} are equal to {_DIGITS} digits; keep one of them")
+            raise InputError(f"{axis.name}: {one} and {other} are equal to {_DIGITS} digits; keep one of them")
 
 
 def is_plain_name(name: str) -> bool:
@@ -125,39 +125,39 @@ def parse_axis(name: str, entry: Any, find_parameter: Callable[[str], Parameter]
         return _sort(Axis(name, (name,), tuple((value,) for value in column)))
     columns = entry["together"]
     if len(entry) > 1 or not isinstance(columns, Mapping) or not columns:
-        raise ClhdError(f"{name}: together must be a table of parameters and their values, and stand alone")
+        raise InputError(f"{name}: together must be a table of parameters and their values, and stand alone")
     parsed = {str(key): _parse_column(str(key), values, find_parameter(str(key))) for key, values in columns.items()}
     lengths = {key: len(values) for key, values in parsed.items()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{length} of {key}" for key, length in lengths.items())
-        raise ClhdError(f"{name}: values that vary together must be of one length, not {found}")
+        raise InputError(f"{name}: values that vary together must be of one length, not {found}")
     if name in parsed and len(parsed) > 1:
-        raise ClhdError(f"{name}: several parameters vary along it, so it needs a name that is none of theirs")
+        raise InputError(f"{name}: several parameters vary along it, so it needs a name that is none of theirs")
     if not is_plain_name(name):
-        raise ClhdError(f"{name}: is the name of a dim, and must be lower-case letters, digits and _")
+        raise InputError(f"{name}: is the name of a dim, and must be lower-case letters, digits and _")
     return _sort(Axis(name, tuple(parsed), tuple(zip(*parsed.values(), strict=True))))
 
 
 def _parse_column(name: str, entry: Any, parameter: Parameter) -> list[Value]:
     if not parameter.can_vary:
-        raise ClhdError(f"{name}: cannot be an axis, because it fixes the shape of the results; make it a constant")
+        raise InputError(f"{name}: cannot be an axis, because it fixes the shape of the results; make it a constant")
     values = parse_numbers(name, entry)
     if not values:
-        raise ClhdError(f"{name} = []: must hold at least one value")
+        raise InputError(f"{name} = []: must hold at least one value")
     if isinstance(entry, Mapping) and parameter.kind == "count":
         values = [round(value) for value in values]
     if any(isinstance(value, list) for value in values):
-        raise ClhdError(f"{name} = {entry!r}: must hold numbers or words; lists of coefficients can only be constants")
+        raise InputError(f"{name} = {entry!r}: must hold numbers or words; lists of coefficients can only be constants")
     return [parameter.parse(name, value) for value in values]
 
 
 def _sort(axis: Axis) -> Axis:
     if not all(isinstance(entry, int | float | str) for value in axis.values for entry in value):
-        raise ClhdError(f"{axis.name}: must hold numbers or words")
+        raise InputError(f"{axis.name}: must hold numbers or words")
     seen: set[tuple[Value, ...]] = set()
     for position, value in enumerate(axis.values):
         if value in seen:
-            raise ClhdError(f"{axis.name}: {axis.label(position)} is listed twice")
+            raise InputError(f"{axis.name}: {axis.label(position)} is listed twice")
         seen.add(value)
     return Axis(axis.name, axis.parameters, _order(axis.values))
 
@@ -185,7 +185,7 @@ def count_values(name: str, entry: Any) -> int:
         return parse_count(f"{name}.count", entry["count"], minimum=1)
     if isinstance(entry, Mapping) and isinstance(columns := entry.get("together"), Mapping) and columns:
         return max(count_values(str(key), column) for key, column in columns.items())
-    raise ClhdError(f"{name} = {entry!r}: must be a list, a range, or several of these together")
+    raise InputError(f"{name} = {entry!r}: must be a list, a range, or several of these together")
 
 
 def parse_numbers(name: str, entry: Any) -> list[Any]:
@@ -193,23 +193,23 @@ def parse_numbers(name: str, entry: Any) -> list[Any]:
     if isinstance(entry, list | tuple):
         return list(entry)
     if not isinstance(entry, Mapping):
-        raise ClhdError(f"{name} = {entry!r}: must be a list, or a range such as {{start: 0, stop: 1, count: 5}}")
+        raise InputError(f"{name} = {entry!r}: must be a list, or a range such as {{start: 0, stop: 1, count: 5}}")
     unknown = set(entry) - {"start", "stop", "count", "spacing"}
     missing = {"start", "stop", "count"} - set(entry)
     if unknown or missing:
         found = f"has no key {', '.join(sorted(unknown))}" if unknown else f"lacks {', '.join(sorted(missing))}"
-        raise ClhdError(f"{name}: a range {found}; it is {{start: 0, stop: 1, count: 5, spacing: linear or log}}")
+        raise InputError(f"{name}: a range {found}; it is {{start: 0, stop: 1, count: 5, spacing: linear or log}}")
     start, stop = (parse_number(f"{name}.{key}", entry[key]) for key in ("start", "stop"))
     count = parse_count(f"{name}.count", entry["count"], minimum=1)
     if count > _MOST_VALUES:
-        raise ClhdError(f"{name}.count = {entry['count']!r}: must be a whole number from 1 to {_MOST_VALUES}")
+        raise InputError(f"{name}.count = {entry['count']!r}: must be a whole number from 1 to {_MOST_VALUES}")
     spacing = entry.get("spacing", "linear")
     if spacing not in ("linear", "log"):  # a tuple: it may be a list
-        raise ClhdError(f"{name}.spacing = {spacing!r}: must be linear or log")
+        raise InputError(f"{name}.spacing = {spacing!r}: must be linear or log")
     if spacing == "log" and not (start > 0 and stop > 0):
-        raise ClhdError(f"{name}: a range with spacing log must start and stop above 0, not at {start:g} and {stop:g}")
+        raise InputError(f"{name}: a range with spacing log must start and stop above 0, not at {start:g} and {stop:g}")
     if not math.isfinite(stop - start):
-        raise ClhdError(f"{name}: a range from {start:g} to {stop:g} is too wide")
+        raise InputError(f"{name}: a range from {start:g} to {stop:g} is too wide")
     values = np.geomspace(start, stop, count) if spacing == "log" else np.linspace(start, stop, count)
     return [float(f"{value:.{_DIGITS}g}") for value in values.tolist()]
 
@@ -265,12 +265,12 @@ def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
     known = [parameter for axis in grid.axes for parameter in axis.parameters]
     for name in place:
         if name not in known:
-            raise ClhdError(f"{name}: is no axis here; axes: {', '.join(known) or 'none'}")
+            raise InputError(f"{name}: is no axis here; axes: {', '.join(known) or 'none'}")
     index = []
     for axis in grid.axes:
         wanted = {name: place[name] for name in axis.parameters if name in place}
         if not wanted and len(axis) > 1:
-            raise ClhdError(f"{', '.join(axis.parameters)}: must be given, as in {axis.label(0).replace(', ', ' ')}")
+            raise InputError(f"{', '.join(axis.parameters)}: must be given, as in {axis.label(0).replace(', ', ' ')}")
         matches = [
             position
             for position, values in enumerate(axis.values)
@@ -291,7 +291,7 @@ def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
             problem = f"{given}: stands for several points" if matches else given
             problem = problem if axis.is_single or matches else f"{given}: there is no such point"
             more = ", ..." if len(axis) > 12 else ""
-            raise ClhdError(f"{problem}; the values are {(', ' if axis.is_single else '; ').join(labels)}{more}")
+            raise InputError(f"{problem}; the values are {(', ' if axis.is_single else '; ').join(labels)}{more}")
         index.append(matches[0])
     return tuple(index)
 

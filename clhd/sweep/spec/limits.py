@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from clhd.core.checks import parse_count
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, InputError
 from clhd.sweep.spec.grid import count_values
 
 # Each point is made and checked before anything runs: 4 million take some minutes and 2 GB. The status of each run
@@ -40,7 +40,7 @@ def check_table(table: Mapping[str, Any], block: int) -> None:
     mistake = describe_size(counts, replicas, block if has_moments else 1)
     if mistake:
         instead = "" if has_moments or mistake.startswith("axes") else ", or keep: moments"
-        raise ClhdError(f"{mistake}; give fewer, or split the experiment{instead}")
+        raise InputError(f"{mistake}; give fewer, or split the experiment{instead}")
 
 
 def describe_size(counts: Mapping[str, int], replicas: int, entry_size: int) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from clhd.core.text import cut_line
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 
 # Reading a file of this size takes about 5 s; the largest file of clhd is 100 times smaller.
 _MOST_BYTES = 2**20
@@ -108,13 +108,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ClhdError(f"{path}{where}: {error.problem or error.context}") from None
+        raise InputError(f"{path}{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError) as error:  # a bad character, an impossible number
-        raise ClhdError(f"{path}: is no YAML: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: is no YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
-        raise ClhdError(f"{path}: is nested too deeply") from None
+        raise InputError(f"{path}: is nested too deeply") from None
     if not isinstance(table, dict):
-        raise ClhdError(f"{path}: must hold a table of key: value")
+        raise InputError(f"{path}: must hold a table of key: value")
     return table
 
 
@@ -124,10 +124,10 @@ def _read_text(path: Path) -> str:
             data = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = getattr(error, "strerror", None) or error
-        raise ClhdError(cut_line(f"{path}: cannot be read: {reason}")) from None
+        raise InputError(cut_line(f"{path}: cannot be read: {reason}")) from None
     if len(data) > _MOST_BYTES:
-        raise ClhdError(f"{path}: is larger than {_MOST_BYTES} bytes; write long axes as ranges")
+        raise InputError(f"{path}: is larger than {_MOST_BYTES} bytes; write long axes as ranges")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise ClhdError(f"{path}: is not UTF-8 text") from None
+        raise InputError(f"{path}: is not UTF-8 text") from None

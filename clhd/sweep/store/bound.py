@@ -27,7 +27,7 @@ from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore
 
-from clhd.errors import ClhdError
+from clhd.errors import ResultsError
 from clhd.sweep.plan.blocks import ChunkIndex
 from clhd.sweep.store.documents import FILE, chunk_key, parse_chunk_key
 from clhd.sweep.store.layout import LEDGER
@@ -42,7 +42,7 @@ STATUS = "status"
 TEXTS = ("error_type", "error_message")
 
 
-class StoreError(ClhdError):
+class StoreError(ResultsError):
     """A store that cannot be used in its present state."""
 
 

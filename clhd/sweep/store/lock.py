@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from clhd.core.files import is_same, open_fixed
-from clhd.errors import ClhdError, check_link, describe_unwritable
+from clhd.errors import FileError, LockedError, ResultsError, check_link, explain_file_error
 from clhd.sweep.store.provenance import now
 
 _BUSY = (errno.EAGAIN, errno.EACCES)
@@ -42,15 +42,11 @@ _WHOLE_FILE = (0, 0)  # start and length; a length of 0 reaches to the end
 _own_tokens: set[Any] = set()  # of the locks that this process holds
 
 
-class LockedError(ClhdError):
-    """The lock of a store is held by another run."""
-
-
-class SupersededError(ClhdError):
+class SupersededError(LockedError):
     """The run of a task has ended, or another run has the lock."""
 
 
-class MovedError(ClhdError):
+class MovedError(ResultsError):
     """The store was moved or deleted during a run."""
 
 
@@ -85,8 +81,10 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
     ------
     LockedError
         If another process holds the lock: names the process, its host and its start.
-    ClhdError
+    FileError
         If the lock cannot be written: the results are a broken link, or the file system has no locks.
+    ResultsError
+        If the file of the lock is a link.
     """
     check_link(store.parent)
     try:
@@ -263,11 +261,11 @@ def _describe(entry: Any) -> str:
         return "another process"
 
 
-def _explain(store: Path, error: OSError) -> ClhdError:
+def _explain(store: Path, error: OSError) -> FileError:
     """Return an error of the file system as an error of one line."""
     if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-        return ClhdError(
+        return FileError(
             f"{store.parent}: its file system has no locks, and without locks two runs could mix their results; choose "
             "a folder on another file system (--results), or mount it with locks (Lustre: flock, NFS: version 4)"
         )
-    return ClhdError(describe_unwritable(store.parent, error))
+    return explain_file_error(store.parent, error)

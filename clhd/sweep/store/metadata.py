@@ -31,7 +31,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from clhd.core.files import check_folders, make_folder
-from clhd.errors import ClhdError
+from clhd.errors import ResultsError
 from clhd.sweep.spec.grid import is_plain_name
 from clhd.sweep.store.documents import (
     FILE,
@@ -55,7 +55,7 @@ _GROUP_KEYS = {"zarr_format", "node_type", "attributes", "consolidated_metadata"
 _encode = json.JSONEncoder(sort_keys=True).encode
 
 
-class MetadataError(ClhdError):
+class MetadataError(ResultsError):
     """The metadata of a store are not as clhd wrote them."""
 
 

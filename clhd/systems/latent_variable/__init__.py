@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.declarations import FloatArray, Output, Parameter, describe
 from clhd.systems.latent_variable.model import find_time_unit, make_network, make_start, measure_modes
 from clhd.systems.latent_variable.simulation import descend
@@ -113,7 +113,7 @@ zeta does not vanish iff e + |A - B|/2 >= 0"""
     def check(self, values: SimpleNamespace) -> None:
         """Refuse an alignment that a random start would not have."""
         if values.initial == "random" and values.initial_alignment != 0:
-            raise ClhdError(f"initial_alignment = {values.initial_alignment:g}: must be 0 unless initial is fixed")
+            raise InputError(f"initial_alignment = {values.initial_alignment:g}: must be 0 unless initial is fixed")
 
     def estimate_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
         """The steps, each through all weights."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clhd.claims.verdict import Estimate
 from clhd.core.text import format_number
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.figures.caption import describe_points, describe_source
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary
@@ -130,7 +130,7 @@ def _need_axes(summary: Summary, needed: tuple[str, ...]) -> None:
     """Raise ClhdError if the experiment lacks an axis that the figure shows."""
     lacking = [name for name in needed if name not in summary.dataset.dims]
     if lacking:
-        raise ClhdError(f"summary of {summary.name}: its figure needs the axis {', '.join(lacking)}")
+        raise InputError(f"summary of {summary.name}: its figure needs the axis {', '.join(lacking)}")
 
 
 def _compose_caption(summary: Summary, what: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.declarations import FloatArray, Output, Parameter, Words, describe
 from clhd.systems.one_layer.model import ACTIVATIONS
 from clhd.systems.one_layer.simulation import simulate_layer
@@ -111,7 +111,7 @@ docs/systems/one_layer.md derives them."""
     def check(self, values: SimpleNamespace) -> None:
         least = -1 / (values.pattern_count - 1)
         if values.pattern_overlap <= least:
-            raise ClhdError(
+            raise InputError(
                 f"pattern_overlap = {values.pattern_overlap:g}: must be greater than -1/(pattern_count - 1) = {least:g}"
             )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.declarations import FloatArray, Output, Parameter, Words, describe
 from clhd.systems.protocol import System
 from clhd.systems.saddle.model import SCHEDULES, make_saddle
@@ -137,11 +137,11 @@ docs/systems/saddle.md has the proofs."""
     def check(self, values: SimpleNamespace) -> None:
         n, m = values.dimension, values.negative_eigenvalues
         if n > values.largest_dimension:
-            raise ClhdError(f"dimension = {n}: must be at most largest_dimension = {values.largest_dimension}")
+            raise InputError(f"dimension = {n}: must be at most largest_dimension = {values.largest_dimension}")
         if m >= n:
-            raise ClhdError(f"negative_eigenvalues = {m}: must be less than dimension = {n}")
+            raise InputError(f"negative_eigenvalues = {m}: must be less than dimension = {n}")
         if values.hessian == "canonical" and m != 1:
-            raise ClhdError(f"negative_eigenvalues = {m}: must be 1 if hessian = canonical")
+            raise InputError(f"negative_eigenvalues = {m}: must be 1 if hessian = canonical")
 
     def coordinates(self, values: Mapping[str, Any]) -> Mapping[str, tuple[Sequence[Any], Words]]:
         numbers = range(1, values["largest_dimension"] + 1)

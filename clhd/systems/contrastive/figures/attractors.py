@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from clhd.core.text import format_number
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.figures.caption import describe_points, describe_source
 from clhd.figures.style import COLUMN, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary
@@ -20,7 +20,7 @@ def plot_attractors(summary: Summary) -> tuple[Figure, str]:
     """Draw the number of clusters of each case beside the theory, and with several times their course."""
     lacking = [name for name in ("case", "dimension", "cluster_method") if name not in summary.dataset.dims]
     if lacking:
-        raise ClhdError(f"summary of {summary.name}: its figure needs the axis {', '.join(lacking)}")
+        raise InputError(f"summary of {summary.name}: its figure needs the axis {', '.join(lacking)}")
     dataset = summary.dataset.sortby("dimension")
     # Few attractors first.
     counts = dataset["attractors_theory"].isel(time=-1, cluster_method=0)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from clhd.core.checks import parse_choice, parse_vector
 from clhd.core.kernels import kernel
 from clhd.core.vector_math import erf, exponential, tanh
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
@@ -44,13 +44,13 @@ def parse_activation(value: str | Sequence[float]) -> str | tuple[float, ...]:
     if isinstance(value, str):
         return parse_choice("activation", value, ACTIVATIONS)
     if not isinstance(value, Iterable):
-        raise ClhdError(
+        raise InputError(
             f"activation = {value!r}: must be one of {', '.join(sorted(ACTIVATIONS))}, "
             "or the coefficients of a polynomial from the lowest power up"
         )
     coefficients = parse_vector("activation", value)
     if not 2 <= len(coefficients) <= _MAXIMUM_DEGREE + 1 or coefficients[-1] == 0:
-        raise ClhdError(
+        raise InputError(
             f"activation = {value!r}: a polynomial must have degree 1 to {_MAXIMUM_DEGREE}, "
             "its coefficients given from the lowest power up, the last one not 0"
         )

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_choice, parse_count, parse_number
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import Activation, find_activation, parse_activation
 from clhd.systems.contrastive.model.latents import Latent, canonical_value, product_atoms
 from clhd.systems.contrastive.model.losses import BATCH_LOSSES, DECORRELATIONS, LOSS_NAMES, LOSSES, Loss
@@ -147,13 +147,13 @@ class ContrastiveModel:
         self._parse_covariance()
         for name in ("weight_decay", "l1_penalty"):
             if self.constraint == "sphere" and getattr(self, name) != 0:
-                raise ClhdError(f"{name} = {getattr(self, name)!r}: must be 0 with constraint = 'sphere'")
+                raise InputError(f"{name} = {getattr(self, name)!r}: must be 0 with constraint = 'sphere'")
 
     def _parse_law_parameter(self, name: str, law: str, owner: str, **limits: float) -> None:
         """Check a parameter that the law `owner` requires and other laws do not have."""
         value, chosen = getattr(self, name), getattr(self, law)
         if chosen != owner and value is not None:
-            raise ClhdError(f"{name} = {value!r}: is only for {law} = {owner!r}, and {law} is {chosen!r}")
+            raise InputError(f"{name} = {value!r}: is only for {law} = {owner!r}, and {law} is {chosen!r}")
         if chosen == owner:
             object.__setattr__(self, name, parse_number(name, value, **limits))
 
@@ -161,7 +161,7 @@ class ContrastiveModel:
         """Raise ClhdError if one of the parameters that only the loss `owner` has is given."""
         for name in names:
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise ClhdError(
+                raise InputError(
                     f"{name} = {getattr(self, name)!r}: is only for loss = {owner!r}, and loss is {self.loss!r}"
                 )
 
@@ -182,12 +182,12 @@ class ContrastiveModel:
             return
         centred = True if self.centred is None else self.centred
         if not isinstance(centred, bool | np.bool_):
-            raise ClhdError(f"centred = {centred!r}: must be true or false")
+            raise InputError(f"centred = {centred!r}: must be true or false")
         batch = 2 if self.batch is None else _parse_limited("batch", self.batch, MOST_SAMPLES)
         if centred and batch < 2:
-            raise ClhdError(f"batch = {self.batch!r}: must be at least 2 with centred = true")
+            raise InputError(f"batch = {self.batch!r}: must be at least 2 with centred = true")
         if self.units == 1 and self.decorrelation != 0:
-            raise ClhdError(f"decorrelation = {self.decorrelation!r}: must be 0 with one unit")
+            raise InputError(f"decorrelation = {self.decorrelation!r}: must be 0 with one unit")
         object.__setattr__(self, "centred", bool(centred))
         object.__setattr__(self, "batch", batch)
 
@@ -255,12 +255,12 @@ class ContrastiveModel:
             If the theory does not know the loss: several units, or infonce with the orthogonal background.
         """
         if self.units > 1:
-            raise ClhdError(
+            raise InputError(
                 f"units = {self.units}: must be 1 here, because the averages over a batch do not close for several "
                 "units; set theory: none"
             )
         if self.loss == "infonce" and self.background != "isotropic":
-            raise ClhdError(
+            raise InputError(
                 f"background = {self.background!r}: must be 'isotropic' for the theory of loss = 'infonce', whose "
                 "points have a fixed covariance of the noise; set theory: none"
             )
@@ -287,20 +287,20 @@ def _parse_limited(name: str, value: Any, most: int) -> int:
     """Return a whole number from 1 to `most`."""
     count = parse_count(name, value, minimum=1)
     if count > most:
-        raise ClhdError(f"{name} = {value!r}: must be a whole number from 1 to {most}")
+        raise InputError(f"{name} = {value!r}: must be a whole number from 1 to {most}")
     return count
 
 
 def _parse_latents(value: Any) -> tuple[Latent, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable | Latent):
-        raise ClhdError(f"latents = {value!r}: must be a list of latent laws, such as ThreePoint(second_moment=1.5)")
+        raise InputError(f"latents = {value!r}: must be a list of latent laws, such as ThreePoint(second_moment=1.5)")
     laws = (value,) if isinstance(value, Latent) else tuple(value)
     for law in laws:
         if not isinstance(law, Latent):
-            raise ClhdError(f"latents: {law!r} must be a latent law, such as ThreePoint(second_moment=1.5)")
+            raise InputError(f"latents: {law!r} must be a latent law, such as ThreePoint(second_moment=1.5)")
     most = _MAX_FEATURES if all(law.is_discrete for law in laws) else _MAX_CONTINUOUS_FEATURES
     if not 1 <= len(laws) <= most:
-        raise ClhdError(
+        raise InputError(
             f"latents: {len(laws)} laws given, must be 1 to {_MAX_FEATURES} discrete ones "
             f"(1 to {_MAX_CONTINUOUS_FEATURES} if one of them is continuous)"
         )

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_number, parse_vector
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
@@ -227,11 +227,11 @@ class Atoms(Latent):
         values = parse_vector("values", self.values)
         weights = parse_vector("weights", self.weights, length=len(values))
         if len(values) == 0:
-            raise ClhdError("values = (): must hold at least one atom")
+            raise InputError("values = (): must hold at least one atom")
         if len(np.unique(values)) != len(values):
-            raise ClhdError(f"values = {self.values!r}: must be different from each other")
+            raise InputError(f"values = {self.values!r}: must be different from each other")
         if np.any(weights <= 0) or abs(weights.sum() - 1) > 1e-9:
-            raise ClhdError(f"weights = {self.weights!r}: must be positive and sum to 1")
+            raise InputError(f"weights = {self.weights!r}: must be positive and sum to 1")
         order = np.argsort(values)
         _set(
             self,

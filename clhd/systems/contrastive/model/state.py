@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_choice, parse_number, parse_vector
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 
 FloatArray = NDArray[np.float64]
@@ -27,9 +27,9 @@ _ROUNDING = 1e-12
 def parse_initial(initial: str, overlap: Any) -> None:
     """Check that an overlap is given with ``initial="fixed"`` and not given with "random"."""
     if parse_choice("initial", initial, ("fixed", "random")) == "fixed" and overlap is None:
-        raise ClhdError("overlap = None: must be given with initial = 'fixed'")
+        raise InputError("overlap = None: must be given with initial = 'fixed'")
     if initial == "random" and overlap is not None:
-        raise ClhdError(f"overlap = {overlap!r}: must not be given with initial = 'random'")
+        raise InputError(f"overlap = {overlap!r}: must not be given with initial = 'random'")
 
 
 def cosine_similarity(overlap: FloatArray, squared_norm: FloatArray) -> FloatArray:
@@ -56,7 +56,7 @@ def parse_norm(model: ContrastiveModel, squared_norm: Any, *, may_be_zero: bool 
     limits: dict[str, float] = {"minimum": 0} if may_be_zero else {"above": 0}
     norm = parse_number("squared_norm", squared_norm, **limits)
     if model.is_sphere and norm != 1:
-        raise ClhdError(f"squared_norm = {squared_norm!r}: must be 1 with constraint = 'sphere'")
+        raise InputError(f"squared_norm = {squared_norm!r}: must be 1 with constraint = 'sphere'")
     return norm
 
 
@@ -74,7 +74,7 @@ def factorise_rest(overlap: FloatArray, squared_norm: Any) -> FloatArray:
         gram = np.array(squared_norm, dtype=np.float64)
     rest, scale = gram - overlap @ overlap.T, float(np.trace(gram))
     if np.linalg.eigvalsh(rest)[0] < -_ROUNDING * scale:
-        raise ClhdError(
+        raise InputError(
             f"overlap = {overlap.tolist()!r}: squared_norm - overlap overlap' must have no negative eigenvalue, "
             f"and squared_norm is {np.asarray(squared_norm).tolist()!r}"
         )
@@ -90,12 +90,12 @@ def _parse_gram(model: ContrastiveModel, squared_norm: Any) -> tuple[tuple[float
     rows = [parse_vector("squared_norm", row, length=model.units) for row in squared_norm]
     gram = np.array(rows) + 0.0
     if gram.shape != (model.units, model.units) or np.any(gram != gram.T) or np.any(np.diag(gram) < 0):
-        raise ClhdError(
+        raise InputError(
             f"squared_norm = {squared_norm!r}: must be a number, or symmetric rows of {model.units} "
             "with no negative diagonal"
         )
     if model.is_sphere and np.any(np.diag(gram) != 1):
-        raise ClhdError(f"squared_norm = {squared_norm!r}: must be 1 on its diagonal with constraint = 'sphere'")
+        raise InputError(f"squared_norm = {squared_norm!r}: must be 1 on its diagonal with constraint = 'sphere'")
     return tuple(tuple(row) for row in gram.tolist())
 
 
@@ -106,7 +106,7 @@ def _parse_units(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> tu
     except (TypeError, ValueError):
         matrix = np.empty(0)
     if matrix.shape != (model.units, model.features) or not np.all(np.isfinite(matrix)):
-        raise ClhdError(
+        raise InputError(
             f"overlap = {overlap!r}: must be a row of {model.features} finite numbers for each of {model.units} units"
         )
     factorise_rest(matrix, squared_norm)
@@ -159,7 +159,7 @@ def _parse_overlap(overlap: list[Any], norm: float, features: int) -> FloatArray
     vector = parse_vector("overlap", overlap, length=features)
     length = float(vector @ vector)
     if length > norm * (1 + _ROUNDING):
-        raise ClhdError(
+        raise InputError(
             f"overlap = {vector.tolist()!r}: the sum of its squares, {length:.6g}, "
             f"must not exceed squared_norm = {norm:g}"
         )
@@ -183,11 +183,11 @@ def parse_starts(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> Fl
     try:
         overlaps = np.array(overlap, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ClhdError(f"overlap = {overlap!r}: must be a list of numbers, one per feature") from None
+        raise InputError(f"overlap = {overlap!r}: must be a list of numbers, one per feature") from None
     if overlaps.ndim < 2:
         return parse_start(model, overlap, squared_norm)[None]
     if overlaps.ndim > 2 or overlaps.shape[1] != model.features or overlaps.size == 0:
-        raise ClhdError(
+        raise InputError(
             f"overlap: has shape {overlaps.shape}, must be one row of overlaps per start, "
             f"shape (starts, {model.features})"
         )

@@ -27,7 +27,7 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 
 FloatArray = NDArray[np.float64]
@@ -43,15 +43,15 @@ def check_features(model: ContrastiveModel, dimension: int) -> None:
     """
     p, fraction = model.features, _fraction(model)
     if dimension < p:
-        raise ClhdError(f"dimension = {dimension}: must be at least {p}, the number of features")
+        raise InputError(f"dimension = {dimension}: must be at least {p}, the number of features")
     if fraction is None or _counts(dimension, p, fraction) is not None:
         return
     if model.feature_law == "rademacher":
-        raise ClhdError(
+        raise InputError(
             f"dimension = {dimension}: must be a multiple of {_pattern_length(p)} "
             f"for {p} exactly orthogonal features with feature_law = 'rademacher'"
         )
-    raise ClhdError(
+    raise InputError(
         f"dimension = {dimension}: has no {p} exactly orthogonal features with feature_law = 'sparse' and "
         f"feature_fraction = {fraction!r}; the nearest dimension that has them is "
         f"{_nearest_dimension(dimension, p, fraction)}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_choice, parse_count
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import canonical_value
 from clhd.systems.contrastive.model.state import parse_units_norm, parse_units_overlap
@@ -62,7 +62,7 @@ class Point:
         if self.overlap is not None:
             object.__setattr__(self, "overlap", parse_units_overlap(model, self.overlap, self.squared_norm))
         elif not isinstance(self.squared_norm, float):
-            raise ClhdError(f"squared_norm = {self.squared_norm!r}: must be a number for random weights")
+            raise InputError(f"squared_norm = {self.squared_norm!r}: must be a number for random weights")
         if self.engine == "projected":
             self._check_projected()
         else:
@@ -77,7 +77,7 @@ class Point:
             ("feature_law", model.feature_law, "gaussian"),
         ):
             if value != allowed:
-                raise ClhdError(f"{name} = {value!r}: the projected engine needs {allowed!r}; use engine = 'full'")
+                raise InputError(f"{name} = {value!r}: the projected engine needs {allowed!r}; use engine = 'full'")
 
     @property
     def key(self) -> str:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from clhd.core.checks import parse_choice, parse_count, parse_times
 from clhd.core.machine import count_cores
-from clhd.errors import ClhdError, SimulationStopped
+from clhd.errors import InputError, SimulationStopped
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import GRAM_WORDS, labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial
@@ -113,7 +113,7 @@ def simulate_sgd(
     """
     parse_initial(initial, overlap)
     if keep_weights and parse_choice("engine", engine, ENGINES) == "projected":
-        raise ClhdError("keep_weights = True: the projected engine has no weights; use engine = 'full'")
+        raise InputError("keep_weights = True: the projected engine has no weights; use engine = 'full'")
     point = Point(
         model=model,
         dimension=dimension,
@@ -263,7 +263,7 @@ def count_steps(times: FloatArray, dimension: int) -> list[int]:
         If there are more steps than can be counted exactly, 2^53.
     """
     if not dimension * float(times[-1]) <= _MOST_STEPS:
-        raise ClhdError(
+        raise InputError(
             f"dimension = {dimension}: to time {times[-1]:g} a run has {dimension * float(times[-1]):.3g} steps, "
             f"and at most {_MOST_STEPS:.3g} can be counted"
         )

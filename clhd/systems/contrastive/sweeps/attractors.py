@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from clhd.core.clusters import METHODS, check_method, count_clusters
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.simulation.point import Point
@@ -129,7 +129,7 @@ class AttractorsSimulation:
     def point(self, values: Mapping[str, Value], seed: int) -> CloudPoint:
         size, neighbours = _find(values, "cloud_size"), _find(values, "cluster_neighbours")
         if neighbours > size:
-            raise ClhdError(f"cluster_neighbours = {neighbours}: must not be greater than cloud_size = {size}")
+            raise InputError(f"cluster_neighbours = {neighbours}: must not be greater than cloud_size = {size}")
         return CloudPoint(
             point=_SIMULATION.point(_contrastive(values), seed),
             size=size,
@@ -252,7 +252,7 @@ def _count(point: CloudPoint, time: FloatArray, replica: int) -> dict[str, Float
         found = count_clusters(overlap[:, k], method=point.methods[m], **dict(point.settings))
         counted[k, m], noise[k, m] = found["clusters"], found["noise_share"]
         if counted[k, m] > point.room:
-            raise ClhdError(f"max_clusters = {point.room}: {point.methods[m]} found {int(counted[k, m])} clusters")
+            raise InputError(f"max_clusters = {point.room}: {point.methods[m]} found {int(counted[k, m])} clusters")
         share[k, m, : int(counted[k, m])] = found["share"]
     return {"attractors": counted, "noise_share": noise, "cluster_share": share}
 

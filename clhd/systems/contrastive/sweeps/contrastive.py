@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import GRAM_WORDS, WORDS
 from clhd.systems.contrastive.simulation.frame_chain import needs_frame
@@ -82,7 +82,7 @@ class ContrastiveSimulation:
 
     def point(self, values: Mapping[str, Value], seed: int) -> Point:
         if "dimension" not in values:
-            raise ClhdError("dimension: must be given, as a constant or an axis")
+            raise InputError("dimension: must be given, as a constant or an axis")
         model, overlap, squared_norm = parse_model_and_start(values)
         return Point(
             model=model,
@@ -135,11 +135,11 @@ class ContrastiveTheory:
         model, overlap, squared_norm = parse_model_and_start(values)
         _ = model.loss_terms  # refuses a model without a theory
         if model.l1_penalty > 0:
-            raise ClhdError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
+            raise InputError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
         fluctuations = values.get("theory", "ode") == "fluctuations"
         acts_on = values.get("correlation_acts_on", "both")
         if fluctuations and acts_on != "both":
-            raise ClhdError(f"correlation_acts_on = {acts_on!r}: must be 'both' with theory = 'fluctuations'")
+            raise InputError(f"correlation_acts_on = {acts_on!r}: must be 'both' with theory = 'fluctuations'")
         independent = model if acts_on == "both" else replace(model, noise_correlation=0.0)
         return TheoryPoint(
             model=independent if acts_on == "gradient_variance" else model,

@@ -20,7 +20,7 @@ from scipy.stats.qmc import Halton, MultivariateNormalQMC
 
 from clhd.core.checks import parse_choice, parse_count, parse_number
 from clhd.core.statistics import wilson_interval
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import Variable, labelled
 from clhd.systems.contrastive.simulation.point import Point
@@ -84,13 +84,13 @@ def selection_probability(
     """
     parse_choice("method", method, ("ode", "sgd"))
     if model.units > 1:
-        raise ClhdError(f"units = {model.units}: must be 1, because the outcome of several units has no name yet")
+        raise InputError(f"units = {model.units}: must be 1, because the outcome of several units has no name yet")
     end = parse_number("time", time, above=0)
     count = parse_count("replicas", replicas, minimum=1)
     parse_count("seed", seed, minimum=0)
     if (dimension is None) == (method == "sgd"):
         need = "must be given with" if method == "sgd" else "is only for"
-        raise ClhdError(f"dimension = {dimension!r}: {need} method = 'sgd'")
+        raise InputError(f"dimension = {dimension!r}: {need} method = 'sgd'")
     norm = _starting_norm(model) if squared_norm is None else parse_number("squared_norm", squared_norm, above=0)
     if method == "sgd":
         point = Point(model=model, dimension=dimension or 0, overlap=None, squared_norm=norm, seed=seed)

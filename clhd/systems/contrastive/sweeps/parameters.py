@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from clhd.core.checks import parse_vector
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import ACTIVATIONS
 from clhd.systems.contrastive.model.contrastive import (
     BACKGROUNDS,
@@ -42,7 +42,7 @@ class Switch(Parameter):
     def parse(self, name: str, value: Any) -> Value:
         """Return `value`; raise ClhdError if it is not true or false."""
         if not isinstance(value, bool):
-            raise ClhdError(f"{name} = {value!r}: must be true or false")
+            raise InputError(f"{name} = {value!r}: must be true or false")
         return value
 
 
@@ -217,17 +217,17 @@ def _make_model_and_start(
     given = [q is not None for q in overlaps]
     if values.get("initial", "fixed") == "random":
         if any(given) or table is not None:
-            raise ClhdError("initial = 'random': goes with no initial_cosine_similarity and no initial_overlap")
+            raise InputError("initial = 'random': goes with no initial_cosine_similarity and no initial_overlap")
         return model, None, squared_norm
     if any(given) and table is not None:
-        raise ClhdError("initial_overlaps: must not be given together with other initial overlaps or similarities")
+        raise InputError("initial_overlaps: must not be given together with other initial overlaps or similarities")
     if not any(given) and table is None:
-        raise ClhdError("initial = 'fixed': needs initial_cosine_similarity or initial_overlap")
+        raise InputError("initial = 'fixed': needs initial_cosine_similarity or initial_overlap")
     start: Any = tuple([q or 0.0 for q in overlaps])
     if model.units > 1:
         start = (start,) * model.units if table is None else _split_overlaps(table, model)
     elif table is not None:
-        raise ClhdError("initial_overlaps: is only for several units; give initial_overlap")
+        raise InputError("initial_overlaps: is only for several units; give initial_overlap")
     return model, parse_units_overlap(model, start, squared_norm), squared_norm
 
 
@@ -235,7 +235,7 @@ def _split_overlaps(table: Any, model: ContrastiveModel) -> list[list[float]]:
     """Return the overlaps of each unit from the list of all."""
     size = model.units * model.features
     if len(table) != size:
-        raise ClhdError(
+        raise InputError(
             f"initial_overlaps = {table!r}: must be {model.features} numbers for each of {model.units} units"
         )
     split: list[list[float]] = np.reshape(table, (model.units, model.features)).tolist()
@@ -248,14 +248,14 @@ def _parse_norm(model: ContrastiveModel, value: Value) -> float:
         return parse_norm(model, value)
     widest = max(model.base_noise_variance, model.augmentation_noise_variance)
     if widest > _WIDEST_NOISE:
-        raise ClhdError(
+        raise InputError(
             f"initial_squared_norm = {value!r}: needs noise variances of at most {_WIDEST_NOISE}, not {widest:g}; "
             "give the norm as a number"
         )
     squared_norm = uninformative_state(model).squared_norm
     if not 0 < squared_norm < np.inf:
         end = "collapses" if squared_norm == 0 else "grows without bound"
-        raise ClhdError(f"initial_squared_norm = {value!r}: needs a state of rest at zero overlap, and the norm {end}")
+        raise InputError(f"initial_squared_norm = {value!r}: needs a state of rest at zero overlap, and the norm {end}")
     return squared_norm
 
 
@@ -271,7 +271,7 @@ def _parse_latent(values: Mapping[str, Value], feature: int) -> Latent:
     kurtosis, skewness = _find(values, "kurtosis", feature), _find(values, "skewness", feature)
     for name, value, owner in (("kurtosis", kurtosis, "three_point"), ("skewness", skewness, "two_point")):
         if value is not None and law != owner:
-            raise ClhdError(
+            raise InputError(
                 f"{name} = {value!r}: is only for latent = {owner!r}, and that of feature {feature} is {law!r}"
             )
     if law == "three_point":
@@ -285,7 +285,7 @@ def _parse_overlap(values: Mapping[str, Value], feature: int, squared_norm: floa
     overlap = _find(values, "initial_overlap", feature)
     similarity = _find(values, "initial_cosine_similarity", feature)
     if overlap is not None and similarity is not None:
-        raise ClhdError(f"initial_overlap = {overlap!r}: must not be given together with initial_cosine_similarity")
+        raise InputError(f"initial_overlap = {overlap!r}: must not be given together with initial_cosine_similarity")
     if similarity is not None:
         return float(similarity) * float(np.sqrt(squared_norm))
     return None if overlap is None else float(overlap)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import KINDS
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
@@ -110,7 +110,7 @@ class PortraitTheory:
 
     def point(self, values: Mapping[str, Value], seed: int) -> PortraitPoint:
         if "features" not in values:
-            raise ClhdError("features: must be given, as a constant")
+            raise InputError("features: must be given, as a constant")
         shared = {name: value for name, value in values.items() if name != "nodes"}
         base = ContrastiveSystem.theory.point(shared | {"initial": "random"}, seed)
         check_pair_averages(base.model)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.simulation.point import Point
@@ -116,7 +116,7 @@ class SelectionTheory:
         base = _THEORY.point(_contrastive(values), seed)
         regions = values.get("theory", "regions") == "regions"
         if regions and base.model.features != 2:
-            raise ClhdError(
+            raise InputError(
                 f"features = {base.model.features}: must be 2 for attraction regions; set theory: eigenvalues or none"
             )
         if regions:
@@ -162,7 +162,7 @@ class SelectionSystem(System):
 def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
     """The values as the system "contrastive" takes them: random weights, and no parameter of this system alone."""
     if "features" not in values:
-        raise ClhdError("features: must be given, as a constant")
+        raise InputError("features: must be given, as a constant")
     return {name: value for name, value in values.items() if name not in {"initial_radius", "theory"}} | {
         "initial": "random"
     }

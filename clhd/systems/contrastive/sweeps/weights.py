@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.simulation.full import FullReplica
@@ -131,7 +131,7 @@ class WeightsSimulation:
 
     def point(self, values: Mapping[str, Value], seed: int) -> WeightsPoint:
         if "dimension" not in values:
-            raise ClhdError("dimension: must be given, as a constant or an axis")
+            raise InputError("dimension: must be given, as a constant or an axis")
         model, overlap, squared_norm = _parse_model(values)
         run = Point(
             model=model,
@@ -165,7 +165,7 @@ class WeightsTheory:
         model, overlap, squared_norm = _parse_model(values)
         cells = int(values.get("cells", PARAMETERS["cells"].default))  # type: ignore[arg-type]
         if cells % 2:
-            raise ClhdError(f"cells = {cells!r}: must be an even number, so that one edge stands at weight 0")
+            raise InputError(f"cells = {cells!r}: must be an even number, so that one edge stands at weight 0")
         return WeightsTheoryPoint(
             model=model, overlap=overlap, squared_norm=squared_norm, cells=cells, **_parse_shape(values)
         )

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import ERF, TANH
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES
@@ -47,7 +47,7 @@ def check_pair_averages(model: ContrastiveModel) -> None:
     """Raise ClhdError for a loss whose averages do not factorise over the samples: tables cannot hold them."""
     if not model.loss_terms.factorises:
         allowed = " or ".join(name for name, loss in LOSSES.items() if loss.factorises)
-        raise ClhdError(
+        raise InputError(
             f"loss = {model.loss!r}: must be {allowed} where many trajectories are integrated at once, "
             "because its averages must factorise over the samples"
         )
@@ -79,7 +79,7 @@ class BatchIntegrator:
     def __init__(self, flow: Flow, *, rtol: float = 1e-9, atol: float = 1e-11) -> None:
         check_pair_averages(flow.model)
         if not flow.has_pair_averages:
-            raise ClhdError("gradient_variance_of: must be None where many trajectories are integrated at once")
+            raise InputError("gradient_variance_of: must be None where many trajectories are integrated at once")
         self.flow, self.rtol, self.atol = flow, rtol, atol
         self.table = no_table()
         self.given_up = np.empty(0, dtype=np.int64)

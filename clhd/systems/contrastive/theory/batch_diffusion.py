@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.averages import FloatArray
@@ -160,7 +160,7 @@ def _law_of_sample(model: ContrastiveModel, q: FloatArray, r: float) -> _Sample:
     """Return the product of the latents' atoms and the nodes of a pair's noise."""
     values, weights = model.latent_atoms()
     if len(weights) > _MAX_ATOMS:
-        raise ClhdError(
+        raise InputError(
             f"latents: {len(weights)} atoms together, must be at most {_MAX_ATOMS} for the fluctuations of "
             "loss = 'covariance'"
         )

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.kernels import kernel
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU, activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES, forces
@@ -77,13 +77,13 @@ def diffusion_matrix(model: ContrastiveModel, overlap: FloatArray, squared_norm:
     if model.loss == "covariance":
         return _on_sphere(batch_diffusion(model, q, r), q) if model.is_sphere else batch_diffusion(model, q, r)
     if model.background != "isotropic":
-        raise ClhdError(
+        raise InputError(
             f"background = {model.background!r}: must be 'isotropic' for the fluctuations of loss = {model.loss!r}; "
             "only those of loss = 'covariance' are known for both"
         )
     if model.loss_terms.degree == 0:
         known = ", ".join(name for name, loss in LOSSES.items() if loss.degree > 0)
-        raise ClhdError(f"loss = {model.loss!r}: fluctuations are known for polynomial losses only ({known})")
+        raise InputError(f"loss = {model.loss!r}: fluctuations are known for polynomial losses only ({known})")
     direction = q / r if r > 0 else np.zeros_like(q)
     deviation = math.sqrt(r * model.noise_variance)
     latents = project_latents(model, q, direction, deviation)

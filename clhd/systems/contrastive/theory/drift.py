@@ -23,7 +23,7 @@ import math
 import numpy as np
 
 from clhd.core.kernels import kernel
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.atoms import FoldedAtoms, average_many, fold_atoms
@@ -73,7 +73,7 @@ class Flow:
         self, model: ContrastiveModel, gradient_variance_of: ContrastiveModel | None = None, *, scrambling: int = 0
     ) -> None:
         if model.l1_penalty > 0:
-            raise ClhdError(
+            raise InputError(
                 f"l1_penalty = {model.l1_penalty!r}: must be 0 here, because with an L1 penalty the limit is "
                 "a partial differential equation for the weights and no ODE for the order parameters"
             )

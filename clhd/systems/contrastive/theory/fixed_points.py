@@ -35,7 +35,7 @@ from itertools import combinations, permutations, product
 import numpy as np
 import xarray as xr
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import LINEAR, RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import KINDS, labelled
@@ -108,7 +108,7 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
         in which its norm collapses are then not fixed points of a smaller system.
     """
     if model.unit.code == RELU and not is_scale_free(model) and not model.is_sphere:
-        raise ClhdError(
+        raise InputError(
             f"activation = 'relu': fixed points with loss = {model.loss!r} are known with constraint = 'sphere' only"
         )
     states = [*_states_without_overlap(model), *_states_with_overlap(model)]

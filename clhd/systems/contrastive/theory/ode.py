@@ -25,7 +25,7 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 from clhd.core.checks import parse_number, parse_times
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_starts
@@ -95,7 +95,7 @@ def integrate_ode(
     """
     if model.units > 1:
         if gradient_variance_of is not None:
-            raise ClhdError("gradient_variance_of: must be None with several units")
+            raise InputError("gradient_variance_of: must be None with several units")
         return integrate_units(model, overlap=overlap, squared_norm=squared_norm, time=time)
     states = parse_starts(model, overlap, squared_norm)
     times = parse_times(time)

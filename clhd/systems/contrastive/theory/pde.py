@@ -19,7 +19,7 @@ import xarray as xr
 from scipy.interpolate import PchipInterpolator
 
 from clhd.core.checks import parse_count, parse_number, parse_times
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_start
@@ -85,7 +85,7 @@ def solve_pde(
     state, times = parse_start(model, overlap, squared_norm), parse_times(time)
     count = parse_count("cells", cells, minimum=20)
     if count % 2:
-        raise ClhdError(f"cells = {cells!r}: must be an even number, so that weight 0 is an edge")
+        raise InputError(f"cells = {cells!r}: must be an even number, so that weight 0 is an edge")
     tolerance = parse_number("tolerance", tolerance, minimum=1e-10, maximum=1e-2)
     return _label(integrate_density(model, state, times, cells=count, tolerance=tolerance), times)
 

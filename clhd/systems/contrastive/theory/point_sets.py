@@ -30,7 +30,7 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from clhd.core.kernels import kernel
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU, activate, activate_second
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import differentiate_forces, forces
@@ -85,7 +85,7 @@ def draw_points(model: ContrastiveModel, *, scrambling: int = 0, points: int = P
         If the activation is relu: its kink makes averages over a finite set discontinuous.
     """
     if model.unit.code == RELU:
-        raise ClhdError(
+        raise InputError(
             f"activation = 'relu': must be a smooth one for the theory of loss = {model.loss!r}, "
             "because its averages over a finite set of points would jump at the kink"
         )

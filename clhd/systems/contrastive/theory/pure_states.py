@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clhd.core.checks import parse_count
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.fixed_points import silent_rates, state_eigenvalues
 from clhd.systems.contrastive.theory.root_search import search_single
@@ -81,9 +81,9 @@ def find_pure_state(model: ContrastiveModel, feature: int) -> PureState | None:
         If there is no such feature, or a latent has a mean other than 0.
     """
     if parse_count("feature", feature, minimum=1) > model.features:
-        raise ClhdError(f"feature = {feature!r}: must be at most {model.features}")
+        raise InputError(f"feature = {feature!r}: must be at most {model.features}")
     if not model.has_zero_mean_latents:
-        raise ClhdError("latents: all must have mean 0 for pure states")
+        raise InputError("latents: all must have mean 0 for pure states")
     alone = replace(model, latents=(model.latents[feature - 1],))
     found = []
     for overlap, squared_norm in search_single(alone):

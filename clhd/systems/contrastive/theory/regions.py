@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_number, parse_vector
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.model.state import parse_norm
@@ -69,7 +69,7 @@ def attraction_region(
         the samples (infonce).
     """
     if model.features < 2:
-        raise ClhdError("latents: 1 law given, must be 2 or more for an attraction region")
+        raise InputError("latents: 1 law given, must be 2 or more for an attraction region")
     first = _parse_similarities("cosine_similarity_1", cosine_similarity_1)
     second = _parse_similarities("cosine_similarity_2", cosine_similarity_2)
     norm = parse_norm(model, squared_norm, may_be_zero=False)
@@ -97,5 +97,5 @@ def attraction_region(
 def _parse_similarities(name: str, value: Sequence[float] | FloatArray) -> FloatArray:
     values = parse_vector(name, value)
     if len(values) == 0 or np.any(np.abs(values) > 1) or np.any(np.diff(values) <= 0):
-        raise ClhdError(f"{name} = {value!r}: must be one or more numbers from -1 to 1, in strictly increasing order")
+        raise InputError(f"{name} = {value!r}: must be one or more numbers from -1 to 1, in strictly increasing order")
     return values

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from clhd.core.checks import parse_count, parse_number, parse_vector
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import parse_norm
@@ -126,7 +126,7 @@ def track_edges(
     check_two_features(model)
     radii = parse_vector("radius", radius)
     if len(radii) == 0 or not np.all((radii > 0) & (radii <= 1)):
-        raise ClhdError(f"radius = {radius!r}: must be one or more numbers above 0, up to 1")
+        raise InputError(f"radius = {radius!r}: must be one or more numbers above 0, up to 1")
     norm = parse_norm(model, squared_norm, may_be_zero=False)
     destinations = Destinations(model)
     edges = _find_edges(destinations, radii, norm)
@@ -138,7 +138,7 @@ def track_edges(
 def check_two_features(model: ContrastiveModel) -> None:
     """Raise ClhdError unless the model has two features, whose cosine similarities form a plane."""
     if model.features != 2:
-        raise ClhdError(f"latents: {model.features} given, must be 2 for a plane of cosine similarities")
+        raise InputError(f"latents: {model.features} given, must be 2 for a plane of cosine similarities")
 
 
 def measure_regions(
@@ -309,7 +309,7 @@ def trace_stable_manifolds(model: ContrastiveModel, *, points: int = 65) -> xr.D
     """
     check_two_features(model)
     if not model.is_sphere:
-        raise ClhdError(f"constraint = {model.constraint!r}: must be 'sphere', where a stable manifold is a curve")
+        raise InputError(f"constraint = {model.constraint!r}: must be 'sphere', where a stable manifold is a curve")
     destinations, flow = Destinations(model), Flow(model)
     overlaps = destinations.states.overlap.values
     curves: list[FloatArray] = []

@@ -27,7 +27,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq, fsolve
 
 from clhd.core.checks import parse_count, parse_number
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.units import UnitsFlow
@@ -85,12 +85,12 @@ def find_shared_state(model: ContrastiveModel, feature: int = 1, *, scrambling: 
         If the model has another number of units, a sphere constraint, a latent with a mean, or no theory.
     """
     if model.units != 2:
-        raise ClhdError(f"units = {model.units}: must be 2 for a state that units share")
+        raise InputError(f"units = {model.units}: must be 2 for a state that units share")
     if model.is_sphere or not model.has_zero_mean_latents:
-        raise ClhdError("a state that units share is known with constraint = 'none' and latents of mean 0 only")
+        raise InputError("a state that units share is known with constraint = 'none' and latents of mean 0 only")
     j = parse_count("feature", feature, minimum=1) - 1
     if j >= model.features:
-        raise ClhdError(f"feature = {feature!r}: must be at most {model.features}")
+        raise InputError(f"feature = {feature!r}: must be at most {model.features}")
     flow = UnitsFlow(model, scrambling=scrambling)
 
     def joint_velocity(state: FloatArray) -> FloatArray:

@@ -28,7 +28,7 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import brentq
 
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import LINEAR, RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
@@ -99,7 +99,7 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
     """
     for j, law in enumerate(model.latents, start=1):
         if law.mean != 0:
-            raise ClhdError(
+            raise InputError(
                 f"latents: the law of feature {j} has mean {law.mean:.6g}, must be 0 for a learnability threshold, "
                 "because with another mean zero overlap is not a state of rest"
             )

@@ -35,7 +35,7 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from clhd.core.checks import parse_times
-from clhd.errors import ClhdError
+from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU, activate
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
@@ -70,11 +70,11 @@ class UnitsFlow:
 
     def __init__(self, model: ContrastiveModel, *, scrambling: int = 0) -> None:
         if model.batch is None:
-            raise ClhdError(f"loss = {model.loss!r}: must be 'covariance' for the theory of several units")
+            raise InputError(f"loss = {model.loss!r}: must be 'covariance' for the theory of several units")
         if model.l1_penalty > 0:
-            raise ClhdError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE of several units")
+            raise InputError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE of several units")
         if model.unit.code == RELU:
-            raise ClhdError("activation = 'relu': must be a smooth one for the theory of several units")
+            raise InputError("activation = 'relu': must be a smooth one for the theory of several units")
         self.model, self.units, self.features = model, model.units, model.features
         self._latents, self._noise = _draw_batches(model, scrambling)
 

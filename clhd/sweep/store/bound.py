@@ -7,8 +7,10 @@ section 3.1.2), so that every reader of Zarr skips it; readers of clhd check it.
 |---|---|
 | 0 to 7 | magic number of a skippable frame, and the number of bytes that follow |
 | 8 to 11 | version: the number of the write of this chunk of the ledger; 0 for coordinates and summaries |
-| 12 to 27 | blake2b of identity of the store, array, index of the chunk, version, and the bytes that Zarr wrote |
+| 12 to 27 | blake2b of identity of the store, array, place, version, and the bytes that Zarr wrote |
 
+The place of a chunk of results is the values of the axes and the replicas that it holds, so that it stays right while
+the store grows. Other arrays are written anew in each generation: theirs is the generation and the index of the chunk.
 So a file that was damaged, moved to another place, or taken from another store is noticed. A task writes the status of
 a chunk last, and all files of one write have the same version: a file whose version is below the version of its status
 was put back from an earlier write.
@@ -19,8 +21,10 @@ if the files are gone, gets an error that says so.
 
 import json
 import struct
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 from zarr.abc.store import ByteRequest
@@ -29,7 +33,7 @@ from zarr.storage import LocalStore
 
 from clhd.errors import ResultsError
 from clhd.sweep.plan.blocks import ChunkIndex
-from clhd.sweep.store.documents import FILE, chunk_key, parse_chunk_key
+from clhd.sweep.store.documents import FILE, chunk_key, parse_chunk_key, read_chunks
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.metadata import REPAIR, Metadata, MetadataError, check_metadata, choose_remedy
 
@@ -67,7 +71,9 @@ class BoundStore(LocalStore):
         # Variables whose chunks exist where there is a status, and the number of dims of the status.
         self._guarded = {*LEDGER, *metadata.attributes["outputs"]} if status else set()
         self._ledger_dims = len(status["shape"]) if status else 0
+        self._labels = list(self._list_labels()) if status else []
         self._versions: dict[ChunkIndex, int] = {}  # of chunks that are being written
+        self._seen: tuple[int, int] | None = None  # the record, when it was last found to be of this generation
 
     def with_read_only(self, read_only: bool = False) -> "BoundStore":
         """Return the same store, to read or to write."""
@@ -121,9 +127,29 @@ class BoundStore(LocalStore):
         """Return the path of the file of one chunk of a variable."""
         return self.root / name / chunk_key(index, self.metadata.arrays[name])
 
+    def _list_labels(self) -> Iterator[list[Any]]:
+        """Yield what the chunks along each dim of the ledger hold: values of an axis, or a range of replicas."""
+        attributes, status = self.metadata.attributes, self.metadata.arrays[STATUS]
+        axes = attributes["experiment"]["axes"]
+        for dim, length, size in zip(attributes["dims"], status["shape"], read_chunks(status), strict=True):
+            starts = range(0, length, size)
+            if dim not in axes:
+                yield [[start, min(start + size, length)] for start in starts]
+            elif isinstance(axes[dim], list):
+                yield [axes[dim][start : start + size] for start in starts]
+            else:
+                columns = axes[dim]["together"]
+                yield [{name: column[start : start + size] for name, column in columns.items()} for start in starts]
+
+    def _find_place(self, name: str, index: ChunkIndex) -> list[Any]:
+        """Return the place of a chunk, to which its trailer binds it."""
+        if name not in self._guarded:
+            return [self.metadata.generation, *index]
+        return [labels[i] for labels, i in zip(self._labels, index, strict=False)]
+
     def make_trailer(self, name: str, index: ChunkIndex, version: int, data: bytes) -> bytes:
         """Return the trailer of a chunk."""
-        where = json.dumps([self.metadata.identity, name, list(index), version]).encode()
+        where = json.dumps([self.metadata.identity, name, self._find_place(name, index), version]).encode()
         digest = blake2b(data, key=blake2b(where, digest_size=32).digest(), digest_size=_DIGEST_BYTES).digest()
         return _HEAD.pack(_MAGIC, TRAILER_BYTES - 8, version) + digest
 
@@ -150,9 +176,10 @@ class BoundStore(LocalStore):
         try:
             content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            if is_guarded and (name == STATUS or name in TEXTS or floor is None):
-                if not (self.root / FILE).exists():
-                    raise StoreError(f"{self.root}: was moved or deleted while it was open") from None
+            if is_guarded and name in TEXTS and floor is not None:
+                return None
+            if is_guarded and (name == STATUS or floor is None):
+                self._check_kept()
                 return None
             raise self.describe_damage(path) from None
         if not self.metadata.identity:
@@ -185,7 +212,7 @@ class BoundStore(LocalStore):
 
     def describe_damage(self, path: Path) -> StoreError:
         """Return the error for a damaged or missing file of a chunk: why it is so, and what helps."""
-        if not self.is_current():
+        if not self.is_kept():
             return StoreError(f"{self.root}: was replaced or moved while it was open; open it again")
         is_guarded, exists = path.relative_to(self.root).parts[0] in self._guarded, path.exists()
         command = "`clhd run FILE --repair`" if exists else "`clhd run FILE`"
@@ -207,10 +234,22 @@ class BoundStore(LocalStore):
             coordinate.load()
         return dataset
 
-    def is_current(self) -> bool:
-        """Return False if the store was moved, deleted or replaced since it was opened."""
+    def _check_kept(self) -> None:
+        """Raise StoreError if the files of this generation are gone; look again only if the record has changed."""
+        try:
+            state = (self.root / FILE).stat()
+            seen: tuple[int, int] | None = (state.st_ino, state.st_mtime_ns)
+        except (FileNotFoundError, NotADirectoryError):
+            seen = None
+        if seen is None or (seen != self._seen and not self.is_kept()):
+            raise StoreError(f"{self.root}: was replaced or moved while it was open; open it again")
+        self._seen = seen
+
+    def is_kept(self) -> bool:
+        """Return False if the files of this generation are gone: the store was moved, or replaced more than once."""
         try:
             now = check_metadata(self.root)
         except MetadataError:
             return (self.root / FILE).exists()
-        return (now.identity, now.generation) == (self.metadata.identity, self.metadata.generation)
+        is_same = now.identity == self.metadata.identity or not self._guarded  # a summary is replaced in its folder
+        return is_same and now.generation - self.metadata.generation in (0, 1)

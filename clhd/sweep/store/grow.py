@@ -5,7 +5,7 @@ chunk of the new store takes one region of the old store:
 
 | chunk of the new store | how it is filled |
 |---|---|
-| equal to a chunk of the old store | it has the same files; if its place is another, copies with a new trailer |
+| equal to a chunk of the old store | it has the same files |
 | larger, or parts of several chunks | it is assembled |
 | nothing known | it stays empty |
 """

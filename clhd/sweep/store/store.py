@@ -201,14 +201,15 @@ class Store:
             self._array(name)[region] = chunk[name]
 
     def take_chunk(self, index: ChunkIndex, other: "Store", source: ChunkIndex) -> None:
-        """Take the files of a chunk from another store of the same encoding: as hard links where its place is the same.
+        """Take the files of a chunk with the same points and replicas from another store of the same encoding.
 
-        Files are never changed, only replaced, so the two stores do not affect each other.
+        They are hard links, unless the other store is of an earlier version. Files are never changed, only replaced, so
+        the two stores do not affect each other.
         """
         version = other.files.read_version(source)
         if version is None:
             return
-        is_same = index == source and self.files.metadata.identity == other.files.metadata.identity
+        is_same = self.files.metadata.identity == other.files.metadata.identity
         for name in (*self.outputs, *LEDGER):
             old, new = other._file(name, source), self._file(name, index)
             if not old.exists():

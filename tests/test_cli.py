@@ -52,7 +52,7 @@ def test_an_experiment_can_be_planned_run_inspected_and_replayed(
     assert report["simulation"]["ok"] == 12
     assert report["theory"]["wanted"] == 2
     assert main(["status", "config.yaml"]) == 0
-    assert "small       simulation    12  12" in capsys.readouterr().out
+    assert "small       simulation  complete    12  12" in capsys.readouterr().out
     assert main(["why", "small.yaml", "second_moment=1.5", "dimension=20"]) == 0
     answer = capsys.readouterr().out
     assert "key: ContrastiveModel(latents=(ThreePoint(second_moment=0x1.8" in answer

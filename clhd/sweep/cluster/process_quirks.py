@@ -10,8 +10,8 @@
 The workers of clhd import what they compute by name, and Dask ends each of them when its parent ends: so they need
 neither the script nor the rule for daemonic processes.
 
-All this takes private parts of the standard library (Python 3.11 to 3.13), of dask and distributed 2026.8. If one is
-gone, the row of the table happens.
+All this takes private parts of the standard library (as of Python 3.11 to 3.13), of dask and distributed 2026.8. If one
+is gone, the row of the table happens.
 """
 
 import os

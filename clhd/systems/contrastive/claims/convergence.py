@@ -9,9 +9,9 @@
 All parts are asked of overlap, squared norm and cosine similarity at the last time. At the smallest n, very many runs
 resolve terms beyond the order 1/n (runs that fall back to the uninformative state), and the interval of a fit through
 them would mean nothing. So the smallest dimensions are left out until chi-square accepts the power law (p >= 0.05), the
-usual rule of finite-size scaling. The data choose where the fit starts. So the interval of the exponent is widened as if
-the fits from all possible starts were judged: then it holds, whichever of them is chosen. The intervals of all parts and
-quantities hold together at 95 % (Bonferroni).
+usual rule of finite-size scaling. The data choose where the fit starts. So the interval of the exponent is widened as
+if the fits from all possible starts were judged: then it holds, whichever of them is chosen. The intervals of all parts
+and quantities hold together at 95 % (Bonferroni).
 
 A next order in the fit, c n^a (1 + d / n), does not help: a and d trade against each other along a curved valley. Small
 n, a start at a small cosine similarity and earlier times are evidence only.

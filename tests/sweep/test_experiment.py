@@ -12,7 +12,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.spec.config import Config, format_config_schema, read_config
 from clhd.sweep.spec.experiment import Experiment, parse_experiment, read_experiment
-from clhd.sweep.spec.grid import Axis, parse_axis
+from clhd.sweep.spec.grid import Axis, Grid, parse_axis, parse_place
 from clhd.sweep.spec.schema import format_schema
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.declarations import Parameter
@@ -67,6 +67,11 @@ def read_all(path: Path) -> None:
         ("slope: [0, 1]", "slope: []", "axes.slope = []: must hold at least one value"),
         ("slope: [0, 1]", "slope: 3", "axes.slope = 3: must be a list, or a range"),
         ("slope: [0, 1]", "slope: [0, 1, 1.0]", "axes.slope: slope=1 is listed twice"),
+        (
+            "slope: [0, 1]",
+            "slope: [0.3, 0.30000000000000004]",
+            "axes.slope: 0.3 and 0.30000000000000004 are equal to 12 digits; keep one of them",
+        ),
         ("slope: [0, 1]", "slope: [0, steep]", "axes.slope = 'steep': must be a number"),
         ("slope: [0, 1]", "slope: [0, .nan]", "axes.slope = nan: must be a finite number"),
         ("slope: [0, 1]", "slpe: [0, 1]", "axes.slpe: is no parameter of this system; the nearest are slope"),
@@ -219,3 +224,21 @@ def test_the_readme_of_the_configuration_explains_every_key() -> None:
     assert [key for key in keys if f"| `{key}`" not in text] == []
     example = text.split("## An experiment\n\n")[1].split("\n\n|")[0]
     check_experiment(parse_experiment(yaml.safe_load(textwrap.dedent(example))))
+
+
+def test_of_values_with_one_label_the_exact_one_is_found() -> None:
+    twins = Axis("slope", ("slope",), ((0.3,), (0.30000000000000004,), (1.0,)))
+    grid = Grid((twins,), {})  # a store of an earlier version may hold them
+    assert parse_place(grid, {"slope": "0.30000000000000004"}) == (1,)
+    assert parse_place(grid, {"slope": "0.3"}) == (0,)
+    assert parse_place(grid, {"slope": "1"}) == (2,)
+    neither = Axis("slope", ("slope",), ((0.29999999999999993,), (0.30000000000000004,)))
+    with pytest.raises(ClhdError, match=r"slope=0\.3: stands for several points"):
+        parse_place(Grid((neither,), {}), {"slope": "0.3"})
+
+
+def test_an_axis_does_not_grow_by_a_value_with_the_label_of_another() -> None:
+    held, new = (Axis("slope", ("slope",), ((value,), (1.0,))) for value in (0.3, 0.30000000000000004))
+    assert held.merged(held) == held
+    with pytest.raises(ClhdError, match=r"slope: 0\.3 and 0\.30000000000000004 are equal to 12 digits"):
+        held.merged(new)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from clhd.systems.contrastive.claims.attraction import judge_attraction
 from tests.systems.contrastive.claims.attraction_summaries import KURTOSIS, make_summaries
@@ -72,7 +73,8 @@ def test_intervals_are_wilsons_widened_by_undecided_runs():
         judge_attraction(make_summaries(undecided=share), THRESHOLDS).evidence["selection_probability_by_sgd"][0]
         for share in (0.0, 0.1)
     )
-    # 5120 of 10240: half width z / (2 sqrt(N + z^2)) around one half.
-    half = 1.959963984540054 / (2 * np.sqrt(10240 + 1.959963984540054**2))
+    # 5120 of 10240: half width z / (2 sqrt(N + z^2)) around one half; three kurtoses and the moved border are judged.
+    normal = norm.isf(0.025 / 4)
+    half = normal / (2 * np.sqrt(10240 + normal**2))
     assert [exact.low, exact.high] == pytest.approx([0.5 - half, 0.5 + half], abs=1e-12)
     assert wide.high - wide.low == pytest.approx(0.1 + 2 * half, abs=1e-3)

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
+from clhd.core.power_law import fit_power_law
 from clhd.systems.contrastive.claims.convergence import fit_bias, judge_convergence
 from tests.systems.contrastive.claims.convergence_summaries import THRESHOLDS, make_summaries
 
@@ -53,6 +55,17 @@ def test_a_dimension_beyond_the_power_law_is_left_out_of_its_fit():
     assert fit.smallest == 55
     assert fit.exponent.low < -1 < fit.exponent.high
     assert fit_bias(make_summaries()["bias"].dataset, "overlap").smallest == 30
+
+
+def test_the_interval_of_a_fit_holds_for_every_start_that_the_data_may_choose():
+    dataset = make_summaries()["bias"].dataset
+    fit, size = fit_bias(dataset, "overlap"), dataset["dimension"].values.astype(float)
+    bias = (dataset["overlap_mean"] - dataset["overlap_theory"]).isel(time=-1).squeeze().values
+    error = dataset["overlap_standard_error"].isel(time=-1).squeeze().values
+    slope = fit_power_law(size, bias, error)
+    starts = len(size) - 3  # four dimensions at least
+    tail = 0.025 / (9 * starts)  # three parts, three quantities
+    assert fit.exponent.high - fit.exponent.value == pytest.approx(norm.isf(tail) * slope.error)
 
 
 def test_a_bias_that_is_no_power_law_has_no_exponent():

@@ -10,6 +10,7 @@ import clhd
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
+from clhd.systems.contrastive.theory import ode
 from clhd.systems.declarations import Status
 
 SYSTEM = ContrastiveSystem()
@@ -268,3 +269,43 @@ def test_more_samples_features_and_units_cost_more() -> None:
         assert seconds == sorted(set(seconds))
         families = {SYSTEM.simulation.cost(point, time).family for point in points}
         assert len(families) == len(points)
+
+
+def test_a_theory_without_an_answer_is_not_converged_and_keeps_the_other_points(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    points = [SYSTEM.theory.point({**BASE, "theory": "fluctuations", "learning_rate": eta}, 0) for eta in (0.5, 1000.0)]
+    time = np.array([0.0, 1.0])
+    result = SYSTEM.theory.compute(points, time, [])
+    assert result.status.tolist() == [Status.OK, Status.NOT_CONVERGED]
+    assert "too much work" in str(result.errors[1,])
+    assert np.isfinite(result.values["overlap_fluctuation"][0]).all()
+    assert np.isnan(result.values["overlap"][1]).all()
+    alone = SYSTEM.theory.compute(points[:1], time, [])
+    for name, values in alone.values.items():
+        assert values[0].tobytes() == result.values[name][0].tobytes()
+    monkeypatch.setattr(ode, "_METHODS", (("DOP853", 30), ("BDF", 30)))
+    given_up = SYSTEM.theory.compute([SYSTEM.theory.point(BASE, 0)], np.array([100.0]), [])
+    assert given_up.status.tolist() == [Status.NOT_CONVERGED]
+    assert "the ODE was given up" in str(given_up.errors[0,])
+
+
+def test_the_predicted_cost_of_a_theory_sees_rates_and_norms() -> None:
+    def seconds(time: float, **changes: Any) -> float:
+        return SYSTEM.theory.cost(SYSTEM.theory.point({**BASE, **changes}, 0), np.array([time])).seconds
+
+    assert seconds(10.0) < 0.1
+    assert seconds(20.0, learning_rate=1000.0) > 10
+    assert seconds(1e4, weight_decay=50.0) > 50 * seconds(10.0)
+    assert seconds(1e12, learning_rate=1000.0) < 100  # the work has a bound
+    assert seconds(10.0, theory="fluctuations", learning_rate=300.0) > 5 * seconds(10.0, theory="fluctuations")
+
+
+def test_steps_that_cannot_be_counted_are_refused_before_anything_is_simulated() -> None:
+    point = SYSTEM.simulation.point({**BASE, "dimension": 10**9}, seed=0)
+    message = r"dimension = 1000000000: to time 1e\+12 a run has 1e\+21 steps, and at most 9.01e\+15 can be counted"
+    for half in (SYSTEM.simulation.cost, lambda point, time: SYSTEM.simulation.compute([point], time, [0])):
+        with pytest.raises(ClhdError, match=message):
+            half(point, np.array([1.0, 1e12]))
+    with pytest.raises(ClhdError, match=r"dimension = 1000000000: to time 1e\+300"):
+        clhd.simulate_sgd(point.model, dimension=10**9, time=[1e300], overlap=[0.4])

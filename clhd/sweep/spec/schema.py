@@ -86,6 +86,7 @@ def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
         "count": {"type": "integer"},
         "choice": {"enum": list(parameter.choices)},
         "curve": {"oneOf": [{"enum": list(parameter.choices)}, {"type": "array", "items": {"type": "number"}}]},
+        "any": {},
     }
     entry = {"description": parameter.meaning, **kinds[parameter.kind]}
     limits = (("minimum", parameter.minimum), ("maximum", parameter.maximum), ("exclusiveMinimum", parameter.above))

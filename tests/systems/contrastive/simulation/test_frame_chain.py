@@ -149,7 +149,7 @@ REFERENCES = {
         two_units(**(_LARGE_STEPS | {"latents": (SHIFTED, SKEWED), "batch": 2}), **ORTHOGONAL),
         6,
         TWO,
-        100_000,
+        200_000,
     ),
 }
 
@@ -177,13 +177,13 @@ def run_full_repeatedly(system, dimension, overlap, steps, runs):
     point = Point(model=system, dimension=dimension, overlap=overlap, engine="full")
     replica = FullReplica(system, dimension, point.key, 0, overlap=np.array(overlap), squared_norm=1.0)
     start = replica.weights.copy()
-    states = []
-    for _ in range(runs):
+    ends = np.empty((runs, *start.shape))
+    for end in ends:
         replica.weights[:] = start
         replica.advance(steps)
-        overlaps, gram = replica.order_parameters()
-        states.append(np.append(overlaps, gram[np.tril_indices(system.units)] if gram.ndim else gram))
-    return np.array(states)
+        end[:] = replica.weights
+    ends = ends.reshape(runs, system.units, dimension)
+    return flatten(ends @ replica.features.T / dimension, ends @ ends.transpose(0, 2, 1) / dimension)
 
 
 @pytest.mark.parametrize("case", REFERENCES)

@@ -207,3 +207,64 @@ def test_the_parameters_of_the_covariance_loss_reach_the_model() -> None:
     assert PARAMETERS["centred"].parse("centred", True) is True
     with pytest.raises(ClhdError, match="centred = 'yes': must be true or false"):
         PARAMETERS["centred"].parse("centred", "yes")
+
+
+UNITS = {"loss": "covariance", "units": 2, "batch": 4, "decorrelation": 1.0, "features": 2, "dimension": 20}
+
+
+@pytest.mark.parametrize("engine", ["projected", "full"])
+def test_a_sweep_of_several_units_gives_the_bits_of_simulate_sgd(engine: str) -> None:
+    values = {**UNITS, "engine": engine, "initial_overlaps": (0.5, 0.1, 0.2, -0.3)}
+    point, time = SYSTEM.simulation.point(values, seed=3), np.array([0.5, 1.0])
+    result = SYSTEM.simulation.compute([point], time, [4, 1])
+    alone = clhd.simulate_sgd(
+        point.model, dimension=20, time=time, overlap=[[0.5, 0.1], [0.2, -0.3]], replicas=5, seed=3, engine=engine
+    ).sel(replica=[4, 1])
+    outputs = SYSTEM.simulation.outputs(values)
+    for name, output in outputs.variables.items():
+        assert result.values[name][0].tobytes() == np.ascontiguousarray(alone[name].values).tobytes()
+        assert ("replica", *output.dims) == alone[name].dims
+    assert {name: list(numbers) for name, (numbers, _) in outputs.coordinates.items()} == {
+        "feature": [1, 2],
+        "unit": [1, 2],
+        "unit_2": [1, 2],
+    }
+    assert (result.status == Status.OK).all()
+
+
+def test_an_initial_overlap_is_that_of_every_unit_unless_all_are_listed() -> None:
+    same = parse_model_and_start({**UNITS, "initial_overlap_1": 0.5, "initial_overlap_2": 0.1})
+    assert same[1:] == (((0.5, 0.1), (0.5, 0.1)), 1.0)
+    assert parse_model_and_start({**UNITS, "initial": "random"})[1] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"initial_overlaps": (0.5, 0.1)}, "initial_overlaps = .*: must be 2 numbers for each of 2 units"),
+        ({"initial_overlaps": (0.1,) * 4, "initial_overlap": 0.1}, "initial_overlaps: must not be given together"),
+        ({"initial_overlaps": (0.1,) * 4, "initial": "random"}, "goes with no initial_cosine_similarity"),
+        ({"initial_overlaps": (0.1,) * 2, "units": 1, "decorrelation": 0.0}, "initial_overlaps: is only for several"),
+        ({"initial_overlap": 0.1, "dimension": 4}, "dimension = 4: must be a whole number, 5 or more"),
+    ],
+)
+def test_starts_of_several_units_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ClhdError, match=message):
+        SYSTEM.simulation.point({**UNITS, **changes}, seed=0)
+
+
+@pytest.mark.parametrize("changes", [{"loss": "covariance"}, {"background": "orthogonal"}])
+def test_a_point_without_a_theory_is_refused_before_it_is_computed(changes: dict[str, Any]) -> None:
+    with pytest.raises(ClhdError, match="has no theory yet, only a simulation; set theory: none"):
+        SYSTEM.theory.point({"initial_overlap": 0.1, **changes}, 0)
+
+
+def test_more_samples_features_and_units_cost_more() -> None:
+    time, start = np.array([1000.0]), {**UNITS, "initial": "random"}
+    larger = [{"batch": 2, "units": 1, "decorrelation": 0.0}, {"units": 1, "decorrelation": 0.0}, {}, {"batch": 16}]
+    for engine in ("projected", "full"):
+        points = [SYSTEM.simulation.point({**start, **changes, "engine": engine}, 0) for changes in larger]
+        seconds = [SYSTEM.simulation.cost(point, time).seconds for point in points]
+        assert seconds == sorted(set(seconds))
+        families = {SYSTEM.simulation.cost(point, time).family for point in points}
+        assert len(families) == len(points)

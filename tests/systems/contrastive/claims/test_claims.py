@@ -25,6 +25,7 @@ def test_every_claim_of_the_config_is_found(config, monkeypatch):
     assert Counter(map(find_figure, experiments.values())).keys() == {
         *("lines", "grid", "trajectories", "none"),
         *("dimension", "moments", "noise_correlation"),
+        *("specialisation", "modulation"),
     }
 
 

@@ -1,0 +1,134 @@
+"""Two layers: a network that learns patterns of tokens by InfoNCE; what can be swept."""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from clhd.errors import ClhdError
+from clhd.systems.declarations import FloatArray, Output, Parameter, describe
+from clhd.systems.protocol import System
+from clhd.systems.two_layers.data import BATCH, LOCATIONS, VOCABULARY
+
+_EQUATIONS = """\
+h_k = act(W1_k[token k]), normalised over the batch: (h - mean) / sqrt(variance + 1e-5)
+y = sum over locations k of W2_k' h_k;   z = y / |y| for each view, by its own batch
+M = z1 z1' with the diagonal z1.z2;   loss = mean over i of -log softmax(M_i / temperature)_i
+v <- 0.9 v + dloss/dW + weight_decay W;   W <- W - learning_rate v
+match(k, token) = largest entry of the token in a hidden unit of location k, the units scaled to length 1
+chi_plus = mean match of tokens that some pattern has there;   chi_minus = of the others
+rank = (sum s^2)^2 / sum s^4 over the singular values s of W1_k"""
+
+
+class TwoLayersSystem(System):
+    """Ten locations of one-hot tokens, a first layer for each, batch normalisation, a second layer over all.
+
+    | output | dims | unit | meaning |
+    |---|---|---|---|
+    | chi_plus, chi_minus | time | 1 | mean match of tokens that patterns use, or do not use, at a location |
+    | covered | time | share | used tokens whose match is above .9 |
+    | rank | time | 1 | participation ratio of the singular values of the first layer of a location |
+    | loss | time | nat | of a batch that is not trained on |
+    | chi_plus_location | time, token_location | 1 | chi_plus of each location; NaN where no pattern fixes a token |
+    | passage_time | token_location | iterations | when chi_plus_location passes .6; NaN if it does not |
+    | order_correlation | | 1 | rank correlation of passage_time with the dependence; NaN if not planted |
+    """
+
+    title = "two layers that learn patterns of tokens"
+    time = describe("iterations", "t", "iterations")
+    quantity = "chi_plus"
+    equations = _EQUATIONS
+    sources = (
+        "Y. Tian, arXiv:2206.01342: the question, from its abstract; planted data, measures and code are ours",
+        "A. van den Oord, Y. Li, O. Vinyals, arXiv:1807.03748: InfoNCE",
+        "S. Ioffe, C. Szegedy, Batch Normalization, arXiv:1502.03167",
+    )
+    parameters = {
+        "token_law": Parameter(
+            kind="choice", choices=("patterns", "planted"), default="patterns", meaning="how tokens depend on a pattern"
+        ),
+        "activation": Parameter(
+            kind="choice", choices=("relu", "linear"), default="relu", meaning="activation of the hidden units"
+        ),
+        "batch_norm": Parameter(
+            kind="choice",
+            choices=("none", "mean", "full"),
+            default="mean",
+            meaning="batch normalisation: none, variance held constant in the gradient, or differentiated in full",
+        ),
+        "tokens": Parameter(
+            kind="count",
+            default=5,
+            minimum=2,
+            maximum=VOCABULARY,
+            meaning="tokens that a location allows, of 20",
+            symbol="P",
+        ),
+        "pattern_count": Parameter(
+            kind="count", default=40, minimum=2, maximum=10_000, meaning="number of patterns", symbol="G"
+        ),
+        "units_per_token": Parameter(
+            kind="count",
+            default=5,
+            minimum=1,
+            maximum=100,
+            meaning="hidden units of a location for each allowed token",
+            symbol="beta",
+        ),
+        "output_dimension": Parameter(
+            kind="count", default=50, minimum=2, maximum=1000, meaning="dimension of the output", symbol="D"
+        ),
+        "temperature": Parameter(kind="number", default=0.1, above=0, meaning="temperature", symbol="T"),
+        "learning_rate": Parameter(kind="number", default=0.02, above=0, meaning="learning rate", symbol="eta"),
+        "weight_decay": Parameter(kind="number", default=0.005, minimum=0, meaning="weight decay (L2)"),
+    }
+    outputs = {
+        "chi_plus": Output(dims=("time",), words=describe("match of used tokens", "chi_+")),
+        "chi_minus": Output(dims=("time",), words=describe("match of unused tokens", "chi_-"), may_be_nan=True),
+        "covered": Output(dims=("time",), words=describe("share of used tokens with a unit of their own")),
+        "rank": Output(dims=("time",), words=describe("effective rank of the first layer")),
+        "loss": Output(dims=("time",), words=describe("loss", "L", "nat")),
+        "chi_plus_location": Output(
+            dims=("time", "token_location"), words=describe("match of used tokens", "chi_+"), may_be_nan=True
+        ),
+        "passage_time": Output(
+            dims=("token_location",), words=describe("passage time", "", "iterations"), may_be_nan=True
+        ),
+        "order_correlation": Output(
+            dims=(), words=describe("rank correlation of passage time and dependence"), may_be_nan=True
+        ),
+    }
+    claims = {
+        "T3": "clhd.systems.two_layers.claims:SPECIALISATION",
+        "T4": "clhd.systems.two_layers.claims:RANK",
+        "T5": "clhd.systems.two_layers.claims:MODULATION",
+    }
+    figures = {
+        "specialisation": "clhd.systems.two_layers.figures:plot_specialisation",
+        "modulation": "clhd.systems.two_layers.figures:plot_modulation",
+    }
+
+    def check(self, values: SimpleNamespace) -> None:
+        if values.token_law == "planted" and values.pattern_count % values.tokens != 0:
+            raise ClhdError(
+                f"pattern_count = {values.pattern_count}: must be a multiple of tokens = {values.tokens} with planted "
+                "data, so that all tokens are equally frequent"
+            )
+
+    def coordinates(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        dependence = "planted data depend on the pattern with probability location / 10"
+        return {"token_location": (np.arange(1, LOCATIONS + 1), describe("location", "k", description=dependence))}
+
+    def estimate_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
+        # Measured on one core of an AMD EPYC: the batch against itself, sums over samples, tables.
+        size, units = values.output_dimension, values.tokens * values.units_per_token
+        occurring = values.tokens if values.token_law == "planted" else VOCABULARY
+        work = 2e-10 * BATCH * BATCH * size + 2e-9 * BATCH * LOCATIONS * size
+        work += 1e-9 * LOCATIONS * units * (VOCABULARY + occurring * size)
+        return float(1e-3 + time[-1] * (1e-4 + work))
+
+    def simulate(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:
+        from clhd.systems.two_layers.simulation import train  # noqa: PLC0415  compilers are loaded at need
+
+        return train(values, time, random)

@@ -22,7 +22,7 @@ def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(pro
 
     run = project.run()
     assert run.code == 1, run.output
-    assert re.search(r"first +simulation +24 +16 +8 ", run.output), run.output
+    assert re.search(r"first +simulation +failed +24 +16 +8 ", run.output), run.output
     for name in ("first", "second"):
         folder = tmp_path / "results" / name
         for part in ("simulation.zarr", "theory.zarr", f"figures/{name}.pdf", f"figures/{name}.png"):

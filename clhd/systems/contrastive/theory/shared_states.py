@@ -10,7 +10,7 @@ deviations from it fall into three kinds, which do not mix to first order becaus
 | distance | R_11 + R_22 - 2 R_12, the square of (w_1 - w_2) / sqrt n | units part outside the features |
 
 The distance is quadratic in w_1 - w_2, so half its rate is that of the weights. The penalty on C_12 drives the units
-apart: `splitting_penalty` is the decorrelation from which on the shared state no longer attracts.
+apart.
 
 | symbol | name | unit or scale |
 |---|---|---|
@@ -18,15 +18,14 @@ apart: `splitting_penalty` is the decorrelation from which on the shared state n
 | | ``joint_rate``, ``antisymmetric_rate``, ``distance_rate`` | 1 / time |
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.integrate import solve_ivp
-from scipy.optimize import brentq, fsolve
+from scipy.optimize import fsolve
 
-from clhd.core.checks import parse_count, parse_number
+from clhd.core.checks import parse_count
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.averages import FloatArray
@@ -122,37 +121,6 @@ def find_shared_state(model: ContrastiveModel, feature: int = 1, *, scrambling: 
         antisymmetric_rate=_largest_rate(antisymmetric_velocity, len(state)),
         distance_rate=float(0.5 * (change[0, 0] + change[1, 1] - 2 * change[0, 1]) / distance),
     )
-
-
-def splitting_penalty(model: ContrastiveModel, feature: int = 1, *, largest: float = 1.0) -> float:
-    """Return the decorrelation from which on two units that share a feature part.
-
-    Parameters
-    ----------
-    model : ContrastiveModel
-        As for `find_shared_state`; its own decorrelation does not matter.
-    feature : int
-        The shared feature, from 1.
-    largest : float
-        Largest decorrelation that is tried.
-
-    Returns
-    -------
-    float
-        0 if they part without a penalty; NaN if they do not part up to `largest`, or equal units do not learn the
-        feature at an end of the range.
-    """
-    most = parse_number("largest", largest, above=0)
-
-    def rate(decorrelation: float) -> float:
-        state = find_shared_state(replace(model, decorrelation=decorrelation), feature)
-        return math.nan if state is None else state.splitting_rate
-
-    if rate(0.0) > 0:
-        return 0.0
-    if not rate(most) > 0:
-        return math.nan
-    return float(brentq(rate, 0.0, most, xtol=1e-3))
 
 
 def _on_axis(model: ContrastiveModel, j: int, variables: FloatArray) -> FloatArray:

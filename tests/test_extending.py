@@ -71,7 +71,7 @@ def test_the_system_of_the_page_is_swept(package: Path) -> None:
     results = clhd.open_results(package / "results" / "hills")
     assert dict(results["simulation"].to_dataset()["height"].sizes) == {"slope": 3, "size": 2, "replica": 16, "time": 2}
     assert np.abs(results["summary"].to_dataset()["height_z_score"]).max() < 4  # 12 of them, with a fixed seed
-    assert results["summary"].attrs["declaration"]["title"] == "a noisy hill"
+    assert json.loads(results["summary"].attrs["declaration"])["title"] == "a noisy hill"
     assert "32 runs with the same bits" in run_command(package, "verify", "hills.yaml", "--fraction", "0.3")
 
 

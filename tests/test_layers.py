@@ -15,8 +15,11 @@ SYSTEMS = sorted(path.parent.name for path in PACKAGE.glob("systems/*/__init__.p
 
 def list_layers(system: str) -> list[tuple[str, ...]]:
     """The layers within a system, from the bottom up."""
-    parts = (("model",), ("theory", "simulation"), ("sweeps",), ("claims",), ("figures",), ("report",))
-    return [*(tuple(f"{system}.{part}" for part in layer) for layer in parts), (system,)]
+    parts = (("theory", "simulation"), ("sweeps",), ("claims",), ("figures",), ("report",))
+    known = {"__init__", *(part for layer in parts for part in layer)}
+    folder = PACKAGE.joinpath(*system.split("."))
+    model = {path.stem for path in folder.iterdir() if path.suffix in ("", ".py")} - known  # such as model, or data
+    return [*(tuple(f"{system}.{part}" for part in layer) for layer in (sorted(model), *parts)), (system,)]
 
 
 # From the bottom up. A part is a module or a folder, with everything in it that is not a part of its own. Parts of one

@@ -39,7 +39,7 @@ _PATIENCE_SECONDS = 30.0
 # Seconds between two looks at a lock: the first pause, and the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
 _WHOLE_FILE = (0, 0)  # start and length; a length of 0 reaches to the end
-_own_tokens: set[Any] = set()  # of the locks that this process holds
+_own_leases: set[Any] = set()  # of the locks that this process holds
 
 
 class SupersededError(LockedError):
@@ -93,7 +93,7 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
     except OSError as error:
         raise _explain(store, error) from None
     entry = {"process": os.getpid(), "host": socket.gethostname(), "since": now(), "token": uuid.uuid4().hex}
-    _own_tokens.add(entry["token"])
+    _own_leases.add(entry["token"])
     try:
         earlier = _read_entry(descriptor)
         try:
@@ -112,7 +112,7 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
             with suppress(OSError):
                 _write_entry(descriptor, None)
     finally:
-        _own_tokens.discard(entry["token"])
+        _own_leases.discard(entry["token"])
         os.close(descriptor)
 
 
@@ -135,7 +135,7 @@ def _open_locked(store: Path, *, wait: bool) -> int:
                 return descriptor
         except OSError as error:
             entry = _read_entry(descriptor)
-            is_own = isinstance(entry, dict) and entry.get("token") in _own_tokens
+            is_own = isinstance(entry, dict) and entry.get("token") in _own_leases
             holder, remedy = ("another call in this process", "") if is_own else (_describe(entry), ", or stop it")
             if error.errno not in _BUSY:
                 os.close(descriptor)

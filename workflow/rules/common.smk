@@ -37,7 +37,9 @@ SOURCE = ", ".join(CONFIG_FILES + ["--config"] * bool(workflow.config_settings.c
 # of this snakemake, even if its environment is not activated. PYTHONSAFEPATH keeps a yaml.py of the user, in the folder
 # of the project, from being taken for the library.
 BIN = shlex.quote(str(Path(sys.executable).parent))
-shell.prefix(f'set -euo pipefail; export PATH={BIN}:"$PATH" PYTHONSAFEPATH=1; ')
+# mark writes a marker anew, never through a link of its name.
+MARK = 'mark() {{ rm -f -- "$1"; (set -o noclobber; date > "$1"); }}; '
+shell.prefix(f'set -euo pipefail; export PATH={BIN}:"$PATH" PYTHONSAFEPATH=1; {MARK}')
 
 
 def mark(stage):

@@ -39,4 +39,4 @@ rule check_points:
         "check that every run succeeded"
     shell:
         "printf %s {params.config:q} | python -m clhd status /dev/stdin --check 2>&1 | tee -i {log:q}"
-        "; date > {output.marker:q}"
+        "; mark {output.marker:q}"

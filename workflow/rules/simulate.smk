@@ -20,7 +20,7 @@ rule simulate_points:
         "{wildcards.experiment}: simulate"
     shell:
         "(python -m clhd simulate {input.experiment:q} --results {params.results:q} --workers {params.workers} --wait"
-        " || [ $? -eq 1 ]) 2>&1 | (trap '' TERM; exec tee -i {log:q}); date > {output.marker:q}"
+        " || [ $? -eq 1 ]) 2>&1 | (trap '' TERM; exec tee -i {log:q}); mark {output.marker:q}"
 
 
 rule predict_points:
@@ -40,4 +40,4 @@ rule predict_points:
         "{wildcards.experiment}: predict"
     shell:
         "(python -m clhd predict {input.experiment:q} --results {params.results:q} --workers {params.workers} --wait"
-        " || [ $? -eq 1 ]) 2>&1 | (trap '' TERM; exec tee -i {log:q}); date > {output.marker:q}"
+        " || [ $? -eq 1 ]) 2>&1 | (trap '' TERM; exec tee -i {log:q}); mark {output.marker:q}"

@@ -16,4 +16,4 @@ rule summarise_points:
         "{wildcards.experiment}: summarise"
     shell:
         "python -m clhd summarise {input.experiment:q} --results {params.results:q} --wait 2>&1 | tee -i {log:q}"
-        "; date > {output.marker:q}"
+        "; mark {output.marker:q}"

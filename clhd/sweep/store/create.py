@@ -71,7 +71,9 @@ def create_store(
 def write_dataset(dataset: xr.Dataset, path: Path) -> None:
     """Write a summary as the next generation under its name, bound to what it rests on. The caller holds the lock."""
     generation, hidden = next_generation(path), hidden_path(path)
-    if path.exists():
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
         remove_leftovers(path)
     remove_tree(hidden)
     keys = KEY_ENCODINGS[generation % 2]

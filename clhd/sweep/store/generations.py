@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from clhd.core.files import make_folder, sync_folder
-from clhd.sweep.store.documents import FILE, parse_chunk_key
+from clhd.sweep.store.documents import FILE, KEY_ENCODINGS, parse_chunk_key
 from clhd.sweep.store.metadata import MetadataError, check_metadata, restore_array_files
 
 
@@ -73,6 +73,9 @@ def remove_leftovers(path: Path) -> None:
             remove_tree(folder)
             continue
         document = arrays[folder.name]
+        if document["chunk_key_encoding"] != KEY_ENCODINGS[0]:  # then a folder in it is of another generation
+            for link in (entry for entry in folder.iterdir() if entry.is_symlink() and entry.is_dir()):
+                link.unlink()
         for file in _list_files(folder):
             key = file.relative_to(folder).as_posix()
             if key != FILE and parse_chunk_key(key, document) is None:

@@ -254,9 +254,15 @@ def test_starts_of_several_units_that_do_not_go_together_are_refused(changes: di
         SYSTEM.simulation.point({**UNITS, **changes}, seed=0)
 
 
-@pytest.mark.parametrize("changes", [{"loss": "covariance"}, {"background": "orthogonal"}])
-def test_a_point_without_a_theory_is_refused_before_it_is_computed(changes: dict[str, Any]) -> None:
-    with pytest.raises(ClhdError, match="has no theory yet, only a simulation; set theory: none"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (UNITS, "units = 2: must be 1 here, .*; set theory: none"),
+        ({"loss": "infonce", "temperature": 0.5, "background": "orthogonal"}, "background = .*; set theory: none"),
+    ],
+)
+def test_a_point_without_a_theory_is_refused_before_it_is_computed(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ClhdError, match=message):
         SYSTEM.theory.point({"initial_overlap": 0.1, **changes}, 0)
 
 

@@ -68,7 +68,7 @@ def read_known(path: Path) -> Known | None:
     """What a store holds; None if there is none. A chunk that cannot be read raises, as zarr does."""
     if not (path / "zarr.json").exists():
         return None
-    group = zarr.open_group(str(path), mode="r", use_consolidated=True)
+    group = zarr.open_group(str(path), mode="r")
     attributes: dict[str, Any] = {name: read_table(value) for name, value in group.attrs.items()}
     status: Any = group["status"]
     names: list[str] = attributes["outputs"]
@@ -92,8 +92,9 @@ def read_table(value: Any) -> Any:
 
 def list_chunks(path: Path, name: str) -> dict[tuple[int, ...], Path]:
     """The files of the chunks of a variable by their index, of the generation that the record of the store names."""
-    arrays = json.loads((path / "zarr.json").read_bytes())["consolidated_metadata"]["metadata"]
-    separator = arrays[name]["chunk_key_encoding"]["configuration"]["separator"]
+    record = json.loads((path / "zarr.json").read_bytes()).get("consolidated_metadata")
+    array = record["metadata"][name] if record else json.loads((path / name / "zarr.json").read_bytes())
+    separator = array["chunk_key_encoding"]["configuration"]["separator"]
     folder = path / name / ("c" if separator == "/" else "")
     found = {}
     for file in folder.rglob("*"):

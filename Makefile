@@ -47,8 +47,9 @@ check: $(INSTALLED)  ## check lint, formatting and types, also of the workflow
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m snakefmt --check Snakefile workflow
 
-chaos: $(INSTALLED)  ## kill runs at random moments, damage files; write the table of docs/reliability.md (45 minutes)
+chaos: $(INSTALLED)  ## kill runs at random moments, damage files; write the tables of docs/reliability.md (three hours)
 	@$(BIN)/python -m tests.chaos.campaign --fuzz 5000 --output results/chaos.json --docs docs/reliability.md $(ARGS)
+	@$(BIN)/python -m tests.chaos.crash_points --docs docs/reliability.md
 
 format: $(INSTALLED)  ## format the code
 	@$(BIN)/python -m ruff check --fix-only --quiet .

@@ -10,13 +10,15 @@ under results/; Python's audit events tell of each change before it is made. The
 | is all as if nothing had been? | the bits of all results; blocks that were done before are not computed again |
 """
 
+import argparse
 import json
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ from clhd.sweep.results.open_results import open_results
 from clhd.sweep.results.state import State, find_states
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.config import read_config
+from tests.chaos.flips import Flips, flip_bits
+from tests.chaos.report import describe_machine, write_docs
 from tests.sweep.toy import LOG, ToySystem
 
 # Each slope is a chunk of its own, and a run is short enough for threads.
@@ -306,3 +310,59 @@ def _examine(operation: Operation, place: Path, right: Mapping[str, Any], count:
     if lost and not operation.damage:
         count.lost_blocks += len(lost)
         yield f"computed again although it was done: {lost}"
+
+
+def format_counts(counts: Mapping[str, Count], flips: Flips | None) -> str:
+    """Return what was seen as Markdown."""
+    head = ["operation", "changes of files at which it was killed", "wrong values shown", "manual steps", "blocks lost"]
+    rows = [[name, count.points, count.wrong, count.manual, count.lost_blocks] for name, count in counts.items()]
+    lines = [head, ["---"] + ["--:"] * (len(head) - 1), *rows]
+    text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    if flips is not None:
+        text += (
+            f"\n\nOf {flips.flips} flipped bits in the {flips.files} files of these results, {len(flips.unnoticed)} were not "
+            f"noticed by `clhd status --deep`, and {len(flips.used)} were shown by a reader without a word."
+        )
+    about = describe_machine(Path())
+    return f"{text}\n\n{about['date']}, {about['cores']} cores ({about['machine']}); clhd {about['code']}."
+
+
+def flip_in_child(folder: Path, count: int) -> Flips:
+    """Flip bits in complete results, in a child process."""
+
+    def work() -> int:
+        enter(folder, BASE)
+        if max(main(command) for command in _MADE) == 0:
+            found = flip_bits(read_config("config.yaml"), count, seed=0)
+            (folder / "flips.json").write_text(json.dumps(asdict(found)))
+        return 0
+
+    assert run_child(work) == 0
+    return Flips(**json.loads((folder / "flips.json").read_text()))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Play all operations and flip bits; exit code 1 if anything was not as it must be."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.crash_points", description=__doc__)
+    parser.add_argument("--share", type=int, default=1, help="kill only at every so many-th change of a file")
+    parser.add_argument("--flips", type=int, default=1500, help="number of flipped bits; 0 for none")
+    parser.add_argument("--only", nargs="*", help="names of operations")
+    parser.add_argument("--docs", type=Path, help="Markdown file whose table is written anew")
+    options = parser.parse_args(arguments)
+    docs, folder = options.docs and options.docs.resolve(), Path(tempfile.mkdtemp(prefix="clhd-crash-"))
+    counts: dict[str, Count] = {}
+    for operation in OPERATIONS:
+        if not options.only or operation.name in options.only:
+            counts[operation.name] = play(operation, folder / operation.name, options.share)
+            print(operation.name, counts[operation.name], flush=True)
+    flips = flip_in_child(folder / "flips", options.flips) if options.flips else None
+    text = format_counts(counts, flips)
+    print(text)
+    if docs:
+        write_docs(docs, text, "crash points")
+    has_failed = any(count.problems for count in counts.values()) or bool(flips and (flips.unnoticed or flips.used))
+    return int(has_failed)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -15,7 +15,6 @@ import psutil
 from clhd.sweep.store.provenance import describe_code, describe_dependencies
 from tests.chaos.scenario import ROLES, Outcome
 
-_BEGIN, _END = "<!-- campaign -->", "<!-- end of campaign -->"
 _ROADS = {"clhd": "`clhd run`", "snakemake": "Snakemake"}
 _KINDS = {
     "any": "at any moment",
@@ -176,10 +175,11 @@ def _format_place(about: dict[str, Any]) -> str:
     return f"{when}; seed {about['seed']}; clhd {about['code']}, {versions}."
 
 
-def write_docs(path: Path, text: str) -> None:
-    """Put the tables between their two markers."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+def write_docs(path: Path, text: str, name: str = "campaign") -> None:
+    """Put tables between the two markers of their name."""
+    first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, begin, rest = path.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise SystemExit(f"{path}: lacks the lines {_BEGIN} and {_END}")
+        raise SystemExit(f"{path}: lacks the lines {first} and {last}")
     path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")

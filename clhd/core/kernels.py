@@ -17,7 +17,6 @@ of them can be written, it is a temporary folder, which this process and those t
 
 import atexit
 import os
-import pickle
 import shutil
 import sys
 import tempfile
@@ -109,7 +108,7 @@ class _CheckedCacheFile(IndexDataCacheFile):
     def load(self, key: Any) -> Any:
         try:
             held: Any = super().load(key)  # type: ignore[no-untyped-call]
-        except (OSError, EOFError, pickle.UnpicklingError):  # a file that may not be read, or was cut off
+        except Exception:  # a file that may not be read, or was cut off: numba raises anything
             return None
         return held[2] if held is not None and held[:2] == (self._source_stamp, key) else None
 

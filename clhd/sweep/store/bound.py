@@ -130,7 +130,8 @@ class BoundStore(LocalStore):
     def _list_labels(self) -> Iterator[list[Any]]:
         """Yield what the chunks along each dim of the ledger hold: values of an axis, or a range of replicas."""
         attributes, status = self.metadata.attributes, self.metadata.arrays[STATUS]
-        axes = attributes["experiment"]["axes"]
+        # An experiment that was read without its system has whole numbers in place of floats.
+        axes = json.loads(json.dumps(attributes["experiment"]["axes"]), parse_int=float)
         for dim, length, size in zip(attributes["dims"], status["shape"], read_chunks(status), strict=True):
             starts = range(0, length, size)
             if dim not in axes:

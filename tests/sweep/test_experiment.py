@@ -128,7 +128,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     text = "system: toy\naxes: {slope: [], colour: [green]}\nconstants: {weight: -1}\nreplicas: 0\ntimes: [3, 2]\nx: 1"
     with pytest.raises(ClhdError) as error:
         read_all(write(tmp_path / "bad.yaml", text))
-    keys = [line.split(": ")[1].split(" = ")[0] for line in str(error.value).splitlines()]
+    keys = [line.split(": ")[1].split(" = ")[0].split(";")[0] for line in str(error.value).splitlines()]
     assert keys == ["constants.weight", "axes.slope", "axes.colour", "times", "replicas", "unknown key 'x'"]
 
 

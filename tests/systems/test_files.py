@@ -68,7 +68,9 @@ def test_what_reads_results_never_runs_the_file(
     lost: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
     monkeypatch.chdir(lost)
-    assert main([*command, *(["config.yaml"] if command[-1] == "--check" else [])]) == 0
+    is_check = command[-1] == "--check"
+    code = main([*command, *(["config.yaml"] if is_check else [])])
+    assert code == int(is_check and (lost / "line.py").exists()), "a file of another content is told, and not run"
     assert capsys.readouterr().err == ""
     assert not Path("IMPORTED").exists()
 
@@ -238,9 +240,9 @@ def test_a_file_that_cannot_be_used_gets_one_line_and_nothing_is_written(run: Ru
     ("name", "message"),
     [
         ("none.py:Line", "there is no file none.py; put it there, or change system"),
-        (".py:Line", "must be one of contrastive"),
+        (".py:Line", "must be one of attractors, contrastive"),
         ("line.py", "must be one of "),
-        ("line.py:no-class", "must be one of contrastive"),
+        ("line.py:no-class", "must be one of attractors, contrastive"),
         ("/etc/line.py:Line", "must be a path from the folder of the experiment, not from the root"),
         ("folder.py:Line", "there is no file folder.py"),
         ("large.py:Line", "large.py is longer than 1 MiB; make it an installed package"),

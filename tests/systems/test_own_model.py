@@ -75,7 +75,12 @@ def test_the_theory_solves_the_ode_of_the_page(folder: Path) -> None:
 
 
 def test_figure_and_report_speak_of_the_example(folder: Path) -> None:
-    assert {path.name for path in (folder / "results/oja/figures").iterdir()} == {"oja.pdf", "oja.png", "oja.rst"}
+    assert {path.name for path in (folder / "results/oja/figures").iterdir()} == {
+        "oja.pdf",
+        "oja.png",
+        "oja.rst",
+        ".oja.json",
+    }
     page = (folder / "results" / "report.html").read_text(encoding="utf-8")
     assert "Cosine similarity with the spike, by its strength and by dimension" in page
 

@@ -46,7 +46,7 @@ class Summary:
     @cached_property
     def experiment(self) -> dict[str, Any]:
         """The experiment as plain values."""
-        return dict(self.dataset.attrs["experiment"])
+        return dict(decode_attributes(self.dataset.attrs)["experiment"])
 
     @property
     def identity(self) -> str:
@@ -61,7 +61,7 @@ class Summary:
     @cached_property
     def declaration(self) -> Declaration:
         """What the system says of itself; summaries of earlier versions lack it, and get the next best."""
-        stored = self.dataset.attrs.get("declaration")
+        stored = decode_attributes(self.dataset.attrs).get("declaration")
         if stored is None:
             return _guess_declaration(self)
         try:

@@ -89,9 +89,16 @@ def check_changes(store: Store, requested: Stage) -> Stage:
 
 
 def check_source(store: Store, experiment: Experiment) -> None:
-    """Raise ChangedError if the file of a system has changed since a store was computed; the file is not run."""
+    """Raise ChangedError if the file of a system has changed since a store was computed; the file is not run.
+
+    A file that is not there has not changed: results can be read without it.
+    """
     declaration = store.layout.declaration
-    if declaration is not None and declaration.source != experiment.reference.digest:
+    try:
+        digest = experiment.reference.digest
+    except ClhdError:
+        return
+    if declaration is not None and declaration.source != digest:
         raise ChangedError(f"{store.path}: was computed before {experiment.reference.file} changed; {FRESH}")
 
 

@@ -320,8 +320,8 @@ def format_counts(counts: Mapping[str, Count], flips: Flips | None) -> str:
     text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
     if flips is not None:
         text += (
-            f"\n\nOf {flips.flips} flipped bits in the {flips.files} files of these results, {len(flips.unnoticed)} were "
-            "not noticed by `clhd status --deep`, and "
+            f"\n\nOf {flips.flips} flipped bits in the {flips.files} files of these results, "
+            f"{len(flips.unnoticed)} were not noticed by `clhd status --deep`, and "
             f"{len(flips.used)} were shown by a reader without a word."
         )
     about = describe_machine(Path())

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from clhd.core.text import format_count, format_number, format_value
+from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import BoolArray
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment

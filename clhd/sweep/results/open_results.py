@@ -42,14 +42,15 @@ def open_results(path: str | Path) -> xr.DataTree:
         If there are no results, or a store does not match its experiment. When values are read: if a file is damaged,
         or was replaced.
     """
-    path = Path(path)
+    return xr.DataTree.from_dict(_open_parts(Path(path), dask=True), name=Path(path).name)
+
+
+def _open_parts(path: Path, *, dask: bool) -> dict[str, xr.Dataset]:
+    """Return the parts of the results by their path in the tree."""
     found = {name: stage_path(path, name) for name in STAGES if stage_path(path, name).is_dir()}
     if not found:
         raise ResultsError(f"{path}: holds no results; create them with `clhd run FILE`")
-    opened: dict[str, xr.Dataset] = {
-        name: _open_files(name, store).open_dataset(dask=True) for name, store in found.items()
-    }
-    return xr.DataTree.from_dict(opened, name=path.name)
+    return {f"/{name}": _open_files(name, store).open_dataset(dask=dask) for name, store in found.items()}
 
 
 def _open_files(name: str, path: Path) -> BoundStore:
@@ -69,8 +70,8 @@ class ResultsBackend(BackendEntrypoint):
         return is_path and any(stage_path(Path(filename_or_obj), name).is_dir() for name in STAGES)
 
     def open_groups_as_dict(self, filename_or_obj: Any, *, drop_variables: Any = None) -> dict[str, xr.Dataset]:
-        """Return the parts of the results by their path in the tree; see `open_results`."""
-        parts = {f"/{name}": part.to_dataset() for name, part in open_results(filename_or_obj).children.items()}
+        """Return the parts of the results by their path in the tree; xarray decides whether Dask reads them."""
+        parts = _open_parts(Path(filename_or_obj), dask=False)
         return {"/": xr.Dataset()} | {name: part.drop_vars(drop_variables or []) for name, part in parts.items()}
 
     def open_datatree(self, filename_or_obj: Any, *, drop_variables: Any = None) -> xr.DataTree:

@@ -50,6 +50,7 @@ check: $(INSTALLED)  ## check lint, formatting and types, also of the workflow
 chaos: $(INSTALLED)  ## kill runs at random moments, damage files; write the tables of docs/reliability.md (three hours)
 	@$(BIN)/python -m tests.chaos.campaign --fuzz 5000 --output results/chaos.json --docs docs/reliability.md $(ARGS)
 	@$(BIN)/python -m tests.chaos.crash_points --docs docs/reliability.md
+	@$(BIN)/python -m tests.chaos.readers
 
 format: $(INSTALLED)  ## format the code
 	@$(BIN)/python -m ruff check --fix-only --quiet .

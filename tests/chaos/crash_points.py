@@ -312,7 +312,7 @@ def _examine(operation: Operation, place: Path, right: Mapping[str, Any], count:
         yield f"computed again although it was done: {lost}"
 
 
-def format_counts(counts: Mapping[str, Count], flips: Flips | None) -> str:
+def format_counts(counts: Mapping[str, Count], flips: Flips | None, share: int) -> str:
     """Return what was seen as Markdown."""
     head = ["operation", "changes of files at which it was killed", "wrong values shown", "manual steps", "blocks lost"]
     rows = [[name, count.points, count.wrong, count.manual, count.lost_blocks] for name, count in counts.items()]
@@ -325,7 +325,9 @@ def format_counts(counts: Mapping[str, Count], flips: Flips | None) -> str:
             f"{len(flips.used)} were shown by a reader without a word."
         )
     about = describe_machine(Path())
-    return f"{text}\n\n{about['date']}, {about['cores']} cores ({about['machine']}); clhd {about['code']}."
+    which = "every change" if share == 1 else f"a sample, every {share}th change"
+    where = f"{about['date']}, {about['cores']} cores ({about['machine']}); clhd {about['code']}"
+    return f"{text}\n\nKilled at {which}; {where}."
 
 
 def flip_in_child(folder: Path, count: int) -> Flips:
@@ -357,7 +359,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             counts[operation.name] = play(operation, folder / operation.name, options.share)
             print(operation.name, counts[operation.name], flush=True)
     flips = flip_in_child(folder / "flips", options.flips) if options.flips else None
-    text = format_counts(counts, flips)
+    text = format_counts(counts, flips, options.share)
     print(text)
     if docs:
         write_docs(docs, text, "crash points")

@@ -9,7 +9,7 @@
 | entry of a record | content |
 |---|---|
 | files | digest of each file, by its path relative to the folder of the record |
-| rests_on | by name: identity of the summary of an experiment; ``code`` and ``settings``: digests of their text |
+| rests_on | identity of the summary of each experiment; digests of the code of clhd and of the settings file |
 | digest | of both |
 
 Dates play no part: a copy, an archive or a clock that was set back changes nothing.
@@ -27,7 +27,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.layout import check_summary
 
-CODE, SETTINGS = "code", "settings"  # no names of experiments have these places: see `_summary_key`
+CODE, SETTINGS = "code of clhd", "settings file"  # with a blank, so that no experiment has these names
 _DIGEST_BYTES = 16
 
 
@@ -85,8 +85,8 @@ def find_faults(record: Path, results: Path, command: str, settings: bytes | Non
     Returns
     -------
     dict of str to str
-        By what has changed: the name of an experiment, ``code``, ``settings``, or the path of a file. Empty if the
-        product is as it was made, and rests on what is there now.
+        By what has changed: the name of an experiment, `CODE`, `SETTINGS`, or the path of a file. Empty if the product is
+        as it was made, and rests on what is there now.
     """
     remedy = f"`{command}` makes it again"
     try:

@@ -113,7 +113,8 @@ def _find_state(experiment: Experiment, kind: StageKind, folder: Path, computes:
     path = stage_path(folder, kind)
     try:
         if not path.is_dir():
-            wanted = math.prod(len(axis) for axis in experiment.axes) * max(experiment.replicas, 1)
+            wanted = math.prod(len(axis) for axis in experiment.axes)
+            wanted *= max(experiment.replicas, 1) if kind == "simulation" else 1
             return StageState(State.PENDING, counts={"wanted": wanted, "not_run": wanted})
         store = Store(path)
         check_array_files(path)

@@ -85,8 +85,8 @@ def find_faults(record: Path, results: Path, command: str, settings: bytes | Non
     Returns
     -------
     dict of str to str
-        By what has changed: the name of an experiment, `CODE`, `SETTINGS`, or the path of a file. Empty if the product is
-        as it was made, and rests on what is there now.
+        By what has changed: the name of an experiment, `CODE`, `SETTINGS`, or the path of a file. Empty if the product
+        is as it was made, and rests on what is there now.
     """
     remedy = f"`{command}` makes it again"
     try:

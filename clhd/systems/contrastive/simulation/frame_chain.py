@@ -313,7 +313,7 @@ class FrameGroup(Lockstep):
     """Up to `LANES` replicas of points of one `family`, by the chain in the frame of features and units."""
 
     def _choose_type(self, model: ContrastiveModel, atoms: int) -> np.dtype[np.void]:
-        return frame_type(model.features, model.units, model.views, model.samples, atoms)
+        return frame_type(model.features + self._further, model.units, model.views, model.samples, atoms)
 
     def _list_codes(self, model: ContrastiveModel) -> tuple[Any, ...]:
         return (
@@ -348,7 +348,7 @@ class FrameGroup(Lockstep):
 
     def _fill_chi_squares(self, lanes: slice, model: ContrastiveModel, n: int) -> None:
         for k in range(model.units):
-            self._set_degrees(k, lanes, n - model.features - model.units - k)
+            self._set_degrees(k, lanes, n - model.features - self._further - model.units - k)
 
     def _set_degrees(self, k: int, lanes: slice, degrees: int) -> None:
         """Set the degrees of freedom of row k of Bartlett's triangle; below 1 its column is 0."""
@@ -389,8 +389,13 @@ class FrameGroup(Lockstep):
                 rest /= length
         else:
             overlap = np.array(point.overlap).reshape(len(q), -1)
-            q[:] = overlap[..., None]
+            q[:, : point.model.features] = overlap[..., None]
+            q[:, point.model.features :] = 0.0
             rest[:] = factorise_rest(overlap, point.squared_norm)[..., None]
+
+    def restart(self, overlap: FloatArray) -> None:
+        self._group["q"][0, :, : self.lanes] = overlap.T
+        self._group["rest"][0, 0, : self.lanes] = 0.0
 
     def advance(self, steps: int) -> None:
         arguments: Any = (steps, *self._codes, self._state, self._group)

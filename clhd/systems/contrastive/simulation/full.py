@@ -19,7 +19,6 @@ laws of noise and features, the weights themselves.
 | r | squared norm, w . w / n | (), or (d, d) for d > 1: w_i . w_k / n | |
 """
 
-import math
 from typing import Protocol
 
 import numpy as np
@@ -28,12 +27,13 @@ from numpy.typing import NDArray
 from clhd.core.streams import aligned_zeros, seed_states
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES
-from clhd.systems.contrastive.model.state import factorise_rest
-from clhd.systems.contrastive.simulation.features import check_features, draw_features
+from clhd.systems.contrastive.simulation.conditioned import ConditionedEngine
+from clhd.systems.contrastive.simulation.features import check_features
 from clhd.systems.contrastive.simulation.frame_chain import needs_frame
 from clhd.systems.contrastive.simulation.full_batch import BatchEngine
 from clhd.systems.contrastive.simulation.full_step import ReplicaState, StepRule, advance_weights, latent_tables
 from clhd.systems.contrastive.simulation.noise import CHUNK, LANES, noise_mixing, open_noise_source
+from clhd.systems.contrastive.simulation.start import draw_start, multiply
 
 FloatArray = NDArray[np.float64]
 
@@ -101,6 +101,8 @@ class FullReplica:
         w ~ N(0, squared_norm I), which is rescaled on the sphere.
     squared_norm : float or array of shape (d, d)
         Initial r; see `clhd.systems.contrastive.model.state.factorise_rest`.
+    engine : str
+        "full" draws the noise of every view, "conditioned" one noise vector a step (`conditioned.py`).
 
     Attributes
     ----------
@@ -123,22 +125,15 @@ class FullReplica:
         *,
         overlap: FloatArray | None,
         squared_norm: float | FloatArray,
+        engine: str = "full",
     ) -> None:
         check_features(model, dimension)
         stream = f"{key}|replica={replica}"
-        engine = BatchEngine if needs_frame(model) else _PairEngine
-        self._engine: _Engine = engine(model, dimension, stream)
+        full = BatchEngine if needs_frame(model) else _PairEngine
+        self._engine: _Engine = (ConditionedEngine if engine == "conditioned" else full)(model, dimension, stream)
         self.features: FloatArray = self._engine.features[:, :dimension]
         weights: FloatArray = self._engine.weights.reshape(model.units, -1)[:, :dimension]
-        # Two streams, so that the initial weights have the same random direction under every feature law.
-        words = seed_states(f"{stream}|start", range(2))
-        feature_generator, weight_generator = (np.random.default_rng([int(word) for word in s]) for s in words.T)
-        self.features[:] = draw_features(model, dimension, feature_generator)
-        if model.units > 1 and overlap is not None:
-            weights[:] = _draw_units(self.features, overlap, squared_norm, weight_generator)
-        else:
-            for row in weights:
-                row[:] = _draw_weights(self.features, overlap, float(squared_norm), model.is_sphere, weight_generator)
+        draw_start(model, stream, overlap, squared_norm, self.features, weights)
         self.weights: FloatArray = weights if model.units > 1 else weights[0]
 
     def advance(self, steps: int) -> None:
@@ -148,58 +143,4 @@ class FullReplica:
     def order_parameters(self) -> tuple[FloatArray, FloatArray]:
         """Return overlap q and squared norm r, computed from the vectors; not finite if they diverged."""
         with np.errstate(all="ignore"):
-            return _multiply(self.weights, self.features), _multiply(self.weights, self.weights)
-
-
-def _multiply(one: FloatArray, other: FloatArray) -> FloatArray:
-    """Return the products of all vectors (the last dim) of two arrays, over n."""
-    rows, columns = one.reshape(-1, one.shape[-1]), other.reshape(-1, other.shape[-1])
-    products: FloatArray = np.array([[_dot(column, row) for column in columns] for row in rows])
-    products /= one.shape[-1]
-    return products.reshape(one.shape[:-1] + other.shape[:-1])
-
-
-def _dot(x: FloatArray, y: FloatArray) -> float:
-    """Return x . y without BLAS, whose bits may depend on its number of threads."""
-    return float(np.sum(x * y))
-
-
-def _draw_weights(
-    features: FloatArray,
-    overlap: FloatArray | None,
-    squared_norm: float,
-    is_sphere: bool,
-    generator: np.random.Generator,
-) -> FloatArray:
-    """Return initial weights of one unit, shape (n,), with exact overlap and squared norm, or random."""
-    p, n = features.shape
-    weights: FloatArray = generator.standard_normal(size=(n,))
-    if overlap is None:
-        norm = n / _dot(weights, weights) if is_sphere else squared_norm
-        return np.multiply(math.sqrt(norm), weights)
-    rest = squared_norm - _dot(overlap, overlap)
-    for _ in range(2):  # the second pass removes the rounding error of the first
-        for row in features:
-            weights -= (_dot(row, weights) / n) * row
-    weights = weights * (math.sqrt(max(rest, 0.0) * n / _dot(weights, weights)) if n > p else 0.0)
-    for value, row in zip(overlap, features, strict=True):
-        weights += value * row
-    return weights
-
-
-def _draw_units(
-    features: FloatArray, overlap: FloatArray, squared_norm: float | FloatArray, generator: np.random.Generator
-) -> FloatArray:
-    """Return initial weights of several units, shape (d, n), with exact overlap and squared norm."""
-    rest, n = factorise_rest(overlap, squared_norm), features.shape[1]
-    directions = generator.standard_normal(size=(len(overlap), n))
-    for k in range(len(directions)):  # orthogonal to the features and to each other
-        for _ in range(2):  # the second pass removes the rounding error of the first
-            for other in (*features, *directions[:k]):
-                directions[k] -= (_dot(other, directions[k]) / n) * other
-        directions[k] *= math.sqrt(n / _dot(directions[k], directions[k]))
-    weights = np.zeros(directions.shape)
-    for k, values in enumerate(np.concatenate([overlap, rest], axis=1)):
-        for value, direction in zip(values, (*features, *directions), strict=True):
-            weights[k] += value * direction
-    return weights
+            return multiply(self.weights, self.features), multiply(self.weights, self.weights)

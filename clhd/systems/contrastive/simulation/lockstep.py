@@ -64,6 +64,9 @@ class Lockstep:
     ----------
     pieces : sequence of (Point, sequence of int)
         Points and the replicas of each; lanes are filled in this order, and unused ones repeat the first.
+    further : int
+        Number of orthonormal directions without a latent, beside the features, along which the overlap is followed
+        too. It is 0 until `restart`.
 
     Raises
     ------
@@ -71,8 +74,9 @@ class Lockstep:
         If the pieces hold more than `LANES` replicas, none, or points of different families.
     """
 
-    def __init__(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
+    def __init__(self, pieces: Sequence[tuple[Point, Sequence[int]]], further: int = 0) -> None:
         families = {family(point) for point, _ in pieces}
+        self._further = further
         self.lanes = sum(len(replicas) for _, replicas in pieces)
         if len(families) != 1 or not 0 < self.lanes <= LANES:
             raise ValueError(f"a group holds 1 to {LANES} lanes of one family, not {self.lanes} of {len(families)}")
@@ -125,6 +129,13 @@ class Lockstep:
 
     def _start(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
         """Draw the initial state; lanes with a fixed start also draw, so a group may have both kinds."""
+        raise NotImplementedError
+
+    def restart(self, overlap: FloatArray) -> None:
+        """Set the state of one unit that lies in the span of features and further directions.
+
+        `overlap` has the shape (lanes, feature + further); its squares add up to the squared norm.
+        """
         raise NotImplementedError
 
     def advance(self, steps: int) -> None:

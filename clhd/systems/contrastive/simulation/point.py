@@ -16,7 +16,7 @@ from clhd.systems.contrastive.simulation.features import check_features
 
 FloatArray = NDArray[np.float64]
 
-ENGINES = ("projected", "full")
+ENGINES = ("projected", "conditioned", "full")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +37,12 @@ class Point:
     seed : int
         Root seed, >= 0.
     engine : str
-        "projected" or "full".
+        "projected", "conditioned" or "full".
 
     Raises
     ------
     ClhdError
-        If a value is not allowed, or the projected engine cannot simulate the model and the full one can.
+        If a value is not allowed, or the engine cannot simulate the model and another one can.
     """
 
     model: ContrastiveModel
@@ -63,21 +63,22 @@ class Point:
             object.__setattr__(self, "overlap", parse_units_overlap(model, self.overlap, self.squared_norm))
         elif not isinstance(self.squared_norm, float):
             raise InputError(f"squared_norm = {self.squared_norm!r}: must be a number for random weights")
-        if self.engine == "projected":
-            self._check_projected()
-        else:
-            check_features(model, self.dimension)
+        self._check_engine()
+        check_features(model, self.dimension)
 
-    def _check_projected(self) -> None:
-        """Raise ClhdError for a model in which the order parameters are not a Markov chain of their own."""
-        model = self.model
-        for name, value, allowed in (
-            ("l1_penalty", model.l1_penalty, 0.0),
-            ("noise_law", model.noise_law, "gaussian"),
-            ("feature_law", model.feature_law, "gaussian"),
-        ):
+    def _check_engine(self) -> None:
+        """Raise ClhdError if the engine relies on a law or a penalty that the model does not have."""
+        model, needed = self.model, dict[str, Any]()
+        if self.engine != "full":
+            needed["noise_law"] = "gaussian"
+        if self.engine == "projected":  # only then are the order parameters a Markov chain of their own
+            needed["l1_penalty"] = 0.0
+        if self.engine == "conditioned":
+            needed["units"] = 1
+        for name, allowed in needed.items():
+            value = getattr(model, name)
             if value != allowed:
-                raise InputError(f"{name} = {value!r}: the projected engine needs {allowed!r}; use engine = 'full'")
+                raise InputError(f"{name} = {value!r}: the {self.engine} engine needs {allowed!r}; use engine = 'full'")
 
     @property
     def key(self) -> str:

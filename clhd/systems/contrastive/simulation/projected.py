@@ -161,7 +161,7 @@ class LaneGroup(Lockstep):
 
     def _choose_type(self, model: ContrastiveModel, atoms: int) -> np.dtype[np.void]:
         """Return the record type of the group."""
-        return group_type(model.features, model.views, atoms)
+        return group_type(model.features + self._further, model.views, atoms)
 
     def _list_codes(self, model: ContrastiveModel) -> tuple[Any, ...]:
         """Return what the kernel branches on."""
@@ -190,7 +190,7 @@ class LaneGroup(Lockstep):
 
     def _fill_chi_squares(self, lanes: slice, model: ContrastiveModel, n: int) -> None:
         """Write the constants of the chi-square numbers of the lanes of one point."""
-        degrees = np.full(lanes.stop - lanes.start, float(n - model.features - 1))
+        degrees = np.full(lanes.stop - lanes.start, float(n - model.features - self._further - 1))
         gamma_constants(degrees, self._group["gamma_d"][lanes], self._group["gamma_c"][lanes])
 
     def _start(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
@@ -216,9 +216,14 @@ class LaneGroup(Lockstep):
                     q /= np.sqrt(r)
                     r[:] = 1.0
             else:
-                q[:] = np.array(point.overlap)[:, None]
+                q[: point.model.features] = np.array(point.overlap)[:, None]
+                q[point.model.features :] = 0.0
                 r[:] = point.squared_norm
             begin = lanes.stop
+
+    def restart(self, overlap: FloatArray) -> None:
+        self._group["q"][:, : self.lanes] = overlap.T
+        self._group["r"][: self.lanes] = np.sum(overlap**2, axis=1)
 
     def advance(self, steps: int) -> None:
         """Make `steps` steps of SGD in every lane, without the GIL."""
@@ -226,6 +231,6 @@ class LaneGroup(Lockstep):
         _advance(*arguments)
 
     def order_parameters(self) -> FloatArray:
-        """Return a copy of overlaps and squared norm of the lanes in use, shape (lanes, feature + 1)."""
+        """Return a copy of overlaps and squared norm of the lanes in use, shape (lanes, feature + further + 1)."""
         state = np.vstack([self._group["q"], self._group["r"][None]])
         return state[:, : self.lanes].T.copy()

@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from clhd.core.checks import parse_choice, parse_count, parse_times
+from clhd.core.checks import parse_count, parse_times
 from clhd.core.machine import count_cores
 from clhd.errors import InputError, SimulationStopped
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
@@ -29,9 +29,10 @@ from clhd.systems.contrastive.model.labels import GRAM_WORDS, labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial
 from clhd.systems.contrastive.simulation.frame_chain import FrameGroup, needs_frame
 from clhd.systems.contrastive.simulation.full import FullReplica
-from clhd.systems.contrastive.simulation.lockstep import LANES, family
-from clhd.systems.contrastive.simulation.point import ENGINES, Point
+from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep, family
+from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.projected import LaneGroup
+from clhd.systems.contrastive.simulation.projected_weights import WeightGroup, count_weight_lanes
 
 FloatArray = NDArray[np.float64]
 
@@ -39,6 +40,11 @@ FloatArray = NDArray[np.float64]
 _SEGMENT_SECONDS = 0.25
 _FIRST_SEGMENT = 64
 _MOST_STEPS = 2**53
+
+
+# Takes the indices of a point, a replica and an output time; the weights, shape (n,) or (unit, n); the features, shape
+# (p, n). The arrays change afterwards.
+Observer = Callable[[int, int, int, FloatArray, FloatArray], None]
 
 
 class _Runner(Protocol):
@@ -83,10 +89,12 @@ def simulate_sgd(
     engine : str
         "projected": the exact chain of the order parameters, at a cost that does not depend on n. "full": the
         n-dimensional weight vector, also for the elastic net, other noise laws and the weights themselves.
+        "conditioned": the n-dimensional weight vector of one unit with Gaussian noise, by one noise vector a step.
     initial : str
         "fixed", or "random": w ~ N(0, squared_norm I).
     keep_weights : bool
-        Keep weights and features at the output times (full engine only).
+        Keep weights and features at the output times; with the projected engine of one unit only. The random numbers
+        of the projected engine are then others.
     threads : int, optional
         Number of threads, by default one per core; results do not depend on it.
 
@@ -112,8 +120,6 @@ def simulate_sgd(
         If a value is not allowed, or only the full engine can simulate the model.
     """
     parse_initial(initial, overlap)
-    if keep_weights and parse_choice("engine", engine, ENGINES) == "projected":
-        raise InputError("keep_weights = True: the projected engine has no weights; use engine = 'full'")
     point = Point(
         model=model,
         dimension=dimension,
@@ -125,7 +131,8 @@ def simulate_sgd(
     times = parse_times(time)
     count = parse_count("replicas", replicas, minimum=1)
     vectors = _Vectors(point, count, len(times)) if keep_weights else None
-    values = _simulate([point], times, range(count), threads, None, vectors)[0]
+    observe = None if vectors is None else vectors.write
+    values = simulate_points([point], times, range(count), threads=threads, observe=observe)[0]
     dataset = _as_dataset(
         values, times, model.units, {"model": model.canonical(), "dimension": point.dimension, "seed": point.seed}
     )
@@ -139,6 +146,7 @@ def simulate_points(
     *,
     threads: int | None = None,
     should_stop: Callable[[], bool] | None = None,
+    observe: Observer | None = None,
 ) -> FloatArray:
     """Simulate the same replicas of many points.
 
@@ -153,6 +161,8 @@ def simulate_points(
         By default one per core.
     should_stop : callable, optional
         Called between segments of about a quarter of a second; True ends the simulation.
+    observe : callable, optional
+        Called with the weights and features of each run at each output time, from several threads; see `Observer`.
 
     Returns
     -------
@@ -172,18 +182,7 @@ def simulate_points(
     shapes = {(point.model.features, point.model.units) for point in points}
     if len(shapes) != 1:
         raise ValueError(f"points must share their number of features and of units, not have {sorted(shapes)}")
-    return _simulate(points, parse_times(time), replicas, threads, should_stop, None)
-
-
-def _simulate(
-    points: Sequence[Point],
-    times: FloatArray,
-    replicas: Sequence[int],
-    threads: int | None,
-    should_stop: Callable[[], bool] | None,
-    vectors: "_Vectors | None",
-) -> FloatArray:
-    """Return the values of `simulate_points`; write the vectors of one point with the full engine to `vectors`."""
+    times = parse_times(time)
     workers = count_cores() if threads is None else parse_count("threads", threads, minimum=1)
     units = points[0].model.units
     size = units * (points[0].model.features + units)
@@ -208,14 +207,17 @@ def _simulate(
 
     def run_group(lanes: Sequence[tuple[int, int]]) -> None:
         """Simulate lanes, each a pair of indices into points and replicas, ordered by point."""
-        pieces: dict[int, list[int]] = {}
+        indices: dict[int, list[int]] = {}
         for p, k in lanes:
-            pieces.setdefault(p, []).append(replicas[k])
-        chain = FrameGroup if needs_frame(points[lanes[0][0]].model) else LaneGroup
-        group = chain([(points[p], indices) for p, indices in pieces.items()])
+            indices.setdefault(p, []).append(replicas[k])
+        group = _gather([(points[p], own) for p, own in indices.items()], with_weights=observe is not None)
         of_point, of_replica = np.array(lanes).T
 
         def write(index: int) -> None:
+            if observe is not None and isinstance(group, WeightGroup):
+                group.draw()
+                for (p, k), weights, features in zip(lanes, group.weights, group.features, strict=True):
+                    observe(p, k, index, weights, features)
             values[of_point, of_replica, index] = group.order_parameters()
 
         advance(group, points[lanes[0][0]].dimension, write)
@@ -225,21 +227,28 @@ def _simulate(
         point = points[p]
         start = None if point.overlap is None else np.array(point.overlap)
         replica = FullReplica(
-            point.model, point.dimension, point.key, replicas[k], overlap=start, squared_norm=point.squared_norm
+            point.model,
+            point.dimension,
+            point.key,
+            replicas[k],
+            overlap=start,
+            squared_norm=point.squared_norm,
+            engine=point.engine,
         )
 
         def write(index: int) -> None:
             values[p, k, index] = np.concatenate([part.ravel() for part in replica.order_parameters()])
-            if vectors is not None:
-                vectors.write(k, index, replica)
+            if observe is not None:
+                observe(p, k, index, replica.weights, replica.features)
 
         advance(replica, point.dimension, write)
 
-    jobs: list[Callable[[], None]] = [partial(run_group, lanes) for lanes in _pack(points, len(replicas))]
+    groups = _pack(points, len(replicas), with_weights=observe is not None)
+    jobs: list[Callable[[], None]] = [partial(run_group, lanes) for lanes in groups]
     jobs += [
         partial(run_full, p, k)
         for p, k in product(range(len(points)), range(len(replicas)))
-        if points[p].engine == "full"
+        if points[p].engine != "projected"
     ]
     with ThreadPoolExecutor(workers) as pool:
         tasks = [pool.submit(job) for job in jobs]
@@ -271,13 +280,24 @@ def count_steps(times: FloatArray, dimension: int) -> list[int]:
     return steps
 
 
-def _pack(points: Sequence[Point], replicas: int) -> list[list[tuple[int, int]]]:
+def _gather(pieces: Sequence[tuple[Point, Sequence[int]]], *, with_weights: bool) -> Lockstep | WeightGroup:
+    """Return the group of lanes of these replicas, all of one family."""
+    if with_weights:
+        return WeightGroup(pieces)
+    return (FrameGroup if needs_frame(pieces[0][0].model) else LaneGroup)(pieces)
+
+
+def _pack(points: Sequence[Point], replicas: int, *, with_weights: bool) -> list[list[tuple[int, int]]]:
     """Return groups of lanes of one family; a lane is a pair of indices of point and replica."""
     families: dict[object, list[tuple[int, int]]] = {}
     for p, point in enumerate(points):
         if point.engine == "projected":
             families.setdefault(family(point), []).extend((p, k) for k in range(replicas))
-    return [lanes[i : i + LANES] for lanes in families.values() for i in range(0, len(lanes), LANES)]
+    groups = []
+    for lanes in families.values():
+        size = count_weight_lanes(points[lanes[0][0]].dimension) if with_weights else LANES
+        groups += [lanes[i : i + size] for i in range(0, len(lanes), size)]
+    return groups
 
 
 def _blank_diverged(values: FloatArray, units: int) -> FloatArray:
@@ -333,10 +353,10 @@ class _Vectors:
         self._weights = np.empty((replicas, times, *several, point.dimension))
         self._features = np.empty((replicas, point.model.features, point.dimension))
 
-    def write(self, replica: int, index: int, run: FullReplica) -> None:
+    def write(self, point: int, replica: int, index: int, weights: FloatArray, features: FloatArray) -> None:
         """Copy the vectors of one replica at one output time."""
-        self._weights[replica, index] = run.weights
-        self._features[replica] = run.features
+        self._weights[replica, index] = weights
+        self._features[replica] = features
 
     def as_dataset(self) -> xr.Dataset:
         """Return weights and features as a labelled dataset."""

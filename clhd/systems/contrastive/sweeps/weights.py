@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from clhd.errors import InputError
-from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.contrastive.simulation.full import FullReplica
 from clhd.systems.contrastive.simulation.point import Point
-from clhd.systems.contrastive.simulation.sgd import count_steps
+from clhd.systems.contrastive.simulation.projected_weights import count_weight_lanes
+from clhd.systems.contrastive.simulation.sgd import simulate_points
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, predict_each
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS as CONTRASTIVE
@@ -45,6 +45,8 @@ from clhd.systems.protocol import System
 # Measured, on a core of 2024 with AVX-512: of a PDE with 800 cells per unit of time, where no rate is above 1; and of
 # as many steps as a solution may take.
 _PDE_SECONDS, _MOST_PDE_SECONDS = 0.03, 200.0
+# Of drawing and sorting one weight at one output time, beside the chain.
+_DRAW_SECONDS = 2e-7
 # Errors in time stay far below those of the weight axis, which the number of cells decides.
 _TOLERANCE = 1e-7
 _OF_UNITS = ("units", "decorrelation", "decorrelation_function", "initial_overlaps")
@@ -126,7 +128,8 @@ class WeightsTheoryPoint:
 class WeightsSimulation:
     """The weights under SGD in n dimensions; see `clhd.systems.protocol.Half`."""
 
-    version = 1
+    # 2: the projected or the conditioned engine, where the model allows them.
+    version = 2
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> WeightsPoint:
@@ -139,7 +142,7 @@ class WeightsSimulation:
             overlap=overlap,
             squared_norm=squared_norm,
             seed=seed,
-            engine="full",
+            engine=_choose_engine(model),
         )
         return WeightsPoint(run=run, **_parse_shape(values))
 
@@ -148,11 +151,30 @@ class WeightsSimulation:
 
     def cost(self, point: WeightsPoint, time: FloatArray) -> Cost:
         cost = ContrastiveSystem.simulation.cost(point.run, time)
-        return replace(cost, family=("weights", cost.family))
+        if point.run.engine != "projected":
+            return replace(cost, family=("weights", cost.family))
+        lanes = count_weight_lanes(point.run.dimension)
+        seconds = cost.seconds * cost.runs_per_call / lanes + len(time) * point.run.dimension * _DRAW_SECONDS
+        return Cost(seconds=seconds, runs_per_call=lanes, family=("weights", cost.family))
 
     def compute(self, points: Sequence[WeightsPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        runs = [[_simulate(point, time, replica) for replica in replicas] for point in points]
-        return _as_result(runs)
+        signs, edges = _signs(points[0].run.model.feature_law), [_weight_edges(p.limit, p.edges) for p in points]
+        shape = (len(points), len(replicas), len(time))
+        distribution = np.full((*shape, len(signs), points[0].edges), np.nan)
+
+        def observe(p: int, k: int, index: int, weights: FloatArray, features: FloatArray) -> None:
+            own_signs = np.sign(features[0])
+            for i, sign in enumerate(signs):
+                own = np.sort(weights[own_signs == sign])
+                if len(own):  # f = 1 leaves no zeros, a small n perhaps
+                    distribution[p, k, index, i] = np.searchsorted(own, edges[p], side="right") / len(own)
+
+        values = simulate_points([p.run for p in points], time, replicas, threads=1, observe=observe)
+        distribution[np.isnan(values[..., -1])] = np.nan
+        return Result(
+            values={"distribution": distribution, "overlap": values[..., :-1], "squared_norm": values[..., -1]},
+            status=find_diverged(values[..., -1]),
+        )
 
 
 class WeightsTheory:
@@ -243,26 +265,11 @@ def _declare_by_ode(name: str) -> Output:
     return Output(dims=_DIMS[name], words=words, may_be_nan=True)
 
 
-def _simulate(point: WeightsPoint, time: FloatArray, index: int) -> dict[str, FloatArray]:
-    """The outputs of one replica."""
-    run, times = point.run, len(time)
-    edges, signs = _weight_edges(point.limit, point.edges), _signs(run.model.feature_law)
-    values = _empty(times, len(signs), len(edges))
-    replica = FullReplica(
-        run.model, run.dimension, run.key, index, overlap=np.array(run.overlap), squared_norm=run.squared_norm
-    )
-    own_signs = np.sign(replica.features[0])
-    for i, count in enumerate(count_steps(time, run.dimension)):
-        replica.advance(count)
-        overlap, squared_norm = replica.order_parameters()
-        if not abs(squared_norm) <= DIVERGENCE_LIMIT:
-            break
-        values["overlap"][i], values["squared_norm"][i] = overlap, squared_norm
-        for k, sign in enumerate(signs):
-            weights = np.sort(replica.weights[own_signs == sign])
-            if len(weights):  # f = 1 leaves no zeros, a small n perhaps
-                values["distribution"][i, k] = np.searchsorted(weights, edges, side="right") / len(weights)
-    return values
+def _choose_engine(model: ContrastiveModel) -> str:
+    """Return the fastest engine that simulates the model exactly."""
+    if model.noise_law != "gaussian":
+        return "full"
+    return "projected" if model.l1_penalty == 0.0 else "conditioned"
 
 
 def _empty(times: int, signs: int, edges: int) -> dict[str, FloatArray]:
@@ -292,9 +299,3 @@ def _predict(point: WeightsTheoryPoint, time: FloatArray) -> dict[str, FloatArra
             raise NotConvergedError(flow.attrs["not_converged"])
         values["overlap_ode"], values["squared_norm_ode"] = flow["overlap"].values, flow["squared_norm"].values
     return values
-
-
-def _as_result(runs: list[list[dict[str, FloatArray]]]) -> Result:
-    """Stack the outputs of runs, a list of replicas for each point."""
-    values = {name: np.array([[run[name] for run in row] for row in runs]) for name in runs[0][0]}
-    return Result(values=values, status=find_diverged(values["squared_norm"]))

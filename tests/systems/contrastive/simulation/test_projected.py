@@ -218,14 +218,10 @@ BAD_INPUT = {
     "length": ({"overlap": [0.1, 0.2]}, "overlap = .*: must be a list of 1 numbers"),
     "no overlap": ({"overlap": None}, "overlap = None: must be given with initial = 'fixed'"),
     "overlap of a random start": ({"initial": "random"}, "overlap = .*: must not be given with initial = 'random'"),
-    "engine": ({"engine": "exact"}, "engine = 'exact': must be one of full, projected"),
+    "engine": ({"engine": "exact"}, "engine = 'exact': must be one of conditioned, full, projected"),
     "initial": ({"initial": "warm"}, "initial = 'warm': must be one of fixed, random"),
     "seed": ({"seed": -1}, "seed = -1: must be a whole number, 0 or more"),
     "threads": ({"threads": 0}, "threads = 0: must be a whole number, 1 or more"),
-    "weights": (
-        {"keep_weights": True},
-        "keep_weights = True: the projected engine has no weights; use engine = 'full'",
-    ),
     "elastic net": (
         {"model": model(l1_penalty=0.1)},
         "l1_penalty = 0.1: the projected engine needs 0.0; use engine = 'full'",
@@ -235,8 +231,8 @@ BAD_INPUT = {
         "noise_law = 'rademacher': the projected engine needs 'gaussian'; use engine = 'full'",
     ),
     "feature law": (
-        {"model": model(feature_law="rademacher")},
-        "feature_law = 'rademacher': the projected engine needs 'gaussian'; use engine = 'full'",
+        {"model": model(latents=(SKEWED, SHIFTED), feature_law="rademacher"), "dimension": 11, "overlap": [0.3, 0.1]},
+        "dimension = 11: must be a multiple of 2",
     ),
     "impossible features": (
         {"model": model(feature_law="sparse", feature_fraction=0.001), "engine": "full"},

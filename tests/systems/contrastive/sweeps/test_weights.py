@@ -35,13 +35,20 @@ def test_what_is_not_its_own_is_declared_as_in_the_contrastive_system() -> None:
         assert name in own or parameter == replace(CONTRASTIVE[name], per_component=False)
 
 
+ENGINES = {"projected": {}, "conditioned": {"l1_penalty": 0.2}, "full": {"noise_law": "rademacher"}}
+
+
+@pytest.mark.parametrize(("engine", "changes"), ENGINES.items())
 @pytest.mark.parametrize("law", [{}, {"feature_law": "sparse", "feature_fraction": 0.4}], ids=["rademacher", "sparse"])
-def test_distributions_are_those_of_the_weights_of_simulate_sgd(law: dict[str, Any]) -> None:
-    point = SYSTEM.simulation.point({**BASE, **law, "l1_penalty": 0.2}, seed=3)
-    result = SYSTEM.simulation.compute([SYSTEM.simulation.point({**BASE, **law}, seed=3), point], TIME, [4, 1])
-    alone = clhd.simulate_sgd(
-        point.run.model, dimension=40, time=TIME, overlap=[0.4], replicas=5, seed=3, engine="full", keep_weights=True
-    ).sel(replica=[4, 1])
+def test_distributions_are_those_of_the_weights_of_simulate_sgd(
+    law: dict[str, Any], engine: str, changes: dict[str, Any]
+) -> None:
+    point = SYSTEM.simulation.point({**BASE, **law, **changes}, seed=3)
+    other = SYSTEM.simulation.point({**BASE, **law, "l1_penalty": 0.1}, seed=3)
+    result = SYSTEM.simulation.compute([other, point], TIME, [4, 1])
+    start = {"dimension": 40, "time": TIME, "overlap": [0.4]}
+    alone = clhd.simulate_sgd(point.run.model, **start, replicas=5, seed=3, engine=engine, keep_weights=True)
+    alone = alone.sel(replica=[4, 1])
     np.testing.assert_array_equal(result.values["overlap"][1], alone["overlap"])
     np.testing.assert_array_equal(result.values["squared_norm"][1], alone["squared_norm"])
     signs = SYSTEM.simulation.outputs({**BASE, **law}).coordinates["feature_sign"][0]
@@ -55,12 +62,11 @@ def test_distributions_are_those_of_the_weights_of_simulate_sgd(law: dict[str, A
 
 def test_a_point_has_the_same_bits_alone_and_in_a_block() -> None:
     points = [SYSTEM.simulation.point({**BASE, "l1_penalty": penalty}, seed=1) for penalty in (0.0, 0.1)]
-    together, alone = (
-        SYSTEM.simulation.compute(points, TIME, [0, 1, 2]),
-        SYSTEM.simulation.compute(points[1:], TIME, [2]),
-    )
-    for name, values in together.values.items():
-        assert values[1, 2].tobytes() == alone.values[name][0, 0].tobytes()
+    together = SYSTEM.simulation.compute(points, TIME, [0, 1, 2])
+    for k, point in enumerate(points):
+        alone = SYSTEM.simulation.compute([point], TIME, [2])
+        for name, values in together.values.items():
+            assert values[k, 2].tobytes() == alone.values[name][0, 0].tobytes()
 
 
 def test_where_the_distribution_is_taken_changes_no_random_number() -> None:

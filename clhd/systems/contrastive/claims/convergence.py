@@ -6,7 +6,8 @@
 | spread exponent | a of c n^a, fitted to the standard deviation over the runs, where n is large | -1/2 |
 | spread ratio | that standard deviation over the fluctuation theory's, averaged over the same n | 1 |
 
-All parts are asked of overlap, squared norm and cosine similarity at the last time. At the smallest n, very many runs
+All parts are asked of overlap, squared norm and cosine similarity at the last time, the bias from every start that the
+experiment has. At the smallest n, very many runs
 resolve terms beyond the order 1/n (runs that fall back to the uninformative state), and the interval of a fit through
 them would mean nothing. So the smallest dimensions are left out until chi-square accepts the power law (p >= 0.05), the
 usual rule of finite-size scaling. The data choose where the fit starts. So the interval of the exponent is widened as
@@ -14,7 +15,8 @@ if the fits from all possible starts were judged: then it holds, whichever of th
 and quantities hold together at 95 % (Bonferroni).
 
 A next order in the fit, c n^a (1 + d / n), does not help: a and d trade against each other along a curved valley. Small
-n, a start at a small cosine similarity and earlier times are evidence only.
+n, a start at a small cosine similarity and earlier times are evidence only. So that all is shown, the evidence has the
+exponents of every start at every time.
 """
 
 from collections.abc import Mapping
@@ -32,10 +34,10 @@ from clhd.core.power_law import fit_power_law
 from clhd.sweep.results.summary_reader import Summary
 
 QUANTITIES = ("overlap", "squared_norm", "cosine_similarity")
-_SIZE = "dimension"
+_SIZE, _START = "dimension", "initial_squared_norm"
 _FEWEST = 4  # fewest dimensions of a fit
 _TOLD_APART = 2.0  # standard errors by which a bias must differ from zero
-_JUDGED = 3 * len(QUANTITIES)  # intervals that are judged together
+_JUDGED = 3 * len(QUANTITIES)  # intervals that are judged together if there is one start
 _LEVEL = 0.05  # least p value of chi-square of an accepted fit
 FloatArray = NDArray[np.float64]
 
@@ -64,12 +66,16 @@ class BiasFit:
 
 def judge_convergence(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge C3 from the bias at small dimensions and the spread at large ones."""
-    bias, spread = summaries["bias"].dataset, summaries["spread"].dataset
-    fits = {name: fit_bias(bias, name) for name in QUANTITIES}
-    exponents = {name: fit_spread(spread, name, among=_JUDGED) for name in QUANTITIES}
-    ratios = {name: _pool_ratios(spread, name) for name in QUANTITIES}
+    starts, spread = list_starts(summaries["bias"].dataset), summaries["spread"].dataset
+    small = match_spread(summaries)
+    among = len(QUANTITIES) * (len(starts) + 2)
+    fits = {start: {name: fit_bias(part, name, among=among) for name in QUANTITIES} for start, part in starts.items()}
+    exponents = {name: fit_spread(spread, name, among=among) for name in QUANTITIES}
+    ratios = {name: _pool_ratios(spread, name, among) for name in QUANTITIES}
     parts = {
-        "bias_exponent": all_hold(within(fit.exponent, thresholds["bias_exponent_range"]) for fit in fits.values()),
+        "bias_exponent": all_hold(
+            within(fit.exponent, thresholds["bias_exponent_range"]) for found in fits.values() for fit in found.values()
+        ),
         "spread_exponent": all_hold(
             within(exponent, thresholds["spread_exponent_range"]) for exponent in exponents.values()
         ),
@@ -77,23 +83,19 @@ def judge_convergence(summaries: Mapping[str, Summary], thresholds: Mapping[str,
     }
     evidence: dict[str, Any] = {
         "verdicts": {name: str(verdict) for name, verdict in parts.items()},
-        "time": float(bias["time"][-1]),
-        "bias_exponent": {name: fit.exponent for name, fit in fits.items()},
-        "bias_fitted_from_dimension": {name: fit.smallest for name, fit in fits.items()},
-        "bias_fit_chi_square_per_degree": {name: fit.chi_square for name, fit in fits.items()},
-        "bias_dimensions": bias[_SIZE].values,
+        "bias_time": float(summaries["bias"].dataset["time"][-1]),
+        "bias": {start: _describe_fits(starts[start], found) for start, found in fits.items()},
+        "bias_dimensions": summaries["bias"].dataset[_SIZE].values,
+        "spread_time": float(spread["time"][-1]),
         "spread_exponent": exponents,
         "spread_ratio": ratios,
         "spread_dimensions": spread[_SIZE].values,
-        "at_earlier_times": {
-            f"{float(bias['time'][k]):g}": {
-                "bias_exponent": {name: fit_bias(bias, name, k).exponent for name in QUANTITIES},
-                "spread_exponent": {name: fit_spread(spread, name, k) for name in QUANTITIES},
-            }
-            for k in range(1, bias.sizes["time"] - 1)
+        "spread_exponent_at_earlier_times": {
+            f"{float(spread['time'][k]):g}": {name: fit_spread(spread, name, k) for name in QUANTITIES}
+            for k in range(1, spread.sizes["time"] - 1)
         },
         "spread_ratio_at_small_dimensions": {
-            name: dict(zip(bias[_SIZE].values.tolist(), spread_ratios(bias, name)[0].tolist(), strict=True))
+            name: dict(zip(small[_SIZE].values.tolist(), spread_ratios(small, name)[0].tolist(), strict=True))
             for name in QUANTITIES
         },
         "from_a_small_cosine_similarity": _describe_weak_start(summaries["weak_start"].dataset),
@@ -101,7 +103,36 @@ def judge_convergence(summaries: Mapping[str, Summary], thresholds: Mapping[str,
     return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
 
 
-def fit_bias(dataset: xr.Dataset, quantity: str, time: int = -1) -> BiasFit:
+def list_starts(bias: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Return the part of each start, by its name; starts differ in the squared norm, if at all."""
+    if _START not in bias.dims:
+        return {"only": bias}
+    return {f"squared norm {norm:g}": bias.sel({_START: norm}, drop=True) for norm in bias[_START].values}
+
+
+def match_spread(summaries: Mapping[str, Summary]) -> xr.Dataset:
+    """Return the small dimensions of the experiment of bias from the start of the spread's, to the spread's time."""
+    bias, spread = summaries["bias"].dataset, summaries["spread"]
+    bias = bias.sel(time=bias["time"] <= spread.dataset["time"][-1])
+    if _START not in bias.dims:
+        return bias
+    return bias.sel({_START: float(spread.experiment["constants"].get(_START, 1))}, method="nearest", drop=True)
+
+
+def _describe_fits(start: xr.Dataset, fits: Mapping[str, BiasFit]) -> dict[str, Any]:
+    """The fits of one start at the last time, and the exponents at the earlier ones."""
+    return {
+        "exponent": {name: fit.exponent for name, fit in fits.items()},
+        "fitted_from_dimension": {name: fit.smallest for name, fit in fits.items()},
+        "chi_square_per_degree": {name: fit.chi_square for name, fit in fits.items()},
+        "exponent_at_earlier_times": {
+            f"{float(start['time'][k]):g}": {name: fit_bias(start, name, k).exponent for name in QUANTITIES}
+            for k in range(1, start.sizes["time"] - 1)
+        },
+    }
+
+
+def fit_bias(dataset: xr.Dataset, quantity: str, time: int = -1, *, among: int = _JUDGED) -> BiasFit:
     """Fit a power law to the signed distance of the mean from the ODE.
 
     Parameters
@@ -112,6 +143,8 @@ def fit_bias(dataset: xr.Dataset, quantity: str, time: int = -1) -> BiasFit:
         One of `QUANTITIES`, none of which has a unit.
     time : int, optional
         Position of the output time.
+    among : int, optional
+        How many intervals, this one included, are to hold together.
 
     Returns
     -------
@@ -131,7 +164,7 @@ def fit_bias(dataset: xr.Dataset, quantity: str, time: int = -1) -> BiasFit:
         total = float(np.sum(((y - slope.values) / e) ** 2))
         if chi2.sf(total, degrees) >= _LEVEL:
             values = slope.values[0] * (size / x[0]) ** slope.exponent
-            exponent = Estimate.with_error(slope.exponent, slope.error, among=_JUDGED * starts)
+            exponent = Estimate.with_error(slope.exponent, slope.error, among=among * starts)
             return BiasFit(exponent, int(x[0]), total / degrees, values)
     return BiasFit(Estimate.exact(np.nan), 0, np.nan, np.full_like(size, np.nan))
 
@@ -180,10 +213,10 @@ def _relative_error(dataset: xr.Dataset) -> FloatArray:
     return np.asarray(1 / np.sqrt(2.0 * np.maximum(runs - 1, 1)), np.float64)
 
 
-def _pool_ratios(dataset: xr.Dataset, quantity: str) -> Estimate:
+def _pool_ratios(dataset: xr.Dataset, quantity: str, among: int) -> Estimate:
     """The mean of the ratios of independent points."""
     ratio, error = spread_ratios(dataset, quantity)
-    return Estimate.with_error(ratio.mean(), float(np.sqrt(np.sum(error**2)) / len(ratio)), among=_JUDGED)
+    return Estimate.with_error(ratio.mean(), float(np.sqrt(np.sum(error**2)) / len(ratio)), among=among)
 
 
 def _describe_weak_start(dataset: xr.Dataset) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from clhd.core.text import format_number
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary
-from clhd.systems.contrastive.claims.attraction import measure_share
+from clhd.systems.contrastive.claims.attraction import by_background, measure_share
 from clhd.systems.contrastive.model.labels import KINDS
 from clhd.systems.contrastive.model.latents import Gaussian, Laplace, Uniform
 
@@ -185,10 +185,11 @@ def _plot_eigenvalues(axes: Axes, summaries: Mapping[str, Summary]) -> None:
         ("stability", _FIRST, "one learned,\ntanh"),
         ("expanding", _SECOND, "one learned,\n$z + z^3/10$"),
     ):
-        eigenvalue = summaries[role].dataset["pure_eigenvalue_theory"].isel(feature=0)
-        axes.plot(eigenvalue["kurtosis"], eigenvalue, color=colour)
+        found = by_background(summaries[role].dataset["pure_eigenvalue_theory"].isel(feature=0))
+        for name, eigenvalue in found.items():
+            axes.plot(eigenvalue["kurtosis"], eigenvalue, color=colour, linestyle=":" if name == "isotropic" else "-")
         axes.annotate(label, (float(eigenvalue["kurtosis"][-1]), float(eigenvalue[-1])), (4, 0), va="center", **text)
-    growth = summaries["stability"].dataset["growth_rate_theory"].isel(feature=0)
+    growth = list(by_background(summaries["stability"].dataset["growth_rate_theory"].isel(feature=0)).values())[-1]
     axes.plot(growth["kurtosis"], growth, color=_FIRST, linestyle="--")
     axes.annotate("no feature learned, tanh", (2.4, float(growth[0])), (0, 2), va="bottom", **text)
     laws = summaries["laws"].dataset["pure_eigenvalue_theory"].isel(feature=0)
@@ -207,18 +208,16 @@ def _plot_eigenvalues(axes: Axes, summaries: Mapping[str, Summary]) -> None:
 
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     """The caption: what the figure shows, and the numbers of the verdict."""
-    stability = claim["evidence"]["local_stability_of_informative_states"]
-    selection = summaries["selection"]
-    critical, expanding = (
-        "unknown" if kurtosis is None else format_number(kurtosis)
-        for kurtosis in (stability[f"critical_kurtosis_{unit}"] for unit in ("tanh", "expanding_unit"))
-    )
-    laws = ", ".join(
-        f"{law} {'unknown' if value is None else format_number(value)}"
-        for law, value in stability["eigenvalue_by_law"].items()
-    )
+    regions, stability = claim["parts"]
+    found, selection = stability["evidence"], summaries["selection"]
+    critical = ", ".join(_name_critical(*entry) for entry in found["critical_kurtosis_tanh"].items())
+    expanding = _name_number(found["critical_kurtosis_expanding_unit"])
+    laws = ", ".join(f"{law} {_name_number(value)}" for law, value in found["eigenvalue_by_law"].items())
+    verdicts = found["verdicts"]
     return (
-        f"{claim['statement']} The numbers say: {claim['verdict']}. "
+        f"{claim['statement']} The numbers say: {claim['verdict']} (regions: {regions['verdict']}; local stability "
+        f"unaffected at the uninformative state: {verdicts['uninformative']}, at informative states: "
+        f"{verdicts['informative']}). "
         "Above: the plane of cosine similarities at the initial squared norm, for two features of equal second moment, "
         "the first with kurtosis 1, the second with kurtosis k_2. Tints are attraction regions; the thick line is the "
         "separatrix, the stable manifold of a saddle. Fixed points have squared norms of their own and are projected, "
@@ -226,7 +225,15 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         f"Below left: share of {selection.replicas} runs of SGD that select feature 1, with Wilson's 95 % intervals, "
         "which runs that had not ended widen, and the limit. "
         "Below middle: share of runs that select the feature of the larger of two second moments, by dimension. "
-        "Below right: largest eigenvalue of pure states by kurtosis (lines), whose sign changes for tanh at kurtosis "
-        f"{critical}, for an expanding unit at {expanding}; the growth rate at the uninformative state (dashed); and "
+        "Below right: largest eigenvalue of pure states by kurtosis (lines; dotted: isotropic background, as in the other "
+        f"panels; full: orthogonal), whose sign changes for tanh at kurtosis {critical}, for an expanding unit at {expanding}; the growth rate at the uninformative state (dashed); and "
         f"the eigenvalues of latents of other laws at their kurtosis (circles): {laws}.\n"
     )
+
+
+def _name_number(value: float | None) -> str:
+    return "unknown" if value is None else format_number(value)
+
+
+def _name_critical(background: str, kurtosis: float | None) -> str:
+    return _name_number(kurtosis) + ("" if background == "only" else f" ({background})")

@@ -13,7 +13,14 @@ from clhd.claims.verdict import NORMAL_95
 from clhd.core.text import format_number
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.sweep.results.summary_reader import Summary
-from clhd.systems.contrastive.claims.convergence import QUANTITIES, fit_bias, select, spread_ratios
+from clhd.systems.contrastive.claims.convergence import (
+    QUANTITIES,
+    fit_bias,
+    list_starts,
+    match_spread,
+    select,
+    spread_ratios,
+)
 
 _SIZE = "dimension"
 _SYMBOLS = dict(zip(QUANTITIES, ("q", "r", "S"), strict=True))
@@ -21,12 +28,16 @@ _SYMBOLS = dict(zip(QUANTITIES, ("q", "r", "S"), strict=True))
 
 def plot_convergence(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
     """Draw the figure of C3 from the summaries by role and its entry in claims.json; return it with a caption."""
-    bias, spread = summaries["bias"].dataset, summaries["spread"].dataset
+    starts, spread = list_starts(summaries["bias"].dataset), summaries["spread"].dataset
+    small = match_spread(summaries)
     figure = make_figure(PAGE, 2.9)
-    panels = figure.subplots(1, 3)
-    _plot_bias(panels[0], bias)
-    _plot_spread(panels[1], bias, spread)
-    _plot_ratios(panels[2], (bias, spread), summaries["weak_start"].dataset)
+    panels = figure.subplots(1, len(starts) + 2)
+    for axes, (start, bias) in zip(panels, starts.items(), strict=False):
+        _plot_bias(axes, bias)
+        if len(starts) > 1:
+            axes.set_title(f"from {start}")
+    _plot_spread(panels[-2], small, spread)
+    _plot_ratios(panels[-1], (small, spread), summaries["weak_start"].dataset)
     for axes in panels:
         axes.set_xlabel("dimension $n$")
     letter_panels(panels)
@@ -109,16 +120,20 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     """The caption: what the figure shows, and the numbers of the verdict."""
     evidence = claim["evidence"]
     bias, spread, weak = (summaries[role] for role in ("bias", "spread", "weak_start"))
-    first = format_number(evidence["spread_dimensions"][0])
+    first, letters = format_number(evidence["spread_dimensions"][0]), "abcdefgh"[: len(evidence["bias"]) + 2]
+    exponents = "; ".join(
+        f"({letter}) " + (f"from {start}: " if len(evidence["bias"]) > 1 else "") + _list(found["exponent"])
+        for letter, (start, found) in zip(letters, evidence["bias"].items(), strict=False)
+    )
     return (
-        f"{claim['statement']} The numbers say: {claim['verdict']}. All at time {format_number(evidence['time'])}, "
-        f"bars of 95 %. (a) Distance of the mean of {format_number(bias.replicas)} runs from the ODE; "
-        "lines: power laws, fitted from the dimension upwards from which one fits, with exponents "
-        f"{_list(evidence['bias_exponent'])} (theory: \N{MINUS SIGN}1). (b) Standard deviation over the runs, "
+        f"{claim['statement']} The numbers say: {claim['verdict']}. Bars of 95 %. Distance of the mean of "
+        f"{format_number(bias.replicas)} runs from the ODE at time {format_number(evidence['bias_time'])}; lines: power "
+        "laws, fitted from the dimension upwards from which one fits, with exponents (theory: \N{MINUS SIGN}1) "
+        f"{exponents}. ({letters[-2]}) Standard deviation over the runs at time {format_number(evidence['spread_time'])}, "
         f"{format_number(spread.replicas)} of them at large dimensions; lines: the fluctuation theory, without a free "
         f"number. Exponents fitted from dimension {first}: {_list(evidence['spread_exponent'])} (theory: "
-        f"\N{MINUS SIGN}0.5). (c) Measured over predicted standard deviation, from dimension {first} on average "
-        f"{_list(evidence['spread_ratio'])}; the theory is of leading "
+        f"\N{{MINUS SIGN}}0.5). ({letters[-1]}) Measured over predicted standard deviation, from dimension {first} on "
+        f"average {_list(evidence['spread_ratio'])}; the theory is of leading "
         f"order in 1/n. Crosses: {format_number(weak.replicas)} runs from a smaller cosine similarity.\n"
     )
 

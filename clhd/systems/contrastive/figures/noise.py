@@ -19,7 +19,7 @@ from clhd.systems.contrastive.figures.place_map import draw_place_maps
 
 def plot_noise(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
     """Draw the figure of C6 from the summaries by role and its entry in claims.json; return it with a caption."""
-    similarity = learned_similarity(summaries["map"].dataset.sel(noise_correlation=0))
+    similarity = learned_similarity(summaries["map"].dataset)
     figure = make_figure(PAGE, 4.3)
     rows = figure.add_gridspec(2, 1, height_ratios=[1.25, 1.0])
     upper, lower = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])

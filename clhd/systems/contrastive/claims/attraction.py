@@ -38,7 +38,9 @@ def judge_attraction(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
     selection, limit = summaries["selection"].dataset, summaries["limit"].dataset
     kurtosis = selection["kurtosis_2"].values
     is_stable = np.asarray((selection["pure_eigenvalue_theory"] < 0).all("feature"))
-    among = int(is_stable.sum()) + 3  # the agreement at each kurtosis, the moved border, and both with the other background
+    among = (
+        int(is_stable.sum()) + 3
+    )  # the agreement at each kurtosis, the moved border, and both with the other background
     shares, by_ode, differences = _compare_shares(selection, among)
     orthogonal = _compare_shares(summaries["orthogonal"].dataset, among)
     unequal = is_stable & (kurtosis != float(summaries["selection"].experiment["constants"]["kurtosis_1"]))
@@ -210,8 +212,8 @@ def _describe_unequal(unequal: xr.Dataset) -> dict[str, Any]:
 
 
 ATTRACTION = Claim(
-    statement="Higher-order moments of the latent variable act through the attraction regions, rather than by affecting "
-    "local stability.",
+    statement="Higher-order moments of the latent variable act through the attraction regions, rather than by "
+    "affecting local stability.",
     experiments={
         "selection": "selection probability by SGD and ODE, by the kurtosis of feature 2 and the dimension",
         "orthogonal": "the same with orthogonal background, at one kurtosis",

@@ -10,9 +10,10 @@ model, as far as the second-hand account tells it, with a nonlinear unit.
 | C7b | share where, besides, D alone gives the larger part of that gain | above the share of a region |
 | both, SGD | share of drawn places where SGD follows the ODE, with each noise | above a share; else undecided |
 
-S is the steady cosine similarity. The switch of C7b is exact: D (gradient variance) has the correlation, and g and A (the
-drift) are those of independent noise at the same state. The evidence holds the counter-regions, the same counts for the
-linear unit, the isotropic background and the three-view loss, and for augmentation noise up to and beyond the base noise.
+S is the steady cosine similarity. The switch of C7b is exact: D (gradient variance) has the correlation, and g and A
+(the drift) are those of independent noise at the same state. The evidence holds the counter-regions, and the same
+counts for the linear unit, the isotropic background and the three-view loss, and for augmentation noise up to and
+beyond the base noise.
 """
 
 from collections.abc import Mapping
@@ -197,7 +198,8 @@ def gains_by_switch(similarity: xr.DataArray) -> dict[str, float]:
 
 
 CORRELATION = Claim(
-    statement="Negatively correlated augmentation noise can improve performance by reducing the variance of the gradient.",
+    statement="Negatively correlated augmentation noise can improve performance by reducing the variance of the "
+    "gradient.",
     experiments={
         "setting": "steady cosine similarity by the variance and correlation of the noise, SGD and theory",
         "map": "steady cosine similarity by noise, over batch, unit, background, base noise and rate, theory alone",

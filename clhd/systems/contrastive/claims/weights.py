@@ -45,6 +45,7 @@ from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import Estimate, Verdict, all_hold, below, within
 from clhd.core.power_law import fit_power_law
 from clhd.sweep.results.summary_reader import Summary
+from clhd.systems.contrastive.claims.resolution import describe_resolution
 
 FloatArray = NDArray[np.float64]
 # Support is judged at the thresholds where the theory recalls these shares; beyond the last, few weights pass.
@@ -59,12 +60,15 @@ class Distances:
     Parameters
     ----------
     mean, error, of_draws, of_forces : xarray.DataArray of dims (l1_penalty, time, dimension)
+    variance : xarray.DataArray of the same dims
+        Of the weights given the feature, r - q^2, by the equation.
     """
 
     mean: xr.DataArray
     error: xr.DataArray
     of_draws: xr.DataArray
     of_forces: xr.DataArray
+    variance: xr.DataArray
 
     @property
     def explained(self) -> xr.DataArray:
@@ -116,10 +120,23 @@ def judge_weights(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any
             for penalty, time in _places(distances.mean)
         },
         "ratio_to_what_fluctuations_explain": ratios,
+        "smallest_error_that_is_noticed": _describe_resolution(distances, ratios, thresholds["largest_ratio"]),
         "support_sgd_minus_theory": differences,
         "best_threshold": _describe_best(summaries["support"]),
     }
     return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+
+
+def _describe_resolution(distances: Distances, ratios: Mapping[str, Estimate], limit: float) -> dict[str, Any]:
+    """By place: what `describe_resolution` says at the largest dimension."""
+    explained, variance = (
+        {
+            _name_place(penalty, time): float(values.sel(l1_penalty=penalty, time=time).isel(dimension=-1))
+            for penalty, time in _places(values)
+        }
+        for values in (distances.explained, distances.variance)
+    )
+    return describe_resolution(ratios, explained, variance, limit)
 
 
 def measure_distances(summaries: Mapping[str, Summary]) -> Distances:
@@ -127,7 +144,8 @@ def measure_distances(summaries: Mapping[str, Summary]) -> Distances:
     parts = [_describe_distances(summaries[role]) for role in ("small", "large")]
     joined = xr.concat(parts, "dimension", join="exact").drop_duplicates("dimension").sortby("dimension")
     joined = joined.isel(time=joined["time"].values > 0).transpose("l1_penalty", "time", "dimension")
-    return Distances(joined["mean"], joined["error"], joined["of_draws"], _measure_forces(joined))
+    variance = joined["squared_norm"] - joined["overlap"] ** 2
+    return Distances(joined["mean"], joined["error"], joined["of_draws"], _measure_forces(joined), variance)
 
 
 def _describe_distances(summary: Summary) -> xr.Dataset:

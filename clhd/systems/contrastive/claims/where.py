@@ -6,7 +6,7 @@ variance alone.
 
 | symbol | name | meaning |
 |---|---|---|
-| S | ``none``, ``independent``, ``negative``, ``switched`` | similarity at rest with these noises, 0 if nothing is learned |
+| S | ``none``, ``independent``, ``negative``, ``switched`` | similarity at rest, 0 if nothing is learned |
 | | ``gain`` | S(-1) - S(0): negative minus independent |
 | | ``over_none`` | S(-1) - S(no augmentation noise) |
 | | ``part`` | of the gain: that which the gradient variance alone gives, over the whole |
@@ -71,7 +71,9 @@ def _take(theory: xr.Dataset, noise: int) -> xr.Dataset:
 
 def _switched_similarity(theory: xr.Dataset) -> xr.DataArray:
     """As `learned_similarity`, of a switched theory, which has no growth rate: the overlap alone decides."""
-    similarity, overlap = (theory[f"{name}_theory"].isel(feature=0, drop=True) for name in ("cosine_similarity", "overlap"))
+    similarity, overlap = (
+        theory[f"{name}_theory"].isel(feature=0, drop=True) for name in ("cosine_similarity", "overlap")
+    )
     at_end, end_overlap = (values.isel(time=-1, drop=True) for values in (similarity, overlap))
     is_learned = end_overlap > LEAST_OVERLAP
     is_at_rest = abs(at_end - similarity.isel(time=-2, drop=True)) < REST
@@ -108,12 +110,12 @@ def marks(places: xr.Dataset, least_change: float, least_part: float) -> dict[st
         "gradient_variance_smaller": places["variance_change"] < 0,
     }
     is_known = gain.notnull()
-    known = {name: is_known for name in statements}
+    known = dict.fromkeys(statements, is_known)
     known["better_than_none"] = is_known & places["none"].notnull()
     for name in ("by_gradient_variance", "gradient_variance_alone_gains"):
         known[name] = is_known & (places["switched"].notnull() | ~better)
     return {
-        name: xr.where(is_learned | ~known[name], true.astype(float), -1.0).where(known[name])
+        name: true.astype(float).where(is_learned | ~known[name], -1.0).where(known[name])
         for name, true in statements.items()
     }
 

@@ -225,8 +225,9 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         f"Below left: share of {selection.replicas} runs of SGD that select feature 1, with Wilson's 95 % intervals, "
         "which runs that had not ended widen, and the limit. "
         "Below middle: share of runs that select the feature of the larger of two second moments, by dimension. "
-        "Below right: largest eigenvalue of pure states by kurtosis (lines; dotted: isotropic background, as in the other "
-        f"panels; full: orthogonal), whose sign changes for tanh at kurtosis {critical}, for an expanding unit at {expanding}; the growth rate at the uninformative state (dashed); and "
+        "Below right: largest eigenvalue of pure states by kurtosis (lines; dotted: isotropic background, as in the "
+        f"other panels; full: orthogonal), whose sign changes for tanh at kurtosis {critical}, for an expanding unit "
+        f"at {expanding}; the growth rate at the uninformative state (dashed); and "
         f"the eigenvalues of latents of other laws at their kurtosis (circles): {laws}.\n"
     )
 

@@ -127,12 +127,13 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     )
     return (
         f"{claim['statement']} The numbers say: {claim['verdict']}. Bars of 95 %. Distance of the mean of "
-        f"{format_number(bias.replicas)} runs from the ODE at time {format_number(evidence['bias_time'])}; lines: power "
-        "laws, fitted from the dimension upwards from which one fits, with exponents (theory: \N{MINUS SIGN}1) "
-        f"{exponents}. ({letters[-2]}) Standard deviation over the runs at time {format_number(evidence['spread_time'])}, "
-        f"{format_number(spread.replicas)} of them at large dimensions; lines: the fluctuation theory, without a free "
+        f"{format_number(bias.replicas)} runs from the ODE at time {format_number(evidence['bias_time'])}; lines: "
+        "power laws, fitted from the dimension upwards from which one fits, with exponents (theory: \N{MINUS SIGN}1) "
+        f"{exponents}. ({letters[-2]}) Standard deviation over the runs at time "
+        f"{format_number(evidence['spread_time'])}, {format_number(spread.replicas)} of them at large "
+        "dimensions; lines: the fluctuation theory, without a free "
         f"number. Exponents fitted from dimension {first}: {_list(evidence['spread_exponent'])} (theory: "
-        f"\N{{MINUS SIGN}}0.5). ({letters[-1]}) Measured over predicted standard deviation, from dimension {first} on "
+        f"\N{MINUS SIGN}0.5). ({letters[-1]}) Measured over predicted standard deviation, from dimension {first} on "
         f"average {_list(evidence['spread_ratio'])}; the theory is of leading "
         f"order in 1/n. Crosses: {format_number(weak.replicas)} runs from a smaller cosine similarity.\n"
     )

@@ -1,38 +1,48 @@
 """The figure of C7: what the correlation of the augmentation noise does, and through what.
 
-A row for each case: steady similarity by SGD and ODE, with the correlation in both, in the drift and in the gradient
-variance alone; the gradient variance; the gain over independent noise by switch. Below, the map of the ordering.
+A row for each of two cases: steady similarity by SGD and ODE, with the correlation in both, in the drift and in the
+gradient variance alone; the gradient variance; the gain over independent noise by switch. Below, maps over base noise,
+rate, batch and background, a row for each kind of unit: the gain over independent noise, over no augmentation noise,
+and the part of the gain that the gradient variance alone gives.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from clhd.claims.verdict import NORMAL_95
 from clhd.core.text import format_number
-from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
+from clhd.figures.style import CATEGORIES, FAINT, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.sweep.results.summary_reader import Summary
-from clhd.systems.contrastive.claims.correlation import CORRELATIONS, falls_on_map, gains_by_switch
-from clhd.systems.contrastive.claims.learned import learned_similarity
-from clhd.systems.contrastive.figures.place_map import draw_place_maps
+from clhd.systems.contrastive.claims.correlation import gains_by_switch
+from clhd.systems.contrastive.claims.where import BASE, read_places
 
 _SWITCHES = {"both": "both", "drift": "drift alone", "gradient_variance": "$D$ alone"}
 _COLOURS = dict(zip(_SWITCHES, (INK, CATEGORIES[0], CATEGORIES[1]), strict=True))
 _STYLES = dict(zip(_SWITCHES, ("-", "--", ":"), strict=True))
 _RHO = r"correlation $\rho$"
-_VARIANCE = "augmentation_noise_variance"
+_RATE = "learning_rate"
+_MAPS = {
+    "gain": "$S(-1) - S(0)$",
+    "over_none": "$S(-1) - S$ without noise",
+    "part": "part of the gain by $D$ alone",
+}
 
 
 def plot_correlation(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
     """Draw the figure of C7 from the summaries by role and its entry in claims.json; return it with a caption."""
     cases = summaries["cases"].dataset.isel(feature=0)
     names = [str(case) for case in cases["case"].values]
-    figure = make_figure(PAGE, 1.9 * len(names) + 2.2)
-    rows = figure.add_gridspec(len(names) + 1, 1, height_ratios=[1.0] * len(names) + [1.1])
+    places = [read_places(summaries["map"]), read_places(summaries["three_views"]).expand_dims(batch=[0])]
+    units = places[0]["case"].values
+    height = 1.25 * len(units) + 0.6
+    figure = make_figure(PAGE, 1.8 * len(names) + height)
+    rows = figure.add_gridspec(len(names) + 1, 1, height_ratios=[1.8] * len(names) + [height])
     letters: list[Axes] = []
     for k, name in enumerate(names):
         row = figure.add_subfigure(rows[k])
@@ -45,7 +55,8 @@ def plot_correlation(summaries: Mapping[str, Summary], claim: Mapping[str, Any])
             # There is room on the line of the title.
             row.legend(*panels[0].get_legend_handles_labels(), loc="upper right", ncols=5, borderaxespad=0.2)
         letters += list(panels)
-    letters += _plot_map(figure.add_subfigure(rows[-1]), summaries["map"].dataset, claim["thresholds"])
+    table = xr.concat([part[list(_MAPS)] for part in places], "batch")
+    letters += _plot_maps(figure.add_subfigure(rows[-1]), table, claim["thresholds"]["least_part"])
     letter_panels(letters)
     return figure, _caption(summaries, claim)
 
@@ -126,44 +137,82 @@ def _plot_gains(axes: Axes, case: xr.Dataset) -> None:
     axes.set_ylabel("gain $S(-1) - S(0)$")
 
 
-def _plot_map(figure: Any, theory: xr.Dataset, thresholds: Mapping[str, Any]) -> list[Axes]:
-    """The gain over the map at the largest variance; left of a line the noise of two views is anticorrelated."""
-    theory = theory.sel(noise_correlation=CORRELATIONS)
-    variance = float(theory[_VARIANCE].max())
-    falls = falls_on_map(theory, thresholds["least_change"]).sel({_VARIANCE: variance}, drop=True)
-    similarity = learned_similarity(theory.sel({_VARIANCE: variance}, drop=True))
-    gain = similarity.sel(noise_correlation=-1, drop=True) - similarity.sel(noise_correlation=0, drop=True)
-    panels = draw_place_maps(figure, gain, falls, f"gain $S(-1) - S(0)$,\n$s_a^2$ = {format_number(variance)}")
-    for axes in panels:
-        axes.axvline(np.sum(falls["base_noise_variance"].values < variance) - 0.5, color=INK, linewidth=1.2)
-    return panels
+def _plot_maps(figure: SubFigure, places: xr.Dataset, least_part: float) -> list[Axes]:
+    """A row for each unit: columns are backgrounds with base noises, rows batches with rates; return the first row."""
+    units = places["case"].values
+    panels = figure.subplots(len(units), len(_MAPS), sharex=True, sharey=True, squeeze=False)
+    for k, (name, label) in enumerate(_MAPS.items()):
+        values = places[name].transpose("case", "batch", _RATE, "background", BASE)
+        limit = 1.0 if name == "part" else float(np.nanmax(np.abs(values)))
+        for axes, unit in zip(panels[:, k], units, strict=True):
+            table = values.sel(case=unit).values
+            table = table.reshape(table.shape[0] * table.shape[1], -1)
+            axes.set_facecolor(FAINT)
+            image = axes.imshow(
+                np.ma.masked_invalid(table), aspect="auto", cmap=mpl.colormaps["RdBu"], vmin=-limit, vmax=limit
+            )
+            if name == "part":
+                axes.plot(
+                    *np.argwhere(table > least_part).T[::-1], marker=".", color="white", linestyle="", markersize=3
+                )
+            _rule_lines(axes, values)
+        panels[0, k].set_title(label)
+        figure.colorbar(image, ax=panels[:, k], location="bottom", pad=0.01, aspect=25, shrink=0.9)
+    for axes, unit in zip(panels[:, 0], units, strict=True):
+        axes.set_ylabel(describe_case(str(unit)))
+    _label_ticks(panels, places)
+    return list(panels[0])
+
+
+def _rule_lines(axes: Axes, values: xr.DataArray) -> None:
+    """Lines between batches and between backgrounds."""
+    for k in range(1, values.sizes["batch"]):
+        axes.axhline(k * values.sizes[_RATE] - 0.5, color=INK, linewidth=0.6)
+    for k in range(1, values.sizes["background"]):
+        axes.axvline(k * values.sizes[BASE] - 0.5, color=INK, linewidth=0.6)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _label_ticks(panels: Any, places: xr.Dataset) -> None:
+    rates, bases = places.sizes[_RATE], places[BASE].values
+    batches = [f"$B$ = {batch}" if batch else "3 views" for batch in places["batch"].values.tolist()]
+    panels[0, 0].set_yticks([(k + 0.5) * rates - 0.5 for k in range(len(batches))], batches)
+    labels = [format_number(base) for _ in places["background"].values for base in bases]
+    for k in range(len(_MAPS)):
+        panels[-1, k].set_xticks(range(len(labels)), labels, fontsize=5.5)
+        panels[-1, k].set_xlabel("base noise: " + ", then ".join(map(str, places["background"].values)), fontsize=7)
 
 
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     """The caption: what the figure shows, and the numbers of the verdict."""
     ordering, mechanism = claim["parts"]
-    on_map, apart = ordering["evidence"]["map"], ordering["evidence"]["map_without_anticorrelated_views"]
-    better, of_map = ordering["evidence"]["better_than_no_augmentation_noise"], mechanism["evidence"]["map"]
-    verdicts = "; ".join(
-        f"{describe_case(case)}: {entry['verdict']}" for case, entry in mechanism["evidence"]["cases"].items()
+    found, split = claim["evidence"]["letters_model"], claim["evidence"]["by_size_of_the_augmentation_noise"]
+    drawn, part = claim["evidence"]["sgd_at_drawn_places"], format_number(claim["thresholds"]["least_part"])
+    beyond = "; ".join(
+        f"{name.replace('_', ' ')} {_percent(counts, 'better_than_independent')} and "
+        f"{_percent(counts, 'by_gradient_variance')}"
+        for name, counts in split.items()
     )
+    rates = ", ".join(format_number(rate) for rate in summaries["map"].dataset[_RATE].values)
     return (
-        f"{claim['statement']} The numbers say: {claim['verdict']} (ordering: {ordering['verdict']}; mechanism: "
-        f"{mechanism['verdict']}). A row for each case. Left: steady cosine similarity, mean of "
-        f"{summaries['cases'].replicas} runs of SGD with 95 % intervals, and ODE, in which the correlation enters "
-        "drift and gradient variance, or one of them alone. Middle: the gradient variance, at one state and at the "
-        "steady state of each correlation. Right: what correlation \N{MINUS SIGN}1 gains over independent noise, by "
-        f"switch. The mechanism by case: {verdicts}. Below: that gain over a map; left of the line the noise of the "
-        "two views is anticorrelated at correlation \N{MINUS SIGN}1. A cross marks a place where the similarity does "
-        "not fall from correlation \N{MINUS SIGN}1 to 0 and on to 1, a dash one where nothing is learned, and a "
-        f"question mark one that is not known ({on_map['places_unknown']}). With any variance, it falls at "
-        f"{_count(on_map)} places, and at {_count(apart)} of those where the noise of the views is not anticorrelated. "
-        f"Noise of correlation \N{MINUS SIGN}1 does better than no augmentation noise at {better['count']} of "
-        f"{better['points']} points. With the largest variance, the gradient variance alone gives the larger part of "
-        f"the gain at {of_map['mechanism_holds']} of {of_map['places_with_gain']} places that gain.\n"
+        f"{claim['statement']} The numbers say: {claim['verdict']} (it does better somewhere: {ordering['verdict']}; "
+        f"by the variance of the gradient: {mechanism['verdict']}). Above, a row for each of two cases. Left: steady "
+        f"cosine similarity, mean of {summaries['cases'].replicas} runs of SGD with 95 % intervals, and ODE, in which "
+        "the correlation enters drift and gradient variance, or one of them alone. Middle: the gradient variance, at "
+        "one state and at the steady state of each correlation. Right: what correlation \N{MINUS SIGN}1 gains over "
+        "independent noise, by switch. Below, by theory, maps of that gain, of the change against no augmentation "
+        f"noise, and of the part of the gain that the gradient variance alone gives (dots: more than {part}; grey: no "
+        f"gain). In each cell of the batch, rows are learning rates {rates}, from above. Of the "
+        f"{found['places_that_learn']} places with orthogonal background and a nonlinear unit that learn "
+        "something, correlation \N{MINUS SIGN}1 does "
+        f"better than independent noise at {_percent(found, 'better_than_independent')}, than no augmentation noise at "
+        f"{_percent(found, 'better_than_none')}; at {_percent(found, 'by_gradient_variance')} the gradient variance "
+        f"alone gives the larger part of the gain. By the variance of the augmentation noise: {beyond}. SGD follows "
+        f"the ODE at {drawn['places']['holds']} of {sum(drawn['places'].values())} drawn places.\n"
     )
 
 
-def _count(found: Mapping[str, Any]) -> str:
-    total = found["places_with_something_learned"]
-    return f"{total - len(found['exceptions'])} of {total}"
+def _percent(counts: Mapping[str, Any], statement: str) -> str:
+    share = counts[statement]["value"]
+    return "an unknown share" if share is None else f"{100 * share:.1f} %"

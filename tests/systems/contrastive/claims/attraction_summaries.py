@@ -16,7 +16,14 @@ def make_summary(name, dataset, **constants):
     return Summary(dataset.assign_attrs(experiment=experiment, code="1"))
 
 
-def make_summaries(*, share=(0.5, 0.54, 0.61, 1.0), undecided=0.0, growth=(0.72, 0.72), area=(0.5, 0.53, 0.61, 1.0)):
+def make_summaries(
+    *,
+    share=(0.5, 0.54, 0.61, 1.0),
+    undecided=0.0,
+    growth=(0.72, 0.72),
+    area=(0.5, 0.53, 0.61, 1.0),
+    pure_eigenvalue=(-0.3, -0.31, -0.32),
+):
     """All roles but the portrait; the limit's shares are 0.5, 0.535, 0.608 and 1."""
     ode = np.array([0.5, 0.535, 0.608, 1.0])
     shares = np.broadcast_to(np.array(share), (2, 4)).T
@@ -58,9 +65,12 @@ def make_summaries(*, share=(0.5, 0.54, 0.61, 1.0), undecided=0.0, growth=(0.72,
     )
     return {
         "selection": make_summary("selection", selection, kurtosis_1=1.0),
+        "orthogonal": make_summary(
+            "selection_orthogonal", selection.isel(kurtosis_2=[2], dimension=[1]).copy(deep=True)
+        ),
         "limit": make_summary("selection_limit", limit),
         "unequal": make_summary("selection_unequal", unequal),
-        "stability": _make_stability("pure_stability", [-0.3, -0.1, 0.1]),
+        "stability": _make_stability("pure_stability", pure_eigenvalue),
         "expanding": _make_stability("pure_stability_cubic", [0.9, 0.3, -0.3]),
         "laws": make_summary(
             "pure_stability_laws",

@@ -50,4 +50,6 @@ def _make(name, size, bias, deviation, runs):
     counts[:, 1] = runs
     axes = {"dimension": size.astype(int), "time": [0.0, 1.0, 3.0], "feature": [1], "status": STATUS}
     dataset = xr.Dataset(variables | {"replica_count": (("dimension", "status"), counts)}, axes)
-    return Summary(dataset.assign_attrs(experiment={"name": name, "replicas": runs, "seed": 1}, code="1"))
+    return Summary(
+        dataset.assign_attrs(experiment={"name": name, "replicas": runs, "seed": 1, "constants": {}}, code="1")
+    )

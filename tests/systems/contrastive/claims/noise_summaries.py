@@ -11,6 +11,7 @@ DIMENSION = [100, 1000]
 MOMENT = [1.0, 2.0]
 BASE = [0.5, 1.0]
 CASES = ["linear", "tanh"]
+UNITS = ["tanh", "erf", "relu", "linear"]
 SWITCHES = ["both", "drift", "gradient_variance"]
 STATUS = ["not_run", "ok", "diverged", "not_converged", "failed"]
 
@@ -52,16 +53,10 @@ def make_setting(*, fall=0.1, rise=0.05, error=0.001, sgd_fall=None):
 
 
 def make_map(change=None, *, growth=0.1, overlap=None):
-    """Likewise over second moment and base noise; `change` is given the similarity to alter it."""
-    coordinates = {
-        "second_moment": MOMENT,
-        "base_noise_variance": BASE,
-        "augmentation_noise_variance": VARIANCE[:2],
-        "noise_correlation": CORRELATION,
-    }
-    shape = [len(values) for values in coordinates.values()]
-    similarity = xr.DataArray(np.zeros(shape), coordinates, tuple(coordinates))
-    similarity = similarity + 0.9 - similarity.augmentation_noise_variance * (0.1 + 0.05 * similarity.noise_correlation)
+    """Independent noise over second moment and base noise; `change` is given the similarity to alter it."""
+    coordinates = {"second_moment": MOMENT, "base_noise_variance": BASE, "augmentation_noise_variance": VARIANCE[:2]}
+    similarity = xr.DataArray(np.zeros([2, 2, 2]), coordinates, tuple(coordinates))
+    similarity = similarity + 0.9 - 0.1 * similarity.augmentation_noise_variance
     if change is not None:
         change(similarity)
     return make_summary("noise_map", describe(similarity, growth, overlap=overlap))
@@ -80,10 +75,43 @@ def make_cases(*, variance_part=(1.0, 0.8), error=0.001, sgd_shift=0.0, gain=0.0
     return make_summary("noise_mechanism", add_simulation(describe(theory), sgd, error))
 
 
-def make_switched_map():
-    """Of `make_map` at variance 0.5, where independent noise gives 0.85: less by drift alone, more by D alone."""
-    coordinates = {"second_moment": MOMENT, "base_noise_variance": BASE, "correlation_acts_on": SWITCHES[1:]}
-    similarity = xr.DataArray(np.full((2, 2, 2), 0.84), coordinates, tuple(coordinates))
-    similarity[..., 1] = 0.87
-    similarity[0, 0, 1] = 0.86
-    return make_summary("noise_switch", describe(similarity), augmentation_noise_variance=0.5)
+def make_places(change=None, *, part=0.8, batch=True):
+    """Four units, two backgrounds, base noise below and above 0.5: of the gain of 0.05, D alone gives a part.
+
+    Along the dim ``noise``: none 0.9, negative 0.85, the same in D alone, independent 0.8.
+    """
+    coordinates = {
+        "case": [f"{name}, none" for name in UNITS],
+        **({"batch": [2, 4]} if batch else {}),
+        "background": ["isotropic", "orthogonal"],
+        "base_noise_variance": [0.25, 1.0],
+        "learning_rate": [0.5],
+        "noise": list("abcd"),
+    }
+    shape = [len(values) for values in coordinates.values()]
+    values = np.broadcast_to(np.array([0.9, 0.85, 0.8 + 0.05 * part, 0.8]), shape).copy()
+    similarity = xr.DataArray(values, coordinates, tuple(coordinates))
+    if change is not None:
+        change(similarity)
+    theory = describe(similarity)
+    theory["growth_rate_theory"].loc[{"noise": "c"}] = np.nan  # a switched theory has none
+    theory["gradient_variance_theory"].loc[{"noise": "b"}] = 0.9
+    theory = theory.assign_coords(
+        activation=("case", UNITS),
+        augmentation_noise_variance=("noise", [0.0, 0.5, 0.5, 0.5]),
+        noise_correlation=("noise", [0.0, -1.0, -1.0, 0.0]),
+        correlation_acts_on=("noise", ["both", "both", "gradient_variance", "both"]),
+    )
+    return make_summary("noise_where", theory)
+
+
+def make_drawn(*, shift=0.0, shifted=3, error=0.001):
+    """Twenty drawn places with three noises; at the first few, SGD is shifted from the ODE."""
+    similarity = xr.DataArray(np.full((20, 3), 0.8), {"place": np.arange(20), "noise": list("abd")}, ("place", "noise"))
+    theory = describe(similarity)
+    mean = theory["cosine_similarity_theory"].copy()
+    mean[:shifted] += shift
+    return make_summary(
+        "noise_where_drawn",
+        theory.assign(cosine_similarity_mean=mean, cosine_similarity_standard_error=xr.full_like(mean, error)),
+    )

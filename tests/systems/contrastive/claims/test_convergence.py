@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.stats import norm
 
 from clhd.core.power_law import fit_power_law
-from clhd.systems.contrastive.claims.convergence import fit_bias, judge_convergence
+from clhd.systems.contrastive.claims.convergence import fit_bias, judge_convergence, match_spread
 from tests.systems.contrastive.claims.convergence_summaries import THRESHOLDS, make_summaries
 
 CASES = {
@@ -84,4 +85,23 @@ def test_the_fitted_line_goes_through_the_points():
 def test_the_evidence_holds_small_dimensions_and_earlier_times():
     evidence = judge_convergence(make_summaries(), THRESHOLDS).evidence
     assert list(evidence["spread_ratio_at_small_dimensions"]["overlap"]) == [30, 55, 100, 180, 300, 550, 1000]
-    assert evidence["at_earlier_times"]["1"]["bias_exponent"]["overlap"].value == pytest.approx(-1, abs=0.1)
+    earlier = evidence["bias"]["only"]["exponent_at_earlier_times"]
+    assert earlier["1"]["overlap"].value == pytest.approx(-1, abs=0.1)
+
+
+def test_every_start_is_judged_and_shown():
+    """From norm 1 the bias falls as the root of the dimension; the spread's start is norm 2."""
+    good, bad = make_summaries(), make_summaries(bias=-0.5)
+    norms = xr.DataArray([1.0, 2.0], dims="initial_squared_norm", name="initial_squared_norm")
+    both = xr.concat([bad["bias"].dataset, good["bias"].dataset], norms, combine_attrs="override")
+    object.__setattr__(good["bias"], "dataset", both)
+    good["spread"].dataset.attrs["experiment"]["constants"] = {"initial_squared_norm": 2}
+    judgement = judge_convergence(good, THRESHOLDS)
+    assert judgement.evidence["verdicts"]["bias_exponent"] == "does not hold"
+    found = judgement.evidence["bias"]
+    assert list(found) == ["squared norm 1", "squared norm 2"]
+    assert found["squared norm 1"]["exponent"]["overlap"].value == pytest.approx(-0.5, abs=0.1)
+    assert found["squared norm 2"]["exponent"]["overlap"].value == pytest.approx(-1, abs=0.1)
+    one, two = found["squared norm 2"]["exponent"]["overlap"], fit_bias(make_summaries()["bias"].dataset, "overlap")
+    assert one.high - one.value > two.exponent.high - two.exponent.value  # twelve intervals, not nine
+    assert match_spread(good)["overlap_mean"].values == pytest.approx(both["overlap_mean"].values[1])

@@ -16,7 +16,7 @@ def rises_at_one_place(similarity):
 
 
 def is_unknown_at_one_place(similarity):
-    similarity[0, 0, 1, 1] = np.nan
+    similarity[0, 0, 1] = np.nan
 
 
 CASES = {
@@ -61,7 +61,7 @@ def test_noise_that_kills_a_feature_degrades_it():
 
 def test_a_place_that_is_not_at_rest_is_unknown():
     on_map = make_map()
-    on_map.dataset["cosine_similarity_theory"][0, 0, 1, 1, 1] -= 0.01
+    on_map.dataset["cosine_similarity_theory"][0, 0, 1, 1] -= 0.01
     found = judge_noise({"setting": make_setting(), "map": on_map}, THRESHOLDS).evidence["map"]
     assert found["places_unknown"] == 1
     assert found["share"].as_dict() == {"value": 1.0, "low": 0.75, "high": 1.0}

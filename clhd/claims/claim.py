@@ -4,11 +4,11 @@ A system lists its claims and tables by id (`System.claims`). The claims file (c
 experiment plays which role, and gives the thresholds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clhd.claims.verdict import Range, Verdict
+from clhd.claims.verdict import Range, Verdict, all_hold
 from clhd.sweep.results.summary_reader import Summary
 
 Threshold = float | Range
@@ -31,6 +31,17 @@ class Judgement:
     verdict: Verdict
     evidence: Mapping[str, Any]
     parts: tuple[Part, ...] = field(default=())
+
+    @classmethod
+    def of_all(cls, verdicts: Mapping[str, Verdict], evidence: Mapping[str, Any]) -> "Judgement":
+        """Return the judgement that all of some verdicts make together; its evidence begins with them, by name."""
+        named = {name: str(verdict) for name, verdict in verdicts.items()}
+        return cls(verdict=all_hold(verdicts.values()), evidence={"verdicts": named, **evidence})
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[Part], evidence: Mapping[str, Any]) -> "Judgement":
+        """Return the judgement that all parts make together."""
+        return cls(verdict=all_hold(part.verdict for part in parts), evidence=evidence, parts=tuple(parts))
 
 
 @dataclass(frozen=True, kw_only=True)

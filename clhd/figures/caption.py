@@ -3,6 +3,9 @@
 A caption is reStructuredText, which Snakemake's report shows under the figure.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from clhd.core.text import format_count, format_number, format_plain, join_words
@@ -98,9 +101,14 @@ def describe_source(summary: Summary) -> str:
     )
 
 
-def compose_caption(summary: Summary, what: str) -> str:
+def describe_verdict(claim: Mapping[str, Any]) -> str:
+    """Return a claim's statement and its verdict, from its entry in claims.json."""
+    return f"{claim['statement']} The numbers say: {claim['verdict']}."
+
+
+def compose_caption(summary: Summary, what: str, *, with_agreement: bool = True) -> str:
     """Return a whole caption: a headline, what is shown, what it rests on, how far it agrees, where it is from."""
     # One line: several could be read as a directive of reStructuredText.
     description = " ".join(str(summary.experiment.get("description") or summary.name.replace("_", " ")).split())
-    parts = [what, describe_points(summary), describe_agreement(summary)]
+    parts = [what, describe_points(summary), describe_agreement(summary) if with_agreement else ""]
     return f"**{description.rstrip('.')}.** {' '.join(part for part in parts if part)}\n\n{describe_source(summary)}\n"

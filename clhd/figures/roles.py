@@ -82,6 +82,18 @@ def describe_fixed(summary: Summary, fixed: Mapping[str, int]) -> str:
     return f"All at {join_words(places)}." if places else ""
 
 
+def name_axis(data: xr.Dataset, axis: str) -> str:
+    """Return what an axis is called: its long name, else its own."""
+    return str(data[axis].attrs.get("long_name", axis))
+
+
+def need_axes(summary: Summary, *needed: str) -> None:
+    """Raise ClhdError if an experiment lacks an axis that its figure shows."""
+    lacking = [name for name in needed if name not in summary.dataset.dims]
+    if lacking:
+        raise InputError(f"summary of {summary.name}: its figure needs the axis {', '.join(lacking)}")
+
+
 def thin(count: int, limit: int) -> list[int]:
     """Return at most `limit` positions of `count`, evenly spread, with both ends."""
     if count <= limit:

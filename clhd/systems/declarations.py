@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -42,7 +42,7 @@ def describe(long_name: str, symbol: str = "", units: str = "1", description: st
     return {"long_name": long_name, "symbol": symbol, "units": units, "description": description}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Parameter:
     """One parameter of a system.
 
@@ -70,6 +70,7 @@ class Parameter:
     default: Value | None
     meaning: str
     symbol: str = ""
+    _: KW_ONLY
     units: str = "1"
     minimum: float = -np.inf
     maximum: float = np.inf
@@ -101,7 +102,7 @@ class Parameter:
         raise InputError(f"{name} = {value!r}: must be one of {', '.join(sorted(self.choices))}{more}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Output:
     """One quantity that a simulation or a theory returns.
 
@@ -122,6 +123,7 @@ class Output:
 
     dims: tuple[str, ...]
     words: Words
+    _: KW_ONLY
     distribution_along: str | None = None
     may_be_nan: bool = False
     in_theory: bool = True

@@ -13,7 +13,7 @@ import numpy as np
 
 from clhd.errors import InputError
 from clhd.systems.declarations import FloatArray, Output, Parameter, describe
-from clhd.systems.latent_variable.model import find_time_unit, make_network, make_start, measure_modes
+from clhd.systems.latent_variable.model import Network, find_time_unit, make_network, make_start, measure_modes
 from clhd.systems.latent_variable.simulation import descend
 from clhd.systems.latent_variable.theory import predict_phase, predict_start
 from clhd.systems.protocol import System
@@ -23,7 +23,7 @@ _SECONDS = 2e-4, 1.0e-9  # measured: of one run, and of one step per unit of wid
 
 
 def _exponent(meaning: str, symbol: str) -> Parameter:
-    return Parameter(kind="number", default=0.0, minimum=-4, maximum=4, meaning=meaning, symbol=symbol)
+    return Parameter("number", 0.0, meaning, symbol, minimum=-4, maximum=4)
 
 
 class LatentVariableSystem(System):
@@ -32,60 +32,40 @@ class LatentVariableSystem(System):
     title = "a two-layer network with an exact solution"
     time = describe("time", "t", description="in units of 1 / (2 a max(K_0, K_inf)) of each run's own start")
     quantity = "response"
-    parameters: Mapping[str, Parameter] = {
-        "network_width": Parameter(
-            kind="count", default=None, minimum=2, maximum=10**7, meaning="number of hidden units", symbol="d"
-        ),
+    parameters = {
+        "network_width": Parameter("count", None, "number of hidden units", "d", minimum=2, maximum=10**7),
         "scale_exponent": _exponent("the output's factor is d^-alpha", "alpha"),
         "rate_exponent_u": _exponent("the learning rate of u is d^-beta", "beta_u"),
         "rate_exponent_w": _exponent("the learning rate of w is d^-beta", "beta_w"),
         "initial_exponent_u": _exponent("entries of u start with standard deviation d^-sigma", "sigma_u"),
         "initial_exponent_w": _exponent("entries of w start with standard deviation d^-sigma", "sigma_w"),
-        "second_moment": Parameter(kind="number", default=1.0, above=0, meaning="second moment of x", symbol="a"),
-        "cross_moment": Parameter(kind="number", default=1.0, meaning="mean of x y", symbol="b"),
-        "step_size": Parameter(
-            kind="number", default=0.05, minimum=1e-4, maximum=10, meaning="time of one step", symbol="step"
-        ),
+        "second_moment": Parameter("number", 1.0, "second moment of x", "a", above=0),
+        "cross_moment": Parameter("number", 1.0, "mean of x y", "b"),
+        "step_size": Parameter("number", 0.05, "time of one step", "step", minimum=1e-4, maximum=10),
         "initial": Parameter(
-            kind="choice",
-            default="random",
+            "choice",
+            "random",
+            "random weights, or fixed ones with their mean squared norms",
             choices=("random", "fixed"),
-            meaning="random weights, or fixed ones with the mean squared norms of random weights",
         ),
         "initial_alignment": Parameter(
-            kind="number",
-            default=0.0,
-            minimum=-1,
-            maximum=1,
-            meaning="cosine of the angle between u and w of a fixed start",
-            symbol="zeta_0",
+            "number", 0.0, "cosine of the angle between u and w of a fixed start", "zeta_0", minimum=-1, maximum=1
         ),
     }
-    outputs: Mapping[str, Output] = {
-        "response": Output(dims=("time",), words=describe("response", "f", description="f(x) / x")),
-        "alignment": Output(
-            dims=("time",), words=describe("alignment", "zeta", description="cosine of u and w"), may_be_nan=True
-        ),
-        "norm_product": Output(dims=("time",), words=describe("product of the layers' norms", "|u||w|")),
-        "tangent_kernel": Output(dims=("time",), words=describe("tangent kernel", "K")),
-        "kernel_change": Output(dims=(), words=describe("relative change of the tangent kernel to the end", "K/K_0-1")),
+    outputs = {
+        "response": Output(("time",), describe("response", "f", description="f(x) / x")),
+        "alignment": Output(("time",), describe("alignment", "zeta", description="cosine of u and w"), may_be_nan=True),
+        "norm_product": Output(("time",), describe("product of the layers' norms", "|u||w|")),
+        "tangent_kernel": Output(("time",), describe("tangent kernel", "K")),
+        "kernel_change": Output((), describe("relative change of the tangent kernel to the end", "K/K_0-1")),
         "log_kernel_change": Output(
-            dims=(), words=describe("decimal logarithm of the size of the kernel's relative change", "lg|K/K_0-1|")
+            (), describe("decimal logarithm of the size of the kernel's relative change", "lg|K/K_0-1|")
         ),
-        "invariant_drift": Output(
-            dims=(), words=describe("relative drift of what gradient flow conserves"), in_theory=False
-        ),
-        "rule_breaks": Output(
-            dims=(), words=describe("intervals on which alignment or norms move against |f|"), in_theory=False
-        ),
-        **{
-            name: Output(dims=(), words=describe(long_name, symbol), in_simulation=False)
-            for name, long_name, symbol in (
-                ("phase_index", "phase index", "e"),
-                ("kernel_exponent", "exponent of the kernel's relative change", ""),
-                ("alignment_index", "alignment index", ""),
-            )
-        },
+        "invariant_drift": Output((), describe("relative drift of what gradient flow conserves"), in_theory=False),
+        "rule_breaks": Output((), describe("intervals on which alignment or norms move against |f|"), in_theory=False),
+        "phase_index": Output((), describe("phase index", "e"), in_simulation=False),
+        "kernel_exponent": Output((), describe("exponent of the kernel's relative change"), in_simulation=False),
+        "alignment_index": Output((), describe("alignment index"), in_simulation=False),
     }
     equations = """\
 f(x) = g (u.w) x, loss <(f(x) - y)^2>; a = <x^2>, b = <x y>, s = sqrt(eta_u eta_w), m = u.w
@@ -102,38 +82,36 @@ zeta does not vanish iff e + |A - B|/2 >= 0"""
         "Model and question: Y. Xu and L. Ziyin, arXiv:2401.07085, of which only the abstract was at hand.",
         "Solution, limits, phase diagram and mechanisms as they stand here are this project's own derivation.",
     )
-    claims: Mapping[str, str] = {
-        name: f"clhd.systems.latent_variable.claims:{name}" for name in ("X1", "X2", "X3", "X4")
-    }
-    figures: Mapping[str, str] = {
+    claims = {name: f"clhd.systems.latent_variable.claims:{name}" for name in ("X1", "X2", "X3", "X4")}
+    figures = {
         "mechanisms": "clhd.systems.latent_variable.figures:plot_mechanisms",
         "phases": "clhd.systems.latent_variable.figures:plot_phases",
     }
 
     def check(self, values: SimpleNamespace) -> None:
-        """Refuse an alignment that a random start would not have."""
         if values.initial == "random" and values.initial_alignment != 0:
             raise InputError(f"initial_alignment = {values.initial_alignment:g}: must be 0 unless initial is fixed")
 
     def estimate_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
-        """The steps, each through all weights."""
-        steps = time[-1] / values.step_size
         length = values.network_width if values.initial == "random" else 2
-        return float(_SECONDS[0] + _SECONDS[1] * steps * length)
+        return float(_SECONDS[0] + _SECONDS[1] * time[-1] / values.step_size * length)
 
     def estimate_theory_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
-        """The start: the closed form costs next to nothing."""
-        return float(_SECONDS[0] + 5e-8 * values.network_width)
+        return float(_SECONDS[0] + 5e-8 * values.network_width)  # of the start: the closed form costs next to nothing
 
     def simulate(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:
-        network, (u, w) = make_network(values), make_start(values, random)
-        unit = find_time_unit(network, *measure_modes(network, u, w))
+        network, u, w, unit = _begin(values, random)
         return _add_logarithm(descend(network, u, w, time=unit * time, step=unit * values.step_size))
 
     def predict_run(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:
-        network, (u, w) = make_network(values), make_start(values, random)
-        unit = find_time_unit(network, *measure_modes(network, u, w))
+        network, u, w, unit = _begin(values, random)
         return _add_logarithm(predict_start(network, u, w, unit * time)) | predict_phase(values)
+
+
+def _begin(values: SimpleNamespace, random: np.random.Generator) -> tuple[Network, FloatArray, FloatArray, float]:
+    """The network, its weights at the start, and the unit of time."""
+    network, (u, w) = make_network(values), make_start(values, random)
+    return network, u, w, find_time_unit(network, *measure_modes(network, u, w))
 
 
 def _add_logarithm(found: Mapping[str, Any]) -> dict[str, Any]:

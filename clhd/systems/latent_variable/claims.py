@@ -26,13 +26,7 @@ _NOTHING = 1e-12  # relative to the response, or to the invariants: rounding
 
 
 def find_orders(error: xr.DataArray) -> xr.DataArray:
-    """Return the order in the step of an error, between the two smallest steps; NaN where there is no error.
-
-    Parameters
-    ----------
-    error : DataArray
-        With the dim ``step_size``.
-    """
+    """Return the order in the step of an error, between the two smallest steps; NaN where there is no error."""
     ordered = error.sortby("step_size")
     steps = ordered["step_size"].values
     fine, coarse = ordered.isel(step_size=0, drop=True), ordered.isel(step_size=1, drop=True)
@@ -59,19 +53,18 @@ def judge_closed_form(summaries: Mapping[str, Summary], thresholds: Mapping[str,
     orders = find_orders(error)
     finest = error.sortby("step_size").isel(step_size=0)
     largest = Estimate.exact(float((finest / finest["step_size"]).max(skipna=False)))
-    parts = {
+    verdicts = {
         "order": _judge_orders(orders, thresholds["order_range"]),
         "size": below(largest, thresholds["largest_error_per_step"]),
     }
     evidence = {
-        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
         "orders": {"least": float(orders.min()), "largest": float(orders.max()), "starts": int(orders.count())},
         "largest_error_per_step": largest,
         "initial_alignment": error["initial_alignment"].values,
         "cross_moment": error["cross_moment"].values,
         "error_at_smallest_step": finest.transpose("initial_alignment", "cross_moment", ...).values,
     }
-    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+    return Judgement.of_all(verdicts, evidence)
 
 
 def measure_exponents(dataset: xr.Dataset) -> list[tuple[float, float, Estimate]]:
@@ -109,18 +102,14 @@ def judge_mechanisms(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
     dataset = summaries["steps"].dataset
     orders = find_orders(dataset["invariant_drift_mean"])
     breaks = Estimate.exact(float(dataset["rule_breaks_mean"].sum(skipna=False)))
-    parts = {
-        "rule": below(breaks, 0.0),
-        "conserved": _judge_orders(orders, thresholds["order_range"]),
-    }
+    verdicts = {"rule": below(breaks, 0.0), "conserved": _judge_orders(orders, thresholds["order_range"])}
     evidence = {
-        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
         "intervals_that_break_the_rule": breaks,
         "intervals": int(dataset["rule_breaks_mean"].size * (dataset.sizes["time"] - 1)),
         "orders_of_drift": {"least": float(orders.min()), "largest": float(orders.max())},
         "largest_drift_at_smallest_step": float(dataset["invariant_drift_mean"].sortby("step_size")[..., 0].max()),
     }
-    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+    return Judgement.of_all(verdicts, evidence)
 
 
 def judge_kernel_phase(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
@@ -142,7 +131,7 @@ def judge_kernel_phase(summaries: Mapping[str, Summary], thresholds: Mapping[str
         statement = f"With {name} layers, neither alignment nor norms move where the tangent kernel freezes."
         parts.append(Part(id=name, statement=statement, verdict=verdict, evidence={"scalings": rows}))
     evidence = {"network_width": int(widest["network_width"]), "scalings_with_frozen_kernel": int(freezes.sum())}
-    return Judgement(verdict=all_hold(part.verdict for part in parts), evidence=evidence, parts=tuple(parts))
+    return Judgement.of_parts(parts, evidence)
 
 
 def _measure_mechanisms(point: xr.Dataset, scalings: int) -> dict[str, Any]:

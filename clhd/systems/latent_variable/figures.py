@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from clhd.claims.verdict import Estimate
 from clhd.core.text import format_number
-from clhd.errors import InputError
-from clhd.figures.caption import describe_points, describe_source
+from clhd.figures.caption import compose_caption
+from clhd.figures.roles import need_axes
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.latent_variable.claims import measure_error, measure_exponents
@@ -20,7 +20,7 @@ from clhd.systems.latent_variable.claims import measure_error, measure_exponents
 
 def plot_mechanisms(summary: Summary) -> tuple[Figure, str]:
     """Draw alignment and norms in time by target, and the error of gradient descent by step."""
-    _need_axes(summary, ("initial_alignment", "cross_moment", "step_size"))
+    need_axes(summary, "initial_alignment", "cross_moment", "step_size")
     dataset = summary.dataset.sortby(["initial_alignment", "step_size"])
     figure = make_figure(PAGE, 2.5)
     panels = figure.subplots(1, 3)
@@ -44,11 +44,13 @@ def plot_mechanisms(summary: Summary) -> tuple[Figure, str]:
     letter_panels(panels)
     step = format_number(float(middle["step_size"]))
     start = format_number(float(middle["initial_alignment"]))
-    return figure, _compose_caption(
+    # Without z-scores: from the same start, theory and simulation differ by the bias of the step alone.
+    return figure, compose_caption(
         summary,
         f"Left, middle: cosine of the layers' weights and product of their norms from alignment {start}, by the closed "
         f"form (lines) and by gradient descent with step {step} (markers). Right: largest distance of the response "
         "from its closed form, relative to it, for all starts that move; dashed: first order.",
+        with_agreement=False,
     )
 
 
@@ -73,7 +75,7 @@ def _plot_errors(axes: Axes, dataset: xr.Dataset, colours: list[str]) -> None:
 
 def plot_phases(summary: Summary) -> tuple[Figure, str]:
     """Draw the change of the kernel and the alignment against the width, and measured against predicted exponents."""
-    _need_axes(summary, ("scaling", "network_width"))
+    need_axes(summary, "scaling", "network_width")
     dataset = summary.dataset.sortby("network_width")
     dataset = dataset.isel(scaling=np.argsort(dataset["phase_index_theory"].values[:, 0], kind="stable"))
     index = dataset["phase_index_theory"].values[:, 0]
@@ -104,12 +106,14 @@ def plot_phases(summary: Summary) -> tuple[Figure, str]:
     ]
     panels[2].legend(handles=handles, loc="upper left")
     letter_panels(panels)
-    return figure, _compose_caption(
+    # Without z-scores: from the same start, theory and simulation differ by the bias of the step alone.
+    return figure, compose_caption(
         summary,
         "Left: geometric mean of the relative change of the tangent kernel, by the closed form (lines) and by gradient "
         "descent from the same random starts (markers). Middle: cosine of the layers' weights at the end. Right: "
         "exponent of the kernel's change in the width, measured from the smallest to the largest, against the "
         "predicted one; bars: 95 % for all together.",
+        with_agreement=False,
     )
 
 
@@ -124,16 +128,3 @@ def _plot_exponents(
     ends = [min(predicted for _, predicted, _ in found) - 0.3, max(predicted for _, predicted, _ in found) + 0.3]
     axes.plot(ends, ends, color=MUTED, linewidth=0.8, zorder=0)
     axes.set(xlabel="predicted exponent", ylabel="measured exponent")
-
-
-def _need_axes(summary: Summary, needed: tuple[str, ...]) -> None:
-    """Raise ClhdError if the experiment lacks an axis that the figure shows."""
-    lacking = [name for name in needed if name not in summary.dataset.dims]
-    if lacking:
-        raise InputError(f"summary of {summary.name}: its figure needs the axis {', '.join(lacking)}")
-
-
-def _compose_caption(summary: Summary, what: str) -> str:
-    """A caption without z-scores: with theory and simulation from the same start, the step's bias is all they show."""
-    headline = str(summary.experiment.get("description") or summary.name)
-    return f"**{headline}.** {what} {describe_points(summary)}\n\n{describe_source(summary)}\n"

@@ -65,22 +65,10 @@ def make_network(values: SimpleNamespace) -> Network:
 
 
 def make_start(values: SimpleNamespace, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Return the weights u and w at the start.
+    """Return the weights u and w at the start, of shape (d,) each; of a fixed start, (2,).
 
     A random start draws all entries, first those of u. A fixed start has the mean squared norms of a random one and
     lies on two coordinates: the dynamics know only u.u, w.w and u.w, so other entries would stay at 0.
-
-    Parameters
-    ----------
-    values : namespace
-        The parameters of a point.
-    random : numpy.random.Generator
-        The random numbers of the run.
-
-    Returns
-    -------
-    (u, w)
-        Of shape (network_width,) each; (2,) for a fixed start.
     """
     width = values.network_width
     if values.initial == "random":
@@ -110,12 +98,7 @@ def find_time_unit(network: Network, plus: float, minus: float) -> float:
 
 
 def measure_area(u: FloatArray, w: FloatArray) -> float:
-    """Return c^2 = u.u w.w - (u.w)^2, the Gram determinant, without cancellation.
-
-    Parameters
-    ----------
-    u, w : arrays of shape (d,)
-    """
+    """Return c^2 = u.u w.w - (u.w)^2, the Gram determinant, without cancellation."""
     squared = float(np.sum(u * u))
     if squared == 0.0:
         return 0.0

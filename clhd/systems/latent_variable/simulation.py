@@ -16,30 +16,10 @@ _MOVES = 1e-9  # what rounding may move; see count_breaks
 def descend(
     network: Network, u: FloatArray, w: FloatArray, *, time: FloatArray, step: float
 ) -> dict[str, FloatArray | float]:
-    """Run gradient descent, and return what it passes through.
+    """Return the outputs of `LatentVariableSystem` that gradient descent from weights u and w passes through.
 
-    Parameters
-    ----------
-    network : Network
-    u, w : arrays of shape (d,)
-        Weights at the start.
-    time : array of shape (times,)
-        Output times, not in units. Between two of them, all steps are equal, and at most `step`.
-    step : float
-        Time of one step.
-
-    Returns
-    -------
-    dict of name to array of shape (times,), or float
-
-    | name | meaning |
-    |---|---|
-    | response | f = g u.w |
-    | alignment | cosine of the angle between u and w; NaN where one of them is 0 |
-    | norm_product | abs(u) abs(w) |
-    | tangent_kernel | K |
-    | invariant_drift | largest change of c^2 and of delta, relative to (u.u w.w) and to K/g^2 at the start |
-    | rule_breaks | see `count_breaks` |
+    Times and step are not in units. Between two output times all steps are equal, and at most `step`. The drift is the
+    largest change of c^2 and of delta, relative to (u.u w.w) and to K/g^2 at the start.
     """
     times = np.concatenate([[0.0], time])
     states = np.empty((len(times), 5))  # u.u, w.w, u.w, c^2, delta
@@ -67,12 +47,8 @@ def descend(
 def count_breaks(product: FloatArray, alignment: FloatArray, norms: FloatArray) -> int:
     """Return on how many intervals alignment or norms move against abs(u.w).
 
-    Both should rise and fall with abs(u.w). Changes below 1e-9, relative to the larger end for the norms, do not count.
-
-    Parameters
-    ----------
-    product, alignment, norms : arrays of shape (times,)
-        u.w, its cosine, and abs(u) abs(w).
+    Both should rise and fall with abs(u.w), the first argument. Changes below 1e-9, relative to the larger end for the
+    norms, do not count.
     """
     direction = np.sign(np.diff(np.abs(product)))
     turned = np.diff(np.abs(alignment)) * direction < -_MOVES

@@ -33,23 +33,10 @@ from clhd.systems.latent_variable.model import FloatArray, Network, measure_area
 def solve_modes(
     plus: ArrayLike, minus: ArrayLike, drive: ArrayLike, speed: ArrayLike, time: ArrayLike
 ) -> tuple[FloatArray, FloatArray]:
-    """Return P z and M / z; all limits are exact: P, M, the drive or D may be 0.
+    """Return P z and M / z, the squared lengths of both combinations of the weights at a time.
 
-    Parameters
-    ----------
-    plus, minus : array_like
-        P, M >= 0 at the start; all arguments are broadcast.
-    drive : array_like
-        h, of either sign.
-    speed : array_like
-        kappa, > 0.
-    time : array_like
-        >= 0.
-
-    Returns
-    -------
-    (array, array)
-        The squared lengths of both combinations of the weights at this time.
+    All limits are exact: P, M, the drive or D may be 0. P, M and the time are not negative, the speed is positive; all
+    arguments are broadcast.
     """
     p, m, h = (np.asarray(value, dtype=float) for value in (plus, minus, drive))
     rate = 2.0 * np.asarray(speed, dtype=float) * np.asarray(time, dtype=float)
@@ -68,21 +55,10 @@ def solve_modes(
 
 
 def predict_start(network: Network, u: FloatArray, w: FloatArray, time: FloatArray) -> dict[str, FloatArray | float]:
-    """Return what gradient flow from a start passes through.
+    """Return the outputs of `LatentVariableSystem` that gradient flow from weights u and w passes through.
 
-    Parameters
-    ----------
-    network : Network
-    u, w : arrays of shape (d,)
-        Weights at the start.
-    time : array of shape (times,)
-        Not in units.
-
-    Returns
-    -------
-    dict of name to array of shape (times,), or float
-        response, alignment, norm_product and tangent_kernel; kernel_change from the start to the last time. The
-        alignment is NaN where the weights are 0, to which a start with a mode of 0 can be driven.
+    Times are not in units; the kernel's change is that to the last one. The alignment is NaN where the weights are 0,
+    to which a start with a mode of 0 can be driven.
     """
     half = network.root_rate / 4
     modes = measure_modes(network, u, w)
@@ -109,15 +85,6 @@ def _root_minus_one(x: float) -> float:
 
 def predict_phase(values: SimpleNamespace) -> dict[str, float]:
     """Return the exponents of a random start in the limit of infinite width.
-
-    Parameters
-    ----------
-    values : namespace
-        The parameters of a point; only its exponents are read.
-
-    Returns
-    -------
-    dict of name to float
 
     | name | meaning |
     |---|---|

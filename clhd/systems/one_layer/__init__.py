@@ -8,8 +8,7 @@ import numpy as np
 
 from clhd.errors import InputError
 from clhd.systems.declarations import FloatArray, Output, Parameter, Words, describe
-from clhd.systems.one_layer.model import ACTIVATIONS
-from clhd.systems.one_layer.simulation import simulate_layer
+from clhd.systems.one_layer.simulation import list_sizes, simulate_layer
 from clhd.systems.one_layer.theory import predict_layer
 from clhd.systems.protocol import System
 
@@ -38,71 +37,36 @@ docs/systems/one_layer.md derives them."""
         ),
     )
     parameters = {
-        "pattern_count": Parameter(
-            kind="count", default=6, minimum=2, maximum=10, meaning="patterns, and dimensions", symbol="M"
-        ),
-        "pattern_overlap": Parameter(
-            kind="number",
-            default=0.0,
-            above=-1,
-            maximum=0.99,
-            meaning="scalar product of two patterns",
-            symbol="c",
-        ),
+        "pattern_count": Parameter("count", 6, "patterns, and dimensions", "M", minimum=2, maximum=10),
+        "pattern_overlap": Parameter("number", 0.0, "scalar product of two patterns", "c", above=-1, maximum=0.99),
         "probability_ratio": Parameter(
-            kind="number",
-            default=3.0,
-            minimum=1,
-            maximum=1000,
-            meaning="probability of the first pattern, in times of that of the last; linear between them",
+            "number", 3.0, "probability of the first pattern over that of the last; linear", minimum=1, maximum=1000
         ),
-        "activation": Parameter(kind="choice", default="relu", choices=ACTIVATIONS, meaning="activation"),
+        "activation": Parameter("choice", "relu", "activation", choices=("relu", "linear")),
         "layer_units": Parameter(
-            kind="count",
-            default=1000,
-            minimum=1,
-            maximum=100_000,
-            meaning="units of a layer, each with a random start",
-            in_theory=False,
-            can_vary=False,
+            "count", 1000, "units of a layer", minimum=1, maximum=100_000, in_theory=False, can_vary=False
         ),
         "ascent_steps": Parameter(
-            kind="count",
-            default=60_000,
-            minimum=1,
-            maximum=10_000_000,
-            meaning="largest number of steps",
-            in_theory=False,
+            "count", 60_000, "largest number of steps", minimum=1, maximum=10_000_000, in_theory=False
         ),
         "first_step_size": Parameter(
-            kind="number",
-            default=4.0,
-            above=0,
-            maximum=4,
-            meaning="step size at first; halved by step 500, and so on",
-            units="time",
-            in_theory=False,
+            "number", 4.0, "step size at first", above=0, maximum=4, units="time", in_theory=False
         ),
         "room_for_optima": Parameter(
-            kind="count", default=16, minimum=1, maximum=1000, meaning="room for optima in the results", can_vary=False
+            "count", 16, "room for optima in the results", minimum=1, maximum=1000, can_vary=False
         ),
     }
     outputs = {
         "optima": Output(
-            dims=(),
-            words=describe("optima", "", description="theory: enumerated; simulation: distinct ends of live units"),
+            (), describe("optima", description="theory: enumerated; simulation: distinct ends of live units")
         ),
-        "optimum_energy": Output(dims=("optimum_rank",), words=describe("energy of an optimum", "E"), may_be_nan=True),
+        "optimum_energy": Output(("optimum_rank",), describe("energy of an optimum", "E"), may_be_nan=True),
         "basin_share": Output(
-            dims=("optimum_rank",),
-            words=describe("share of the units that end at an optimum"),
-            in_theory=False,
+            ("optimum_rank",), describe("share of the units that end at an optimum"), in_theory=False
         ),
-        "dead_share": Output(dims=(), words=describe("share of dead units", description="no pattern activates them")),
+        "dead_share": Output((), describe("share of dead units", description="no pattern activates them")),
         "optima_found": Output(
-            dims=("layer_size",),
-            words=describe("optima found", description="by the first units of the layer"),
-            in_theory=False,
+            ("layer_size",), describe("optima found", description="by the first units of the layer"), in_theory=False
         ),
     }
     claims = {"T1": "clhd.systems.one_layer.claims:T1", "T2": "clhd.systems.one_layer.claims:T2"}
@@ -116,14 +80,12 @@ docs/systems/one_layer.md derives them."""
             )
 
     def coordinates(self, values: Mapping[str, Any]) -> Mapping[str, tuple[Sequence[Any], Words]]:
+        ranks = range(1, values["room_for_optima"] + 1)
         found: dict[str, tuple[Sequence[Any], Words]] = {
-            "optimum_rank": (
-                range(1, values["room_for_optima"] + 1),
-                describe("place of an optimum, the highest first"),
-            )
+            "optimum_rank": (ranks, describe("place of an optimum, the highest first"))
         }
         if "layer_units" in values:  # not a parameter of the theory
-            found["layer_size"] = (_list_sizes(values["layer_units"]), describe("units"))
+            found["layer_size"] = (list_sizes(values["layer_units"]), describe("units"))
         return found
 
     def estimate_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
@@ -135,29 +97,7 @@ docs/systems/one_layer.md derives them."""
         return float(1e-3 + _CASE_SECONDS * 3**values.pattern_count)
 
     def simulate(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:
-        return simulate_layer(
-            values.pattern_count,
-            values.pattern_overlap,
-            values.probability_ratio,
-            is_linear=values.activation == "linear",
-            units=values.layer_units,
-            step_size=values.first_step_size,
-            steps=values.ascent_steps,
-            room=values.room_for_optima,
-            sizes=_list_sizes(values.layer_units),
-            random=random,
-        )
+        return simulate_layer(values, random)
 
     def predict(self, values: SimpleNamespace, time: FloatArray) -> Mapping[str, Any]:
-        return predict_layer(
-            values.pattern_count,
-            values.pattern_overlap,
-            values.probability_ratio,
-            is_linear=values.activation == "linear",
-            room=values.room_for_optima,
-        )
-
-
-def _list_sizes(units: int) -> list[int]:
-    """Return 1, 10, 100, ... units, and the whole layer."""
-    return [size for size in (10**k for k in range(6)) if size < units] + [units]
+        return predict_layer(values)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clhd.claims.claim import Claim, Judgement, Part
-from clhd.claims.verdict import Estimate, above, all_hold, within
+from clhd.claims.verdict import Estimate, Verdict, above, all_hold, below
 from clhd.sweep.results.summary_reader import Summary
 
 
@@ -25,35 +25,36 @@ def judge_optima(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
     is_there = energy.notnull() | expected.notnull()
     error = float((abs(energy / expected - 1)).where(is_there, 0.0).max(skipna=False))
     single = float((abs(linear["optima_mean"] - 1) + linear["optima_standard_deviation"]).max(skipna=False))
-    verdicts = {
-        "a": above(Estimate.exact(float(most.min(skipna=False))), thresholds["least_optima"]),
-        "b": within(Estimate.exact(difference), (0.0, thresholds["largest_difference"])),
-        "c": within(Estimate.exact(error), (0.0, thresholds["largest_energy_error"])),
-        "d": within(Estimate.exact(single), (0.0, thresholds["largest_difference"])),
-    }
-    evidence: dict[str, dict[str, Any]] = {
-        "a": {
-            "overlaps": relu["pattern_overlap"].values,
-            "optima_by_patterns": {
-                int(count): most.sel(pattern_count=count).values for count in most["pattern_count"].values
-            },
-        },
-        "b": {"largest_difference": difference},
-        "c": {"largest_relative_error": error},
-        "d": {"largest_difference_from_one": single},
-    }
-    statements = {
-        "a": "A relu unit has several optima, at every overlap of the patterns.",
-        "b": "(Ours) The distinct ends of live units are as many as the enumerated optima.",
-        "c": "(Ours) They have the energies of the enumerated optima.",
-        "d": "A linear unit has one optimum, up to its sign.",
-    }
-    parts = tuple(
-        Part(id=f"T1{letter}", statement=statements[letter], verdict=verdict, evidence=evidence[letter])
-        for letter, verdict in verdicts.items()
+    by_patterns = {int(count): most.sel(pattern_count=count).values for count in most["pattern_count"].values}
+    rows: tuple[tuple[str, str, Verdict, dict[str, Any]], ...] = (
+        (
+            "T1a",
+            "A relu unit has several optima, at every overlap of the patterns.",
+            above(Estimate.exact(float(most.min(skipna=False))), thresholds["least_optima"]),
+            {"overlaps": relu["pattern_overlap"].values, "optima_by_patterns": by_patterns},
+        ),
+        (
+            "T1b",
+            "(Ours) The distinct ends of live units are as many as the enumerated optima.",
+            below(Estimate.exact(difference), thresholds["largest_difference"]),
+            {"largest_difference": difference},
+        ),
+        (
+            "T1c",
+            "(Ours) They have the energies of the enumerated optima.",
+            below(Estimate.exact(error), thresholds["largest_energy_error"]),
+            {"largest_relative_error": error},
+        ),
+        (
+            "T1d",
+            "A linear unit has one optimum, up to its sign.",
+            below(Estimate.exact(single), thresholds["largest_difference"]),
+            {"largest_difference_from_one": single},
+        ),
     )
+    parts = [Part(id=i, statement=text, verdict=verdict, evidence=found) for i, text, verdict, found in rows]
     whole = {"fewest_optima_of_relu": np.min(most.values), "most_optima_of_relu": np.max(most.values)}
-    return Judgement(verdict=all_hold(verdicts.values()), evidence=whole, parts=parts)
+    return Judgement.of_parts(parts, whole)
 
 
 def judge_width(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clhd.core.text import format_number, format_plain
-from clhd.figures.caption import compose_caption
-from clhd.figures.roles import assign_roles, describe_fixed
+from clhd.figures.caption import compose_caption, describe_verdict
+from clhd.figures.roles import assign_roles, describe_fixed, name_axis
 from clhd.figures.style import COLUMN, INK, MARKERS, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary
 
@@ -21,27 +21,23 @@ def plot_optima(summary: Summary) -> tuple[Figure, str]:
     roles = assign_roles(summary, ("pattern_overlap", "pattern_count"), roles=2)
     dataset = summary.dataset.isel(roles.fixed).squeeze(drop=True)
     axis = roles.x
-    groups = (
-        [dataset]
-        if roles.colour is None
-        else [dataset.isel({roles.colour: k}) for k in range(dataset[roles.colour].size)]
-    )
-    labels = [
-        "" if roles.colour is None else format_plain(dataset[roles.colour], group[roles.colour].item())
-        for group in groups
-    ]
+    groups, labels = [dataset], [""]
+    if roles.colour is not None:
+        values = dataset[roles.colour].values
+        groups = [dataset.sel({roles.colour: value}) for value in values]
+        labels = [format_plain(dataset[roles.colour], value) for value in values]
     figure = make_figure(PAGE, 2.7)
     left, right = figure.subplots(1, 2)
     for k, (group, colour) in enumerate(zip(groups, pick_colours(len(groups), ordered=True), strict=True)):
         left.plot(group[axis], group["optima_theory"], color=colour)
         left.plot(group[axis], group["optima_mean"], color=colour, marker=MARKERS[k % 8], linestyle="", label=labels[k])
-    left.set(xlabel=_name(dataset, axis), ylabel="optima", ylim=(0, None))
+    left.set(xlabel=name_axis(dataset, axis), ylabel="optima", ylim=(0, None))
     left.yaxis.set_major_locator(MaxNLocator(integer=True))
     if roles.colour:
         left.legend()
     middle = len(groups) // 2
     _plot_shares(right, groups[middle], axis)
-    right.set(xlabel=_name(dataset, axis), ylabel="share of the units", ylim=(0, 0.5), title=labels[middle])
+    right.set(xlabel=name_axis(dataset, axis), ylabel="share of the units", ylim=(0, 0.5), title=labels[middle])
     right.legend(loc="upper center", ncols=4, columnspacing=0.8)
     letter_panels((left, right))
     what = (
@@ -60,10 +56,6 @@ def _plot_shares(axes: Axes, group: xr.Dataset, axis: str) -> None:
         axes.plot(group[axis], shares.sel(optimum_rank=rank), color=colour, marker="o", label=f"{rank}", linewidth=0.6)
     axes.plot(group[axis], group["dead_share_theory"], color=INK, linestyle="--")
     axes.plot(group[axis], group["dead_share_mean"], color=INK, marker="s", linestyle="", label="dead")
-
-
-def _name(dataset: xr.Dataset, axis: str) -> str:
-    return str(dataset[axis].attrs.get("long_name", axis))
 
 
 def plot_width(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
@@ -90,6 +82,6 @@ def plot_width(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tu
     axes.set(xscale="log", xlabel="units", ylabel="optima found", ylim=(0, None))
     axes.legend(loc="lower right", title="probabilities, first : last")
     return figure, (
-        f"{claim['statement']} The numbers say: {claim['verdict']}. Optima that the first units of a layer find, with "
+        f"{describe_verdict(claim)} Optima that the first units of a layer find, with "
         "2 standard errors over layers; lines: expected from the measured shares of the basins; dashed: all optima.\n"
     )

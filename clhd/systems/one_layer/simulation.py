@@ -8,7 +8,7 @@ The bracket is X times the gradient of E on the sphere: it needs no weights. dt 
 to and fro across a kink w . x_m = 0 on which an optimum lies.
 """
 
-from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,77 +63,57 @@ def climb(
                 break
 
 
-def simulate_layer(
-    count: int,
-    overlap: float,
-    ratio: float,
-    *,
-    is_linear: bool,
-    units: int,
-    step_size: float,
-    steps: int,
-    room: int,
-    sizes: Sequence[int],
-    random: np.random.Generator,
-) -> dict[str, FloatArray]:
-    """Let the units of one layer climb, and count where they end.
+def list_sizes(units: int) -> list[int]:
+    """Return 1, 10, 100, ... units, and the whole layer."""
+    return [size for size in (10**k for k in range(6)) if size < units] + [units]
 
-    Parameters
-    ----------
-    count, overlap, ratio
-        Patterns, their overlap, and how often the first one comes, in times of the last one.
-    is_linear : bool
-    units : int
-        Starts, uniform on the sphere.
-    step_size, steps
-        Of the climb; the step size is the first one, in time.
-    room : int
-        Optima for which the outputs have room.
-    sizes : sequence of int
-        The optima that the first so many units find are counted.
-    random : numpy.random.Generator
-        For the starts.
+
+def simulate_layer(values: SimpleNamespace, random: np.random.Generator) -> dict[str, FloatArray]:
+    """Let the units of one layer climb from uniform starts on the sphere, and count where they end.
 
     Returns
     -------
     dict
-        optima, dead_share (scalars), optimum_energy, basin_share (room; beyond the optima NaN and 0),
-        optima_found (sizes).
+        The outputs of `OneLayerSystem`; beyond the optima, energies are NaN and shares 0.
 
     Raises
     ------
     NotConvergedError
         If there are more distinct end points than room.
     """
-    patterns, probabilities = make_patterns(count, overlap), make_probabilities(count, ratio)
+    count, overlap, units = values.pattern_count, values.pattern_overlap, values.layer_units
+    patterns, probabilities = make_patterns(count, overlap), make_probabilities(count, values.probability_ratio)
+    is_linear = values.activation == "linear"
     starts = random.normal(size=(units, count))
     starts /= np.sqrt((starts**2).sum(axis=1, keepdims=True))
-    responses = _climb_all(starts @ patterns, probabilities, overlap, is_linear, step_size, steps)
-    energies = find_energy(responses, probabilities, is_linear=is_linear)
-    labels = label_ends(
-        np.asarray(np.linalg.solve(patterns, responses.T).T, dtype=np.float64), energies > 0, up_to_sign=is_linear
+    responses = climb_all(
+        starts @ patterns, probabilities, overlap, is_linear, values.first_step_size, values.ascent_steps
     )
+    energies = find_energy(responses, probabilities, is_linear=is_linear)
+    weights = np.asarray(np.linalg.solve(patterns, responses.T).T, dtype=np.float64)
+    labels = label_ends(weights, energies > 0, up_to_sign=is_linear)
     optima = int(labels.max()) + 1
-    if optima > room:
-        raise NotConvergedError(f"{optima} distinct end points found: there is room for {room}")
+    if optima > values.room_for_optima:
+        raise NotConvergedError(f"{optima} distinct end points found: there is room for {values.room_for_optima}")
     highest = np.array([energies[labels == label].max() for label in range(optima)])
     shares = np.bincount(labels[labels >= 0], minlength=optima) / units
     order = np.argsort(-highest, kind="stable")
-    padded = np.array([[np.nan], [0.0]]) * np.ones(room)
+    padded = np.array([[np.nan], [0.0]]) * np.ones(values.room_for_optima)
     padded[:, :optima] = highest[order], shares[order]
+    found = [len(set(labels[:size]) - {-1}) for size in list_sizes(units)]
     return {
         "optima": np.array(float(optima)),
         "dead_share": np.array((labels < 0).mean()),
         "optimum_energy": padded[0],
         "basin_share": padded[1],
-        "optima_found": np.array([len(set(labels[:size]) - {-1}) for size in sizes], dtype=np.float64),
+        "optima_found": np.array(found, dtype=np.float64),
     }
 
 
-def _climb_all(
+def climb_all(
     responses: FloatArray, probabilities: FloatArray, overlap: float, is_linear: bool, step_size: float, steps: int
 ) -> FloatArray:
-    """The responses of all units at their ends, shape (units, M); the last block is filled with copies of a unit."""
+    """Return the responses of all units at their ends, shape (units, M); the last block is filled with copies."""
     units, count = responses.shape
     blocks = -(-units // _LANES)
     filled = np.concatenate([responses, np.broadcast_to(responses[0], (blocks * _LANES - units, count))])
@@ -145,12 +125,7 @@ def _climb_all(
 def label_ends(weights: FloatArray, is_live: NDArray[np.bool_], *, up_to_sign: bool) -> NDArray[np.int_]:
     """Return the number of the end point of each unit, in the order of their first units; -1 for dead units.
 
-    Parameters
-    ----------
-    weights : array of shape (units, M)
-    is_live : array of bool, shape (units,)
-    up_to_sign : bool
-        True if w and -w are one end point.
+    With `up_to_sign`, w and -w are one end point.
     """
     labels = np.full(len(weights), -1)
     found = 0

@@ -9,6 +9,8 @@ there, and an optimum can lie on the kinks of a set B. docs/systems/one_layer.md
 checked here.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 from scipy.special import ndtr, wofz
 
@@ -21,28 +23,17 @@ _CASES = 8192  # that are solved at once
 _NODES, _REACH = 20_001, 9.0  # of the integral over the common part of the responses
 
 
-def predict_layer(count: int, overlap: float, ratio: float, *, is_linear: bool, room: int) -> dict[str, FloatArray]:
-    """Predict optima, their energies and the share of dead units.
-
-    Parameters
-    ----------
-    count, overlap, ratio
-        Patterns, their overlap, and how often the first one comes, in times of the last one.
-    is_linear : bool
-    room : int
-        Optima for which the outputs have room.
-
-    Returns
-    -------
-    dict
-        optima, dead_share (scalars), optimum_energy (room; NaN beyond the optima).
+def predict_layer(values: SimpleNamespace) -> dict[str, FloatArray]:
+    """Predict optima, their energies (NaN beyond the last optimum) and the share of dead units.
 
     Raises
     ------
     NotConvergedError
-        If there are more optima than room.
+        If there are more optima than room, or a continuum of them.
     """
-    patterns, probabilities = make_patterns(count, overlap), make_probabilities(count, ratio)
+    count, overlap, room = values.pattern_count, values.pattern_overlap, values.room_for_optima
+    patterns, probabilities = make_patterns(count, overlap), make_probabilities(count, values.probability_ratio)
+    is_linear = values.activation == "linear"
     if is_linear:
         energies = find_linear_energy(patterns, probabilities)[None]
     else:
@@ -59,10 +50,7 @@ def predict_layer(count: int, overlap: float, ratio: float, *, is_linear: bool, 
 def find_linear_energy(patterns: FloatArray, probabilities: FloatArray) -> FloatArray:
     """Return the energy of the one optimum (up to sign) of a linear unit: half the largest eigenvalue.
 
-    Raises
-    ------
-    NotConvergedError
-        If the largest eigenvalue is a multiple one, as for equal probabilities: then the optima are a continuum.
+    It raises NotConvergedError if this eigenvalue is a multiple one: then the optima are a continuum.
     """
     mean = probabilities @ patterns
     covariance = patterns.T @ (probabilities[:, None] * patterns) - np.outer(mean, mean)
@@ -73,19 +61,7 @@ def find_linear_energy(patterns: FloatArray, probabilities: FloatArray) -> Float
 
 
 def enumerate_optima(patterns: FloatArray, probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return all optima of a relu unit, the highest first, by looking at all 3^M cases.
-
-    Parameters
-    ----------
-    patterns : array of shape (M, M)
-        A unit vector in each row.
-    probabilities : array of shape (M,)
-
-    Returns
-    -------
-    (weights, energies)
-        Of shape (optima, M) and (optima,).
-    """
+    """Return weights, (optima, M), and energies of all optima of a relu unit, the highest first, by all 3^M cases."""
     count = len(patterns)
     found, energies = [], []
     for begin in range(0, 3**count, _CASES):
@@ -107,12 +83,7 @@ def enumerate_optima(patterns: FloatArray, probabilities: FloatArray) -> tuple[F
 def solve_cases(patterns: FloatArray, probabilities: FloatArray, states: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return weights and energies of the cases that have an optimum.
 
-    Parameters
-    ----------
-    patterns : array of shape (M, M)
-    probabilities : array of shape (M,)
-    states : array of int, shape (cases, M)
-        Of each pattern: 0 inactive, 1 active, 2 on its kink.
+    `states`, shape (cases, M), says of each pattern whether it is inactive (0), active (1) or on its kink (2).
     """
     count = len(patterns)
     is_active, is_kink = states == 1, states == 2

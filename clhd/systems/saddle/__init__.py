@@ -17,10 +17,6 @@ _STEP_SECONDS = 6e-6  # measured at n = 6 and n = 64: a step, and what grows wit
 _ENTRY_SECONDS = 6e-9
 
 
-def _scalar(long_name: str, symbol: str, *, units: str = "1", description: str = "", **more: Any) -> Output:
-    return Output(dims=(), words=describe(long_name, symbol, units, description), **more)
-
-
 class SaddleSystem(System):
     """x <- x - eta A^-1 H x with A = I - sigma(k) L: one replica is one Hessian, with the theory of that Hessian."""
 
@@ -44,92 +40,66 @@ docs/systems/saddle.md has the proofs."""
         "Osher et al., Laplacian Smoothing Gradient Descent, arXiv:1806.06317: the smoothing.",
     )
     parameters = {
-        "dimension": Parameter(
-            kind="count", default=None, minimum=3, maximum=64, meaning="axes of the space", symbol="n"
-        ),
+        "dimension": Parameter("count", None, "axes of the space", "n", minimum=3, maximum=64),
         "hessian": Parameter(
-            kind="choice",
-            default="canonical",
+            "choice",
+            "canonical",
+            "diag(1, ..., 1, -1), or random eigenvectors with eigenvalues of size 0.5 to 1",
+            "H",
             choices=("canonical", "random"),
-            meaning="diag(1, ..., 1, -1), or random eigenvectors with eigenvalues of size 0.5 to 1",
-            symbol="H",
         ),
         "negative_eigenvalues": Parameter(
-            kind="count", default=1, minimum=1, maximum=63, meaning="negative eigenvalues of the Hessian", symbol="m"
+            "count", 1, "negative eigenvalues of the Hessian", "m", minimum=1, maximum=63
         ),
         "step_size": Parameter(
-            kind="number",
-            default=0.1,
-            above=0,
-            maximum=0.99,
-            meaning="step size",
-            symbol="eta",
-            units="1 / norm of the Hessian",
+            "number", 0.1, "step size", "eta", above=0, maximum=0.99, units="1 / norm of the Hessian"
         ),
-        "schedule": Parameter(kind="choice", default="ratio", choices=SCHEDULES, meaning="strength of the smoothing"),
+        "schedule": Parameter("choice", "ratio", "strength of the smoothing", choices=SCHEDULES),
         "smoothing": Parameter(
-            kind="number",
-            default=1.0,
-            minimum=0,
-            maximum=1e6,
-            meaning="strength of the smoothing, by the schedule",
-            symbol="sigma",
+            "number", 1.0, "strength of the smoothing, by the schedule", "sigma", minimum=0, maximum=1e6
         ),
-        "ratio_constant": Parameter(
-            kind="number", default=10.0, minimum=1, maximum=1e6, meaning="C of (k+1)/(k+C)", symbol="C"
-        ),
-        "growth_power": Parameter(kind="number", default=1.0, minimum=0, maximum=3, meaning="p of (k+1)^p", symbol="p"),
-        "first_step": Parameter(
-            kind="count", default=0, minimum=0, maximum=1e6, meaning="step index at which the scheme begins"
-        ),
+        "ratio_constant": Parameter("number", 10.0, "C of (k+1)/(k+C)", "C", minimum=1, maximum=1e6),
+        "growth_power": Parameter("number", 1.0, "p of (k+1)^p", "p", minimum=0, maximum=3),
+        "first_step": Parameter("count", 0, "step index at which the scheme begins", minimum=0, maximum=1e6),
         "descent_steps": Parameter(
-            kind="count",
-            default=4000,
-            minimum=400,
-            maximum=1e6,
-            meaning="steps; the exponents leave out the first quarter",
-            symbol="K",
+            "count", 4000, "steps; the exponents leave out the first quarter", "K", minimum=400, maximum=1e6
         ),
         "largest_dimension": Parameter(
-            kind="count",
-            default=12,
-            minimum=3,
-            maximum=64,
-            meaning="room for exponents and normal in the results",
-            can_vary=False,
+            "count", 12, "room for exponents and normal in the results", minimum=3, maximum=64, can_vary=False
         ),
     }
     outputs = {
-        "attraction_dimension": _scalar(
-            "dimension of the attraction region", "d", description="directions that shrink by more than e^5"
+        "attraction_dimension": Output(
+            (),
+            describe("dimension of the attraction region", "d", description="directions that shrink by more than e^5"),
+            may_be_nan=True,  # in theory, where nothing is proved
         ),
-        "common_dimension": _scalar(
-            "dimension of the common region",
-            "d_common",
-            description="starts that are attracted from whichever of 30 step indices on; up to dimension 12",
+        "common_dimension": Output(
+            (),
+            describe(
+                "dimension of the common region",
+                "d_common",
+                description="starts that are attracted from whichever of 30 step indices on; up to dimension 12",
+            ),
             may_be_nan=True,
         ),
-        "stalled_directions": _scalar(
-            "stalled directions", "", description="change by less than e^5, either way", in_theory=False
+        "stalled_directions": Output(
+            (), describe("stalled directions", description="change by less than e^5, either way"), in_theory=False
         ),
-        "largest_exponent": _scalar("largest exponent", "lambda_1", units="1 / step"),
-        "slowest_contraction": _scalar(
-            "exponent of the slowest contraction", "lambda_-", units="1 / step", may_be_nan=True
+        "largest_exponent": Output((), describe("largest exponent", "lambda_1", "1 / step")),
+        "slowest_contraction": Output(
+            (), describe("exponent of the slowest contraction", "lambda_-", "1 / step"), may_be_nan=True
         ),
-        "escape_step": _scalar(
-            "escape from the saddle",
-            "k_f",
-            units="steps",
-            description="first step with f < -1, from 1e-6 off the region of gradient descent",
+        "escape_step": Output(
+            (),
+            describe(
+                "escape from the saddle", "k_f", "steps", "first f < -1, from 1e-6 off the region of gradient descent"
+            ),
             may_be_nan=True,
             in_theory=False,
         ),
-        "lyapunov_exponent": Output(
-            dims=("growth_rank",), words=describe("exponent", "lambda", "1 / step"), may_be_nan=True
-        ),
-        "normal_vector": Output(
-            dims=("axis_index",), words=describe("normal of the attraction region", "l"), may_be_nan=True
-        ),
+        "lyapunov_exponent": Output(("growth_rank",), describe("exponent", "lambda", "1 / step"), may_be_nan=True),
+        "normal_vector": Output(("axis_index",), describe("normal of the attraction region", "l"), may_be_nan=True),
     }
     claims = {f"L{k}": f"clhd.systems.saddle.claims:L{k}" for k in (1, 2, 3, 4)}
     figures = {"saddle": "clhd.systems.saddle.figures:plot_saddle"}
@@ -157,9 +127,7 @@ docs/systems/saddle.md has the proofs."""
         return 2e-3
 
     def simulate(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:
-        saddle = make_saddle(values, random)
-        return simulate_saddle(saddle, values.descent_steps, values.largest_dimension, random)
+        return simulate_saddle(make_saddle(values, random), values.descent_steps, values.largest_dimension, random)
 
     def predict_run(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:
-        saddle = make_saddle(values, random)
-        return predict_saddle(saddle, values.largest_dimension, is_canonical=values.hessian == "canonical")
+        return predict_saddle(make_saddle(values, random), values.largest_dimension)

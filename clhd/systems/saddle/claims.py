@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Part
-from clhd.claims.verdict import Estimate, all_hold, within
+from clhd.claims.verdict import Estimate, above, below
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.declarations import FloatArray
 
@@ -33,40 +33,33 @@ def find_largest_difference(dimension: xr.Dataset, name: str, expected: xr.DataA
 
 def judge_plain_schemes(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge L1: n - 1 for the canonical Hessian, and n - m for random ones."""
-    allowed = (0.0, thresholds["largest_difference"])
     canonical, random = summaries["schedules"].dataset, summaries["random"].dataset
-    plain = canonical.sel(schedule=PLAIN)
-    differences = {
-        "canonical": find_largest_difference(plain, "attraction_dimension", plain["dimension"] - 1),
-        "random": find_largest_difference(
-            random, "attraction_dimension", _size(summaries["random"]) - random["negative_eigenvalues"]
-        ),
-    }
-    verdicts = {name: within(Estimate.exact(value), allowed) for name, value in differences.items()}
+    plain, counts = canonical.sel(schedule=PLAIN), random["negative_eigenvalues"]
+    canonical_difference = find_largest_difference(plain, "attraction_dimension", plain["dimension"] - 1)
+    random_difference = find_largest_difference(random, "attraction_dimension", _size(summaries["random"]) - counts)
     parts = (
         Part(
             id="L1a",
             statement="Gradient descent, and fixed smoothing: dimension n - 1.",
-            verdict=verdicts["canonical"],
-            evidence={"largest_difference": differences["canonical"], "dimensions": plain["dimension"].values},
+            verdict=below(Estimate.exact(canonical_difference), thresholds["largest_difference"]),
+            evidence={"largest_difference": canonical_difference, "dimensions": plain["dimension"].values},
         ),
         Part(
             id="L1b",
             statement="(Ours) Random Hessians with m negative eigenvalues, every bounded schedule: dimension n - m.",
-            verdict=verdicts["random"],
+            verdict=below(Estimate.exact(random_difference), thresholds["largest_difference"]),
             evidence={
-                "largest_difference": differences["random"],
-                "negative_eigenvalues": random["negative_eigenvalues"].values,
+                "largest_difference": random_difference,
+                "negative_eigenvalues": counts.values,
                 "hessians_of_each": summaries["random"].replicas,
             },
         ),
     )
-    return Judgement(verdict=all_hold(verdicts.values()), evidence=differences, parts=parts)
+    return Judgement.of_parts(parts, {"canonical": canonical_difference, "random": random_difference})
 
 
 def judge_modified_scheme(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge L2: the attraction region, and the region that is common to all step indices at which the scheme begins."""
-    allowed = (0.0, thresholds["largest_difference"])
     modified = summaries["schedules"].dataset.sel(schedule=MODIFIED)
     claimed = (modified["dimension"] - 1) // 2
     parts = []
@@ -75,18 +68,13 @@ def judge_modified_scheme(summaries: Mapping[str, Summary], thresholds: Mapping[
         ("b", "common_dimension", "(Our other reading) The starts that it drives there from every step index on have"),
     ):
         difference = find_largest_difference(modified, name, claimed)
-        evidence = {
-            "largest_difference": difference,
-            "by_dimension": dict(
-                zip(modified["dimension"].values.tolist(), modified[f"{name}_mean"].values.tolist(), strict=True)
-            ),
-        }
+        found = zip(modified["dimension"].values.tolist(), modified[f"{name}_mean"].values.tolist(), strict=True)
         parts.append(
             Part(
                 id=f"L2{letter}",
                 statement=f"{text} dimension floor((n - 1)/2).",
-                verdict=within(Estimate.exact(difference), allowed),
-                evidence=evidence,
+                verdict=below(Estimate.exact(difference), thresholds["largest_difference"]),
+                evidence={"largest_difference": difference, "by_dimension": dict(found)},
             )
         )
     evidence = {"attraction_dimension": parts[0].evidence["by_dimension"], "claimed": claimed.values}
@@ -118,18 +106,17 @@ def judge_stalling(summaries: Mapping[str, Summary], thresholds: Mapping[str, An
     attracted = longest["attraction_dimension_mean"].where(power > 1, drop=True)
     lost = float(abs(attracted - 1).max(skipna=False)) if attracted.size else np.nan
     verdicts = {
-        "fading": within(Estimate.exact(deviation), (0.0, thresholds["largest_deviation"])),
-        "left": within(Estimate.exact(lost), (0.0, 0.0)),
+        "fading": below(Estimate.exact(deviation), thresholds["largest_deviation"]),
+        "left": below(Estimate.exact(lost), 0.0),
     }
     evidence = {
-        "verdicts": {name: str(verdict) for name, verdict in verdicts.items()},
         "growth_power": power.values,
         "fading": fading.values,
         "attraction_dimension_after_the_longest_run": longest["attraction_dimension_mean"].values,
         "stalled_directions": longest["stalled_directions_mean"].values,
         "longest_run": int(longest["descent_steps"]),
     }
-    return Judgement(verdict=all_hold(verdicts.values()), evidence=evidence)
+    return Judgement.of_all(verdicts, evidence)
 
 
 def judge_rate(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
@@ -146,7 +133,7 @@ def judge_rate(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) 
         "mean_escape_step_next_to_gradient_descents_region": _by_schedule(schedules, escape.values),
     }
     least = Estimate.exact(float(np.min(share)))
-    return Judgement(verdict=within(least, (thresholds["least_share"], np.inf)), evidence=evidence)
+    return Judgement(verdict=above(least, thresholds["least_share"]), evidence=evidence)
 
 
 def _size(summary: Summary) -> int:

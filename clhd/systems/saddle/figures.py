@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clhd.core.text import format_number
-from clhd.figures.caption import compose_caption
-from clhd.figures.roles import assign_roles, describe_fixed
+from clhd.figures.caption import compose_caption, describe_verdict
+from clhd.figures.roles import assign_roles, describe_fixed, name_axis
 from clhd.figures.style import COLUMN, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.saddle.claims import measure_fading
@@ -34,11 +34,11 @@ def plot_saddle(summary: Summary) -> tuple[Figure, str]:
         _plot_dimensions(panels[0], group, axis, shift, style)
         _plot_exponents(panels[1], group.isel({axis: group[axis].size // 2}), shift, style, label)
         _plot_escape(panels[2], group, axis, shift, style)
-    panels[0].set(xlabel=_name(dataset, axis), ylabel="dimension of the region")
+    panels[0].set(xlabel=name_axis(dataset, axis), ylabel="dimension of the region")
     middle = dataset[axis].values[dataset[axis].size // 2]
     panels[1].axhline(0, color=MUTED, linewidth=0.6)
     panels[1].set(xlabel="exponent, by size", ylabel="growth per step (log)", title=f"{axis} {format_number(middle)}")
-    panels[2].set(xlabel=_name(dataset, axis), ylabel="steps to escape", ylim=(0, None))
+    panels[2].set(xlabel=name_axis(dataset, axis), ylabel="steps to escape", ylim=(0, None))
     for panel in panels:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[1].legend(loc="upper right")
@@ -50,10 +50,6 @@ def plot_saddle(summary: Summary) -> tuple[Figure, str]:
         f"gradient descent, with 2 standard errors. {describe_fixed(summary, roles.fixed)}"
     )
     return figure, compose_caption(summary, what)
-
-
-def _name(dataset: xr.Dataset, axis: str) -> str:
-    return str(dataset[axis].attrs.get("long_name", axis))
 
 
 def _plot_dimensions(axes: Axes, group: xr.Dataset, axis: str, shift: float, style: dict[str, Any]) -> None:
@@ -97,7 +93,7 @@ def plot_stalling(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) ->
     axes.legend(loc="lower left", ncols=2, columnspacing=0.8)
     left = ", ".join(format_number(float(value)) for value in np.atleast_1d(claim["evidence"]["stalled_directions"]))
     return figure, (
-        f"{claim['statement']} The numbers say: {claim['verdict']}. Contraction per step in the last three quarters of "
+        f"{describe_verdict(claim)} Contraction per step in the last three quarters of "
         f"K steps, averaged over the directions except the unstable one and the mean, at n = {n}; the lines fall as "
         f"K^-p from the first point. Directions that stall in the longest run, by p: {left}.\n"
     )

@@ -24,25 +24,10 @@ _SMALLEST_EIGENVALUE = 0.5  # of a random Hessian, in absolute value: far enough
 
 @dataclass(frozen=True)
 class Saddle:
-    """One saddle with its scheme.
-
-    Parameters
-    ----------
-    hessian : array of shape (n, n)
-        Symmetric, of norm 1.
-    negative : int
-        Its negative eigenvalues.
-    step_size : float
-        In units of 1 / norm of the Hessian; 0 < step_size < 1.
-    schedule : str
-        One of `SCHEDULES`.
-    smoothing, ratio_constant, growth_power : float
-        sigma, C and p of `strengths`.
-    first_step : int
-        Step index at which the scheme begins.
-    """
+    """One saddle with its scheme: a symmetric Hessian of norm 1, and parameters of `SaddleSystem`."""
 
     hessian: FloatArray
+    is_canonical: bool
     negative: int
     step_size: float
     schedule: str
@@ -111,6 +96,7 @@ def make_saddle(values: SimpleNamespace, random: np.random.Generator) -> Saddle:
         hessian = (hessian + hessian.T) / 2
     return Saddle(
         hessian,
+        values.hessian == "canonical",
         negative,
         values.step_size,
         values.schedule,
@@ -126,3 +112,13 @@ def draw_frame(random: np.random.Generator, rows: int, columns: int) -> FloatArr
     frame, triangle = np.linalg.qr(random.normal(size=(rows, columns)))
     signed: FloatArray = frame * np.sign(np.diag(triangle))
     return signed
+
+
+def point_upwards(vector: FloatArray) -> FloatArray:
+    """Return a unit vector whose last entry is not negative: its sign means nothing."""
+    return vector if vector[-1] >= 0 else -vector
+
+
+def pad(values: FloatArray, room: int) -> FloatArray:
+    """Return the values with NaN behind them."""
+    return np.append(values, np.full(room - len(values), np.nan))

@@ -14,7 +14,7 @@ measured by iterating a start and looking whether it converges: rounding pushes 
 
 import numpy as np
 
-from clhd.systems.saddle.model import FloatArray, Saddle, draw_frame
+from clhd.systems.saddle.model import FloatArray, Saddle, draw_frame, pad, point_upwards
 
 STILL = 5.0  # a direction whose length changes by less than a factor e^5 neither shrinks nor grows
 STARTS = 30  # step indices at which the scheme begins, for the common region
@@ -26,24 +26,7 @@ _SPREAD, _LONGEST = 1e4, 32  # largest ratio of lengths between two QRs, and lar
 
 
 def simulate_saddle(saddle: Saddle, steps: int, room: int, random: np.random.Generator) -> dict[str, FloatArray]:
-    """Measure one saddle.
-
-    Parameters
-    ----------
-    saddle : Saddle
-    steps : int
-        Steps of the scheme; the exponents leave out the first quarter.
-    room : int
-        Entries of the outputs with one entry for each direction or axis; NaN from the dimension on.
-    random : numpy.random.Generator
-        For the frame, and for the start of the escape.
-
-    Returns
-    -------
-    dict
-        attraction_dimension, stalled_directions, common_dimension, largest_exponent, slowest_contraction (scalars),
-        lyapunov_exponent, normal_vector (room), escape_step (scalar).
-    """
+    """Return the outputs of `SaddleSystem`; those with one entry for each axis are NaN behind the last of `room`."""
     exponents, counted = measure_exponents(saddle, steps, draw_frame(random, saddle.dimension, saddle.dimension))
     is_attracted = exponents * counted < -STILL
     stalled = int((np.abs(exponents * counted) <= STILL).sum())
@@ -83,18 +66,11 @@ def measure_exponents(saddle: Saddle, steps: int, frame: FloatArray) -> tuple[Fl
 def measure_normals(saddle: Saddle, steps: int, rows: FloatArray) -> FloatArray:
     """Return unit rows that vanish on the attraction region, of the scheme begun at each of `STARTS` step indices.
 
-    Parameters
-    ----------
-    saddle : Saddle
-    steps : int
-        Steps after the first index; at least `STARTS` more than the rows need to converge.
-    rows : array of shape (n, m)
-        Columns to begin with.
-
     Returns
     -------
     array of shape (STARTS, m, n)
-        Orthonormal rows, by the index at which the scheme begins, from `first_step` on.
+        Orthonormal rows, by the index at which the scheme begins, from `first_step` on. They have converged if `steps`
+        is large enough; `rows` has the columns to begin with, shape (n, m).
     """
     found, length = np.empty((STARTS, saddle.negative, saddle.dimension)), _block_length(saddle.step_size)
     for stop in range(steps, 0, -length):
@@ -130,16 +106,6 @@ def count_rank(rows: FloatArray) -> int:
     """Return the rank of rows of unit length."""
     singular = np.linalg.svd(rows, compute_uv=False)
     return int((singular > _CUT * singular[0]).sum())
-
-
-def point_upwards(vector: FloatArray) -> FloatArray:
-    """Return a unit vector whose last entry is not negative: its sign means nothing."""
-    return vector if vector[-1] >= 0 else -vector
-
-
-def pad(values: FloatArray, room: int) -> FloatArray:
-    """Return the values with NaN behind them."""
-    return np.append(values, np.full(room - len(values), np.nan))
 
 
 def _block_length(step_size: float) -> int:

@@ -13,37 +13,19 @@ docs/systems/saddle.md proves the dimensions.
 
 import numpy as np
 
-from clhd.systems.saddle.model import FloatArray, Saddle
+from clhd.systems.saddle.model import FloatArray, Saddle, pad, point_upwards
 
 
-def predict_saddle(saddle: Saddle, room: int, *, is_canonical: bool) -> dict[str, FloatArray]:
-    """Predict one saddle; NaN where nothing is known.
-
-    Parameters
-    ----------
-    saddle : Saddle
-    room : int
-        Entries of the outputs with one entry for each direction or axis; NaN from the dimension on.
-    is_canonical : bool
-        True if the Hessian is diag(1, ..., 1, -1).
-
-    Returns
-    -------
-    dict
-        attraction_dimension, common_dimension, largest_exponent, slowest_contraction (scalars), lyapunov_exponent,
-        normal_vector (room).
-    """
+def predict_saddle(saddle: Saddle, room: int) -> dict[str, FloatArray]:
+    """Return the outputs of `SaddleSystem`, NaN where nothing is known or behind the last of `room` axes."""
     exponents = predict_exponents(saddle)
-    padded = np.full((2, room), np.nan)
-    padded[0, : saddle.dimension] = exponents
-    padded[1, : saddle.dimension] = predict_normal(saddle)
     return {
-        "attraction_dimension": np.array(predict_dimension(saddle, is_canonical=is_canonical)),
-        "common_dimension": np.array(predict_common_dimension(saddle, is_canonical=is_canonical)),
+        "attraction_dimension": np.array(predict_dimension(saddle)),
+        "common_dimension": np.array(predict_common_dimension(saddle)),
         "largest_exponent": exponents[0],
         "slowest_contraction": exponents[exponents < 0].max() if (exponents < 0).any() else np.array(np.nan),
-        "lyapunov_exponent": padded[0],
-        "normal_vector": padded[1],
+        "lyapunov_exponent": pad(exponents, room),
+        "normal_vector": pad(predict_normal(saddle), room),
     }
 
 
@@ -52,19 +34,19 @@ def is_bounded(saddle: Saddle) -> bool:
     return saddle.schedule != "power" or saddle.is_constant
 
 
-def predict_dimension(saddle: Saddle, *, is_canonical: bool) -> float:
+def predict_dimension(saddle: Saddle) -> float:
     """Return the dimension of the attraction region; NaN if it is not known."""
     power = saddle.growth_power
-    if is_bounded(saddle) or power < 1 or (power == 1 and is_canonical):
+    if is_bounded(saddle) or power < 1 or (power == 1 and saddle.is_canonical):
         return float(saddle.dimension - saddle.negative)
     return float(saddle.hessian.mean() > 0) if power > 1 else np.nan
 
 
-def predict_common_dimension(saddle: Saddle, *, is_canonical: bool) -> float:
+def predict_common_dimension(saddle: Saddle) -> float:
     """Return the dimension of the starts that are attracted from whichever step index on; NaN if it is not known."""
     if saddle.is_constant:
         return float(saddle.dimension - saddle.negative)
-    if not is_canonical or not is_bounded(saddle):
+    if not saddle.is_canonical or not is_bounded(saddle):
         return np.nan
     return float(saddle.dimension - 2 if saddle.schedule == "alternating" else (saddle.dimension - 1) // 2)
 
@@ -86,8 +68,7 @@ def predict_normal(saddle: Saddle) -> FloatArray:
         return np.full(saddle.dimension, np.nan)
     rates, vectors = np.linalg.eig(multiply(find_period(saddle)).T)
     normal = np.real(vectors[:, np.argmax(np.abs(rates))])
-    found: FloatArray = normal / (np.linalg.norm(normal) * (1 if normal[-1] >= 0 else -1))
-    return found
+    return point_upwards(normal / np.linalg.norm(normal))
 
 
 def find_period(saddle: Saddle) -> FloatArray:

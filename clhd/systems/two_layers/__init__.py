@@ -9,7 +9,7 @@ import numpy as np
 from clhd.errors import ClhdError
 from clhd.systems.declarations import FloatArray, Output, Parameter, describe
 from clhd.systems.protocol import System
-from clhd.systems.two_layers.data import BATCH, LOCATIONS, VOCABULARY
+from clhd.systems.two_layers.data import BATCH, LOCATIONS, NORMS, VOCABULARY
 
 _EQUATIONS = """\
 h_k = act(W1_k[token k]), normalised over the batch: (h - mean) / sqrt(variance + 1e-5)
@@ -44,60 +44,34 @@ class TwoLayersSystem(System):
         "A. van den Oord, Y. Li, O. Vinyals, arXiv:1807.03748: InfoNCE",
         "S. Ioffe, C. Szegedy, Batch Normalization, arXiv:1502.03167",
     )
+    version = 2  # other sums in the kernels
     parameters = {
-        "token_law": Parameter(
-            kind="choice", choices=("patterns", "planted"), default="patterns", meaning="how tokens depend on a pattern"
-        ),
-        "activation": Parameter(
-            kind="choice", choices=("relu", "linear"), default="relu", meaning="activation of the hidden units"
-        ),
+        "token_law": Parameter("choice", "patterns", "how tokens depend on a pattern", choices=("patterns", "planted")),
+        "activation": Parameter("choice", "relu", "activation of the hidden units", choices=("relu", "linear")),
         "batch_norm": Parameter(
-            kind="choice",
-            choices=("none", "mean", "full"),
-            default="mean",
-            meaning="batch normalisation: none, variance held constant in the gradient, or differentiated in full",
+            "choice", "mean", "normalisation: none, variance constant in the gradient, or in full", choices=tuple(NORMS)
         ),
-        "tokens": Parameter(
-            kind="count",
-            default=5,
-            minimum=2,
-            maximum=VOCABULARY,
-            meaning="tokens that a location allows, of 20",
-            symbol="P",
-        ),
-        "pattern_count": Parameter(
-            kind="count", default=40, minimum=2, maximum=10_000, meaning="number of patterns", symbol="G"
-        ),
+        "tokens": Parameter("count", 5, "tokens that a location allows, of 20", "P", minimum=2, maximum=VOCABULARY),
+        "pattern_count": Parameter("count", 40, "number of patterns", "G", minimum=2, maximum=10_000),
         "units_per_token": Parameter(
-            kind="count",
-            default=5,
-            minimum=1,
-            maximum=100,
-            meaning="hidden units of a location for each allowed token",
-            symbol="beta",
+            "count", 5, "hidden units of a location for each allowed token", "beta", minimum=1, maximum=100
         ),
-        "output_dimension": Parameter(
-            kind="count", default=50, minimum=2, maximum=1000, meaning="dimension of the output", symbol="D"
-        ),
-        "temperature": Parameter(kind="number", default=0.1, above=0, meaning="temperature", symbol="T"),
-        "learning_rate": Parameter(kind="number", default=0.02, above=0, meaning="learning rate", symbol="eta"),
-        "weight_decay": Parameter(kind="number", default=0.005, minimum=0, meaning="weight decay (L2)"),
+        "output_dimension": Parameter("count", 50, "dimension of the output", "D", minimum=2, maximum=1000),
+        "temperature": Parameter("number", 0.1, "temperature", "T", minimum=0.01),
+        "learning_rate": Parameter("number", 0.02, "learning rate", "eta", above=0),
+        "weight_decay": Parameter("number", 0.005, "weight decay (L2)", minimum=0),
     }
     outputs = {
-        "chi_plus": Output(dims=("time",), words=describe("match of used tokens", "chi_+")),
-        "chi_minus": Output(dims=("time",), words=describe("match of unused tokens", "chi_-"), may_be_nan=True),
-        "covered": Output(dims=("time",), words=describe("share of used tokens with a unit of their own")),
-        "rank": Output(dims=("time",), words=describe("effective rank of the first layer")),
-        "loss": Output(dims=("time",), words=describe("loss", "L", "nat")),
+        "chi_plus": Output(("time",), describe("match of used tokens", "chi_+")),
+        "chi_minus": Output(("time",), describe("match of unused tokens", "chi_-"), may_be_nan=True),
+        "covered": Output(("time",), describe("share of used tokens with a unit of their own")),
+        "rank": Output(("time",), describe("effective rank of the first layer")),
+        "loss": Output(("time",), describe("loss", "L", "nat")),
         "chi_plus_location": Output(
-            dims=("time", "token_location"), words=describe("match of used tokens", "chi_+"), may_be_nan=True
+            ("time", "token_location"), describe("match of used tokens", "chi_+"), may_be_nan=True
         ),
-        "passage_time": Output(
-            dims=("token_location",), words=describe("passage time", "", "iterations"), may_be_nan=True
-        ),
-        "order_correlation": Output(
-            dims=(), words=describe("rank correlation of passage time and dependence"), may_be_nan=True
-        ),
+        "passage_time": Output(("token_location",), describe("passage time", "", "iterations"), may_be_nan=True),
+        "order_correlation": Output((), describe("rank correlation of passage time and dependence"), may_be_nan=True),
     }
     claims = {
         "T3": "clhd.systems.two_layers.claims:SPECIALISATION",

@@ -10,9 +10,10 @@ T3 and T5 are statements of the abstract of arXiv:2206.01342, in our form; T4 is
 The outcomes were known from a prototype when the thresholds were fixed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement
@@ -20,33 +21,26 @@ from clhd.claims.verdict import Estimate, above, all_hold, below
 from clhd.sweep.results.summary_reader import Summary
 
 
-def list_estimates(summary: Summary, output: str, among: int | None = None) -> Iterator[tuple[str, Estimate]]:
-    """Yield each point of the grid, as text, with the mean of an output at the last time.
-
-    The intervals hold together; `among` says how many there are, if they are not those of the grid alone.
-    """
-    data = summary.dataset[[f"{output}_mean", f"{output}_standard_error"]]
-    yield from list_points(data.isel(time=-1) if "time" in data.dims else data, output, among)
-
-
-def list_points(data: xr.Dataset, output: str, among: int | None) -> Iterator[tuple[str, Estimate]]:
-    """Yield the points of a dataset that has the dims of the grid alone."""
-    points = data.stack(point=list(data[f"{output}_mean"].dims)).transpose("point")
-    names = [str(name) for name in data[f"{output}_mean"].dims]
-    for k in range(points.sizes["point"]):
-        point = points.isel(point=k)
-        where = ", ".join(f"{name} = {point[name].item()}" for name in names)
-        error = float(point[f"{output}_standard_error"])
-        mean = float(point[f"{output}_mean"])
-        yield where, Estimate.with_error(mean, error, among=among or points.sizes["point"])
+def list_estimates(data: xr.Dataset, output: str, among: int) -> dict[str, Estimate]:
+    """Return the mean of an output at each point of the grid, by the point as text; `among` intervals hold together."""
+    if "time" in data.dims:
+        data = data.isel(time=-1)
+    mean, error = data[f"{output}_mean"], data[f"{output}_standard_error"]
+    found = {}
+    for place in np.ndindex(mean.shape):
+        at = dict(zip(mean.dims, place, strict=True))
+        where = ", ".join(f"{name} = {mean[name].values[k]}" for name, k in at.items())
+        found[where] = Estimate.with_error(float(mean[at]), float(error.isel(at)), among=among)
+    return found
 
 
 def judge_specialisation(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge T3: relu covers most tokens, and linear units few, at every number of tokens and of hidden units."""
-    data = summaries["specialisation"].dataset[["covered_mean", "covered_standard_error"]].isel(time=-1)
-    count = data["covered_mean"].size
-    relu = dict(list_points(data.sel(activation="relu", drop=True), "covered", count))
-    linear = dict(list_points(data.sel(activation="linear", drop=True), "covered", count))
+    data = summaries["specialisation"].dataset[["covered_mean", "covered_standard_error"]]
+    relu, linear = (
+        list_estimates(data.sel(activation=name, drop=True), "covered", data["covered_mean"].isel(time=-1).size)
+        for name in ("relu", "linear")
+    )
     verdicts = {
         where: all_hold(
             (above(relu[where], thresholds["least_covered"]), below(linear[where], thresholds["most_covered"]))
@@ -54,28 +48,28 @@ def judge_specialisation(summaries: Mapping[str, Summary], thresholds: Mapping[s
         for where in relu
     }
     evidence = {
-        "verdicts": {where: str(verdict) for where, verdict in verdicts.items()},
         "covered_by_relu": relu,
         "covered_by_linear": linear,
         "relu_minus_linear": {where: relu[where].value - linear[where].value for where in relu},
     }
-    return Judgement(verdict=all_hold(verdicts.values()), evidence=evidence)
+    return Judgement.of_all(verdicts, evidence)
+
+
+def judge_below(summaries: Mapping[str, Summary], role: str, output: str, most: float) -> Judgement:
+    """Judge whether an output is below a bound in every network of an experiment."""
+    data = summaries[role].dataset
+    found = list_estimates(data, output, data[f"{output}_mean"].size // data.sizes.get("time", 1))
+    return Judgement.of_all({where: below(value, most) for where, value in found.items()}, {output: found})
 
 
 def judge_rank(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge T4: the effective rank is below a bound at every output dimension."""
-    ranks = dict(list_estimates(summaries["ranks"], "rank"))
-    return Judgement(
-        verdict=all_hold(below(rank, thresholds["most_rank"]) for rank in ranks.values()), evidence={"rank": ranks}
-    )
+    return judge_below(summaries, "ranks", "rank", thresholds["most_rank"])
 
 
 def judge_modulation(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge T5: in every network of the experiment, the more dependent locations pass first."""
-    orders = dict(list_estimates(summaries["modulation"], "order_correlation"))
-    verdicts = {where: below(order, thresholds["most_correlation"]) for where, order in orders.items()}
-    evidence = {"verdicts": {where: str(v) for where, v in verdicts.items()}, "order_correlation": orders}
-    return Judgement(verdict=all_hold(verdicts.values()), evidence=evidence)
+    return judge_below(summaries, "modulation", "order_correlation", thresholds["most_correlation"])
 
 
 SPECIALISATION = Claim(

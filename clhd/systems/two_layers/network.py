@@ -30,26 +30,87 @@ from numpy.typing import NDArray
 
 from clhd.core.kernels import kernel
 from clhd.core.vector_math import exponential
+from clhd.systems.two_layers.data import NORMS
 
 FloatArray = NDArray[np.float64]
 TokenArray = NDArray[np.int64]
 
-NONE, MEAN, FULL = 0, 1, 2  # batch normalisation: none; s as a constant in the gradient; differentiated in full
+NONE, MEAN, FULL = NORMS.values()  # batch normalisation: none; s constant in the gradient; differentiated in full
 EPSILON = 1e-5  # added to variances, as is usual
 MOMENTUM = 0.9
 
 
 @kernel
-def add_combination(out: FloatArray, factors: FloatArray, rows: FloatArray) -> None:
-    """Add the sum of factors[i] rows[i] to `out`, four rows at a time, to load and store `out` less often."""
-    whole = len(factors) - len(factors) % 4
-    for i in range(0, whole, 4):
-        f, g, p, q = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
+def add_product(out: FloatArray, left: FloatArray, right: FloatArray) -> None:
+    """Add left @ right to `out`: two rows of `out` and four of `right` at a time, to load and store each less often.
+
+    Each entry of `out` gets its products one by one, in their order.
+    """
+    rows, inner = left.shape
+    pairs, fours = rows - rows % 2, inner - inner % 4
+    for i in range(0, pairs, 2):
+        for k in range(0, fours, 4):
+            a, b, c, d = left[i, k], left[i, k + 1], left[i, k + 2], left[i, k + 3]
+            e, f, g, h = left[i + 1, k], left[i + 1, k + 1], left[i + 1, k + 2], left[i + 1, k + 3]
+            for j in range(out.shape[1]):
+                p, q, r, s = right[k, j], right[k + 1, j], right[k + 2, j], right[k + 3, j]
+                out[i, j] = out[i, j] + a * p + b * q + c * r + d * s
+                out[i + 1, j] = out[i + 1, j] + e * p + f * q + g * r + h * s
+    for i in range(rows):
+        for k in range(fours if i < pairs else 0, inner):
+            for j in range(out.shape[1]):
+                out[i, j] += left[i, k] * right[k, j]
+
+
+@kernel
+def add_rows(out: FloatArray, rows: FloatArray, chosen: TokenArray) -> None:
+    """Add some rows to the row `out`, one after the other; five at a time, to load and store `out` less often."""
+    fives = len(chosen) - len(chosen) % 5
+    for k in range(0, fives, 5):
+        a, b, c, d, e = chosen[k], chosen[k + 1], chosen[k + 2], chosen[k + 3], chosen[k + 4]
         for j in range(len(out)):
-            out[j] += (f * rows[i, j] + g * rows[i + 1, j]) + (p * rows[i + 2, j] + q * rows[i + 3, j])
-    for i in range(whole, len(factors)):
+            out[j] = out[j] + rows[a, j] + rows[b, j] + rows[c, j] + rows[d, j] + rows[e, j]
+    for k in range(fives, len(chosen)):
         for j in range(len(out)):
-            out[j] += factors[i] * rows[i, j]
+            out[j] += rows[chosen[k], j]
+
+
+@kernel
+def dot(one: FloatArray, two: FloatArray) -> float:
+    """Return the scalar product, in four sums that the processor forms side by side."""
+    first = second = third = fourth = 0.0
+    fours = len(one) - len(one) % 4
+    for i in range(0, fours, 4):
+        first += one[i] * two[i]
+        second += one[i + 1] * two[i + 1]
+        third += one[i + 2] * two[i + 2]
+        fourth += one[i + 3] * two[i + 3]
+    for i in range(fours, len(one)):
+        first += one[i] * two[i]
+    return (first + second) + (third + fourth)
+
+
+@kernel
+def pack_rows(table: FloatArray, counts: FloatArray) -> Any:
+    """Return the rows of the tokens that are in the batch, and these tokens."""
+    rows, seen, found = np.empty_like(table), np.empty(len(table), np.int64), 0
+    for v in range(len(table)):
+        if counts[v] > 0.0:
+            rows[found], seen[found] = table[v], v
+            found += 1
+    return rows[:found], seen[:found]
+
+
+@kernel
+def sort_samples(tokens: TokenArray, counts: FloatArray) -> TokenArray:
+    """Return the samples in the order of their tokens, of which there are so many."""
+    place, samples = np.zeros(len(counts) + 1, np.int64), np.empty(len(tokens), np.int64)
+    for v in range(len(counts)):
+        place[v + 1] = place[v] + np.int64(counts[v])
+    for i in range(len(tokens)):
+        samples[place[tokens[i]]] = i
+        place[tokens[i]] += 1
+    return samples
 
 
 @kernel
@@ -90,21 +151,19 @@ def compute_outputs(table: FloatArray, counts: FloatArray, second: FloatArray, t
     """Return z and the lengths of y of one view."""
     batch, locations = tokens.shape
     vocabulary, size = table.shape[1], second.shape[2]
-    outputs, rows = np.zeros((batch, size)), np.empty((vocabulary, size))
+    outputs, rows = np.zeros((batch, size)), np.empty((locations * vocabulary, size))
     for k in range(locations):
-        for v in range(vocabulary):
-            rows[v] = 0.0
-            if counts[k, v] > 0.0:
-                add_combination(rows[v], table[k, v], second[k])
-        for i in range(batch):
-            for d in range(size):
-                outputs[i, d] += rows[tokens[i, k], d]
-    lengths = np.empty(batch)
+        hidden, seen = pack_rows(table[k], counts[k])
+        products = np.zeros((len(seen), size))
+        add_product(products, hidden, second[k])
+        for i in range(len(seen)):
+            rows[k * vocabulary + seen[i]] = products[i]
+    chosen, lengths = np.empty(locations, np.int64), np.empty(batch)
     for i in range(batch):
-        squared = 0.0
-        for d in range(size):
-            squared += outputs[i, d] * outputs[i, d]
-        lengths[i] = math.sqrt(squared)
+        for k in range(locations):
+            chosen[k] = k * vocabulary + tokens[i, k]
+        add_rows(outputs[i], rows, chosen)
+        lengths[i] = math.sqrt(dot(outputs[i], outputs[i]))
         for d in range(size):
             outputs[i, d] /= lengths[i]
     return outputs, lengths
@@ -112,36 +171,30 @@ def compute_outputs(table: FloatArray, counts: FloatArray, second: FloatArray, t
 
 @kernel
 def contrast(one: FloatArray, two: FloatArray, temperature: float) -> Any:
-    """Return the loss and its derivatives with respect to z1 and z2."""
-    batch, size = one.shape
-    across = one.T.copy()
-    forces = np.zeros((batch, batch))  # M, then dL/dM
+    """Return the loss and its derivatives with respect to z1 and z2.
+
+    M is symmetric, but for a diagonal of its own. So sums over rows are sums over columns.
+    """
+    batch = len(one)
+    similarity, positive, totals = np.zeros((batch, batch)), np.empty(batch), np.zeros(batch)
+    add_product(similarity, one, one.T.copy())
+    for i in range(batch):
+        positive[i] = similarity[i, i] = dot(one[i], two[i])
+        for j in range(batch):
+            similarity[i, j] = exponential((similarity[i, j] - 1.0) / temperature)  # M is at most 1
+            totals[j] += similarity[i, j]
     loss = 0.0
+    shares = 1.0 / (totals * batch * temperature)
+    d_one, d_two = np.zeros_like(one), np.empty_like(one)
     for i in range(batch):
-        row = forces[i]
-        add_combination(row, one[i], across)
-        row[i] = 0.0
-        for d in range(size):
-            row[i] += one[i, d] * two[i, d]
-        positive, largest, total = row[i], row[0], 0.0
+        loss += (math.log(totals[i]) - (positive[i] - 1.0) / temperature) / batch
+        own = similarity[i, i] * shares[i] - 1.0 / (batch * temperature)
+        d_one[i] = own * two[i]
+        d_two[i] = own * one[i]
         for j in range(batch):
-            largest = max(largest, row[j])
-        for j in range(batch):
-            row[j] = exponential((row[j] - largest) / temperature)
-        for j in range(batch):
-            total += row[j]
-        loss += (math.log(total) - (positive - largest) / temperature) / batch
-        for j in range(batch):
-            row[j] /= total * batch * temperature
-        row[i] -= 1.0 / (batch * temperature)
-    d_one, d_two = np.zeros((batch, size)), np.empty((batch, size))
-    both = forces + forces.T
-    for i in range(batch):
-        both[i, i] = 0.0
-        add_combination(d_one[i], both[i], one)
-        for d in range(size):
-            d_one[i, d] += forces[i, i] * two[i, d]
-            d_two[i, d] = forces[i, i] * one[i, d]
+            similarity[i, j] *= shares[i] + shares[j]
+        similarity[i, i] = 0.0
+    add_product(d_one, similarity, one)
     return loss, d_one, d_two
 
 
@@ -162,32 +215,29 @@ def add_gradient(
     batch, locations = tokens.shape
     vocabulary, units, size = table.shape[1], table.shape[2], second.shape[2]
     for i in range(batch):  # from dL/dz to dL/dy
-        along = 0.0
-        for d in range(size):
-            along += outputs[i, d] * d_outputs[i, d]
+        along = dot(outputs[i], d_outputs[i])
         for d in range(size):
             d_outputs[i, d] = (d_outputs[i, d] - along * outputs[i, d]) / lengths[i]
-    rows, across = np.empty((vocabulary, size)), np.empty((size, units))
-    d_table, mean, slope = np.empty((vocabulary, units)), np.empty(units), np.empty(units)
+    d_table = np.empty((vocabulary, units))
     for k in range(locations):
-        rows[:] = 0.0
-        for i in range(batch):
-            for d in range(size):
-                rows[tokens[i, k], d] += d_outputs[i, d]
-        for c in range(units):
-            for d in range(size):
-                across[d, c] = second[k, c, d]
-        d_table[:], mean[:], slope[:] = 0.0, 0.0, 0.0
-        for v in range(vocabulary):
-            if counts[k, v] == 0.0:
-                continue
+        h, seen = pack_rows(table[k], counts[k])
+        samples = sort_samples(tokens[:, k], counts[k])
+        rows = np.zeros((len(seen), size))
+        begin = 0
+        for i in range(len(seen)):
+            end = begin + int(counts[k, seen[i]])
+            add_rows(rows[i], d_outputs, samples[begin:end])
+            begin = end
+        d_h = np.zeros((len(seen), units))
+        add_product(d_second[k], h.T.copy(), rows)
+        add_product(d_h, rows, second[k].T.copy())
+        d_table[:] = 0.0
+        mean, slope = np.zeros(units), np.zeros(units)
+        for i in range(len(seen)):
+            d_table[seen[i]] = d_h[i]
             for c in range(units):
-                for d in range(size):
-                    d_second[k, c, d] += table[k, v, c] * rows[v, d]
-            add_combination(d_table[v], rows[v], across)
-            for c in range(units):
-                mean[c] += d_table[v, c] / batch
-                slope[c] += d_table[v, c] * table[k, v, c] / batch
+                mean[c] += d_h[i, c] / batch
+                slope[c] += d_h[i, c] * h[i, c] / batch
         for v in range(vocabulary):
             for c in range(units):
                 force = d_table[v, c]

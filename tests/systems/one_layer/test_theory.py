@@ -8,6 +8,7 @@ from scipy.stats import norm
 from clhd.systems.declarations import NotConvergedError
 from clhd.systems.one_layer.model import find_energy, make_patterns, make_probabilities
 from clhd.systems.one_layer.theory import enumerate_optima, find_dead_share, find_linear_energy, predict_layer
+from tests.systems.one_layer.values import make_values
 
 # Found by an earlier prototype at c = 0, 0.1, ..., 0.9, ratio 3.
 COUNTS = {
@@ -69,12 +70,12 @@ def test_the_optimum_of_a_linear_unit_has_the_components_of_the_derivation():
 
 def test_equal_probabilities_make_a_continuum_for_a_linear_unit():
     with pytest.raises(NotConvergedError, match="continuum"):
-        predict_layer(4, 0.0, 1.0, is_linear=True, room=16)
+        predict_layer(make_values(4, 0.0, 1.0, activation="linear"))
 
 
 def test_too_many_optima_for_the_room_are_told():
     with pytest.raises(NotConvergedError, match="4 optima found: there is room for 3"):
-        predict_layer(4, 0.0, 3.0, is_linear=False, room=3)
+        predict_layer(make_values(4, 0.0, room_for_optima=3))
 
 
 @pytest.mark.parametrize("count", [2, 5, 10])

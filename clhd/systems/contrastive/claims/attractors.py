@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Part
-from clhd.claims.verdict import Estimate, Verdict, above, all_hold, below
+from clhd.claims.verdict import Estimate, Verdict, above, below
 from clhd.sweep.results.summary_reader import Summary
 
 
@@ -67,7 +67,7 @@ def judge_counters(summaries: Mapping[str, Summary], thresholds: Mapping[str, An
             )
         )
     evidence = {"dimension": last["two"]["dimension"].values}
-    return Judgement(verdict=all_hold(part.verdict for part in parts), evidence=evidence, parts=tuple(parts))
+    return Judgement.of_parts(parts, evidence)
 
 
 def judge_limits(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
@@ -84,7 +84,6 @@ def judge_limits(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
         "short_times": below(early, thresholds["most_share"]),
     }
     evidence: dict[str, Any] = {
-        "verdicts": {name: str(verdict) for name, verdict in verdicts.items()},
         "clusters_on_the_circle": counts.transpose("cluster_method", ...).values,
         "neighbours": settings["cluster_neighbours"].values,
         "share_of_right_points_by_neighbours": [
@@ -95,7 +94,7 @@ def judge_limits(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
         "first_time": float(summaries["two"].dataset["time"][0]),
         "share_of_right_points_at_first_time": early,
     }
-    return Judgement(verdict=all_hold(verdicts.values()), evidence=evidence)
+    return Judgement.of_all(verdicts, evidence)
 
 
 Q2 = Claim(

@@ -10,17 +10,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from clhd.core.text import format_number
-from clhd.errors import InputError
-from clhd.figures.caption import describe_points, describe_source
+from clhd.figures.caption import compose_caption
+from clhd.figures.roles import need_axes
 from clhd.figures.style import COLUMN, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary
 
 
 def plot_attractors(summary: Summary) -> tuple[Figure, str]:
     """Draw the number of clusters of each case beside the theory, and with several times their course."""
-    lacking = [name for name in ("case", "dimension", "cluster_method") if name not in summary.dataset.dims]
-    if lacking:
-        raise InputError(f"summary of {summary.name}: its figure needs the axis {', '.join(lacking)}")
+    need_axes(summary, "case", "dimension", "cluster_method")
     dataset = summary.dataset.sortby("dimension")
     # Few attractors first.
     counts = dataset["attractors_theory"].isel(time=-1, cluster_method=0)
@@ -88,14 +86,13 @@ def _name_case(point: xr.Dataset) -> str:
 
 
 def _compose_caption(summary: Summary, *, has_course: bool) -> str:
-    headline = str(summary.experiment.get("description") or summary.name)
     size = summary.experiment.get("constants", {}).get("cloud_size", 1000)
     course = (
         " Right: clusters against time at the largest dimension, by second moment and kurtoses; curves are shifted "
         "against each other; dotted: stable fixed points."
     )
-    return (
-        f"**{headline}.** Number of clusters in clouds of {format_number(size)} ends of SGD, by method and dimension "
-        "(markers), and of stable fixed points with their images under sign changes (lines)."
-        f"{course if has_course else ''} {describe_points(summary)}\n\n{describe_source(summary)}\n"
+    what = (
+        f"Number of clusters in clouds of {format_number(size)} ends of SGD, by method and dimension (markers), and of "
+        f"stable fixed points with their images under sign changes (lines).{course if has_course else ''}"
     )
+    return compose_caption(summary, what, with_agreement=False)

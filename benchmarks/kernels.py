@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks are not installed
 
-from benchmarks import attraction, full_engine, ode_engine, one_layer, pde, projected_engine, saddle
+from benchmarks import attraction, full_engine, ode_engine, pde, projected_engine, systems
 
 
 def describe_machine() -> str:
@@ -26,7 +26,7 @@ def main() -> None:
     print(describe_machine(), end="\n\n")
     print("| what | measured | reference | ratio | reach |")
     print("|---|---|---|---|---|")
-    for part in (projected_engine, full_engine, ode_engine, attraction, pde, one_layer, saddle):
+    for part in (projected_engine, full_engine, ode_engine, attraction, pde, systems):
         for row in part.rows():
             print(
                 f"| {row['what']} | {row['measured']:.4g} | {row['reference']:.4g} "

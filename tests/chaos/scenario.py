@@ -4,6 +4,8 @@ import random
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tests.chaos.experiments import SYSTEMS
+
 _VICTIMS = {"clhd": ("worker", "driver", "all"), "snakemake": ("worker", "driver", "shell", "snakemake", "all")}
 ROLES = _VICTIMS["snakemake"]
 # How many of 20 scenarios are killed at what, and how many of them twice or with threads alone.
@@ -43,7 +45,7 @@ class Scenario:
     stage : str
         clhd or snakemake.
     size : str
-        processes or threads.
+        processes, threads, or one of the further systems: the experiment.
     start : str
         empty, or base: all of the base form is computed already.
     acts : tuple of Act
@@ -98,11 +100,21 @@ class Outcome:
 
 
 def draw_scenarios(seed: int, clhd_runs: int, snakemake_runs: int) -> list[Scenario]:
-    """The scenarios of a campaign; those of a smaller one are not the first of a larger one's."""
+    """The scenarios of a campaign, and one for each further system.
+
+    Those drawn for a smaller campaign are not the first of a larger one's.
+    """
     stages = ["clhd"] * clhd_runs + ["snakemake"] * snakemake_runs
     order = random.Random(seed)
     order.shuffle(stages)
-    return [_draw_scenario(random.Random(f"{seed}|{number}"), number, stage) for number, stage in enumerate(stages)]
+    drawn = [_draw_scenario(random.Random(f"{seed}|{number}"), number, stage) for number, stage in enumerate(stages)]
+    return drawn + [_make_system_scenario(len(drawn) + k, system) for k, system in enumerate(SYSTEMS)]
+
+
+def _make_system_scenario(number: int, system: str) -> Scenario:
+    """Of each further system: killed half way, and again half way of what is grown."""
+    acts = (Act("base", "driver", "any", 0.5), Act("grown", "all", "any", 0.5))
+    return Scenario(number, "clhd", system, "empty", acts)
 
 
 def _draw_scenario(draw: random.Random, number: int, stage: str) -> Scenario:

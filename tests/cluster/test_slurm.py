@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 # After this time a test has failed; nothing is measured by it.
 PATIENCE_SECONDS = 180
 WORKERS = 2
+SYSTEMS = ("attractors", "latent_variable", "one_layer", "saddle", "two_layers")  # tiny: the golden experiments
 TINY = """\
 system: contrastive
 constants: {weight_decay: 0.6, initial_cosine_similarity: 0.5}
@@ -196,6 +197,27 @@ def test_a_workflow_comes_to_the_bits_of_a_local_run(make_project: Callable[[str
     asked = by_rule["simulate_points"]
     assert (asked["NumCPUs"], asked["MinMemoryNode"]) == (str(WORKERS), f"{needs.memory_mb}M")
     assert asked["TimeLimit"] == f"00:{math.ceil(needs.wall_seconds / 60):02d}:00"
+
+
+def test_the_further_systems_come_to_the_bits_of_a_local_run(
+    make_project: Callable[[str], Project], tmp_path: Path
+) -> None:
+    project = make_project(TINY)
+    for name in SYSTEMS:
+        text = (ROOT / "tests" / "golden" / "experiments" / f"{name}.yaml").read_text(encoding="utf-8")
+        project.write(f"config/{name}.yaml", text)
+    files = ", ".join(f"config/{name}.yaml" for name in SYSTEMS)
+    project.write("config/config.yaml", f"experiments: [{files}]\n")
+    process = project.start_workflow("--jobs", "5", *(f"results/{name}/.simulation.done" for name in SYSTEMS))
+    assert project.finish(process) == 0, project.output
+    assert len(project.list_jobs()) == len(SYSTEMS)
+
+    with open_client(Cluster(workers=1), processes=False) as client:
+        for name in SYSTEMS:
+            run_experiment(project.folder / "config" / f"{name}.yaml", client, results=tmp_path)
+            stores = (folder / name / "simulation.zarr" for folder in (project.folder / "results", tmp_path))
+            there, here = (read_bits(Store(path)) for path in stores)
+            assert there == here, name
 
 
 def test_workers_as_jobs_get_the_file_of_a_system(make_project: Callable[[str], Project], tmp_path: Path) -> None:

@@ -110,5 +110,5 @@ def compose_caption(summary: Summary, what: str, *, with_agreement: bool = True)
     """Return a whole caption: a headline, what is shown, what it rests on, how far it agrees, where it is from."""
     # One line: several could be read as a directive of reStructuredText.
     description = " ".join(str(summary.experiment.get("description") or summary.name.replace("_", " ")).split())
-    parts = [what, describe_points(summary), describe_agreement(summary) if with_agreement else ""]
+    parts = [what.strip(), describe_points(summary), describe_agreement(summary) if with_agreement else ""]
     return f"**{description.rstrip('.')}.** {' '.join(part for part in parts if part)}\n\n{describe_source(summary)}\n"

@@ -178,8 +178,8 @@ X3 = Claim(
     judge=judge_mechanisms,
 )
 X4 = Claim(
-    statement="In the kernel phase none of the three mechanisms of feature learning is present (the abstract, in our "
-    "words).",
+    statement="In the kernel phase of the scalings that we ran, none of the three mechanisms of feature learning is "
+    "present (the abstract, in our words, names no exception).",
     experiments=_PHASES,
     thresholds={
         "frozen_kernel": "relative change of the tangent kernel at the largest width, below which it counts as frozen",

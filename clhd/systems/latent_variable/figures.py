@@ -33,7 +33,7 @@ def plot_mechanisms(summary: Summary) -> tuple[Figure, str]:
         _plot_course(panels[0], point, "alignment", 1.0, colour)
         _plot_course(panels[1], point, "norm_product", float(point["norm_product_theory"][0]), colour)
     panels[0].set(xlabel="time $t$", ylabel=r"alignment $\zeta$")
-    panels[1].set(xlabel="time $t$", ylabel=r"norms $|u||w|$, relative to the start")
+    panels[1].set(xlabel="time $t$", ylabel=r"$|u||w|$, relative to the start")
     response = float(middle["response_theory"].isel(cross_moment=0, time=0))
     handles = [
         Line2D([], [], color=colour, label=format_number(target))

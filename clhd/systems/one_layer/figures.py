@@ -38,7 +38,7 @@ def plot_optima(summary: Summary) -> tuple[Figure, str]:
     middle = len(groups) // 2
     _plot_shares(right, groups[middle], axis)
     right.set(xlabel=name_axis(dataset, axis), ylabel="share of the units", ylim=(0, 0.5), title=labels[middle])
-    right.legend(loc="upper center", ncols=4, columnspacing=0.8)
+    right.legend(loc="upper center", ncols=4, columnspacing=0.8, title="optimum, by energy")
     letter_panels((left, right))
     what = (
         "a: optima, by enumeration (lines) and as distinct ends of live units (marks). b: share of the units that end "

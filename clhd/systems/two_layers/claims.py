@@ -73,7 +73,8 @@ def judge_modulation(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
 
 
 SPECIALISATION = Claim(
-    statement="In a network of two layers relu units specialise to single tokens, and linear units do not.",
+    statement="In the networks that we ran, relu units specialise to single tokens, and linear units do not (after the "
+    "abstract of arXiv:2206.01342).",
     experiments={"specialisation": "share of tokens with a unit of their own, by activation, tokens and hidden units"},
     thresholds={
         "least_covered": "share of tokens that relu units must cover",
@@ -83,14 +84,15 @@ SPECIALISATION = Claim(
 )
 
 RANK = Claim(
-    statement="The first layer of a linear network collapses to rank one.",
+    statement="(Remembered, perhaps not the paper's) The first layer of a linear network collapses to rank one.",
     experiments={"ranks": "effective rank of a linear first layer by output dimension"},
     thresholds={"most_rank": "effective rank that counts as one"},
     judge=judge_rank,
 )
 
 MODULATION = Claim(
-    statement="Of equally frequent tokens, those at locations that depend more on the pattern are learned first.",
+    statement="Of equally frequent tokens, those at locations that depend more on the pattern are learned first (after "
+    "the abstract of arXiv:2206.01342).",
     experiments={"modulation": "order in which locations are learned, in planted data"},
     thresholds={"most_correlation": "rank correlation of passage time and dependence that counts as an order"},
     judge=judge_modulation,

@@ -87,10 +87,11 @@ def plot_modulation(summary: Summary) -> tuple[Figure, str]:
             lower.errorbar(q, time, NORMAL_95 * error, color=colour, marker="o")
         order, error = float(of_one["order_correlation_mean"]), float(of_one["order_correlation_standard_error"])
         lower.text(
-            0.97, 0.95, rf"$\rho = {order:.2f} \pm {error:.2f}$", ha="right", va="top", transform=lower.transAxes
+            0.97, 0.95, rf"$\rho = {order:.3f} \pm {error:.3f}$", ha="right", va="top", transform=lower.transAxes
         )
         upper.set_xlabel("iterations")
         lower.set_xlabel("dependence $q$")
+    rows[1, 0].margins(y=0.2)  # room for the text above the points
     rows[0, 0].set_ylabel(r"match of tokens $\chi_+$")
     rows[1, 0].set_ylabel(f"iterations until\nthe match passes {PASSED:g}")
     handles, labels = rows[0, 0].get_legend_handles_labels()

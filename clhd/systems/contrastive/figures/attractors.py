@@ -70,11 +70,14 @@ def _plot_course(axes: Axes, dataset: xr.Dataset) -> None:
                   label=_name_case(case).replace("\n", "; "), markerfacecolor="white")  # fmt: skip
     for level in np.unique(point["attractors_theory"].values):
         axes.axhline(level, color=MUTED, linestyle=":", linewidth=0.8, zorder=0)
-    axes.set(xlabel="time $t$", xscale="log", ylim=(0, None), ylabel=f"clusters by {point['cluster_method'].item()}")
+    highest = float(point["attractors_mean"].max())
+    axes.set(
+        xlabel="time $t$", xscale="log", ylim=(0, 1.3 * highest), ylabel=f"clusters by {point['cluster_method'].item()}"
+    )
     axes.set_xticks(point["time"].values, [format_number(time) for time in point["time"].values])
     axes.minorticks_off()
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper right")
+    axes.legend(loc="upper right", title="second moment; kurtoses", ncols=2)
 
 
 def _name_case(point: xr.Dataset) -> str:

@@ -79,6 +79,19 @@ def test_the_gradient_is_that_of_differences(relu, norm):
             assert gradient[place] == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=2e-8)
 
 
+@pytest.mark.parametrize("norm", [NONE, FULL])
+def test_the_error_of_differences_is_of_second_order(norm):
+    """Central differences of the kernel's own loss along a random direction tend to its gradient as the square."""
+    first, second, pair = draw(10)
+    along = np.random.default_rng(11).normal(size=first.shape)
+    slope = (evaluate(first, second, pair, False, norm, TEMPERATURE)[1] * along).sum()
+    steps, errors = np.array([0.02, 0.01, 0.005]), []
+    for step in steps:
+        ends = [evaluate(first + sign * step * along, second, pair, False, norm, TEMPERATURE)[0] for sign in (1, -1)]
+        errors.append(abs((ends[0] - ends[1]) / (2 * step) - slope))
+    assert np.polyfit(np.log(steps), np.log(errors), 1)[0] == pytest.approx(2, abs=0.1)
+
+
 def test_a_constant_spread_is_not_the_full_gradient():
     first, second, pair = draw(3)
     mean, full = (evaluate(first, second, pair, True, norm, TEMPERATURE)[1] for norm in (MEAN, FULL))

@@ -9,7 +9,7 @@ import numpy as np
 from clhd.errors import ClhdError
 from clhd.systems.declarations import FloatArray, Output, Parameter, describe
 from clhd.systems.protocol import System
-from clhd.systems.two_layers.data import BATCH, LOCATIONS, NORMS, VOCABULARY
+from clhd.systems.two_layers.data import BATCH, LOCATIONS, VOCABULARY
 
 _EQUATIONS = """\
 h_k = act(W1_k[token k]), normalised over the batch: (h - mean) / sqrt(variance + 1e-5)
@@ -49,7 +49,10 @@ class TwoLayersSystem(System):
         "token_law": Parameter("choice", "patterns", "how tokens depend on a pattern", choices=("patterns", "planted")),
         "activation": Parameter("choice", "relu", "activation of the hidden units", choices=("relu", "linear")),
         "batch_norm": Parameter(
-            "choice", "mean", "normalisation: none, variance constant in the gradient, or in full", choices=tuple(NORMS)
+            "choice",
+            "mean",
+            "normalisation: none, variance constant in the gradient, or in full",
+            choices=("none", "mean", "full"),
         ),
         "tokens": Parameter("count", 5, "tokens that a location allows, of 20", "P", minimum=2, maximum=VOCABULARY),
         "pattern_count": Parameter("count", 40, "number of patterns", "G", minimum=2, maximum=10_000),

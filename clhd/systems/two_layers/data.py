@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 TokenArray = NDArray[np.int64]
 
 LOCATIONS, VOCABULARY, FIXED, BATCH = 10, 20, 5, 128
-NORMS = {"none": 0, "mean": 1, "full": 2}  # how the network normalises over a batch; see `network`
 DEPENDENCES = tuple(k / LOCATIONS for k in range(1, LOCATIONS + 1))  # of planted data, by location
 
 

@@ -30,12 +30,11 @@ from numpy.typing import NDArray
 
 from clhd.core.kernels import kernel
 from clhd.core.vector_math import exponential
-from clhd.systems.two_layers.data import NORMS
 
 FloatArray = NDArray[np.float64]
 TokenArray = NDArray[np.int64]
 
-NONE, MEAN, FULL = NORMS.values()  # batch normalisation: none; s constant in the gradient; differentiated in full
+NONE, MEAN, FULL = 0, 1, 2  # batch normalisation: none; s constant in the gradient; differentiated in full
 EPSILON = 1e-5  # added to variances, as is usual
 MOMENTUM = 0.9
 

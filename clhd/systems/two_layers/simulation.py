@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from clhd.systems.two_layers.data import DEPENDENCES, LOCATIONS, NORMS, VOCABULARY, sample_data
-from clhd.systems.two_layers.network import descend, evaluate
+from clhd.systems.two_layers.data import DEPENDENCES, LOCATIONS, VOCABULARY, sample_data
+from clhd.systems.two_layers.network import FULL, MEAN, NONE, descend, evaluate
 
 FloatArray = NDArray[np.float64]
 
+NORMS = {"none": NONE, "mean": MEAN, "full": FULL}
 COVERED = 0.9  # match from which a token has a unit of its own
 # chi_plus of a location at which it counts as learned. Beyond .7 the decay of the other weights decides, not learning.
 PASSED = 0.6

@@ -41,10 +41,10 @@ from clhd.systems.protocol import System
 
 # Measured, on a core of 2024 with AVX-512: seconds per step and lane of the projected chain, for one feature and for
 # each further one, and for each negative beyond the first, likewise; many of these no longer vectorise. Per step, lane,
-# dimension and view of the full one; of one fluctuation theory.
+# dimension and view of the full one; per step and dimension of the conditioned one; of one fluctuation theory.
 _PROJECTED_SECONDS, _FEATURE_SECONDS, _LANE_SECONDS = 9e-9, 4e-9, 3e-6
 _NEGATIVE_SECONDS, _NEGATIVE_FEATURE_SECONDS, _MANY_NEGATIVES, _MANY_FACTOR = 3e-9, 1e-9, 12, 5
-_FULL_SECONDS = 1.4e-9
+_FULL_SECONDS, _CONDITIONED_SECONDS = 1.4e-9, 1.8e-9
 # Of the chain in a frame: per step and lane, and for each number of its views; more for each further unit.
 _FRAME_SECONDS, _FRAME_NUMBER_SECONDS, _UNIT_SHARE = 5e-9, 1.5e-9, 0.4
 _FLUCTUATION_SECONDS, _MOST_FLUCTUATION_SECONDS = 1.0, 100.0
@@ -104,6 +104,9 @@ class ContrastiveSimulation:
         if point.engine == "full":
             seconds = steps * point.dimension * point.model.views * _FULL_SECONDS * (1 + _UNIT_SHARE * more_units)
             return Cost(seconds=seconds, family=("full", point.dimension, point.model.views, point.model.units))
+        if point.engine == "conditioned":
+            seconds = steps * point.dimension * _CONDITIONED_SECONDS
+            return Cost(seconds=seconds, family=("conditioned", point.dimension, point.model.views))
         if needs_frame(point.model):
             numbers = point.model.views * (features + point.model.units)
             step = _FRAME_SECONDS + _FRAME_NUMBER_SECONDS * numbers * (1 + _UNIT_SHARE * more_units)

@@ -164,6 +164,11 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_experiment(add(commands.plot, "draw the figure of an experiment from its summary: pdf, png and a caption"))
     _add_config(add(commands.claims, "judge the claims from the summaries: claims.json and a figure of each"))
     _add_config(add(commands.report, "write report.html: claims, experiments and equations in one file"))
+    _add_config(add(commands.paper, "write results/latex: numbers as LaTeX macros, tables, figures, bibliography"))
+    sub = add(commands.archive, "write stores, figures, report and configuration as one zip, which verify takes")
+    _add_config(sub)
+    sub.add_argument("--output", type=Path, default=Path("clhd-archive.zip"), metavar="ZIP", help="file to write")
+    sub.add_argument("--licence", metavar="URL", help="address of the licence of the results")
     sub = add(commands.status, "counts by status, age and size of every experiment")
     _add_config(sub)
     sub.add_argument("--json", action="store_true", help="print it as JSON, for programs")
@@ -181,7 +186,7 @@ def _build_parser() -> argparse.ArgumentParser:
         _add_experiment(sub)
         sub.add_argument("place", nargs="*", metavar="AXIS=VALUE", help="the point, by the values of its axes")
     sub = add(commands.verify, "compute a random share of the points again and compare the bits")
-    _add_experiment(sub)
+    _add_experiment(sub, "its YAML file; or an archive of clhd archive, whose systems are run")
     sub.add_argument(
         "--fraction", type=float, default=0.01, metavar="SHARE", help="share of the points, by default 0.01"
     )
@@ -207,8 +212,10 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _add_experiment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("experiment", type=Path, help="its YAML file, such as config/experiments/grid.yaml")
+def _add_experiment(
+    parser: argparse.ArgumentParser, text: str = "its YAML file, such as config/experiments/grid.yaml"
+) -> None:
+    parser.add_argument("experiment", type=Path, help=text)
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help=_RESULTS)
 
 

@@ -164,6 +164,37 @@ def report(options: Namespace) -> int:
     return 0
 
 
+def paper(options: Namespace) -> int:
+    """Write what a paper cites: numbers as macros, tables, figures and a bibliography."""
+    from clhd.publish.paper import write_paper_assets
+    from clhd.sweep.spec.config import read_config
+
+    config = read_config(options.config, check=False)
+    for path in write_paper_assets(config, _find_results(options, config)):
+        print(path)
+    return 0
+
+
+def archive(options: Namespace) -> int:
+    """Write results, with all that is needed to compute them again, as one zip."""
+    from clhd.publish.archive import write_archive
+    from clhd.sweep.results.status import describe_status
+    from clhd.sweep.spec.config import read_config
+
+    config = read_config(options.config, check=False)
+    results = _find_results(options, config)
+    if options.output.suffix != ".zip":
+        raise InputError(f"--output = {options.output}: must end in .zip")
+    count = write_archive(config, options.config, results, options.output, options.licence)
+    incomplete = [
+        name for name, experiment in config.experiments.items() if not describe_status(experiment, results)["complete"]
+    ]
+    if incomplete:
+        print(f"not complete, as `clhd status` tells: {', '.join(incomplete)}", file=sys.stderr)
+    print(f"{options.output}: {count} files; `clhd verify {options.output}` computes a share of the runs again")
+    return 1 if incomplete else 0
+
+
 def plan(options: Namespace) -> int:
     """Print what an experiment takes, and how much is pending."""
     from clhd.core.machine import count_cores
@@ -202,12 +233,39 @@ def replay(options: Namespace) -> int:
 
 
 def verify(options: Namespace) -> int:
-    """Compute a random share of the points again and compare the bits."""
+    """Compute a random share of the points of an experiment or an archive again, and compare the bits."""
     from clhd.sweep.results.inspect import verify_share
 
     if not 0 < options.fraction <= 1:
         raise InputError(f"--fraction = {options.fraction:g}: must be greater than 0, at most 1")
+    if options.experiment.suffix == ".zip":
+        return _verify_archive(options.experiment, options.fraction)
     return _report_replays(verify_share(_read(options)[0], options.results, options.fraction))
+
+
+def _verify_archive(path: Path, fraction: float) -> int:
+    """Check the files of an archive, and compute a share of the points of each of its experiments again."""
+    from contextlib import chdir
+    from tempfile import TemporaryDirectory
+
+    from clhd.publish.archive import unpack_archive
+    from clhd.sweep.results.inspect import verify_share
+    from clhd.sweep.spec.experiment import read_experiment
+    from clhd.sweep.spec.stages import stage_path
+
+    code = 0
+    with TemporaryDirectory(prefix="clhd-") as folder:
+        contents = unpack_archive(path, Path(folder))
+        print(f"{path}: every file is as it was written, by clhd {contents['code']}")
+        with chdir(folder):
+            results = Path(contents["results"])
+            for name, file in contents["experiments"].items():
+                if not stage_path(results / name, "simulation").is_dir():
+                    print(f"{name}: has no simulation")
+                    continue
+                print(f"{name}: ", end="", flush=True)
+                code |= _report_replays(verify_share(read_experiment(file), results, fraction))
+    return code
 
 
 def _report_replays(replays: Sequence[Any]) -> int:

@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("figures",),
     *(layer for name in SYSTEMS for layer in list_layers(f"systems.{name}")),
     ("report",),
+    ("publish",),
     ("commands",),
     ("cli",),
     ("__main__",),

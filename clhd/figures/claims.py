@@ -13,12 +13,17 @@ from clhd.claims.claim import CaseTable
 from clhd.claims.judge import ClaimSettings, read_summaries
 from clhd.core.files import make_folder, write_file
 from clhd.errors import explain_unwritable
-from clhd.figures.style import save_figure, use_style
+from clhd.figures.style import TEX_FONTS, save_figure, use_style
 from clhd.systems.registry import import_named
 
 
 def draw_claims(
-    claims: Mapping[str, Any], tables: Mapping[str, Any], settings: Mapping[str, ClaimSettings], results: Path
+    claims: Mapping[str, Any],
+    tables: Mapping[str, Any],
+    settings: Mapping[str, ClaimSettings],
+    results: Path,
+    *,
+    for_paper: Path | None = None,
 ) -> list[Path]:
     """Draw the figures of every claim and every table.
 
@@ -31,6 +36,8 @@ def draw_claims(
     settings : mapping of id to ClaimSettings
     results : Path
         Folder of all results; the figures go to its folder ``figures``.
+    for_paper : Path, optional
+        Folder for figures with fonts like those of TeX, as pdf alone, without captions.
 
     Returns
     -------
@@ -48,9 +55,12 @@ def draw_claims(
         setting = settings[name]
         basis = () if isinstance(setting.claim, CaseTable) else (read_summaries(setting, results),)
         for figure, target in setting.claim.list_figures(name).items():
-            with use_style():
+            with use_style(TEX_FONTS if for_paper else None):
                 drawn, caption = import_named(target, setting.system)(*basis, entry)
-                paths += _save(drawn, caption, results / "figures" / figure)
+                if for_paper:
+                    paths += save_figure(drawn, for_paper / figure, ("pdf",))
+                else:
+                    paths += _save(drawn, caption, results / "figures" / figure)
     return paths
 
 

@@ -22,6 +22,9 @@ from typing import TYPE_CHECKING, Any
 from clhd.errors import ClhdError, InputError, explain_unwritable
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from clhd.sweep.results.summary_reader import Summary
     from clhd.sweep.spec.experiment import Experiment
     from clhd.systems.protocol import System
 
@@ -111,14 +114,12 @@ def plot_experiment(
     from clhd.sweep.results.products import figure_record, write_record  # noqa: PLC0415
     from clhd.sweep.results.summary_reader import read_summary  # noqa: PLC0415
 
-    name = "" if experiment is None else find_figure(experiment)  # a mistake in it is told before anything is read
+    if experiment is not None:
+        find_figure(experiment)  # a mistake in it is told before anything is read
     summary = read_summary(Path(summary_path), "" if experiment is None else experiment.quantity)
-    name = name or find_figure(summary.experiment)
-    if name == NO_FIGURE:
-        raise InputError(f"{summary.name}: has no figure of its own")
-    plot, folder = _find_function(name, experiment or summary.experiment), Path(out_dir)
+    folder = Path(out_dir)
     with use_style():
-        drawn, caption = plot(summary)
+        drawn, caption = draw_summary(summary, experiment)
         with explain_unwritable(folder):
             make_folder(folder)
             paths = save_figure(drawn, folder / summary.name)
@@ -127,6 +128,22 @@ def plot_experiment(
             paths.append(path)
             write_record(figure_record(folder, summary.name), paths, {summary.name: summary.identity})
     return paths
+
+
+def draw_summary(summary: "Summary", experiment: "Experiment | None" = None) -> "tuple[Figure, str]":
+    """Return the figure of a summary in the style that is in use, and its caption.
+
+    Raises
+    ------
+    ClhdError
+        If it has no figure, or the figure is unknown.
+    """
+    named = experiment or summary.experiment
+    figure = find_figure(named)
+    if figure == NO_FIGURE:
+        raise InputError(f"{summary.name}: has no figure of its own")
+    drawn: tuple[Figure, str] = _find_function(figure, named)(summary)
+    return drawn
 
 
 def _find_function(figure: str, experiment: "Experiment | Mapping[str, Any]") -> Any:

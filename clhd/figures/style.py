@@ -59,12 +59,16 @@ RC: Any = {  # matplotlib types its keys, each of them
 }
 
 
+# For figures in a text that LaTeX sets: matplotlib ships these fonts, which look like Times.
+TEX_FONTS: Any = {"font.family": "STIXGeneral", "mathtext.fontset": "stix"}
+
+
 @contextmanager
-def use_style() -> Iterator[None]:
-    """Draw in the style of the project, whatever the user's own settings are."""
+def use_style(changes: Any = None) -> Iterator[None]:
+    """Draw in the style of the project, with some changes, whatever the user's own settings are."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(RC)
+        mpl.rcParams.update(RC | (changes or {}))
         yield
 
 

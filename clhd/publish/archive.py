@@ -1,0 +1,182 @@
+"""`write_archive` and `unpack_archive`: results with all that is needed to compute them again, as one zip.
+
+| path in the archive | content |
+|---|---|
+| ro-crate-metadata.json | what the archive holds, as RO-Crate 1.1 |
+| manifest-sha256.txt | the SHA-256 of every other file, as `sha256sum --check` reads it |
+| archive.json | folder of the results and files of the experiments |
+| its own path | the list of experiments, their files and systems, the claims, lock.txt if there is one |
+| results/NAME/ | stores and figure of each experiment; beside them claims, report, assets of a paper |
+| installed.txt | versions of all packages that were installed when the archive was written |
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from hashlib import sha256
+from importlib.metadata import distributions
+from pathlib import Path, PurePosixPath
+from typing import Any
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
+
+from clhd.core.files import replace_file
+from clhd.errors import FileError, InputError, explain_unwritable
+from clhd.publish.crate import METADATA, describe_crate
+from clhd.sweep.spec.config import ConfigContent
+from clhd.sweep.spec.stages import STAGES, stage_path
+from clhd.sweep.store.lock import hold_lock
+from clhd.sweep.store.provenance import describe_code, now
+from clhd.systems.registry import is_file_name
+
+MANIFEST, CONTENTS = "manifest-sha256.txt", "archive.json"
+_LOCK = Path("requirements/lock.txt")
+_PRODUCTS = ("claims*.json", ".claims.json", "report.html", ".report.json", "figures/**/*", "latex/**/*")
+_CHUNK = 1 << 20
+
+
+def write_archive(config: ConfigContent, source: Path, results: Path, output: Path, licence: str | None = None) -> int:
+    """Write an archive of all experiments of a list that have results.
+
+    Parameters
+    ----------
+    config : ConfigContent
+    source : Path
+        The file of the list.
+    results : Path
+        Folder of all results.
+    output : Path
+        The zip; an older file of this name is replaced when the new one is whole.
+    licence : str, optional
+        Address of the licence of the results.
+
+    Returns
+    -------
+    int
+        Number of files in it.
+
+    Raises
+    ------
+    ClhdError
+        If a file lies outside of the working directory, there are no results, or a run is writing them.
+    """
+    found = [name for name in config.experiments if any(stage_path(results / name, stage).is_dir() for stage in STAGES)]
+    if not found:
+        raise InputError(f"{results}: holds no results of these experiments; create them with `clhd run FILE`")
+    settings = sorted(set(_list_settings(config, source, found)))
+    products = sorted({path for pattern in _PRODUCTS for path in results.glob(pattern) if _is_plain(path)})
+    places = {path: _place(path) for path in (*settings, *products)}
+    folder = _place(results)
+    contents = {
+        "results": folder,
+        "experiments": {name: _place(config.files[name]) for name in found},
+        "code": describe_code(),
+    }
+    installed = sorted({f"{item.metadata['Name']}=={item.version}" for item in distributions()}, key=str.lower)
+    crate = describe_crate(
+        f"Results of clhd: {source.name}",
+        now(),
+        describe_code(),
+        {f"{folder}/{name}": config.experiments[name].description or name for name in found},
+        [*places.values(), CONTENTS, MANIFEST, "installed.txt"],
+        licence,
+    )
+    with ExitStack() as stack, explain_unwritable(output):
+        for name in found:
+            for stage in STAGES:
+                stack.enter_context(hold_lock(stage_path(results / name, stage)))
+        for path in (path for name in found for path in _list_results(results / name)):
+            places[path] = _place(path)
+        archive = ZipFile(stack.enter_context(replace_file(output)), "w", ZIP_DEFLATED, strict_timestamps=False)
+        with archive:
+            sums = {place: _add(archive, path, place) for path, place in places.items()}
+            texts = {CONTENTS: json.dumps(contents, indent=2), "installed.txt": "\n".join(installed) + "\n"}
+            for place, text in {**texts, METADATA: json.dumps(crate, indent=2)}.items():
+                archive.writestr(place, text)
+                sums[place] = sha256(text.encode()).hexdigest()
+            archive.writestr(MANIFEST, "".join(f"{digest}  {place}\n" for place, digest in sorted(sums.items())))
+    return len(sums) + 1
+
+
+def _list_settings(config: ConfigContent, source: Path, names: list[str]) -> Iterator[Path]:
+    """The files that say what was computed."""
+    if source.is_file():
+        yield source
+    for path in (config.claims, _LOCK):
+        if path is not None and path.is_file():
+            yield path
+    for name in names:
+        file = config.files[name]
+        yield file
+        system = config.experiments[name].system
+        if is_file_name(system):
+            yield file.parent / system.rpartition(":")[0]
+
+
+def _list_results(folder: Path) -> Iterator[Path]:
+    """The files of the stores and of the figure of one experiment; not locks, logs and stores that were moved aside."""
+    for place in (*(stage_path(folder, stage) for stage in STAGES), folder / "figures"):
+        yield from sorted(path for path in place.rglob("*") if _is_plain(path))
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _place(path: Path) -> str:
+    """The path in the archive: that from the working directory."""
+    try:
+        return path.absolute().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        raise InputError(f"{path}: lies outside of this folder, and an archive holds only what lies in it") from None
+
+
+def _add(archive: ZipFile, path: Path, place: str) -> str:
+    """Add a file; return its SHA-256."""
+    digest = sha256()
+    with path.open("rb") as source, archive.open(place, "w", force_zip64=True) as target:
+        while block := source.read(_CHUNK):
+            digest.update(block)
+            target.write(block)
+    return digest.hexdigest()
+
+
+def unpack_archive(path: Path, folder: Path) -> dict[str, Any]:
+    """Unpack an archive into an empty folder and check every file; return what archive.json says.
+
+    Raises
+    ------
+    FileError
+        If it is no archive of clhd, or a file is damaged, missing or unknown, or would lie outside of the folder.
+    """
+    try:
+        with ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            for name in names:
+                parts = PurePosixPath(name).parts
+                if name.startswith("/") or "\\" in name or ".." in parts or not name.isprintable():
+                    raise FileError(f"{path}: holds {name!r:.80}, which is no path of an archive of clhd")
+            archive.extractall(folder, names)
+        sums = dict(_parse_sum(line) for line in (folder / MANIFEST).read_text(encoding="utf-8").splitlines())
+        contents: dict[str, Any] = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+        experiments, results = contents["experiments"], contents["results"]
+        is_right = isinstance(results, str) and all(isinstance(file, str) for file in experiments.values())
+    except (BadZipFile, KeyError, ValueError, TypeError, AttributeError, FileNotFoundError) as error:
+        raise FileError(f"{path}: is not an archive of `clhd archive`, or damaged: {error}") from None
+    wrong = [name for name in names if name != MANIFEST and sums.get(name) != _digest(folder / name)]
+    wrong += sorted(set(sums) - set(names))
+    if wrong or not is_right or not {results, *experiments.values()} <= {results, *sums}:
+        raise FileError(f"{path}: {wrong[0] if wrong else CONTENTS} is not what `clhd archive` wrote")
+    return contents
+
+
+def _parse_sum(line: str) -> tuple[str, str]:
+    digest, _, name = line.partition("  ")
+    return name, digest
+
+
+def _digest(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            digest.update(block)
+    return digest.hexdigest()

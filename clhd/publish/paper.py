@@ -1,0 +1,165 @@
+r"""`write_paper_assets`: what a paper cites, written from results alone, so that no number is typed.
+
+| file in results/latex | content |
+|---|---|
+| clhd.tex | ``\clhd{C3.bias_exponent}``: every number of claims.json; ``\clhdinterval{...}``: its 95 % interval |
+| tables/C3.tex, tables/C3-spread-exponent.tex, ... | the numbers of a claim as tables |
+| figures/NAME.pdf | figures of claims and experiments, as wide as a column or a page, with fonts like those of TeX |
+| clhd.bib | clhd, the letter, and the sources of the systems |
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clhd.claims.judge import read_claims
+from clhd.core.files import make_folder, write_file
+from clhd.errors import InputError, ResultsError, explain_unwritable
+from clhd.figures.claims import draw_claims
+from clhd.figures.plot import draw_summary, has_figure
+from clhd.figures.style import TEX_FONTS, save_figure, use_style
+from clhd.publish.bibliography import compose_bibliography
+from clhd.publish.tex import escape_tex, flatten, format_tex
+from clhd.report.evidence import Remark, Table, arrange_evidence
+from clhd.sweep.results.summary_reader import read_summary
+from clhd.sweep.spec.config import ConfigContent
+from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.store.provenance import describe_code
+
+FOLDER = "latex"
+_HEAD = r"""% Written by clhd paper, {code}. Do not edit: the next clhd paper writes it again.
+% \clhd{{C3.bias_exponent}} is a number, \clhdinterval{{...}} its interval, \clhdwith{{...}} both.
+\makeatletter
+\newcommand\clhdset[3]{{\@namedef{{clhd@value@#1}}{{#2}}\@namedef{{clhd@interval@#1}}{{#3}}}}
+\newcommand\clhd@get[2]{{\@ifundefined{{clhd@#1@#2}}{{%
+  \PackageError{{clhd}}{{claims.json holds no `#2'}}{{clhd.tex lists all names.}}??}}{{\@nameuse{{clhd@#1@#2}}}}}}
+\newcommand\clhd[1]{{\clhd@get{{value}}{{#1}}}}
+\newcommand\clhdinterval[1]{{\clhd@get{{interval}}{{#1}}}}
+\newcommand\clhdwith[1]{{\clhd{{#1}} (95\,\% interval: \clhdinterval{{#1}})}}
+\makeatother
+"""
+
+
+def write_paper_assets(config: ConfigContent, results: Path) -> list[Path]:
+    """Write macros, tables, figures and the bibliography of a paper.
+
+    Parameters
+    ----------
+    config : ConfigContent
+        The experiments; `clhd claims` has judged its claims.
+    results : Path
+        Folder of all results.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    ClhdError
+        If claims.json does not exist or is no file of claims, or the files cannot be written.
+    """
+    judged, tables = _read_judged(results)
+    folder = results / FOLDER
+    with explain_unwritable(folder):
+        for place in (folder, folder / "tables", folder / "figures"):
+            make_folder(place)
+        paths = [folder / "clhd.tex", folder / "clhd.bib"]
+        write_file(paths[0], compose_macros(judged["claims"], tables))
+        write_file(paths[1], compose_bibliography(config, results))
+        paths += _write_tables(judged["claims"], folder / "tables")
+        paths += _draw(config, judged, tables, results)
+    return paths
+
+
+def _read_judged(results: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What claims.json and the files of tables hold."""
+    path = results / "claims.json"
+    if not path.is_file():
+        raise ResultsError(f"{path}: does not exist; create it with `clhd claims`")
+    try:
+        judged = json.loads(path.read_text(encoding="utf-8"))
+        claims = {entry["id"]: entry for entry in judged["claims"]}
+        tables = {
+            file.stem.removeprefix("claims_"): json.loads(file.read_text(encoding="utf-8"))
+            for file in sorted(results.glob("claims_*.json"))
+        }
+    except (ValueError, KeyError, TypeError):
+        raise ResultsError(f"{path}: is not a file of claims; write it again with `clhd claims`") from None
+    return {"claims": list(claims.values())}, tables
+
+
+def compose_macros(claims: Iterable[Mapping[str, Any]], tables: Mapping[str, Any]) -> str:
+    """Return clhd.tex: verdicts, numbers and thresholds of claims, their parts and tables, by their paths."""
+    lines = []
+    for entry in claims:
+        parts = {part["id"]: part for part in entry.get("parts", ())}
+        for name, content in {entry["id"]: entry, **parts}.items():
+            kept = {key: content[key] for key in ("statement", "verdict", "thresholds", "rests_on") if key in content}
+            kept.get("rests_on", {}).pop("summaries", None)
+            lines += [*flatten(kept, name), *flatten(content["evidence"], name)]
+    for name, table in tables.items():
+        lines += flatten({key: value for key, value in table.items() if key not in ("rests_on", "meanings")}, name)
+    macros = [rf"\clhdset{{{path}}}{{{text}}}{{{interval}}}" for path, (text, interval) in _format(lines).items()]
+    return _HEAD.format(code=describe_code()) + "\n".join(macros) + "\n"
+
+
+def _format(lines: Iterable[tuple[str, Any]]) -> dict[str, tuple[str, str]]:
+    return {path: format_tex(value) for path, value in lines}
+
+
+def _write_tables(claims: Iterable[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Write each table of each claim."""
+    paths = []
+    for entry in claims:
+        blocks = arrange_evidence(entry["evidence"], entry["id"])
+        tables = [block for block in blocks if not isinstance(block, Remark)]
+        names: list[str] = []
+        for table in tables:
+            inner = "" if table.caption == entry["id"] else "-" + re.sub(r"\W+", "-", table.caption)
+            name = f"{entry['id']}{inner}"
+            repeated = names.count(name)
+            names.append(name)
+            paths.append(folder / f"{name}{f'-{repeated + 1}' if repeated else ''}.tex")
+            write_file(paths[-1], compose_table(table))
+    return paths
+
+
+def compose_table(table: Table) -> str:
+    """Return a table as a ``tabular`` that needs no package; an estimate has its interval in brackets."""
+
+    def show(value: Any) -> str:
+        values = value if isinstance(value, list) else [value]
+        found = [f"{text} ({interval})" if interval else text for text, interval in map(format_tex, values)]
+        return ", ".join(found)
+
+    rows = [" & ".join(map(show, row)) + r" \\" for row in table.rows]
+    head = [" & ".join(map(escape_tex, table.head)) + r" \\", r"\hline"] if any(table.head) else []
+    columns = "l" * max((len(row) for row in table.rows), default=1)
+    body = "\n".join([r"\hline", *head, *rows, r"\hline"])
+    return f"% {escape_tex(table.caption)}\n\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n"
+
+
+def _draw(config: ConfigContent, judged: Mapping[str, Any], tables: Mapping[str, Any], results: Path) -> list[Path]:
+    """Draw the figures of the claims, and those of the experiments that have a summary."""
+    folder = results / FOLDER / "figures"
+    paths = []
+    if config.claims is not None:
+        settings = read_claims(config.claims, config.experiments)
+        known = {entry["id"] for entry in judged["claims"]} | set(tables)
+        if set(settings) - known:
+            missing = ", ".join(sorted(set(settings) - known))
+            raise InputError(f"{results / 'claims.json'}: lacks {missing}; write it again with `clhd claims`")
+        paths += draw_claims(judged, tables, settings, results, for_paper=folder)
+    for name in config.experiments:
+        path = stage_path(results / name, "summary")
+        if not path.is_dir():
+            continue
+        summary = read_summary(path)
+        if has_figure(summary.experiment):
+            with use_style(TEX_FONTS):
+                figure, _ = draw_summary(summary)
+                paths += save_figure(figure, folder / name, ("pdf",))
+    return paths

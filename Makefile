@@ -6,12 +6,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOCK := requirements/lock.txt
 BUILD_LOCK := requirements/build.txt
+DOCS_LOCK := requirements/docs.txt
+DOCS_INSTALLED := $(VENV)/.docs-installed
 # Versions with hashes, for every Python that clhd supports; the files name no index and no host.
 COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-header --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := all
-.PHONY: all reinstall help install paper report test check chaos format bench scaling figure lock clean
+.PHONY: all reinstall help install paper report paper-assets paper-pdf test check docs chaos format bench scaling figure lock clean
 
 # The list of experiments; by default config/config.yaml. The shell takes its name from a variable: it may hold spaces.
 CONFIG ?=
@@ -32,8 +34,20 @@ paper: $(INSTALLED)  ## run the experiments of config/paper.yaml, at the scale o
 report: $(INSTALLED)  ## write results/report.html again from the existing results: claims, experiments, equations
 	@$(BIN)/python -P -m clhd report $(if $(CONFIG),"$$CONFIG")
 
+paper-assets: $(INSTALLED)  ## write results/latex: numbers, tables, figures and bibliography for a paper, from the results
+	@$(BIN)/python -P -m clhd paper $(if $(CONFIG),"$$CONFIG")
+
+paper-pdf: $(INSTALLED)  ## set paper/paper.tex with pdflatex, from results/latex alone: build/paper/paper.pdf
+	@rm -rf build/paper && mkdir -p build/paper && cp paper/paper.tex build/paper
+	@$(BIN)/python -P -m clhd paper $(if $(CONFIG),"$$CONFIG") >build/paper/written
+	@cp -r "$$(dirname "$$(head -n 1 build/paper/written)")" build/paper/assets
+	@cd build/paper && set -e && for command in pdflatex bibtex pdflatex pdflatex; do \
+		$$command $$(test $$command = bibtex || echo -halt-on-error -interaction=batchmode) paper >/dev/null </dev/null || \
+		{ tail -n 30 paper.log; exit 1; }; done
+	@echo "build/paper/paper.pdf is the paper"
+
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
 
 install: $(INSTALLED)  ## create .venv and install clhd into it
 
@@ -46,6 +60,10 @@ check: $(INSTALLED)  ## check lint, formatting and types, also of the workflow
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m snakefmt --check Snakefile workflow
+
+docs: $(DOCS_INSTALLED)  ## build the documentation site, build/docs/index.html; a warning is an error
+	@$(BIN)/python -P -m sphinx -b html -W --keep-going -q docs build/docs $(ARGS)
+	@echo "build/docs/index.html is the first page of the site"
 
 chaos: $(INSTALLED)  ## kill runs at random moments, damage files; write the tables of docs/reliability.md (three hours)
 	@$(BIN)/python -m tests.chaos.campaign --fuzz 5000 --output results/chaos.json --docs docs/reliability.md $(ARGS)
@@ -70,6 +88,7 @@ lock: pyproject.toml  ## choose the newest versions and write requirements/
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
 	$(VENV)-lock/bin/uv $(COMPILE) --extra dev --extra slurm --extra attractors -o $(LOCK) pyproject.toml
 	echo setuptools | $(VENV)-lock/bin/uv $(COMPILE) --no-annotate -c $(LOCK) -o $(BUILD_LOCK) -
+	$(VENV)-lock/bin/uv $(COMPILE) --no-annotate --extra docs -c $(LOCK) -o $(DOCS_LOCK) pyproject.toml
 	@rm -r $(VENV)-lock
 
 clean:  ## remove .venv and all caches
@@ -98,3 +117,8 @@ $(INSTALLED): $(LOCK) $(BUILD_LOCK) pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r $(LOCK)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@echo "$(CURDIR)" >$@
+
+# Sphinx and its theme, beside the rest: `make` and `make test` do without.
+$(DOCS_INSTALLED): $(INSTALLED) $(DOCS_LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(DOCS_LOCK)
+	@touch $@

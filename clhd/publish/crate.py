@@ -40,12 +40,13 @@ def describe_crate(
         "hasPart": [{"@id": name} for name in (*files, *folders)],
         "mentions": {"@id": "#run"},
     }
-    run = {
+    made = [{"@id": name} for name in folders]
+    run: dict[str, Any] = {
         "@id": "#run",
         "@type": "CreateAction",
         "name": "The computation of these results",
         "instrument": {"@id": "#clhd"},
-        "result": [{"@id": name} for name in folders],
+        "result": made[0] if len(made) == 1 else made,  # as RO-Crate recommends
     }
     about = {
         "@id": METADATA,

@@ -1,0 +1,30 @@
+"""What the pages of the site show is what there is, and their Markdown becomes what it should."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import clhd
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(autouse=True)
+def extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(DOCS / "_sphinx"), *sys.path])
+
+
+def test_the_reference_has_every_public_name_once() -> None:
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"auto\w+:: (\w+)", text)) == sorted(clhd.__all__)
+
+
+def test_a_table_of_a_docstring_becomes_one_of_sphinx() -> None:
+    docstrings = pytest.importorskip("docstrings", reason="Sphinx is not installed: make docs does it")
+    lines = ["| a | b |", "|---|---|", "| 1 | |", "", "|x| and ``|y|``"]
+    assert docstrings.convert_tables(lines) == [
+        *(".. list-table::", "   :header-rows: 1", ""),
+        *("   * - a", "     - b", "   * - 1", "     - ", "", r"\|x\| and ``|y|``"),
+    ]

@@ -46,7 +46,8 @@ Case = tuple[str, ...]
 
 _ACTS_ON = "correlation_acts_on"
 NO_THEORY, NOT_COMPUTED, DIVERGED = "no theory", "not computed", "diverged"
-OF_A_CASE = ("loss", "activation", "constraint", "weight_decay", "learning_rate")
+OF_A_CASE = ("loss", "activation", "constraint", "weight_decay", "learning_rate", "background", "batch")
+_DEFAULTS: Mapping[str, Any] = {"background": "isotropic", "batch": 0}
 COLUMNS = {
     "C3": "SGD agrees with the ODE",
     "C4": "the second moment alone decides learnability",
@@ -67,6 +68,10 @@ EXPERIMENTS = {
 }
 # Read where the config has the experiment.
 OPTIONAL_EXPERIMENTS = {
+    "batch_steady": "as steady, for the covariance loss",
+    "batch_growth": "as growth, for the covariance loss",
+    "batch_pure": "as pure, for the covariance loss",
+    "batch_switch": "as switch, for the covariance loss",
     "universality_student": "Student-t noise by degrees of freedom and dimension",
     "universality_sparse": "sparse features by fraction and dimension",
 }
@@ -107,10 +112,13 @@ def judge_matrix(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
     Returns
     -------
     dict
-        ``columns`` (id, statement), ``rows`` (loss, activation, constraint, weight_decay, learning_rate, cells) and
+        ``columns`` (id, statement), ``rows`` (those of `OF_A_CASE`, where batch is 0 for other losses, cells) and
         ``universality`` (statement, verdict, evidence).
     """
-    by_role = {role: _cases(summaries[role].dataset) for role in EXPERIMENTS if role != "universality"}
+    by_role = {role: _cases(summaries[role]) for role in EXPERIMENTS if role != "universality"}
+    for role in ("steady", "growth", "pure", "switch"):
+        if f"batch_{role}" in summaries:
+            by_role[role] |= _cases(summaries[f"batch_{role}"])
     simulated = by_role["simulated"] | by_role["steady"] | by_role["larger"]
     dimensions = {role: float(summaries[role].experiment["constants"]["dimension"]) for role in ("steady", "larger")}
     judges: dict[str, tuple[dict[Case, xr.Dataset], Callable[[xr.Dataset], Cell]]] = {
@@ -128,7 +136,7 @@ def judge_matrix(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
             column: judge(found[case]) if case in found else _missing(case) for column, (found, judge) in judges.items()
         }
         row: dict[str, Any] = dict(zip(OF_A_CASE, case, strict=True))
-        row |= {name: float(row[name]) for name in ("weight_decay", "learning_rate")}
+        row |= {name: float(row[name]) for name in ("weight_decay", "learning_rate")} | {"batch": int(row["batch"])}
         rows.append(row | {"cells": {column: cell.as_dict() for column, cell in cells.items()}})
     return {
         "columns": [
@@ -147,10 +155,13 @@ def _name_time(summaries: Mapping[str, Summary], column: str) -> str:
     return f"at time {float(summaries[_AT_LAST_TIME[column]].dataset['time'][-1]):g}, "
 
 
-def _cases(dataset: xr.Dataset) -> dict[Case, xr.Dataset]:
+def _cases(summary: Summary) -> dict[Case, xr.Dataset]:
     """The cases of an experiment, each with its part of the summary."""
-    parts = [dataset.isel(case=k) for k in range(dataset.sizes["case"])]
-    return {_name_case(part): part for part in parts}
+    constants = _DEFAULTS | summary.experiment["constants"]
+    known = {name: constants[name] for name in OF_A_CASE if name in constants}
+    parts = [summary.dataset.isel(case=k) for k in range(summary.dataset.sizes["case"])]
+    named = [part.assign_coords({name: v for name, v in known.items() if name not in part.coords}) for part in parts]
+    return {_name_case(part): part for part in named}
 
 
 def _name_case(part: xr.Dataset) -> Case:
@@ -158,8 +169,8 @@ def _name_case(part: xr.Dataset) -> Case:
 
 
 def _row_order(case: Case) -> tuple[Any, ...]:
-    loss, activation, constraint, *rest = case
-    return (list(LOSSES).index(loss), constraint != "none", activation != "tanh", activation, *rest)
+    loss, activation, constraint, *rest, batch = case
+    return (list(LOSSES).index(loss), constraint != "none", activation != "tanh", activation, *rest, int(batch))
 
 
 def _missing(case: Case) -> Cell:

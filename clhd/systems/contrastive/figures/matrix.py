@@ -60,7 +60,8 @@ def plot_matrix(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
 
 def _describe(row: Mapping[str, Any]) -> str:
     held = "sphere" if row["constraint"] == "sphere" else f"L2 {row['weight_decay']:g}"
-    return f"{row['activation']}, {held}"
+    batch = f", $B$ = {row['batch']}" if row["batch"] else ""
+    return f"{row['activation']}, {held}{batch}"
 
 
 def _draw_cell(axes: Axes, x: float, top: float, column: str, cell: Mapping[str, Any]) -> None:

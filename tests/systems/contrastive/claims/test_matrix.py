@@ -9,7 +9,7 @@ from clhd.claims.verdict import NORMAL_95
 from clhd.errors import ClhdError
 from clhd.sweep.spec.experiment import parse_experiment
 from clhd.systems.contrastive.claims.matrix import COLUMNS, EXPERIMENTS, THRESHOLDS, judge_matrix
-from tests.systems.contrastive.claims.matrix_summaries import ERROR, make_summaries, make_universality
+from tests.systems.contrastive.claims.matrix_summaries import ERROR, make_summaries, make_summary, make_universality
 
 VALUES = {
     "largest_deviation": 0.01,
@@ -225,3 +225,15 @@ def test_other_experiments_must_be_there(tmp_path):
     path = write_settings(tmp_path / "claims.yaml", {role: role for role in EXPERIMENTS})
     with pytest.raises(ClhdError, match=r"matrix\.experiments\.pure = 'pure': must be one of"):
         read_claims(path, make_experiments(role for role in EXPERIMENTS if role != "pure"))
+
+
+def test_cases_of_the_covariance_loss_are_rows_with_their_batch():
+    """Their loss, background and learning rate are constants of their experiment."""
+    summaries, batch = make_summaries(), make_summaries()["steady"]
+    dataset = batch.dataset.drop_vars(["loss", "learning_rate"]).assign_coords(batch=("case", [4]))
+    constants = {"dimension": 1000, "loss": "covariance", "background": "orthogonal", "learning_rate": 0.5}
+    summaries["batch_steady"] = make_summary("matrix_batch_steady", dataset, **constants)
+    row = judge_matrix(summaries, VALUES)["rows"][-1]
+    of_case = [row[name] for name in ("loss", "activation", "learning_rate", "background", "batch")]
+    assert of_case == ["covariance", "tanh", 0.5, "orthogonal", 4]
+    assert (row["cells"]["C6"]["verdict"], row["cells"]["C4"]["verdict"]) == ("holds", "not computed")

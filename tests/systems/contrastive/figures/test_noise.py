@@ -117,11 +117,10 @@ def test_the_caption_of_correlation_says_both_verdicts_and_the_shares(correlatio
 def test_a_map_has_rows_of_batches_and_columns_of_backgrounds(correlation):
     """After two cases of three panels: gain, gain over none, part; three views come last and have a negative part."""
     figure, _ = correlation
-    gain, over_none, part = (figure.axes[6 + k].images[0].get_array() for k in range(3))
+    gain, over_none, part = (np.ma.getdata(figure.axes[6 + k].images[0].get_array()) for k in range(3))
     assert gain.shape == (3, 4)
-    assert gain == pytest.approx(np.full((3, 4), 0.05))
-    assert over_none == pytest.approx(np.full((3, 4), -0.05))
-    assert part == pytest.approx(np.repeat([[0.8], [0.8], [-0.2]], 4, axis=1))
+    for values, expected in ((gain, [0.05] * 3), (over_none, [-0.05] * 3), (part, [0.8, 0.8, -0.2])):
+        np.testing.assert_allclose(values, np.repeat(np.array(expected)[:, None], 4, axis=1))
     labels = [text.get_text() for text in figure.axes[6].get_yticklabels()]
     assert labels == ["$B$ = 2", "$B$ = 4", "3 views"]
 

@@ -11,6 +11,7 @@
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import sha256
@@ -125,7 +126,7 @@ def _is_plain(path: Path) -> bool:
 def _place(path: Path) -> str:
     """The path in the archive: that from the working directory."""
     try:
-        return path.absolute().relative_to(Path.cwd()).as_posix()
+        return Path(os.path.normpath(path.absolute())).relative_to(Path.cwd()).as_posix()
     except ValueError:
         raise InputError(f"{path}: lies outside of this folder, and an archive holds only what lies in it") from None
 
@@ -148,6 +149,8 @@ def unpack_archive(path: Path, folder: Path) -> dict[str, Any]:
     FileError
         If it is no archive of clhd, or a file is damaged, missing or unknown, or would lie outside of the folder.
     """
+    if not path.is_file():
+        raise FileError(f"{path}: there is no such file")
     try:
         with ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]

@@ -1,6 +1,7 @@
 """An archive holds all that another machine needs, and nothing in it can be changed without being noticed."""
 
 import json
+import os
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -92,6 +93,7 @@ def test_nothing_outside_of_the_folder_is_archived(
 ) -> None:
     results = project.results.absolute()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ClhdError, match="lies outside of this folder"):
-        write_archive(project, Path("list.yaml"), results, tmp_path / "hills.zip")
+    for path in (results, Path(os.path.relpath(results))):
+        with pytest.raises(ClhdError, match="lies outside of this folder"):
+            write_archive(project, Path("list.yaml"), path, tmp_path / "hills.zip")
     assert not (tmp_path / "hills.zip").exists()

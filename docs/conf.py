@@ -27,6 +27,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
+    "streams",
 ]
 root_doc = "index"
 exclude_patterns = ["_sphinx", "figures", "gallery"]

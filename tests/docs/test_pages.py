@@ -28,3 +28,11 @@ def test_a_table_of_a_docstring_becomes_one_of_sphinx() -> None:
         *(".. list-table::", "   :header-rows: 1", ""),
         *("   * - a", "     - b", "   * - 1", "     - ", "", r"\|x\| and ``|y|``"),
     ]
+
+
+def test_what_a_cell_prints_in_pieces_is_one_output() -> None:
+    streams = pytest.importorskip("streams", reason="Sphinx is not installed: make docs does it")
+    pieces = [("stdout", "results/li"), ("stderr", "a warning\n"), ("stdout", "nes\n")]
+    outputs = [{"output_type": "stream", "name": name, "text": text} for name, text in pieces]
+    joined = streams.join_streams([*outputs, {"output_type": "execute_result"}])
+    assert [output.get("text") for output in joined] == ["results/lines\n", "a warning\n", None]

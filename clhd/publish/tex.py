@@ -28,11 +28,13 @@ _ESCAPED = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
 }
 _MOST_DIGITS = 6
+_POWER = re.compile(r"\\textasciicircum\{\}(?:\((-?[\d/]+)\)|(-?\d+))")
 
 
 def escape_tex(text: str) -> str:
-    """Return a text for LaTeX; a letter that is not ASCII is left to LaTeX, which reads UTF-8."""
-    return "".join(_ESCAPED.get(letter, letter) for letter in " ".join(text.split()))
+    """Return a text for LaTeX; ``n^(-1/2)`` is a power, and a letter that is not ASCII is left to LaTeX as UTF-8."""
+    escaped = "".join(_ESCAPED.get(letter, letter) for letter in " ".join(text.split()))
+    return _POWER.sub(r"\\textsuperscript{\1\2}", escaped)
 
 
 def format_tex_number(number: float) -> str:

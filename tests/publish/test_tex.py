@@ -48,6 +48,12 @@ def test_a_number_of_the_report_is_no_html() -> None:
     )
 
 
+def test_a_power_stands_high() -> None:
+    assert escape_tex("n^(-1/2), 10^4, a^b") == (
+        r"n\textsuperscript{-1/2}, 10\textsuperscript{4}, a\textasciicircum{}b"
+    )
+
+
 def test_a_text_cannot_give_latex_commands() -> None:
     assert escape_tex(r"\input{/etc/passwd}") == r"\textbackslash{}input\{/etc/passwd\}"
 

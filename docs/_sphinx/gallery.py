@@ -4,6 +4,7 @@ Figures that results/ holds are shown as they are. For each kind of figure of wh
 experiment in docs/gallery is run, into build/gallery: a second build finds its results there.
 """
 
+import shutil
 from collections.abc import Iterator
 from os.path import relpath
 from pathlib import Path
@@ -18,6 +19,7 @@ from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.config import read_config
 from clhd.sweep.spec.experiment import read_experiment
 from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.store.match import ChangedError
 
 ROOT = Path(__file__).parents[2]
 DOCS, BUILT = ROOT / "docs", ROOT / "build" / "gallery"
@@ -42,7 +44,11 @@ def draw_small(known: set[str]) -> Iterator[tuple[str, Path, Path]]:
             figure, folder = find_figure(experiment), BUILT / experiment.name
             if figure not in known:
                 _LOGGER.info("gallery: %s", experiment.name)
-                run_experiment(experiment, client, results=BUILT)
+                try:
+                    run_experiment(experiment, client, results=BUILT)
+                except ChangedError:  # of an earlier version, or of another text of the file
+                    shutil.rmtree(folder)
+                    run_experiment(experiment, client, results=BUILT)
                 plot_experiment(stage_path(folder, "summary"), folder / "figures", experiment)
                 yield figure, path, folder / "figures" / f"{experiment.name}.png"
 

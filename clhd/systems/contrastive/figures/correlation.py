@@ -143,7 +143,8 @@ def _plot_maps(figure: SubFigure, places: xr.Dataset, least_part: float) -> list
     panels = figure.subplots(len(units), len(_MAPS), sharex=True, sharey=True, squeeze=False)
     for k, (name, label) in enumerate(_MAPS.items()):
         values = places[name].transpose("case", "batch", _RATE, "background", BASE)
-        limit = 1.0 if name == "part" else float(np.nanmax(np.abs(values)))
+        # A few places next to the end of learnability would take all of the colours.
+        limit = 1.0 if name == "part" else float(np.nanquantile(np.abs(values), 0.95))
         for axes, unit in zip(panels[:, k], units, strict=True):
             table = values.sel(case=unit).values
             table = table.reshape(table.shape[0] * table.shape[1], -1)
@@ -157,7 +158,7 @@ def _plot_maps(figure: SubFigure, places: xr.Dataset, least_part: float) -> list
                 )
             _rule_lines(axes, values)
         panels[0, k].set_title(label)
-        figure.colorbar(image, ax=panels[:, k], location="bottom", pad=0.01, aspect=25, shrink=0.9)
+        figure.colorbar(image, ax=panels[:, k], location="bottom", extend="both", pad=0.01, aspect=25, shrink=0.9)
     for axes, unit in zip(panels[:, 0], units, strict=True):
         axes.set_ylabel(describe_case(str(unit)))
     _label_ticks(panels, places)
@@ -203,8 +204,8 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         "one state and at the steady state of each correlation. Right: what correlation \N{MINUS SIGN}1 gains over "
         "independent noise, by switch. Below, by theory, maps of that gain, of the change against no augmentation "
         f"noise, and of the part of the gain that the gradient variance alone gives (dots: more than {part}; grey: no "
-        f"gain). In each cell of the batch, rows are learning rates {rates}, from above. Of the "
-        f"{found['places_that_learn']} places with orthogonal background and a nonlinear unit that learn "
+        f"gain); colours of changes end at 95 % of their sizes. In each block of a batch, rows are "
+        f"learning rates {rates}, from above. Of the {found['places_that_learn']} places with orthogonal background and a nonlinear unit that learn "
         "something, correlation \N{MINUS SIGN}1 does "
         f"better than independent noise at {_percent(found, 'better_than_independent')}, than no augmentation noise at "
         f"{_percent(found, 'better_than_none')}; at {_percent(found, 'by_gradient_variance')} the gradient variance "

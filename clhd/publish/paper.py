@@ -16,6 +16,7 @@ from typing import Any
 
 from clhd.claims.judge import read_claims
 from clhd.core.files import make_folder, write_file
+from clhd.core.text import cut_lines
 from clhd.errors import InputError, ResultsError, explain_unwritable
 from clhd.figures.claims import draw_claims
 from clhd.figures.plot import draw_summary, has_figure
@@ -23,6 +24,7 @@ from clhd.figures.style import TEX_FONTS, save_figure, use_style
 from clhd.publish.bibliography import compose_bibliography
 from clhd.publish.tex import escape_tex, flatten, format_tex
 from clhd.report.evidence import Remark, Table, arrange_evidence
+from clhd.report.faults import find_claims_faults
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.config import ConfigContent
 from clhd.sweep.spec.stages import stage_path
@@ -59,9 +61,13 @@ def write_paper_assets(config: ConfigContent, results: Path) -> list[Path]:
     Raises
     ------
     ClhdError
-        If claims.json does not exist or is no file of claims, or the files cannot be written.
+        If claims.json does not exist, is no file of claims or rests on what has changed since, or the files cannot be
+        written.
     """
     judged, tables = _read_judged(results)
+    faults = find_claims_faults(config, results)
+    if faults:  # old numbers must not get into a paper
+        raise ResultsError(cut_lines(list(dict.fromkeys(faults.values()))))
     folder = results / FOLDER
     with explain_unwritable(folder):
         for place in (folder, folder / "tables", folder / "figures"):

@@ -8,7 +8,10 @@ A `System` is what a sweep computes. You can write your own: docs/own-model.md.
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from clhd.errors import ExtraError, describe_missing
 
 if TYPE_CHECKING:
     from clhd.core.clusters import count_clusters
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from clhd.systems.protocol import System
     from clhd.systems.registry import list_systems
 
+    __version__: str
+
 # Where the public names live. They are imported at first use: `clhd status` need not wait for compilers and clusters.
 _HOMES = {
     "Atoms": "clhd.systems.contrastive.model.latents",
@@ -39,6 +44,7 @@ _HOMES = {
     "ClusterError": "clhd.errors",
     "ContrastiveModel": "clhd.systems.contrastive.model.contrastive",
     "Cost": "clhd.systems.declarations",
+    "ExtraError": "clhd.errors",
     "FileError": "clhd.errors",
     "Gaussian": "clhd.systems.contrastive.model.latents",
     "InputError": "clhd.errors",
@@ -80,6 +86,7 @@ __all__ = [
     "ClusterError",
     "ContrastiveModel",
     "Cost",
+    "ExtraError",
     "FileError",
     "Gaussian",
     "InputError",
@@ -117,9 +124,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("clhd")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    try:
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    except ImportError as error:
+        if line := describe_missing(error):
+            raise ExtraError(line) from None
+        raise
     return value
 
 

@@ -31,18 +31,19 @@ from clhd.core.surroundings import (
     ignore_settings,
     open_missing_streams,
 )
-from clhd.errors import ClhdError, describe_unwritable
+from clhd.errors import ClhdError, describe_missing, describe_unwritable
 
 _EXAMPLES = """examples:
   clhd plan config/experiments/grid.yaml                   predict time, memory and disk space
   clhd run config/experiments/grid.yaml                    simulate, predict and summarise; an earlier run goes on
   clhd status                                              count the runs of every experiment by status
-  clhd why config/experiments/grid.yaml AXIS=VALUE ...   show everything that is stored about one point
+  clhd why config/experiments/grid.yaml AXIS=VALUE         show what is stored about the points there
   clhd verify config/experiments/grid.yaml --fraction .01  compute some points again and compare the bits
 """
-_RESULTS = "folder of all results, by default results"
-_CONFIG = "list of experiments, by default config/config.yaml"
+_RESULTS = "folder of all results, by default that of the list, or else results"
+_CONFIG = "list of experiments, or file of one; by default config/config.yaml and all others in the folder of results"
 _FRESH = "keep the old stores under other names and compute everything again; after an interruption, run without it"
+_PLACE = "the point, by the values of its axes; for why, an axis that is left out stands for all of its values"
 _INTERRUPTED, _UNREAD = 130, 141  # as shells say it: 128 and the number of the signal
 # Errors of the file system that get one line instead of a traceback.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -85,7 +86,7 @@ def _answer(arguments: Sequence[str] | None) -> int:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE:
             print(describe_unwritable(error.filename or "results or standard output", error), file=sys.stderr)
             return 2
-        problem = explain_settings(error)
+        problem = explain_settings(error) or describe_missing(error)
         if problem is not None:
             print(problem, file=sys.stderr)
             return 2
@@ -179,17 +180,26 @@ def _build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--workers", type=int, metavar="N", help="number of processes, by default one per core")
     sub.add_argument("--json", action="store_true", help="print it as JSON, for programs")
     for command, text in (
-        (commands.why, "show everything that is stored about one simulated point"),
+        (commands.why, "show everything that is stored about one simulated point, or a line about each of several"),
         (commands.replay, "compute one point again and compare the bits"),
     ):
         sub = add(command, text)
         _add_experiment(sub)
-        sub.add_argument("place", nargs="*", metavar="AXIS=VALUE", help="the point, by the values of its axes")
+        sub.add_argument(
+            "place",
+            nargs="*",
+            metavar="AXIS=VALUE",
+            help="the point, by the values of its axes; for why, an axis that is left out stands for all of its values",
+        )
     sub = add(commands.verify, "compute a random share of the points again and compare the bits")
     _add_experiment(sub, "its YAML file; or an archive of clhd archive, whose systems are run")
     sub.add_argument(
         "--fraction", type=float, default=0.01, metavar="SHARE", help="share of the points, by default 0.01"
     )
+    sub = add(
+        commands.init, "write a new folder with a list, an experiment, a Snakefile and a README: a study that runs"
+    )
+    sub.add_argument("folder", type=Path, metavar="NAME", help="folder to make, such as my-study")
     sub = add(commands.new_system, "write NAME.py and NAME.yaml here: a skeleton of your own system, which runs")
     sub.add_argument("name", metavar="NAME", help="lower-case letters, digits and _: name of the files and the results")
     sub = add(commands.certificates, "make certificates for a Dask cluster of your own, and show how to start it")
@@ -224,10 +234,8 @@ def _add_wait(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="?", type=Path, default=Path("config/config.yaml"), help=_CONFIG)
-    parser.add_argument(
-        "--results", type=Path, metavar="DIR", help="folder of all results, by default the one that the list names"
-    )
+    parser.add_argument("config", nargs="?", type=Path, help=_CONFIG)
+    parser.add_argument("--results", type=Path, metavar="DIR", help=_RESULTS)
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:

@@ -18,18 +18,22 @@ if TYPE_CHECKING:
 
 def _read(options: Namespace) -> "tuple[Experiment, list[Any]]":
     """Read an experiment and check all of its points; return it with its stages."""
+    from clhd.figures.plot import check_figure
     from clhd.sweep.plan.check import check_experiment
     from clhd.sweep.spec.experiment import read_experiment
 
     experiment = read_experiment(options.experiment)
+    check_figure(experiment, str(options.experiment))
     return experiment, check_experiment(experiment, str(options.experiment))
 
 
-def _find_results(options: Namespace, config: "ConfigContent") -> Path:
-    """The folder of all results of a list of experiments."""
-    results: Path = options.results or config.results
-    check_link(results)
-    return results
+def _find_list(options: Namespace) -> "ConfigContent":
+    """The experiments that a command is about, and the folder of their results."""
+    from clhd.sweep.results.listing import find_list
+
+    content = find_list(options.config, options.results)
+    check_link(content.results)
+    return content
 
 
 def _check_count(option: str, value: int | None) -> None:
@@ -99,11 +103,9 @@ def status(options: Namespace) -> int:
     """Print a table of the counts by status of all experiments of a list."""
     from clhd.report.faults import find_product_faults
     from clhd.sweep.results.status import describe_status, format_status
-    from clhd.sweep.spec.config import read_config
 
-    config = read_config(options.config, check=False)
-    results = _find_results(options, config)
-    deep = options.deep
+    config = _find_list(options)
+    results, deep = config.results, options.deep
     reports = [describe_status(experiment, results, deep=deep) for experiment in config.experiments.values()]
     print(json.dumps(reports, indent=2) if options.json else format_status(reports))
     if not (options.check or deep):
@@ -131,12 +133,12 @@ def claims(options: Namespace) -> int:
     from clhd.claims.judge import find_basis, judge_claims, judge_tables, list_files, read_claims, write_claims
     from clhd.figures.claims import draw_claims
     from clhd.sweep.results.products import claims_record, write_record
-    from clhd.sweep.spec.config import read_config
 
-    config = read_config(options.config, check=False)
+    config = _find_list(options)
     if config.claims is None:
-        raise InputError(f"{options.config}: claims: must be given, such as config/claims.yaml")
-    results = _find_results(options, config)
+        source = options.config or "config/config.yaml"
+        raise InputError(f"{source}: no claims are listed; claims: must be given, such as config/claims.yaml")
+    results = config.results
     text = Path(config.claims).read_bytes()
     settings = read_claims(config.claims, config.experiments)
     judged = judge_claims(settings, results)
@@ -157,10 +159,9 @@ def claims(options: Namespace) -> int:
 def report(options: Namespace) -> int:
     """Write the report."""
     from clhd.report.write import write_report
-    from clhd.sweep.spec.config import read_config
 
-    config = read_config(options.config, check=False)
-    print(write_report(config, _find_results(options, config)))
+    config = _find_list(options)
+    print(write_report(config, config.results))
     return 0
 
 
@@ -218,10 +219,12 @@ def _parse_place(texts: Sequence[str]) -> dict[str, str]:
 
 
 def why(options: Namespace) -> int:
-    """Print everything that is stored about one simulated point."""
-    from clhd.sweep.results.inspect import explain_point, format_point
+    """Print everything that is stored about one simulated point, or a line about each of several."""
+    from clhd.sweep.results.inspect import explain_points, format_points
+    from clhd.sweep.spec.experiment import read_experiment
 
-    print(format_point(explain_point(_read(options)[0], options.results, _parse_place(options.place))))
+    experiment = read_experiment(options.experiment)
+    print(format_points(explain_points(experiment, options.results, _parse_place(options.place))))
     return 0
 
 
@@ -284,6 +287,15 @@ def _report_replays(replays: Sequence[Any]) -> int:
         else "nothing to compare: no chosen point is known"
     )
     return 1 if different else 0
+
+
+def init(options: Namespace) -> int:
+    """Write a study of one's own to begin with."""
+    from clhd.study import write_study
+
+    write_study(options.folder)
+    print(f"{options.folder} is a study that runs: type cd {options.folder}, then snakemake; its README.md says more")
+    return 0
 
 
 def new_system(options: Namespace) -> int:

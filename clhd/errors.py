@@ -7,6 +7,7 @@
 | FileError | OSError | a file cannot be read or written: a full disk, no permission, a disk that is not mounted |
 | ResultsError | | results cannot be used as they are: damaged, of other settings, missing, or behind a link |
 | LockedError | | another run holds the lock of the results |
+| ExtraError | ImportError | a library is missing that one of clhd's extras installs |
 | ClusterError | | workers, scheduler or SLURM cannot be had, or are lost |
 
 The command `clhd` prints the line and exits with code 2 for each of them.
@@ -43,6 +44,29 @@ class LockedError(ClhdError):
 
 class ClusterError(ClhdError):
     """Workers, scheduler or SLURM cannot be had, or are lost."""
+
+
+class ExtraError(ClhdError, ImportError):
+    """A part of clhd needs a library that is installed only with one of clhd's extras."""
+
+
+# Libraries that the core of clhd does without, and the extra that installs each.
+_EXTRAS = {
+    "cryptography": "cluster",
+    "dask_jobqueue": "slurm",
+    "distributed": "cluster",
+    "matplotlib": "plot",
+    "sklearn": "attractors",
+    "snakemake": "workflow",
+}
+
+
+def describe_missing(error: BaseException) -> str | None:
+    """Return one line about a library that is not installed, with the extra that installs it; None for other errors."""
+    library = (getattr(error, "name", None) or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    if library not in _EXTRAS:
+        return None
+    return f"this needs {library}, which is not installed: pip install 'clhd[{_EXTRAS[library]}]'"
 
 
 @contextmanager

@@ -60,10 +60,47 @@ def test_an_experiment_can_be_planned_run_inspected_and_replayed(
     assert found == ["parameters", "key", "runs", "attempts", "time", "code", "computed"]  # and no errors
     assert "second_moment=1.5" in answer
     assert "\nruns: 3 ok\n" in answer
+    assert main(["why", "small.yaml", "dimension=20"]) == 0
+    assert capsys.readouterr().out == "".join(
+        f"second_moment={moment}, dimension=20: 3 ok\n" for moment in ("1", "1.5")
+    )
     assert main(["replay", "small.yaml", "--results", "results", "second_moment=1.5", "dimension=20"]) == 0
     assert capsys.readouterr().out == "1 point computed again: 3 runs with the same bits, 0 points with others\n"
     with xr.open_zarr("results/small/summary.zarr") as summary:
         assert summary["cosine_similarity_z_score"].dims == ("second_moment", "dimension", "time", "feature")
+
+
+def test_status_and_report_need_no_list_of_experiments(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("status", "report"):
+        assert main([command]) == 2
+        assert capsys.readouterr().err.startswith("there is no config/config.yaml here, and results holds no results: ")
+    assert not Path("results").exists()
+    assert main(["predict", "small.yaml"]) == 0
+    experiment.rename("moved.yaml")  # the results tell what the experiment was
+    capsys.readouterr()
+    assert main(["status", "--json"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert (report["experiment"], report["theory"]["ok"]) == ("small", 2)
+    assert main(["report"]) == 0
+    assert "small" in Path("results/report.html").read_text()
+    assert main(["claims"]) == 2
+    assert "claims: must be given" in capsys.readouterr().err
+    Path("config").mkdir()
+    Path("config/config.yaml").write_text("experiments: [moved.yaml]")
+    capsys.readouterr()
+    assert main(["status", "--json"]) == 0
+    assert [report["experiment"] for report in json.loads(capsys.readouterr().out)] == ["moved", "small"]
+    assert main(["status", "moved.yaml", "--json"]) == 0  # the file of an experiment is a list of one
+    assert [report["experiment"] for report in json.loads(capsys.readouterr().out)] == ["moved"]
+
+
+def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_computed(
+    experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment.write_text(EXPERIMENT.replace("[0, 1]", "[1]") + "figure: trajectories\n")
+    assert main(["run", "small.yaml"]) == 2
+    assert capsys.readouterr().err.startswith("small.yaml: figure = 'trajectories': needs two or more times, ")
+    assert not Path("results").exists()
 
 
 def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +127,7 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
             "results/small/simulation.zarr: does not exist; create it with `clhd run FILE`",
         ),
         (["why", "small.yaml", "dimension"], "dimension: must be AXIS=VALUE"),
-        (["why", "small.yaml", "dimension=20"], "second_moment: must be given, as in second_moment=1"),
+        (["replay", "small.yaml", "dimension=20"], "second_moment: must be given, as in second_moment=1"),
         (["why", "small.yaml", "dimension=21", "second_moment=1"], "dimension has no value 21; the values are"),
         (["why", "small.yaml", "kurtosis=3"], "kurtosis: is no axis here; axes: second_moment, dimension"),
         (["verify", "small.yaml", "--fraction", "2"], "--fraction = 2: must be greater than 0, at most 1"),

@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     *(layer for name in SYSTEMS for layer in list_layers(f"systems.{name}")),
     ("report",),
     ("publish",),
+    ("study",),
     ("commands",),
     ("cli",),
     ("__main__",),

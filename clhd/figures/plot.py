@@ -68,6 +68,19 @@ def find_figure(experiment: "Experiment | Mapping[str, Any]") -> str:
     return declared or (name if name in own else "lines")
 
 
+def check_figure(experiment: "Experiment", source: str) -> None:
+    """Raise ClhdError, which begins with `source`, if the figure that an experiment names cannot be drawn of it."""
+    try:
+        name = find_figure(experiment)
+    except ClhdError as error:
+        raise InputError(f"{source}: {error}") from None
+    if name == "trajectories" and len(experiment.times) < 2:
+        raise InputError(
+            f"{source}: figure = {name!r}: needs two or more times, not times = {list(experiment.times)}; "
+            "give more times, or figure: lines"
+        )
+
+
 def has_figure(experiment: Mapping[str, Any]) -> bool:
     """Return False if `find_figure` finds "none", without asking the system."""
     if experiment.get("figure"):

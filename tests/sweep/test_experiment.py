@@ -242,3 +242,36 @@ def test_an_axis_does_not_grow_by_a_value_with_the_label_of_another() -> None:
     assert held.merged(held) == held
     with pytest.raises(ClhdError, match=r"slope: 0\.3 and 0\.30000000000000004 are equal to 12 digits"):
         held.merged(new)
+
+
+LIST = (
+    "system: contrastive\nconstants: {features: 2, initial_cosine_similarity: [0.3, 0.2]}\ntimes: [0, 1]\nreplicas: 1\n"
+)
+
+
+def test_a_list_gives_each_component_its_value(tmp_path: Path) -> None:
+    path = write(tmp_path / "list.yaml", LIST)
+    read = read_experiment(path)
+    assert read.constants == {"features": 2, "initial_cosine_similarity_1": 0.3, "initial_cosine_similarity_2": 0.2}
+    assert read_experiment(path, check=False).typed_like(read).resolved() == read.resolved()  # as readers compare it
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            "[0.3]",
+            "constants.initial_cosine_similarity = [0.3]: must hold one value for each component, but features = 2",
+        ),
+        ("[0.3, 2]", "constants.initial_cosine_similarity_2 = 2: must be a number from -1 to 1"),
+        (
+            "[0.3, 0.2], initial_cosine_similarity_2: 0.1",
+            "initial_cosine_similarity_2: is set twice, by initial_cosine",
+        ),
+    ],
+)
+def test_a_wrong_list_of_values_is_refused(tmp_path: Path, values: str, message: str) -> None:
+    path = write(tmp_path / "list.yaml", LIST.replace("[0.3, 0.2]", values))
+    with pytest.raises(ClhdError) as caught:
+        read_experiment(path)
+    assert message in str(caught.value)

@@ -13,7 +13,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.moments import count_runs, pool_blocks, reduce_blocks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.results.inspect import explain_point, replay_point, verify_share
+from clhd.sweep.results.inspect import explain_points, replay_point, verify_share
 from clhd.sweep.results.reduce import compute_statistics
 from clhd.sweep.results.status import describe_status
 from clhd.sweep.run.needs import plan_stages
@@ -160,7 +160,7 @@ def test_a_point_of_moments_is_explained_and_replayed_to_the_bit(
 ) -> None:
     experiment = toy(axes=SMALL, replicas=512, keep="moments")
     simulate(experiment, results, client)
-    answer = explain_point(experiment, results, {"slope": "1", "size": "4"})
+    (answer,) = explain_points(experiment, results, {"slope": "1", "size": "4"})
     assert (answer["ok"], answer["attempts"]) == (512, 1)
     assert "failed" not in answer
     replay = replay_point(experiment, results, {"slope": "-1", "size": "4"})

@@ -13,7 +13,7 @@ from distributed import Client
 from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.check import check_experiment
-from clhd.sweep.results.inspect import explain_point, replay_point, verify_share
+from clhd.sweep.results.inspect import explain_points, replay_point, verify_share
 from clhd.sweep.results.state import find_unfinished
 from clhd.sweep.results.status import describe_status, format_status
 from clhd.sweep.results.summary_reader import read_summary
@@ -80,7 +80,7 @@ def test_an_experiment_may_be_theory_alone(toy: MakeExperiment, results: Path, c
     assert report["complete"]
     assert "simulation" not in format_status([report])
     for look in (
-        lambda: explain_point(experiment, results, {"slope": "1"}),
+        lambda: explain_points(experiment, results, {"slope": "1"}),
         lambda: replay_point(experiment, results, {"slope": "1"}),
         lambda: verify_share(experiment, results, 1.0),
     ):

@@ -1,33 +1,43 @@
 """Single points: what the ledger knows of a point, and whether its bits come out the same again."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clhd.core.text import format_seconds, format_value
+from clhd.core.text import format_count, format_seconds, format_value
 from clhd.errors import InputError
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.spec.grid import parse_place
+from clhd.sweep.spec.grid import parse_place, parse_places
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.match import open_stage, positions_in
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 
+_MOST_LINES = 100  # of points that `clhd why` names
 
-def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str]) -> dict[str, Any]:
-    """Return everything that the ledger knows of one point of the simulation.
+
+def explain_points(experiment: Experiment, results: Path, place: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return everything that the ledger knows of the points of the simulation at a place.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    results : Path
+        Folder of all results.
+    place : mapping of axis to text
+        An axis that is left out stands for all of its values.
 
     Returns
     -------
-    dict
-        ``parameters``, ``key``, counts by status, ``errors``, ``attempts``, ``seconds`` (all replicas), ``code`` and
-        ``computed``, when its runs began.
+    list of dict
+        For each point: ``place``, ``parameters``, ``key``, counts by status, ``errors``, ``attempts``, ``seconds`` (all
+        replicas), ``code`` and ``computed``, when its runs began.
 
     Raises
     ------
@@ -35,11 +45,16 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
         If there is no simulation, no such point or no store.
     """
     wanted = _simulation(experiment)
-    index = parse_place(wanted.grid, place)
-    values = wanted.grid.values(index)
-    point = wanted.point(values)
-    answer: dict[str, Any] = {"parameters": values, "key": point.key}
+    indices = parse_places(wanted.grid, place)  # a wrong name is told even if there is no store
     wanted, store, available = open_stage(experiment, "simulation", results, computes=True)
+    return [_explain_point(wanted, store, available, index) for index in indices]
+
+
+def _explain_point(wanted: Stage, store: Store, available: Stage, index: tuple[int, ...]) -> dict[str, Any]:
+    """What the ledger knows of one point; see `explain_points`."""
+    values = wanted.grid.values(index)
+    answer: dict[str, Any] = {"place": wanted.grid.describe(index), "parameters": values}
+    answer["key"] = wanted.point(values).key
     region = _region_of(wanted, available, index)
     ledger = {name: store.read(name, region).ravel() for name in LEDGER}
     blocks = {name: store.read(name, region).ravel() for name in BLOCK_COUNTS} if wanted.has_moments else None
@@ -55,13 +70,29 @@ def explain_point(experiment: Experiment, results: Path, place: Mapping[str, str
     return answer
 
 
-def format_point(answer: Mapping[str, Any]) -> str:
-    """Return the answer of `explain_point` as lines for people."""
-    counts = {name.replace("_", " "): answer.get(name, 0) for name in (status.name.lower() for status in Status)}
+def format_points(answers: Sequence[Mapping[str, Any]]) -> str:
+    """Return the answers of `explain_points` for people: all of one point, or one line for each of several."""
+    if len(answers) == 1:
+        return _format_point(answers[0])
+    lines = []
+    for answer in answers[:_MOST_LINES]:
+        found = [_format_counts(answer), *answer["errors"][:1]]
+        lines.append(f"{answer['place']}: {'; '.join(found)}")
+    more = len(answers) - _MOST_LINES
+    return "\n".join([*lines, f"... and {format_count(more, 'more point')}; name more axes"] if more > 0 else lines)
+
+
+def _format_counts(answer: Mapping[str, Any]) -> str:
+    counts = {status: answer.get(status, 0) for status in (status.name.lower() for status in Status)}
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+
+
+def _format_point(answer: Mapping[str, Any]) -> str:
+    """Return all that is known of one point as lines."""
     lines = {
         "parameters": ", ".join(f"{name}={format_value(value)}" for name, value in answer["parameters"].items()),
         "key": answer["key"],
-        "runs": ", ".join(f"{count} {name}" for name, count in counts.items() if count),
+        "runs": _format_counts(answer),
         "errors": "; ".join(answer["errors"]),
         "attempts": answer["attempts"],
         "time": f"{format_seconds(answer['seconds'])} of one core, all runs together" if answer["attempts"] else "",

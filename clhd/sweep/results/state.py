@@ -23,7 +23,7 @@ import numpy as np
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.results.summary import digest_stores
+from clhd.sweep.results.digests import digest_stores
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.stages import KINDS, StageKind, StageName, stage_path
 from clhd.sweep.store.bound import BoundStore, DamagedChunkError
@@ -196,9 +196,7 @@ def find_stale(attributes: Mapping[str, Any], experiment: Experiment, folder: Pa
     """Return why a summary with some attributes is out of date; empty if it is not."""
     path = stage_path(folder, "summary")
     stored = attributes["experiment"]
-    held = {axis.name: axis for axis in parse_experiment(stored, check=False).axes}
-    axes = tuple(axis.typed_like(held.get(axis.name, axis)) for axis in experiment.axes)
-    wanted = json.loads(json.dumps(experiment.model_copy(update={"axes": axes}).resolved()))
+    wanted = json.loads(json.dumps(experiment.typed_like(parse_experiment(stored, check=False)).resolved()))
     # A key that clhd learned later is no change of the experiment.
     changed = sorted(key for key, value in stored.items() if wanted.get(key) != value)
     if changed:

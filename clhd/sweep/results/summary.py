@@ -28,6 +28,7 @@ import xarray as xr
 from clhd.errors import ClhdError, explain_unwritable
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.comparison import add_distances, add_theory
+from clhd.sweep.results.digests import digest_stores
 from clhd.sweep.results.reduce import QUANTILES, STATISTICS, reduce_runs
 from clhd.sweep.spec.experiment import Experiment, read_experiment
 from clhd.sweep.spec.stages import KINDS, stage_path
@@ -74,11 +75,6 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
         with explain_unwritable(path):
             write_dataset(dataset, path)
     return path
-
-
-def digest_stores(folder: Path) -> dict[str, str]:
-    """Return the digests of the stores of an experiment, on which its summary rests, by stage."""
-    return {kind: Store(path).digest() for kind in KINDS if (path := stage_path(folder, kind)).is_dir()}
 
 
 def read_computed(path: str | Path, results: Path) -> Experiment:

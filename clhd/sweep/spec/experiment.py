@@ -35,7 +35,7 @@ from pydantic import (
 from pydantic_core.core_schema import ValidationInfo
 
 from clhd.core.checks import parse_count, parse_number
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, InputError
 from clhd.sweep.spec.errors import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes
 from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
 from clhd.sweep.spec.limits import check_table
@@ -147,7 +147,8 @@ class Experiment(BaseModel):
         if not isinstance(value, Mapping):
             raise ValueError("must be a table of name: value")
         find = _parameter_finder(info, value)
-        return _collect(value, lambda name, entry: find(name).parse(name, entry))
+        components = _count_components(_get_system(info) or _get_context(info).recalled, value)
+        return _write_out(_collect(value, lambda name, entry: _parse_constant(name, entry, find(name), components)))
 
     @field_validator("axes", mode="before")
     @classmethod
@@ -243,6 +244,19 @@ class Experiment(BaseModel):
         """False if the experiment is theory alone."""
         return self.replicas > 0
 
+    def typed_like(self, held: "Experiment") -> "Experiment":
+        """The experiment, if it was read without its system, with values in the form in which `held` has them.
+
+        A range has whole numbers where `held` has some, and a list of one value for each component is written out.
+        """
+        known = {axis.name: axis for axis in held.axes}
+        axes = tuple(axis.typed_like(known.get(axis.name, axis)) for axis in self.axes)
+        constants: dict[str, Value] = {}
+        for name, value in self.constants.items():
+            is_list = isinstance(value, tuple) and name not in held.constants and f"{name}_1" in held.constants
+            constants |= _number_components(name, value) if is_list else {name: value}
+        return self.model_copy(update={"axes": axes, "constants": constants})
+
     def resolved(self) -> dict[str, Any]:
         """Return the experiment as plain values, which JSON can hold and `parse_experiment` reads back."""
         return {
@@ -306,6 +320,39 @@ def _parameter_finder(info: ValidationInfo, constants: Mapping[str, Any]) -> Cal
     if system is None:
         return lambda name: Parameter(kind="any", default=None, meaning="")
     return lambda name: system.find_parameter(name, constants)
+
+
+def _number_components(name: str, values: Any) -> dict[str, Any]:
+    """The values of a parameter for each component, by the name of each: ``name_1``, ``name_2``, ..."""
+    return {f"{name}_{index}": value for index, value in enumerate(values, start=1)}
+
+
+def _parse_constant(name: str, entry: Any, parameter: Parameter, components: tuple[str, Any]) -> Any:
+    """The value of a constant; a list of values that are one for each component becomes a table by component."""
+    if not (parameter.per_component and parameter.kind != "curve" and isinstance(entry, list)):
+        return parameter.parse(name, entry)
+    counter, count = components
+    if len(entry) != count:
+        raise InputError(f"{name} = {entry!r:.60}: must hold one value for each component, but {counter} = {count}")
+    return {key: parameter.parse(key, value) for key, value in _number_components(name, entry).items()}
+
+
+def _count_components(system: System | None, constants: Mapping[Any, Any]) -> tuple[str, Any]:
+    """The parameter that counts the components, and its value."""
+    if system is None or system.components not in system.parameters:
+        return "", 1
+    return system.components, constants.get(system.components, system.parameters[system.components].default)
+
+
+def _write_out(constants: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the values of each component in the place of their table; raise ValueError if one is set twice."""
+    written: dict[str, Any] = {}
+    for name, value in constants.items():
+        values = value if isinstance(value, Mapping) else {name: value}
+        if twice := sorted((values.keys() & constants.keys()) - {name}):
+            raise ValueError("\n".join(f"{key}: is set twice, by {name} as well" for key in twice))
+        written |= values
+    return written
 
 
 def _collect(table: Mapping[Any, Any], parse: Callable[[str, Any], Any]) -> dict[str, Any]:

@@ -262,38 +262,58 @@ def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
     ClhdError
         If an axis is missing or unknown, or has no such value; the message names its values.
     """
+    _check_names(grid, place)
+    for axis in grid.axes:
+        if len(axis) > 1 and not place.keys() & set(axis.parameters):
+            raise InputError(f"{', '.join(axis.parameters)}: must be given, as in {axis.label(0).replace(', ', ' ')}")
+    (index,) = parse_places(grid, place)
+    return index
+
+
+def parse_places(grid: Grid, place: Mapping[str, str]) -> list[tuple[int, ...]]:
+    """Return the positions of all points that have the values that a user names; any axis may be left out.
+
+    Raises
+    ------
+    ClhdError
+        If an axis is unknown, or has no such value; the message names its values.
+    """
+    _check_names(grid, place)
+    return list(product(*(_find_positions(axis, place) for axis in grid.axes)))
+
+
+def _check_names(grid: Grid, place: Mapping[str, str]) -> None:
     known = [parameter for axis in grid.axes for parameter in axis.parameters]
     for name in place:
         if name not in known:
             raise InputError(f"{name}: is no axis here; axes: {', '.join(known) or 'none'}")
-    index = []
-    for axis in grid.axes:
-        wanted = {name: place[name] for name in axis.parameters if name in place}
-        if not wanted and len(axis) > 1:
-            raise InputError(f"{', '.join(axis.parameters)}: must be given, as in {axis.label(0).replace(', ', ' ')}")
-        matches = [
-            position
-            for position, values in enumerate(axis.values)
-            if all(
-                _is_same(value, wanted[name])
-                for name, value in zip(axis.parameters, values, strict=True)
-                if name in wanted
-            )
-        ]
-        exact = [position for position in matches if _is_exact(axis, position, wanted)]
-        matches = exact if len(exact) == 1 else matches
-        if len(matches) != 1:
-            given = ", ".join(f"{name}={text}" for name, text in wanted.items())
-            labels = [axis.label(position) for position in range(min(len(axis), 12))]
-            if axis.is_single:
-                labels = [label.partition("=")[2] for label in labels]
-                given = f"{axis.name} has no value {wanted[axis.name]}" if not matches else given
-            problem = f"{given}: stands for several points" if matches else given
-            problem = problem if axis.is_single or matches else f"{given}: there is no such point"
-            more = ", ..." if len(axis) > 12 else ""
-            raise InputError(f"{problem}; the values are {(', ' if axis.is_single else '; ').join(labels)}{more}")
-        index.append(matches[0])
-    return tuple(index)
+
+
+def _find_positions(axis: Axis, place: Mapping[str, str]) -> list[int]:
+    """The position along an axis that a user names, or all positions."""
+    wanted = {name: place[name] for name in axis.parameters if name in place}
+    if not wanted:
+        return list(range(len(axis)))
+    matches = [
+        position
+        for position, values in enumerate(axis.values)
+        if all(
+            _is_same(value, wanted[name]) for name, value in zip(axis.parameters, values, strict=True) if name in wanted
+        )
+    ]
+    exact = [position for position in matches if _is_exact(axis, position, wanted)]
+    matches = exact if len(exact) == 1 else matches
+    if len(matches) == 1:
+        return matches
+    given = ", ".join(f"{name}={text}" for name, text in wanted.items())
+    labels = [axis.label(position) for position in range(min(len(axis), 12))]
+    if axis.is_single:
+        labels = [label.partition("=")[2] for label in labels]
+        given = f"{axis.name} has no value {wanted[axis.name]}" if not matches else given
+    problem = f"{given}: stands for several points" if matches else given
+    problem = problem if axis.is_single or matches else f"{given}: there is no such point"
+    more = ", ..." if len(axis) > 12 else ""
+    raise InputError(f"{problem}; the values are {(', ' if axis.is_single else '; ').join(labels)}{more}")
 
 
 def _is_exact(axis: Axis, position: int, wanted: Mapping[str, str]) -> bool:

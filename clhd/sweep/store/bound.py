@@ -24,9 +24,8 @@ import struct
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import xarray as xr
 from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore
@@ -36,6 +35,9 @@ from clhd.sweep.plan.blocks import ChunkIndex
 from clhd.sweep.store.documents import FILE, chunk_key, parse_chunk_key, read_chunks
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.metadata import REPAIR, Metadata, MetadataError, check_metadata, choose_remedy
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _MAGIC = 0x184D2A5C
 _DIGEST_BYTES = 16
@@ -222,7 +224,7 @@ class BoundStore(LocalStore):
             return DamagedChunkError(f"{path}: is damaged, or another file stands in its place; {remedy}")
         return DamagedChunkError(f"{path}: is missing although it was written; {remedy}")
 
-    def open_dataset(self, *, dask: bool = False) -> xr.Dataset:
+    def open_dataset(self, *, dask: bool = False) -> "xr.Dataset":
         """Open all variables; coordinates are read now, the others when they are used, or by Dask.
 
         Raises
@@ -230,6 +232,8 @@ class BoundStore(LocalStore):
         StoreError
             If a file is damaged or missing; also when values are read.
         """
+        import xarray as xr  # noqa: PLC0415 (half of the time in which `clhd status` starts)
+
         dataset: xr.Dataset = xr.open_zarr(self, zarr_format=3, consolidated=True, chunks={} if dask else None)
         for coordinate in dataset.coords.values():
             coordinate.load()

@@ -37,6 +37,8 @@ _BLOCK_WORDS = {
 }
 _REPLICA_WORDS = describe("replica", description="index of the independent run, from 0")
 _CODECS = [ZstdCodec(level=3, checksum=True)]
+# long_name, units, coordinates, flag_values and flag_meanings are those of these conventions.
+CONVENTIONS = "CF-1.11"
 # A coordinate: its name, dim, values and attributes.
 _Column = tuple[str, str, Any, Mapping[str, str]]
 
@@ -78,6 +80,7 @@ def write_dataset(dataset: xr.Dataset, path: Path) -> None:
     remove_tree(hidden)
     keys = KEY_ENCODINGS[generation % 2]
     # An experiment that was read without its system has whole numbers in place of floats.
+    dataset = dataset.assign_attrs(Conventions=CONVENTIONS)
     basis = json.dumps([dataset.attrs.get(name) for name in ("experiment", "rests_on", "code")])
     rests_on = json.loads(basis, parse_int=float)
     attributes = encode_attributes(dataset.attrs) | {"identity": make_identity(rests_on), "generation": generation}
@@ -170,6 +173,7 @@ def _write_arrays(
 def _describe_stage(stage: Stage, dims: Sequence[str]) -> dict[str, Any]:
     """Return the attributes of a store, without its runs."""
     attributes: dict[str, Any] = {
+        "Conventions": CONVENTIONS,
         "title": f"{stage.kind} of {stage.experiment.name}",
         "description": stage.experiment.description,
         "clhd_store": FORMAT,

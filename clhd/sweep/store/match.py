@@ -56,9 +56,7 @@ def find_stored(store: Store, experiment: Experiment, kind: StageKind, *, comput
         If the store contradicts itself.
     """
     if not computes:
-        known = {axis.name: axis for axis in store.experiment.axes}
-        axes = tuple(axis.typed_like(known.get(axis.name, axis)) for axis in experiment.axes)
-        experiment = experiment.model_copy(update={"axes": axes})
+        experiment = experiment.typed_like(store.experiment)
     requested = Stage(experiment, kind, None if computes else store.stored_system())
     return requested, check_changes(store, requested)
 

@@ -1,0 +1,87 @@
+"""`find_list`: the experiments that `clhd status`, `report` and `claims` are about, with or without a list of them.
+
+| the user names | what is listed |
+|---|---|
+| a list of experiments | its experiments |
+| the file of an experiment | this experiment |
+| nothing | the experiments of config/config.yaml, then all others of which the folder of results holds something |
+"""
+
+from pathlib import Path
+
+from clhd.errors import ClhdError, InputError
+from clhd.sweep.results.digests import read_stored_experiment
+from clhd.sweep.spec.config import ConfigContent, parse_config
+from clhd.sweep.spec.experiment import Experiment, parse_experiment
+from clhd.sweep.spec.stages import STAGES, stage_path
+from clhd.sweep.spec.yaml_file import read_yaml
+
+DEFAULT = Path("config/config.yaml")
+
+
+def find_list(path: Path | None, results: Path | None) -> ConfigContent:
+    """Return the experiments to show.
+
+    Parameters
+    ----------
+    path : Path or None
+        File of a list or of an experiment; None if the user names none.
+    results : Path or None
+        Folder of all results; None for that of the list.
+
+    Raises
+    ------
+    ClhdError
+        If a file is wrong, or there is neither a list nor a result.
+    """
+    if path is not None or DEFAULT.is_file():
+        file = path or DEFAULT
+        content = _read_file(file)
+        content = ConfigContent(results or content.results, content.experiments, content.files, content.claims)
+        if path is not None:
+            return content
+    else:
+        content = ConfigContent(results or Path("results"), {}, {}, None)
+    found = _find_experiments(content.results)
+    experiments = found | content.experiments
+    if not experiments:
+        raise InputError(
+            f"there is no {DEFAULT} here, and {content.results} holds no results: run an experiment with "
+            "`clhd run FILE`, or begin a study with `clhd init NAME`"
+        )
+    order = [*content.experiments, *(name for name in found if name not in content.experiments)]
+    files = {name: _guess_file(name) for name in found} | content.files
+    return ConfigContent(content.results, {name: experiments[name] for name in order}, files, content.claims)
+
+
+def _read_file(path: Path) -> ConfigContent:
+    """The content of a list, or of the file of one experiment."""
+    table = read_yaml(path)
+    if "system" not in table:
+        return parse_config(table, str(path), check=False)
+    experiment = parse_experiment({"name": path.stem, **table}, str(path), check=False, folder=path.parent)
+    return ConfigContent(Path("results"), {experiment.name: experiment}, {experiment.name: path}, None)
+
+
+def _find_experiments(results: Path) -> dict[str, Experiment]:
+    """The experiments of which a folder holds results, by name, as their summary or else a store describes them."""
+    if not results.is_dir():
+        return {}
+    found = {}
+    for folder in sorted(results.iterdir()):
+        for stage in reversed(STAGES):
+            store = stage_path(folder, stage)
+            if not store.is_dir():
+                continue
+            try:
+                found[folder.name] = read_stored_experiment(store).model_copy(update={"name": folder.name})
+                break
+            except ClhdError:  # damaged: another stage may tell what it was
+                continue
+    return found
+
+
+def _guess_file(name: str) -> Path:
+    """The file of an experiment that is in no list; it need not exist."""
+    files = (Path(f"{name}.yaml"), DEFAULT.parent / "experiments" / f"{name}.yaml")
+    return next((file for file in files if file.is_file()), files[0])

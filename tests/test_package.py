@@ -1,0 +1,96 @@
+"""The package: its version, what it does without its extras, the study that it writes, and the files for its hosts."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import clhd
+from clhd.cli import main
+from clhd.figures.plot import find_figure
+from clhd.sweep.plan.check import check_experiment
+from clhd.sweep.spec.config import read_config
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = ("cryptography", "distributed", "matplotlib", "sklearn", "snakemake")
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = PROJECT["version"]
+    assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == version  # type: ignore[index]
+    assert f'set version = "{version}"' in (ROOT / "recipe" / "meta.yaml").read_text()
+    assert f"\n## [{version}] - " in (ROOT / "CHANGELOG.md").read_text()
+    assert clhd.__version__ == version
+
+
+def test_the_recipe_asks_for_what_the_package_needs() -> None:
+    recipe = (ROOT / "recipe" / "meta.yaml").read_text().partition("  run:")[2].partition("test:")[0]
+    extras = PROJECT["optional-dependencies"]
+    asked = [*PROJECT["dependencies"], *extras["cluster"], *extras["plot"], *extras["workflow"][1:]]
+    names = {"dask": "dask-core", "matplotlib": "matplotlib-base", "snakemake": "snakemake-minimal"}
+    for name, bounds in (re.fullmatch(r"([a-z]+)(.*)", line).groups() for line in asked):  # type: ignore[union-attr]
+        assert f"- {names.get(name, name)} {bounds}\n" in recipe
+
+
+def run_without_extras(code: str) -> "subprocess.CompletedProcess[str]":
+    """Run Python where no library of an extra can be imported."""
+    blocked = f"import sys\nfor name in {EXTRAS}: sys.modules[name] = None\n"
+    return subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False)
+
+
+def test_the_core_needs_no_extra_and_says_which_one_is_missing(tmp_path: Path) -> None:
+    code = f"""
+import clhd
+from clhd.cli import main
+for name in clhd.__all__:
+    try:
+        getattr(clhd, name)
+    except clhd.ExtraError as error:
+        print(name, error)
+open({str(tmp_path / "a.yaml")!r}, "w").write("system: contrastive\\ntimes: [1]\\nreplicas: 1\\n"
+    "constants: {{initial_cosine_similarity: 0.1}}")
+sys.exit(main(["predict", {str(tmp_path / "a.yaml")!r}, "--results", {str(tmp_path)!r}]))
+"""
+    done = run_without_extras(code)
+    line = "this needs distributed, which is not installed: pip install 'clhd[cluster]'\n"
+    assert done.stdout == f"run_experiment {line}"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
+def test_a_new_study_is_right_and_overwrites_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "my-study"]) == 0
+    assert main(["init", "my-study"]) == 2
+    assert capsys.readouterr().err == "my-study: exists already; choose another name\n"
+    monkeypatch.chdir("my-study")
+    for experiment in read_config("config/config.yaml").experiments.values():
+        assert len(check_experiment(experiment)) == 2
+        assert find_figure(experiment) == "trajectories"
+    assert (Path(clhd.__file__).parent / "workflow" / "Snakefile").is_file()  # which its Snakefile includes
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "config").rglob("*.yaml")), ids=lambda file: str(file.relative_to(ROOT))
+)
+def test_editors_find_the_schema_of_every_experiment(file: Path) -> None:
+    if file.name == "claims.yaml":  # has no schema
+        return
+    found = re.match(r"# yaml-language-server: \$schema=(\S+)\n", file.read_text())
+    assert found
+    kind = "experiment" if "system" in yaml.safe_load(file.read_text()) else "config"
+    assert (file.parent / found[1]).resolve() == ROOT / "config" / f"{kind}.schema.json"
+
+
+def test_the_workflows_of_github_run_the_script_of_the_continuous_integration() -> None:
+    for name in ("ci", "release"):
+        workflow = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
+        steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"]]
+        assert ".ci/run" in steps
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111

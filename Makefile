@@ -88,7 +88,7 @@ lock: pyproject.toml  ## choose the newest versions and write requirements/
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
 	$(VENV)-lock/bin/uv $(COMPILE) --extra dev --extra slurm --extra all -o $(LOCK) pyproject.toml
 	echo setuptools | $(VENV)-lock/bin/uv $(COMPILE) --no-annotate -c $(LOCK) -o $(BUILD_LOCK) -
-	$(VENV)-lock/bin/uv $(COMPILE) --no-annotate --extra docs -c $(LOCK) -o $(DOCS_LOCK) pyproject.toml
+	$(VENV)-lock/bin/uv $(COMPILE) --no-annotate --extra docs --extra all -c $(LOCK) -o $(DOCS_LOCK) pyproject.toml
 	@rm -r $(VENV)-lock
 
 clean:  ## remove .venv and all caches

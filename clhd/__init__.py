@@ -8,14 +8,11 @@ A `System` is what a sweep computes. You can write your own: docs/own-model.md.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-
-from clhd.errors import ExtraError, describe_missing
 
 if TYPE_CHECKING:
     from clhd.core.clusters import count_clusters
-    from clhd.errors import ClhdError, ClusterError, FileError, InputError, LockedError, ResultsError
+    from clhd.errors import ClhdError, ClusterError, ExtraError, FileError, InputError, LockedError, ResultsError
     from clhd.sweep.results.open_results import open_results
     from clhd.sweep.run_experiment import run_experiment
     from clhd.sweep.spec.experiment import read_experiment
@@ -34,8 +31,6 @@ if TYPE_CHECKING:
     from clhd.systems.plain import generator, status_of
     from clhd.systems.protocol import System
     from clhd.systems.registry import list_systems
-
-    __version__: str
 
 # Where the public names live. They are imported at first use: `clhd status` need not wait for compilers and clusters.
 _HOMES = {
@@ -125,12 +120,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return version("clhd")
+        return import_module("importlib.metadata").version("clhd")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     except ImportError as error:
+        from clhd.errors import ExtraError, describe_missing  # noqa: PLC0415 (only then it is needed)
+
         if line := describe_missing(error):
             raise ExtraError(line) from None
         raise

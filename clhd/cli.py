@@ -40,7 +40,7 @@ _EXAMPLES = """examples:
   clhd why config/experiments/grid.yaml AXIS=VALUE         show what is stored about the points there
   clhd verify config/experiments/grid.yaml --fraction .01  compute some points again and compare the bits
 """
-_RESULTS = "folder of all results, by default that of the list, or else results"
+_RESULTS = "folder of all results, by default results, or the folder that the list names"
 _CONFIG = "list of experiments, or file of one; by default config/config.yaml and all others in the folder of results"
 _FRESH = "keep the old stores under other names and compute everything again; after an interruption, run without it"
 _PLACE = "the point, by the values of its axes; for why, an axis that is left out stands for all of its values"

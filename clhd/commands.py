@@ -168,10 +168,9 @@ def report(options: Namespace) -> int:
 def paper(options: Namespace) -> int:
     """Write what a paper cites: numbers as macros, tables, figures and a bibliography."""
     from clhd.publish.paper import write_paper_assets
-    from clhd.sweep.spec.config import read_config
 
-    config = read_config(options.config, check=False)
-    for path in write_paper_assets(config, _find_results(options, config)):
+    config = _find_list(options)
+    for path in write_paper_assets(config, config.results):
         print(path)
     return 0
 
@@ -179,14 +178,17 @@ def paper(options: Namespace) -> int:
 def archive(options: Namespace) -> int:
     """Write results, with all that is needed to compute them again, as one zip."""
     from clhd.publish.archive import write_archive
+    from clhd.sweep.results.listing import DEFAULT
     from clhd.sweep.results.status import describe_status
     from clhd.sweep.spec.config import read_config
 
-    config = read_config(options.config, check=False)
-    results = _find_results(options, config)
+    source = options.config or DEFAULT
+    config = read_config(source, check=False)  # a copy of the list goes into the archive, so there must be one
+    results = options.results or config.results
+    check_link(results)
     if options.output.suffix != ".zip":
         raise InputError(f"--output = {options.output}: must end in .zip")
-    count = write_archive(config, options.config, results, options.output, options.licence)
+    count = write_archive(config, source, results, options.output, options.licence)
     incomplete = [
         name for name, experiment in config.experiments.items() if not describe_status(experiment, results)["complete"]
     ]

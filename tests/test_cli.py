@@ -13,6 +13,11 @@ import pytest
 import xarray as xr
 
 from clhd.cli import main
+from clhd.sweep.plan.blocks import choose_chunks
+from clhd.sweep.plan.stage import Stage
+from clhd.sweep.spec.experiment import read_experiment
+from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.store.create import create_store
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 
@@ -75,12 +80,15 @@ def test_status_and_report_need_no_list_of_experiments(experiment: Path, capsys:
         assert main([command]) == 2
         assert capsys.readouterr().err.startswith("there is no config/config.yaml here, and results holds no results: ")
     assert not Path("results").exists()
-    assert main(["predict", "small.yaml"]) == 0
+    stage = Stage(read_experiment("small.yaml"), "theory")
+    path = stage_path(Path("results/small"), "theory")
+    path.parent.mkdir(parents=True)
+    create_store(path, stage, choose_chunks(stage), [], "")
     experiment.rename("moved.yaml")  # the results tell what the experiment was
     capsys.readouterr()
     assert main(["status", "--json"]) == 0
     (report,) = json.loads(capsys.readouterr().out)
-    assert (report["experiment"], report["theory"]["ok"]) == ("small", 2)
+    assert (report["experiment"], report["theory"]["not_run"]) == ("small", 2)
     assert main(["report"]) == 0
     assert "small" in Path("results/report.html").read_text()
     assert main(["claims"]) == 2
@@ -165,7 +173,7 @@ def test_unknown_options_are_refused(experiment: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     ("command", "defaults"),
-    [("run", ("default results",)), ("status", ("default config/config.yaml", "default the one that the list names"))],
+    [("run", ("default results",)), ("status", ("default config/config.yaml", "default results"))],
 )
 def test_help_says_where_a_command_looks_by_default(
     capsys: pytest.CaptureFixture[str], command: str, defaults: tuple[str, ...]

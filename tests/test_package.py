@@ -33,7 +33,7 @@ def test_the_recipe_asks_for_what_the_package_needs() -> None:
     extras = PROJECT["optional-dependencies"]
     asked = [*PROJECT["dependencies"], *extras["cluster"], *extras["plot"], *extras["workflow"][1:]]
     names = {"dask": "dask-core", "matplotlib": "matplotlib-base", "snakemake": "snakemake-minimal"}
-    for name, bounds in (re.fullmatch(r"([a-z]+)(.*)", line).groups() for line in asked):  # type: ignore[union-attr]
+    for name, bounds in (re.fullmatch(r"([a-z0-9]+)(.*)", line).groups() for line in asked):  # type: ignore[union-attr]
         assert f"- {names.get(name, name)} {bounds}\n" in recipe
 
 
@@ -53,7 +53,7 @@ for name in clhd.__all__:
     except clhd.ExtraError as error:
         print(name, error)
 open({str(tmp_path / "a.yaml")!r}, "w").write("system: contrastive\\ntimes: [1]\\nreplicas: 1\\n"
-    "constants: {{initial_cosine_similarity: 0.1}}")
+    "constants: {{dimension: 50, initial_cosine_similarity: 0.1}}")
 sys.exit(main(["predict", {str(tmp_path / "a.yaml")!r}, "--results", {str(tmp_path)!r}]))
 """
     done = run_without_extras(code)
@@ -88,9 +88,8 @@ def test_editors_find_the_schema_of_every_experiment(file: Path) -> None:
     assert (file.parent / found[1]).resolve() == ROOT / "config" / f"{kind}.schema.json"
 
 
-def test_the_workflows_of_github_run_the_script_of_the_continuous_integration() -> None:
-    for name in ("ci", "release"):
-        workflow = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
-        steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"]]
-        assert ".ci/run" in steps
+def test_the_workflow_of_github_runs_the_script_of_the_continuous_integration() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"]]
+    assert any(".ci/run" in step for step in steps if step)
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111

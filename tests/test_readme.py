@@ -11,8 +11,9 @@ import clhd
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+STORES = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
 # An example is a block of Python and the next block, of text: its output.
-EXAMPLES = re.findall(r"```python\n(.*?)```(?:(?!```).)*```text\n(.*?)```", README, flags=re.DOTALL)
+EXAMPLES = re.findall(r"```python\n(.*?)```(?:(?!```).)*```text\n(.*?)```", README + STORES, flags=re.DOTALL)
 
 
 def test_the_readme_has_an_example_of_ten_lines_at_most() -> None:
@@ -21,11 +22,15 @@ def test_the_readme_has_an_example_of_ten_lines_at_most() -> None:
     assert output.strip()
 
 
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the results that the README looks into."""
     folder = tmp_path_factory.mktemp("project")
-    for name in set(re.findall(r"\"results/(\w+)\"", README)):
+    for name in set(re.findall(r"\"results/(\w+)\"", README + STORES)):
         clhd.run_experiment(ROOT / "config" / "experiments" / f"{name}.yaml", results=folder / "results")
     return folder
 
@@ -43,7 +48,7 @@ def test_an_example_of_the_readme_prints_what_is_shown(
 
 def test_the_variables_that_the_readme_lists_are_those_of_the_stores(project: Path) -> None:
     results = clhd.open_results(project / "results" / "trajectories")
-    rows = re.findall(r"^\| (?:`(\w+)\.zarr` )?\| (.*?) \| (.*?) \| \S+ \|$", README, flags=re.MULTILINE)
+    rows = re.findall(r"^\| (?:`(\w+)\.zarr` )?\| (.*?) \| (.*?) \| \S+ \|$", STORES, flags=re.MULTILINE)
     part, checked = "", 0
     for name, variables, dims in rows:
         part = name or part

@@ -93,6 +93,8 @@ def count_workers(wildcards, threads):
 def find_file_for_figure(wildcards):
     """Return the file of an experiment, and force its figure to be drawn if it rests on what has changed."""
     name = wildcards.experiment
+    if name == FIRST and workflow.is_main_process:
+        workflow.dag.priorityfiles.add(f"{RESULTS}/{name}/figures/{name}.png")  # as --prioritize does
     if find_figure_faults(Path(RESULTS), name):
         force(f"{RESULTS}/{name}/figures/{name}.png")
     return find_file(wildcards)
@@ -172,6 +174,18 @@ def find_figures():
     return drawn
 
 
+def name_files():
+    """Return the lines at the end: which files to open first, of those that exist."""
+    files = {
+        f"{RESULTS}/report.html": "everything on one page: open it in a browser",
+        f"{RESULTS}/{FIRST}/figures/{FIRST}.png": f"the figure of {FIRST}; every experiment has one",
+        f"{RESULTS}/claims.json": "the verdicts, with their numbers",
+        f"{RESULTS}/status.log": "the state of every experiment",
+    }
+    found = [f"  {path}   {text}" for path, text in files.items() if Path(path).is_file()][:3]
+    return "\n".join(["", "Open first:", *found]) if found else ""
+
+
 try:
     check_installation(sys.argv[0])
     CONFIG = parse_config(config, SOURCE)
@@ -183,6 +197,8 @@ try:
         )
     FILES = {name: str(file) for name, file in CONFIG.files.items()}
     DRAWN = find_figures()
+    # The experiment whose figure comes first: learning curves, which take seconds.
+    FIRST = "trajectories" if "trajectories" in DRAWN else next(iter(DRAWN), "")
     CLAIM_EXPERIMENTS, CLAIM_FILES, CLAIM_FIGURES = [], [], []
     if CONFIG.claims:
         from clhd.claims.judge import list_figures, list_files, read_claims  # half a second: only at need

@@ -14,7 +14,7 @@ from clhd.systems.protocol import System
 
 _STEP_SECONDS = 1.5e-9  # measured: of one unit and pattern
 _EARLY = 50  # without kinks, units come to rest in a small part of the steps
-_CASE_SECONDS = 4e-5
+_CASE_SECONDS = 1e-5
 
 
 class OneLayerSystem(System):

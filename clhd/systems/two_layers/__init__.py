@@ -101,8 +101,8 @@ class TwoLayersSystem(System):
         # Measured on one core of an AMD EPYC: the batch against itself, sums over samples, tables.
         size, units = values.output_dimension, values.tokens * values.units_per_token
         occurring = values.tokens if values.token_law == "planted" else VOCABULARY
-        work = 2e-10 * BATCH * BATCH * size + 2e-9 * BATCH * LOCATIONS * size
-        work += 1e-9 * LOCATIONS * units * (VOCABULARY + occurring * size)
+        work = 1.4e-10 * BATCH * BATCH * size + 1e-9 * BATCH * LOCATIONS * size
+        work += 6e-10 * LOCATIONS * units * (VOCABULARY + occurring * size)
         return float(1e-3 + time[-1] * (1e-4 + work))
 
     def simulate(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:

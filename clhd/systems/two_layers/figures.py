@@ -91,7 +91,7 @@ def plot_modulation(summary: Summary) -> tuple[Figure, str]:
         )
         upper.set_xlabel("iterations")
         lower.set_xlabel("dependence $q$")
-    rows[1, 0].margins(y=0.2)  # room for the text above the points
+    rows[1, 0].set_ylim(0, 1.35 * float(data["passage_time_mean"].max()))  # room for the text above the points
     rows[0, 0].set_ylabel(r"match of tokens $\chi_+$")
     rows[1, 0].set_ylabel(f"iterations until\nthe match passes {PASSED:g}")
     handles, labels = rows[0, 0].get_legend_handles_labels()
@@ -99,7 +99,7 @@ def plot_modulation(summary: Summary) -> tuple[Figure, str]:
     letter_panels(rows.flat)
     what = (
         "Above, the match of the tokens of each location, which depend on the pattern with probability q. Below, when "
-        f"it passes {PASSED:g}, with 95 % intervals of the mean; no point where a run did not pass. rho: mean and "
-        "standard error over runs of the rank correlation of passage time and q."
+        f"it passes {PASSED:g}: mean over the runs that pass, with 95 % intervals; no point where none does. rho: mean "
+        "and standard error over runs of the rank correlation of passage time and q."
     )
     return figure, compose_caption(summary, what + _describe_rest(data, list(summary.grid_axes)))

@@ -55,8 +55,8 @@ def is_noticed(config: ConfigContent) -> bool:
     return bool(find_product_faults(config, config.results))
 
 
-def show(config: ConfigContent) -> dict[str, str]:
-    """Return what readers are shown, by who shows it; a refusal shows nothing."""
+def show(config: ConfigContent, *, noticed: bool) -> dict[str, str]:
+    """Return what readers are shown, by who shows it; a refusal shows nothing. `noticed` is what `is_noticed` says."""
     shown = {}
     for name in config.experiments:
         with suppress(ClhdError):
@@ -66,7 +66,7 @@ def show(config: ConfigContent) -> dict[str, str]:
         with suppress(ClhdError):
             shown[f"{name}, summary"] = repr(read_summary(config.results / name / "summary.zarr").dataset.to_dict())
     with suppress(ClhdError):
-        if not is_noticed(config):  # else the page says so
+        if not noticed:  # else the page says so
             shown["report"] = compose_report(config, config.results).partition("<main")[2]
     return shown
 
@@ -84,7 +84,7 @@ def flip_bits(config: ConfigContent, count: int, seed: int) -> Flips:
     """
     draw, files = np.random.default_rng(seed), list_files(config.results)
     per_file = max(1, count // len(files))
-    found, right = Flips(files=len(files)), show(config)
+    found, right = Flips(files=len(files)), show(config, noticed=False)
     for path in files:
         content = path.read_bytes()
         for place in draw.permutation(draw_places(len(content), per_file, draw))[:per_file].tolist():
@@ -94,9 +94,10 @@ def flip_bits(config: ConfigContent, count: int, seed: int) -> Flips:
             path.write_bytes(changed)
             found.flips += 1
             where = f"{path}: byte {place} of {len(content)}, bit {bit}"
-            if not is_noticed(config):
+            noticed = is_noticed(config)
+            if not noticed:
                 found.unnoticed.append(where)
-            if any(text != right[reader] for reader, text in show(config).items()):
+            if any(text != right[reader] for reader, text in show(config, noticed=noticed).items()):
                 found.used.append(where)
         path.write_bytes(content)
     return found

@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from clhd.claims.judge import read_claims
 from clhd.cli import main
 from clhd.errors import ClhdError
 from clhd.sweep.spec.config import read_config
-from clhd.sweep.spec.experiment import parse_experiment, read_experiment
+from clhd.sweep.spec.experiment import Experiment, parse_experiment, read_experiment
 from clhd.sweep.spec.yaml_file import read_yaml
 from tests.security.fuzz import ROOT, as_yaml, campaign, mutated_bytes, mutated_values, no_hang, run_clearly, tally
 
@@ -214,8 +215,12 @@ def test_a_list_of_experiments_is_read_or_gets_clear_lines(tmp_path: Path, data:
     refuse_or_take(lambda path: read_config(path, check=False), tmp_path / "config.yaml", data)
 
 
+@cache
+def read_experiments() -> dict[str, Experiment]:
+    return {Path(file).stem: read_experiment(ROOT / file, check=False) for file in CONFIG["experiments"]}
+
+
 @campaign(60)
 @given(st.one_of(mutated_values(CLAIMS).map(as_yaml), mutated_bytes(as_yaml(CLAIMS))))
 def test_a_file_of_claims_is_read_or_gets_clear_lines(tmp_path: Path, data: bytes) -> None:
-    experiments = {Path(file).stem: read_experiment(ROOT / file, check=False) for file in CONFIG["experiments"]}
-    refuse_or_take(lambda path: read_claims(path, experiments), tmp_path / "claims.yaml", data)
+    refuse_or_take(lambda path: read_claims(path, read_experiments()), tmp_path / "claims.yaml", data)

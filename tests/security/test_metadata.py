@@ -125,7 +125,7 @@ def change_json(data: st.DataObject, content: bytes) -> bytes:
     return json.dumps(data.draw(mutated_values(json.loads(content), METADATA, most=2))).encode()
 
 
-@campaign(30)
+@campaign(30, one_in=2)
 @given(st.data())
 def test_metadata_with_other_values_are_refused_or_harmless(
     work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject
@@ -135,7 +135,7 @@ def test_metadata_with_other_values_are_refused_or_harmless(
     compare_or_refuse(folder, right)
 
 
-@campaign(15)
+@campaign(15, one_in=2)
 @given(st.data())
 def test_metadata_with_other_bytes_are_refused_or_harmless(
     work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject
@@ -151,7 +151,7 @@ def list_other_files() -> list[Path]:
     return hidden + [path for path in Path("results/toy").glob("*.zarr/*/c/**/*") if path.is_file()]
 
 
-@campaign(8)
+@campaign(8, one_in=2)
 @given(st.data())
 def test_chunks_and_locks_with_other_bytes_are_refused_or_harmless_and_repaired_by_one_command(
     work: Callable[[], Path], right: dict[str, xr.Dataset], capsys: pytest.CaptureFixture[str], data: st.DataObject

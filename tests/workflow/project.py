@@ -35,6 +35,11 @@ class Run:
     def code(self) -> int | None:
         return self.process.returncode
 
+    @property
+    def jobs(self) -> set[tuple[str, str]]:
+        """What it does, or would do, as pairs of experiment and stage."""
+        return set(re.findall(r"^Job \d+: (\w+): (\w+)$", self.output, flags=re.MULTILINE))
+
     def finish(self) -> int:
         """Wait for the end; return the exit code."""
         return self.process.wait(timeout=2 * PATIENCE_SECONDS)
@@ -84,7 +89,7 @@ class Project:
         """What the next run would do, as pairs of experiment and stage."""
         run = self.run("-n", *arguments, snakefile=snakefile)
         assert run.code == 0, run.output
-        return set(re.findall(r"^Job \d+: (\w+): (\w+)$", run.output, flags=re.MULTILINE))
+        return run.jobs
 
     def list_files(self, part: str) -> dict[str, tuple[int, bytes]]:
         """The date and the content of each file in a part of the folder."""

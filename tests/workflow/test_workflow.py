@@ -1,6 +1,6 @@
 """One tiny run of the whole workflow, from YAML to figures, and what the next runs make of it.
 
-This starts Snakemake a dozen times on a toy system: about 40 s.
+This starts Snakemake ten times on a toy system: about 35 s.
 """
 
 import re
@@ -61,9 +61,9 @@ def test_a_stage_on_which_there_is_nothing_to_compute_has_no_job(project: Projec
     project.write("config/config.yaml", "experiments: [config/theory.yaml]\n")
     text = "system: flaky\nconstants: {simulation: none}\naxes: {slope: [0, 1]}\ntimes: [0, 1]\nfigure: none\n"
     project.write("config/theory.yaml", text)
-    assert project.plan() == {("theory", "predict"), ("theory", "summarise")}
     run = project.run()
     assert run.code == 0, run.output
+    assert run.jobs == {("theory", "predict"), ("theory", "summarise")}
     assert project.plan() == set()
     shutil.rmtree(tmp_path / "results" / "theory" / "theory.zarr")
     assert project.plan() >= {("theory", "predict"), ("theory", "summarise")}
@@ -72,12 +72,11 @@ def test_a_stage_on_which_there_is_nothing_to_compute_has_no_job(project: Projec
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("size: [4, 16]", "size: []"), "config/first.yaml: axes.size = []: must hold at least one value"),
         (("slope: [0, 1, 2]", "slope: [0, 60]"), "config/first.yaml: axes: 2 of 4 points are impossible"),
         (("seed: 1", "figure: pie"), "config/first.yaml: figure = 'pie': must be one of convergence, grid"),
         (("times", "tims"), "config/first.yaml: unknown key 'tims'; did you mean 'times'?"),
     ],
-    ids=["axis", "point", "figure", "key"],
+    ids=["point", "figure", "key"],
 )
 def test_a_mistake_in_a_file_is_one_line_and_exit_code_2_and_nothing_is_written(
     project: Project, tmp_path: Path, change: tuple[str, str], message: str
@@ -103,7 +102,7 @@ def test_the_profile_of_slurm_sets_what_the_default_one_does_and_the_cores_of_wh
 
 
 def test_snakemake_finds_nothing_to_say_of_the_rules_but_that_they_use_the_installed_clhd() -> None:
-    command = [sys.executable, "-m", "snakemake", "--lint"]
+    command = [sys.executable, "-m", "snakemake", "--lint", "--configfile", "tests/workflow/tiny/config.yaml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lints = re.findall(r"^    \* (.*)$", done.stdout + done.stderr, re.MULTILINE)
     # Every rule runs the clhd beside this Snakemake, in its versions of the lock: an environment for each rule would be

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "SECURITY.md", "config/README.md", "results/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "config/README.md", "results/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 # The code and the configuration tell their readers of modules and pages, too.

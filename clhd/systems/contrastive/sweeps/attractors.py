@@ -167,6 +167,7 @@ class AttractorsTheory:
 
     def point(self, values: Mapping[str, Value], seed: int) -> AttractorsTheoryPoint:
         model = _THEORY.point(_contrastive(values), seed).model
+        _ = model.loss_terms  # refuses several units
         return AttractorsTheoryPoint(model=model, methods=len(_list_methods(values)))
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:

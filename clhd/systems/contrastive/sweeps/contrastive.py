@@ -13,6 +13,7 @@ the model with the initial state: the theory depends on nothing else.
 | overlap, cosine_similarity | time, unit, feature | of several units |
 | squared_norm | time, unit, unit_2 | of several units: w_i . w_k / n |
 | growth_rate | feature | theory only: growth rate of a small overlap at the uninformative state |
+| | | of several units the theory gives the first three outputs and averaging_error |
 | X_fluctuation | dims of X | theory only, with ``theory: fluctuations``: standard deviation of sqrt(n) (X_n - X) |
 """
 
@@ -36,6 +37,7 @@ from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.point_sets import count_terms
 from clhd.systems.contrastive.theory.threshold import growth_rates
+from clhd.systems.contrastive.theory.units import check_units, count_lanes
 from clhd.systems.declarations import Cost, FloatArray, NotConvergedError, Output, Outputs, Result, Value, describe
 from clhd.systems.protocol import System
 
@@ -56,10 +58,17 @@ _CALLS_PER_RATE, _OTHER_DECAY, _MOST_CALLS = 2.0, 0.1, 30_000
 _PRODUCTS = 1e6
 # Of one theory of infonce, for each term of its averages and each view.
 _TERM_SECONDS = 3.3e-6
+# Of one evaluation of the ODE of several units, for each pre-activation of its batches; evaluations by rate and time.
+_UNITS_SECONDS, _UNITS_CALLS = 6e-8, 56.0
 # Averages over points err by 1e-4 or more: the ODE need not be integrated more exactly by orders of magnitude.
 _TOLERANCES_OF_POINT_SETS = {"rtol": 1e-6, "atol": 1e-8}
 _WITH_FEATURE, _WITHOUT = ("time", "feature"), ("time",)
 _QUANTITIES = {"overlap": _WITH_FEATURE, "squared_norm": _WITHOUT, "cosine_similarity": _WITH_FEATURE}
+_OF_UNITS = {
+    "overlap": ("time", "unit", "feature"),
+    "squared_norm": ("time", "unit", "unit_2"),
+    "cosine_similarity": ("time", "unit", "feature"),
+}
 _OF_THEORY = {**_QUANTITIES, "gradient_variance": _WITHOUT, "averaging_error": _WITHOUT}
 
 
@@ -136,11 +145,14 @@ class ContrastiveTheory:
 
     def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:
         model, overlap, squared_norm = parse_model_and_start(values)
-        _ = model.loss_terms  # refuses a model without a theory
-        if model.l1_penalty > 0:
-            raise InputError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
         fluctuations = values.get("theory", "ode") == "fluctuations"
         acts_on = values.get("correlation_acts_on", "both")
+        if model.units > 1:
+            _check_units(model, fluctuations=fluctuations, acts_on=acts_on)
+        else:
+            _ = model.loss_terms  # refuses a model without a theory
+        if model.l1_penalty > 0:
+            raise InputError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
         if fluctuations and acts_on != "both":
             raise InputError(f"correlation_acts_on = {acts_on!r}: must be 'both' with theory = 'fluctuations'")
         independent = model if acts_on == "both" else replace(model, noise_correlation=0.0)
@@ -156,6 +168,8 @@ class ContrastiveTheory:
         chosen = constants.get("theory", "ode")
         if chosen == "none":
             return NOTHING
+        if constants.get("units", 1) != 1:
+            return _label_quantities(constants, averaging_error=_WITHOUT)
         outputs = label_outputs(
             {**_OF_THEORY, "growth_rate": ("feature",)},
             {"feature": number_features(constants)},
@@ -169,6 +183,10 @@ class ContrastiveTheory:
         return replace(outputs, variables=variables | {"growth_rate": growth_rate})
 
     def cost(self, point: TheoryPoint, time: FloatArray) -> Cost:
+        if point.model.units > 1:
+            rate = point.model.learning_rate * (point.model.weight_decay + _OTHER_DECAY)
+            calls = min(_UNITS_CALLS * (1 + rate * float(time[-1])), _MOST_CALLS)
+            return Cost(seconds=calls * count_lanes(point.model) * _UNITS_SECONDS)
         if not point.model.loss_terms.factorises:
             return Cost(seconds=count_terms(point.model) * point.model.views * _TERM_SECONDS)
         norm = _guess_norm(point, float(time[-1]))
@@ -181,10 +199,14 @@ class ContrastiveTheory:
         return Cost(seconds=seconds * point.model.features)
 
     def compute(self, points: Sequence[TheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
+        units = points[0].model.units
+        sizes = {"time": len(time), "feature": points[0].model.features, "unit": units, "unit_2": units}
+        if units > 1:
+            dims = {**_OF_UNITS, "averaging_error": _WITHOUT}
+            return predict_each(points, lambda point: _predict_units(point, time), dims, sizes)
         dims = {**_OF_THEORY, "growth_rate": ("feature",)}
         if points[0].fluctuations:
             dims |= {f"{name}_fluctuation": inner for name, inner in _QUANTITIES.items()}
-        sizes = {"time": len(time), "feature": points[0].model.features}
         return predict_each(points, lambda point: _predict(point, time), dims, sizes)
 
 
@@ -226,14 +248,21 @@ def _declare_fluctuation(name: str) -> Output:
     return Output(dims=_QUANTITIES[name], words=words, may_be_nan=name == "cosine_similarity")
 
 
-def _label_quantities(constants: Mapping[str, Value]) -> Outputs:
-    """Return the outputs of the simulation; those of several units have dims of units."""
+def _check_units(model: ContrastiveModel, *, fluctuations: bool, acts_on: Value) -> None:
+    """Raise ClhdError if the theory of several units does not offer what is asked for."""
+    check_units(model)
+    if fluctuations:
+        raise InputError(f"theory = 'fluctuations': must be 'ode' or 'none' with units = {model.units}")
+    if acts_on != "both":
+        raise InputError(f"correlation_acts_on = {acts_on!r}: must be 'both' with units = {model.units}")
+
+
+def _label_quantities(constants: Mapping[str, Value], **more: tuple[str, ...]) -> Outputs:
+    """Return the outputs of both halves, and more by their dims; those of several units have dims of units."""
     features, units = number_features(constants), range(1, int(constants.get("units", 1)) + 1)  # type: ignore[arg-type]
     if len(units) == 1:
-        return label_outputs(_QUANTITIES, {"feature": features})
-    dims = dict.fromkeys(("overlap", "squared_norm", "cosine_similarity"), ("time", "unit", "feature"))
-    dims["squared_norm"] = ("time", "unit", "unit_2")
-    outputs = label_outputs(dims, {"feature": features, "unit": units, "unit_2": units})
+        return label_outputs({**_QUANTITIES, **more}, {"feature": features})
+    outputs = label_outputs({**_OF_UNITS, **more}, {"feature": features, "unit": units, "unit_2": units})
     gram = replace(outputs.variables["squared_norm"], words=GRAM_WORDS)
     return replace(outputs, variables={**outputs.variables, "squared_norm": gram})
 
@@ -269,6 +298,13 @@ def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
     rates = np.full_like(start, np.nan) if is_switched else growth_rates(point.model, squared_norm=point.squared_norm)
     values["growth_rate"] = rates
     return values | (_predict_spread(point, time) if point.fluctuations else {})
+
+
+def _predict_units(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
+    """The outputs of one point of the theory of several units."""
+    start = np.zeros((point.model.units, point.model.features)) if point.overlap is None else point.overlap
+    flow = integrate_ode(point.model, overlap=start, squared_norm=point.squared_norm, time=time)
+    return {name: flow[name].values for name in (*_OF_UNITS, "averaging_error")}
 
 
 def _predict_spread(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:

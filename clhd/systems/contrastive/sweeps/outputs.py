@@ -76,7 +76,7 @@ def predict_each(
             continue
         for name, array in found.items():
             values[name][k] = array
-    status = find_diverged(values["squared_norm"])
+    status = find_diverged(values["squared_norm"].reshape(len(points), -1))
     for place in errors:
         status[place] = Status.NOT_CONVERGED
     return Result(values=values, status=status, errors=errors)

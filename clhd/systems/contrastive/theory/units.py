@@ -69,12 +69,7 @@ class UnitsFlow:
     """
 
     def __init__(self, model: ContrastiveModel, *, scrambling: int = 0) -> None:
-        if model.batch is None:
-            raise InputError(f"loss = {model.loss!r}: must be 'covariance' for the theory of several units")
-        if model.l1_penalty > 0:
-            raise InputError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE of several units")
-        if model.unit.code == RELU:
-            raise InputError("activation = 'relu': must be a smooth one for the theory of several units")
+        check_units(model)
         self.model, self.units, self.features = model, model.units, model.features
         self._latents, self._noise = _draw_batches(model, scrambling)
 
@@ -141,6 +136,22 @@ class UnitsFlow:
         gram = np.zeros((self.units, self.units))
         gram[np.triu_indices(self.units)] = state[split:]
         return state[:split].reshape(self.units, -1), gram + np.triu(gram, 1).T
+
+
+def check_units(model: ContrastiveModel) -> None:
+    """Raise ClhdError if the theory of several units does not know the model."""
+    if model.batch is None:
+        raise InputError(f"loss = {model.loss!r}: must be 'covariance' for the theory of several units")
+    if model.l1_penalty > 0:
+        raise InputError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE of several units")
+    if model.unit.code == RELU:
+        raise InputError("activation = 'relu': must be a smooth one for the theory of several units")
+
+
+def count_lanes(model: ContrastiveModel) -> int:
+    """Return the number of pre-activations of one evaluation by all sets of batches."""
+    images = 2 ** min(model.features, 2) if model.has_symmetric_latents else 2
+    return _SETS * BATCHES * images * model.units * model.views
 
 
 def _triangle(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:

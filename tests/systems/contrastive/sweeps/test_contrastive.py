@@ -233,6 +233,20 @@ def test_a_sweep_of_several_units_gives_the_bits_of_simulate_sgd(engine: str) ->
     assert (result.status == Status.OK).all()
 
 
+def test_the_theory_of_several_units_is_the_ode_with_the_dims_of_the_simulation() -> None:
+    values = {**UNITS, "initial_overlaps": (0.5, 0.1, 0.2, -0.3)}
+    point, time = SYSTEM.theory.point(values, 0), np.array([0.0, 0.1])
+    result = SYSTEM.theory.compute([point], time, range(1))
+    alone = clhd.integrate_ode(point.model, time=time, overlap=[[0.5, 0.1], [0.2, -0.3]])
+    outputs, simulated = (half.outputs(values).variables for half in (SYSTEM.theory, SYSTEM.simulation))
+    assert {name: outputs[name].dims for name in simulated} == {name: simulated[name].dims for name in simulated}
+    assert outputs.keys() - simulated.keys() == {"averaging_error"}
+    for name, output in outputs.items():
+        assert result.values[name][0].tobytes() == np.ascontiguousarray(alone[name].values).tobytes()
+        assert output.dims == alone[name].dims
+    assert (result.status == Status.OK).all()
+
+
 def test_an_initial_overlap_is_that_of_every_unit_unless_all_are_listed() -> None:
     same = parse_model_and_start({**UNITS, "initial_overlap_1": 0.5, "initial_overlap_2": 0.1})
     assert same[1:] == (((0.5, 0.1), (0.5, 0.1)), 1.0)
@@ -257,7 +271,9 @@ def test_starts_of_several_units_that_do_not_go_together_are_refused(changes: di
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (UNITS, "units = 2: must be 1 here, .*; set theory: none"),
+        ({**UNITS, "theory": "fluctuations"}, "theory = 'fluctuations': must be 'ode' or 'none' with units = 2"),
+        ({**UNITS, "correlation_acts_on": "drift"}, "correlation_acts_on = 'drift': must be 'both' with units = 2"),
+        ({**UNITS, "activation": "relu"}, "activation = 'relu': must be a smooth one"),
         ({"loss": "infonce", "temperature": 0.5, "background": "orthogonal"}, "background = .*; set theory: none"),
     ],
 )

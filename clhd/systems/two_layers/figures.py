@@ -91,7 +91,8 @@ def plot_modulation(summary: Summary) -> tuple[Figure, str]:
         )
         upper.set_xlabel("iterations")
         lower.set_xlabel("dependence $q$")
-    rows[1, 0].set_ylim(0, 1.35 * float(data["passage_time_mean"].max()))  # room for the text above the points
+    latest = float(data["passage_time_mean"].max())
+    rows[1, 0].set_ylim(0, 1.35 * latest if latest > 0 else None)  # room for the text
     rows[0, 0].set_ylabel(r"match of tokens $\chi_+$")
     rows[1, 0].set_ylabel(f"iterations until\nthe match passes {PASSED:g}")
     handles, labels = rows[0, 0].get_legend_handles_labels()

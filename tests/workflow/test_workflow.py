@@ -1,6 +1,6 @@
 """One tiny run of the whole workflow, from YAML to figures, and what the next runs make of it.
 
-This starts Snakemake ten times on a toy system: about 35 s.
+This starts Snakemake ten times on a toy system: about 25 s.
 """
 
 import re
@@ -18,10 +18,9 @@ from tests.workflow.project import EXPERIMENT, ROOT, Project, stages
 
 def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(project: Project, tmp_path: Path) -> None:
     project.write("broken", "")
-    assert project.plan() == stages("first", "second")
-
     run = project.run()
     assert run.code == 1, run.output
+    assert run.jobs == stages("first", "second")
     assert re.search(r"first +simulation +failed +24 +16 +8 ", run.output), run.output
     for name in ("first", "second"):
         folder = tmp_path / "results" / name
@@ -47,14 +46,11 @@ def test_the_workflow_runs_fails_where_points_fail_and_takes_up_what_is_left(pro
     assert report.read_text(encoding="utf-8").count('<span class="state">complete</span>') == 2
     assert "each; all runs are ok" in (tmp_path / "results/first/figures/first.rst").read_text(encoding="utf-8")
 
-    assert project.plan() == set()
     (tmp_path / "config" / "first.yaml").touch()
     assert project.plan() == set(), "a file that was saved without a change is no reason to compute"
     project.write("config/first.yaml", EXPERIMENT.format(slope=2, seed=1).replace("[0, 1, 2]", "[0, 1, 2, 3]"))
     shutil.rmtree(tmp_path / "results" / "second" / "summary.zarr")
     assert project.plan() == stages("first") | {("second", "summarise"), ("second", "plot")}
-    shutil.rmtree(tmp_path / "results" / "second" / "simulation.zarr")
-    assert project.plan() >= {("second", "simulate"), ("second", "summarise"), ("second", "plot")}
 
 
 def test_a_stage_on_which_there_is_nothing_to_compute_has_no_job(project: Project, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ docs: $(DOCS_INSTALLED)  ## build the documentation site, build/docs/index.html;
 	@$(BIN)/python -P -m sphinx -b html -W --keep-going -q docs build/docs $(ARGS)
 	@echo "build/docs/index.html is the first page of the site"
 
-chaos: $(INSTALLED)  ## kill runs at random moments, damage files; write the tables of docs/reliability.md (three hours)
+chaos: $(INSTALLED)  ## kill runs at random moments, damage files; write the tables of docs/reliability.md (an hour and a half)
 	@$(BIN)/python -m tests.chaos.campaign --fuzz 5000 --output results/chaos.json --docs docs/reliability.md $(ARGS)
 	@$(BIN)/python -m tests.chaos.crash_points --docs docs/reliability.md
 	@$(BIN)/python -m tests.chaos.readers

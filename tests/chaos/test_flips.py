@@ -9,17 +9,15 @@ from clhd.errors import ClhdError
 from clhd.sweep.results.open_results import open_results
 from clhd.sweep.spec.config import read_config
 from clhd.sweep.store.store import Store
-from tests.chaos.crash_points import CLAIMS, CONFIG, EXPERIMENT, know_toy
 from tests.chaos.flips import flip_bits, is_noticed, list_files
+from tests.chaos.operations import know_toy, write_project
 
 
 def make_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that clhd makes, of a small experiment of the toy system with a claim."""
     monkeypatch.chdir(folder)
     know_toy(monkeypatch)
-    Path("toy.yaml").write_text(EXPERIMENT.format(slopes="[0, 2]"))
-    Path("config.yaml").write_text(CONFIG)
-    Path("claims.yaml").write_text(CLAIMS)
+    write_project()
     for command in (["run", "toy.yaml"], ["plot", "toy.yaml"], ["claims", "config.yaml"], ["report", "config.yaml"]):
         assert main(command) == 0
 

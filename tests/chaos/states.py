@@ -56,9 +56,11 @@ def watch_files(folder: Path, act: Callable[[int, Path | None], None]) -> None:
 
 
 def _find_paths(event: str, arguments: tuple[Any, ...]) -> Iterator[str]:
-    """Yield the paths that an event is about; some are relative to an open folder."""
+    """Yield the paths that an event is about; some are given as an open file, or relative to an open folder."""
     for path, place in zip(arguments[: _CHANGES[event]], (*_FOLDERS.get(event, ()), None, None), strict=False):
-        if isinstance(path, str | bytes | os.PathLike):
+        if isinstance(path, int):
+            yield os.readlink(f"/proc/self/fd/{path}")  # noqa: PTH115
+        elif isinstance(path, str | bytes | os.PathLike):
             folder = arguments[place] if place is not None else -1
             above = os.readlink(f"/proc/self/fd/{folder}") if folder >= 0 else ""  # noqa: PTH115
             yield os.path.join(above, os.fsdecode(path))  # noqa: PTH118

@@ -135,12 +135,14 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         f"number. Exponents fitted from dimension {first}: {_list(evidence['spread_exponent'])} (theory: "
         f"\N{MINUS SIGN}0.5). ({letters[-1]}) Measured over predicted standard deviation, from dimension {first} on "
         f"average {_list(evidence['spread_ratio'])}; the theory is of leading "
-        f"order in 1/n. Crosses: {format_number(weak.replicas)} runs from a smaller cosine similarity.\n"
+        f"order in 1/n. Crosses: {format_number(weak.replicas)} runs from a smaller cosine similarity. What follows "
+        "\N{PLUS-MINUS SIGN} is wider than a single 95 % interval: all these intervals are judged together, and hold "
+        "together at 95 % (Bonferroni).\n"
     )
 
 
 def _list(estimates: Mapping[str, Any]) -> str:
-    """Numbers with half the width of their 95 % intervals, by the symbol of the quantity."""
+    """Numbers with half the width of their intervals, by the symbol of the quantity."""
     return ", ".join(f"{_describe(estimate)} ({_SYMBOLS[name]})" for name, estimate in estimates.items())
 
 

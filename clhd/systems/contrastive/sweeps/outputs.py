@@ -62,7 +62,8 @@ def predict_each(
     ----------
     points : sequence
     predict : callable
-        Returns the outputs of one point, among them ``squared_norm``, or raises NotConvergedError.
+        Returns the outputs of one point, or raises NotConvergedError. A point has diverged if its ``squared_norm``, if
+        it has one, becomes NaN.
     dims : mapping of output to dims
     sizes : mapping of dim to int
     """
@@ -76,7 +77,9 @@ def predict_each(
             continue
         for name, array in found.items():
             values[name][k] = array
-    status = find_diverged(values["squared_norm"].reshape(len(points), -1))
+    status = np.full(len(points), Status.OK, np.int8)
+    if "squared_norm" in values:
+        status = find_diverged(values["squared_norm"].reshape(len(points), -1))
     for place in errors:
         status[place] = Status.NOT_CONVERGED
     return Result(values=values, status=status, errors=errors)

@@ -27,7 +27,7 @@ from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import KINDS
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
-from clhd.systems.contrastive.sweeps.outputs import label_outputs
+from clhd.systems.contrastive.sweeps.outputs import label_outputs, predict_each
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.batch import check_pair_averages
 from clhd.systems.contrastive.theory.drift import Flow
@@ -41,7 +41,6 @@ from clhd.systems.declarations import (
     Outputs,
     Parameter,
     Result,
-    Status,
     Value,
 )
 from clhd.systems.protocol import NoHalf, System
@@ -91,6 +90,7 @@ _DIMS: dict[str, tuple[str, ...]] = {
     "state_kind": ("state",),
     "state_eigenvalue": ("state",),
 }
+_PLACES = {"feature": range(1, 3), "state": range(STATES), "curve": range(CURVES), "point": range(_POINTS)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,16 +118,14 @@ class PortraitTheory:
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         grid = _grid(_count_nodes(constants)).tolist()
-        sizes = {"feature": range(1, 3), "state": range(STATES), "curve": range(CURVES), "point": range(_POINTS)}
-        return label_outputs(_DIMS, dict.fromkeys(_PLANE, grid) | sizes, may_be_nan=_DIMS.keys() - {"attractor"})
+        return label_outputs(_DIMS, dict.fromkeys(_PLANE, grid) | _PLACES, may_be_nan=_DIMS.keys() - {"attractor"})
 
     def cost(self, point: PortraitPoint, time: FloatArray) -> Cost:
         return Cost(seconds=3.0 + _NODE_SECONDS * point.nodes**2)
 
     def compute(self, points: Sequence[PortraitPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        portraits = [_predict(point) for point in points]
-        values = {name: np.stack([portrait[name] for portrait in portraits]) for name in _DIMS}
-        return Result(values=values, status=np.full(len(points), Status.OK, np.int8))
+        sizes = dict.fromkeys(_PLANE, points[0].nodes)
+        return predict_each(points, _predict, _DIMS, sizes | {name: len(places) for name, places in _PLACES.items()})
 
 
 class PortraitSystem(System):

@@ -29,7 +29,7 @@ from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveSystem, ContrastiveTheory
 from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes
-from clhd.systems.contrastive.sweeps.outputs import NOTHING, label_outputs, number_features
+from clhd.systems.contrastive.sweeps.outputs import NOTHING, label_outputs, number_features, predict_each
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.batch import check_pair_averages
 from clhd.systems.contrastive.theory.pure_states import find_pure_state
@@ -132,16 +132,14 @@ class SelectionTheory:
         chosen = constants.get("theory", "regions")
         if chosen == "none":
             return NOTHING
-        shares = {"probability": ("outcome",), "area": ("outcome",)} if chosen == "regions" else {}
-        return _declare(constants, {**shares, "growth_rate": ("feature",), "pure_eigenvalue": ("feature",)})
+        return _declare(constants, _dims(chosen == "regions"))
 
     def cost(self, point: SelectionTheoryPoint, time: FloatArray) -> Cost:
         return Cost(seconds=_EIGENVALUE_SECONDS + _REGION_SECONDS * point.regions)
 
     def compute(self, points: Sequence[SelectionTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        predictions = [_predict(point) for point in points]
-        values = {name: np.stack([values[name] for values in predictions]) for name in predictions[0]}
-        return Result(values=values, status=np.full(len(points), Status.OK, np.int8))
+        features = points[0].model.features
+        return predict_each(points, _predict, _dims(points[0].regions), {"feature": features, "outcome": features + 2})
 
 
 class SelectionSystem(System):
@@ -166,6 +164,12 @@ def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in values.items() if name not in {"initial_radius", "theory"}} | {
         "initial": "random"
     }
+
+
+def _dims(regions: bool) -> dict[str, tuple[str, ...]]:
+    """Return the dims of the theory's outputs."""
+    shares: dict[str, tuple[str, ...]] = {"probability": ("outcome",), "area": ("outcome",)} if regions else {}
+    return {**shares, "growth_rate": ("feature",), "pure_eigenvalue": ("feature",)}
 
 
 def _declare(constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]]) -> Outputs:

@@ -9,6 +9,8 @@ tabulated once.
 | (q, r) | ``starts`` | (start, feature + 1) |
 """
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from clhd.systems.contrastive.theory.batch import BatchIntegrator, check_pair_av
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
 from clhd.systems.contrastive.theory.root_search import sign_symmetries
+from clhd.systems.declarations import NotConvergedError
 
 IntArray = NDArray[np.int64]
 
@@ -63,7 +66,13 @@ class Destinations:
         self._times = np.array([time])
 
     def assign(self, starts: FloatArray) -> IntArray:
-        """Return the index of the fixed point that each start, shape (start, feature + 1), reaches; -1 if none."""
+        """Return the index of the fixed point that each start, shape (start, feature + 1), reaches; -1 if none.
+
+        Raises
+        ------
+        NotConvergedError
+            If a trajectory needs too many steps: where it ends is not known.
+        """
         if len(starts) == 0:
             return np.empty(0, dtype=np.int64)
         images = np.round(starts, _DECIMALS)[:, None] * self._signs + 0.0
@@ -83,13 +92,28 @@ class Destinations:
         return destination
 
     def follow(self, starts: FloatArray, times: FloatArray) -> FloatArray:
-        """Return overlap and squared norm of the trajectories from `starts`, shape (start, time, feature + 1)."""
-        return self._integrator.integrate(starts, times)[..., :-1]
+        """Return overlap and squared norm of the trajectories from `starts`, shape (start, time, feature + 1).
+
+        Raises
+        ------
+        NotConvergedError
+            If a trajectory needs too many steps.
+        """
+        return self._integrate(starts, times)
 
     def _flow(self, starts: FloatArray) -> IntArray:
         stable = self.targets[self.states.stable.values]
-        ends = self._integrator.integrate(starts, self._times, targets=stable, reach=_ARRIVED)[:, -1, :-1]
-        return nearest_state(self.targets, ends)
+        return nearest_state(self.targets, self._integrate(starts, self._times, targets=stable, reach=_ARRIVED)[:, -1])
+
+    def _integrate(self, starts: FloatArray, times: FloatArray, **ends: Any) -> FloatArray:
+        """Return states, shape (start, time, feature + 1); raise NotConvergedError if one needs too many steps."""
+        reached = self._integrator.integrate(starts, times, **ends)[..., :-1]
+        if count := len(self._integrator.given_up):
+            raise NotConvergedError(
+                f"{count} of {len(starts)} trajectories were given up before time {times[-1]:g}: the rates of the ODE "
+                "are too high for so long a time"
+            )
+        return reached
 
 
 def nearest_state(states: FloatArray, ends: FloatArray) -> IntArray:

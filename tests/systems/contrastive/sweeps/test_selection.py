@@ -5,8 +5,10 @@ import pytest
 
 import clhd
 from clhd.errors import ClhdError
+from clhd.systems.contrastive.sweeps import selection
 from clhd.systems.contrastive.sweeps.outcomes import selection_probability
-from clhd.systems.declarations import Status
+from clhd.systems.contrastive.theory.destinations import Destinations
+from clhd.systems.declarations import NotConvergedError, Status
 from clhd.systems.registry import find_system
 
 SYSTEM = find_system("selection")
@@ -138,3 +140,26 @@ def test_a_sweep_keeps_shares_of_outcomes_as_moments(tmp_path):
     np.testing.assert_allclose(summary.probability_mean.sum("outcome"), 1, rtol=0, atol=1e-12)
     assert summary.pure_eigenvalue_theory.dims == ("kurtosis_2", "feature")
     assert "probability_theory" not in summary
+
+
+def test_a_point_without_an_answer_does_not_take_the_others_with_it(monkeypatch):
+    measure = selection.measure_regions
+
+    def measure_some(model, **arguments):
+        if model.learning_rate == 0.5:
+            raise NotConvergedError("no answer")
+        return measure(model, **arguments)
+
+    monkeypatch.setattr(selection, "measure_regions", measure_some)
+    points = [SYSTEM.theory.point(VALUES | {"learning_rate": rate}, 0) for rate in (0.3, 0.5)]
+    result = SYSTEM.theory.compute(points, TIME, [])
+    assert result.status.tolist() == [Status.OK, Status.NOT_CONVERGED]
+    assert np.all(np.isfinite(result.values["probability"][0]))
+    assert np.all(np.isnan(result.values["probability"][1]))
+    assert str(result.errors[1,]) == "no answer"
+
+
+def test_a_trajectory_that_is_given_up_has_no_destination():
+    destinations = Destinations(SYSTEM.theory.point(VALUES, 0).model, 1e300)
+    with pytest.raises(NotConvergedError, match=r"of 1 trajectories were given up before time 1e\+300"):
+        destinations.follow(np.array([[0.1, 0.0, 1.0]]), np.array([1e300]))

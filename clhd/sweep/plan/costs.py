@@ -89,3 +89,9 @@ class CostTable:
         """Seconds of so many runs of one kind, in kernel calls of their own."""
         cost = self.kinds[kind]
         return cost.seconds * math.ceil(runs / cost.runs_per_call) * cost.runs_per_call
+
+
+def format_work(seconds: float) -> str:
+    """Return predicted seconds of one core as text, in core-hours."""
+    hours = seconds / 3600
+    return f"{hours:.3g} core-hours" if hours >= 0.01 else "less than 0.01 core-hours"

@@ -28,7 +28,7 @@ _OWN_WORKERS = {"distributed.deploy.lost-worker-timeout": "365 days"}
 
 
 def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, client: Client | None, token: str) -> int:
-    """Run the blocks of a plan, by the token of the store's lease; return how many runs were computed.
+    """Run the blocks of a plan, by the token of the store's lock; return how many runs were computed.
 
     Raises
     ------

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from clhd.core.text import format_bytes, format_count, format_seconds
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
+from clhd.sweep.plan.costs import format_work
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.match import check_changes
@@ -123,10 +124,10 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
     for kind, part in plan.items():
         left = part["left"]
         counts = ", ".join(format_count(part[f"{noun}s"], noun) for noun in ("point", "run", "block"))
-        work, size = _format_work(part["core_hours"]), format_bytes(part["bytes"])
+        work, size = format_work(3600 * part["core_hours"]), format_bytes(part["bytes"])
         lines.append(f"{name} {kind}: {counts}, {work}, {size} in {format_count(part['files'], 'file')}")
         if left["runs"]:
-            runs, work = format_count(left["runs"], "run"), _format_work(left["core_seconds"] / 3600)
+            runs, work = format_count(left["runs"], "run"), format_work(left["core_seconds"])
             basis = "predicted" if left["rate"] is None else f"measured: {left['rate']:.2g} of the predicted"
             if left["growth_seconds"]:
                 basis += f", and {format_seconds(left['growth_seconds'])} in which its store grows"
@@ -138,10 +139,6 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
         if left["obstacle"]:
             lines.append(f"  cannot run: {left['obstacle']}")
     return "\n".join(lines)
-
-
-def _format_work(core_hours: float) -> str:
-    return f"{core_hours:.3g} core-hours" if core_hours >= 0.01 else "less than 0.01 core-hours"
 
 
 def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:

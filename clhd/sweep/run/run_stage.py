@@ -134,7 +134,7 @@ def run_stage(
         return None
     begin = time.perf_counter()
     path = stage_path(results / experiment.name, kind)
-    with hold_lock(path, wait=wait) as lease:
+    with hold_lock(path, wait=wait) as token:
         with explain_unwritable(path):
             if repair:
                 repair_store(path, wanted.system)
@@ -148,7 +148,7 @@ def run_stage(
             with _reach(cluster, client) as reached:
                 workers = cluster.count_workers() if reached is None else _count_threads(reached)
                 plan = plan_blocks(available, needed, store.chunks, workers)
-                computed = execute_plan(store, available, plan, cluster, reached, lease.token)
+                computed = execute_plan(store, available, plan, cluster, reached, token)
         counts = Store(path).count_runs(mask) if computed else store.count_runs(mask, status)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
 

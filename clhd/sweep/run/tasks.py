@@ -60,7 +60,7 @@ def compute_block(
     run : int
         Number of this run among the runs of the store.
     token : str
-        Token of the lease of the run.
+        Token of the run.
     reference : Reference
         Reference to the system.
 

@@ -25,7 +25,6 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,25 +49,9 @@ class MovedError(ResultsError):
     """The store was moved or deleted during a run."""
 
 
-@dataclass(frozen=True)
-class Lease:
-    """The right to write to a store.
-
-    Parameters
-    ----------
-    token : str
-        Tasks show by it that they belong to this run.
-    predecessor : str or None
-        The run before, if it was killed: it may have left unfinished files.
-    """
-
-    token: str
-    predecessor: str | None
-
-
 @contextmanager
-def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
-    """Hold the lock of a store while the context lasts.
+def hold_lock(store: Path, *, wait: bool = False) -> Iterator[str]:
+    """Hold the lock of a store while the context lasts; yield the token by which tasks show that they are of this run.
 
     Parameters
     ----------
@@ -107,7 +90,7 @@ def hold_lock(store: Path, *, wait: bool = False) -> Iterator[Lease]:
                 )
         except OSError as error:
             raise _explain(store, error) from None
-        yield Lease(str(entry["token"]), _describe(earlier) if earlier != {} else None)
+        yield str(entry["token"])
         if _read_entry(descriptor) == entry:  # else another run has it: locks may hold on one machine only
             with suppress(OSError):
                 _write_entry(descriptor, None)
@@ -211,7 +194,7 @@ def guard_writing(store: Path, token: str, chunk: int) -> Iterator[None]:
     ----------
     store : Path
     token : str
-        From the lease of the task's run.
+        Of the task's run, from `hold_lock`.
     chunk : int
         Number of the chunk.
 

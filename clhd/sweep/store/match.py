@@ -20,6 +20,7 @@ import numpy as np
 from clhd.core.text import format_count, format_number, format_value
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import BoolArray
+from clhd.sweep.plan.costs import format_work
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import StageKind, stage_path
@@ -71,7 +72,7 @@ def check_changes(store: Store, requested: Stage) -> Stage:
     """
     old, new = store.experiment.system, requested.experiment.system
     if old != new:
-        raise _refuse_changes(store.path, {"system": (old, new)})
+        raise _refuse_changes(store.path, {"system": (old, new)}, requested)
     if requested.given is None:
         check_source(store, requested.experiment)
     stored = Stage(store.experiment, requested.kind, requested.system)
@@ -82,7 +83,7 @@ def check_changes(store: Store, requested: Stage) -> Stage:
             f"{requested.version}; {FRESH}"
         )
     if changes := _find_changes(stored, requested):
-        raise _refuse_changes(store.path, changes)
+        raise _refuse_changes(store.path, changes, requested)
     check_stage(store.path, store.layout, stored, store.group)
     return stored
 
@@ -101,9 +102,14 @@ def check_source(store: Store, experiment: Experiment) -> None:
         raise ChangedError(f"{store.path}: was computed before {experiment.reference.file} changed; {FRESH}")
 
 
-def _refuse_changes(path: Path, changes: Mapping[str, tuple[str, str]]) -> ChangedError:
+def _refuse_changes(path: Path, changes: Mapping[str, tuple[str, str]], requested: Stage) -> ChangedError:
+    """Return the refusal: the old and the new values, and what the new computation costs if the system is here."""
     old, new = (", ".join(f"{name} = {values[k]}" for name, values in changes.items()) for k in (0, 1))
-    return ChangedError(f"{path}: was computed with {old}; the file now says {new}. Restore the file, or {FRESH}")
+    remedy = f"Restore the file, or {FRESH}"
+    if requested.given is None:
+        work = format_work(requested.cost_table.seconds(requested.entries or 1))
+        remedy += f"; the {requested.kind} takes {work} then"
+    return ChangedError(f"{path}: was computed with {old}; the file now says {new}. {remedy}")
 
 
 def _find_changes(stored: Stage, requested: Stage) -> dict[str, tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""`find_missing`, `check_files`: find missing chunk files without reading any, which is fast.
+"""`find_missing`: find missing chunk files without reading any, which is fast.
 
 On a network file system each look-up asks another machine, so several run at a time; and for a minute a machine may
 not see a file that another machine has written, so a file that seems to be missing is looked up twice.
@@ -55,12 +55,6 @@ def find_missing(store: Store) -> dict[ChunkIndex, Path]:
     with ThreadPoolExecutor(_THREADS) as threads:
         found = list(threads.map(look_for, _batch(store.chunk_indices())))
     return {index: file for missing in found for index, file in missing.items()}
-
-
-def check_files(store: Store) -> None:
-    """Raise DamagedChunkError if a chunk has a status but lacks files."""
-    for file in find_missing(store).values():
-        raise store.files.describe_damage(file)
 
 
 def _batch(indices: Iterator[ChunkIndex]) -> Iterator[list[ChunkIndex]]:

@@ -71,7 +71,7 @@ def show(config: ConfigContent, *, noticed: bool) -> dict[str, str]:
     return shown
 
 
-def flip_bits(config: ConfigContent, count: int, seed: int) -> Flips:
+def flip_bits(config: ConfigContent, count: int, seed: int, every: int = 1) -> Flips:
     """Flip one bit at a time, at least one in every file, and put it back; return what was not noticed.
 
     Parameters
@@ -81,8 +81,10 @@ def flip_bits(config: ConfigContent, count: int, seed: int) -> Flips:
     count : int
         Number of flips; at least one for each file.
     seed : int
+    every : int
+        Only in every so many-th file.
     """
-    draw, files = np.random.default_rng(seed), list_files(config.results)
+    draw, files = np.random.default_rng(seed), list_files(config.results)[::every]
     per_file = max(1, count // len(files))
     found, right = Flips(files=len(files)), show(config, noticed=False)
     for path in files:

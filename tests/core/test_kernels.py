@@ -84,7 +84,7 @@ def test_machine_code_of_other_types_is_not_taken_for_that_of_the_index(tmp_path
     assert run() == "[66.0, 30.0] 1"
 
 
-# Runs of SGD by kernels for work spaces of different shapes, each a record type of its own, and a theory.
+# Runs of SGD by kernels for work spaces of different shapes, each a record type of its own; of one also a theory.
 RUNS = """
 import hashlib, json, sys
 import clhd
@@ -96,8 +96,10 @@ for name in sys.argv[1:]:
     model = clhd.ContrastiveModel(latents=[clhd.ThreePoint(kurtosis=3.0)] * features, weight_decay=0.6, **loss)
     run = {"overlap": [0.3] * features, "squared_norm": 1.0, "time": [2.0]}
     sgd = clhd.simulate_sgd(model, dimension=30, replicas=4, seed=1, **run).overlap.values
-    ode = clhd.integrate_ode(model, **run, rtol=1e-5, atol=1e-7).overlap.values
-    found[name] = [sgd.tolist(), hashlib.sha256(ode.tobytes()).hexdigest()]
+    found[name] = [sgd.tolist()]
+    if name == "infonce":  # with two features the theory needs half a minute of compiling
+        ode = clhd.integrate_ode(model, **run, rtol=1e-5, atol=1e-7).overlap.values
+        found[name].append(hashlib.sha256(ode.tobytes()).hexdigest())
 print(json.dumps(found))
 """
 

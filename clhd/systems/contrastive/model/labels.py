@@ -89,6 +89,19 @@ WORDS: dict[str, dict[str, str]] = {
     "pure_eigenvalue": _words(
         "eigenvalue of the pure state", "mu", "1 / time", "largest real part at the pure state of the feature"
     ),
+    "critical_penalty": _words(
+        "critical penalty", "lambda_c*", "1", "decorrelation from which on two units that share the feature part"
+    ),
+    "shared_overlap": _words("shared overlap", "q", "1", "of both units that share the feature, at rest"),
+    "joint_rate": _words("joint rate", "", "1 / time", "largest, of deviations of both units from a shared feature"),
+    "antisymmetric_rate": _words(
+        "antisymmetric rate", "", "1 / time", "largest, of differences of two units that share the feature"
+    ),
+    "distance_rate": _words(
+        "rate of the distance", "", "1 / time", "of the difference, outside the features, of units that share one"
+    ),
+    "sharing": _words("sharing", "", "1", "which features two units have: same, each, one, none, undecided"),
+    "sharing_probability": _words("probability", "P", "1", "share of the runs that end so"),
     "state_cosine_similarity": _words("cosine similarity of the fixed point", "S", "1", "0 at squared norm 0"),
     "state_squared_norm": _words("squared norm of the fixed point", "r", "1", "|w|^2 / n"),
     "state_kind": _words("kind of fixed point", "", "1", "0 collapsed, 1 uninformative, 2 pure, 3 mixed"),

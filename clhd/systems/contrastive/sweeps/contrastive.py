@@ -228,6 +228,7 @@ class ContrastiveSystem(System):
         "C5": "clhd.systems.contrastive.claims.attraction:ATTRACTION",
         "C6": "clhd.systems.contrastive.claims.noise:NOISE",
         "C7": "clhd.systems.contrastive.claims.correlation:CORRELATION",
+        "C8": "clhd.systems.contrastive.claims.sharing:SHARING",
         "matrix": "clhd.systems.contrastive.claims.matrix:MATRIX",
     }
     figures = {

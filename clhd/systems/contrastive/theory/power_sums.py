@@ -16,7 +16,7 @@ only, although its samples are coupled.
 | P_f P_g | a tuple of numbers of functions, with a factor: an entry of a `Polynomial` | |
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -58,8 +58,8 @@ class BatchAverages:
 
     Parameters
     ----------
-    functions : array of shape (function, node)
-        Values of the functions of one sample.
+    functions : array of shape (function, node), or mapping of int to array of shape (node,)
+        Values of the functions of one sample. A mapping may grow between averages.
     weights : array of shape (node,)
         Weights of the nodes; their sum is 1.
     centred : sequence of int
@@ -70,7 +70,9 @@ class BatchAverages:
     weights : array of shape (node,)
     """
 
-    def __init__(self, functions: FloatArray, weights: FloatArray, centred: Sequence[int] = ()) -> None:
+    def __init__(
+        self, functions: FloatArray | Mapping[int, FloatArray], weights: FloatArray, centred: Sequence[int] = ()
+    ) -> None:
         self._functions, self.weights = functions, weights
         self._moments: dict[tuple[int, ...], float] = {(f,): 0.0 for f in centred}
         self._averages: dict[tuple[tuple[int, ...], int], float] = {}

@@ -12,7 +12,7 @@ from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.registry import find_system, import_named
 
 ROOT = Path(__file__).parents[4]
-SYSTEMS = ("attractors", "contrastive", "portrait", "selection", "weights")
+SYSTEMS = ("attractors", "contrastive", "portrait", "selection", "sharing", "weights")
 
 
 @pytest.mark.parametrize("config", ["config.yaml", "paper.yaml"])
@@ -23,7 +23,7 @@ def test_every_claim_of_the_config_is_found(config, monkeypatch):
     assert list(settings) == list(read_yaml(ROOT / "config" / "claims.yaml"))
     own = {name: entry for name, entry in settings.items() if "contrastive" in type(entry.system).__module__}
     assert list_files(own) == ["claims.json", "claims_matrix.json"]
-    assert list_figures(own) == ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "matrix", "universality"]
+    assert list_figures(own) == ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "matrix", "universality"]
     figures = Counter(find_figure(experiment) for experiment in experiments.values() if experiment.system in SYSTEMS)
     assert figures.keys() == {
         *("lines", "grid", "trajectories", "none"),

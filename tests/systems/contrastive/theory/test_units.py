@@ -6,8 +6,6 @@ from scipy import stats
 
 import clhd
 from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.pure_states import find_pure_state
-from clhd.systems.contrastive.theory.shared_states import find_shared_state
 from clhd.systems.contrastive.theory.units import UnitsFlow
 
 SIGMAS = stats.norm.isf(5e-6)
@@ -83,28 +81,6 @@ def test_with_a_penalty_each_unit_takes_a_feature_of_its_own():
     end = clhd.integrate_ode(model(), overlap=OVERLAP, squared_norm=GRAM, time=[40.0]).isel(time=0)
     assert np.all(np.abs(np.diag(end.overlap) - 0.81) < 0.02)
     assert np.all(np.abs(end.overlap.values[~np.eye(2, dtype=bool)]) < 0.02)
-
-
-def test_without_a_penalty_the_shared_state_is_the_pure_state_of_one_unit():
-    alone = find_pure_state(model(units=1, decorrelation=0.0), 1)
-    sets = [find_shared_state(model(decorrelation=0.0), scrambling=k) for k in range(4)]
-    for name, exact in [
-        ("overlap", alone.overlap),
-        ("squared_norm", alone.squared_norm),
-        ("joint_rate", alone.largest_rate),
-        ("antisymmetric_rate", alone.largest_rate),
-    ]:
-        found = np.array([getattr(state, name) for state in sets])
-        # 12 standard errors from four sets, as above; the rates have an error of finite differences, below 1e-4.
-        assert abs(found.mean() - exact) < 6 * found.std(ddof=1) + 1e-4, name
-        assert found.std(ddof=1) < 0.02, "no power: the averages are not known well enough"
-
-
-def test_a_large_penalty_makes_units_that_share_a_feature_part():
-    together, apart = (find_shared_state(model(decorrelation=lam)) for lam in (0.1, 1.0))
-    assert together.splitting_rate < 0
-    assert apart.antisymmetric_rate > 0
-    assert apart.joint_rate < 0
 
 
 def test_what_is_not_offered_is_refused():

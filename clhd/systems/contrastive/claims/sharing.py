@@ -69,7 +69,7 @@ def judge_sharing(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any
     evidence: dict[str, Any] = {
         "verdicts": {name: str(verdict) for name, verdict in parts.items()},
         "critical_penalty": critical,
-        "dimension": shared["dimension"].values,
+        "dimension": summaries["shared"].experiment["constants"]["dimension"],
         **{
             f"{name}_share": {"penalty": side[PENALTY].values, "outcome": outcome, "share": shares[name]}
             for name, (side, outcome) in sides.items()
@@ -82,9 +82,9 @@ def judge_sharing(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any
 
 
 def _describe_change(critical: xr.DataArray, axis: str) -> dict[str, Any]:
-    """Return by which factor the critical penalty changes from the first to the last value, least and most."""
-    factors = (critical.isel({axis: -1}) / critical.isel({axis: 0})).values
-    return {"values": critical[axis].values, "factors": [float(np.nanmin(factors)), float(np.nanmax(factors))]}
+    """Return by how much the critical penalty changes from the first to the last value, wherever both are known."""
+    changes = np.atleast_1d((critical.isel({axis: -1}) - critical.isel({axis: 0})).values)
+    return {"values": critical[axis].values, "changes": changes[np.isfinite(changes)]}
 
 
 SHARING = Claim(

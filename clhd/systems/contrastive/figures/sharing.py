@@ -70,9 +70,12 @@ def _plot_map(axes: Axes, dataset: xr.Dataset) -> None:
 def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     """The caption: what the figure shows, and the numbers of the verdict."""
     evidence, shared = claim["evidence"], summaries["shared"]
-    changes = evidence["change_along"]
-    factors = {axis: " to ".join(format_number(round(x, 3)) for x in changes[axis]["factors"]) for axis in changes}
-    ends = {axis: [format_number(changes[axis]["values"][k]) for k in (0, -1)] for axis in changes}
+    along = evidence["change_along"]
+    changes = {
+        axis: ", ".join(format_number(round(x, 3)) for x in along[axis]["changes"]) or "nothing that is known"
+        for axis in along
+    }
+    ends = {axis: [format_number(along[axis]["values"][k]) for k in (0, -1)] for axis in along}
     critical = format_number(round(float(evidence["critical_penalty"]), 4))
     return (
         f"{claim['statement']} The numbers say: {claim['verdict']}. "
@@ -80,8 +83,7 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         "95 % intervals; either both units start on feature 1, or with random weights. "
         "(b) Growth rates of small deviations from the state in which both units share feature 1, by theory. "
         f"Dotted: the critical penalty, {critical}, where the first rate becomes positive. "
-        "(c) The critical penalty by theory. "
-        f"From kurtosis {ends['kurtosis'][0]} to {ends['kurtosis'][1]} it changes by a factor of "
-        f"{factors['kurtosis']}, from augmentation noise of variance {ends[_NOISE][0]} to {ends[_NOISE][1]} by "
-        f"{factors[_NOISE]}.\n"
+        "(c) The critical penalty by theory, where there is one; 0: the shared state is unstable without a penalty. "
+        f"From kurtosis {ends['kurtosis'][0]} to {ends['kurtosis'][1]} it changes by {changes['kurtosis']}, "
+        f"from augmentation noise of variance {ends[_NOISE][0]} to {ends[_NOISE][1]} by {changes[_NOISE]}.\n"
     )

@@ -32,7 +32,6 @@ def make_shares(parted, runs):
             "decorrelation": PENALTY,
             "sharing": list(SHARINGS),
             "status": ["not_run", "ok", "diverged", "not_converged", "failed"],
-            "dimension": 1000,
         },
     )
 
@@ -56,7 +55,9 @@ def make_summaries(*, shared=(0, 0, 0.3, 1, 1), random=(0.5, 0.8, 1, 1, 1), crit
         {"kurtosis": [1.0, 2.0], "augmentation_noise_variance": [0.1, 0.8], "feature": [1]},
     )
     return {
-        "shared": make_summary("sharing", make_shares(shared, runs).assign(theory).assign_coords(feature=[1])),
+        "shared": make_summary(
+            "sharing", make_shares(shared, runs).assign(theory).assign_coords(feature=[1]), dimension=1000
+        ),
         "random": make_summary("sharing_random", make_shares(random, runs)),
         "map": make_summary("sharing_map", on_map),
     }
@@ -84,19 +85,30 @@ def test_the_verdict_follows_the_numbers(case):
 
 def test_the_map_says_how_the_critical_penalty_moves():
     changes = judge_sharing(make_summaries(), THRESHOLDS).evidence["change_along"]
-    assert changes["kurtosis"]["factors"] == [1.5, 2.0]
-    assert changes["augmentation_noise_variance"]["factors"] == pytest.approx([0.8, 0.8 / 0.75])
+    np.testing.assert_allclose(changes["kurtosis"]["changes"], [0.25, 0.4])
+    np.testing.assert_allclose(changes["augmentation_noise_variance"]["changes"], [-0.1, 0.05])
 
 
-def test_the_figure_shows_shares_rates_and_the_map():
+def test_a_place_without_a_critical_penalty_is_left_out_of_its_changes():
     summaries = make_summaries()
+    summaries["map"].dataset["critical_penalty_theory"][0, 0] = np.nan
+    changes = judge_sharing(summaries, THRESHOLDS).evidence["change_along"]
+    np.testing.assert_allclose(changes["kurtosis"]["changes"], [0.4])
+    assert "changes by 0.4," in draw(summaries)[1]
+
+
+def draw(summaries):
     judgement = judge_sharing(summaries, THRESHOLDS)
     entry = {"statement": SHARING.statement, "verdict": str(judgement.verdict), "evidence": judgement.evidence}
     with use_style():
-        figure, caption = plot_sharing(summaries, make_plain(entry))
+        return plot_sharing(summaries, make_plain(entry))
+
+
+def test_the_figure_shows_shares_rates_and_the_map():
+    figure, caption = draw(make_summaries())
     shares, rates, on_map = figure.axes
     np.testing.assert_allclose(shares.containers[0].lines[0].get_ydata(), [0, 0, 0.3, 1, 1], atol=0.005)
     assert [line.get_xdata()[0] for line in rates.lines if len(set(line.get_xdata())) == 1] == [CRITICAL]
     assert len(on_map.lines) == 2
     assert "The numbers say: holds" in caption
-    assert "a factor of 1.5 to 2" in caption
+    assert "it changes by 0.25, 0.4," in caption

@@ -51,8 +51,10 @@ def test_a_large_penalty_parts_units_that_share_a_feature():
     half = SharingSimulation()
     points = [half.point(VALUES | {"decorrelation": lam, "dimension": 200}, 1) for lam in (0.0, 2.0)]
     shares = half.compute(points, np.array([0.0, 60.0]), range(8)).values["sharing_probability"].mean(axis=1)
-    assert shares[0, SHARINGS.index("same")] == 1
-    assert shares[1, SHARINGS.index("each")] == 1
+    same = SHARINGS.index("same")
+    assert shares[0, same] == 1
+    # Most runs end with a feature for each unit; with the isotropic background, some with one unit without a feature.
+    assert shares[1, same] == 0
 
 
 def test_what_is_not_offered_is_refused():

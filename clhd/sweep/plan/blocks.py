@@ -209,7 +209,7 @@ def plan_blocks(stage: Stage, needed: BoolArray, chunks: tuple[int, ...], worker
     table, dims = stage.cost_table, stage.cost_table.numbers.ndim
     kinds = table.chunk_kinds(chunks[:dims])
     groups: dict[int, list[_Entry]] = defaultdict(list)  # chunks of several kinds are one group
-    masks: dict[tuple[tuple[int, ...], bytes], BoolArray] = {}  # few masks differ, and sharing them saves memory
+    masks: dict[tuple[tuple[int, ...], bytes], BoolArray] = {}  # few masks differ, and keeping each once saves memory
     total: dict[int, int] = defaultdict(int)
     for index in np.ndindex(*chunk_counts(needed.shape, chunks)):
         region = chunk_region(index, needed.shape, chunks)

@@ -75,7 +75,7 @@ def _check_points(stages: Sequence[Stage]) -> None:
     order = sorted(axes, key=lambda name: not all(name in names for names in known))
     # For each stage: its check, the places of its axes in `order`, and the places of the axes that it lacks.
     visits = []
-    shared: dict[Cost, Cost] = {}  # few costs differ, and sharing them saves memory
+    shared: dict[Cost, Cost] = {}  # few costs differ, and keeping each once saves memory
     for stage, names in zip(stages, known, strict=True):
 
         def find_cost(values: dict[str, Value], stage: Stage = stage) -> Cost:

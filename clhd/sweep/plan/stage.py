@@ -156,7 +156,7 @@ class Stage:
         A store that has grown along several axes can hold impossible points: they get the cost of the point before.
         """
         costs = np.empty(self.grid.shape, dtype=object)
-        known: dict[Cost, Cost] = {}  # few costs differ, and sharing them saves memory
+        known: dict[Cost, Cost] = {}  # few costs differ, and keeping each once saves memory
         cost = Cost(seconds=0.0)
         for index in self.grid.indices():
             with suppress(ClhdError):

@@ -1,0 +1,167 @@
+"""The system "escape": how long a unit stays near the uninformative state, by dimension.
+
+A run starts from random weights, w ~ N(0, r0 I), with the squared norm r0 of the uninformative state. It has escaped
+as soon as abs(S) passes `level`. The theory is the leading order at large dimension (`theory.escape`).
+
+| output | dims | meaning |
+|---|---|---|
+| escaped | time | 1 if the run has escaped by this time, else 0; theory: the probability |
+| escape_time | | first time at which abs(S) has passed the level, at most the last time; theory: its mean |
+| growth_rate | feature | theory only: of a small overlap |
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clhd.errors import InputError
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.labels import WORDS
+from clhd.systems.contrastive.simulation.point import Point
+from clhd.systems.contrastive.simulation.sgd import simulate_points
+from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveSystem, ContrastiveTheory
+from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs
+from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
+from clhd.systems.contrastive.theory.escape import Growth, escape_distribution, find_reach, predict_growth
+from clhd.systems.declarations import Cost, FloatArray, Outputs, Parameter, Result, Status, Value
+from clhd.systems.protocol import System
+
+_SECONDS = 0.5
+_OF_STARTS = {name for name in PARAMETERS if name.startswith("initial")}
+NOT_OF_ESCAPE = {*_OF_STARTS, "units", "decorrelation", "decorrelation_function", "correlation_acts_on", "constraint"}
+THEORY = Parameter(
+    kind="choice",
+    default="escape",
+    meaning="what is predicted: the leading order at large dimension, or nothing",
+    choices=("escape", "none"),
+    in_simulation=False,
+    can_vary=False,
+)
+_OWN: dict[str, Parameter] = {
+    "dimension": replace(PARAMETERS["dimension"], in_theory=True),
+    "level": Parameter(
+        kind="number", default=0.5, meaning="cosine similarity beyond which a run has escaped", above=0, maximum=0.99
+    ),
+    "theory": THEORY,
+}
+_SIMULATION, _THEORY = ContrastiveSimulation(), ContrastiveTheory()
+_DIMS: dict[str, tuple[str, ...]] = {"escaped": ("time",), "escape_time": ()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EscapeSimulationPoint:
+    """A point of the simulation."""
+
+    sgd: Point
+    level: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EscapeTheoryPoint:
+    """A point of the theory."""
+
+    model: ContrastiveModel
+    dimension: int
+    level: float
+
+
+class EscapeSimulation:
+    """When each run of SGD escapes; see `clhd.systems.protocol.Half`."""
+
+    version = 1
+    per_replica = False
+
+    def point(self, values: Mapping[str, Value], seed: int) -> EscapeSimulationPoint:
+        return EscapeSimulationPoint(sgd=_SIMULATION.point(start_at_rest(values), seed), level=_level(values))
+
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        if constants.get("simulation", "sgd") == "none":
+            return NOTHING
+        return label_outputs(_DIMS, {})
+
+    def cost(self, point: EscapeSimulationPoint, time: FloatArray) -> Cost:
+        return _SIMULATION.cost(point.sgd, time)
+
+    def compute(self, points: Sequence[EscapeSimulationPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
+        states = simulate_points([point.sgd for point in points], time, replicas, threads=1)
+        level = np.array([point.level for point in points])[:, None, None]
+        with np.errstate(invalid="ignore"):
+            escaped = np.logical_or.accumulate(states[..., 0] ** 2 > level**2 * states[..., 1], axis=-1)
+        first = np.where(escaped.any(axis=-1), escaped.argmax(axis=-1), len(time) - 1)
+        return Result(
+            values={"escaped": escaped.astype(np.float64), "escape_time": time[first]},
+            status=find_diverged(states[..., -1]),
+        )
+
+
+class EscapeTheory:
+    """The law of the time of escape; see `clhd.systems.protocol.Half`."""
+
+    version = 1
+    per_replica = False
+
+    def point(self, values: Mapping[str, Value], seed: int) -> EscapeTheoryPoint:
+        if "dimension" not in values:
+            raise InputError("dimension: must be given, as a constant or an axis")
+        base = _THEORY.point(start_at_rest(values), seed)
+        if base.model.loss != "covariance" and base.model.background != "isotropic":
+            raise InputError(f"loss = {base.model.loss!r}: must be 'covariance' for an escape with this background")
+        return EscapeTheoryPoint(model=base.model, dimension=int(values["dimension"]), level=_level(values))  # type: ignore[arg-type]
+
+    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
+        if constants.get("theory", "escape") == "none":
+            return NOTHING
+        return label_outputs({**_DIMS, "growth_rate": ("feature",)}, {"feature": [1]})
+
+    def cost(self, point: EscapeTheoryPoint, time: FloatArray) -> Cost:
+        return Cost(seconds=_SECONDS)
+
+    def compute(self, points: Sequence[EscapeTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
+        known: dict[tuple[ContrastiveModel, float], tuple[Growth, float]] = {}
+        shares, means, rates = [], [], []
+        for point in points:
+            key = point.model, point.level
+            if key not in known:
+                growth = predict_growth(point.model)
+                known[key] = growth, find_reach(point.model, growth, point.level)
+            growth, reach = known[key]
+            share = escape_distribution(growth, reach, point.dimension, time)
+            shares.append(share)
+            means.append(_mean_time(growth, reach, point.dimension, float(time[-1])))
+            rates.append(growth.growth_rate)
+        return Result(
+            values={"escaped": np.array(shares), "escape_time": np.array(means), "growth_rate": np.array(rates)},
+            status=np.full(len(points), Status.OK, np.int8),
+        )
+
+
+class EscapeSystem(System):
+    """The escape of a unit from the uninformative state, by SGD and by its leading order at large dimension."""
+
+    title = "escape from the uninformative state"
+    parameters = {k: v for k, v in PARAMETERS.items() if k not in {*NOT_OF_ESCAPE, "features"}} | _OWN
+    time = WORDS["time"]
+    size = "dimension"
+    limit = "leading order at large dimension"
+    quantity = "escape_time"
+    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
+    simulation = EscapeSimulation()
+    theory = EscapeTheory()
+
+
+def start_at_rest(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the values as the system "contrastive" takes them: random weights of the norm of the state of rest."""
+    own = {"level", "theory"}
+    rest: dict[str, Value] = {"initial": "random", "initial_squared_norm": "uninformative"}
+    return {name: value for name, value in values.items() if name not in own} | rest
+
+
+def _level(values: Mapping[str, Value]) -> float:
+    return float(values.get("level", _OWN["level"].default))  # type: ignore[arg-type]
+
+
+def _mean_time(growth: Growth, reach: float, dimension: int, end: float) -> float:
+    """The mean of min(T, end): the integral of P(T > t)."""
+    time = np.linspace(0.0, end, 4001)
+    return float(np.trapezoid(1.0 - escape_distribution(growth, reach, dimension, time), time))

@@ -233,8 +233,12 @@ class ContrastiveSystem(System):
     }
     figures = {
         "dimension": "clhd.figures.convergence:plot_convergence",
+        "escape": "clhd.systems.contrastive.figures.escape:plot_escape",
         "moments": "clhd.systems.contrastive.figures.presets:plot_moments",
         "noise_correlation": "clhd.systems.contrastive.figures.presets:plot_noise_correlation",
+        "optimal_correlation": "clhd.systems.contrastive.figures.phases:plot_best_correlation",
+        "phases": "clhd.systems.contrastive.figures.phases:plot_phases",
+        "rare_selection": "clhd.systems.contrastive.figures.escape:plot_rare_selection",
     }
     simulation = ContrastiveSimulation()
     theory = ContrastiveTheory()

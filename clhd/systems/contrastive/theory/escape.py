@@ -12,7 +12,7 @@ the ODE, which depends on a_j alone. So the law of the escape follows from gamma
 - two features, gamma_1 > gamma_2: the separatrix near zero is q_1 = c q_2^(gamma_1 / gamma_2), so the weaker feature
   wins with the probability P(abs(a_1) < c abs(a_2)^(gamma_1 / gamma_2)).
 
-Derived in docs/theory.md, section 12. Both are leading orders: they neglect overlaps of order n^(-1/2) beside 1.
+Derived in docs/theory.md, section 13. Both are leading orders: they neglect overlaps of order n^(-1/2) beside 1.
 
 | symbol | name | unit or scale |
 |---|---|---|

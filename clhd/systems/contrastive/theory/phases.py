@@ -15,7 +15,7 @@ and a branch of states of rest is a curve in r, along which eta can be read:
 
 If the informative branch ends beyond the threshold, the transition is discontinuous: both states are stable between.
 Beyond the ends of both branches no state of rest is stable, and the weights diverge. Under tanh and erf the
-uninformative branch never ends, if lam > 0: the forces are bounded. Derived in docs/theory.md, section 12.
+uninformative branch never ends, if lam > 0: the forces are bounded. Derived in docs/theory.md, section 13.
 
 | symbol | name | unit or scale |
 |---|---|---|

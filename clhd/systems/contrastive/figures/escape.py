@@ -1,0 +1,148 @@
+"""The figures of escape from the uninformative state and of the selection of the weaker feature, by dimension."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from clhd.claims.verdict import NORMAL_95
+from clhd.core.power_law import fit_power_law
+from clhd.core.text import format_number
+from clhd.figures.caption import compose_caption
+from clhd.figures.style import (
+    COLUMN,
+    INK,
+    MUTED,
+    PAGE,
+    letter_panels,
+    make_figure,
+    pick_colours,
+    pick_markers,
+)
+from clhd.sweep.results.summary_reader import Summary
+
+_QUANTILES = (0.05, 0.5, 0.95)
+
+
+def plot_escape(summary: Summary) -> tuple[Figure, str]:
+    """Draw the time of escape against the dimension, and its distribution function.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of the system "escape", with the axis ``dimension`` alone.
+
+    Returns
+    -------
+    (figure, caption)
+    """
+    data = summary.dataset.squeeze()
+    size = data["dimension"].values.astype(float)
+    rate = float(data["growth_rate_theory"].values.ravel()[0])
+    mean, error = data["escape_time_mean"].values, data["escape_time_standard_error"].values
+    (slope, _), covariance = np.polyfit(np.log(size), mean, 1, w=1 / error, cov="unscaled")
+    half = NORMAL_95 * float(np.sqrt(covariance[0, 0]))
+    figure = make_figure(PAGE, 2.9)
+    first, second = figure.subplots(1, 2)
+    _plot_times(first, data, size, rate)
+    largest = _plot_distribution(second, data, size, rate)
+    letter_panels([first, second])
+    what = (
+        f"(a) Time at which abs(S) passes the level {_level(summary)}, from random weights. Points: mean, with bars of "
+        "95 %, and the 5, 50 and 95 % quantiles of the runs; lines: leading order at large dimension, nothing fitted. "
+        f"The means have the slope {slope:.3f} (95 %: {slope - half:.3f} to {slope + half:.3f}) in ln n; theory: 1 / "
+        f"(2 gamma) = {0.5 / rate:.3f}, with the growth rate {rate:.4g}. (b) Share of the runs that have escaped, "
+        "against the time less ln n / (2 gamma), with the law of the theory (line): ln abs(Z) / gamma for a normal Z, "
+        f"shifted. The largest distance of the shares from the theory at the same n: {largest}."
+    )
+    return figure, compose_caption(summary, what)
+
+
+def _level(summary: Summary) -> str:
+    return format_number(summary.experiment["constants"].get("level", 0.5))
+
+
+def _plot_times(axes: Axes, data: Any, size: NDArray[np.float64], rate: float) -> None:
+    """Means and quantiles by dimension."""
+    time, share = data["time"].values, data["escaped_theory"].transpose("dimension", "time").values
+    for level, colour, marker in zip(_QUANTILES, pick_colours(3, ordered=False), pick_markers(3), strict=True):
+        theory = [float(np.interp(level, row, time)) for row in share]
+        axes.plot(size, theory, color=colour, linewidth=0.9)
+        seen = data["escape_time_quantile"].sel(quantile=level)
+        axes.plot(size, seen, color=colour, marker=marker, linestyle="", label=f"{100 * level:.0f} % quantile")
+    axes.plot(size, data["escape_time_theory"], color=INK)
+    mean, error = data["escape_time_mean"], data["escape_time_standard_error"]
+    axes.errorbar(size, mean, NORMAL_95 * error, color=INK, marker="D", linestyle="", label="mean, 95 %")
+    axes.plot([], [], color=MUTED, label="theory")
+    axes.set(xscale="log", xlabel="dimension $n$", ylabel="escape time $T$, steps per dimension")
+    axes.legend(loc="upper left")
+
+
+def _plot_distribution(axes: Axes, data: Any, size: NDArray[np.float64], rate: float) -> str:
+    """Distribution functions, shifted onto each other; return the largest distances by dimension."""
+    time = data["time"].values
+    distances = []
+    for k, (n, colour) in enumerate(zip(size, pick_colours(len(size), ordered=True), strict=True)):
+        row = data.sel(dimension=n)
+        shifted = time - np.log(n) / (2 * rate)
+        near = (row["escaped_theory"].values > 1e-3) & (row["escaped_theory"].values < 1 - 1e-3)
+        seen = slice(k, None, len(size))  # points of different n stand beside each other
+        points = row["escaped_mean"].values[near][seen]
+        marker = pick_markers(len(size))[k]
+        axes.plot(
+            shifted[near][seen], points, color=colour, marker=marker, linestyle="", label=f"$10^{{{np.log10(n):.0f}}}$"
+        )
+        gap = float(np.abs(row["escaped_mean"] - row["escaped_theory"]).max())
+        distances.append(f"{gap:.3f} (n = {format_number(n)})")
+        if k == len(size) - 1:
+            axes.plot(shifted, row["escaped_theory"], color=INK, label="theory", zorder=1)
+            axes.set_xlim(shifted[near][0] - 0.3, shifted[near][-1] + 0.3)
+    axes.set(xlabel=r"$T - \ln n\,/\,2\gamma$, steps per dimension", ylabel="share of the runs that have escaped")
+    axes.legend(loc="lower right", title="dimension $n$")
+    return ", ".join(distances)
+
+
+def plot_rare_selection(summary: Summary) -> tuple[Figure, str]:
+    """Draw the probability of the weaker feature against the dimension, by its second moment.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of the system "rare_selection", with the axes ``second_moment_2`` and ``dimension``.
+
+    Returns
+    -------
+    (figure, caption)
+    """
+    data = summary.dataset
+    size, moments = data["dimension"].values.astype(float), data["second_moment_2"].values
+    figure = make_figure(COLUMN, 2.9)
+    axes = figure.subplots()
+    sentences = []
+    looks = zip(moments, pick_colours(len(moments), ordered=False), pick_markers(len(moments)), strict=True)
+    for moment, colour, marker in looks:
+        row = data.sel(second_moment_2=moment).sel(outcome="feature_2")
+        rates = data.sel(second_moment_2=moment)["growth_rate_theory"].isel(dimension=0).values
+        exponent = -(rates[0] / rates[1] - 1) / 2
+        share, error = row["probability_mean"].values, row["probability_standard_error"].values
+        axes.plot(size, row["probability_theory"], color=colour)
+        label = f"$m_2$ = {format_number(moment)}: $n^{{{exponent:.3f}}}$".replace("-", "\N{MINUS SIGN}")
+        axes.errorbar(size, share, NORMAL_95 * error, color=colour, marker=marker, linestyle="", label=label)
+        slope = fit_power_law(size, share, error)
+        seen = "not measured"
+        if slope is not None:
+            ends = [slope.exponent - NORMAL_95 * slope.error, slope.exponent + NORMAL_95 * slope.error]
+            seen = f"{slope.exponent:.3f} (95 %: {ends[0]:.3f} to {ends[1]:.3f})"
+        of_theory = fit_power_law(size, row["probability_theory"].values, error)
+        same = "" if of_theory is None else f", and {of_theory.exponent:.3f} by the same fit to the theory"
+        sentences.append(f"m_2 = {format_number(moment)}: {seen}{same}; at infinite n {exponent:.3f}")
+    axes.set(xscale="log", yscale="log", xlabel="dimension $n$", ylabel="share that selects the weaker feature")
+    axes.legend(loc="lower left")
+    what = (
+        "Share of the runs from random weights that select the weaker of two features, bars of 95 %. Lines: leading "
+        "order at large dimension, prefactor included, nothing fitted; it tends to a power law with the exponent "
+        f"-(gamma_1 / gamma_2 - 1) / 2 of the legend. Fitted exponents: {'; '.join(sentences)}."
+    )
+    return figure, compose_caption(summary, what)

@@ -1,0 +1,231 @@
+"""The phase diagram of one feature in learning rate and noise, and the best correlation of the augmentation noise."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from clhd.core.text import format_number, format_place
+from clhd.figures.caption import compose_caption
+from clhd.figures.style import COLUMN, INK, MUTED, PAGE, letter_panels, make_figure
+from clhd.sweep.results.summary_reader import Summary
+from clhd.systems.contrastive.claims.learned import learned_similarity
+
+_NOISE, _RATE, _START = "base_noise_variance", "learning_rate", "initial_cosine_similarity"
+_REGIONS = {
+    "collapsed": "#d9d9d9",
+    "uninformative": "#f7f2e0",
+    "both": "#c9e3d8",
+    "informative": "#cfe0f1",
+    "diverging": "#f3d3c6",
+}
+_LABELS = {"both": "informative or uninformative"}
+_MARKS = {
+    "collapsed": ("v", "#222222"),
+    "uninformative": ("o", "white"),
+    "informative": ("o", "#0072b2"),
+    "diverged": ("X", "#d55e00"),
+}
+
+
+def plot_phases(summary: Summary) -> tuple[Figure, str]:
+    """Draw the regions of the theory with the phases in which SGD ends, one panel for each value of a third axis.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of the system "phases", with the axes ``base_noise_variance`` and ``learning_rate`` and one more.
+
+    Returns
+    -------
+    (figure, caption)
+    """
+    data = summary.dataset
+    others = [dim for dim in data["border_theory"].dims if dim not in {_NOISE, _RATE, "border_name"}]
+    axis = str(others[0]) if others else "case"
+    data = data if others else data.expand_dims(axis)
+    values = data[axis].values if others else [0]
+    figure = make_figure(PAGE if others else COLUMN, 3.1)
+    panels = figure.subplots(1, len(values), sharey=True, squeeze=False)[0]
+    agree = total = 0
+    for axes, (k, value) in zip(panels, enumerate(values), strict=True):
+        panel = data.isel({axis: k})
+        _fill_regions(axes, panel["border_theory"].squeeze(), float(data[_RATE].max()))
+        found = _mark_lattice(axes, panel)
+        agree, total = agree + found[0], total + found[1]
+        if others:
+            axes.set_title(format_place(data[axis], value))
+        axes.set_xlabel("variance of the base noise $s_b^2$")
+    panels[0].set_ylabel(r"learning rate $\eta$")
+    if others:
+        letter_panels(panels)
+    figure.legend(handles=_list_handles(), loc="outside lower center", ncols=5 if others else 2)
+    what = (
+        "Regions: which states of rest of the ODE are stable; thick line: the analytic threshold at which the "
+        "uninformative state loses its stability; dashed: the end of the informative branch where it lies beyond the "
+        "threshold. Markers: the phase in which most runs of SGD end, left half from a "
+        "small overlap, right half from a large one. That phase is stable by the theory in "
+        f"{agree} of {total} cases."
+    )
+    return figure, compose_caption(summary, what)
+
+
+def classify_rate(border: xr.DataArray, rate: Any) -> Any:
+    """Return the region of each learning rate, by the borders at one value of the noise.
+
+    Parameters
+    ----------
+    border : DataArray (border_name)
+        From the system "phases"; NaN where there is no end.
+    rate : array
+    """
+    ends = {str(name): float(value) for name, value in zip(border["border_name"].values, border.values, strict=True)}
+    collapsed, threshold = ends["collapsed"], _or_infinite(ends["threshold"])
+    uninformative, informative = _or_infinite(ends["uninformative"]), _or_infinite(ends["informative"])
+    is_uninformative = (rate > max(threshold, collapsed)) & (rate < uninformative)
+    is_informative = rate < informative
+    region = np.where(is_informative & is_uninformative, "both", "diverging").astype(object)
+    region[is_informative & ~is_uninformative] = "informative"
+    region[~is_informative & is_uninformative] = "uninformative"
+    region[(rate < collapsed) & ~is_informative] = "collapsed"
+    return region
+
+
+def _or_infinite(value: float) -> float:
+    return np.inf if np.isnan(value) else value
+
+
+def _fill_regions(axes: Axes, border: xr.DataArray, largest: float) -> None:
+    """Colour the regions, with borders interpolated between values of the noise."""
+    noise = border[_NOISE].values
+    fine, rates = np.linspace(noise[0], noise[-1], 161), np.linspace(0, 1.08 * largest, 241)
+    filled = border.fillna(1e3 * largest).interp({_NOISE: fine})
+    codes = np.empty((len(rates), len(fine)))
+    names = list(_REGIONS)
+    for k in range(len(fine)):
+        region = classify_rate(filled.isel({_NOISE: k}), rates)
+        codes[:, k] = [names.index(name) for name in region]
+    for k, name in enumerate(names):
+        axes.contourf(fine, rates, codes == k, [0.5, 1.5], colors=[_REGIONS[name]])
+    threshold, end = (filled.sel(border_name=name).values for name in ("threshold", "informative"))
+    axes.plot(fine, np.where(threshold > 0, threshold, np.nan), color=INK, linewidth=1.4)
+    beyond = np.where((end > threshold * 1.005) & (end > 0), end, np.nan)
+    axes.plot(fine, beyond, color=INK, linewidth=1.0, linestyle="--")
+    axes.set_ylim(0, rates[-1])
+
+
+def _mark_lattice(axes: Axes, panel: xr.Dataset) -> tuple[int, int]:
+    """Mark the phases in which most runs end, by start; return how many the theory allows, and of how many."""
+    share = panel["phase_share_mean"].squeeze()
+    phases = [str(name) for name in share["phase"].values]
+    ends = share.argmax("phase").transpose(_NOISE, _RATE, _START)
+    allowed = {"both": {"informative", "uninformative"}, "diverging": {"diverged"}}
+    agree = 0
+    for i, noise in enumerate(ends[_NOISE].values):
+        border = panel["border_theory"].sel({_NOISE: noise}).squeeze()
+        for j, rate in enumerate(ends[_RATE].values):
+            names = [phases[k] for k in ends.values[i, j]]
+            region = str(classify_rate(border, np.array([rate]))[0])
+            agree += sum(name in allowed.get(region, {region}) for name in names)
+            _mark(axes, noise, rate, names)
+    return agree, ends.size
+
+
+def _mark(axes: Axes, noise: float, rate: float, names: list[str]) -> None:
+    """Draw the phases of the two starts: as the halves of one circle, or beside each other."""
+    look: Any = {"markersize": 4.2, "color": INK, "markeredgewidth": 0.5, "linestyle": ""}
+    markers, faces = zip(*[_MARKS[name] for name in names], strict=True)
+    if markers[0] == markers[-1]:
+        axes.plot(
+            noise, rate, markers[0], fillstyle="left", markerfacecolor=faces[0], markerfacecoloralt=faces[-1], **look
+        )
+        return
+    width = 0.012 * float(np.diff(axes.get_xlim())[0])
+    for shift, marker, face in zip((-width, width), markers, faces, strict=True):
+        axes.plot(noise + shift, rate, marker, markerfacecolor=face, **look)
+
+
+def _list_handles() -> list[Any]:
+    """What the legend shows."""
+    regions = [Patch(facecolor=colour, edgecolor=MUTED, label=_LABELS.get(k, k)) for k, colour in _REGIONS.items()]
+    marks = [
+        Line2D([], [], color=INK, marker=marker, markerfacecolor=face, linestyle="", label=f"SGD: {phase}")
+        for phase, (marker, face) in _MARKS.items()
+    ]
+    return [*regions, *marks, Line2D([], [], color=INK, linewidth=1.4, label="threshold")]
+
+
+def find_best_correlation(similarity: xr.DataArray) -> xr.DataArray:
+    """Return the correlation of the largest similarity, by a parabola through the best value and its neighbours.
+
+    Parameters
+    ----------
+    similarity : DataArray (noise_correlation, ...)
+        At rest, on evenly spaced correlations; NaN where nothing is learned.
+    """
+    values = similarity.transpose("noise_correlation", ...)
+    correlation = values["noise_correlation"].values
+    step, filled = correlation[1] - correlation[0], values.fillna(-np.inf)
+    best = filled.argmax("noise_correlation")
+    inner = best.clip(1, len(correlation) - 2)
+    low, middle, high = (filled.isel(noise_correlation=inner + k).drop_vars("noise_correlation") for k in (-1, 0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shift = (0.5 * (low - high) / (low - 2 * middle + high)).clip(-0.5, 0.5)
+    found = xr.DataArray(correlation, dims="noise_correlation")[best].drop_vars("noise_correlation", errors="ignore")
+    found = xr.where((best == inner) & np.isfinite(shift), found + step * shift, found)
+    return found.where((values > 0).any("noise_correlation"))
+
+
+def plot_best_correlation(summary: Summary) -> tuple[Figure, str]:
+    """Draw the best correlation over base and augmentation noise, one panel for each batch and learning rate.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of the system "contrastive", with the axes ``noise_correlation``, ``base_noise_variance``,
+        ``augmentation_noise_variance``, ``learning_rate`` and ``batch``.
+
+    Returns
+    -------
+    (figure, caption)
+    """
+    similarity = learned_similarity(summary.dataset).squeeze()
+    best = find_best_correlation(similarity).transpose("batch", _RATE, "augmentation_noise_variance", _NOISE)
+    gain = similarity.max("noise_correlation") - similarity.sel(noise_correlation=0)
+    gain = gain.transpose(*best.dims)
+    places = [(b, rate) for b in best["batch"].values for rate in best[_RATE].values]
+    figure = make_figure(PAGE, 2.3)
+    panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
+    image = None
+    for axes, (batch, rate) in zip(panels, places, strict=True):
+        here = {"batch": batch, _RATE: rate}
+        image = axes.imshow(best.sel(here), origin="lower", aspect="auto", cmap="cividis", vmin=-1, vmax=1)
+        for (i, j), value in np.ndenumerate(best.sel(here).values):
+            text = "\N{EN DASH}" if np.isnan(value) else f"{value:.2f}\n{gain.sel(here).values[i, j]:+.3f}"
+            colour = INK if np.isnan(value) or value > 0 else "white"
+            text = text.replace("-", "\N{MINUS SIGN}")
+            axes.text(j, i, text, ha="center", va="center", fontsize=5.5, color=colour)
+        axes.set_title(rf"$B$ = {batch}, $\eta$ = {format_number(rate)}")
+        axes.set_xticks(range(best.sizes[_NOISE]), [format_number(v) for v in best[_NOISE].values])
+        axes.set_yticks(
+            range(best.sizes["augmentation_noise_variance"]),
+            [format_number(v) for v in best["augmentation_noise_variance"].values],
+        )
+        axes.set_xlabel("base noise $s_b^2$")
+    panels[0].set_ylabel("augmentation noise $s_a^2$")
+    figure.colorbar(image, ax=panels, pad=0.01, aspect=14).set_label(r"best correlation $\rho^*$")
+    known = best.values[np.isfinite(best.values)]
+    ends = int(np.sum(known <= -0.999))
+    what = (
+        "Correlation of the augmentation noise at which the steady cosine similarity is largest (upper number, colour) "
+        "and what it gains over correlation 0 (lower number), by the ODE. A dash: nothing is learned. It is "
+        f"\N{MINUS SIGN}1 at {ends} of {len(known)} places, and between at the others: from {known.min():.2f} to "
+        f"{known.max():.2f}."
+    )
+    name = summary.name
+    caption = f"**{summary.experiment.get('description', name)}.** {what}\n"
+    return figure, caption

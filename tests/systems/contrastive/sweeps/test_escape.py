@@ -1,0 +1,56 @@
+"""The systems of escape, rare selection and phases: what their halves return, and what they refuse."""
+
+import numpy as np
+import pytest
+
+from clhd.errors import ClhdError
+from clhd.systems.declarations import Status
+from clhd.systems.registry import find_system
+
+VALUES = {
+    "second_moment": 3.0,
+    "loss": "covariance",
+    "background": "orthogonal",
+    "learning_rate": 1.0,
+    "weight_decay": 0.6,
+    "base_noise_variance": 0.25,
+    "augmentation_noise_variance": 0.25,
+    "dimension": 100,
+}
+TIME = np.linspace(0, 6, 61)
+
+
+def test_a_run_has_escaped_from_its_escape_time_on():
+    system = find_system("escape")
+    result = system.simulation.compute([system.simulation.point(VALUES, 1)], TIME, range(64))
+    assert (result.status == Status.OK).all()
+    escaped, when = result.values["escaped"][0], result.values["escape_time"][0]
+    np.testing.assert_array_equal(escaped, TIME[None] >= when[:, None])
+    assert np.unique(when).size > 10
+    theory = system.theory.compute([system.theory.point(VALUES, 1)], TIME, [])
+    # At n = 100 the leading order errs by a share of about n^(-1/2).
+    assert when.mean() == pytest.approx(theory.values["escape_time"][0], abs=0.15)
+
+
+def test_the_stronger_feature_comes_first():
+    system = find_system("rare_selection")
+    values = {**VALUES, "features": 2, "second_moment_1": 2.0, "second_moment_2": 2.5}
+    with pytest.raises(ClhdError, match=r"second_moment_2 = 2.5: must be below second_moment_1 = 2"):
+        system.theory.point(values, 0)
+
+
+def test_the_phase_of_a_run_is_told_by_its_end():
+    system = find_system("phases")
+    cases = {"informative": {}, "uninformative": {"learning_rate": 8.0}, "collapsed": {"base_noise_variance": 0.0}}
+    cases["collapsed"] |= {"second_moment": 0.1, "learning_rate": 0.5, "augmentation_noise_variance": 0.1}
+    cases["diverged"] = {"activation": (0.0, 1.0, 0.0, -0.1), "learning_rate": 8.0}
+    for phase, changes in cases.items():
+        values = {**VALUES, "dimension": 1000, "initial_cosine_similarity": 0.5, **changes}
+        point = system.simulation.point(values, 3)
+        share = system.simulation.compute([point], np.array([40.0]), range(8)).values["phase_share"][0]
+        phases = system.simulation.outputs(values).coordinates["phase"][0]
+        assert phases[int(share.mean(axis=0).argmax())] == phase
+
+
+def test_the_borders_of_phases_do_not_depend_on_the_learning_rate():
+    assert not find_system("phases").parameters["learning_rate"].in_theory

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -175,8 +177,8 @@ def find_best_correlation(similarity: xr.DataArray) -> xr.DataArray:
     low, middle, high = (filled.isel(noise_correlation=inner + k).drop_vars("noise_correlation") for k in (-1, 0, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         shift = (0.5 * (low - high) / (low - 2 * middle + high)).clip(-0.5, 0.5)
-    found = xr.DataArray(correlation, dims="noise_correlation")[best].drop_vars("noise_correlation", errors="ignore")
-    found = xr.where((best == inner) & np.isfinite(shift), found + step * shift, found)
+    between = (best == inner) & np.isfinite(shift)
+    found: xr.DataArray = best.copy(data=correlation[best.values]) + (step * shift).where(between, 0.0)
     return found.where((values > 0).any("noise_correlation"))
 
 
@@ -200,10 +202,10 @@ def plot_best_correlation(summary: Summary) -> tuple[Figure, str]:
     places = [(b, rate) for b in best["batch"].values for rate in best[_RATE].values]
     figure = make_figure(PAGE, 2.3)
     panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
-    image = None
+    image = ScalarMappable(Normalize(-1, 1), "cividis")
     for axes, (batch, rate) in zip(panels, places, strict=True):
         here = {"batch": batch, _RATE: rate}
-        image = axes.imshow(best.sel(here), origin="lower", aspect="auto", cmap="cividis", vmin=-1, vmax=1)
+        axes.imshow(best.sel(here), origin="lower", aspect="auto", cmap=image.cmap, norm=image.norm)
         for (i, j), value in np.ndenumerate(best.sel(here).values):
             text = "\N{EN DASH}" if np.isnan(value) else f"{value:.2f}\n{gain.sel(here).values[i, j]:+.3f}"
             colour = INK if np.isnan(value) or value > 0 else "white"

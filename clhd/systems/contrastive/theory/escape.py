@@ -114,7 +114,8 @@ def find_reach(model: ContrastiveModel, growth: Growth, level: float) -> float:
         rtol=1e-9,
         atol=1e-12,
     )
-    return small * math.exp(rate * path.t_events[0][0]) if len(path.t_events[0]) else math.inf
+    reached: FloatArray = path.t_events[0]  # type: ignore[index]  # not None: there is an event
+    return small * math.exp(rate * float(reached[0])) if len(reached) else math.inf
 
 
 def escape_distribution(growth: Growth, reach: float, dimension: int, time: FloatArray) -> FloatArray:

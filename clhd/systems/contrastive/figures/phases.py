@@ -73,7 +73,7 @@ def plot_phases(summary: Summary) -> tuple[Figure, str]:
         "small overlap, right half from a large one. That phase is stable by the theory in "
         f"{agree} of {total} cases."
     )
-    return figure, compose_caption(summary, what)
+    return figure, compose_caption(summary, what, with_agreement=False)
 
 
 def classify_rate(border: xr.DataArray, rate: Any) -> Any:
@@ -117,7 +117,7 @@ def _fill_regions(axes: Axes, border: xr.DataArray, largest: float) -> None:
     axes.plot(fine, np.where(threshold > 0, threshold, np.nan), color=INK, linewidth=1.4)
     beyond = np.where((end > threshold * 1.005) & (end > 0), end, np.nan)
     axes.plot(fine, beyond, color=INK, linewidth=1.0, linestyle="--")
-    axes.set_ylim(0, rates[-1])
+    axes.set(xlim=(fine[0], fine[-1]), ylim=(0, rates[-1]))
 
 
 def _mark_lattice(axes: Axes, panel: xr.Dataset) -> tuple[int, int]:
@@ -139,12 +139,11 @@ def _mark_lattice(axes: Axes, panel: xr.Dataset) -> tuple[int, int]:
 
 def _mark(axes: Axes, noise: float, rate: float, names: list[str]) -> None:
     """Draw the phases of the two starts: as the halves of one circle, or beside each other."""
-    look: Any = {"markersize": 4.2, "color": INK, "markeredgewidth": 0.5, "linestyle": ""}
+    look: Any = {"markersize": 4.2, "color": INK, "markeredgewidth": 0.5, "linestyle": "", "clip_on": False}
     markers, faces = zip(*[_MARKS[name] for name in names], strict=True)
     if markers[0] == markers[-1]:
-        axes.plot(
-            noise, rate, markers[0], fillstyle="left", markerfacecolor=faces[0], markerfacecoloralt=faces[-1], **look
-        )
+        halves: Any = {} if faces[0] == faces[-1] else {"fillstyle": "left", "markerfacecoloralt": faces[-1]}
+        axes.plot(noise, rate, markers[0], markerfacecolor=faces[0], **look, **halves)
         return
     width = 0.012 * float(np.diff(axes.get_xlim())[0])
     for shift, marker, face in zip((-width, width), markers, faces, strict=True):
@@ -155,7 +154,9 @@ def _list_handles() -> list[Any]:
     """What the legend shows."""
     regions = [Patch(facecolor=colour, edgecolor=MUTED, label=_LABELS.get(k, k)) for k, colour in _REGIONS.items()]
     marks = [
-        Line2D([], [], color=INK, marker=marker, markerfacecolor=face, linestyle="", label=f"SGD: {phase}")
+        Line2D(
+            [], [], color=INK, marker=marker, markerfacecolor=face, linestyle="", markersize=4.2, label=f"SGD: {phase}"
+        )
         for phase, (marker, face) in _MARKS.items()
     ]
     return [*regions, *marks, Line2D([], [], color=INK, linewidth=1.4, label="threshold")]

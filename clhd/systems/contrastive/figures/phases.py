@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from clhd.core.text import format_number, format_place
 from clhd.figures.caption import compose_caption
@@ -18,6 +19,7 @@ from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import learned_similarity
 
 _NOISE, _RATE, _START = "base_noise_variance", "learning_rate", "initial_cosine_similarity"
+FloatArray = NDArray[np.float64]
 _REGIONS = {
     "collapsed": "#d9d9d9",
     "uninformative": "#f7f2e0",
@@ -56,7 +58,7 @@ def plot_phases(summary: Summary) -> tuple[Figure, str]:
     agree = total = 0
     for axes, (k, value) in zip(panels, enumerate(values), strict=True):
         panel = data.isel({axis: k})
-        _fill_regions(axes, panel["border_theory"].squeeze(), float(data[_RATE].max()))
+        _fill_regions(axes, panel["border_theory"].squeeze(), data[_RATE].values)
         found = _mark_lattice(axes, panel)
         agree, total = agree + found[0], total + found[1]
         if others:
@@ -101,11 +103,11 @@ def _or_infinite(value: float) -> float:
     return np.inf if np.isnan(value) else value
 
 
-def _fill_regions(axes: Axes, border: xr.DataArray, largest: float) -> None:
-    """Colour the regions, with borders interpolated between values of the noise."""
+def _fill_regions(axes: Axes, border: xr.DataArray, lattice: FloatArray) -> None:
+    """Colour the regions of a logarithmic axis of rates, with borders interpolated between values of the noise."""
     noise = border[_NOISE].values
-    fine, rates = np.linspace(noise[0], noise[-1], 161), np.linspace(0, 1.08 * largest, 241)
-    filled = border.fillna(1e3 * largest).interp({_NOISE: fine})
+    fine, rates = np.linspace(noise[0], noise[-1], 161), np.geomspace(lattice[0] / 1.4, lattice[-1] * 1.4, 241)
+    filled = border.fillna(1e3 * lattice[-1]).interp({_NOISE: fine})
     codes = np.empty((len(rates), len(fine)))
     names = list(_REGIONS)
     for k in range(len(fine)):
@@ -117,7 +119,7 @@ def _fill_regions(axes: Axes, border: xr.DataArray, largest: float) -> None:
     axes.plot(fine, np.where(threshold > 0, threshold, np.nan), color=INK, linewidth=1.4)
     beyond = np.where((end > threshold * 1.005) & (end > 0), end, np.nan)
     axes.plot(fine, beyond, color=INK, linewidth=1.0, linestyle="--")
-    axes.set(xlim=(fine[0], fine[-1]), ylim=(0, rates[-1]))
+    axes.set(xlim=(fine[0], fine[-1]), ylim=(rates[0], rates[-1]), yscale="log")
 
 
 def _mark_lattice(axes: Axes, panel: xr.Dataset) -> tuple[int, int]:

@@ -45,7 +45,8 @@ def test_the_growth_rate_changes_its_sign_at_the_threshold(moment):
 def test_no_rate_lets_a_feature_grow_that_is_weaker_than_the_base_noise():
     """The threshold is 2 (m - s_b) G r / D with the orthogonal background, so it is 0 at m = s_b."""
     weak, strong = (find_phase_borders(make_model(m, base_noise_variance=0.5)).threshold for m in (0.5, 0.55))
-    assert abs(weak) < 1e-5 < 0.01 < strong
+    assert weak == pytest.approx(0, abs=1e-5)
+    assert strong > 0.01
 
 
 def test_both_states_are_stable_between_the_threshold_and_the_end_of_the_informative_branch():

@@ -61,12 +61,12 @@ def plot_escape(summary: Summary) -> tuple[Figure, str]:
 
 
 def _level(summary: Summary) -> str:
-    return format_number(summary.experiment["constants"].get("level", 0.5))
+    return format_number(summary.experiment["constants"].get("escape_level", 0.5))
 
 
 def _plot_times(axes: Axes, data: Any, size: NDArray[np.float64], rate: float) -> None:
     """Means and quantiles by dimension."""
-    time, share = data["time"].values, data["escaped_theory"].transpose("dimension", "time").values
+    time, share = data["time"].values, data["escaped_share_theory"].transpose("dimension", "time").values
     for level, colour, marker in zip(_QUANTILES, pick_colours(3, ordered=False), pick_markers(3), strict=True):
         theory = [float(np.interp(level, row, time)) for row in share]
         axes.plot(size, theory, color=colour, linewidth=0.9)
@@ -87,17 +87,17 @@ def _plot_distribution(axes: Axes, data: Any, size: NDArray[np.float64], rate: f
     for k, (n, colour) in enumerate(zip(size, pick_colours(len(size), ordered=True), strict=True)):
         row = data.sel(dimension=n)
         shifted = time - np.log(n) / (2 * rate)
-        near = (row["escaped_theory"].values > 1e-3) & (row["escaped_theory"].values < 1 - 1e-3)
+        near = (row["escaped_share_theory"].values > 1e-3) & (row["escaped_share_theory"].values < 1 - 1e-3)
         seen = slice(k, None, len(size))  # points of different n stand beside each other
-        points = row["escaped_mean"].values[near][seen]
+        points = row["escaped_share_mean"].values[near][seen]
         marker = pick_markers(len(size))[k]
         axes.plot(
             shifted[near][seen], points, color=colour, marker=marker, linestyle="", label=f"$10^{{{np.log10(n):.0f}}}$"
         )
-        gap = float(np.abs(row["escaped_mean"] - row["escaped_theory"]).max())
+        gap = float(np.abs(row["escaped_share_mean"] - row["escaped_share_theory"]).max())
         distances.append(f"{gap:.3f} (n = {format_number(n)})")
         if k == len(size) - 1:
-            axes.plot(shifted, row["escaped_theory"], color=INK, label="theory", zorder=1)
+            axes.plot(shifted, row["escaped_share_theory"], color=INK, label="theory", zorder=1)
             axes.set_xlim(shifted[near][0] - 0.3, shifted[near][-1] + 0.3)
     axes.set(xlabel=r"$T - \ln n\,/\,2\gamma$, steps per dimension", ylabel="share of the runs that have escaped")
     axes.legend(loc="lower right", title="dimension $n$")

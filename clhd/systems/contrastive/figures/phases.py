@@ -49,7 +49,7 @@ def plot_phases(summary: Summary) -> tuple[Figure, str]:
     (figure, caption)
     """
     data = summary.dataset
-    others = [dim for dim in data["border_theory"].dims if dim not in {_NOISE, _RATE, "border_name"}]
+    others = [dim for dim in data["phase_border_theory"].dims if dim not in {_NOISE, _RATE, "phase_border_name"}]
     axis = str(others[0]) if others else "case"
     data = data if others else data.expand_dims(axis)
     values = data[axis].values if others else [0]
@@ -58,7 +58,7 @@ def plot_phases(summary: Summary) -> tuple[Figure, str]:
     agree = total = 0
     for axes, (k, value) in zip(panels, enumerate(values), strict=True):
         panel = data.isel({axis: k})
-        _fill_regions(axes, panel["border_theory"].squeeze(), data[_RATE].values)
+        _fill_regions(axes, panel["phase_border_theory"].squeeze(), data[_RATE].values)
         found = _mark_lattice(axes, panel)
         agree, total = agree + found[0], total + found[1]
         if others:
@@ -83,11 +83,13 @@ def classify_rate(border: xr.DataArray, rate: Any) -> Any:
 
     Parameters
     ----------
-    border : DataArray (border_name)
+    border : DataArray (phase_border_name)
         From the system "phases"; NaN where there is no end.
     rate : array
     """
-    ends = {str(name): float(value) for name, value in zip(border["border_name"].values, border.values, strict=True)}
+    ends = {
+        str(name): float(value) for name, value in zip(border["phase_border_name"].values, border.values, strict=True)
+    }
     collapsed, threshold = ends["collapsed"], _or_infinite(ends["threshold"])
     uninformative, informative = _or_infinite(ends["uninformative"]), _or_infinite(ends["informative"])
     is_uninformative = (rate > max(threshold, collapsed)) & (rate < uninformative)
@@ -115,7 +117,7 @@ def _fill_regions(axes: Axes, border: xr.DataArray, lattice: FloatArray) -> None
         codes[:, k] = [names.index(name) for name in region]
     for k, name in enumerate(names):
         axes.contourf(fine, rates, codes == k, [0.5, 1.5], colors=[_REGIONS[name]])
-    threshold, end = (filled.sel(border_name=name).values for name in ("threshold", "informative"))
+    threshold, end = (filled.sel(phase_border_name=name).values for name in ("threshold", "informative"))
     axes.plot(fine, np.where(threshold > 0, threshold, np.nan), color=INK, linewidth=1.4)
     beyond = np.where((end > threshold * 1.005) & (end > 0), end, np.nan)
     axes.plot(fine, beyond, color=INK, linewidth=1.0, linestyle="--")
@@ -125,12 +127,12 @@ def _fill_regions(axes: Axes, border: xr.DataArray, lattice: FloatArray) -> None
 def _mark_lattice(axes: Axes, panel: xr.Dataset) -> tuple[int, int]:
     """Mark the phases in which most runs end, by start; return how many the theory allows, and of how many."""
     share = panel["phase_share_mean"].squeeze()
-    phases = [str(name) for name in share["phase"].values]
-    ends = share.argmax("phase").transpose(_NOISE, _RATE, _START)
+    phases = [str(name) for name in share["end_phase"].values]
+    ends = share.argmax("end_phase").transpose(_NOISE, _RATE, _START)
     allowed = {"both": {"informative", "uninformative"}, "diverging": {"diverged"}}
     agree = 0
     for i, noise in enumerate(ends[_NOISE].values):
-        border = panel["border_theory"].sel({_NOISE: noise}).squeeze()
+        border = panel["phase_border_theory"].sel({_NOISE: noise}).squeeze()
         for j, rate in enumerate(ends[_RATE].values):
             names = [phases[k] for k in ends.values[i, j]]
             region = str(classify_rate(border, np.array([rate]))[0])

@@ -80,12 +80,12 @@ WORDS: dict[str, dict[str, str]] = {
         "covariance of cosine similarity", "C_S", "1", "covariance of sqrt(n) (S_n - S) in the limit"
     ),
     # Escape and phases.
-    "escaped": _words("share escaped", "P(T <= t)", "1", "1 if the run has escaped from the uninformative state"),
+    "escaped_share": _words("share escaped", "P(T <= t)", "1", "1 if the run has escaped from the uninformative state"),
     "escape_time": _words("escape time", "T", "steps per dimension", "until |S| passes the level"),
-    "phase": _words("phase", "", "1", "in which a run ends: collapsed, uninformative, informative, diverged"),
+    "end_phase": _words("phase", "", "1", "in which a run ends: collapsed, uninformative, informative, diverged"),
     "phase_share": _words("share of the runs", "", "1", "share of the runs that end in the phase"),
-    "border_name": _words("border", "", "1", "of the phases; see clhd.systems.contrastive.theory.phases"),
-    "border": _words("border of a phase", "eta", "1 / time", "learning rate at which a phase ends; NaN: no end"),
+    "phase_border_name": _words("border", "", "1", "of the phases; see clhd.systems.contrastive.theory.phases"),
+    "phase_border": _words("border of a phase", "eta", "1 / time", "learning rate at which a phase ends; NaN: no end"),
     # States of rest.
     "learnability_threshold": _words(
         "learnability threshold", "m*", "1", "second moment above which a feature grows from the uninformative state"

@@ -233,11 +233,11 @@ class ContrastiveSystem(System):
     }
     figures = {
         "dimension": "clhd.figures.convergence:plot_convergence",
-        "escape": "clhd.systems.contrastive.figures.escape:plot_escape",
+        "escape_law": "clhd.systems.contrastive.figures.escape:plot_escape",
         "moments": "clhd.systems.contrastive.figures.presets:plot_moments",
         "noise_correlation": "clhd.systems.contrastive.figures.presets:plot_noise_correlation",
         "optimal_correlation": "clhd.systems.contrastive.figures.phases:plot_best_correlation",
-        "phases": "clhd.systems.contrastive.figures.phases:plot_phases",
+        "phase_regions": "clhd.systems.contrastive.figures.phases:plot_phases",
         "rare_selection": "clhd.systems.contrastive.figures.escape:plot_rare_selection",
     }
     simulation = ContrastiveSimulation()

@@ -1,11 +1,11 @@
 """The system "escape": how long a unit stays near the uninformative state, by dimension.
 
 A run starts from random weights, w ~ N(0, r0 I), with the squared norm r0 of the uninformative state. It has escaped
-as soon as abs(S) passes `level`. The theory is the leading order at large dimension (`theory.escape`).
+as soon as abs(S) passes `escape_level`. The theory is the leading order at large dimension (`theory.escape`).
 
 | output | dims | meaning |
 |---|---|---|
-| escaped | time | 1 if the run has escaped by this time, else 0; theory: the probability |
+| escaped_share | time | 1 if the run has escaped by this time, else 0; theory: the probability |
 | escape_time | | first output time at which abs(S) has passed the level, at most the last; theory: its mean |
 | growth_rate | feature | theory only: of a small overlap |
 """
@@ -40,13 +40,13 @@ THEORY = Parameter(
 )
 _OWN: dict[str, Parameter] = {
     "dimension": replace(PARAMETERS["dimension"], in_theory=True),
-    "level": Parameter(
+    "escape_level": Parameter(
         kind="number", default=0.5, meaning="cosine similarity beyond which a run has escaped", above=0, maximum=0.99
     ),
     "theory": THEORY,
 }
 _SIMULATION, _THEORY = ContrastiveSimulation(), ContrastiveTheory()
-_DIMS: dict[str, tuple[str, ...]] = {"escaped": ("time",), "escape_time": ()}
+_DIMS: dict[str, tuple[str, ...]] = {"escaped_share": ("time",), "escape_time": ()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class EscapeSimulation:
             escaped = np.logical_or.accumulate(states[..., 0] ** 2 > level**2 * states[..., 1], axis=-1)
         first = np.where(escaped.any(axis=-1), escaped.argmax(axis=-1), len(time) - 1)
         return Result(
-            values={"escaped": escaped.astype(np.float64), "escape_time": time[first]},
+            values={"escaped_share": escaped.astype(np.float64), "escape_time": time[first]},
             status=find_diverged(states[..., -1]),
         )
 
@@ -131,7 +131,7 @@ class EscapeTheory:
             means.append(_mean_first_time(share, time))
             rates.append(growth.growth_rate)
         return Result(
-            values={"escaped": np.array(shares), "escape_time": np.array(means), "growth_rate": np.array(rates)},
+            values={"escaped_share": np.array(shares), "escape_time": np.array(means), "growth_rate": np.array(rates)},
             status=np.full(len(points), Status.OK, np.int8),
         )
 
@@ -152,13 +152,13 @@ class EscapeSystem(System):
 
 def start_at_rest(values: Mapping[str, Value]) -> dict[str, Value]:
     """Return the values as the system "contrastive" takes them: random weights of the norm of the state of rest."""
-    own = {"level", "theory"}
+    own = {"escape_level", "theory"}
     rest: dict[str, Value] = {"initial": "random", "initial_squared_norm": "uninformative"}
     return {name: value for name, value in values.items() if name not in own} | rest
 
 
 def _level(values: Mapping[str, Value]) -> float:
-    return float(values.get("level", _OWN["level"].default))  # type: ignore[arg-type]
+    return float(values.get("escape_level", _OWN["escape_level"].default))  # type: ignore[arg-type]
 
 
 def _mean_first_time(share: FloatArray, time: FloatArray) -> float:

@@ -5,8 +5,8 @@ The simulation says of each run in which phase it ends. The theory gives the bor
 
 | output | dims | meaning |
 |---|---|---|
-| phase_share | phase | 1 in the phase of a run, else 0 (simulation only) |
-| border | border_name | theory only: learning rate; NaN: no end |
+| phase_share | end_phase | 1 in the phase of a run, else 0 (simulation only) |
+| phase_border | phase_border_name | theory only: learning rate; NaN: no end |
 
 | phase | rule at the last time |
 |---|---|
@@ -67,7 +67,7 @@ class PhasesSimulation:
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         if constants.get("simulation", "sgd") == "none":
             return NOTHING
-        return label_outputs({"phase_share": ("phase",)}, {"phase": PHASES})
+        return label_outputs({"phase_share": ("end_phase",)}, {"end_phase": PHASES})
 
     def cost(self, point: Point, time: FloatArray) -> Cost:
         return _SIMULATION.cost(point, time)
@@ -103,7 +103,9 @@ class PhasesTheory:
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         if constants.get("theory", "borders") == "none":
             return NOTHING
-        return label_outputs({"border": ("border_name",)}, {"border_name": BORDERS}, may_be_nan=("border",))
+        return label_outputs(
+            {"phase_border": ("phase_border_name",)}, {"phase_border_name": BORDERS}, may_be_nan=("phase_border",)
+        )
 
     def cost(self, point: PhasesPoint, time: FloatArray) -> Cost:
         return Cost(seconds=_SECONDS)
@@ -112,7 +114,7 @@ class PhasesTheory:
         found = [find_phase_borders(point.model) for point in points]
         rates = np.array([[getattr(borders, name) for name in BORDERS] for borders in found])
         return Result(
-            values={"border": np.where(np.isfinite(rates), rates, np.nan)},
+            values={"phase_border": np.where(np.isfinite(rates), rates, np.nan)},
             status=np.full(len(points), Status.OK, np.int8),
         )
 

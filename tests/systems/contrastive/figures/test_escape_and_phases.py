@@ -25,7 +25,7 @@ RATES = [0.5, 1.0, 2.0]
 
 
 def make_border(*ends):
-    return xr.DataArray(list(ends), {"border_name": list(BORDERS)}, "border_name")
+    return xr.DataArray(list(ends), {"phase_border_name": list(BORDERS)}, "phase_border_name")
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def make_escape(*, delay=0.0):
             "escape_time_quantile": (("dimension", "quantile"), np.quantile(runs, levels, axis=1).T),
             "escape_time_theory": ("dimension", (1 - theory).sum(axis=1) * 0.05),
             "escape_time_z_score": ("dimension", np.zeros(len(size))),
-            "escaped_mean": (over, (runs[:, :, None] < time).mean(axis=1)),
-            "escaped_theory": (over, theory),
+            "escaped_share_mean": (over, (runs[:, :, None] < time).mean(axis=1)),
+            "escaped_share_theory": (over, theory),
             "growth_rate_theory": (("dimension", "feature"), np.full((len(size), 1), 3.0)),
             "replica_count": make_counts({"dimension": size}, 128),
         },
@@ -128,11 +128,11 @@ def make_phases():
     coordinates = dict(zip(over, (moments, NOISE, RATES, starts), strict=True))
     dataset = xr.Dataset(
         {
-            "phase_share_mean": ((*over, "phase"), share),
-            "border_theory": ((*over[:2], "border_name"), border),
+            "phase_share_mean": ((*over, "end_phase"), share),
+            "phase_border_theory": ((*over[:2], "phase_border_name"), border),
             "replica_count": make_counts(coordinates, 8),
         },
-        {**coordinates, "phase": list(PHASES), "border_name": list(BORDERS)},
+        {**coordinates, "end_phase": list(PHASES), "phase_border_name": list(BORDERS)},
     )
     return describe_experiment(make_summary("phases", dataset), quantity="phase_share", replicas=8)
 

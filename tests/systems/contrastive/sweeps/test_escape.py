@@ -24,7 +24,7 @@ def test_a_run_has_escaped_from_its_escape_time_on():
     system = find_system("escape")
     result = system.simulation.compute([system.simulation.point(VALUES, 1)], TIME, range(64))
     assert (result.status == Status.OK).all()
-    escaped, when = result.values["escaped"][0], result.values["escape_time"][0]
+    escaped, when = result.values["escaped_share"][0], result.values["escape_time"][0]
     np.testing.assert_array_equal(escaped, TIME[None] >= when[:, None])
     assert np.unique(when).size > 10
     theory = system.theory.compute([system.theory.point(VALUES, 1)], TIME, [])
@@ -48,7 +48,7 @@ def test_the_phase_of_a_run_is_told_by_its_end():
         values = {**VALUES, "dimension": 1000, "initial_cosine_similarity": 0.5, **changes}
         point = system.simulation.point(values, 3)
         share = system.simulation.compute([point], np.array([40.0]), range(8)).values["phase_share"][0]
-        phases = system.simulation.outputs(values).coordinates["phase"][0]
+        phases = system.simulation.outputs(values).coordinates["end_phase"][0]
         assert phases[int(share.mean(axis=0).argmax())] == phase
 
 

@@ -40,8 +40,9 @@ def test_the_stronger_feature_comes_first():
 
 
 def test_the_phase_of_a_run_is_told_by_its_end():
+    """A feature that is weaker than the base noise is not learned at any rate (docs/theory.md, section 12)."""
     system = find_system("phases")
-    cases = {"informative": {}, "uninformative": {"learning_rate": 8.0}, "collapsed": {"base_noise_variance": 0.0}}
+    cases = {"informative": {}, "uninformative": {"second_moment": 0.2}, "collapsed": {"base_noise_variance": 0.0}}
     cases["collapsed"] |= {"second_moment": 0.1, "learning_rate": 0.5, "augmentation_noise_variance": 0.1}
     cases["diverged"] = {"activation": (0.0, 1.0, 0.0, -0.1), "learning_rate": 8.0}
     for phase, changes in cases.items():

@@ -166,6 +166,10 @@ def _list_handles() -> list[Any]:
     return [*regions, *marks, Line2D([], [], color=INK, linewidth=1.4, label="threshold")]
 
 
+# Correlations up to here count as -1.
+_END = -0.999
+
+
 def find_best_correlation(similarity: xr.DataArray) -> xr.DataArray:
     """Return the correlation of the largest similarity, by a parabola through the best value and its neighbours.
 
@@ -188,7 +192,7 @@ def find_best_correlation(similarity: xr.DataArray) -> xr.DataArray:
 
 
 def plot_best_correlation(summary: Summary) -> tuple[Figure, str]:
-    """Draw the best correlation over base and augmentation noise, one panel for each batch and learning rate.
+    """Draw what the best correlation gains, over base and augmentation noise, by batch and learning rate.
 
     Parameters
     ----------
@@ -207,15 +211,17 @@ def plot_best_correlation(summary: Summary) -> tuple[Figure, str]:
     places = [(b, rate) for b in best["batch"].values for rate in best[_RATE].values]
     figure = make_figure(PAGE, 2.3)
     panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
-    image = ScalarMappable(Normalize(-1, 1), "cividis")
+    image = ScalarMappable(Normalize(0, float(gain.max())), "cividis")
     for axes, (batch, rate) in zip(panels, places, strict=True):
         here = {"batch": batch, _RATE: rate}
-        axes.imshow(best.sel(here), origin="lower", aspect="auto", cmap=image.cmap, norm=image.norm)
+        gains = gain.where(np.isfinite(best)).sel(here).values
+        axes.imshow(gains, origin="lower", aspect="auto", cmap=image.cmap, norm=image.norm)
         for (i, j), value in np.ndenumerate(best.sel(here).values):
-            text = "\N{EN DASH}" if np.isnan(value) else f"{value:.2f}\n{gain.sel(here).values[i, j]:+.3f}"
-            colour = INK if np.isnan(value) or value > 0 else "white"
-            text = text.replace("-", "\N{MINUS SIGN}")
-            axes.text(j, i, text, ha="center", va="center", fontsize=5.5, color=colour)
+            text = "\N{EN DASH}" if np.isnan(value) else f"{gains[i, j]:.3f}"
+            if value > _END:
+                text += f"\n{value:.2f}".replace("-", "\N{MINUS SIGN}")
+            colour = INK if np.isnan(value) or image.norm(gains[i, j]) > 0.5 else "white"
+            axes.text(j, i, text, ha="center", va="center", fontsize=5, color=colour)
         axes.set_title(rf"$B$ = {batch}, $\eta$ = {format_number(rate)}")
         axes.set_xticks(range(best.sizes[_NOISE]), [format_number(v) for v in best[_NOISE].values])
         axes.set_yticks(
@@ -224,14 +230,13 @@ def plot_best_correlation(summary: Summary) -> tuple[Figure, str]:
         )
         axes.set_xlabel("base noise $s_b^2$")
     panels[0].set_ylabel("augmentation noise $s_a^2$")
-    figure.colorbar(image, ax=panels, pad=0.01, aspect=14).set_label(r"best correlation $\rho^*$")
+    figure.colorbar(image, ax=panels, pad=0.01, aspect=14).set_label(r"gain over $\rho = 0$")
     known = best.values[np.isfinite(best.values)]
-    ends = int(np.sum(known <= -0.999))
+    ends = int(np.sum(known <= _END))
     what = (
-        "Correlation of the augmentation noise at which the steady cosine similarity is largest (upper number, colour) "
-        "and what it gains over correlation 0 (lower number), by the ODE. A dash: nothing is learned. It is "
-        f"\N{MINUS SIGN}1 at {ends} of {len(known)} places, and between at the others: from {known.min():.2f} to "
-        f"{known.max():.2f}."
+        "What the best correlation of the augmentation noise adds to the steady cosine similarity at correlation 0, by "
+        "the ODE (number, colour). A dash: nothing is learned. The best correlation is \N{MINUS SIGN}1 at "
+        f"{ends} of {len(known)} places; at the others it stands below the gain."
     )
     name = summary.name
     caption = f"**{summary.experiment.get('description', name)}.** {what}\n"

@@ -181,6 +181,6 @@ def test_a_phase_that_the_theory_does_not_allow_is_counted():
 
 def test_the_best_correlations_stand_in_the_cells():
     figure, caption = draw(plot_best_correlation, make_correlations())
-    cells = [text.get_text().split("\n")[0] for text in figure.axes[0].texts]
+    cells = [text.get_text().split("\n")[1] for text in figure.axes[0].texts]
     assert cells == ["\N{MINUS SIGN}0.10", "\N{MINUS SIGN}0.50"] * 2
     assert "0 of 16 places" in caption

@@ -211,16 +211,19 @@ def plot_best_correlation(summary: Summary) -> tuple[Figure, str]:
     places = [(b, rate) for b in best["batch"].values for rate in best[_RATE].values]
     figure = make_figure(PAGE, 2.3)
     panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
-    image = ScalarMappable(Normalize(0, float(gain.max())), "cividis")
+    highest = float(gain.max())
+    image = ScalarMappable(Normalize(0, highest), "cividis")
     for axes, (batch, rate) in zip(panels, places, strict=True):
         here = {"batch": batch, _RATE: rate}
         gains = gain.where(np.isfinite(best)).sel(here).values
         axes.imshow(gains, origin="lower", aspect="auto", cmap=image.cmap, norm=image.norm)
-        for (i, j), value in np.ndenumerate(best.sel(here).values):
+        found = best.sel(here).values
+        for i, j in np.ndindex(found.shape):
+            value = float(found[i, j])
             text = "\N{EN DASH}" if np.isnan(value) else f"{gains[i, j]:.3f}"
             if value > _END:
                 text += f"\n{value:.2f}".replace("-", "\N{MINUS SIGN}")
-            colour = INK if np.isnan(value) or image.norm(gains[i, j]) > 0.5 else "white"
+            colour = INK if np.isnan(value) or gains[i, j] > 0.5 * highest else "white"
             axes.text(j, i, text, ha="center", va="center", fontsize=5, color=colour)
         axes.set_title(rf"$B$ = {batch}, $\eta$ = {format_number(rate)}")
         axes.set_xticks(range(best.sizes[_NOISE]), [format_number(v) for v in best[_NOISE].values])

@@ -16,6 +16,7 @@ import scipy.optimize  # noqa: F401 Imported here, so that no child has to; also
 import clhd.figures.claims
 import clhd.figures.lines
 import clhd.report.write
+import clhd.sweep.plan.check
 import clhd.sweep.run.run_stage
 import clhd.systems.registry
 from clhd.cli import main

@@ -5,6 +5,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ class Recorder:
 
     def __init__(self, folder: Path, states: Path, every: int) -> None:
         self.folder, self.states, self.every = folder, states, every
-        self.changes, self.known, self.opened = 0, set[str](), None
+        self.changes, self.known = 0, set[str]()
+        self.opened: Path | None = None
         states.mkdir()
 
     def act(self, number: int, opened: Path | None) -> None:
@@ -98,15 +100,24 @@ class Recorder:
         self.changes = number
         if self.every and number % self.every == 0:
             self._keep(str(number))
-            if self.opened and self.opened.is_file() and self.opened.stat().st_size:
+            if self.opened:
                 self._keep(f"{number}-empty", empty=self.opened.relative_to(self.folder))
         self.opened = opened
 
     def _keep(self, name: str, empty: Path | None = None) -> None:
         copy = self.states / name
-        copy_folder(self.folder, copy)
-        if empty:
+        self._copy(copy)
+        if empty and (copy / empty).is_file():
             os.truncate(copy / empty, 0)
         if (digest := digest_folder(copy / "results")) in self.known:
             shutil.rmtree(copy)
         self.known.add(digest)
+
+    def _copy(self, copy: Path) -> None:
+        """Copy the folder again until nothing changed meanwhile: another thread may still be making its last change."""
+        while True:
+            with suppress(OSError):  # a file was renamed; shutil.Error is one too
+                copy_folder(self.folder, copy)
+                if digest_folder(copy / "results") == digest_folder(self.folder / "results"):
+                    return
+            shutil.rmtree(copy, ignore_errors=True)

@@ -57,7 +57,8 @@ def test_no_other_module_touches_a_private_part_of_a_library() -> None:
 @pytest.mark.parametrize("library", ["dask", "distributed", "dask-jobqueue"])
 def test_no_release_whose_private_parts_nobody_has_seen_is_admitted(library: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    texts = [*project["dependencies"], *project["optional-dependencies"]["slurm"]]
+    extras = project["optional-dependencies"]
+    texts = [*project["dependencies"], *extras["cluster"], *extras["slurm"]]
     (admitted,) = [wanted.specifier for wanted in map(Requirement, texts) if wanted.name == library]
     (locked,) = re.findall(rf"^{library}==(\S+) ", (ROOT / "requirements" / "lock.txt").read_text(), re.MULTILINE)
     assert locked in admitted

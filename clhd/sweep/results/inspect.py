@@ -139,9 +139,10 @@ class Replay:
 
 def replay_point(experiment: Experiment, results: Path, place: Mapping[str, str]) -> Replay:
     """Simulate one point again in this process, and compare its bits with the store."""
-    _simulation(experiment)
+    wanted = _simulation(experiment)
+    index = parse_place(wanted.grid, place)  # a wrong name is told even if there is no store
     wanted, store, available = open_stage(experiment, "simulation", results, computes=True)
-    return _replay(wanted, store, available, parse_place(wanted.grid, place))
+    return _replay(wanted, store, available, index)
 
 
 def verify_share(experiment: Experiment, results: Path, fraction: float) -> list[Replay]:

@@ -12,7 +12,10 @@ from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.registry import find_system, import_named
 
 ROOT = Path(__file__).parents[4]
-SYSTEMS = ("attractors", "contrastive", "portrait", "selection", "sharing", "weights")
+SYSTEMS = (
+    *("attractors", "contrastive", "escape", "phases", "portrait"),
+    *("rare_selection", "selection", "sharing", "weights"),
+)
 
 
 @pytest.mark.parametrize("config", ["config.yaml", "paper.yaml"])
@@ -28,6 +31,7 @@ def test_every_claim_of_the_config_is_found(config, monkeypatch):
     assert figures.keys() == {
         *("lines", "grid", "trajectories", "none"),
         *("attractors", "dimension", "moments", "noise_correlation"),
+        *("escape", "optimal_correlation", "phases", "rare_selection"),
     }
 
 

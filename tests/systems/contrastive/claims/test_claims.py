@@ -31,7 +31,7 @@ def test_every_claim_of_the_config_is_found(config, monkeypatch):
     assert figures.keys() == {
         *("lines", "grid", "trajectories", "none"),
         *("attractors", "dimension", "moments", "noise_correlation"),
-        *("escape", "optimal_correlation", "phases", "rare_selection"),
+        *("escape_law", "optimal_correlation", "phase_regions", "rare_selection"),
     }
 
 

@@ -1,5 +1,6 @@
 """Text for people: counts, durations, sizes, numbers, symbols, positions and lists."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ _GREEK = (
     "sigma", "tau", "phi", "chi", "psi", "omega",
 )  # fmt: skip
 _MAX_LINE = 400
+_MOST_DIGITS = 6  # behind the point; smaller numbers get a power of ten
 MAX_LINES = 20
 
 
@@ -94,6 +96,25 @@ def format_number(value: Any) -> str:
     if number == round(number) and 1e3 <= abs(number) < 1e12:
         return f"{number:,.0f}"
     return f"{number:.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def format_interval(value: float, low: float, high: float) -> tuple[str, str, str] | None:
+    """Return the numbers of an estimate as text, so that the half-width of its interval has two digits.
+
+    Returns None if the interval has no width.
+    """
+    half = (high - low) / 2
+    if half <= 1e-12 * max(abs(low), abs(high), 1e-300):
+        return None
+    digits = 1 - math.floor(math.log10(half))
+    if digits > _MOST_DIGITS:
+        return format_number(value), format_number(low), format_number(high)
+    first, second, third = (f"{round(number, digits):,.{max(digits, 0)}f}" for number in (value, low, high))
+    return _mark_minus(first), _mark_minus(second), _mark_minus(third)
+
+
+def _mark_minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def format_place(coordinate: Any, value: Any) -> str:

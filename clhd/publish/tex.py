@@ -7,7 +7,6 @@ r"""Texts and numbers as LaTeX takes them.
 | text | itself, with the characters that LaTeX takes for its own escaped |
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from html import unescape
@@ -15,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from clhd.core.text import format_number
+from clhd.core.text import format_interval, format_number
 from clhd.report.text import is_estimate
 
 _ESCAPED = {
@@ -27,7 +26,6 @@ _ESCAPED = {
     "\N{MULTIPLICATION SIGN}": r"\ensuremath{\times}",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
 }
-_MOST_DIGITS = 6
 _POWER = re.compile(r"\\textasciicircum\{\}(?:\((-?[\d/]+)\)|(-?\d+))")
 
 
@@ -39,7 +37,11 @@ def escape_tex(text: str) -> str:
 
 def format_tex_number(number: float) -> str:
     """Return a number with 4 digits for LaTeX, inside or outside of formulas."""
-    mantissa, e, exponent = format_number(number).replace("\N{MINUS SIGN}", "-").partition("e")
+    return _mark_number(format_number(number))
+
+
+def _mark_number(text: str) -> str:
+    mantissa, e, exponent = text.replace("\N{MINUS SIGN}", "-").partition("e")
     mantissa = mantissa.replace(",", "{,}")
     power = rf"\times10^{{{int(exponent)}}}" if e else ""
     return rf"\ensuremath{{{mantissa}{power}}}"
@@ -64,18 +66,11 @@ def format_tex(value: Any) -> tuple[str, str]:
 def _format_estimate(value: float | None, low: float | None, high: float | None) -> tuple[str, str]:
     if value is None or low is None or high is None:
         return ("not known" if value is None else format_tex_number(value)), "not known"
-    half = (high - low) / 2
-    if half <= 1e-12 * max(abs(low), abs(high), 1e-300):
+    found = format_interval(value, low, high)
+    if found is None:
         return format_tex_number(value), "exact"
-    digits = 1 - math.floor(math.log10(half))
-    if digits > _MOST_DIGITS:
-        found = [format_tex_number(number) for number in (value, low, high)]
-    else:
-        found = [
-            rf"\ensuremath{{{round(number, digits):,.{max(digits, 0)}f}}}".replace(",", "{,}")
-            for number in (value, low, high)
-        ]
-    return found[0], f"{found[1]} to {found[2]}"
+    first, second, third = (_mark_number(text) for text in found)
+    return first, f"{second} to {third}"
 
 
 def flatten(value: Any, path: str) -> Iterator[tuple[str, Any]]:

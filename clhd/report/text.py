@@ -1,13 +1,12 @@
 """Text as templates show it: the only functions that turn the text of a file into markup, after escaping all of it."""
 
-import math
 import re
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from clhd.claims.verdict import Verdict
-from clhd.core.text import format_number
+from clhd.core.text import format_interval, format_number
 
 _ESTIMATE = ("value", "low", "high")
 VERDICTS = tuple(str(verdict) for verdict in Verdict)
@@ -61,21 +60,18 @@ def split_estimate(estimate: dict[str, Any]) -> tuple[Any, str]:
     value, low, high = (estimate[name] for name in _ESTIMATE)
     if value is None or low is None or high is None:
         return ("not known" if value is None else mark_number(value)), ""
-    half = (high - low) / 2
-    if half <= 1e-12 * max(abs(low), abs(high), 1e-300):
+    found = format_interval(value, low, high)
+    if found is None:
         return mark_number(value), "exact"
-    digits = 1 - math.floor(math.log10(half))
-    return _round(value, digits), f"{_round(low, digits)} to {_round(high, digits)}"
-
-
-def _round(number: float, digits: int) -> Markup:
-    if digits > 6:
-        return mark_number(number)
-    return Markup(f"{round(number, digits):,.{max(digits, 0)}f}".replace("-", "\N{MINUS SIGN}"))
+    return _mark_number(found[0]), f"{_mark_number(found[1])} to {_mark_number(found[2])}"
 
 
 def mark_number(number: float) -> Markup:
     """Return a number for people; a power of ten is a superscript."""
-    mantissa, e, exponent = format_number(number).replace("\N{MINUS SIGN}", "-").partition("e")
-    text = mantissa.replace("-", "\N{MINUS SIGN}")
-    return mark_powers(f"{text}\N{MULTIPLICATION SIGN}10^{int(exponent)}" if e else text)
+    return _mark_number(format_number(number))
+
+
+def _mark_number(text: str) -> Markup:
+    mantissa, e, exponent = text.replace("\N{MINUS SIGN}", "-").partition("e")
+    marked = mantissa.replace("-", "\N{MINUS SIGN}")
+    return mark_powers(f"{marked}\N{MULTIPLICATION SIGN}10^{int(exponent)}" if e else marked)

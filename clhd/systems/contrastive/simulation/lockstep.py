@@ -5,6 +5,7 @@ lanes have a fixed size (padded), and each lane has its own stream: its bits dep
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def sample_latents(state: BitArray, samplers: NDArray[np.int64], group: Any, sam
                 c[i] *= group.scale[j, i]
 
 
-class Lockstep:
+class Lockstep(ABC):
     """Up to `LANES` replicas of points of one `family`, which advance in lockstep; a subclass has the chain.
 
     Parameters
@@ -111,40 +112,40 @@ class Lockstep:
                 self._group["cumulative"][j, : len(values), lanes] = (np.cumsum(weights) - weights)[:, None]
         self._state[:, lanes] = seed_states(point.key, replicas)
 
+    @abstractmethod
     def _choose_type(self, model: ContrastiveModel, atoms: int) -> np.dtype[np.void]:
         """Return the record type of the group."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _list_codes(self, model: ContrastiveModel) -> tuple[Any, ...]:
         """Return what the kernel branches on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _list_constants(self, model: ContrastiveModel, n: int) -> dict[str, Any]:
         """Return the constants of a point that all its lanes share, by their names in the record."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fill_chi_squares(self, lanes: slice, model: ContrastiveModel, n: int) -> None:
         """Write the constants of the chi-square numbers of the lanes of one point."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _start(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
         """Draw the initial state; lanes with a fixed start also draw, so a group may have both kinds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restart(self, overlap: FloatArray) -> None:
         """Set the state of one unit that lies in the span of features and further directions.
 
         `overlap` has the shape (lanes, feature + further); its squares add up to the squared norm.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def advance(self, steps: int) -> None:
         """Make `steps` steps of SGD in every lane, without the GIL."""
-        raise NotImplementedError
 
+    @abstractmethod
     def order_parameters(self) -> FloatArray:
         """Return a copy of the order parameters of the lanes in use, shape (lanes, order parameter)."""
-        raise NotImplementedError
 
 
 def family(point: Point) -> tuple[Hashable, ...]:

@@ -102,7 +102,7 @@ def run(options: Namespace) -> int:
 def status(options: Namespace) -> int:
     """Print a table of the counts by status of all experiments of a list."""
     from clhd.report.faults import find_product_faults
-    from clhd.sweep.results.status import describe_status, format_status
+    from clhd.sweep.results.state import describe_status, format_status
 
     config = _find_list(options)
     results, deep = config.results, options.deep
@@ -179,7 +179,7 @@ def archive(options: Namespace) -> int:
     """Write results, with all that is needed to compute them again, as one zip."""
     from clhd.publish.archive import write_archive
     from clhd.sweep.results.listing import DEFAULT
-    from clhd.sweep.results.status import describe_status
+    from clhd.sweep.results.state import describe_status
     from clhd.sweep.spec.config import read_config
 
     source = options.config or DEFAULT
@@ -319,8 +319,7 @@ def certificates(options: Namespace) -> int:
 
 def schema(options: Namespace) -> int:
     """Print the JSON schema of an experiment, or of the list of experiments."""
-    from clhd.sweep.spec.config import format_config_schema
-    from clhd.sweep.spec.schema import format_schema
+    from clhd.sweep.spec.config import format_config_schema, format_schema
 
     print(format_config_schema() if options.config else format_schema(), end="")
     return 0

@@ -88,8 +88,7 @@ def write_study(folder: Path) -> list[Path]:
     ClhdError
         If there is something in the folder already, or it cannot be written.
     """
-    from clhd.sweep.spec.config import format_config_schema  # noqa: PLC0415 (they ask every system)
-    from clhd.sweep.spec.schema import format_schema  # noqa: PLC0415
+    from clhd.sweep.spec.config import format_config_schema, format_schema  # noqa: PLC0415 (they ask every system)
 
     with explain_unwritable(folder):
         if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):

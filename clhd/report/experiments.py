@@ -21,7 +21,7 @@ from clhd.report.faults import find_figure_faults
 from clhd.report.pictures import Picture, read_picture
 from clhd.report.text import make_anchor
 from clhd.sweep.results.open_results import PARTS
-from clhd.sweep.results.status import describe_status
+from clhd.sweep.results.state import describe_status
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.store import Store
@@ -37,7 +37,7 @@ class Record:
     Parameters
     ----------
     status : mapping
-        Result of `clhd.sweep.results.status.describe_status`.
+        Result of `clhd.sweep.results.state.describe_status`.
     seconds : mapping of stage to float
         Core time, s.
     runs : mapping of stage to list

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import clhd.sweep.run.dispatch
-import clhd.sweep.run.execute
+import clhd.sweep.run.run_stage
 import clhd.systems.registry
 from clhd.cli import main
 from clhd.sweep.store.store import Store
@@ -69,7 +69,7 @@ def read_bits(results: Path) -> dict[str, bytes]:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Project:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(clhd.sweep.run.execute, "_THREADS_BELOW_SECONDS", np.inf)  # processes do not know the toy
+    monkeypatch.setattr(clhd.sweep.run.run_stage, "_THREADS_BELOW_SECONDS", np.inf)  # processes do not know the toy
     return Project(tmp_path, capfd)
 
 
@@ -80,7 +80,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "toy.yaml").write_text(TABLE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
-        patch.setattr(clhd.sweep.run.execute, "_THREADS_BELOW_SECONDS", np.inf)
+        patch.setattr(clhd.sweep.run.run_stage, "_THREADS_BELOW_SECONDS", np.inf)
         assert main(["run", str(folder / "toy.yaml"), "--results", str(folder / "results")]) == 0
     return folder / "results"
 

@@ -10,10 +10,9 @@ import yaml
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.check import check_experiment
-from clhd.sweep.spec.config import Config, format_config_schema, read_config
+from clhd.sweep.spec.config import Config, format_config_schema, format_schema, read_config
 from clhd.sweep.spec.experiment import Experiment, parse_experiment, read_experiment
 from clhd.sweep.spec.grid import Axis, Grid, parse_axis, parse_place
-from clhd.sweep.spec.schema import format_schema
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.declarations import Parameter
 from clhd.systems.registry import list_systems

@@ -11,14 +11,13 @@ import pytest
 from distributed import Client
 
 import clhd.core.progress
-import clhd.sweep.store.grow
+import clhd.sweep.store.prepare
 from clhd.core.progress import Progress
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.store.create import create_store
-from clhd.sweep.store.grow import grow_store, predict_growth
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.metadata import list_chunks
-from clhd.sweep.store.prepare import positions_in, predict_growth_seconds
+from clhd.sweep.store.prepare import grow_store, positions_in, predict_growth, predict_growth_seconds
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 from tests.sweep.conftest import MakeExperiment
@@ -76,7 +75,7 @@ def test_every_number_stands_where_it_belongs_whatever_the_chunks(
     store = make_store(tmp_path / "simulation.zarr", held, (2, 1, 3), unknown=[(1, 0, 0), (0, 1, 0)])
     before = {name: store.read(name) for name in (*store.outputs, *LEDGER)}
     places = positions_in(available, held)
-    monkeypatch.setattr(clhd.sweep.store.grow, "keep_chunks", lambda *_: chunks)
+    monkeypatch.setattr(clhd.sweep.store.prepare, "keep_chunks", lambda *_: chunks)
     predicted, advanced = predict_growth(store, available, places), []
 
     def note(self: Progress, runs: int, seconds: float) -> None:
@@ -132,7 +131,7 @@ def test_the_same_files_copied_files_and_new_ones_have_the_same_bytes(
 
             patch.setattr(os, "link", refuse)
         else:
-            patch.setattr(clhd.sweep.store.grow, "_find_encoding", lambda store, _: store.path)
+            patch.setattr(clhd.sweep.store.prepare, "_find_encoding", lambda store, _: store.path)
         simulate(toy(**LARGER), tmp_path / "other", client)
     paths = [folder / "toy" / "simulation.zarr" for folder in (results, tmp_path / "other")]
     names = [sorted(list_files(path)) for path in paths]
@@ -169,7 +168,7 @@ def test_long_growth_is_predicted_and_shown_and_short_growth_is_silent(
     simulate(toy(), results, client)
     simulate(toy(**LARGER), results, client)
     assert "grows" not in capsys.readouterr().err
-    monkeypatch.setattr(clhd.sweep.store.grow, "_LONG_SECONDS", 0.0)
+    monkeypatch.setattr(clhd.sweep.store.prepare, "_LONG_SECONDS", 0.0)
     monkeypatch.setattr(clhd.core.progress, "_LINE_SECONDS", 0.0)
     simulate(toy(**LARGER, replicas=5), results, client)
     lines = [line for line in capsys.readouterr().err.splitlines() if "grows" in line]

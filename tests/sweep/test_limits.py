@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 
 import clhd.sweep.plan.blocks
-import clhd.sweep.plan.limits
 import clhd.sweep.spec.grid
 import clhd.sweep.spec.limits
 from clhd.errors import ClhdError
-from clhd.sweep.plan.blocks import choose_chunks, chunk_counts, plan_blocks
+from clhd.sweep.plan.blocks import CHUNK_BYTES, choose_chunks, chunk_counts, plan_blocks
 from clhd.sweep.plan.check import check_experiment
-from clhd.sweep.plan.limits import CHUNK_BYTES
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.store.bound import StoreError
 from clhd.sweep.store.prepare import prepare_store
@@ -64,7 +62,7 @@ def test_a_result_that_no_worker_can_hold_is_refused_before_points_are_made(toy:
 
 
 def test_a_store_of_too_many_chunks_is_refused(toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clhd.sweep.plan.limits, "MOST_CHUNKS", 7)
+    monkeypatch.setattr(clhd.sweep.plan.blocks, "MOST_CHUNKS", 7)
     assert check_experiment(toy(constants={"work": 1e-6}))
     with pytest.raises(ClhdError, match=r"8 results of .* in 8 files of each variable, more than 7; give fewer values"):
         check_experiment(toy(constants={"work": 2}, replicas=1))
@@ -76,7 +74,7 @@ def test_a_chunk_of_long_results_is_bounded_in_bytes(toy: MakeExperiment, replic
     stage = Stage(toy(replicas=replicas, **changes), "simulation")
     assert math.prod(choose_chunks(stage)) * stage.entry_bytes <= CHUNK_BYTES
     plan = plan_blocks(stage, np.ones(stage.shape, dtype=bool), choose_chunks(stage), workers=2)
-    most = clhd.sweep.plan.limits.MOST_BYTES_AT_ONCE
+    most = clhd.sweep.plan.blocks.MOST_BYTES_AT_ONCE
     assert most / 2 < max(block.entries * stage.entry_bytes for block in plan.blocks) <= most or replicas == 1
 
 

@@ -8,8 +8,7 @@ import pytest
 from distributed import Client
 
 import clhd.sweep.plan.blocks
-from clhd.sweep.plan.costs import MIXED
-from clhd.sweep.plan.stage import Stage
+from clhd.sweep.plan.stage import MIXED, Stage
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store

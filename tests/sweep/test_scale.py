@@ -9,7 +9,7 @@ import pytest
 from distributed import Client
 
 import clhd.sweep.plan.blocks
-import clhd.sweep.results.reduce
+import clhd.sweep.results.statistics
 import clhd.sweep.run.dispatch
 import clhd.sweep.run.run_stage
 import clhd.sweep.run.tasks
@@ -168,7 +168,7 @@ def test_the_bits_of_a_summary_do_not_depend_on_how_much_is_read_at_once(
         return read(self, name, region)
 
     monkeypatch.setattr(Store, "read", note)
-    monkeypatch.setattr(clhd.sweep.results.reduce, "_MOST_NUMBERS", 1)
+    monkeypatch.setattr(clhd.sweep.results.statistics, "_MOST_NUMBERS", 1)
     by_chunk = summarise(experiment, results)
     assert len(regions) > 8  # so it did read chunk by chunk
     for name, variable in at_once.variables.items():

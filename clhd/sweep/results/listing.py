@@ -10,7 +10,7 @@
 from pathlib import Path
 
 from clhd.errors import ClhdError, InputError
-from clhd.sweep.results.digests import read_stored_experiment
+from clhd.sweep.results.products import read_stored_experiment
 from clhd.sweep.spec.config import ConfigContent, parse_config
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.stages import STAGES, stage_path

@@ -27,9 +27,8 @@ import xarray as xr
 
 from clhd.errors import ClhdError, explain_unwritable
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.results.comparison import add_distances, add_theory
-from clhd.sweep.results.digests import digest_stores
-from clhd.sweep.results.reduce import QUANTILES, STATISTICS, reduce_runs
+from clhd.sweep.results.products import digest_stores
+from clhd.sweep.results.statistics import QUANTILES, STATISTICS, add_distances, add_theory, reduce_runs
 from clhd.sweep.spec.experiment import Experiment, read_experiment
 from clhd.sweep.spec.stages import KINDS, stage_path
 from clhd.sweep.store.bound import StoreError

@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from clhd.core.text import format_bytes, format_count, format_seconds
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
-from clhd.sweep.plan.costs import format_work
-from clhd.sweep.plan.stage import Stage
+from clhd.sweep.plan.stage import Stage, format_work
 from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.match import check_changes
-from clhd.sweep.store.missing import find_missing
 from clhd.sweep.store.prepare import predict_growth_seconds
+from clhd.sweep.store.repair import find_missing
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 

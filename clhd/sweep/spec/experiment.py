@@ -36,10 +36,9 @@ from pydantic_core.core_schema import ValidationInfo
 
 from clhd.core.checks import parse_count, parse_number
 from clhd.errors import ClhdError, InputError
-from clhd.sweep.spec.errors import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes
 from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
 from clhd.sweep.spec.limits import check_table
-from clhd.sweep.spec.yaml_file import read_yaml
+from clhd.sweep.spec.yaml_file import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes, read_yaml
 from clhd.systems.declarations import Outputs, Parameter, Value
 from clhd.systems.protocol import System
 from clhd.systems.registry import Reference, is_file_name, load_system, refer_to

@@ -20,8 +20,7 @@ import numpy as np
 from clhd.core.text import format_count, format_number, format_value
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import BoolArray
-from clhd.sweep.plan.costs import format_work
-from clhd.sweep.plan.stage import Stage
+from clhd.sweep.plan.stage import Stage, format_work
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import StageKind, stage_path
 from clhd.sweep.store.bound import StoreError

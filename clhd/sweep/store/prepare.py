@@ -7,24 +7,184 @@ A store that has results of another experiment is refused, see `clhd.sweep.store
 | ``requested`` | the stage as the experiment's file describes it |
 | ``stored`` | the stage whose points and replicas the store has a place for |
 | ``available`` | both together: the stage whose points and replicas the grown store has a place for |
+
+`grow_store` copies a store into a larger one, which has a place for more values of the axes, or for more replicas.
+
+The larger store is the next generation under the same name, see `clhd.sweep.store.create`. Axes are in order, so a
+chunk of the new store takes one region of the old store:
+
+| chunk of the new store | how it is filled |
+|---|---|
+| equal to a chunk of the old store | it has the same files |
+| larger, or parts of several chunks | it is assembled |
+| nothing known | it stays empty |
 """
 
+import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from clhd.sweep.plan.blocks import choose_chunks
+import numpy as np
+
+from clhd.core.files import sync_tree
+from clhd.core.progress import Progress
+from clhd.core.text import format_count, format_seconds
+from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, choose_chunks, keep_chunks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.spec.errors import ExperimentError
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.limits import describe_size
+from clhd.sweep.spec.yaml_file import ExperimentError
 from clhd.sweep.store.bound import StoreError
-from clhd.sweep.store.create import create_store
-from clhd.sweep.store.generations import remove_leftovers
-from clhd.sweep.store.grow import grow_store, predict_growth
+from clhd.sweep.store.create import create_store, publish, remove_leftovers, write_empty
+from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.match import check_changes, positions_in
 from clhd.sweep.store.metadata import FRESH, restore_array_files
 from clhd.sweep.store.repair import delete_incomplete_chunks
 from clhd.sweep.store.store import Store
+from clhd.systems.declarations import Status
+
+# Seconds to take a chunk; to assemble it from one old chunk; and for each further old chunk. Measured by growing stores
+# of 400 and 1600 chunks of 5 files each, on a shared machine with a local disk: 0.8 to 1.0, 8 to 9, and 1.8 ms. To sync
+# the folders of a chunk takes 2 ms more, with its files 3 to 4 ms.
+_LINK_SECONDS, _ASSEMBLE_SECONDS, _PIECE_SECONDS = 0.003, 0.014, 0.002
+# Growth that takes longer than this is announced.
+_LONG_SECONDS = 10.0
+# The metadata that say how the bytes of a chunk are encoded.
+_ENCODING = ("data_type", "chunk_grid", "fill_value", "codecs", "storage_transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """The part of the old store from which a chunk of the new store is filled, along one dim.
+
+    Parameters
+    ----------
+    source : slice
+        Positions in the old store.
+    known : array of bool
+        True at the positions of the chunk that the source fills.
+    chunks : range
+        Numbers of the chunks of the old store that hold the source.
+    is_same : bool
+        True if the chunk equals one chunk of the old store.
+    """
+
+    source: slice
+    known: BoolArray
+    chunks: range
+    is_same: bool
+
+
+_Origins = list[list[_Origin]]  # along each dim, of each chunk
+
+
+def grow_store(old: Store, available: Stage, places: Sequence[Sequence[int]]) -> Store:
+    """Copy a store into a larger one, which takes its name; return the open new store. The caller holds the lock.
+
+    Parameters
+    ----------
+    old : Store
+    available : Stage
+        The stage whose points and replicas the new store has a place for.
+    places : sequence of sequence of int
+        Positions in the new store of what the old store holds, along each dim; ascending.
+
+    Raises
+    ------
+    StoreError
+        If a chunk of the store is missing, or damaged where it must be read.
+    """
+    path = old.path
+    chunks = keep_chunks(old.chunks, available)
+    origins = _find_origins(available.shape, chunks, old, places)
+    seconds = _predict_seconds(origins, old, keeps_chunks=chunks == old.chunks)
+    runs = math.prod(old.shape) * old.entry_size
+    progress = Progress(f"{available.experiment.name} {available.kind}, its store grows", runs, seconds)
+    count = format_count(runs, "run")
+    if seconds > _LONG_SECONDS:
+        progress.say(f"copies {count} into a larger store, {format_seconds(seconds)} predicted")
+    hidden = write_empty(path, available, chunks, old.attributes["runs"], old.attributes.get("identity", ""))
+    _fill(Store(hidden, "r+"), old, origins, progress)
+    sync_tree(hidden)  # once the next run deletes the old files, the copy is all there is
+    publish(path)
+    if progress.is_shown:
+        progress.finish(f"{count} copied")
+    return Store(path, "r+")
+
+
+def predict_growth(old: Store, available: Stage, places: Sequence[Sequence[int]]) -> float:
+    """Return the predicted seconds of `grow_store` for the same arguments; disks differ."""
+    chunks = keep_chunks(old.chunks, available)
+    origins = _find_origins(available.shape, chunks, old, places)
+    return _predict_seconds(origins, old, keeps_chunks=chunks == old.chunks)
+
+
+def _find_origins(shape: Sequence[int], chunks: Sequence[int], old: Store, places: Sequence[Sequence[int]]) -> _Origins:
+    """Return the origins of all chunks of a new store of some shape."""
+    return [_trace(*dim) for dim in zip(shape, chunks, old.shape, old.chunks, places, strict=True)]
+
+
+def _trace(length: int, size: int, old_length: int, old_size: int, places: Sequence[int]) -> list[_Origin]:
+    """Return the origins of the chunks of the new store along one dim."""
+    positions = np.full(length, -1)  # in the old store; -1 where the value is new
+    positions[places] = np.arange(old_length)
+    origins = []
+    for start in range(0, length, size):
+        piece = positions[start : start + size]
+        known = piece >= 0
+        # Both are in order and the new store has all values of the old one, so the source has no gaps.
+        first, stop = (int(piece[known][0]), int(piece[known][-1]) + 1) if known.any() else (0, 0)
+        is_whole = first % old_size == 0 and stop == min(first + old_size, old_length)
+        chunks = range(first // old_size, -(-stop // old_size))
+        origins.append(_Origin(slice(first, stop), known, chunks, bool(is_whole and known.all())))
+    return origins
+
+
+def _predict_seconds(origins: _Origins, old: Store, *, keeps_chunks: bool) -> float:
+    """Return the predicted seconds to fill the new store."""
+    linked = math.prod(sum(origin.is_same for origin in dim) for dim in origins) if keeps_chunks else 0
+    touched = math.prod(sum(bool(origin.chunks) for origin in dim) for dim in origins)
+    pieces = math.prod(sum(len(origin.chunks) for origin in dim) for dim in origins)
+    return linked * _LINK_SECONDS + (touched - linked) * _ASSEMBLE_SECONDS + (pieces - touched) * _PIECE_SECONDS
+
+
+def _fill(new: Store, old: Store, origins: _Origins, progress: Progress) -> None:
+    """Copy all results of the old store."""
+    is_alike = all(_find_encoding(old, name) == _find_encoding(new, name) for name in (*old.outputs, *LEDGER))
+    for index in new.chunk_indices():
+        parts = [dim[i] for dim, i in zip(origins, index, strict=True)]
+        entries = math.prod(part.source.stop - part.source.start for part in parts)
+        if not entries:
+            continue
+        if is_alike and all(part.is_same for part in parts):
+            new.take_chunk(index, old, tuple(part.chunks.start for part in parts))
+            seconds = _LINK_SECONDS
+        else:
+            _assemble_chunk(new, old, index, parts)
+            pieces = math.prod(len(part.chunks) for part in parts)
+            seconds = _ASSEMBLE_SECONDS + (pieces - 1) * _PIECE_SECONDS
+        progress.advance(entries * old.entry_size, seconds)
+
+
+def _find_encoding(store: Store, name: str) -> dict[str, Any]:
+    """Return the metadata that say how the bytes of the chunks of a variable are encoded."""
+    document: dict[str, Any] = store.group[name].metadata.to_dict()
+    return {key: document.get(key) for key in _ENCODING}
+
+
+def _assemble_chunk(new: Store, old: Store, index: ChunkIndex, parts: Sequence[_Origin]) -> None:
+    """Fill one chunk of the new store from one or more chunks of the old store."""
+    source = [part.source for part in parts]
+    if (old.read("status", source) == Status.NOT_RUN).all():
+        return
+    chunk = new.make_chunk(index)
+    known = np.ix_(*(part.known for part in parts))
+    for name, values in chunk.items():
+        values[known] = old.read(name, source)
+    new.write_chunk(index, chunk)
 
 
 def prepare_store(requested: Stage, path: Path) -> tuple[Store, Stage]:

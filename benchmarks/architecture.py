@@ -1,4 +1,4 @@
-"""Numbers that say how large the code is, and how many files a point crosses from YAML to figure.
+"""Measures the size of the code, and counts the files that a point crosses from YAML to figure.
 
 `python -m benchmarks.architecture` prints them for docs/decisions/layers.md.
 """

@@ -1,4 +1,4 @@
-"""Speed of attraction regions and selection probabilities, in seconds, against the time that each may take.
+"""Speed of attraction regions and selection probabilities: seconds, beside the bound of each.
 
 The example of docs/theory.md: tanh, two features of second moment 1.5, kurtosis 1 and 2. The map has 200 x 200 starts
 and follows each until it has arrived; its reference is the same starts as one batch up to time 200, without symmetries

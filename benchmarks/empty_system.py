@@ -1,4 +1,4 @@
-"""A system that computes nothing, so that what a sweep takes is what its machinery takes; see `benchmarks.scaling`.
+"""A system that computes nothing: its sweep takes only the time of the machinery; see `benchmarks.scaling`.
 
 A point is said to cost so much that ten fill a block, as the points of a real system do.
 """

@@ -1,4 +1,4 @@
-"""Speed of the full and the conditioned engine against two ways to write them by hand: a numba loop, and numpy.
+"""Speed of the full and the conditioned engine against two programs written by hand: a numba loop, and numpy.
 
 All make the same step: p = 2, tanh, bilinear loss, Gaussian noise, one replica, one core. Runs are interleaved
 and the best of each counts, so that the ratios hold on a machine that does other work as well.

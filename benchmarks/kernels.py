@@ -1,4 +1,4 @@
-"""`make bench`: the speed of every kernel in one table, against what one would use instead, in the same run."""
+"""`make bench`: the speed of every kernel in one table, beside an alternative that is timed in the same run."""
 
 import platform
 import sys

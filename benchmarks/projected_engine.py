@@ -1,4 +1,4 @@
-"""Speed of the projected chain against the loop that one would write by hand: one replica, numpy's Generator in numba.
+"""Speed of the projected chain against a loop written by hand: one replica, numpy's Generator in numba.
 
 Both make the same step (tanh, bilinear loss, n = 1000) on one core. Runs are interleaved and the best of each counts,
 so that the ratios hold on a machine that does other work as well.

@@ -1,4 +1,4 @@
-"""`make scaling`: what planner, scheduler, workers and ledger cost, from 10^3 to 10^6 points that compute nothing.
+"""`make scaling`: the costs of planner, scheduler, workers and ledger, from 10^3 to 10^6 points that compute nothing.
 
 Each size runs in a fresh process, with the scheduler and two workers in processes of their own, so that the time and
 memory of each part are told apart; on one machine driver and scheduler are one process. What was measured is kept in a

@@ -1,4 +1,4 @@
-"""What holds for every test: none is left to chance, and Ctrl-C is heard wherever it is started."""
+"""Fixtures of every test: fixed random numbers, and a Ctrl-C that works wherever the tests are started."""
 
 import signal
 from collections.abc import Iterator

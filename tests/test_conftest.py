@@ -1,4 +1,4 @@
-"""What conftest.py does for every test is seen to be done."""
+"""The fixtures of conftest.py do their work."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the documents name exists: files behind links, anchors, modules, tests and constants."""
+"""Everything that the documents name exists: files behind links, anchors, modules, tests and constants."""
 
 import re
 from collections.abc import Iterator

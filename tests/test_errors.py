@@ -1,4 +1,4 @@
-"""Each kind of error has a class, caught also as the builtin that a caller expects, and one exit code."""
+"""Each kind of error has a class, which is also the builtin that a caller expects, and one exit code."""
 
 import errno
 from pathlib import Path

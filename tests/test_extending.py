@@ -1,4 +1,4 @@
-"""What docs/extending.md promises: its package is a system with figure and claim; a latent law is one dataclass."""
+"""The page docs/extending.md is true: its package is a system with figure and claim; a latent law is one dataclass."""
 
 import json
 import math

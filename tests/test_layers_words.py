@@ -1,4 +1,4 @@
-"""General code knows no word of a system: what figures, claims and machine need comes from the system's declaration.
+"""General code holds no word of a system: figures, claims and sweep take their words from its declaration.
 
 A word is a parameter, an output, a coordinate, a claim or a figure of an installed system. A word of several parts is
 found with spaces too (``noise_law``, "noise law"), and as part of a longer name (``plot_noise_law``).

@@ -1,4 +1,4 @@
-"""The Makefile, with a program in the place of Python that prints how it was called."""
+"""The Makefile, with a program in place of Python that prints its arguments."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The package: its version, what it does without its extras, the study that it writes, and the files for its hosts."""
+"""The package: its version, its work without extras, the study that it writes, and the files for its hosts."""
 
 import re
 import subprocess

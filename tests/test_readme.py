@@ -1,4 +1,4 @@
-"""What the README shows is what happens."""
+"""The README is true: its commands and its numbers."""
 
 import re
 from contextlib import redirect_stdout

@@ -1,4 +1,4 @@
-"""`make chaos`: runs that are killed at random moments, then run again; what is lost, wrong or left behind is counted.
+"""`make chaos`: kills runs at random moments, runs them again, and counts lost, wrong and leftover results.
 
 Each scenario has a folder of its own: the command is started, some of its processes get SIGKILL, what is known at that
 moment is copied; then the same command is started again until it ends, and what is there is compared, bit for bit,

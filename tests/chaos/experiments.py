@@ -1,4 +1,4 @@
-"""The experiments that are killed: small, in many blocks; and what an undisturbed run makes of them.
+"""The experiments of the kill campaign: small, in many blocks; and the results of an undisturbed run.
 
 `processes` is predicted to take long enough that Dask starts worker processes, `threads` is not; the others are the
 further systems, one experiment each. Each has larger forms: `wider`, with another value on an axis, `grown`, also with

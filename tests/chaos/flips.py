@@ -1,4 +1,4 @@
-"""Flip bits in every file under results/: each must be noticed, by `clhd status --deep` and by whoever would use it.
+"""Flips bits in every file under results/: `clhd status --deep` and every reader of the file must notice each flip.
 
 Of each file, bytes of every part are changed, one at a time: the first and the last ones, and others drawn at random.
 A change is *noticed* if a stage is not complete, or a figure, the claims or the report has a fault. It is *used* if a

@@ -1,4 +1,4 @@
-"""The part of the campaign that mutates files: those tests of `tests/security` that draw at random what they damage."""
+"""The part of the campaign that damages files at random: the tests of `tests/security` that draw the damage."""
 
 import os
 import subprocess

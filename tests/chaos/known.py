@@ -1,4 +1,4 @@
-"""What a store knows at a moment, and how that differs from what it should know, bit for bit."""
+"""Reads the content of a store at a moment, and compares it with the expected content, bit for bit."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The operations that are interrupted at each change of a file, on a tiny experiment, and the processes that do them.
+"""The operations that the campaign interrupts at each change of a file, and the processes that carry them out.
 
 All work is done in children of one process that has imported everything and has no thread: a process with threads must
 not fork.

@@ -1,4 +1,4 @@
-"""The processes of one run, found by a mark in their environment, which children inherit and orphans keep."""
+"""Finds the processes of one run by a mark in their environment, which children inherit and orphans keep."""
 
 import contextlib
 import os

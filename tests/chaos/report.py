@@ -1,4 +1,4 @@
-"""What a campaign has seen: as one JSON file, which is written anew after each scenario, and as tables for the docs."""
+"""Writes the results of a campaign: a JSON file after each scenario, and tables for the docs."""
 
 import json
 import os

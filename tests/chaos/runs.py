@@ -1,4 +1,4 @@
-"""One run of `clhd run` or Snakemake that may be killed, and when things happen in one that is not."""
+"""One run of `clhd run` or Snakemake that may be killed, and the timing of an undisturbed run."""
 
 import json
 import os

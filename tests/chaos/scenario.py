@@ -1,4 +1,4 @@
-"""What is done in one folder of the campaign, drawn at random, and what is seen there."""
+"""The acts of one folder of the campaign, drawn at random, and their outcome."""
 
 import random
 from dataclasses import asdict, dataclass, field

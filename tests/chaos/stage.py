@@ -1,4 +1,4 @@
-"""Plays one scenario: starts, kills, looks at what is left, and goes on until the end, which is compared."""
+"""Plays one scenario: starts, kills, looks at the files, continues to the end, and compares the results."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
-"""The states of a folder before each change of its files by this process, which audit events of Python tell of."""
+"""Copies a folder before each change of its files by this process; audit events of Python announce the changes."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The campaign sees what must not be: each of its checks, on a store that was spoiled for it."""
+"""The campaign notices faults: each of its checks, on a store with such a fault."""
 
 import shutil
 from collections.abc import Callable

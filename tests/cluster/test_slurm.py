@@ -1,4 +1,4 @@
-"""Experiments on a real SLURM: a run comes to the same bits there, whatever becomes of its jobs.
+"""Experiments on a real SLURM: a run gives the same bits there, whatever happens to its jobs.
 
 Some 2 minutes, mostly spent waiting: `python -m pytest -m cluster tests/cluster`, as root, with slurm-wlm and munge.
 """

@@ -1,4 +1,4 @@
-"""The gate that all arguments pass, where the tests of the model do not come by."""
+"""The checks of arguments, in the cases that no test of a model reaches."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A kernel's machine code is kept on disk for exactly the source that it was made from."""
+"""The machine code of a kernel on disk belongs to exactly one source text."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How many cores a process may use, where a container or a batch system gives it fewer than the machine has."""
+"""The number of usable cores, where a container or a batch system gives a process fewer than the machine has."""
 
 from pathlib import Path
 

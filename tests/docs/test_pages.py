@@ -1,4 +1,4 @@
-"""What the pages of the site show is what there is, and their Markdown becomes what it should."""
+"""The pages of the site show existing things, and their Markdown becomes the right HTML."""
 
 import re
 import sys

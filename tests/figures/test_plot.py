@@ -1,4 +1,4 @@
-"""What is drawn, for made-up summaries: artists, labels and values, not pixels."""
+"""The artists, labels and values of figures of made-up summaries; no pixels."""
 
 import re
 from collections.abc import Callable

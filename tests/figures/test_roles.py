@@ -1,4 +1,4 @@
-"""Roles of axes, whatever axes the user has."""
+"""The roles of axes in a figure, for all kinds of axes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Small experiments of every built-in system, whose bits must stay what they are while the code is rebuilt.
+"""Small experiments of every built-in system, whose bits must not change when the code is rebuilt.
 
 `python -m tests.golden.results` runs them and writes golden.npz anew: only after a change that is meant to change bits,
 which then raises a version number of the system.

@@ -1,4 +1,4 @@
-"""Several hosts: whatever happens to cables and machines, a sweep comes to the bits of an undisturbed run.
+"""Several hosts: a sweep gives the bits of an undisturbed run, whatever happens to cables and machines.
 
 The hosts are network namespaces that share the file system, of a scheduler, two workers and a driver; they talk by TLS.
 About a minute, half of it waiting until a cut is noticed: `python -m pytest -m hosts tests/hosts`, as root.

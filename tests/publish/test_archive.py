@@ -1,4 +1,4 @@
-"""An archive holds all that another machine needs, and nothing in it can be changed without being noticed."""
+"""An archive holds everything that another machine needs, and a change of any file in it is noticed."""
 
 import json
 import os

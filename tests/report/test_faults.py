@@ -1,4 +1,4 @@
-"""Nothing is shown as true whose evidence has changed: claims, figures, the report, by what they rest on."""
+"""Claims, figures and the report are not shown as true after their evidence has changed."""
 
 import json
 import shutil

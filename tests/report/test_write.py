@@ -1,4 +1,4 @@
-"""The report: well-formed, self-contained, complete, and calm about what is missing."""
+"""The report is well-formed, self-contained and complete, and says what is missing."""
 
 import base64
 import json

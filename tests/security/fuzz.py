@@ -1,4 +1,4 @@
-"""How inputs are damaged, and how a command must answer: done, or clear lines and exit code 2.
+"""Damages inputs at random, and checks the answer of a command: done, or clear lines and exit code 2.
 
 A campaign with N experiment files (`make chaos`): ``CLHD_FUZZ=5000 pytest --hypothesis-seed=0 tests/security``. Without
 it, a few hundred, which are always the same.

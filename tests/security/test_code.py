@@ -1,4 +1,4 @@
-"""Nothing that is read from results/ runs, and of config/ the file of a system alone: no pickle, no eval, no markup."""
+"""Nothing in results/ is ever run, and of config/ only the file of a system: no pickle, no eval, no markup."""
 
 import ast
 import base64

@@ -1,4 +1,4 @@
-"""Whatever stands in a file of config/: a valid plan, or clear lines; never a traceback, and nothing written."""
+"""Any content of a file of config/ gives a valid plan or clear lines; never a traceback, and nothing is written."""
 
 import resource
 import subprocess

@@ -1,4 +1,4 @@
-"""No link in results/ leads clhd to change a file or folder elsewhere: the table of all that it writes."""
+"""No link in results/ makes clhd change a file or folder elsewhere: the table of all files that it writes."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What is said of damaged metadata, one by one, and what `--repair` and `summarise` make of it."""
+"""The messages about damaged metadata, one by one, and the effect of `--repair` and `summarise` on it."""
 
 import json
 from collections.abc import Callable

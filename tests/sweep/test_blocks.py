@@ -1,4 +1,4 @@
-"""Blocks: whole chunks, of one kind, sized by what they are predicted to cost; and what happens to their workers."""
+"""Blocks: whole chunks of one kind, sized by predicted cost; and the consequences of a worker's death."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""`run_experiment` works from wherever it is called, and workers never run what calls it."""
+"""`run_experiment` works from every kind of caller, and workers never run the caller's script."""
 
 import os
 import subprocess

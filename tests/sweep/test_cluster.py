@@ -1,4 +1,4 @@
-"""Where blocks run changes nothing: any number of workers, a scheduler by address or by file."""
+"""The place where blocks run changes nothing: any number of workers, a scheduler by address or by file."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""What a user may write, and the one clear line for everything else."""
+"""The content that an experiment file may have, and the one clear line about any other content."""
 
 import json
 import textwrap

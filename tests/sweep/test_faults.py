@@ -1,4 +1,4 @@
-"""Points that fail, diverge, never end or kill their worker: the others finish, and the statuses say what happened."""
+"""Points that fail, diverge, never end or kill their worker: the others finish, and each has the right status."""
 
 import os
 import re

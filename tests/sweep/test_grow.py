@@ -1,4 +1,4 @@
-"""A store that grows holds what it held, to the bit; it takes over whole files where it can, and shows long work."""
+"""A store that grows keeps its content, bit for bit; it takes over whole files where it can, and shows long work."""
 
 import itertools
 import os

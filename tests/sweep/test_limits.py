@@ -1,4 +1,4 @@
-"""What asks for too much is refused in one line, before values are made, points are made, or anything is written."""
+"""Experiments that ask for too much are refused in one line, before values or points are made or files written."""
 
 import math
 from pathlib import Path

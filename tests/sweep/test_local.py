@@ -1,4 +1,4 @@
-"""Workers on this machine: they start whatever is killed meanwhile, can be interrupted, and end at once."""
+"""Workers on this machine start beside other processes that are killed, can be interrupted, and end at once."""
 
 import multiprocessing
 import os

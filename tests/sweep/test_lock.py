@@ -1,4 +1,4 @@
-"""One run at a time writes to a store, and one task to a chunk; what outlives its run writes nothing any more."""
+"""One run at a time writes to a store, and one task to a chunk; a task that outlives its run writes nothing."""
 
 import errno
 import fcntl

@@ -1,4 +1,4 @@
-"""Files that are missing are found, and those are not that a machine only does not know of yet."""
+"""Missing files are found; files that this machine cannot see yet are not taken for missing."""
 
 import errno
 import os

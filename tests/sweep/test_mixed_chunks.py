@@ -1,4 +1,4 @@
-"""Chunks of points of several costs: what is computed, and its bits, do not depend on what shares a file or a call."""
+"""Chunks of points of several costs: results and bits do not depend on the points that share a file or a call."""
 
 from pathlib import Path
 from typing import Any

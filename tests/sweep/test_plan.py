@@ -1,4 +1,4 @@
-"""What is predicted of an experiment counts what is left, at the measured rate, and lies on the safe side."""
+"""A prediction counts the remaining work at the measured rate, and errs on the safe side."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whoever has results open while they are replaced reads what was opened, or an error that says so."""
+"""A reader whose results are replaced reads the old content, or gets an error that says so."""
 
 import shutil
 from pathlib import Path

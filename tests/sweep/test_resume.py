@@ -1,4 +1,4 @@
-"""Whatever was run before: the next run goes on, grows the store, repairs it, or refuses."""
+"""After any earlier run, the next run continues, grows the store, repairs it, or refuses."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""One experiment from end to end: what a run gives, and what is known of it."""
+"""One experiment from end to end: its results and its ledger."""
 
 import json
 import warnings

@@ -1,4 +1,4 @@
-"""What must not grow with the number of blocks or workers: tasks outstanding, what a task opens, what a plan holds."""
+"""Outstanding tasks, opened files and the size of a plan do not grow with the number of blocks or workers."""
 
 from contextlib import nullcontext
 from pathlib import Path

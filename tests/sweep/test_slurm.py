@@ -1,4 +1,4 @@
-"""Where SLURM jobs cannot be started, that is one line, and nothing is written."""
+"""If SLURM jobs cannot be started, clhd says so in one line and writes nothing."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Whatever a run on this machine starts listens on loopback only: all processes, IPv4 and IPv6, from begin to end."""
+"""All sockets of a run on this machine listen on loopback only: all processes, IPv4 and IPv6, from start to end."""
 
 import os
 import subprocess

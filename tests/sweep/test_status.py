@@ -1,4 +1,4 @@
-"""The table of what is known, for people."""
+"""The table of `clhd status`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a store holds is whole at every moment: chunks, their metadata, and the checksum of the metadata."""
+"""A store is whole at every moment: chunks, their metadata, and the checksum of the metadata."""
 
 import contextlib
 import errno

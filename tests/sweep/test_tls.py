@@ -1,4 +1,4 @@
-"""Whoever lacks the cluster's certificate is not let in, and nothing goes unencrypted to another machine."""
+"""A process without the cluster's certificate is refused, and nothing goes unencrypted to another machine."""
 
 import asyncio
 import json

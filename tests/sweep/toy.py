@@ -1,4 +1,4 @@
-"""A system whose numbers are known: for tests of the sweep machine, without any science."""
+"""A system with known results, for tests of the sweep without any science."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

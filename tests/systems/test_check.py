@@ -1,4 +1,4 @@
-"""What a half returns is compared with what it declares; nothing is broadcast, and a wrong result fails its runs."""
+"""The output of a half is compared with its declaration; nothing is broadcast, and a wrong result fails its runs."""
 
 from typing import Any
 

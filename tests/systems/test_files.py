@@ -1,4 +1,4 @@
-"""A system in a file beside its experiment: what runs it, what does not, and what is said when it cannot run."""
+"""A system in a file beside its experiment: the commands that run it, those that do not, and their messages."""
 
 import json
 import os

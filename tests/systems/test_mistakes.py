@@ -1,4 +1,4 @@
-"""What is wrong with a system is told when it is loaded, one line for each mistake."""
+"""Mistakes in a system are reported when it is loaded, one line for each."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What docs/own-model.md shows is what happens: its files, its commands, and its numbers."""
+"""The page docs/own-model.md is true: its files, its commands, and its numbers."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""A system that is written as plain functions: its streams, its keys, and a bad run that harms no other."""
+"""A system written as plain functions: its streams, its keys, and a bad run that harms no other."""
 
 from collections.abc import Mapping
 from typing import Any

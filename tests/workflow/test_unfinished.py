@@ -1,4 +1,4 @@
-"""Which stages have to run again is read from the stores, not from files that say so."""
+"""The stages that have to run again are found in the stores, not in files that say so."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""One tiny run of the whole workflow, from YAML to figures, and what the next runs make of it.
+"""One tiny run of the whole workflow, from YAML to figures, and the runs after it.
 
 This starts Snakemake ten times on a toy system: about 25 s.
 """

@@ -1,4 +1,4 @@
-"""One layer as a system: what it refuses, a small sweep from the file to the figure, the same bits alone."""
+"""One layer as a system: refused parameters, a small sweep from the file to the figure, the same bits alone."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The saddle as a system: what it refuses, a small sweep from the file to claims and figures, the same bits alone."""
+"""The saddle as a system: refused parameters, a small sweep from the file to claims and figures, same bits alone."""
 
 import numpy as np
 import pytest

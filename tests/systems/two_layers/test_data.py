@@ -1,4 +1,4 @@
-"""The two kinds of data have the laws that they are said to have."""
+"""Both kinds of data have the laws that their names say."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""C3: what its judge says of numbers that are made up to hold, to fail and to leave it in doubt."""
+"""C3: the verdicts of its judge on made-up numbers: holds, does not hold, undecided."""
 
 import numpy as np
 import pytest

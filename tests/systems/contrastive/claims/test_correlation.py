@@ -1,4 +1,4 @@
-"""C7: what its judge says of numbers that are made up to hold, to fail and to leave it in doubt."""
+"""C7: the verdicts of its judge on made-up numbers: holds, does not hold, undecided."""
 
 from itertools import product
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The systems of escape, rare selection and phases: what their halves return, and what they refuse."""
+"""The systems of escape, rare selection and phases: results of their halves, and refused parameters."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Phase portraits as a system: the velocity is that of the ODE, and what is padded is told by NaN."""
+"""Phase portraits as a system: the velocity is that of the ODE, and padding is NaN."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Selection as a system: outcomes of runs, and what the theory says of them."""
+"""Selection as a system: outcomes of runs, and the theory's outcomes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""No integration runs for ever, and what is given up says so: limits on work, ends of solutions, norms that vanish."""
+"""No integration runs for ever, and one that gives up says so: limits on work, ends of solutions, vanishing norms."""
 
 from dataclasses import replace
 from types import SimpleNamespace

@@ -174,9 +174,11 @@ def _row_order(case: Case) -> tuple[Any, ...]:
 
 
 def _missing(case: Case) -> Cell:
-    loss, activation = case[:2]
+    loss, activation, constraint = case[:3]
     if activation == "relu" and loss == "infonce":
         return Cell(NO_THEORY, reason="averages over a set of points need a smooth activation")
+    if activation in {"linear", "relu"} and constraint == "none":
+        return Cell(NO_THEORY, reason="the squared norm has no stable state of rest at zero overlap")
     return Cell(NOT_COMPUTED, reason="no experiment of the config has this case")
 
 
@@ -349,6 +351,7 @@ MATRIX = CaseTable(
     judge=judge_matrix,
     figures={
         "matrix": "clhd.systems.contrastive.figures.matrix:plot_matrix",
+        "matrix_crossed": "clhd.systems.contrastive.figures.matrix:plot_crossed",
         "universality": "clhd.systems.contrastive.figures.matrix:plot_universality",
     },
 )

@@ -1,4 +1,4 @@
-"""The figures of the matrix: a cell for each statement in each case; and other laws against the projected chain.
+"""The figures of the matrix: a cell for each statement in each case, units and constraints crossed, and other laws.
 
 A cell has a colour and a symbol for its verdict, and the number that it rests on; the caption says which number.
 """
@@ -58,10 +58,72 @@ def plot_matrix(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
     return figure, _caption(matrix)
 
 
+def plot_crossed(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
+    """Draw the cases of one loss and batch with units and constraints crossed; return the figure with a caption.
+
+    They are those of the loss and batch with the most cases.
+    """
+    rows, cases = _find_crossed(matrix["rows"])
+    activations, constraints = (list(dict.fromkeys(case[k] for case in cases)) for k in (0, 1))
+    ids = [column["id"] for column in matrix["columns"]]
+    head = _HEAD_HEIGHT / _CELL_HEIGHT
+    width = len(activations) * (len(constraints) + _GAP) - _GAP
+    figure = make_figure(PAGE, _CELL_HEIGHT * 1.2 * (len(ids) + head))
+    axes = figure.subplots()
+    axes.set(xlim=(-0.27 * width, width), ylim=(len(ids), -head))
+    axes.axis("off")
+    for y, name in enumerate(ids):
+        axes.text(-0.27 * width, y + 0.5, name, va="center", weight="bold")
+        words = _HEADS.get(name, "").replace("-\n", "").replace("\n", " ")
+        axes.text(-0.22 * width, y + 0.5, words, va="center", fontsize=_NUMBER_SIZE)
+    for k, activation in enumerate(activations):
+        left = k * (len(constraints) + _GAP)
+        axes.text(left + len(constraints) / 2, -0.95, activation, ha="center", va="bottom", weight="bold")
+        for i, constraint in enumerate(constraints):
+            row = cases.get((activation, constraint))
+            axes.text(left + i + 0.5, -0.2, _name_constraint(row), ha="center", va="bottom", fontsize=_NUMBER_SIZE)
+            for y, name in enumerate(ids):
+                _draw_cell(axes, left + i, y, name, row["cells"][name] if row else {"verdict": "not computed"})
+    first = rows[0]
+    batch = f", batch {first['batch']}" if first["batch"] else ""
+    return figure, (
+        f"Units and constraints crossed, for the {first['loss']} loss{batch}, {first['background']} background. Cells "
+        f"are those of the whole matrix. {_describe_unbounded(rows)}{_describe_statements(matrix)}\n"
+    )
+
+
+def _find_crossed(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], dict[tuple[str, str], Any]]:
+    """The rows of the loss and batch with the most cases, and the same by activation and constraint."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["loss"], row["background"], row["batch"]), []).append(row)
+    chosen = max(groups.values(), key=len)
+    return chosen, {(row["activation"], row["constraint"]): row for row in chosen}
+
+
+def _name_constraint(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    return "sphere" if row["constraint"] == "sphere" else f"L2 {row['weight_decay']:g}"
+
+
+def _describe_unbounded(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The reasons of the cells without a theory; empty if all cells have one."""
+    cells = {
+        (row["activation"], cell["reason"])
+        for row in rows
+        for cell in row["cells"].values()
+        if cell["verdict"] == "no theory"
+    }
+    by_reason: dict[str, list[str]] = {}
+    for activation, reason in sorted(cells):
+        by_reason.setdefault(reason, []).append(activation)
+    return "".join(f"No theory for {' and '.join(names)}: {reason}. " for reason, names in by_reason.items())
+
+
 def _describe(row: Mapping[str, Any]) -> str:
-    held = "sphere" if row["constraint"] == "sphere" else f"L2 {row['weight_decay']:g}"
     batch = f", $B$ = {row['batch']}" if row["batch"] else ""
-    return f"{row['activation']}, {held}{batch}"
+    return f"{row['activation']}, {_name_constraint(row)}{batch}"
 
 
 def _draw_cell(axes: Axes, x: float, top: float, column: str, cell: Mapping[str, Any]) -> None:

@@ -18,7 +18,8 @@ from clhd.claims.verdict import NORMAL_95
 from clhd.core.text import format_number
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.sweep.results.summary_reader import Summary
-from clhd.systems.contrastive.claims.weights import measure_distances, measure_support
+from clhd.systems.contrastive.claims.distances import measure_distances
+from clhd.systems.contrastive.claims.support import measure_support
 
 FloatArray = NDArray[np.float64]
 _SIGNS = {

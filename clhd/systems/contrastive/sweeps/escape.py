@@ -12,22 +12,21 @@ as soon as abs(S) passes `escape_level`. The theory is the leading order at larg
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points
-from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveSystem, ContrastiveTheory
+from clhd.systems.contrastive.sweeps.halves import ODE, SGD, EndSystem, ModelPoint, PointTheory
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.escape import Growth, escape_distribution, find_reach, predict_growth
-from clhd.systems.declarations import Cost, FloatArray, Outputs, Parameter, Result, Status, Value
-from clhd.systems.protocol import System
+from clhd.systems.declarations import Cost, FloatArray, Outputs, Parameter, Result, Value
 
-_SECONDS = 0.5
 _OF_STARTS = {name for name in PARAMETERS if name.startswith("initial")}
 NOT_OF_ESCAPE = {*_OF_STARTS, "units", "decorrelation", "decorrelation_function", "correlation_acts_on", "constraint"}
 THEORY = Parameter(
@@ -45,7 +44,6 @@ _OWN: dict[str, Parameter] = {
     ),
     "theory": THEORY,
 }
-_SIMULATION, _THEORY = ContrastiveSimulation(), ContrastiveTheory()
 _DIMS: dict[str, tuple[str, ...]] = {"escaped_share": ("time",), "escape_time": ()}
 
 
@@ -58,10 +56,9 @@ class EscapeSimulationPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EscapeTheoryPoint:
+class EscapeTheoryPoint(ModelPoint):
     """A point of the theory."""
 
-    model: ContrastiveModel
     dimension: int
     level: float
 
@@ -73,15 +70,13 @@ class EscapeSimulation:
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> EscapeSimulationPoint:
-        return EscapeSimulationPoint(sgd=_SIMULATION.point(start_at_rest(values), seed), level=_level(values))
+        return EscapeSimulationPoint(sgd=SGD.point(start_at_rest(values), seed), level=_level(values))
 
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        if constants.get("simulation", "sgd") == "none":
-            return NOTHING
-        return label_outputs(_DIMS, {})
+        return NOTHING if constants.get("simulation") == "none" else label_outputs(_DIMS, {})
 
     def cost(self, point: EscapeSimulationPoint, time: FloatArray) -> Cost:
-        return _SIMULATION.cost(point.sgd, time)
+        return SGD.cost(point.sgd, time)
 
     def compute(self, points: Sequence[EscapeSimulationPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
         states = simulate_points([point.sgd for point in points], time, replicas, threads=1)
@@ -95,57 +90,38 @@ class EscapeSimulation:
         )
 
 
-class EscapeTheory:
-    """The law of the time of escape; see `clhd.systems.protocol.Half`."""
+class EscapeTheory(PointTheory):
+    """The law of the time of escape."""
 
-    version = 1
-    per_replica = False
+    seconds = 0.5
 
     def point(self, values: Mapping[str, Value], seed: int) -> EscapeTheoryPoint:
         if "dimension" not in values:
             raise InputError("dimension: must be given, as a constant or an axis")
-        base = _THEORY.point(start_at_rest(values), seed)
-        if base.model.loss != "covariance" and base.model.background != "isotropic":
-            raise InputError(f"loss = {base.model.loss!r}: must be 'covariance' for an escape with this background")
-        return EscapeTheoryPoint(model=base.model, dimension=int(values["dimension"]), level=_level(values))  # type: ignore[arg-type]
+        model = ODE.point(start_at_rest(values), seed).model
+        if model.loss != "covariance" and model.background != "isotropic":
+            raise InputError(f"loss = {model.loss!r}: must be 'covariance' for an escape with this background")
+        return EscapeTheoryPoint(model=model, dimension=int(values["dimension"]), level=_level(values))  # type: ignore[arg-type]
 
-    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        if constants.get("theory", "escape") == "none":
-            return NOTHING
-        return label_outputs({**_DIMS, "growth_rate": ("feature",)}, {"feature": [1]})
+    def dims(self, theory: Value) -> Mapping[str, tuple[str, ...]]:
+        return {**_DIMS, "growth_rate": ("feature",)}
 
-    def cost(self, point: EscapeTheoryPoint, time: FloatArray) -> Cost:
-        return Cost(seconds=_SECONDS)
-
-    def compute(self, points: Sequence[EscapeTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        known: dict[tuple[ContrastiveModel, float], tuple[Growth, float]] = {}
-        shares, means, rates = [], [], []
-        for point in points:
-            key = point.model, point.level
-            if key not in known:
-                growth = predict_growth(point.model)
-                known[key] = growth, find_reach(point.model, growth, point.level)
-            growth, reach = known[key]
-            share = escape_distribution(growth, reach, point.dimension, time)
-            shares.append(share)
-            means.append(_mean_first_time(share, time))
-            rates.append(growth.growth_rate)
-        return Result(
-            values={"escaped_share": np.array(shares), "escape_time": np.array(means), "growth_rate": np.array(rates)},
-            status=np.full(len(points), Status.OK, np.int8),
-        )
+    def predict(self, point: EscapeTheoryPoint, time: FloatArray) -> Mapping[str, Any]:
+        growth, reach = _find_growth_and_reach(point.model, point.level)
+        share = escape_distribution(growth, reach, point.dimension, time)
+        # The mean of the first output time at which a run has escaped, at most the last.
+        mean = float(time[0] + np.sum((1.0 - share[:-1]) * np.diff(time)))
+        return {"escaped_share": share, "escape_time": mean, "growth_rate": growth.growth_rate}
 
 
-class EscapeSystem(System):
+class EscapeSystem(EndSystem):
     """The escape of a unit from the uninformative state, by SGD and by its leading order at large dimension."""
 
     title = "escape from the uninformative state"
     parameters = {k: v for k, v in PARAMETERS.items() if k not in {*NOT_OF_ESCAPE, "features"}} | _OWN
-    time = WORDS["time"]
-    size = "dimension"
     limit = "leading order at large dimension"
+    components = ""
     quantity = "escape_time"
-    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
     simulation = EscapeSimulation()
     theory = EscapeTheory()
 
@@ -161,6 +137,8 @@ def _level(values: Mapping[str, Value]) -> float:
     return float(values.get("escape_level", _OWN["escape_level"].default))  # type: ignore[arg-type]
 
 
-def _mean_first_time(share: FloatArray, time: FloatArray) -> float:
-    """The mean of the first output time at which a run has escaped, at most the last."""
-    return float(time[0] + np.sum((1.0 - share[:-1]) * np.diff(time)))
+@lru_cache(maxsize=256)
+def _find_growth_and_reach(model: ContrastiveModel, level: float) -> tuple[Growth, float]:
+    """Return what does not depend on the dimension; points that differ in it alone share it."""
+    growth = predict_growth(model)
+    return growth, find_reach(model, growth, level)

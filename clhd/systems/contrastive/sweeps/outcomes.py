@@ -120,7 +120,7 @@ def selection_probability(
     attributes |= {"dimension": dimension} if method == "sgd" else {"radius": radius}
     return labelled(
         {**shares, "runs": (("outcome",), runs)},
-        {"outcome": [*(f"feature_{j + 1}" for j in range(model.features)), "none", "undecided"]},
+        {"outcome": name_outcomes(model.features)},
         attributes,
     )
 
@@ -129,6 +129,11 @@ def _starting_norm(model: ContrastiveModel) -> float:
     """The squared norm of the uninformative state where it is positive and finite, else 1."""
     norm = 1.0 if model.is_sphere else float(uninformative_state(model).squared_norm)
     return norm if 0 < norm < np.inf else 1.0
+
+
+def name_outcomes(features: int) -> list[str]:
+    """Return the names of the outcomes, in the order of `classify_outcomes`."""
+    return [*(f"feature_{j + 1}" for j in range(features)), "none", "undecided"]
 
 
 def classify_outcomes(overlap: FloatArray, squared_norm: FloatArray) -> NDArray[np.int64]:

@@ -21,22 +21,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.contrastive.simulation.point import Point
-from clhd.systems.contrastive.simulation.sgd import simulate_points
-from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveSystem, ContrastiveTheory
-from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes
-from clhd.systems.contrastive.sweeps.outputs import NOTHING, label_outputs, number_features, predict_each
+from clhd.systems.contrastive.sweeps.halves import ODE, EndSimulation, EndSystem, ModelPoint, PointTheory
+from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes, name_outcomes
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.batch import check_pair_averages
 from clhd.systems.contrastive.theory.pure_states import find_pure_state
 from clhd.systems.contrastive.theory.separatrix import measure_regions
 from clhd.systems.contrastive.theory.threshold import growth_rates
-from clhd.systems.declarations import Cost, FloatArray, Outputs, Parameter, Result, Status, Value
-from clhd.systems.protocol import System
+from clhd.systems.declarations import Cost, FloatArray, Parameter, Value
 
 # Measured, in seconds: two searches for pure states, and all separatrices of one model.
 _EIGENVALUE_SECONDS, _REGION_SECONDS = 0.2, 1.5
@@ -63,96 +59,87 @@ _OWN: dict[str, Parameter] = {
         can_vary=False,
     ),
 }
-_SIMULATION, _THEORY = ContrastiveSimulation(), ContrastiveTheory()
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectionTheoryPoint:
+class SelectionTheoryPoint(ModelPoint):
     """A point of the theory."""
 
-    model: ContrastiveModel
     squared_norm: float
     radius: float
-    regions: bool
 
 
-class SelectionSimulation:
-    """The outcome of each run of SGD; see `clhd.systems.protocol.Half`."""
+class SelectionSimulation(EndSimulation):
+    """The feature that a unit has at the end of SGD."""
 
-    version = 1
-    per_replica = False
+    output, dim = "probability", "outcome"
 
-    def point(self, values: Mapping[str, Value], seed: int) -> Point:
-        return _SIMULATION.point(_contrastive(values), seed)
+    def contrastive(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        return _contrastive(values)
 
-    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        if constants.get("simulation", "sgd") == "none":
-            return NOTHING
-        return _declare(constants, {"probability": ("outcome",)})
+    def outcomes(self, features: int) -> Sequence[str]:
+        return name_outcomes(features)
 
-    def cost(self, point: Point, time: FloatArray) -> Cost:
-        return _SIMULATION.cost(point, time)
-
-    def compute(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
-        last = simulate_points(points, time[-1:], replicas, threads=1)[:, :, 0]
-        features = last.shape[-1] - 1
-        outcome = classify_outcomes(last[..., :-1].reshape(-1, features), last[..., -1].ravel())
-        probability = np.eye(features + 2)[outcome].reshape(*last.shape[:2], features + 2)
-        diverged = np.isnan(last[..., -1])
-        probability[diverged] = np.nan
-        return Result(
-            values={"probability": probability},
-            status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8),
-        )
+    def classify(self, last: FloatArray) -> NDArray[np.int64]:
+        norm = last[..., -1]
+        outcome = classify_outcomes(last[..., :-1].reshape(-1, last.shape[-1] - 1), norm.ravel())
+        return np.where(np.isnan(norm), -1, outcome.reshape(norm.shape))
 
 
-class SelectionTheory:
-    """Selection in the limit of infinite dimension and time; see `clhd.systems.protocol.Half`."""
+class SelectionTheory(PointTheory):
+    """Selection in the limit of infinite dimension and time."""
 
     version = 3
-    per_replica = False
+    may_be_nan = ("pure_eigenvalue",)
 
     def point(self, values: Mapping[str, Value], seed: int) -> SelectionTheoryPoint:
-        base = _THEORY.point(_contrastive(values), seed)
-        regions = values.get("theory", "regions") == "regions"
-        if regions and base.model.features != 2:
-            raise InputError(
-                f"features = {base.model.features}: must be 2 for attraction regions; set theory: eigenvalues or none"
-            )
-        if regions:
+        base = ODE.point(_contrastive(values), seed)
+        theory = str(values.get("theory", "regions"))
+        if theory == "regions":
+            if base.model.features != 2:
+                raise InputError(
+                    f"features = {base.model.features}: must be 2 for attraction regions; set theory: eigenvalues or "
+                    "none"
+                )
             check_pair_averages(base.model)
         return SelectionTheoryPoint(
             model=base.model,
+            theory=theory,
             squared_norm=base.squared_norm,
             radius=float(values.get("initial_radius", _OWN["initial_radius"].default)),  # type: ignore[arg-type]
-            regions=regions,
         )
 
-    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        chosen = constants.get("theory", "regions")
-        if chosen == "none":
-            return NOTHING
-        return _declare(constants, _dims(chosen == "regions"))
+    def dims(self, theory: Value) -> Mapping[str, tuple[str, ...]]:
+        of_regions: tuple[str, ...] = () if theory == "eigenvalues" else ("probability", "area")
+        return dict.fromkeys(of_regions, ("outcome",)) | dict.fromkeys(("growth_rate", "pure_eigenvalue"), ("feature",))
+
+    def coordinates(self, features: int) -> Mapping[str, Sequence[Any]]:
+        return {**super().coordinates(features), "outcome": name_outcomes(features)}
 
     def cost(self, point: SelectionTheoryPoint, time: FloatArray) -> Cost:
-        return Cost(seconds=_EIGENVALUE_SECONDS + _REGION_SECONDS * point.regions)
+        return Cost(seconds=_EIGENVALUE_SECONDS + _REGION_SECONDS * (point.theory == "regions"))
 
-    def compute(self, points: Sequence[SelectionTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        features = points[0].model.features
-        return predict_each(points, _predict, _dims(points[0].regions), {"feature": features, "outcome": features + 2})
+    def predict(self, point: SelectionTheoryPoint, time: FloatArray) -> Mapping[str, Any]:
+        model = point.model
+        values: dict[str, FloatArray] = {}
+        if point.theory == "regions":
+            states, share, area = measure_regions(model, squared_norm=point.squared_norm, radius=point.radius)
+            # What settles nowhere comes last, and is undecided.
+            outcome = classify_outcomes(states.overlap.values, states.squared_norm.values)
+            outcome = np.append(outcome, model.features + 1)
+            for name, of_states in (("probability", share), ("area", area)):
+                values[name] = np.array([of_states[outcome == k].sum() for k in range(model.features + 2)])
+        values["growth_rate"] = growth_rates(model, squared_norm=point.squared_norm)
+        values["pure_eigenvalue"] = _pure_eigenvalues(model)
+        return values
 
 
-class SelectionSystem(System):
+class SelectionSystem(EndSystem):
     """Selection among features from random starts, by SGD and by the ODE."""
 
     title = "feature selection by the contrastive unit"
     parameters = {k: v for k, v in PARAMETERS.items() if k not in _NOT_HERE} | _OWN
-    time = WORDS["time"]
-    size = "dimension"
-    limit = "limit of infinite dimension"
     quantity = "probability"
-    components = "features"
-    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
     simulation = SelectionSimulation()
     theory = SelectionTheory()
 
@@ -164,33 +151,6 @@ def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in values.items() if name not in {"initial_radius", "theory"}} | {
         "initial": "random"
     }
-
-
-def _dims(regions: bool) -> dict[str, tuple[str, ...]]:
-    """Return the dims of the theory's outputs."""
-    shares: dict[str, tuple[str, ...]] = {"probability": ("outcome",), "area": ("outcome",)} if regions else {}
-    return {**shares, "growth_rate": ("feature",), "pure_eigenvalue": ("feature",)}
-
-
-def _declare(constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]]) -> Outputs:
-    features = number_features(constants, default=2)
-    outcomes = [*(f"feature_{j}" for j in features), "none", "undecided"]
-    return label_outputs(dims, {"feature": features, "outcome": outcomes}, may_be_nan=("pure_eigenvalue",))
-
-
-def _predict(point: SelectionTheoryPoint) -> dict[str, FloatArray]:
-    """The outputs of one point of the theory."""
-    model = point.model
-    values: dict[str, FloatArray] = {}
-    if point.regions:
-        states, share, area = measure_regions(model, squared_norm=point.squared_norm, radius=point.radius)
-        # What settles nowhere comes last, and is undecided.
-        outcome = np.append(classify_outcomes(states.overlap.values, states.squared_norm.values), model.features + 1)
-        for name, of_states in (("probability", share), ("area", area)):
-            values[name] = np.array([of_states[outcome == k].sum() for k in range(model.features + 2)])
-    values["growth_rate"] = growth_rates(model, squared_norm=point.squared_norm)
-    values["pure_eigenvalue"] = _pure_eigenvalues(model)
-    return values
 
 
 def _pure_eigenvalues(model: ContrastiveModel) -> FloatArray:

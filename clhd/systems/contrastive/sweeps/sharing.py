@@ -23,22 +23,20 @@ the units.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.contrastive.simulation.point import Point
-from clhd.systems.contrastive.simulation.sgd import simulate_points, split_values
-from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveSystem
+from clhd.systems.contrastive.simulation.sgd import split_values
+from clhd.systems.contrastive.sweeps.halves import EndSimulation, EndSystem, ModelPoint, PointTheory
 from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes
-from clhd.systems.contrastive.sweeps.outputs import NOTHING, label_outputs, number_features
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
 from clhd.systems.contrastive.theory.shared_states import check_shared, find_critical_penalty, find_shared_state
-from clhd.systems.declarations import Cost, FloatArray, Outputs, Parameter, Result, Status, Value
-from clhd.systems.protocol import System
+from clhd.systems.declarations import Cost, FloatArray, Parameter, Value
 
 SHARINGS = ("same", "each", "one", "none", "undecided")
 _RATES = ("joint_rate", "antisymmetric_rate", "distance_rate")
@@ -56,87 +54,55 @@ _OWN: dict[str, Parameter] = {
         can_vary=False,
     ),
 }
-_SIMULATION = ContrastiveSimulation()
 
 
-@dataclass(frozen=True, kw_only=True)
-class SharingTheoryPoint:
-    """A point of the theory."""
+class SharingSimulation(EndSimulation):
+    """Which features two units have at the end of SGD."""
 
-    model: ContrastiveModel
+    output, dim = "sharing_probability", "sharing"
 
+    def contrastive(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        return _contrastive(values)
 
-class SharingSimulation:
-    """Which features two units have at the end of SGD; see `clhd.systems.protocol.Half`."""
+    def outcomes(self, features: int) -> Sequence[str]:
+        return SHARINGS
 
-    version = 1
-    per_replica = False
-
-    def point(self, values: Mapping[str, Value], seed: int) -> Point:
-        return _SIMULATION.point(_contrastive(values), seed)
-
-    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        if constants.get("simulation", "sgd") == "none":
-            return NOTHING
-        return label_outputs({"sharing_probability": ("sharing",)}, {"sharing": SHARINGS}, may_be_nan=())
-
-    def cost(self, point: Point, time: FloatArray) -> Cost:
-        return _SIMULATION.cost(point, time)
-
-    def compute(self, points: Sequence[Point], time: FloatArray, replicas: Sequence[int]) -> Result:
-        values = simulate_points(points, time[-1:], replicas, threads=1)[:, :, 0]
-        overlap, gram, _ = split_values(values, 2)
-        probability = np.eye(len(SHARINGS))[classify_sharing(overlap, gram)]
-        diverged = np.isnan(values[..., -1])
-        probability[diverged] = np.nan
-        return Result(
-            values={"sharing_probability": probability},
-            status=np.where(diverged, Status.DIVERGED, Status.OK).astype(np.int8),
-        )
+    def classify(self, last: FloatArray) -> NDArray[np.int64]:
+        overlap, gram, _ = split_values(last, 2)
+        return np.where(np.isnan(last[..., -1]), -1, classify_sharing(overlap, gram))
 
 
-class SharingTheory:
-    """Two units that share a feature, in the limit of infinite dimension; see `clhd.systems.protocol.Half`."""
+class SharingTheory(PointTheory):
+    """Two units that share a feature, in the limit of infinite dimension."""
 
-    version = 1
-    per_replica = False
+    may_be_nan = _OF_THEORY
 
-    def point(self, values: Mapping[str, Value], seed: int) -> SharingTheoryPoint:
+    def point(self, values: Mapping[str, Value], seed: int) -> ModelPoint:
         model, _, _ = parse_model_and_start(_contrastive(values))
         check_shared(model)
-        return SharingTheoryPoint(model=model)
+        return ModelPoint(model=model)
 
-    def outputs(self, constants: Mapping[str, Value]) -> Outputs:
-        if constants.get("theory", "shared") == "none":
-            return NOTHING
-        dims = dict.fromkeys(_OF_THEORY, ("feature",))
-        return label_outputs(dims, {"feature": number_features(constants)}, may_be_nan=_OF_THEORY)
+    def dims(self, theory: Value) -> Mapping[str, tuple[str, ...]]:
+        return dict.fromkeys(_OF_THEORY, ("feature",))
 
-    def cost(self, point: SharingTheoryPoint, time: FloatArray) -> Cost:
+    def cost(self, point: ModelPoint, time: FloatArray) -> Cost:
         return Cost(seconds=_THEORY_SECONDS * len(set(point.model.latents)))
 
-    def compute(self, points: Sequence[SharingTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
-        predictions = np.array([_predict(point.model) for point in points])
-        values = {name: predictions[:, k] for k, name in enumerate(_OF_THEORY)}
-        return Result(values=values, status=np.full(len(points), Status.OK, np.int8))
+    def predict(self, point: ModelPoint, time: FloatArray) -> Mapping[str, Any]:
+        return dict(zip(_OF_THEORY, _predict(point.model), strict=True))
 
 
-class SharingSystem(System):
+class SharingSystem(EndSystem):
     """Two units with the covariance loss: which features they take, by SGD; whether they share one, by the ODE."""
 
     title = "two contrastive units"
     parameters = {k: v for k, v in PARAMETERS.items() if k not in _NOT_HERE} | _OWN
-    time = WORDS["time"]
-    size = "dimension"
-    limit = "limit of infinite dimension"
     quantity = "sharing_probability"
-    components = "features"
-    claims, figures = ContrastiveSystem.claims, ContrastiveSystem.figures
     simulation = SharingSimulation()
     theory = SharingTheory()
 
 
-def classify_sharing(overlap: FloatArray, gram: FloatArray) -> FloatArray:
+def classify_sharing(overlap: FloatArray, gram: FloatArray) -> NDArray[np.int64]:
     """Return which features two units have, as places in `SHARINGS`.
 
     Parameters

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from clhd.systems.contrastive.claims.weights import judge_weights, measure_distances, measure_support, sign_shares
+from clhd.systems.contrastive.claims.distances import measure_distances, sign_shares
+from clhd.systems.contrastive.claims.support import measure_support
+from clhd.systems.contrastive.claims.weights import judge_weights
 from tests.systems.contrastive.claims.weights_summaries import (
     FRACTION,
     OVERLAP,
@@ -66,6 +68,25 @@ def test_one_experiment_may_play_both_roles():
     distances = measure_distances({"small": both, "large": both})
     assert distances.mean["dimension"].values.tolist() == [100, 1000, 10_000]
     assert distances.mean["time"].values.tolist() == [1, 3]  # the start is no evidence
+
+
+def test_the_largest_dimensions_may_be_those_of_some_penalties():
+    summaries = make_weights_summaries()
+    widest = make_distances([100_000, 1_000_000])
+    widest = type(widest)(widest.dataset.sel(l1_penalty=[0.0]))
+    alone = judge_weights(summaries, THRESHOLDS).evidence
+    found = judge_weights(summaries | {"largest": widest}, THRESHOLDS)
+    assert found.verdict == "holds"
+    sizes = {name: here["dimension"][-1] for name, here in found.evidence["distances"].items()}
+    assert sizes == dict.fromkeys(("l1_penalty 0, time 1", "l1_penalty 0, time 3"), 1_000_000) | dict.fromkeys(
+        ("l1_penalty 0.3, time 1", "l1_penalty 0.3, time 3"), 10_000
+    )
+    name, other = "l1_penalty 0, time 3", "l1_penalty 0.3, time 3"
+    assert found.evidence["exponents"][other] == alone["exponents"][other]
+    noticed = [evidence["smallest_error_that_is_noticed"][name]["distance"] for evidence in (alone, found.evidence)]
+    assert noticed[1] == pytest.approx(noticed[0] / 10, rel=1e-6)
+    summaries["largest"] = type(widest)(make_distances([1_000_000], scale=8.0).dataset.sel(l1_penalty=[0.0]))
+    assert judge_weights(summaries, THRESHOLDS).verdict == "does not hold"
 
 
 def test_runs_whose_forces_fluctuate_stay_within_what_is_explained():

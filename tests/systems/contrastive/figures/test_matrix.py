@@ -8,7 +8,7 @@ import pytest
 from clhd.claims.judge import make_plain
 from clhd.figures.style import use_style
 from clhd.systems.contrastive.claims.matrix import COLUMNS, judge_matrix
-from clhd.systems.contrastive.figures.matrix import plot_matrix, plot_universality
+from clhd.systems.contrastive.figures.matrix import plot_crossed, plot_matrix, plot_universality
 from tests.systems.contrastive.claims.matrix_summaries import make_summaries
 from tests.systems.contrastive.claims.test_matrix import VALUES
 
@@ -61,3 +61,20 @@ def test_universality_names_every_law_and_the_control():
         "gaussian noise, gaussian features (control)",
         "rademacher noise, gaussian features",
     ]
+
+
+def test_units_and_constraints_are_crossed_for_the_loss_with_the_most_cases():
+    matrix = judge(make_summaries())
+    first, *others = matrix["rows"]
+    crossed = [first | {"loss": "covariance", "batch": 2, "constraint": held} for held in ("none", "sphere")]
+    relu = crossed[0] | {
+        "activation": "relu",
+        "cells": {name: {"verdict": "no theory", "reason": "no state of rest"} for name in COLUMNS},
+    }
+    with use_style():
+        figure, caption = plot_crossed(matrix | {"rows": [first, *others, *crossed, relu]})
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert len(figure.axes[0].patches) == 2 * 2 * len(COLUMNS)  # relu on the sphere is not run
+    assert texts.count("no theory") == texts.count("not run") == len(COLUMNS)
+    assert "covariance loss, batch 2" in caption
+    assert "No theory for relu: no state of rest." in caption

@@ -147,3 +147,14 @@ def test_the_places_of_sgd_are_those_that_the_seed_draws(folder):
     drawn = read_yaml(ROOT / "config" / folder / "noise_where_drawn.yaml")["axes"]["place"]["together"]
     assert list(drawn) == [*units, *others]
     assert list(zip(*drawn.values(), strict=True)) == [places[k] for k in chosen]
+
+
+@pytest.mark.parametrize("folder", ["experiments", "paper"])
+def test_the_places_of_the_best_correlation_are_those_that_the_seed_draws(folder):
+    axes = read_yaml(ROOT / "config" / folder / "optimal_correlation.yaml")["axes"]
+    del axes["noise_correlation"]
+    places = list(product(*axes.values()))
+    chosen = np.sort(np.random.default_rng(65).choice(len(places), 6, replace=False))
+    drawn = read_yaml(ROOT / "config" / folder / "optimal_correlation_drawn.yaml")["axes"]["place"]["together"]
+    assert list(drawn) == list(axes)
+    assert list(zip(*drawn.values(), strict=True)) == [places[k] for k in chosen]

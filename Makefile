@@ -8,12 +8,17 @@ LOCK := requirements/lock.txt
 BUILD_LOCK := requirements/build.txt
 DOCS_LOCK := requirements/docs.txt
 DOCS_INSTALLED := $(VENV)/.docs-installed
+RACE_LOCK := requirements/race.txt
+RACE := $(VENV)-race
+# The build for processors, without 4 GB of CUDA, at the version of the table in docs/performance.md. It is in the index of
+# PyTorch, not in that of Python: let pip know where, by PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS.
+TORCH ?= torch==2.13.0+cpu
 # Versions with hashes, for every Python that clhd supports; the files name no index and no host.
 COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-header --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := all
-.PHONY: all reinstall help install paper report paper-assets paper-pdf test check docs chaos format bench scaling figure lock clean
+.PHONY: all reinstall help install paper report paper-assets paper-pdf test check docs chaos format bench race scaling figure lock clean
 
 # The list of experiments; by default config/config.yaml. The shell takes its name from a variable: it may hold spaces.
 CONFIG ?=
@@ -78,6 +83,9 @@ format: $(INSTALLED)  ## format the code
 bench: $(INSTALLED)  ## measure the kernels, as one table
 	@$(BIN)/python benchmarks/kernels.py
 
+race: $(RACE)/.installed  ## race clhd against what people use; write the tables of docs/performance.md (half an hour)
+	@$(RACE)/bin/python -m benchmarks.race $(ARGS)
+
 scaling: $(INSTALLED)  ## measure the overhead of a sweep; write the table of docs/scaling.md (10 minutes)
 	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
@@ -89,10 +97,11 @@ lock: pyproject.toml  ## choose the newest versions and write requirements/
 	$(VENV)-lock/bin/uv $(COMPILE) --extra dev --extra slurm --extra all -o $(LOCK) pyproject.toml
 	echo setuptools | $(VENV)-lock/bin/uv $(COMPILE) --no-annotate -c $(LOCK) -o $(BUILD_LOCK) -
 	$(VENV)-lock/bin/uv $(COMPILE) --no-annotate --extra docs --extra all -c $(LOCK) -o $(DOCS_LOCK) pyproject.toml
+	$(VENV)-lock/bin/uv $(COMPILE) --no-annotate --extra race --extra all -c $(LOCK) -o $(RACE_LOCK) pyproject.toml
 	@rm -r $(VENV)-lock
 
 clean:  ## remove .venv and all caches
-	rm -rf $(VENV) $(VENV)-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist clhd.egg-info
+	rm -rf $(VENV) $(VENV)-lock $(RACE) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist clhd.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment works only where it was made, at the path in $(INSTALLED): its scripts name it, and its clhd is the folder
@@ -121,4 +130,15 @@ $(INSTALLED): $(LOCK) $(BUILD_LOCK) pyproject.toml
 # Sphinx and its theme, beside the rest: `make` and `make test` do without.
 $(DOCS_INSTALLED): $(INSTALLED) $(DOCS_LOCK)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(DOCS_LOCK)
+	@touch $@
+
+# The competitors and clhd, apart from the rest. Where no build of torch for processors is found, the race is without it.
+$(RACE)/.installed: $(INSTALLED) $(RACE_LOCK)
+	@rm -rf $(RACE) && $(PYTHON) -m venv $(RACE)
+	@$(RACE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(BUILD_LOCK)
+	@$(RACE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r $(RACE_LOCK)
+	@$(RACE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(RACE)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' || \
+		echo "the race is without torch: pip found no $(TORCH); name its index in PIP_EXTRA_INDEX_URL," \
+			"or another build in TORCH, and remove $(RACE)"
 	@touch $@

@@ -26,7 +26,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from clhd.sweep.results.open_results import open_results
 from clhd.sweep.results.state import State, find_states
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.config import read_config
+from tests.chaos.crash_report import Count, format_counts, read_found, write_found
 from tests.chaos.flips import Flips, flip_bits
 from tests.chaos.operations import (
     BASE,
@@ -50,24 +51,11 @@ from tests.chaos.operations import (
     run_child,
     start_child,
 )
-from tests.chaos.report import describe_machine, write_docs
+from tests.chaos.report import write_docs
 from tests.chaos.states import Recorder, copy_folder, watch_files
 from tests.sweep.toy import LOG
 
 _FOUND = "found.json"  # what a child tells its parent
-
-
-@dataclass
-class Count:
-    """What was seen of one operation."""
-
-    changes: int = 0
-    states: int = 0
-    kills: int = 0
-    wrong: int = 0
-    manual: int = 0
-    lost_blocks: int = 0
-    problems: list[str] = field(default_factory=list)
 
 
 def record(operation: Operation, folder: Path, states: Path, every: int) -> int:
@@ -220,35 +208,6 @@ def play(operation: Operation, folder: Path, every: int, kill_every: int, jobs: 
     return count
 
 
-_COLUMNS = (
-    "operation",
-    "changes of files",
-    "different states",
-    "SIGKILL",
-    "wrong values",
-    "manual steps",
-    "blocks lost",
-)
-
-
-def format_counts(counts: Mapping[str, Count], flips: Flips | None, every: int) -> str:
-    """Return what was seen as Markdown."""
-    rows = [[name, *list(asdict(count).values())[:-1]] for name, count in counts.items()]
-    rows.append(["**all**", *(sum(column) for column in list(zip(*rows, strict=True))[1:])])
-    lines = [_COLUMNS, ["---"] + ["--:"] * (len(_COLUMNS) - 1), *rows]
-    text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-    if flips is not None:
-        text += (
-            f"\n\nOf {flips.flips} flipped bits in the {flips.files} files of these results, "
-            f"{len(flips.unnoticed)} were not noticed by `clhd status --deep`, and "
-            f"{len(flips.used)} were shown by a reader without a word."
-        )
-    about = describe_machine(Path())
-    which = "each change" if every == 1 else f"a sample, every {every}th change"
-    where = f"{about['date']}, {about['cores']} cores ({about['machine']}); clhd {about['code']}"
-    return f"{text}\n\nStates before {which}; {where}."
-
-
 def flip_in_child(folder: Path, count: int) -> Flips:
     """Flip bits in complete results, in a child process."""
 
@@ -263,28 +222,40 @@ def flip_in_child(folder: Path, count: int) -> Flips:
     return Flips(**json.loads((folder / "flips.json").read_text()))
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Play all operations and flip bits; exit code 1 if anything was not as it must be."""
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of the command line."""
+    names = [operation.name for operation in OPERATIONS]
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.crash_points", description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="only at every so many-th change of a file; 0 for none")
     parser.add_argument("--kill-every", type=int, default=50, help="a real SIGKILL at every so many-th; 0 for none")
     parser.add_argument("--flips", type=int, default=1500, help="number of flipped bits; 0 for none")
     parser.add_argument("--jobs", type=int, default=2, help="states examined side by side, by default 2")
-    parser.add_argument("--only", nargs="*", help="names of operations")
+    parser.add_argument("--only", nargs="*", choices=names, help="names of operations; none for flips alone")
+    parser.add_argument("--output", type=Path, help="JSON file for what was seen; other calls add theirs")
     parser.add_argument("--docs", type=Path, help="Markdown file whose table is written anew")
     options = parser.parse_args(arguments)
-    docs, folder = options.docs and options.docs.resolve(), Path(tempfile.mkdtemp(prefix="clhd-crash-"))
-    counts: dict[str, Count] = {}
+    options.only = names if options.only is None else options.only
+    for key in ("output", "docs"):  # children go elsewhere
+        setattr(options, key, (path := getattr(options, key)) and path.resolve())
+    return options
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Play all operations and flip bits; exit code 1 if anything was not as it must be."""
+    options, folder = read_options(arguments), Path(tempfile.mkdtemp(prefix="clhd-crash-"))
+    counts, flips = read_found(options.output, options.every)
     for operation in OPERATIONS:
-        if not options.only or operation.name in options.only:
+        if operation.name in options.only:
             place = folder / operation.name
             counts[operation.name] = play(operation, place, options.every, options.kill_every, options.jobs)
             print(operation.name, counts[operation.name], flush=True)
-    flips = flip_in_child(folder / "flips", options.flips) if options.flips else None
+            write_found(options.output, counts, flips, options.every)
+    flips = flip_in_child(folder / "flips", options.flips) if options.flips else flips
+    write_found(options.output, counts, flips, options.every)
     text = format_counts(counts, flips, options.every)
     print(text)
-    if docs:
-        write_docs(docs, text, "crash points")
+    if options.docs:
+        write_docs(options.docs, text, "crash points")
     has_failed = any(count.problems for count in counts.values()) or bool(flips and (flips.unnoticed or flips.used))
     if not has_failed:
         shutil.rmtree(folder)

@@ -1,6 +1,14 @@
-"""`python -m clhd` is the command `clhd`."""
+"""`python -m clhd` is the command `clhd`.
 
+Python then looks for modules in the current folder first. Here it looks there last: a yaml.py of the user is not taken
+for the library of that name.
+"""
+
+import os
 import sys
+
+if sys.path[0] == os.getcwd():  # noqa: PTH109 (pathlib is not imported yet); not so with -P
+    sys.path.append(sys.path.pop(0))
 
 from clhd.cli import main
 

@@ -39,6 +39,13 @@ def run_shell(folder: Path, command: str, **settings: str) -> "subprocess.Comple
     )
 
 
+def test_a_file_of_the_user_is_not_taken_for_a_library_of_its_name(folder: Path) -> None:
+    for name in ("yaml", "numpy", "dask", "argparse"):
+        (folder / f"{name}.py").write_text("raise SystemExit('a file of the user was run')\n")
+    done = run_shell(folder, f'"{sys.executable}" -m clhd plan toy.yaml && "{sys.executable}" -m clhd run toy.yaml')
+    assert done.returncode == 0, done.stderr
+
+
 def write_other_repository(folder: Path) -> Path:
     git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

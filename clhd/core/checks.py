@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from clhd.errors import InputError
 
+# A product of a few numbers of this size, and of their squares, is still a finite number.
+LARGEST = 1e50
+
 
 def parse_number(
     name: str,
@@ -18,7 +21,7 @@ def parse_number(
     maximum: float = math.inf,
     above: float = -math.inf,
 ) -> float:
-    """Return `value` as a finite float with ``minimum <= value <= maximum`` and ``value > above``."""
+    """Return `value` as a float with ``minimum <= value <= maximum``, ``value > above`` and ``|value| <= LARGEST``."""
     if isinstance(value, (bool, str)) or value is None:
         raise InputError(f"{name} = {value!r}: must be a number")
     try:
@@ -27,6 +30,8 @@ def parse_number(
         raise InputError(f"{name} = {value!r}: must be a number") from None
     if not (math.isfinite(number) and minimum <= number <= maximum and number > above):
         raise InputError(f"{name} = {value!r}: must be {_describe_range(minimum, maximum, above)}")
+    if abs(number) > LARGEST:
+        raise InputError(f"{name} = {number:g}: must not exceed {LARGEST:g} in size")
     return number + 0.0  # -0.0 becomes 0.0: equal models have equal keys
 
 
@@ -58,7 +63,7 @@ def parse_choice(name: str, value: Any, allowed: Collection[str]) -> str:
 
 
 def parse_vector(name: str, value: Any, *, length: int | None = None) -> NDArray[np.float64]:
-    """Return `value` as a new one-dimensional array of finite floats; `length` is checked if given."""
+    """Return `value` as a new vector of floats, at most `LARGEST` in size; `length` is checked if given."""
     try:
         vector = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -68,6 +73,8 @@ def parse_vector(name: str, value: Any, *, length: int | None = None) -> NDArray
         raise InputError(f"{name} = {value!r}: must be {wanted}")
     if not np.all(np.isfinite(vector)):
         raise InputError(f"{name} = {value!r}: must hold finite numbers only")
+    if np.any(np.abs(vector) > LARGEST):
+        raise InputError(f"{name} = {value!r}: must hold no number that exceeds {LARGEST:g} in size")
     return vector
 
 

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import dask.array  # noqa: F401 Imported here, so that no child has to; also below.
 import pytest
-import scipy.optimize  # noqa: F401 Imported here, so that no child has to; also below.
+import scipy.optimize  # noqa: F401
 
 import clhd.figures.claims
 import clhd.figures.lines
 import clhd.report.write
 import clhd.sweep.plan.check
+import clhd.sweep.results.summary
 import clhd.sweep.run.run_stage
 import clhd.systems.registry
 from clhd.cli import main

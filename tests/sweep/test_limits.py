@@ -1,6 +1,7 @@
 """Experiments that ask for too much are refused in one line, before values or points are made or files written."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.store.bound import StoreError
 from clhd.sweep.store.prepare import prepare_store
+from clhd.systems.declarations import Cost
 from tests.sweep.conftest import MakeExperiment
+from tests.sweep.toy import ToyPoint, ToySimulation
 
 
 def span(count: float, start: float = 1, stop: float = 2) -> dict[str, Any]:
@@ -28,13 +31,14 @@ def span(count: float, start: float = 1, stop: float = 2) -> dict[str, Any]:
     [
         ({"axes": {name: span(10**6) for name in "abcdefgh"}}, "axes: about 10^48 points (1000000 of a x "),
         ({"axes": {"slope": span(1e12)}}, "axes: 1000000000000 points (1000000000000 of slope) are more than 4000000"),
+        ({"axes": {"slope": span(1e49)}}, "axes: about 10^49 points (about 10^49 of slope) are more than 4000000"),
         ({"axes": {"p": {"together": {"slope": span(1e7), "weight": span(1e7)}}}}, "10000000 of p) are more than"),
         (
             {"axes": {"slope": span(1e6)}, "replicas": 1e6},
             "of 1000000 points, 1000000000000 runs are more than 400000000; give fewer, or split the experiment",
         ),
     ],
-    ids=["8 axes", "one range", "together", "replicas"],
+    ids=["8 axes", "one range", "many digits", "together", "replicas"],
 )
 def test_values_are_counted_before_any_is_made(
     toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
@@ -47,6 +51,35 @@ def test_values_are_counted_before_any_is_made(
         toy(**changes)
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("cost", "message"),
+    [
+        (lambda work: work**7, "too large or too small to compute with: Numerical result out of range"),
+        (lambda work: 1 / (work - work), "too large or too small to compute with: float division by zero"),
+        (
+            lambda work: work * math.inf * 0,
+            "its predicted cost is nan s: its numbers are too large or too small",
+        ),
+        (lambda work: -work, "its predicted cost is -1e+50 s: its numbers are too large or too small"),
+    ],
+    ids=["overflow", "division", "not a number", "negative"],
+)
+def test_numbers_that_cannot_be_computed_with_are_named_with_their_point(
+    toy: MakeExperiment, monkeypatch: pytest.MonkeyPatch, cost: Callable[[float], float], message: str
+) -> None:
+    def predict(_: Any, point: ToyPoint, time: Any) -> Cost:
+        work = float(point.get("work", 1.0))
+        return Cost(seconds=cost(work) if work > 1 else 1.0)
+
+    monkeypatch.setattr(ToySimulation, "cost", predict)
+    with pytest.raises(ClhdError) as error:
+        check_experiment(toy(axes={"slope": [0], "work": [1.0, 1e50]}), "toy.yaml")
+    assert str(error.value).startswith(
+        "toy.yaml: axes: 1 of 2 points is impossible, the first at slope=0, work=1e+50: "
+    )
+    assert str(error.value).endswith(message)
 
 
 def test_a_result_that_no_worker_can_hold_is_refused_before_points_are_made(toy: MakeExperiment) -> None:

@@ -4,6 +4,7 @@ Reading the file finds a mistake in a single value. A mistake in a combination o
 points are counted, and the first one is named. The costs of the points, found on the way, are kept.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -78,7 +79,7 @@ def _check_points(stages: Sequence[Stage]) -> None:
     for stage, names in zip(stages, known, strict=True):
 
         def find_cost(values: dict[str, Value], stage: Stage = stage) -> Cost:
-            cost = stage.cost(stage.point(values))
+            cost = _count_cost(stage, values)
             return shared.setdefault(cost, cost)
 
         check = PointCheck(stage.grid, find_cost)
@@ -90,6 +91,17 @@ def _check_points(stages: Sequence[Stage]) -> None:
                 check.visit(tuple([place[k] for k in own]))
     for stage, (check, _, _) in zip(stages, visits, strict=True):  # both stages mostly have the same mistakes
         stage.__dict__["costs"] = check.finish()
+
+
+def _count_cost(stage: Stage, values: dict[str, Value]) -> Cost:
+    """Return the cost of a point; raise ClhdError if the numbers of the point exceed what can be computed with."""
+    try:
+        cost = stage.cost(stage.point(values))
+    except ArithmeticError as error:
+        raise InputError(f"its numbers are too large or too small to compute with: {error.args[-1]}") from error
+    if not 0 <= cost.seconds < math.inf:
+        raise InputError(f"its predicted cost is {cost.seconds:g} s: its numbers are too large or too small")
+    return cost
 
 
 class PointCheck:

@@ -56,7 +56,7 @@ def describe_size(counts: Mapping[str, int], replicas: int, entry_size: int) -> 
     """
     points = math.prod(counts.values())
     if points > MOST_POINTS:
-        product = " x ".join(f"{count} of {name}" for name, count in counts.items())
+        product = " x ".join(f"{_format(count)} of {name}" for name, count in counts.items())
         return f"axes: {_format(points)} points ({product}) are more than {MOST_POINTS}"
     entries = points * replicas // entry_size
     if entries > MOST_ENTRIES:

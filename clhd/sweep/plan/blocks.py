@@ -78,6 +78,9 @@ MAX_CHUNK_SECONDS, MIN_BLOCK_SECONDS = 2.0, 0.5
 _MAX_FILES, _LEDGER_NUMBERS = 500_000, 4
 # Chunks that are up to this factor more or fewer than the best number are about as good.
 _TOLERATED_FACTOR = 2
+# The most points of a chunk along a refined axis. A border meets a chunk in about as many points, so its file is not
+# mostly empty; with fewer, the metadata of files would cost more than their points.
+_SPARSE_POINTS = 8
 # Blocks for each worker, so that all workers end at about the same time.
 _BLOCKS_PER_WORKER = 8
 # Blocks that one scheduler and one driver hand out and take back without falling behind; docs/scaling.md measures it.
@@ -140,8 +143,20 @@ def choose_chunks(stage: Stage) -> tuple[int, ...]:
         points = max(points // size, 1)
         sizes.insert(0, size)
     chunks = _join_chunks(stage, tuple(sizes), most_seconds, most_entries, bound)
+    chunks = _keep_small(stage, chunks, bound)
     check_chunks(stage, math.prod(chunk_counts(shape, chunks)))
     return chunks
+
+
+def _keep_small(stage: Stage, chunks: tuple[int, ...], bound: int) -> tuple[int, ...]:
+    """Make the chunks along refined axes small, as long as there are not too many: few of their points are wanted."""
+    refine = stage.experiment.refine
+    along = refine.along if refine is not None else ()
+    sizes = [*chunks]
+    for axis, own in enumerate(stage.grid.axes):
+        if own.name in along:
+            sizes[axis] = min(chunks[axis], _SPARSE_POINTS)
+    return tuple(sizes) if math.prod(chunk_counts(stage.shape, sizes)) <= bound else chunks
 
 
 def count_files(stage: Stage, chunks: tuple[int, ...]) -> int:

@@ -32,7 +32,8 @@ def check_experiment(experiment: Experiment, source: str = "experiment") -> list
     Returns
     -------
     list of Stage
-        The stages that have something to compute, with the costs of their points.
+        The stages that have something to compute, with the costs of their points, in the order in which they run: of a
+        refined experiment first the stage that decides.
 
     Raises
     ------
@@ -51,7 +52,8 @@ def check_experiment(experiment: Experiment, source: str = "experiment") -> list
             choose_chunks(stage)  # raises if there are too many
     except ClhdError as error:
         raise ExperimentError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
-    return stages
+    refine = experiment.refine
+    return sorted(stages, key=lambda stage: refine is not None and stage.kind != refine.kind)
 
 
 def _check_replicas(experiment: Experiment, stages: Sequence[Stage]) -> None:

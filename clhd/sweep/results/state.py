@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from clhd.sweep.store.match import ChangedError, check_source, find_stored
 from clhd.sweep.store.metadata import MetadataError, check_array_files
 from clhd.sweep.store.repair import find_missing
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.wanted import find_points
 from clhd.systems.declarations import Status
 
 
@@ -99,6 +100,10 @@ def find_states(
         for kind in KINDS
         if _is_expected(experiment, kind, folder, computes)
     }
+    if experiment.refine is not None and states[experiment.refine.kind].state != State.COMPLETE:
+        for kind, found in states.items():  # more points may be wanted of the other stage
+            if found.state == State.COMPLETE:
+                states[kind] = replace(found, state=State.PENDING)
     return states | {"summary": _find_summary_state(experiment, folder, deep)}
 
 
@@ -119,8 +124,9 @@ def _is_expected(experiment: Experiment, kind: StageKind, folder: Path, computes
 def _find_state(experiment: Experiment, kind: StageKind, folder: Path, computes: bool, deep: bool) -> StageState:
     path = stage_path(folder, kind)
     try:
-        if not path.is_dir():
-            wanted = math.prod(len(axis) for axis in experiment.axes)
+        refine = experiment.refine
+        if not path.is_dir() or (refine is not None and not stage_path(folder, refine.kind).is_dir()):
+            wanted = math.prod(refine.count_coarse(axis) if refine else len(axis) for axis in experiment.axes)
             wanted *= max(experiment.replicas, 1) if kind == "simulation" else 1
             return StageState(State.PENDING, counts={"wanted": wanted, "not_run": wanted})
         store = Store(path)
@@ -161,21 +167,31 @@ def check_finite(store: Store) -> None:
 
 
 def count_wanted(experiment: Experiment, store: Store) -> dict[str, int]:
-    """Return the number of runs that an experiment wants, and of these by status; runs without a place are not_run."""
+    """Return the number of runs that an experiment wants, and of these by status; runs without a place are not_run.
+
+    Of a refined experiment also how many it does not want so far; more may be wanted later.
+    """
     held = {axis.name: axis for axis in store.experiment.axes}
-    positions, wanted = [], 1
-    for axis in (axis for axis in experiment.axes if axis.name in store.dims):
+    axes = [axis.typed_like(held[axis.name]) for axis in experiment.axes if axis.name in store.dims]
+    positions, places = [], []
+    for axis in axes:
         known = {value: position for position, value in enumerate(held[axis.name].values)}
-        positions.append([known[value] for value in axis.typed_like(held[axis.name]).values if value in known])
-        wanted *= len(axis)
+        places.append([k for k, value in enumerate(axis.values) if value in known])
+        positions.append([known[axis.values[k]] for k in places[-1]])
+    points, _ = find_points(experiment, axes, store.path.parent)
+    wanted, chosen = int(points.sum()), points[np.ix_(*places)]
+    runs = 1
     if store.layout.has_replicas:
-        wanted *= experiment.replicas
-        positions.append(list(range(min(experiment.replicas // store.entry_size, store.shape[-1]))))
+        runs = experiment.replicas
+        entries = min(runs // store.entry_size, store.shape[-1])
+        positions.append(list(range(entries)))
+        chosen = np.broadcast_to(chosen[..., None], (*chosen.shape, entries))
     mask = np.zeros(store.shape, dtype=bool)
-    mask[np.ix_(*positions)] = True
+    mask[np.ix_(*positions)] = chosen
     counts = store.count_runs(mask)
-    counts["not_run"] += wanted - int(mask.sum()) * store.entry_size
-    return {"wanted": wanted, **counts}
+    counts["not_run"] += wanted * runs - int(mask.sum()) * store.entry_size
+    left_out = {"not_wanted": (points.size - wanted) * runs} if experiment.refine is not None else {}
+    return {"wanted": wanted * runs, **counts, **left_out}
 
 
 def find_unfinished(experiment: Experiment, results: Path) -> list[StageName]:

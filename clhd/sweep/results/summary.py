@@ -13,6 +13,7 @@ For each output X of the simulation, along the axes of the grid and the dims of 
 | X_z_score | (mean - theory) / standard error: a bias of order 1/n shows in it |
 | replica_count (status) | number of replicas by status |
 | theory_status | status of the prediction |
+| refinement_round, border, border_low, border_high | of a refined experiment, see `clhd.sweep.results.border` |
 
 The distance of distribution functions is Wasserstein-1, the integral of abs(X - X_theory) by the trapezoid rule. It
 needs every replica, so ``keep: moments`` has no distance. A quantity that only the theory returns stands in the summary
@@ -27,6 +28,7 @@ import xarray as xr
 
 from clhd.errors import ClhdError, explain_unwritable
 from clhd.sweep.plan.stage import Stage
+from clhd.sweep.results.border import add_border
 from clhd.sweep.results.products import digest_stores
 from clhd.sweep.results.statistics import QUANTILES, STATISTICS, add_distances, add_theory, reduce_runs
 from clhd.sweep.spec.experiment import Experiment, read_experiment
@@ -37,6 +39,7 @@ from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.match import find_places, open_stage
 from clhd.sweep.store.provenance import describe_code, now
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.wanted import find_choice
 from clhd.systems.declarations import Status
 from clhd.systems.registry import is_file_name, list_systems
 from clhd.systems.stored import Declaration
@@ -103,6 +106,9 @@ def summarise(experiment: Experiment, results: Path) -> xr.Dataset:
     if "theory" in kinds:
         summary = add_theory(summary, experiment, results)
         summary = add_distances(summary, experiment, results)
+    if experiment.refine is not None:
+        found = find_choice(experiment, experiment.refine, results / experiment.name)
+        summary = add_border(summary, experiment.refine, xr.DataArray(found.choice.round, dims=found.axes))
     for variable in summary.variables.values():
         variable.encoding = {}
     summary.attrs = {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import numpy as np
 from distributed import Client
 
 from clhd.core.progress import Progress
@@ -25,12 +26,13 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.dispatch import Dispatcher
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import StageKind, stage_path
+from clhd.sweep.spec.yaml_file import ExperimentError
 from clhd.sweep.store.lock import check_lease, hold_lock
-from clhd.sweep.store.match import select_requested
 from clhd.sweep.store.prepare import move_aside, prepare_store
 from clhd.sweep.store.provenance import describe_run
 from clhd.sweep.store.repair import repair_store
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.wanted import select_wanted
 from clhd.systems.declarations import Status
 
 # Shorter work is done by threads of this process: starting processes would take longer.
@@ -213,18 +215,35 @@ def run_stage(
             if repair:
                 repair_store(path, wanted.system)
             store, available = prepare_store(wanted, path)
-        mask = select_requested(available, wanted)
-        status = store.status()
-        needed = find_needed(status, mask)
-        cluster = cluster or Cluster()
-        computed = 0
-        if needed.any():
-            with _reach(cluster, client) as reached:
-                workers = cluster.count_workers() if reached is None else _count_threads(reached)
-                plan = plan_blocks(available, needed, store.chunks, workers)
-                computed = execute_plan(store, available, plan, cluster, reached, token)
-        counts = Store(path).count_runs(mask) if computed else store.count_runs(mask, status)
+        computed = _compute_rounds(store, available, wanted, cluster or Cluster(), client, token)
+        store = Store(path)
+        found = select_wanted(store, available, wanted)
+        counts = store.count_runs(found.mask)
+    if found.problem and experiment.refine is not None and experiment.refine.kind == kind:
+        raise ExperimentError(f"{experiment.name}: {found.problem}; the grid is kept, change level or axes")
     return StageReport(path, counts, computed, time.perf_counter() - begin)
+
+
+def _compute_rounds(
+    store: Store, available: Stage, requested: Stage, cluster: Cluster, client: Client | None, token: str
+) -> int:
+    """Compute what is wanted, and what is wanted then, and so on; return how many runs were computed.
+
+    An entry that fails is not tried again in the same call: it would have no end.
+    """
+    computed, tried = 0, np.zeros(store.shape, dtype=bool)
+    with ExitStack() as stack:
+        reached: Client | None = None
+        while True:
+            needed = find_needed(store.status(), select_wanted(store, available, requested).mask) & ~tried
+            if not needed.any():
+                return computed
+            if not computed:
+                reached = stack.enter_context(_reach(cluster, client))
+            workers = cluster.count_workers() if reached is None else _count_threads(reached)
+            plan = plan_blocks(available, needed, store.chunks, workers)
+            computed += execute_plan(store, available, plan, cluster, reached, token)
+            tried |= needed
 
 
 def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Client | None]:

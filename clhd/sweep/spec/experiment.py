@@ -12,6 +12,7 @@
 | keep | text | whether the store holds every replica, or moments of blocks of replicas |
 | figure | text | a figure of clhd or of the system, or none |
 | quantity | text | which output the figure draws; by default the one that the system names |
+| refine | table | where the grid is refined, see `clhd.sweep.spec.refinement` |
 
 All mistakes of a file are reported at once, one line each: file, key, value found, what is allowed.
 """
@@ -38,6 +39,7 @@ from clhd.core.checks import parse_count, parse_number
 from clhd.errors import ClhdError, InputError
 from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
 from clhd.sweep.spec.limits import check_table
+from clhd.sweep.spec.refinement import Refinement, check_refinement, refine_axis
 from clhd.sweep.spec.yaml_file import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes, read_yaml
 from clhd.systems.declarations import Outputs, Parameter, Value
 from clhd.systems.protocol import System
@@ -79,7 +81,9 @@ REPLICAS_PER_BLOCK = 256
 _KEEP = ("replicas", "moments")
 _FIGURES_OF_CLAIMS = "figures"
 # Names of arrays that every store and summary holds beside outputs and parameters.
-_LEDGER = frozenset({"time", "quantile", "status", "attempts", "seconds", "run", "error_type", "error_message"})
+_LEDGER = frozenset({
+    "time", "quantile", "status", "attempts", "seconds", "run", "error_type", "error_message", "crossing",
+})  # fmt: skip
 
 
 class Experiment(BaseModel):
@@ -90,6 +94,9 @@ class Experiment(BaseModel):
     system: str = Field(description="what is swept: an installed system, or FILE.py:CLASS beside the experiment")
     description: str = Field(default="", description="for people")
     constants: dict[str, Value] = Field(default_factory=dict, description="parameters that all points share")
+    refine: Refinement | None = Field(  # before the axes, which it refines
+        default=None, description="where the grid is refined, and how far"
+    )
     axes: tuple[Axis, ...] = Field(
         default=(), description="parameters that vary, in the order of the dims of the store"
     )
@@ -162,7 +169,8 @@ class Experiment(BaseModel):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError("\n".join(f"{name}: is set twice, as an axis and elsewhere" for name in repeated))
-        return axes
+        refine = info.data.get("refine")
+        return axes if refine is None or refine.coarse else _refine_axes(axes, refine, find)
 
     @field_validator("times", mode="before")
     @classmethod
@@ -233,6 +241,15 @@ class Experiment(BaseModel):
                 raise ValueError(f"axes.{axis.name}: is the name of something else in the results; choose another")
         return self
 
+    @model_validator(mode="after")
+    def _check_refine(self, info: ValidationInfo) -> "Experiment":
+        system = _get_system(info, self.system)
+        if self.refine is not None and system is not None:
+            mistakes = [*check_refinement(self.refine, self.axes, self.times, self.constants, system)]
+            if mistakes:
+                raise ValueError("\n".join(f"refine.{line}" for line in mistakes))
+        return self
+
     @property
     def reference(self) -> Reference:
         """The reference to the system, by which workers find it; raises ClhdError if its file cannot be read."""
@@ -258,18 +275,35 @@ class Experiment(BaseModel):
 
     def resolved(self) -> dict[str, Any]:
         """Return the experiment as plain values, which JSON can hold and `parse_experiment` reads back."""
-        return {
-            "name": self.name,
-            "system": self.system,
-            "description": self.description,
-            "constants": {name: list(v) if isinstance(v, tuple) else v for name, v in self.constants.items()},
-            "axes": {axis.name: describe_axis(axis) for axis in self.axes},
-            "times": list(self.times),
-            "replicas": self.replicas,
-            "seed": self.seed,
-            "keep": self.keep,
-            "figure": self.figure,
-        } | ({"quantity": self.quantity} if self.quantity else {})
+        return (
+            {
+                "name": self.name,
+                "system": self.system,
+                "description": self.description,
+                "constants": {name: list(v) if isinstance(v, tuple) else v for name, v in self.constants.items()},
+                "axes": {axis.name: describe_axis(axis) for axis in self.axes},
+                "times": list(self.times),
+                "replicas": self.replicas,
+                "seed": self.seed,
+                "keep": self.keep,
+                "figure": self.figure,
+            }
+            | ({"quantity": self.quantity} if self.quantity else {})
+            | ({"refine": self.refine.resolved()} if self.refine else {})
+        )
+
+
+def _refine_axes(axes: tuple[Axis, ...], refine: Refinement, find: Callable[[str], Parameter]) -> tuple[Axis, ...]:
+    """The axes with the values of all rounds."""
+
+    def refine_one(name: str, axis: Axis) -> Axis:
+        if name not in refine.along:
+            return axis
+        if axis.is_single and find(name).kind == "count":
+            raise InputError(f"{name}: cannot be refined, because it has whole numbers")
+        return refine_axis(axis, refine.rounds)
+
+    return tuple(_collect({axis.name: axis for axis in axes}, refine_one).values())
 
 
 def _is_taken(name: str, experiment: Experiment, info: ValidationInfo) -> bool:
@@ -408,5 +442,7 @@ def parse_experiment(
         experiment = Experiment.model_validate(dict(table), context=context)
     except ValidationError as error:
         raise ExperimentError(describe_mistakes(error, source, Experiment.model_fields)) from None
+    if experiment.refine is not None and not experiment.refine.coarse:
+        experiment = experiment.model_copy(update={"refine": experiment.refine.keep_coarse(experiment.axes)})
     experiment._folder, experiment._reference = folder, context.references.get(experiment.system)
     return experiment

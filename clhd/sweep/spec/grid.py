@@ -211,7 +211,12 @@ def parse_numbers(name: str, entry: Any) -> list[Any]:
     if not math.isfinite(stop - start):
         raise InputError(f"{name}: a range from {start:g} to {stop:g} is too wide")
     values = np.geomspace(start, stop, count) if spacing == "log" else np.linspace(start, stop, count)
-    return [float(f"{value:.{_DIGITS}g}") for value in values.tolist()]
+    return [round_value(value) for value in values.tolist()]
+
+
+def round_value(value: float) -> float:
+    """Return a computed value to the digits that make it equal to one that is written out."""
+    return float(f"{value:.{_DIGITS}g}")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 from clhd.core.checks import parse_count
 from clhd.errors import ClhdError, InputError
 from clhd.sweep.spec.grid import count_values
+from clhd.sweep.spec.refinement import MOST_ROUNDS
 
 # Each point is made and checked before anything runs: 4 million take some minutes and 2 GB. The status of each run
 # stands in memory, with masks of what is wanted and what is needed: of 400 million entries 2 GB.
@@ -34,6 +35,12 @@ def check_table(table: Mapping[str, Any], block: int) -> None:
     for name, entry in axes.items() if isinstance(axes, Mapping) else ():
         with suppress(ClhdError):
             counts[str(name)] = count_values(str(name), entry)
+    refine = table.get("refine")
+    if isinstance(refine, Mapping) and not refine.get("coarse"):
+        with suppress(ClhdError, KeyError, TypeError):  # the mistake in these is reported later
+            rounds = parse_count("rounds", refine["rounds"], minimum=0)
+            for name in set(refine["along"]) & counts.keys() if rounds <= MOST_ROUNDS else ():
+                counts[name] = (counts[name] - 1) * 2**rounds + 1
     with suppress(ClhdError):
         replicas = parse_count("replicas", table.get("replicas"), minimum=0)
     has_moments = table.get("keep") == "moments"

@@ -150,9 +150,13 @@ class Store:
 
     def read_chunk(self, index: ChunkIndex) -> dict[str, NDArray[Any]]:
         """Return the values of every variable in a chunk; fill values, without reading files, if it has no status."""
-        if not self._file(STATUS, index).exists():
+        if not self.has_status(index):
             return self.make_chunk(index)
         return {name: self.read(name, self.region(index)) for name in (*self.outputs, *LEDGER)}
+
+    def has_status(self, index: ChunkIndex) -> bool:
+        """Return False if nothing of a chunk was computed yet."""
+        return self._file(STATUS, index).exists()
 
     def make_chunk(self, index: ChunkIndex) -> dict[str, NDArray[Any]]:
         """Return a chunk of fill values."""

@@ -1,0 +1,104 @@
+"""`read_means`: mean and standard error of one quantity at each point of a store, from what is known so far.
+
+Each point is reduced alone, so that its bits do not depend on the chunk that holds it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.sweep.plan.blocks import BoolArray, chunk_counts, chunk_region
+from clhd.sweep.plan.moments import pool_blocks
+from clhd.sweep.store.store import Store
+from clhd.systems.declarations import FloatArray, Status
+
+_MOMENTS = ("count", "mean", "squares")
+
+
+class PointMeans(NamedTuple):
+    """A quantity at each point of a store, as arrays of the shape of its grid.
+
+    Parameters
+    ----------
+    mean : array
+        Over the replicas that are ok; NaN for none.
+    error : array
+        Standard error of the mean; NaN for fewer than two replicas; 0 of a theory.
+    known : array of bool
+        True where every replica has a status; it may be a failure.
+    """
+
+    mean: FloatArray
+    error: FloatArray
+    known: BoolArray
+
+
+def read_means(store: Store, output: str, place: Sequence[int] = (), entries: int | None = None) -> PointMeans:
+    """Return the means of an output at one place of its own dims.
+
+    Parameters
+    ----------
+    store : Store
+    output : str
+    place : sequence of int
+        Position along each dim of the output, such as time and feature.
+    entries : int, optional
+        Use the first entries of each point only: replicas, or blocks of them. By default all.
+
+    Raises
+    ------
+    DamagedChunkError
+        If a chunk is damaged or missing.
+    """
+    has_entries = store.layout.has_replicas
+    dims = len(store.shape) - has_entries
+    shape, chunks = store.shape[:dims], store.chunks[:dims]
+    means = PointMeans(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool))
+    inner = tuple(slice(k, k + 1) for k in place)
+    last = (slice(0, entries if entries is not None else store.shape[-1]),) if has_entries else ()
+    tails = [(k,) for k in range(chunk_counts(store.shape, store.chunks)[-1])] if has_entries else [()]
+    for index in np.ndindex(*chunk_counts(shape, chunks)):
+        if not any(store.has_status((*index, *tail)) for tail in tails):
+            continue
+        part = chunk_region(index, shape, chunks)
+        region = (*part, *last)
+        status = store.read("status", region)
+
+        def read(name: str, region: tuple[slice, ...] = region, shape: tuple[int, ...] = status.shape) -> FloatArray:
+            values: FloatArray = store.read(name, (*region, *inner)).reshape(shape)
+            return values
+
+        if not has_entries:
+            means.mean[part] = np.where(status == Status.OK, read(output), np.nan)
+            means.error[part], means.known[part] = 0.0, status != Status.NOT_RUN
+            continue
+        enough = entries is None or status.shape[-1] >= entries
+        means.known[part] = (status != Status.NOT_RUN).all(axis=-1) & enough
+        if store.entry_size > 1:
+            means.mean[part], means.error[part] = _pool([read(f"{output}_{moment}") for moment in _MOMENTS], status)
+        else:
+            means.mean[part], means.error[part] = _reduce(read(output), status)
+    return means
+
+
+def _pool(moments: Sequence[FloatArray], status: NDArray[np.int8]) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard error of each point, from moments of blocks along the last dim."""
+    mean, error = np.full(status.shape[:-1], np.nan), np.full(status.shape[:-1], np.nan)
+    for point in zip(*np.nonzero((status == Status.OK).any(axis=-1)), strict=True):
+        pooled, _, of_mean = pool_blocks(*(moment[point] for moment in moments))
+        mean[point], error[point] = pooled, of_mean
+    return mean, error
+
+
+def _reduce(values: FloatArray, status: NDArray[np.int8]) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard error of each point, from replicas along the last dim."""
+    is_ok = (status == Status.OK) & np.isfinite(values)
+    count = is_ok.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(is_ok, values, 0.0).sum(axis=-1) / count
+        squares = (np.where(is_ok, values - mean[..., None], 0.0) ** 2).sum(axis=-1)
+        error = np.sqrt(squares / (count - 1) / count)
+    error[count < 2] = np.nan
+    return mean, error

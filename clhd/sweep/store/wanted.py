@@ -1,0 +1,169 @@
+"""`select_wanted`: the entries of a store that an experiment wants, by what is known so far.
+
+Without refinement these are all points of the grid. With it, the results of one stage decide: those of the summary's
+variable that ``refine`` names. The other stage, if there is one, wants the points that the first one has chosen.
+Nothing about rounds is stored: the choice is found anew, from the results, whenever it is asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clhd.sweep.plan.blocks import BoolArray
+from clhd.sweep.plan.refine import Choice, choose_points, find_labels, find_sides
+from clhd.sweep.plan.stage import Stage
+from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.grid import Axis
+from clhd.sweep.spec.refinement import LABEL, Refinement
+from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.store.bound import StoreError
+from clhd.sweep.store.match import find_stored, select_requested
+from clhd.sweep.store.points import PointMeans, read_means
+from clhd.sweep.store.store import Store
+from clhd.systems.declarations import FloatArray
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an experiment wants of a store.
+
+    Parameters
+    ----------
+    mask : array of bool, of the shape of the store
+    is_done : bool
+        False if more may be wanted once all of this is known.
+    problem : str
+        Why nothing is refined, if the level is met nowhere on the coarse grid.
+    """
+
+    mask: BoolArray
+    is_done: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The points that the deciding stage of a refined experiment wants.
+
+    Parameters
+    ----------
+    choice : Choice
+        Along the axes of that stage.
+    axes : tuple of str
+        Their names.
+    problem : str
+        See `Wanted`.
+    """
+
+    choice: Choice
+    axes: tuple[str, ...]
+    problem: str
+
+
+def select_wanted(store: Store, available: Stage, requested: Stage) -> Wanted:
+    """Return the entries of a store that an experiment wants.
+
+    Parameters
+    ----------
+    store : Store
+    available : Stage
+        The stage whose points the store has a place for.
+    requested : Stage
+        The stage as the experiment's file describes it.
+    """
+    mask = select_requested(available, requested)
+    points, found = find_points(requested.experiment, requested.grid.axes, store.path.parent)
+    if found is None:
+        return Wanted(mask, is_done=True)
+    if requested.entries is not None:
+        points = np.broadcast_to(points[..., None], requested.shape)
+    mask[mask] = points.ravel()  # both are in order
+    return Wanted(mask, found.choice.is_done, found.problem)
+
+
+def find_points(experiment: Experiment, axes: Sequence[Axis], folder: Path) -> tuple[BoolArray, Found | None]:
+    """Return a mask of the points that an experiment wants, and what the deciding stage says if there is one.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    axes : sequence of Axis
+        Those of the stage whose points are asked for.
+    folder : Path
+        Folder of the stores of the experiment.
+    """
+    shape = tuple(len(axis) for axis in axes)
+    if experiment.refine is None:
+        return np.ones(shape, dtype=bool), None
+    found = find_choice(experiment, experiment.refine, folder)
+    own = [axis.name for axis in axes]
+    points = np.asarray(found.choice.wanted.any(axis=tuple(k for k, name in enumerate(found.axes) if name not in own)))
+    points = points[tuple(slice(None) if name in found.axes else None for name in own)]
+    return np.broadcast_to(points, shape), found
+
+
+def find_choice(experiment: Experiment, refine: Refinement, folder: Path) -> Found:
+    """Return the points that the deciding stage of a refined experiment wants.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    refine : Refinement
+        That of the experiment.
+    folder : Path
+        Folder of the stores of the experiment.
+
+    Raises
+    ------
+    ClhdError
+        If the stage has no store that can be read.
+    """
+    path = stage_path(folder, refine.kind)
+    if not path.is_dir():
+        command = "simulate" if refine.kind == "simulation" else "predict"
+        raise StoreError(f"{path}: does not exist, and its results decide what else is wanted; `clhd {command} FILE`")
+    store = Store(path)
+    requested, stored = find_stored(store, experiment, refine.kind, computes=False)
+    means = _place(read_means(store, refine.output, _find_place(refine, stored), requested.entries), requested, stored)
+    axes = tuple(axis.name for axis in requested.grid.axes)
+    along = [axes.index(name) for name in refine.along]
+    if refine.level == LABEL:
+        sides = find_labels(means.mean)
+    else:
+        sides = find_sides(means.mean, means.error, float(refine.level), len(along))
+    choice = choose_points(sides, means.known, along, refine.rounds)
+    has_none = choice.is_done and not choice.round.max() > 0
+    return Found(choice, axes, _describe_nowhere(refine, means.mean) if has_none else "")
+
+
+def _describe_nowhere(refine: Refinement, values: FloatArray) -> str:
+    """Say that the level is met nowhere, and where the quantity is."""
+    known = values[np.isfinite(values)]
+    lies = f"lies between {known.min():.6g} and {known.max():.6g}" if known.size else "is not known anywhere"
+    return f"refine.level = {refine.level}: {refine.quantity} {lies} on the coarse grid, so nothing is refined"
+
+
+def _find_place(refine: Refinement, stage: Stage) -> list[int]:
+    """The position that a refinement selects along each dim of the quantity."""
+    places = []
+    for dim in stage.outputs.variables[refine.output].dims:
+        values = list(stage.experiment.times) if dim == "time" else list(stage.outputs.coordinates[dim][0])
+        places.append(values.index(refine.select[dim]) if dim in refine.select else 0)
+    return places
+
+
+def _place(means: PointMeans, requested: Stage, stored: Stage) -> PointMeans:
+    """The means at the requested points; nothing is known of those for which a store has no place."""
+    here, there = [], []
+    for axis, held in zip(requested.grid.axes, stored.grid.axes, strict=True):
+        positions = {value: position for position, value in enumerate(held.values)}
+        shared = [position for position, value in enumerate(axis.values) if value in positions]
+        here.append(shared)
+        there.append([positions[axis.values[position]] for position in shared])
+    shape = requested.grid.shape
+    placed = PointMeans(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool))
+    for new, old in zip(placed, means, strict=True):
+        new[np.ix_(*here)] = old[np.ix_(*there)]
+    return placed

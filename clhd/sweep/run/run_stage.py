@@ -6,8 +6,8 @@ With ``--fresh``, `set_aside` moves the old stores first, so that after a kill t
 """
 
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -233,17 +233,31 @@ def _compute_rounds(
     """
     computed, tried = 0, np.zeros(store.shape, dtype=bool)
     with ExitStack() as stack:
-        reached: Client | None = None
         while True:
             needed = find_needed(store.status(), select_wanted(store, available, requested).mask) & ~tried
             if not needed.any():
                 return computed
-            if not computed:
-                reached = stack.enter_context(_reach(cluster, client))
-            workers = cluster.count_workers() if reached is None else _count_threads(reached)
+            if not tried.any():
+                client = stack.enter_context(_reach(cluster, client))
+            workers = cluster.count_workers() if client is None else _count_threads(client)
             plan = plan_blocks(available, needed, store.chunks, workers)
-            computed += execute_plan(store, available, plan, cluster, reached, token)
+            if client is None and requested.experiment.refine is not None:
+                client = stack.enter_context(_start_workers(cluster, requested))
+            computed += execute_plan(store, available, plan, cluster, client, token)
             tried |= needed
+
+
+@contextmanager
+def _start_workers(cluster: Cluster, stage: Stage) -> Iterator[Client]:
+    """A client whose workers serve all rounds of a refinement: to start them takes longer than most rounds."""
+    refine = stage.experiment.refine
+    share = refine.predict_count(stage.grid.axes) / stage.grid.size if refine is not None else 1.0
+    seconds = share * stage.cost_table.seconds(stage.entries or 1)
+    with (
+        dask.config.set(_OWN_WORKERS if cluster.slurm is None else {}),
+        open_client(cluster, processes=seconds > _THREADS_BELOW_SECONDS) as client,
+    ):
+        yield client
 
 
 def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Client | None]:

@@ -111,6 +111,12 @@ class Refinement(BaseModel):
         """Return the number of positions of the coarse grid along an axis."""
         return len(self.coarse.get(axis.name, axis.values))
 
+    def predict_count(self, axes: Sequence[Axis]) -> int:
+        """Return the predicted number of points of a grid that are wanted; see `predict_points`."""
+        coarse = [self.count_coarse(axis) for axis in axes if axis.name in self.along]
+        others = math.prod([len(axis) for axis in axes if axis.name not in self.along])
+        return predict_points(coarse, self.rounds) * others
+
     def resolved(self) -> dict[str, Any]:
         """Return the refinement as plain values, which JSON can hold."""
         plain = self.model_dump(exclude_none=True)
@@ -215,16 +221,13 @@ def _check_select(refine: Refinement, outputs: Outputs, times: Sequence[float]) 
 
 def _check_most(refine: Refinement, axes: Sequence[Axis]) -> Iterator[str]:
     """Yield a line if a refinement is predicted to need more points than it allows."""
-    if refine.most_points is None:
-        return
-    parts = 2**refine.rounds
-    refined = [(len(axis) - 1) // parts + 1 for axis in axes if axis.name in refine.along]
-    others = math.prod(len(axis) for axis in axes if axis.name not in refine.along)
-    coarse, predicted = math.prod(refined) * others, predict_points(refined, refine.rounds) * others
-    if predicted > refine.most_points:
+    most = refine.most_points
+    refine = refine if refine.coarse else refine.keep_coarse(axes)
+    predicted, coarse = refine.predict_count(axes), math.prod([refine.count_coarse(axis) for axis in axes])
+    if most is not None and predicted > most:
         yield (
-            f"most_points = {refine.most_points}: {refine.rounds} rounds are predicted to need about {predicted} "
-            f"points, {coarse} of them for the coarse grid; allow more, or give fewer rounds"
+            f"most_points = {most}: {refine.rounds} rounds are predicted to need about {predicted} points, {coarse} of "
+            "them for the coarse grid; allow more, or give fewer rounds"
         )
 
 

@@ -12,8 +12,10 @@ from distributed import Client
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.refine import choose_points, fill_between, find_labels, find_sides
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.border import find_crossings
 from clhd.sweep.results.state import describe_status
+from clhd.sweep.run.needs import format_plan, plan_stages
 from clhd.sweep.run.run_stage import StageReport, run_stage
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
@@ -258,6 +260,27 @@ def test_level_inside_nowhere_is_said_in_one_line(plane: Experiment, results: Pa
     with pytest.raises(ClhdError, match=r"toy: refine.level = 99.0: height_theory lies between 0 and 3 on the coarse"):
         predict(nowhere, results, client)
     assert (read_theory(results)["status"] != 0).sum() == 20
+
+
+def test_too_many_points_are_refused_before_they_are_computed(plane: Experiment, results: Path, client: Client) -> None:
+    assert plane.refine is not None
+    few = plane.model_copy(update={"refine": plane.refine.model_copy(update={"most_points": 60})})
+    with pytest.raises(ClhdError, match=r"toy: refine.most_points = 60: 93 points are wanted in round 2; allow more"):
+        predict(few, results, client)
+    assert (read_theory(results)["status"] != 0).sum() == 45
+
+
+def test_a_plan_predicts_the_cost_and_shows_how_far_it_is(plane: Experiment, results: Path, client: Client) -> None:
+    stages = [Stage(plane, "theory")]
+    before = plan_stages(stages, results, 2)["theory"]
+    computed = predict(plane, results, client).computed
+    after = plan_stages(stages, results, 2)["theory"]
+    assert computed < before["points"] < 2 * computed  # the border is shorter than one that crosses the grid
+    assert before["left"]["runs"] == before["points"]
+    assert (after["points"], after["left"]["runs"], after["refined"]["rounds"]) == (computed, 0, 3)
+    assert f"about {computed} of 825 points; {computed} wanted so far, in 3 of 3 rounds" in format_plan("toy", {
+        "theory": after
+    })  # fmt: skip
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {

@@ -16,20 +16,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.text import format_bytes, format_count, format_seconds
 from clhd.errors import ClhdError
-from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
+from clhd.sweep.plan.blocks import BoolArray, Plan, choose_chunks, count_files, plan_blocks
 from clhd.sweep.plan.stage import Stage, format_work
 from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.match import check_changes
 from clhd.sweep.store.prepare import predict_growth_seconds
 from clhd.sweep.store.repair import find_missing
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.wanted import find_points
 from clhd.systems.declarations import Status
 
 _BYTES_PER_NUMBER = 8
@@ -97,23 +98,27 @@ def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[st
     -------
     dict
         For each stage: points, runs, blocks, shape of a chunk, core hours, seconds of the longest block, bytes
-        (uncompressed) and files of the whole store, and the `Needs` of the rest as ``left``.
+        (uncompressed) and files of the whole store, and the `Needs` of the rest as ``left``. Of a refined stage these
+        are predictions, of the points that will be wanted, beside a `Refined` as ``refined``.
     """
     plan: dict[str, Any] = {}
     for stage in stages:
         chunks = choose_chunks(stage)
         blocks = plan_blocks(stage, np.ones(stage.shape, dtype=bool), chunks, workers)
+        refined = _predict_refined(stage, results)
+        share = 1.0 if refined is None else refined.points / stage.grid.size
+        entries = round(share * blocks.entries)
         plan[stage.kind] = {
-            "points": stage.grid.size,
-            "runs": blocks.entries * stage.entry_size,
-            "blocks": len(blocks.blocks),
+            "points": round(share * stage.grid.size),
+            "runs": entries * stage.entry_size,
+            "blocks": math.ceil(share * len(blocks.blocks)),
             "chunk": list(chunks),
-            "core_hours": blocks.seconds / 3600,
+            "core_hours": share * blocks.seconds / 3600,
             "longest_block_seconds": blocks.blocks[0].seconds,
-            "bytes": blocks.entries * _entry_bytes(stage),
-            "files": count_files(stage, chunks),
+            "bytes": entries * _entry_bytes(stage),
+            "files": count_files(stage, chunks),  # of a refined stage at most
             "left": asdict(predict_needs(stage, results, workers)),
-        }
+        } | ({} if refined is None else {"refined": refined.describe()})
     return plan
 
 
@@ -125,6 +130,11 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
         counts = ", ".join(format_count(part[f"{noun}s"], noun) for noun in ("point", "run", "block"))
         work, size = format_work(3600 * part["core_hours"]), format_bytes(part["bytes"])
         lines.append(f"{name} {kind}: {counts}, {work}, {size} in {format_count(part['files'], 'file')}")
+        if refined := part.get("refined"):
+            lines.append(
+                f"  refined: about {refined['points']} of {refined['size']} points; {refined['wanted']} wanted so far, "
+                f"in {refined['rounds']} of {refined['most_rounds']} rounds"
+            )
         if left["runs"]:
             runs, work = format_count(left["runs"], "run"), format_work(left["core_seconds"])
             basis = "predicted" if left["rate"] is None else f"measured: {left['rate']:.2g} of the predicted"
@@ -144,15 +154,20 @@ def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:
     """Return what a run still needs to compute of a stage: less than at first if an earlier run was stopped."""
     found, growth, obstacle = _find_store(stage, results)
     known, seconds = _read_ledger(stage, found)
-    left = plan_blocks(stage, ~known, choose_chunks(stage), workers)
+    refined = _predict_refined(stage, results)
+    needed = ~known if refined is None else ~known & _spread(refined.mask, stage)
+    left = plan_blocks(stage, needed, choose_chunks(stage), workers)
+    # Points that a refinement will want, nobody knows which: they cost as much as others.
+    more = 0 if refined is None else (refined.points - refined.wanted) * (stage.entries or 1)
+    left_seconds = left.seconds + more / math.prod(stage.shape) * stage.cost_table.seconds(stage.entries or 1)
     rate = _measure_rate(stage, known, seconds, workers)
     longest = max((block.seconds for block in left.blocks), default=0.0)
     # A free worker takes the longest block that is left: then the last block ends within this time (Graham 1969).
-    wall = (rate or 1.0) * (left.seconds / workers + longest)
+    wall = (rate or 1.0) * (left_seconds / workers + longest)
     safety = SAFETY["predicted" if rate is None else "measured"]
     return Needs(
-        runs=left.entries * stage.entry_size,
-        core_seconds=(rate or 1.0) * left.seconds,
+        runs=(left.entries + more) * stage.entry_size,
+        core_seconds=(rate or 1.0) * left_seconds,
         rate=rate,
         workers=workers,
         growth_seconds=growth,
@@ -160,6 +175,56 @@ def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:
         memory_mb=_predict_memory(stage, left, workers),
         obstacle=obstacle,
     )
+
+
+class Refined(NamedTuple):
+    """How far a refinement has come.
+
+    Parameters
+    ----------
+    points : int
+        Predicted number of points that will be wanted; their number, once it is known.
+    wanted : int
+        Number of points that are wanted so far.
+    rounds, most_rounds : int
+        Rounds that have begun, and rounds that there are.
+    size : int
+        Number of points of the whole fine grid.
+    mask : array of bool
+        The points that are wanted so far.
+    """
+
+    points: int
+    wanted: int
+    rounds: int
+    most_rounds: int
+    size: int
+    mask: BoolArray
+
+    def describe(self) -> dict[str, int]:
+        """Return the numbers by name."""
+        numbers: dict[str, Any] = self._asdict()
+        return {name: number for name, number in numbers.items() if name != "mask"}
+
+
+def _predict_refined(stage: Stage, results: Path) -> Refined | None:
+    """How far the refinement of a stage has come; None without one."""
+    refine, axes = stage.experiment.refine, stage.grid.axes
+    if refine is None:
+        return None
+    expected = refine.predict_count(axes)
+    try:
+        mask, found = find_points(stage.experiment, axes, results / stage.experiment.name)
+    except ClhdError:  # nothing of it is known yet
+        return Refined(expected, 0, 0, refine.rounds, stage.grid.size, np.zeros(stage.grid.shape, dtype=bool))
+    wanted = int(mask.sum())
+    is_done, rounds = (True, 0) if found is None else (found.choice.is_done, int(found.choice.round.max()))
+    return Refined(wanted if is_done else max(expected, wanted), wanted, rounds, refine.rounds, stage.grid.size, mask)
+
+
+def _spread(points: BoolArray, stage: Stage) -> BoolArray:
+    """A mask of points as one of entries of the store."""
+    return points if stage.entries is None else np.broadcast_to(points[..., None], stage.shape)
 
 
 def _predict_memory(stage: Stage, left: Plan, workers: int) -> int:

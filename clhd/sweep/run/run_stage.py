@@ -32,7 +32,7 @@ from clhd.sweep.store.prepare import move_aside, prepare_store
 from clhd.sweep.store.provenance import describe_run
 from clhd.sweep.store.repair import repair_store
 from clhd.sweep.store.store import Store
-from clhd.sweep.store.wanted import select_wanted
+from clhd.sweep.store.wanted import Wanted, select_wanted
 from clhd.systems.declarations import Status
 
 # Shorter work is done by threads of this process: starting processes would take longer.
@@ -217,10 +217,7 @@ def run_stage(
             store, available = prepare_store(wanted, path)
         computed = _compute_rounds(store, available, wanted, cluster or Cluster(), client, token)
         store = Store(path)
-        found = select_wanted(store, available, wanted)
-        counts = store.count_runs(found.mask)
-    if found.problem and experiment.refine is not None and experiment.refine.kind == kind:
-        raise ExperimentError(f"{experiment.name}: {found.problem}; the grid is kept, change level or axes")
+        counts = store.count_runs(select_wanted(store, available, wanted).mask)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
 
 
@@ -234,7 +231,9 @@ def _compute_rounds(
     computed, tried = 0, np.zeros(store.shape, dtype=bool)
     with ExitStack() as stack:
         while True:
-            needed = find_needed(store.status(), select_wanted(store, available, requested).mask) & ~tried
+            wanted = select_wanted(store, available, requested)
+            _check_refinement(requested, wanted)
+            needed = find_needed(store.status(), wanted.mask) & ~tried
             if not needed.any():
                 return computed
             if not tried.any():
@@ -245,6 +244,19 @@ def _compute_rounds(
                 client = stack.enter_context(_start_workers(cluster, requested))
             computed += execute_plan(store, available, plan, cluster, client, token)
             tried |= needed
+
+
+def _check_refinement(stage: Stage, wanted: Wanted) -> None:
+    """Raise ClhdError if a refinement cannot go on, or the stage that decides is not complete yet."""
+    refine, name = stage.experiment.refine, stage.experiment.name
+    if refine is None:
+        return
+    if wanted.problem and refine.kind == stage.kind:
+        raise ExperimentError(f"{name}: {wanted.problem}. What was computed is kept")
+    if not wanted.is_done and refine.kind != stage.kind:
+        raise ExperimentError(
+            f"{name}: the {refine.kind} decides what is refined, and is not complete; run the {refine.kind} first"
+        )
 
 
 @contextmanager

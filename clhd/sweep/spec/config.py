@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from clhd.core.text import cut_lines
 from clhd.sweep.spec.experiment import Experiment, read_experiment
+from clhd.sweep.spec.refinement import describe_schema
 from clhd.sweep.spec.yaml_file import ExperimentError, describe_mistakes, read_yaml
 from clhd.systems.declarations import Parameter
 from clhd.systems.registry import find_system, list_systems
@@ -151,6 +152,7 @@ _WRITTEN: dict[str, dict[str, Any]] = {
     "constants": {"type": "object"},
     "axes": {"type": "object", "additionalProperties": {"oneOf": [*_NUMBERS_SCHEMA["oneOf"], _TOGETHER_SCHEMA]}},
     "times": _NUMBERS_SCHEMA,
+    "refine": describe_schema(),
 }
 
 

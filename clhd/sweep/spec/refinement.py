@@ -104,8 +104,9 @@ class Refinement(BaseModel):
 
     def keep_coarse(self, axes: Sequence[Axis]) -> "Refinement":
         """Return the refinement with the values of the coarse grid, of which `axes` are the refined axes."""
-        coarse = {axis.name: tuple(value for (value,) in axis.values[:: 2**self.rounds]) for axis in axes}
-        return self.model_copy(update={"coarse": {name: coarse[name] for name in self.along if name in coarse}})
+        refined = [axis for axis in axes if axis.name in self.along and axis.is_single]
+        coarse = {axis.name: tuple(value for (value,) in axis.values[:: 2**self.rounds]) for axis in refined}
+        return self.model_copy(update={"coarse": coarse})
 
     def count_coarse(self, axis: Axis) -> int:
         """Return the number of positions of the coarse grid along an axis."""
@@ -122,6 +123,19 @@ class Refinement(BaseModel):
         plain = self.model_dump(exclude_none=True)
         coarse = {name: list(values) for name, values in self.coarse.items()}
         return plain | {"along": list(self.along), "coarse": coarse}
+
+
+def describe_schema() -> dict[str, Any]:
+    """Return the JSON schema of the keys under ``refine`` that a file gives."""
+    schema = Refinement.model_json_schema()
+    del schema["title"], schema["description"], schema["properties"]["coarse"]
+    for entry in schema["properties"].values():
+        del entry["title"]
+    schema["properties"]["level"] |= {"anyOf": [{"type": "number"}, {"enum": [LABEL]}]}
+    most = schema["properties"]["most_points"]
+    del most["anyOf"], most["default"]
+    most["type"] = "integer"
+    return schema
 
 
 def _parse(value: Any, most: int) -> int:

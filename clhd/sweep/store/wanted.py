@@ -35,7 +35,7 @@ class Wanted:
     is_done : bool
         False if more may be wanted once all of this is known.
     problem : str
-        Why nothing is refined, if the level is met nowhere on the coarse grid.
+        Why the refinement cannot go on: the level is met nowhere on the coarse grid, or too many points are wanted.
     """
 
     mask: BoolArray
@@ -134,15 +134,20 @@ def find_choice(experiment: Experiment, refine: Refinement, folder: Path) -> Fou
     else:
         sides = find_sides(means.mean, means.error, float(refine.level), len(along))
     choice = choose_points(sides, means.known, along, refine.rounds)
-    has_none = choice.is_done and not choice.round.max() > 0
-    return Found(choice, axes, _describe_nowhere(refine, means.mean) if has_none else "")
+    return Found(choice, axes, _find_problem(refine, choice, means.mean))
 
 
-def _describe_nowhere(refine: Refinement, values: FloatArray) -> str:
-    """Say that the level is met nowhere, and where the quantity is."""
+def _find_problem(refine: Refinement, choice: Choice, values: FloatArray) -> str:
+    """Say why a refinement cannot go on; empty if it can."""
+    count, rounds = int(choice.wanted.sum()), int(choice.round.max())
+    if refine.most_points is not None and count > refine.most_points:
+        return f"refine.most_points = {refine.most_points}: {count} points are wanted in round {rounds}; allow more"
+    if rounds or not choice.is_done or refine.level == LABEL:
+        return ""
     known = values[np.isfinite(values)]
     lies = f"lies between {known.min():.6g} and {known.max():.6g}" if known.size else "is not known anywhere"
-    return f"refine.level = {refine.level}: {refine.quantity} {lies} on the coarse grid, so nothing is refined"
+    where = f"{refine.quantity} {lies} on the coarse grid"
+    return f"refine.level = {refine.level}: {where}, so nothing is refined; change level or axes"
 
 
 def _find_place(refine: Refinement, stage: Stage) -> list[int]:

@@ -85,6 +85,16 @@ def find_file_for(stage):
     return find
 
 
+def find_deciding_before(kind):
+    """Return a function of the wildcards that returns the marker of the other stage, if it decides what is refined."""
+
+    def find(wildcards):
+        refine = EXPERIMENTS[wildcards.experiment].refine
+        return [] if refine is None or refine.kind == kind else mark(refine.kind).format(experiment=wildcards.experiment)
+
+    return find
+
+
 def count_workers(wildcards, threads):
     """Return the number of processes of a stage: Snakemake's `--cores all` knows no quota of a container or of SLURM."""
     return min(threads, count_cores())

@@ -6,6 +6,7 @@
 rule simulate_points:
     input:
         experiment=find_file_for("simulation"),
+        decided=find_deciding_before("simulation"),
     output:
         marker=update(mark("simulation")),
     log:
@@ -26,6 +27,7 @@ rule simulate_points:
 rule predict_points:
     input:
         experiment=find_file_for("theory"),
+        decided=find_deciding_before("theory"),
     output:
         marker=update(mark("theory")),
     log:

@@ -15,6 +15,7 @@ from typing import Any
 import dask
 import numpy as np
 from distributed import Client
+from numpy.typing import NDArray
 
 from clhd.core.progress import Progress
 from clhd.core.text import format_count, format_seconds
@@ -215,16 +216,17 @@ def run_stage(
             if repair:
                 repair_store(path, wanted.system)
             store, available = prepare_store(wanted, path)
-        computed = _compute_rounds(store, available, wanted, cluster or Cluster(), client, token)
-        store = Store(path)
-        counts = store.count_runs(select_wanted(store, available, wanted).mask)
+        computed, mask, status = _compute_rounds(store, available, wanted, cluster or Cluster(), client, token)
+        counts = store.count_runs(mask, status)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
 
 
 def _compute_rounds(
     store: Store, available: Stage, requested: Stage, cluster: Cluster, client: Client | None, token: str
-) -> int:
-    """Compute what is wanted, and what is wanted then, and so on; return how many runs were computed.
+) -> tuple[int, BoolArray, NDArray[np.int8]]:
+    """Compute what is wanted, and what is wanted then, and so on.
+
+    Returns how many runs were computed, a mask of the wanted entries, and the status of all entries.
 
     An entry that fails is not tried again in the same call: it would have no end.
     """
@@ -233,9 +235,10 @@ def _compute_rounds(
         while True:
             wanted = select_wanted(store, available, requested)
             _check_refinement(requested, wanted)
-            needed = find_needed(store.status(), wanted.mask) & ~tried
+            status = store.status()
+            needed = find_needed(status, wanted.mask) & ~tried
             if not needed.any():
-                return computed
+                return computed, wanted.mask, status
             if not tried.any():
                 client = stack.enter_context(_reach(cluster, client))
             workers = cluster.count_workers() if client is None else _count_threads(client)

@@ -90,7 +90,9 @@ def find_deciding_before(kind):
 
     def find(wildcards):
         refine = EXPERIMENTS[wildcards.experiment].refine
-        return [] if refine is None or refine.kind == kind else mark(refine.kind).format(experiment=wildcards.experiment)
+        return (
+            [] if refine is None or refine.kind == kind else mark(refine.kind).format(experiment=wildcards.experiment)
+        )
 
     return find
 

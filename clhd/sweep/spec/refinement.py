@@ -3,7 +3,7 @@
 | key | type | meaning |
 |---|---|---|
 | quantity | text | variable of the summary that decides: X_mean of the simulation, or X_theory |
-| select | dim: value | position along each dim of X that has several, such as time and feature |
+| select | dim: value | position along each dim of X that has several, such as time |
 | level | number, or ``label`` | refine where the quantity crosses it, or where neighbours have different labels |
 | along | names | axes that are refined; the border is given as a value of the first |
 | rounds | count | each halves the spacing along these axes |

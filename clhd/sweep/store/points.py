@@ -43,7 +43,7 @@ def read_means(store: Store, output: str, place: Sequence[int] = (), entries: in
     store : Store
     output : str
     place : sequence of int
-        Position along each dim of the output, such as time and feature.
+        Position along each dim of the output, such as the time.
     entries : int, optional
         Use the first entries of each point only: replicas, or blocks of them. By default all.
 

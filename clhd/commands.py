@@ -3,11 +3,12 @@
 # Commands import what they need: `clhd status` must not wait for compilers and clusters, and Ctrl-C must work at once.
 
 import json
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from clhd.errors import InputError, check_link
 
@@ -104,6 +105,8 @@ def status(options: Namespace) -> int:
     from clhd.report.faults import find_product_faults
     from clhd.sweep.results.state import describe_status, format_status
 
+    if options.watch:
+        return _watch(options)
     config = _find_list(options)
     results, deep = config.results, options.deep
     reports = [describe_status(experiment, results, deep=deep) for experiment in config.experiments.values()]
@@ -114,6 +117,22 @@ def status(options: Namespace) -> int:
     for fault in faults:
         print(fault, file=sys.stderr)
     return 0 if all(report["complete"] for report in reports) and not faults else 1
+
+
+def _watch(options: Namespace) -> NoReturn:
+    """Show the status of the experiments until Ctrl-C; those that begin meanwhile come in."""
+    from clhd.sweep.results.state import describe_status
+    from clhd.sweep.results.watch import watch_status
+
+    for name in ("json", "check", "deep"):
+        if getattr(options, name):
+            raise InputError(f"--watch and --{name}: only one of them can be given")
+
+    def find_reports() -> list[dict[str, Any]]:
+        config = _find_list(options)
+        return [describe_status(experiment, config.results) for experiment in config.experiments.values()]
+
+    watch_status(find_reports, sys.stdout)
 
 
 def plot(options: Namespace) -> int:
@@ -163,6 +182,25 @@ def report(options: Namespace) -> int:
     config = _find_list(options)
     print(write_report(config, config.results))
     return 0
+
+
+def show(options: Namespace) -> int:
+    """Write the page of an experiment, and open it where there is a desktop."""
+    import webbrowser
+
+    from clhd.show.write import write_page
+    from clhd.sweep.results.listing import find_experiment
+
+    path = write_page(*find_experiment(options.experiment, options.results))
+    print(path)
+    if not options.no_open and has_desktop():
+        webbrowser.open(path.absolute().as_uri())
+    return 0
+
+
+def has_desktop() -> bool:
+    """Return True if a browser can open a window: someone sits at a terminal of a graphical session."""
+    return sys.stdout.isatty() and any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def paper(options: Namespace) -> int:

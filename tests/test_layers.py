@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("figures",),
     *(layer for name in SYSTEMS for layer in list_layers(f"systems.{name}")),
     ("report",),
-    ("publish",),
+    ("show", "publish"),
     ("study",),
     ("commands",),
     ("cli",),

@@ -1,12 +1,13 @@
 """Single points: what the ledger knows of a point, and whether its bits come out the same again."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clhd.core.text import format_count, format_seconds, format_value
 from clhd.errors import InputError
@@ -22,7 +23,9 @@ from clhd.systems.declarations import Status
 _MOST_LINES = 100  # of points that `clhd why` names
 
 
-def explain_points(experiment: Experiment, results: Path, place: Mapping[str, str]) -> list[dict[str, Any]]:
+def explain_points(
+    experiment: Experiment, results: Path, place: Mapping[str, str], *, computes: bool = True
+) -> list[dict[str, Any]]:
     """Return everything that the ledger knows of the points of the simulation at a place.
 
     Parameters
@@ -32,41 +35,59 @@ def explain_points(experiment: Experiment, results: Path, place: Mapping[str, st
         Folder of all results.
     place : mapping of axis to text
         An axis that is left out stands for all of its values.
+    computes : bool
+        Load the system: only the system makes the key of a point. Without it no code of a system runs.
 
     Returns
     -------
     list of dict
-        For each point: ``place``, ``parameters``, ``key``, counts by status, ``errors``, ``attempts``, ``seconds`` (all
-        replicas), ``code`` and ``computed``, when its runs began.
+        For each point: ``place``, ``parameters``, ``key`` (if the system is loaded), counts by status, ``errors``,
+        ``attempts``, ``seconds`` (all replicas), ``code`` and ``computed``, when its runs began.
 
     Raises
     ------
     ClhdError
         If there is no simulation, no such point or no store.
     """
-    wanted = _simulation(experiment)
-    indices = parse_places(wanted.grid, place)  # a wrong name is told even if there is no store
-    wanted, store, available = open_stage(experiment, "simulation", results, computes=True)
-    return [_explain_point(wanted, store, available, index) for index in indices]
+    if computes:
+        parse_places(_simulation(experiment).grid, place)  # a wrong name is told even if there is no store
+    wanted, store, available = open_stage(experiment, "simulation", results, computes=computes)
+    indices = parse_places(wanted.grid, place)
+    ledger = _read_ledger(wanted, store, available, indices)
+    return [_explain_point(wanted, store, index, columns) for index, columns in zip(indices, ledger, strict=True)]
 
 
-def _explain_point(wanted: Stage, store: Store, available: Stage, index: tuple[int, ...]) -> dict[str, Any]:
+def _read_ledger(
+    wanted: Stage, store: Store, available: Stage, indices: Sequence[tuple[int, ...]]
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield the columns of the ledger for each point; the region that holds all of them is read once."""
+    positions = positions_in(available, wanted)
+    held = [tuple(own[i] for own, i in zip(positions, index, strict=False)) for index in indices]
+    first, last = ([end(places) for places in zip(*held, strict=True)] for end in (min, max))
+    region = (*(slice(a, b + 1) for a, b in zip(first, last, strict=True)), slice(0, wanted.entries or 0))
+    columns = {name: store.read(name, region) for name in (*LEDGER, *(BLOCK_COUNTS if wanted.has_moments else ()))}
+    for place in held:
+        own = tuple(i - a for i, a in zip(place, first, strict=True))
+        yield {name: column[own].ravel() for name, column in columns.items()}
+
+
+def _explain_point(
+    wanted: Stage, store: Store, index: tuple[int, ...], ledger: Mapping[str, NDArray[Any]]
+) -> dict[str, Any]:
     """What the ledger knows of one point; see `explain_points`."""
     values = wanted.grid.values(index)
     answer: dict[str, Any] = {"place": wanted.grid.describe(index), "parameters": values}
-    answer["key"] = wanted.point(values).key
-    region = _region_of(wanted, available, index)
-    ledger = {name: store.read(name, region).ravel() for name in LEDGER}
-    blocks = {name: store.read(name, region).ravel() for name in BLOCK_COUNTS} if wanted.has_moments else None
-    counts = count_runs(ledger["status"], wanted.entry_size, blocks)
+    if wanted.given is None:
+        answer["key"] = wanted.point(values).key
+    counts = count_runs(ledger["status"], wanted.entry_size, ledger if wanted.has_moments else None)
     answer |= {name: count for name, count in counts.items() if count}
-    errors = zip(ledger["error_type"], ledger["error_message"], strict=True)
-    answer["errors"] = sorted({f"{kind}: {message}" for kind, message in errors if kind})
+    errors = {pair for pair in zip(ledger["error_type"], ledger["error_message"], strict=True) if pair[0]}
+    answer["errors"] = sorted(f"{kind}: {message}" for kind, message in errors)
     answer["attempts"] = int(ledger["attempts"].max())
     answer["seconds"] = float(ledger["seconds"].sum())
-    runs = store.attributes["runs"]
-    answer["code"] = sorted({runs[run]["code"] for run in np.unique(ledger["run"]).tolist() if run >= 0})
-    answer["computed"] = sorted({runs[run]["started"] for run in np.unique(ledger["run"]).tolist() if run >= 0})
+    runs = [store.attributes["runs"][run] for run in sorted(set(ledger["run"].tolist())) if run >= 0]
+    answer["code"] = sorted({run["code"] for run in runs})
+    answer["computed"] = sorted({run["started"] for run in runs})
     return answer
 
 
@@ -89,17 +110,22 @@ def _format_counts(answer: Mapping[str, Any]) -> str:
 
 def _format_point(answer: Mapping[str, Any]) -> str:
     """Return all that is known of one point as lines."""
+    return "\n".join(f"{name}: {text}" for name, text in describe_point(answer).items())
+
+
+def describe_point(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Return an answer of `explain_points` as text by heading; what is not known is left out."""
     lines = {
         "parameters": ", ".join(f"{name}={format_value(value)}" for name, value in answer["parameters"].items()),
-        "key": answer["key"],
+        "key": answer.get("key", ""),
         "runs": _format_counts(answer),
         "errors": "; ".join(answer["errors"]),
-        "attempts": answer["attempts"],
+        "attempts": str(answer["attempts"] or ""),
         "time": f"{format_seconds(answer['seconds'])} of one core, all runs together" if answer["attempts"] else "",
         "code": ", ".join(answer["code"]),
         "computed": ", ".join(answer["computed"]),
     }
-    return "\n".join(f"{name}: {text}" for name, text in lines.items() if text)
+    return {name: text for name, text in lines.items() if text}
 
 
 def _simulation(experiment: Experiment) -> Stage:

@@ -7,9 +7,10 @@
 | nothing | the experiments of config/config.yaml, then all others of which the folder of results holds something |
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 
-from clhd.errors import ClhdError, InputError
+from clhd.errors import ClhdError, InputError, check_link
 from clhd.sweep.results.products import read_stored_experiment
 from clhd.sweep.spec.config import ConfigContent, parse_config
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
@@ -52,6 +53,32 @@ def find_list(path: Path | None, results: Path | None) -> ConfigContent:
     order = [*content.experiments, *(name for name in found if name not in content.experiments)]
     files = {name: _guess_file(name) for name in found} | content.files
     return ConfigContent(content.results, {name: experiments[name] for name in order}, files, content.claims)
+
+
+def find_experiment(text: str, results: Path | None) -> tuple[str, Path, Path]:
+    """Return name, file and folder of all results of the experiment that a user names.
+
+    Parameters
+    ----------
+    text : str
+        Name of an experiment, or path of its file.
+    results : Path or None
+        Folder of all results; None for that of the list, or ``results``.
+
+    Raises
+    ------
+    ClhdError
+        If there is no such experiment, or its file is wrong.
+    """
+    path = Path(text)
+    content = find_list(path if path.suffix in {".yaml", ".yml"} else None, results)
+    name = next(iter(content.experiments)) if path.suffix in {".yaml", ".yml"} else text
+    if name not in content.experiments:
+        near = get_close_matches(name, content.experiments, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(content.experiments)}"
+        raise InputError(f"{text}: is no experiment here; {hint}")
+    check_link(content.results)
+    return name, content.files[name], content.results
 
 
 def _read_file(path: Path) -> ConfigContent:

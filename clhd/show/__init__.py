@@ -1,0 +1,1 @@
+"""The page of an experiment to look around in: its axes are controls."""

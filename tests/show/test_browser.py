@@ -1,0 +1,190 @@
+"""The page of 10,000 points in headless Chromium, without any network: `python -m pytest -m browser tests/show`.
+
+The page stands in a frame of the same origin, so that its content security policy is in force and the frame can be
+narrower than the least window of Chromium. A script beside the frame uses the page and tells what it found.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
+from html import unescape
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clhd.show.write import render_page
+from tests.show.conftest import make_large
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PROBE = """<!DOCTYPE html><meta name="color-scheme" content="light dark"><title></title>
+<iframe src="/show.html" width="%d" height="900" style="border: 0"></iframe><script>
+addEventListener("load", () => setTimeout(async () => {
+  const page = document.querySelector("iframe").contentDocument, view = page.defaultView;
+  const figure = page.getElementById("figure");
+  const read = (id) => page.getElementById(id).innerText;
+  const set = (id, value) => {
+    const control = page.getElementById(`control-${id}`);
+    control.value = value;
+    control.dispatchEvent(new view.Event(control.type === "range" ? "input" : "change"));
+  };
+  const press = (key) => figure.dispatchEvent(new view.KeyboardEvent("keydown", { key, bubbles: true }));
+  const point = (type, share) => {
+    const area = figure.querySelector("svg").getBoundingClientRect();
+    figure.querySelector("svg").dispatchEvent(new view.PointerEvent(type, {
+      clientX: area.left + share[0] * area.width, clientY: area.top + share[1] * area.height, bubbles: true,
+    }));
+  };
+  const marks = () => [...figure.querySelectorAll(".markers")].map((path) => path.getAttribute("d"))
+    .join("").split("M").length - 1;
+  let found;
+  try {
+    found = await (async () => { %s })();
+  } catch (error) {
+    found = { fault: String(error.stack) };
+  }
+  document.title = JSON.stringify(found);
+}, 300));
+</script>"""
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves the page, and the probe that is set last."""
+
+    probe = ""
+
+    def do_GET(self) -> None:
+        if self.path != "/probe":
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(self.probe.encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("page")
+    summary, experiment = make_large()
+    answers = [
+        {"place": "", "parameters": {"rate": 0.5, "slope": slope, "size": size}, "ok": 4, "errors": []}
+        | {"attempts": 1, "seconds": 2.0, "code": [f"code {slope} {size}"], "computed": []}
+        for slope in range(100)
+        for size in range(1, 101)
+    ]
+    html = render_page(summary, experiment, answers, ["<b>a note</b>"], "clhd why 'my file.yaml'")
+    (folder / "show.html").write_text(html, encoding="utf-8")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def use_page(address: str, folder: Path, script: str, *, width: int = 1280, dark: bool = False) -> Any:
+    """What a script finds on the page; whatever the browser complains of fails the test."""
+    Handler.probe = PROBE % (width, script)
+    command = [
+        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"),
+        *("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--enable-logging=stderr"),
+        *(
+            "--virtual-time-budget=20000",
+            "--window-size=1300,1000",
+            f"--blink-settings=preferredColorScheme={1 - dark}",
+        ),
+    ]
+    done = subprocess.run(
+        [*command, "--dump-dom", f"{address}/probe"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        encoding="utf-8",
+    )
+    assert not [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    return json.loads(unescape(re.findall(r"<title>(.*?)</title>", done.stdout)[0]))
+
+
+def test_ten_thousand_points_are_drawn_at_once(address: str, tmp_path: Path) -> None:
+    found = use_page(
+        address,
+        tmp_path,
+        """set("colour", ""); set("panel", "size"); const panels = marks();
+        set("panel", ""); set("colour", "size");
+        return [panels, marks(), page.querySelectorAll("#figure svg *").length, read("legend")];""",
+    )
+    assert found[:2] == [24 * 100, 48 * 100]
+    assert found[2] < 1000  # a series is one element, not one for each point
+    assert "48 of 100 values of size are drawn" in found[3]
+
+
+def test_the_pointer_shows_a_point_and_a_click_its_command_and_answer(address: str, tmp_path: Path) -> None:
+    tip, point = use_page(
+        address,
+        tmp_path,
+        """set("colour", ""); point("pointermove", [.5, .35]); const tip = read("tip");
+        point("click", [.5, .35]); return [tip, read("point")];""",
+    )
+    slope = int(re.findall(r"slope = (\d+), size = 51", tip)[0])
+    assert f"mean\n{slope + 51}.0 ± 1.0\n" in tip
+    assert "theory\n" + str(slope) in tip
+    assert "z-score\n102" in tip
+    assert "replicas\n4 ok" in tip
+    assert f"clhd why 'my file.yaml' slope={slope} size=51\n" in point
+    assert f"parameters\nrate=0.5, slope={slope}, size=51\n" in point
+    assert f"code\ncode {slope} 51" in point
+
+
+def test_sliders_hold_the_other_axes(address: str, tmp_path: Path) -> None:
+    titles = use_page(
+        address,
+        tmp_path,
+        """set("colour", ""); set("at-size", 0); press("End"); const low = read("spoken");
+        set("at-size", 99); press("Home"); press("End"); return [low, read("spoken")];""",
+    )
+    assert titles[0].startswith("slope = 0, size = 1; ")
+    assert titles[1].startswith("slope = 99, size = 100; ")
+
+
+def test_the_page_can_be_used_by_keyboard(address: str, tmp_path: Path) -> None:
+    found = use_page(
+        address,
+        tmp_path,
+        """const spoken = []; const say = (key) => { press(key); spoken.push(read("spoken").split(";")[0]); };
+        ["ArrowRight", "ArrowRight", "ArrowDown", "ArrowLeft", "ArrowLeft", "ArrowUp"].forEach(say);
+        press("Enter");
+        const labelled = [...page.querySelectorAll("select, input")].every((control) => control.labels.length === 1);
+        return [spoken, page.activeElement.id, read("point-title").toLowerCase(), labelled];""",
+    )
+    assert found[0] == [
+        *("slope = 0, size = 1", "slope = 1, size = 1", "slope = 1, size = 3"),
+        *("slope = 0, size = 3", "slope = 0, size = 3", "slope = 0, size = 1"),
+    ]
+    assert found[1:] == ["point-title", "slope = 0, size = 1", True]
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (390, False), (1280, True)])
+def test_the_page_fits_a_phone_and_the_dark(address: str, tmp_path: Path, width: int, dark: bool) -> None:
+    inner, scroll, ground, note = use_page(
+        address,
+        tmp_path,
+        """press("End"); press("Enter");
+        return [view.innerWidth, page.documentElement.scrollWidth, view.getComputedStyle(page.body).backgroundColor,
+          page.querySelector(".note").innerText];""",
+        width=width,
+        dark=dark,
+    )
+    assert inner == width
+    assert scroll <= width
+    assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 384) == dark
+    assert note == "<b>a note</b>"

@@ -1,4 +1,7 @@
-"""`Progress`: the share of long work that is done, its rate and the time left; a bar on a terminal, else lines."""
+"""`Progress`: the share of long work that is done, its rate and the time left; a bar on a terminal or in a notebook.
+
+Elsewhere, such as in a log file, it is a line now and then.
+"""
 
 import sys
 import time
@@ -8,7 +11,7 @@ from clhd.core.text import format_count, format_seconds
 
 _BAR_SECONDS, _LINE_SECONDS = 0.2, 15.0
 _BAR_WIDTH = 24
-_CLEAR = "\r\x1b[K"  # back to the start of the line, and clear it
+_CLEAR = "\x1b[K"  # to the end of the line
 
 
 class Progress:
@@ -30,6 +33,9 @@ class Progress:
         self._title, self._runs, self._seconds = title, runs, max(seconds, 1e-9)
         self._stream = sys.stderr if stream is None else stream
         self._is_terminal = self._stream.isatty()
+        # The stream of a notebook is no terminal, but knows how to go back to the start of a line.
+        self._is_live = self._is_terminal or type(self._stream).__module__.startswith("ipykernel")
+        self._width = 0  # of the bar that is shown
         self._begin = time.monotonic()
         self._shown = self._begin
         self._runs_done, self._seconds_done = 0, 0.0
@@ -38,15 +44,21 @@ class Progress:
     def say(self, text: str) -> None:
         """Write one line."""
         self.is_shown = True
-        self._stream.write(f"{_CLEAR if self._is_terminal else ''}{self._title}: {text}\n")
+        self._write(f"{self._title}: {text}", end="\n")
+
+    def _write(self, line: str, end: str = "") -> None:
+        """Write a line, in place of the bar if there is one."""
+        shown = f"\r{line}{_CLEAR}" if self._is_terminal else f"\r{line:<{self._width}}" if self._width else line
+        self._stream.write(shown + end)
         self._stream.flush()
+        self._width = len(line) if self._is_live and not end else 0
 
     def advance(self, runs: int, seconds: float) -> None:
         """Note that a block is done."""
         self._runs_done += runs
         self._seconds_done += seconds
         now = time.monotonic()
-        if now - self._shown < (_BAR_SECONDS if self._is_terminal else _LINE_SECONDS):
+        if now - self._shown < (_BAR_SECONDS if self._is_live else _LINE_SECONDS):
             return
         self._shown = now
         share = min(self._seconds_done / self._seconds, 1.0)
@@ -56,12 +68,10 @@ class Progress:
             f"{100 * share:3.0f} % of the work, {self._runs_done} of {format_count(self._runs, 'run')}, "
             f"{self._runs_done / elapsed:.4g} per second, {format_seconds(left)} left"
         )
-        if self._is_terminal:
+        if self._is_live:
             self.is_shown = True
             filled = round(share * _BAR_WIDTH)
-            bar = "#" * filled + "." * (_BAR_WIDTH - filled)
-            self._stream.write(f"{_CLEAR}{self._title}: {bar} {text}")
-            self._stream.flush()
+            self._write(f"{self._title}: {'#' * filled}{'.' * (_BAR_WIDTH - filled)} {text}")
         else:
             self.say(text)
 

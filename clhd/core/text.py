@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 _GREEK = (
@@ -130,6 +131,13 @@ def format_plain(coordinate: Any, value: Any) -> str:
     if isinstance(value, str):
         return str(value)
     return f"{coordinate.attrs.get('long_name', coordinate.name)} = {format_number(value)}"
+
+
+def format_html_table(title: str, rows: Mapping[str, Any]) -> str:
+    """Return a table of names and values as HTML, for a notebook; all text is escaped."""
+    cells = [(escape(name), escape(str(value))) for name, value in rows.items()]
+    lines = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
+    return f"<strong>{escape(title)}</strong><table><tbody>{lines}</tbody></table>"
 
 
 def join_words(words: list[str]) -> str:

@@ -39,6 +39,7 @@ from clhd.core.checks import parse_count, parse_number
 from clhd.errors import ClhdError, InputError
 from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
 from clhd.sweep.spec.limits import check_table
+from clhd.sweep.spec.notebook import format_experiment
 from clhd.sweep.spec.refinement import Refinement, check_refinement, refine_axis
 from clhd.sweep.spec.yaml_file import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes, read_yaml
 from clhd.systems.declarations import Outputs, Parameter, Value
@@ -259,6 +260,9 @@ class Experiment(BaseModel):
     def has_simulation(self) -> bool:
         """False if the experiment is theory alone."""
         return self.replicas > 0
+
+    def _repr_html_(self) -> str:
+        return format_experiment(self)
 
     def typed_like(self, held: "Experiment") -> "Experiment":
         """The experiment, if it was read without its system, with values in the form in which `held` has them.

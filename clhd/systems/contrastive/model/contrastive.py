@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_choice, parse_count, parse_number
+from clhd.core.text import format_html_table
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import Activation, find_activation, parse_activation
 from clhd.systems.contrastive.model.latents import Latent, canonical_value, product_atoms
@@ -119,6 +120,11 @@ class ContrastiveModel:
     units: int = 1
     decorrelation: float = 0.0
     decorrelation_function: str = "square"
+
+    def _repr_html_(self) -> str:
+        """The parameters as a table, for a notebook; those that have no meaning in this model are left out."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return format_html_table("ContrastiveModel", {name: v for name, v in values.items() if v is not None})
 
     def __post_init__(self) -> None:
         checked: dict[str, Any] = {

@@ -25,7 +25,9 @@ def capitalise(text: str) -> str:
 
 
 def describe_points(summary: Summary) -> str:
-    """Return how many points and replicas there are, and how many of them are not ok."""
+    """Return how many points and replicas there are, and how many of them are not ok; nothing without a simulation."""
+    if not summary.has_simulation:
+        return ""
     total, ok = summary.points * summary.replicas, summary.totals["ok"]
     text = f"{format_count(summary.points, 'point')} with {format_count(summary.replicas, 'replica')} each"
     if ok == total:

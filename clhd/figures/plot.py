@@ -5,6 +5,7 @@
 | lines | plot_lines | a quantity at the last time against one axis, others by colour and panels |
 | grid | plot_grid | maps over two axes, one panel for each value of two more |
 | trajectories | plot_trajectories | a quantity against time, over the theory with its predicted band |
+| border | plot_border | the border that a refined experiment follows, over two axes |
 | convergence | plot_convergence | distance from the theory and spread of the runs, by size, with fitted slopes |
 
 These figures are drawn for any system, from the summary alone. A system adds its own (`System.figures`): functions of a
@@ -34,6 +35,7 @@ FIGURES: dict[str, str] = {
     "lines": "clhd.figures.lines:plot_lines",
     "grid": "clhd.figures.grid:plot_grid",
     "trajectories": "clhd.figures.trajectories:plot_trajectories",
+    "border": "clhd.figures.border:plot_border",
     "convergence": "clhd.figures.convergence:plot_convergence",
 }
 

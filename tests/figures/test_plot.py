@@ -15,13 +15,16 @@ from matplotlib.text import Text
 
 from clhd.core.power_law import fit_power_law
 from clhd.errors import ClhdError
+from clhd.figures.border import plot_border
 from clhd.figures.convergence import plot_convergence
 from clhd.figures.grid import plot_grid
 from clhd.figures.lines import plot_lines
 from clhd.figures.plot import find_figure, plot_experiment
 from clhd.figures.trajectories import plot_trajectories
+from clhd.sweep.results.border import add_border
 from clhd.sweep.results.summary_reader import Summary
 from clhd.sweep.spec.experiment import parse_experiment, read_experiment
+from clhd.sweep.spec.refinement import Refinement
 from clhd.systems.contrastive.figures.presets import plot_moments, plot_noise_correlation
 from clhd.systems.protocol import NoHalf, System
 from clhd.systems.registry import list_systems
@@ -415,3 +418,24 @@ def test_a_summary_of_an_earlier_version_is_drawn_with_what_it_shows(make_summar
 def test_a_declaration_that_is_not_known_is_refused_in_one_line(make_summary: MakeSummary) -> None:
     with pytest.raises(ClhdError, match=r"summary of made_up: declaration\.size is not known"):
         _ = make_summary({"kurtosis": [1.0, 2.0]}, size=3).declaration
+
+
+def test_a_border_is_drawn_with_its_band_over_the_computed_points() -> None:
+    moment, rate = (xr.DataArray(np.linspace(0, 1, 9), dims=[name]) for name in ("second_moment", "learning_rate"))
+    values = moment - 0.5 * rate - 0.2
+    rounds = xr.where((abs(values) < 0.3), 1, -1)
+    refine = {"quantity": "x_theory", "level": 0.0, "along": ["second_moment", "learning_rate"], "rounds": 2}
+    data = xr.Dataset(
+        {"x_theory": values.where(rounds >= 0), "theory_status": rounds + 1},
+        coords={"second_moment": moment.values, "learning_rate": rate.values},
+        attrs={"code": "1", "created": "now", "identity": "a"},
+    )
+    experiment = {"name": "made_up", "seed": 1, "replicas": 0, "refine": {**refine, "coarse": {}}}
+    data = add_border(data, Refinement.model_validate(refine), rounds).assign_attrs(experiment=experiment)
+    figure, caption = plot_border(Summary(data))
+    panel = figure.axes[0]
+    line = panel.lines[-1]
+    np.testing.assert_allclose(line.get_ydata(), 0.5 * rate + 0.2, atol=1e-12)
+    assert len(panel.lines[0].get_xdata()) == int((rounds >= 0).sum())
+    assert f"{int((rounds >= 0).sum())} points of 81, in 2 rounds" in caption
+    assert "at most 0.125 wide" in caption

@@ -9,8 +9,10 @@ axes, up to that of the fine grid; other axes are not refined, and every positio
 | side | lowest and highest | -1 below the level, 1 above it, both where the error leaves that open; or a label |
 | step | 2^(rounds - r) | spacing of the grid of round r, in positions of the fine grid |
 
-Points of a cell differ if the lowest and the highest side in it do. A cell that was left alone is looked at again when
-a neighbour adds points to its faces, so a border is followed into cells whose corners do not show it.
+Points of a cell differ if the lowest and the highest side in it do. Where the noise dominates, the cell is not split:
+if a corner has a larger error than the corners differ from each other, a smaller cell would show noise alone, and only
+more replicas help. A cell that was left alone is looked at again when a neighbour adds points to its faces, so a border
+is followed into cells whose corners do not show it.
 
 A decision only adds points, and rests on points that are known. So the points that are wanted in the end do not depend
 on the order in which they became known, nor on when the question was asked.
@@ -34,10 +36,20 @@ _ERROR_RATE = 0.05
 
 
 class Sides(NamedTuple):
-    """The lowest and the highest side on which each point can lie; +inf and -inf where that is not known."""
+    """What decides, of each point of the fine grid.
+
+    Parameters
+    ----------
+    low, high : array
+        The lowest and the highest side on which a point can lie; +inf and -inf where that is not known.
+    value, reach : array
+        Of a quantity: mean, and the standard errors within which its side is open. Of a label, 0.
+    """
 
     low: FloatArray
     high: FloatArray
+    value: FloatArray
+    reach: FloatArray
 
 
 @dataclass(frozen=True)
@@ -88,13 +100,13 @@ def find_sides(values: FloatArray, errors: FloatArray, level: float, dims: int) 
     reach = np.where(np.isnan(errors), np.inf, errors) * count_errors(dims)
     with np.errstate(invalid="ignore"):
         low, high = np.sign(values - reach - level), np.sign(values + reach - level)
-    return Sides(np.where(known, low, np.inf), np.where(known, high, -np.inf))
+    return Sides(np.where(known, low, np.inf), np.where(known, high, -np.inf), values, np.where(known, reach, np.nan))
 
 
 def find_labels(values: FloatArray) -> Sides:
     """Return the label of each point as its side; NaN has none."""
-    known = np.isfinite(values)
-    return Sides(np.where(known, values, np.inf), np.where(known, values, -np.inf))
+    known, none = np.isfinite(values), np.zeros(values.shape)
+    return Sides(np.where(known, values, np.inf), np.where(known, values, -np.inf), none, none)
 
 
 def choose_points(sides: Sides, known: BoolArray, along: Sequence[int], rounds: int) -> Choice:
@@ -121,7 +133,8 @@ def choose_points(sides: Sides, known: BoolArray, along: Sequence[int], rounds: 
         if not known[wanted].all():
             return Choice(found, is_done=False)
         # What is not wanted plays no part, even if an earlier run has computed it.
-        seen = Sides(np.where(wanted, sides.low, np.inf), np.where(wanted, sides.high, -np.inf))
+        low, high = np.where(wanted, sides.low, np.inf), np.where(wanted, sides.high, -np.inf)
+        seen = sides._replace(low=low, high=high)
         more = _split_cells(seen, along, rounds) & ~wanted
         if not more.any():
             return Choice(found, is_done=True)
@@ -137,17 +150,42 @@ def _mark_lattice(shape: Sequence[int], along: Sequence[int], step: int) -> Bool
 
 
 def _split_cells(sides: Sides, along: Sequence[int], rounds: int) -> BoolArray:
-    """The points that split all cells, of every size, in which points differ."""
+    """The points that split all cells, of every size, in which points differ by more than their noise."""
     wanted = np.zeros(sides.low.shape, dtype=bool)
+    exists: BoolArray | None = None  # cells of a size are the parts of the larger cells that are split
     for step in (2**k for k in range(rounds, 0, -1)):
-        lowest, highest = sides
+        lowest, highest = sides.low, sides.high
         for axis in along:
             lowest, highest = _fold(lowest, axis, step, np.minimum), _fold(highest, axis, step, np.maximum)
-        split = lowest < highest
+        split = (lowest < highest) & ~_is_noisy(sides, along, step)
+        if exists is not None:
+            split &= exists
         if not split.any():
-            break  # points that differ within a cell differ within the larger one that holds it
+            break
         _mark_halves(wanted, split, along, step)
+        exists = split
+        for axis in along:
+            exists = np.repeat(exists, 2, axis)
     return wanted
+
+
+def _is_noisy(sides: Sides, along: Sequence[int], step: int) -> BoolArray:
+    """True for a cell whose corners differ by less than the error of one: a smaller cell would show noise alone."""
+    region: list[slice] = [slice(None)] * sides.low.ndim
+    for axis in along:
+        region[axis] = slice(None, None, step)
+    least = most = sides.value[tuple(region)]
+    reach = sides.reach[tuple(region)]
+    for axis in along:
+        first, last = ([slice(None)] * reach.ndim for _ in range(2))
+        first[axis], last[axis] = slice(None, -1), slice(1, None)
+        ends = tuple(first), tuple(last)
+        least, most, reach = (
+            operation(array[ends[0]], array[ends[1]])
+            for operation, array in ((np.fmin, least), (np.fmax, most), (np.fmax, reach))
+        )
+    noisy: BoolArray = reach > most - least
+    return noisy
 
 
 def _fold(values: FloatArray, axis: int, step: int, operation: np.ufunc) -> FloatArray:

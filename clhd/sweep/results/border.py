@@ -43,7 +43,7 @@ def find_crossings(places: FloatArray, values: FloatArray, errors: FloatArray, l
     """
     known = np.isfinite(values)
     places, values = places[known], values[known]
-    low, high = find_sides(values, errors[known], level, dims)
+    low, high, *_ = find_sides(values, errors[known], level, dims)
     decided = np.flatnonzero((low == high) & (low != 0))
     found = []
     for first, last in pairwise(decided.tolist()):

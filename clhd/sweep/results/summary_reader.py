@@ -167,6 +167,8 @@ class Summary:
         if not self.has_simulation:
             return {}
         counts = self.dataset["replica_count"]
+        if self.wanted is not None:
+            counts = counts.where(self.wanted, 0)
         totals = counts.sum([dim for dim in counts.dims if dim != "status"])
         return {str(status): int(total) for status, total in zip(counts["status"].values, totals.values, strict=True)}
 
@@ -183,12 +185,27 @@ class Summary:
     @property
     def points(self) -> int:
         """Points of the grid, of the simulation if there is one."""
-        return int(self.count("ok").size if self.has_simulation else self.dataset["theory_status"].size)
+        points = self.count("ok") if self.has_simulation else self.dataset["theory_status"]
+        if self.wanted is not None:
+            return int((xr.ones_like(points) * self.wanted.any(_list_others(self.wanted, points))).sum())
+        return int(points.size)
 
     @cached_property
     def incomplete(self) -> xr.DataArray:
         """True at the points that rest on fewer replicas than were asked for."""
-        return self.count("ok") < self.replicas
+        lacking = self.count("ok") < self.replicas
+        return lacking if self.wanted is None else lacking & self.wanted.any(_list_others(self.wanted, lacking))
+
+    @cached_property
+    def wanted(self) -> xr.DataArray | None:
+        """True at the points of a refined experiment that it wants; None if it is not refined."""
+        rounds = self.dataset.get("refinement_round")
+        return None if rounds is None else rounds >= 0
+
+
+def _list_others(values: xr.DataArray, other: xr.DataArray) -> list[Any]:
+    """The dims that another array lacks."""
+    return [dim for dim in values.dims if dim not in other.dims]
 
 
 def _guess_declaration(summary: Summary) -> Declaration:

@@ -122,7 +122,7 @@ def find_zero(moment: FloatArray, rates: FloatArray, errors: FloatArray | None =
     float
         A second moment; NaN if a rate is not there, or errors leave the sign of the slope open.
     """
-    if not np.all(np.isfinite(rates)):
+    if len(rates) < 2 or not np.all(np.isfinite(rates)):
         return float("nan")
     if errors is None:
         slope, level = np.polyfit(moment, rates, 1)
@@ -167,11 +167,15 @@ def _exact_rates(dataset: xr.Dataset, axis: str) -> FloatArray:
 def _describe_border(phase: xr.Dataset, generator: np.random.Generator) -> dict[str, Any]:
     """Theory's and SGD's threshold by learning rate."""
     moment = phase[_MOMENT].values
-    by_sgd = [
-        _estimate(find_zero(moment, rates, errors), _draw_zeros(moment, rates, errors, generator))
-        for rates, errors in zip(*measure_rates(phase, "learning_rate"), strict=True)
-    ]
-    by_theory = [find_zero(moment, rates) for rates in _exact_rates(phase, "learning_rate")]
+    by_sgd = []
+    for rates, errors in zip(*measure_rates(phase, "learning_rate"), strict=True):
+        known = np.isfinite(rates)  # the grid is refined, so most learning rates have some second moments only
+        found = moment[known], rates[known], errors[known]
+        by_sgd.append(_estimate(find_zero(*found), _draw_zeros(*found, generator)))
+    by_theory = []
+    for rates in _exact_rates(phase, "learning_rate"):
+        known = np.isfinite(rates)
+        by_theory.append(find_zero(moment[known], rates[known]))
     return {"learning_rate": phase["learning_rate"].values, "by_theory": by_theory, "by_sgd": by_sgd}
 
 

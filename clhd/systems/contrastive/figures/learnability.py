@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from clhd.claims.verdict import NORMAL_95
 from clhd.core.text import format_number
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.sweep.plan.refine import fill_between
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learnability import CUT, measure_rates
 
@@ -28,7 +29,7 @@ def plot_learnability(summaries: Mapping[str, Summary], claim: Mapping[str, Any]
     _plot_rates(panels[0, 0], summaries["growth"].dataset)
     _plot_thresholds(panels[0, 1], evidence, float(claim["thresholds"]["tolerance"]))
     _plot_cut(panels[1, 0], summaries["cut"].dataset, evidence)
-    _plot_phases(figure, panels[1, 1], summaries["phase"].dataset, evidence)
+    _plot_phases(figure, panels[1, 1], summaries["phase"], evidence)
     letter_panels(panels.flat)
     return figure, _caption(summaries, claim)
 
@@ -111,10 +112,13 @@ def _plot_cut(axes: Axes, cut: xr.Dataset, evidence: Mapping[str, Any]) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.86))
 
 
-def _plot_phases(figure: Figure, axes: Axes, phase: xr.Dataset, evidence: Mapping[str, Any]) -> None:
+def _plot_phases(figure: Figure, axes: Axes, summary: Summary, evidence: Mapping[str, Any]) -> None:
     """Measured rates as colour, theory's border as a line, SGD's as points."""
+    phase = summary.dataset
     moment, rate = phase[_MOMENT].values, phase["learning_rate"].values
     measured, _ = measure_rates(phase, "learning_rate")
+    if refine := summary.experiment.get("refine"):
+        measured = fill_between(measured, (0, 1), refine["rounds"])
     # White is zero, which is the border, for any two ends.
     norm = TwoSlopeNorm(0.0, min(float(np.nanmin(measured)), -1e-6), max(float(np.nanmax(measured)), 1e-6))
     axes.pcolormesh(moment, rate, measured, cmap=_DIVERGING, norm=norm, shading="nearest", rasterized=True)

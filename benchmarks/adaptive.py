@@ -1,0 +1,157 @@
+"""What refinement saves, and whether it finds what the whole fine grid shows. Prints a table, as Markdown.
+
+| measurement | question | answer that is known |
+|---|---|---|
+| threshold by theory | second moment at which a small overlap grows, by learning rate | `learnability_threshold` |
+| threshold by SGD | the same, from the mean overlap of runs at n = 10^4 | `learnability_threshold` |
+| attraction map | where each start of two features ends | the map of the whole fine grid |
+
+Both thresholds go through a run as any experiment does. The map asks the rule that chooses points, with labels of the
+whole map; there is no store. Starts outside the disc have no label.
+
+    python -m benchmarks.adaptive [theory] [sgd] [map]
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from clhd.sweep.plan.refine import choose_points, fill_between, find_labels
+from clhd.sweep.run_experiment import run_experiment
+from clhd.sweep.spec.experiment import parse_experiment
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.latents import ThreePoint
+from clhd.systems.contrastive.theory.regions import NO_SUCH_START, attraction_region
+from clhd.systems.contrastive.theory.threshold import learnability_threshold
+
+_CONSTANTS = {
+    "loss": "covariance",
+    "batch": 2,
+    "background": "orthogonal",
+    "kurtosis": 3,
+    "weight_decay": 0.6,
+    "base_noise_variance": 0.5,
+    "augmentation_noise_variance": 0.5,
+    "initial_squared_norm": "uninformative",
+    "initial_overlap": 0.02,
+}
+_ALONG, _ROUNDS = ["second_moment", "learning_rate"], 4
+_AXES = {
+    "second_moment": {"start": 0.3, "stop": 1.5, "count": 10},
+    "learning_rate": {"start": 0.1, "stop": 1.3, "count": 10},
+}
+# Of the threshold by SGD: the error of a mean overlap is about (D t / (n replicas))^(1/2), its slope grows with t.
+_DIMENSION, _TIME, _REPLICAS = 10_000, 4, 2048
+_MAP_ROUNDS, _MAP_COUNT = 5, 12
+FloatArray = NDArray[np.float64]
+Row = tuple[str, str, str, str]
+
+
+def find_thresholds(rates: FloatArray) -> FloatArray:
+    """Return the learnability threshold at each learning rate."""
+    return np.array([
+        float(
+            learnability_threshold(
+                ContrastiveModel(
+                    latents=(ThreePoint(second_moment=1.0, kurtosis=3.0),),
+                    loss="covariance",
+                    batch=2,
+                    background="orthogonal",
+                    learning_rate=float(rate),
+                    weight_decay=0.6,
+                    base_noise_variance=0.5,
+                    augmentation_noise_variance=0.5,
+                )
+            ).squeeze()
+        )
+        for rate in rates
+    ])  # fmt: skip
+
+
+def measure_threshold(name: str, constants: dict[str, Any], times: list[float], replicas: int, **refine: Any) -> Row:
+    """Measure one threshold: how many of its intervals hold the known one, and how many points it took."""
+    table = {
+        "system": "contrastive",
+        "name": name,
+        "constants": _CONSTANTS | constants,
+        "axes": _AXES,
+        "refine": {"along": _ALONG, "rounds": _ROUNDS, **refine},
+        "times": times,
+        "seed": 14,
+    } | ({"replicas": replicas, "keep": "moments"} if replicas else {})
+    begin = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        run_experiment(parse_experiment(table), results=folder)
+        with xr.open_zarr(str(Path(folder, name, "summary.zarr"))) as opened:
+            summary = opened.load()
+    exact = find_thresholds(summary["learning_rate"].values)
+    low, high = summary["border_low"].values, summary["border_high"].values
+    inside = ((low <= exact[:, None]) & (exact[:, None] <= high)).any(axis=1)
+    width, found = np.nanmax(high - low), np.isfinite(low).sum()
+    chosen = summary["refinement_round"].values >= 0
+    print(f"{name}: {time.process_time() - begin:.0f} s of this process", file=sys.stderr)
+    return (
+        name.replace("_", " "),
+        f"{inside.sum()} of {len(exact)} learning rates",
+        f"{found} crossings, widest interval {width:.4f}",
+        f"{chosen.sum()} of {chosen.size} points, {chosen.mean():.1%}",
+    )
+
+
+def measure_map() -> Row:
+    """Measure the attraction map: the labels that differ, once the cells that were left alone are filled."""
+    model = ContrastiveModel(
+        latents=(ThreePoint(second_moment=1.5, kurtosis=1.0), ThreePoint(second_moment=1.5, kurtosis=2.0)),
+        learning_rate=0.3,
+        weight_decay=0.6,
+        base_noise_variance=0.25,
+        augmentation_noise_variance=0.25,
+        noise_correlation=-1.0,
+    )
+    places = np.linspace(-1, 1, (_MAP_COUNT - 1) * 2**_MAP_ROUNDS + 1)
+    whole = attraction_region(model, cosine_similarity_1=places, cosine_similarity_2=places)
+    labels = whole["attractor"].values.astype(float)
+    inside = labels != NO_SUCH_START
+    labels[~inside] = np.nan
+    choice = choose_points(find_labels(labels), np.ones(labels.shape, dtype=bool), (0, 1), _MAP_ROUNDS)
+    filled = fill_between(np.where(choice.wanted, labels, np.nan), (0, 1), _MAP_ROUNDS, is_label=True)
+    wrong = int((filled != labels)[inside].sum())
+    return (
+        "attraction map",
+        f"{wrong} of {inside.sum()} labels differ",
+        f"{len(np.unique(labels[inside]))} labels",
+        f"{(choice.wanted & inside).sum()} of {inside.sum()} starts, {choice.wanted[inside].mean():.1%}",
+    )
+
+
+def main(chosen: list[str]) -> None:
+    """Print the rows of the chosen measurements."""
+    measurements: dict[str, Callable[[], Row]] = {
+        "map": measure_map,
+        "theory": lambda: measure_threshold(
+            "threshold_by_theory", {"simulation": "none"}, [0], 0, quantity="growth_rate_theory", level=0
+        ),
+        "sgd": lambda: measure_threshold(
+            "threshold_by_sgd",
+            {"dimension": _DIMENSION},
+            [0, _TIME],
+            _REPLICAS,
+            quantity="overlap_mean",
+            select={"time": _TIME},
+            level=0.02,
+        ),
+    }
+    print("| what | answer | detail | points |\n|---|---|---|---|")
+    for name in chosen or measurements:
+        print(f"| {' | '.join(measurements[name]())} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

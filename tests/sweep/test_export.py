@@ -42,6 +42,20 @@ def test_a_part_comes_back_from_netcdf(tree: xr.DataTree, results: Path, part: s
         }
 
 
+def test_all_results_or_a_part_as_it_was_opened_come_back_from_one_file(tree: xr.DataTree, results: Path) -> None:
+    pytest.importorskip("h5netcdf", reason="the extra netcdf is not installed")
+    tree.to_netcdf(results / "all.nc")
+    tree["summary"].to_netcdf(results / "summary.nc")
+    with xr.open_datatree(results / "all.nc", engine="h5netcdf") as again:
+        assert set(again.children) == set(PARTS)
+        for part in PARTS:
+            height = "height_mean" if part == "summary" else "height"
+            xr.testing.assert_identical(again[part][height].load(), tree[part][height].load())
+            assert again[part].attrs.keys() == tree[part].attrs.keys()
+    with xr.open_dataset(results / "summary.nc", engine="h5netcdf") as summary:
+        xr.testing.assert_identical(summary["height_mean"].load(), tree["summary"]["height_mean"].load())
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_comes_back_from_csv(tree: xr.DataTree, results: Path, part: str) -> None:
     name = "height_mean" if part == "summary" else "height"

@@ -28,8 +28,8 @@ def describe_points(summary: Summary) -> str:
     """Return how many points and replicas there are, and how many of them are not ok; nothing without a simulation."""
     if not summary.has_simulation:
         return ""
-    total, ok = summary.points * summary.replicas, summary.totals["ok"]
-    text = f"{format_count(summary.points, 'point')} with {format_count(summary.replicas, 'replica')} each"
+    total, ok = int(summary.asked.sum()), summary.totals["ok"]
+    text = f"{format_count(summary.points, 'point')} with {_describe_replicas(summary)}"
     if ok == total:
         return f"{text}; all runs are ok."
     return (
@@ -38,11 +38,25 @@ def describe_points(summary: Summary) -> str:
     )
 
 
+def _describe_replicas(summary: Summary) -> str:
+    """The replicas of each point, and what they were for if their number was not fixed."""
+    until, asked = summary.sampling.until, summary.asked
+    least, most = int(asked.where(asked > 0).min().fillna(0)), int(asked.max())
+    if not until:
+        return f"{format_count(most, 'replica')} each"
+    targets = join_words([f"{format_number(until[name])} of the {summary.name_output(name)}" for name in until])
+    number = format_count(most, "replica") if least == most else f"{least} to {format_count(most, 'replica')}"
+    missed = int(((asked > 0) & ~summary.dataset["until_reached"]).sum())
+    at = "" if summary.sampling.at is None else f" at {format_number(summary.sampling.at)}"
+    which = f"which {missed} of them did not reach" if missed else "which all reached"
+    return f"{number} each, for a standard error of {targets}{at}, {which}"
+
+
 def describe_incomplete(summary: Summary) -> str:
     """Return the warning of a figure with incomplete points; nothing if all are complete."""
     if not bool(summary.incomplete.any()):
         return ""
-    runs = format_count(summary.points * summary.replicas, "run")
+    runs = format_count(int(summary.asked.sum()), "run")
     points = f"{int(summary.incomplete.sum())} of {format_count(summary.points, 'point')}"
     return f"incomplete: {points} ({_count_others(summary)} of {runs})"
 

@@ -88,17 +88,23 @@ def _reduce(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 def pool_blocks(count: FloatArray, mean: FloatArray, squares: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return mean, standard deviation and standard error over the replicas of all blocks; blocks are the first dim.
 
-    The mean of no values is NaN, as are deviation and error of fewer than two.
+    The mean of no values is NaN, as are deviation and error of fewer than two. Single replicas are blocks of one.
     """
     count, squares = np.nan_to_num(count), np.nan_to_num(squares)
-    total = count.sum(axis=0)
+    total = _add(count)
     with np.errstate(invalid="ignore", divide="ignore"):
-        pooled = (count * np.nan_to_num(mean)).sum(axis=0) / total
+        pooled = _add(count * np.nan_to_num(mean)) / total
         between = count * (np.nan_to_num(mean) - np.nan_to_num(pooled)) ** 2
-        deviation = np.sqrt((squares + between).sum(axis=0) / (total - 1))
+        deviation = np.sqrt(_add(squares + between) / (total - 1))
         deviation[total < 2] = np.nan
         error = deviation / np.sqrt(total)
     return pooled, deviation, error
+
+
+def _add(values: FloatArray) -> FloatArray:
+    """The sums along the first dim, in its order: their bits do not depend on how many sums there are."""
+    sums: FloatArray = np.add.accumulate(values, axis=0)[-1]
+    return sums
 
 
 def expand_blocks(blocks: Sequence[int], size: int) -> list[int]:

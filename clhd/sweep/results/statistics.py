@@ -28,7 +28,8 @@ from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import StageKind
-from clhd.sweep.store.match import find_places, open_stage
+from clhd.sweep.store.match import find_places, open_stage, positions_in
+from clhd.sweep.store.stopping import IntArray, find_counts, select_first
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 
@@ -40,7 +41,7 @@ FloatArray = NDArray[np.float64]
 Statistics = dict[tuple[str, str], FloatArray]  # by output and name of the statistic
 
 
-def reduce_runs(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int32]]:
+def reduce_runs(store: Store, wanted: Stage, entries: IntArray) -> tuple[Statistics, NDArray[np.int32]]:
     """Return statistics over the first replicas of each point, as many as the experiment wants.
 
     Parameters
@@ -48,6 +49,8 @@ def reduce_runs(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int
     store : Store
     wanted : Stage
         The stage that the experiment wants; the store may hold more points and replicas.
+    entries : array of int, of the shape of the store's grid
+        How many entries of each point are wanted.
 
     Returns
     -------
@@ -59,32 +62,36 @@ def reduce_runs(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int
     DamagedChunkError
         If a chunk is damaged or missing.
     """
-    return (_pool if wanted.has_moments else _reduce_replicas)(store, wanted)
+    return (_pool if wanted.has_moments else _reduce_replicas)(store, wanted, entries)
 
 
-def _pool(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int32]]:
+def _pool(store: Store, wanted: Stage, entries: IntArray) -> tuple[Statistics, NDArray[np.int32]]:
     """The same as `reduce_runs`, from moments of blocks of replicas."""
     region = (*(slice(None) for _ in store.shape[:-1]), slice(0, wanted.entries))
     status, size = store.read("status", region), store.entry_size
+    is_wanted = select_first(entries, status.shape[-1])
     was_run = (status == Status.OK) | (status == Status.DIVERGED) | (status == Status.NOT_CONVERGED)
+    was_run &= is_wanted
     counts = np.zeros((*status.shape[:-1], len(Status)), np.int32)
     for code in (Status.NOT_RUN, Status.FAILED):
-        counts[..., int(code)] = size * (status == code).sum(axis=-1)
+        counts[..., int(code)] = size * ((status == code) & is_wanted).sum(axis=-1)
     for code, name in ((Status.OK, "ok_count"), (Status.DIVERGED, "diverged_count")):
         counts[..., int(code)] = np.where(was_run, store.read(name, region), 0).sum(axis=-1)
-    counts[..., int(Status.NOT_CONVERGED)] = size * status.shape[-1] - counts.sum(axis=-1)
+    counts[..., int(Status.NOT_CONVERGED)] = size * is_wanted.sum(axis=-1) - counts.sum(axis=-1)
     out = {}
     for name in wanted.outputs.variables:
         moments = [
             np.moveaxis(store.read(f"{name}_{moment}", region), status.ndim - 1, 0)
             for moment in ("count", "mean", "squares")
         ]
+        moments[0][~np.moveaxis(is_wanted, -1, 0)] = 0.0
+        moments[2][~np.moveaxis(is_wanted, -1, 0)] = 0.0
         for statistic, values in zip(STATISTICS, pool_blocks(*moments), strict=True):
             out[name, statistic] = values
     return out, counts
 
 
-def _reduce_replicas(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[np.int32]]:
+def _reduce_replicas(store: Store, wanted: Stage, entries: IntArray) -> tuple[Statistics, NDArray[np.int32]]:
     """The same as `reduce_runs`, from single replicas, part by part."""
     shape = store.shape[:-1]
     chunks = widen_chunks(shape, store.chunks[:-1], _MOST_NUMBERS // (store.shape[-1] * _count_largest(store)))
@@ -99,9 +106,10 @@ def _reduce_replicas(store: Store, wanted: Stage) -> tuple[Statistics, NDArray[n
         part = chunk_region(index, shape, chunks)
         region = (*part, slice(0, wanted.entries))
         status = store.read("status", region)
+        is_wanted = select_first(entries[part], status.shape[-1])
         for code in Status:
-            counts[..., int(code)][part] = (status == code).sum(axis=-1)
-        is_ok = status == Status.OK
+            counts[..., int(code)][part] = ((status == code) & is_wanted).sum(axis=-1)
+        is_ok = (status == Status.OK) & is_wanted
         for name in store.outputs:
             values = store.read(name, region)
             values[~is_ok] = np.nan
@@ -164,6 +172,9 @@ def _read_stage(
     # The status first: a task that is writing just now writes it last.
     status = opened["status"].isel(positions, missing_dims="ignore").load()
     values = opened[outputs].isel(positions, missing_dims="ignore").load()
+    if kind == "simulation" and experiment.sampling.until:
+        entries = find_counts(store, experiment).entries[np.ix_(*positions_in(available, wanted)[:-1])]
+        status = status.where(select_first(entries, status.shape[-1]), Status.NOT_RUN)
     is_known = (status != Status.NOT_RUN) & (status != Status.FAILED)
     return values.where(is_known).assign(status=status), wanted
 

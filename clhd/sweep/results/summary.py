@@ -12,6 +12,7 @@ For each output X of the simulation, along the axes of the grid and the dims of 
 | X_deviation_STATISTIC | mean, standard_deviation, standard_error, largest of run minus theory, if each run has one |
 | X_z_score | (mean - theory) / standard error: a bias of order 1/n shows in it |
 | replica_count (status) | number of replicas by status |
+| until_reached | whether the standard errors are at their targets, where ``replicas`` has targets |
 | theory_status | status of the prediction |
 | refinement_round, border, border_low, border_high | of a refined experiment, see `clhd.sweep.results.border` |
 
@@ -38,6 +39,7 @@ from clhd.sweep.store.create import write_dataset
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.match import find_places, open_stage
 from clhd.sweep.store.provenance import describe_code, now
+from clhd.sweep.store.stopping import find_counts
 from clhd.sweep.store.store import Store
 from clhd.sweep.store.wanted import find_choice
 from clhd.systems.declarations import Status
@@ -156,7 +158,8 @@ def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
     """The statistics over the replicas, along all axes of the simulation."""
     wanted, store, available = open_stage(experiment, "simulation", results)
     variables: dict[str, xr.Variable] = {}
-    statistics, counts = reduce_runs(store, wanted)
+    found = find_counts(store, wanted.experiment)
+    statistics, counts = reduce_runs(store, wanted, found.entries)
     axes = tuple(axis.name for axis in wanted.grid.axes)
     positions = {dim: places for dim, places in find_places(available, wanted).items() if dim in (*axes, "time")}
     for name, output in wanted.outputs.variables.items():
@@ -170,6 +173,9 @@ def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
         variables[f"{name}_quantile"] = xr.Variable((*dims, "quantile"), statistics[name, "quantile"], words | label)
     words = {"long_name": "number of replicas", "units": "1", "description": "by status; the statistics rest on ok"}
     variables["replica_count"] = xr.Variable((*axes, "status"), counts, words)
+    if experiment.sampling.until:
+        words = {"long_name": "the errors are at their targets", "units": "1", "description": "or below"}
+        variables["until_reached"] = xr.Variable(axes, found.has_reached, words)
     summary = xr.Dataset(variables).isel(positions, missing_dims="ignore")
     simulation = store.files.open_dataset()
     kept = [name for name in simulation.coords if store.dims[-1] not in simulation[name].dims]

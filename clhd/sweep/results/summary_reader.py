@@ -18,6 +18,7 @@ import xarray as xr
 from pydantic import ValidationError
 
 from clhd.errors import ClhdError, ResultsError
+from clhd.sweep.spec.sampling import Sampling, parse_sampling
 from clhd.sweep.store.bound import BoundStore
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.metadata import SUMMARISE, MetadataError, decode_attributes
@@ -86,7 +87,11 @@ class Summary:
     @property
     def long_name(self) -> str:
         """Name of the quantity for people."""
-        words = str(self.dataset[f"{self.quantity}{_MEAN}"].attrs.get("long_name") or self.quantity.replace("_", " "))
+        return self.name_output(self.quantity)
+
+    def name_output(self, output: str) -> str:
+        """Return the name of an output for people."""
+        words = str(self.dataset[f"{output}{_MEAN}"].attrs.get("long_name") or output.replace("_", " "))
         return words.removeprefix("mean of the ")
 
     @property
@@ -179,8 +184,13 @@ class Summary:
 
     @property
     def replicas(self) -> int:
-        """Replicas of each point; 0 without a simulation."""
-        return int(self.experiment["replicas"]) if self.has_simulation else 0
+        """Replicas of each point, or the most; 0 without a simulation."""
+        return self.sampling.most if self.has_simulation else 0
+
+    @property
+    def sampling(self) -> Sampling:
+        """How many replicas each point gets."""
+        return parse_sampling(self.experiment["replicas"], minimum=0)
 
     @property
     def points(self) -> int:
@@ -193,8 +203,14 @@ class Summary:
     @cached_property
     def incomplete(self) -> xr.DataArray:
         """True at the points that rest on fewer replicas than were asked for."""
-        lacking = self.count("ok") < self.replicas
-        return lacking if self.wanted is None else lacking & self.wanted.any(_list_others(self.wanted, lacking))
+        return self.count("ok") < self.asked
+
+    @cached_property
+    def asked(self) -> xr.DataArray:
+        """Replicas of each point that were asked for, whatever became of them, without dims of one value."""
+        counts = self.dataset["replica_count"].sum("status")
+        counts = counts.squeeze([dim for dim in counts.dims if counts.sizes[dim] == 1])
+        return counts if self.wanted is None else counts * self.wanted.any(_list_others(self.wanted, counts))
 
     @cached_property
     def wanted(self) -> xr.DataArray | None:

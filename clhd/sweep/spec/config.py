@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from clhd.core.text import cut_lines
 from clhd.sweep.spec.experiment import Experiment, read_experiment
 from clhd.sweep.spec.refinement import describe_schema
+from clhd.sweep.spec.sampling import SAMPLING_SCHEMA
 from clhd.sweep.spec.yaml_file import ExperimentError, describe_mistakes, read_yaml
 from clhd.systems.declarations import Parameter
 from clhd.systems.registry import find_system, list_systems
@@ -153,6 +154,7 @@ _WRITTEN: dict[str, dict[str, Any]] = {
     "axes": {"type": "object", "additionalProperties": {"oneOf": [*_NUMBERS_SCHEMA["oneOf"], _TOGETHER_SCHEMA]}},
     "times": _NUMBERS_SCHEMA,
     "refine": describe_schema(),
+    "replicas": SAMPLING_SCHEMA,
 }
 
 

@@ -7,7 +7,7 @@
 | constants | name: value | parameters that all points share |
 | axes | name: values | parameters that vary: lists, ranges, or several parameters together |
 | times | list or range | output times, in the system's unit; left out if the system has no time |
-| replicas | count | independent runs of each point |
+| replicas | count or table | independent runs of each point: a number, or a target, see `clhd.sweep.spec.sampling` |
 | seed | count | root of all random streams |
 | keep | text | whether the store holds every replica, or moments of blocks of replicas |
 | figure | text | a figure of clhd or of the system, or none |
@@ -41,6 +41,7 @@ from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_nam
 from clhd.sweep.spec.limits import check_table
 from clhd.sweep.spec.notebook import format_experiment
 from clhd.sweep.spec.refinement import Refinement, check_refinement, refine_axis
+from clhd.sweep.spec.sampling import Sampling, check_sampling, parse_sampling
 from clhd.sweep.spec.yaml_file import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes, read_yaml
 from clhd.systems.declarations import Outputs, Parameter, Value
 from clhd.systems.protocol import System
@@ -106,11 +107,10 @@ class Experiment(BaseModel):
         validate_default=True,
         description="output times; must be given unless the system has no time",
     )
-    replicas: int = Field(
+    sampling: Sampling = Field(
+        alias="replicas",
         default=None,
-        validate_default=True,
         description="independent runs of each point; must be given if there is a simulation",
-        json_schema_extra={"minimum": 1},
     )
     seed: int = Field(default=0, description="root of all random streams", json_schema_extra={"minimum": 0})
     keep: str = Field(
@@ -136,7 +136,7 @@ class Experiment(BaseModel):
     def _check_size(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
         """Refuse an experiment that is too large before any value of a range is made."""
         check_table(table, REPLICAS_PER_BLOCK)
-        return table
+        return {"replicas": None, **table}  # so that a message names the key, and not the field
 
     @field_validator("system")
     @classmethod
@@ -193,26 +193,30 @@ class Experiment(BaseModel):
     def _parse_seed(cls, value: Any) -> int:
         return parse_count("seed", value, minimum=0)
 
-    @field_validator("replicas", mode="before")
+    @field_validator("sampling", mode="before")
     @classmethod
-    def _parse_replicas(cls, value: Any, info: ValidationInfo) -> int:
+    def _parse_sampling(cls, value: Any, info: ValidationInfo) -> Sampling:
         check = _get_context(info).check
         if not check or _has_simulation(info):
             if value is None and check:
                 raise ValueError(MUST_BE_GIVEN)
-            return parse_count("replicas", value or 0, minimum=1 if check else 0)
+            sampling = parse_sampling(value or 0, minimum=1 if check else 0)
+            if check and sampling.until:
+                check_sampling(sampling, _list_simulated(info), info.data.get("times"))
+            return sampling
         if value:
             raise ValueError("must be left out, for there is no simulation")
-        return 0
+        return Sampling(0, 0)
 
     @field_validator("keep")
     @classmethod
     def _check_keep(cls, value: str, info: ValidationInfo) -> str:
         if value not in _KEEP:
             raise ValueError(f"must be one of {', '.join(_KEEP)}")
-        replicas = info.data.get("replicas", 0)
-        if value == "moments" and replicas % REPLICAS_PER_BLOCK:
-            raise ValueError(f"needs a multiple of {REPLICAS_PER_BLOCK} replicas, not replicas = {replicas}")
+        sampling = info.data.get("sampling") or Sampling(0, 0)
+        odd = [count for count in (sampling.start, sampling.most) if count % REPLICAS_PER_BLOCK]
+        if value == "moments" and odd:
+            raise ValueError(f"needs a multiple of {REPLICAS_PER_BLOCK} replicas, not replicas = {odd[0]}")
         return value
 
     @field_validator("quantity")
@@ -257,6 +261,11 @@ class Experiment(BaseModel):
         return self._reference or refer_to(self.system, self._folder)
 
     @property
+    def replicas(self) -> int:
+        """Replicas for which each point has a place: all that it gets, or the most."""
+        return self.sampling.most
+
+    @property
     def has_simulation(self) -> bool:
         """False if the experiment is theory alone."""
         return self.replicas > 0
@@ -287,7 +296,7 @@ class Experiment(BaseModel):
                 "constants": {name: list(v) if isinstance(v, tuple) else v for name, v in self.constants.items()},
                 "axes": {axis.name: describe_axis(axis) for axis in self.axes},
                 "times": list(self.times),
-                "replicas": self.replicas,
+                "replicas": self.sampling.resolved(),
                 "seed": self.seed,
                 "keep": self.keep,
                 "figure": self.figure,
@@ -312,7 +321,7 @@ def _refine_axes(axes: tuple[Axis, ...], refine: Refinement, find: Callable[[str
 
 def _is_taken(name: str, experiment: Experiment, info: ValidationInfo) -> bool:
     """Return True if the stores or the summary of an experiment may hold an array of this name."""
-    if name in _LEDGER or name.startswith(("replica", "theory")):
+    if name in _LEDGER or name.startswith(("replica", "theory", "until_")):
         return True
     system = _get_system(info, experiment.system)
     if system is None:
@@ -336,6 +345,16 @@ def _list_outputs(system: System, constants: Mapping[str, Value]) -> list[Output
         with suppress(ClhdError):
             found.append(half.outputs(constants))
     return found
+
+
+def _list_simulated(info: ValidationInfo) -> list[str] | None:
+    """The outputs of the simulation; None if other mistakes hide them."""
+    system, constants = _get_system(info), info.data.get("constants")
+    if system is None or constants is None:
+        return None
+    with suppress(ClhdError):
+        return [*system.simulation.outputs(constants).variables]
+    return None  # reported when the points are checked
 
 
 def _has_simulation(info: ValidationInfo) -> bool:
@@ -445,7 +464,8 @@ def parse_experiment(
     try:
         experiment = Experiment.model_validate(dict(table), context=context)
     except ValidationError as error:
-        raise ExperimentError(describe_mistakes(error, source, Experiment.model_fields)) from None
+        known = [field.alias or name for name, field in Experiment.model_fields.items()]
+        raise ExperimentError(describe_mistakes(error, source, known)) from None
     if experiment.refine is not None and not experiment.refine.coarse:
         experiment = experiment.model_copy(update={"refine": experiment.refine.keep_coarse(experiment.axes)})
     experiment._folder, experiment._reference = folder, context.references.get(experiment.system)

@@ -15,6 +15,7 @@ from clhd.core.checks import parse_count
 from clhd.errors import ClhdError, InputError
 from clhd.sweep.spec.grid import count_values
 from clhd.sweep.spec.refinement import MOST_ROUNDS
+from clhd.sweep.spec.sampling import parse_sampling
 
 # Each point is made and checked before anything runs: 4 million take some minutes and 2 GB. The status of each run
 # stands in memory, with masks of what is wanted and what is needed: of 400 million entries 2 GB.
@@ -42,7 +43,7 @@ def check_table(table: Mapping[str, Any], block: int) -> None:
             for name in set(refine["along"]) & counts.keys() if rounds <= MOST_ROUNDS else ():
                 counts[name] = (counts[name] - 1) * 2**rounds + 1
     with suppress(ClhdError):
-        replicas = parse_count("replicas", table.get("replicas"), minimum=0)
+        replicas = parse_sampling(table.get("replicas"), minimum=0).most
     has_moments = table.get("keep") == "moments"
     mistake = describe_size(counts, replicas, block if has_moments else 1)
     if mistake:

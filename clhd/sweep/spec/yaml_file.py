@@ -67,7 +67,7 @@ def describe_mistakes(error: ValidationError, source: str, known: Iterable[str])
         elif mistake["type"] == "value_error":
             for line in str(mistake["ctx"]["error"]).splitlines():
                 is_inner = key in {"constants", "axes"} and not line.startswith("must")
-                is_whole = line.startswith(f"{key} ") or not key
+                is_whole = line.startswith((f"{key} ", f"{key}.")) or not key
                 found = "" if line == MUST_BE_GIVEN else f" = {_shorten(mistake['input'])}"
                 prefix = f"{key}." if is_inner else "" if is_whole else f"{key}{found}: "
                 lines.append(f"{prefix}{line}")

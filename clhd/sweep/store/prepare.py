@@ -23,7 +23,7 @@ chunk of the new store takes one region of the old store:
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -248,8 +248,10 @@ def _unite(stored: Stage, requested: Stage, path: Path) -> Stage:
     for axis in stored.experiment.axes:
         if axis.name in axes and axis.parameters == axes[axis.name].parameters:
             axes[axis.name] = axes[axis.name].merged(axis)
-    replicas = max(stored.experiment.replicas, requested.experiment.replicas)
-    united = {"axes": tuple(axes.values()), "replicas": replicas, "times": stored.experiment.times}
+    sampling = requested.experiment.sampling
+    replicas = max(stored.experiment.replicas, sampling.most)
+    sampling = replace(sampling, most=replicas)
+    united = {"axes": tuple(axes.values()), "sampling": sampling, "times": stored.experiment.times}
     experiment = requested.experiment.model_copy(update=united)
     if all(value == getattr(requested.experiment, name) for name, value in united.items()):
         return requested  # the costs of its points are known

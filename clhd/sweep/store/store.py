@@ -88,8 +88,13 @@ class Store:
         outputs = read_outputs(self.path, self.layout, self._metadata, self.group)
         return restore_system(self.layout.declaration, self.kind, outputs, self.attributes["version"])
 
+    def list_inner_dims(self, name: str) -> tuple[str, ...]:
+        """Return the dims of an output within a run, such as time; they are not divided into chunks."""
+        metadata: Any = self._array(name).metadata
+        return tuple(metadata.dimension_names or ())[len(self.shape) :]
+
     def count_inner_dims(self, name: str) -> int:
-        """Return the number of dims within a run, such as time; they are not divided into chunks."""
+        """Return the number of dims within a run."""
         return self._array(name).ndim - len(self.shape)
 
     def chunk_indices(self) -> Iterator[ChunkIndex]:

@@ -219,7 +219,11 @@ def test_a_config_reports_the_mistakes_of_all_its_files(tmp_path: Path) -> None:
 
 def test_the_readme_of_the_configuration_explains_every_key() -> None:
     text = (ROOT / "config" / "README.md").read_text()
-    keys = [*(field.alias or name for name, field in Experiment.model_fields.items()), *Config.model_fields, *PARAMETERS]
+    keys = [
+        *(field.alias or name for name, field in Experiment.model_fields.items()),
+        *Config.model_fields,
+        *PARAMETERS,
+    ]
     assert [key for key in keys if f"| `{key}`" not in text] == []
     example = text.split("## An experiment\n\n")[1].split("\n\n|")[0]
     check_experiment(parse_experiment(yaml.safe_load(textwrap.dedent(example))))

@@ -38,6 +38,7 @@ from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.match import ChangedError, check_source, find_stored
 from clhd.sweep.store.metadata import MetadataError, check_array_files
 from clhd.sweep.store.repair import find_missing
+from clhd.sweep.store.stopping import find_counts, select_first
 from clhd.sweep.store.store import Store
 from clhd.sweep.store.wanted import find_points
 from clhd.systems.declarations import Status
@@ -127,7 +128,7 @@ def _find_state(experiment: Experiment, kind: StageKind, folder: Path, computes:
         refine = experiment.refine
         if not path.is_dir() or (refine is not None and not stage_path(folder, refine.kind).is_dir()):
             wanted = math.prod(refine.count_coarse(axis) if refine else len(axis) for axis in experiment.axes)
-            wanted *= max(experiment.replicas, 1) if kind == "simulation" else 1
+            wanted *= max(experiment.sampling.start, 1) if kind == "simulation" else 1
             return StageState(State.PENDING, counts={"wanted": wanted, "not_run": wanted})
         store = Store(path)
         check_array_files(path)
@@ -169,7 +170,7 @@ def check_finite(store: Store) -> None:
 def count_wanted(experiment: Experiment, store: Store) -> dict[str, int]:
     """Return the number of runs that an experiment wants, and of these by status; runs without a place are not_run.
 
-    Of a refined experiment also how many it does not want so far; more may be wanted later.
+    Of a refined experiment, or one with targets, also how many it does not want so far; more may be wanted later.
     """
     held = {axis.name: axis for axis in store.experiment.axes}
     axes = [axis.typed_like(held[axis.name]) for axis in experiment.axes if axis.name in store.dims]
@@ -179,19 +180,20 @@ def count_wanted(experiment: Experiment, store: Store) -> dict[str, int]:
         places.append([k for k, value in enumerate(axis.values) if value in known])
         positions.append([known[axis.values[k]] for k in places[-1]])
     points, _ = find_points(experiment, axes, store.path.parent)
-    wanted, chosen = int(points.sum()), points[np.ix_(*places)]
-    runs = 1
-    if store.layout.has_replicas:
-        runs = experiment.replicas
-        entries = min(runs // store.entry_size, store.shape[-1])
-        positions.append(list(range(entries)))
-        chosen = np.broadcast_to(chosen[..., None], (*chosen.shape, entries))
-    mask = np.zeros(store.shape, dtype=bool)
-    mask[np.ix_(*positions)] = chosen
+    here, there = np.ix_(*places), np.ix_(*positions)
+    most, size = experiment.replicas if store.layout.has_replicas else 1, store.entry_size
+    is_open = bool(experiment.sampling.until) and store.kind == "simulation"
+    entries = np.asarray(points * ((experiment.sampling.start if is_open else most) // size))
+    if is_open:
+        entries[here] = points[here] * find_counts(store, experiment).entries[there]
+    held_entries = np.zeros(store.shape[: points.ndim], dtype=np.int64)
+    held_entries[there] = entries[here]
+    mask = select_first(held_entries, store.shape[-1]) if store.layout.has_replicas else held_entries > 0
     counts = store.count_runs(mask)
-    counts["not_run"] += wanted * runs - int(mask.sum()) * store.entry_size
-    left_out = {"not_wanted": (points.size - wanted) * runs} if experiment.refine is not None else {}
-    return {"wanted": wanted * runs, **counts, **left_out}
+    wanted = int(entries.sum()) * size
+    counts["not_run"] += wanted - int(mask.sum()) * size
+    left_out = {"not_wanted": points.size * most - wanted} if is_open or experiment.refine is not None else {}
+    return {"wanted": wanted, **counts, **left_out}
 
 
 def find_unfinished(experiment: Experiment, results: Path) -> list[StageName]:
@@ -242,7 +244,9 @@ _COLUMNS = {
     "diverged": "diverged",
     "not converged": "not_converged",
     "pending": "not_run",
+    "not wanted": "not_wanted",
 }
+_RARE = ("not converged", "not wanted")
 
 
 def describe_status(experiment: Experiment, results: Path, *, deep: bool = False) -> dict[str, Any]:
@@ -292,8 +296,9 @@ def format_status(reports: list[dict[str, Any]]) -> str:
     """Return the reports as a table for people; the text of a problem takes the place of the numbers."""
     stages = [(report["experiment"], kind, report.get(kind)) for report in reports for kind in STAGES]
     columns = dict(_COLUMNS)
-    if not any(stage and stage.get("not_converged") for *_, stage in stages):
-        del columns["not converged"]  # rare
+    for name in _RARE:
+        if not any(stage and stage.get(columns[name]) for *_, stage in stages):
+            del columns[name]
     rows = [["experiment", "stage", "state", *columns, "age", "size"]]
     for name, kind, stage in stages:
         if stage is not None:

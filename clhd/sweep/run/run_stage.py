@@ -243,7 +243,7 @@ def _compute_rounds(
                 client = stack.enter_context(_reach(cluster, client))
             workers = cluster.count_workers() if client is None else _count_threads(client)
             plan = plan_blocks(available, needed, store.chunks, workers)
-            if client is None and requested.experiment.refine is not None:
+            if client is None and requested.experiment.has_rounds:
                 client = stack.enter_context(_start_workers(cluster, requested))
             computed += execute_plan(store, available, plan, cluster, client, token)
             tried |= needed
@@ -264,7 +264,7 @@ def _check_refinement(stage: Stage, wanted: Wanted) -> None:
 
 @contextmanager
 def _start_workers(cluster: Cluster, stage: Stage) -> Iterator[Client]:
-    """A client whose workers serve all rounds of a refinement: to start them takes longer than most rounds."""
+    """A client whose workers serve all rounds: to start them takes longer than most rounds."""
     refine = stage.experiment.refine
     share = refine.predict_count(stage.grid.axes) / stage.grid.size if refine is not None else 1.0
     seconds = share * stage.cost_table.seconds(stage.entries or 1)

@@ -107,7 +107,7 @@ class Experiment(BaseModel):
         validate_default=True,
         description="output times; must be given unless the system has no time",
     )
-    sampling: Sampling = Field(
+    sampling: Sampling = Field(  # type: ignore[assignment]
         alias="replicas",
         default=None,
         description="independent runs of each point; must be given if there is a simulation",
@@ -264,6 +264,11 @@ class Experiment(BaseModel):
     def replicas(self) -> int:
         """Replicas for which each point has a place: all that it gets, or the most."""
         return self.sampling.most
+
+    @property
+    def has_rounds(self) -> bool:
+        """True if results decide what else is wanted."""
+        return self.refine is not None or bool(self.sampling.until)
 
     @property
     def has_simulation(self) -> bool:

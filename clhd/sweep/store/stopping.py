@@ -18,6 +18,7 @@ A value that is NaN in every replica, such as the ratio of two zeros, has no err
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,13 +72,13 @@ def find_counts(store: Store, experiment: Experiment, status: NDArray[np.int8] |
     sampling, shape = experiment.sampling, store.shape[:-1]
     rounds = [count // store.entry_size for count in sampling.counts]
     status = store.status() if status is None else status
-    length = _count_results(status)
-    counts = Counts(np.full(shape, rounds[-1]), length >= rounds[-1], np.zeros(shape, dtype=bool))
+    is_decided = np.asarray(_count_results(status) >= rounds[-1])
+    counts = Counts(np.full(shape, rounds[-1]), is_decided, np.zeros(shape, dtype=bool))
     if not sampling.until:
         return counts
     for index in np.ndindex(*chunk_counts(shape, store.chunks[:-1])):
         part = chunk_region(index, shape, store.chunks[:-1])
-        _follow_rounds(store, experiment, rounds, part, status[part], length[part], counts)
+        _follow_rounds(store, experiment, rounds, part, status[part], counts)
     return counts
 
 
@@ -90,8 +91,7 @@ def select_first(entries: IntArray, length: int) -> BoolArray:
 def _count_results(status: NDArray[np.int8]) -> IntArray:
     """How many entries of each point, from the first on, have a result."""
     lacks = ~np.isin(status, _RESULTS)
-    length: IntArray = np.where(lacks.any(axis=-1), lacks.argmax(axis=-1), status.shape[-1])
-    return length
+    return np.asarray(np.where(lacks.any(axis=-1), lacks.argmax(axis=-1), status.shape[-1]))
 
 
 def _follow_rounds(
@@ -100,12 +100,13 @@ def _follow_rounds(
     rounds: Sequence[int],
     part: tuple[slice, ...],
     status: NDArray[np.int8],
-    length: IntArray,
     counts: Counts,
 ) -> None:
     """Note in `counts` what is wanted of the points of a part of a store."""
-    wanted, decided, reached = counts.entries[part], counts.is_decided[part], counts.has_reached[part]
+    view: Any = (*part, ...)  # a view also of a grid of one point
+    wanted, decided, reached = counts.entries[view], counts.is_decided[view], counts.has_reached[view]
     decided[...] = False
+    length = _count_results(status)
     goes_on = np.ones(length.shape, dtype=bool)
     for count in rounds:
         wanted[goes_on] = count
@@ -153,8 +154,11 @@ def _read_errors(
         times = experiment.times if at is None else [at]
         places = [store.experiment.times.index(time) for time in times]
         parts = [moment.take(places, axis=2 + dims.index(_TIME)) for moment in parts]
-    moments = [np.moveaxis(moment, 1, 0) for moment in parts]
+    return find_errors([np.moveaxis(moment, 1, 0) for moment in parts])
+
+
+def find_errors(moments: Sequence[FloatArray]) -> FloatArray:
+    """Return standard errors from counts, means and squares along the first dim: infinite for one value, 0 for none."""
     *_, errors = pool_blocks(*moments)
-    errors = np.where(np.isnan(errors), np.inf, errors)  # of fewer than two values
-    errors[np.nan_to_num(moments[0]).sum(axis=0) == 0] = 0.0
-    return errors
+    count = np.nan_to_num(moments[0]).sum(axis=0)
+    return np.where(count == 0, 0.0, np.where(count == 1, np.inf, errors))

@@ -19,8 +19,9 @@ from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.refinement import LABEL, Refinement
 from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.bound import StoreError
-from clhd.sweep.store.match import find_stored, select_requested
+from clhd.sweep.store.match import find_stored, positions_in, select_requested
 from clhd.sweep.store.points import PointMeans, read_means
+from clhd.sweep.store.stopping import find_counts, select_first
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import FloatArray
 
@@ -74,12 +75,14 @@ def select_wanted(store: Store, available: Stage, requested: Stage) -> Wanted:
         The stage as the experiment's file describes it.
     """
     mask = select_requested(available, requested)
+    if requested.experiment.sampling.until and requested.is_simulation:
+        mask &= select_first(find_counts(store, requested.experiment).entries, store.shape[-1])
     points, found = find_points(requested.experiment, requested.grid.axes, store.path.parent)
     if found is None:
         return Wanted(mask, is_done=True)
     if requested.entries is not None:
         points = np.broadcast_to(points[..., None], requested.shape)
-    mask[mask] = points.ravel()  # both are in order
+    mask[np.ix_(*positions_in(available, requested))] &= points
     return Wanted(mask, found.choice.is_done, found.problem)
 
 

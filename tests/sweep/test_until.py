@@ -20,6 +20,7 @@ from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.results.state import count_wanted, describe_status, format_status
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run import run_stage as run_stage_module
+from clhd.sweep.run.needs import format_plan, plan_stages
 from clhd.sweep.run.run_stage import StageReport, run_stage
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment
@@ -249,3 +250,39 @@ def test_pooled_sums_do_not_depend_on_how_many_there_are() -> None:
     for k in range(5):
         alone = pool_blocks(ones[:, k : k + 1], values[:, k : k + 1], zeros[:, k : k + 1])
         assert [part.tobytes() for part in alone] == [part[k : k + 1].tobytes() for part in together]
+
+
+def test_a_plan_gives_bounds_which_meet_when_all_is_decided(
+    until: MakeExperiment, results: Path, client: Client
+) -> None:
+    stages = check_experiment(until())
+    before = plan_stages(stages, results, 2)["simulation"]
+    assert (before["targets"]["runs"], before["runs"]) == (6 * 4, 6 * MOST)
+    assert 0 < before["targets"]["core_hours"] < before["core_hours"]
+    assert (before["left"]["least_runs"], before["left"]["runs"]) == (6 * 4, 6 * MOST)
+    text = format_plan("toy", {"simulation": before})
+    assert "4 to 64 replicas of each point, at least 24 runs" in text
+    assert "left: at least 24, at most 384 runs" in text
+    simulate(until(axes={"slope": [0, 1], "size": [4, 16]}), results, client)
+    grown = plan_stages(stages, results, 2)["simulation"]["left"]
+    assert (grown["least_runs"], grown["runs"]) == (2 * 4, 2 * MOST)
+    simulate(until(), results, client)
+    assert plan_stages(stages, results, 2)["simulation"]["left"]["runs"] == 0
+
+
+@pytest.mark.parametrize("keep", ["replicas", "moments"])
+def test_a_refined_grid_has_targets_too(until: MakeExperiment, results: Path, client: Client, keep: str) -> None:
+    refine = {"quantity": "height_mean", "select": {"time": 2}, "level": 1.1, "along": ["slope"], "rounds": 3}
+    scale = 256 if keep == "moments" else 4
+    replicas = {"start": scale, "most": 4 * scale, "until": {"height": 0.5 / np.sqrt(2 * scale)}}
+    axes = {"slope": [0, 0.5, 1, 1.5], "size": [4, 16]}
+    experiment = until(axes=axes, refine=refine, replicas=replicas, keep=keep)
+    report = simulate(experiment, results, client)
+    status = describe_status(experiment, results)["simulation"]
+    assert (status["state"], status["wanted"]) == ("complete", report.computed)
+    used = open_store(results).status() != Status.NOT_RUN
+    assert 0.1 < used.any(axis=-1).mean() < 0.7
+    counts = used.sum(axis=-1)
+    assert np.array_equal(counts[counts > 0], count_replicas(experiment, results)[counts > 0])
+    assert len(np.unique(counts)) > 2
+    assert simulate(experiment, results, client).computed == 0

@@ -95,8 +95,7 @@ def pool_blocks(count: FloatArray, mean: FloatArray, squares: FloatArray) -> tup
     with np.errstate(invalid="ignore", divide="ignore"):
         pooled = _add(count * np.nan_to_num(mean)) / total
         between = count * (np.nan_to_num(mean) - np.nan_to_num(pooled)) ** 2
-        deviation = np.sqrt(_add(squares + between) / (total - 1))
-        deviation[total < 2] = np.nan
+        deviation = np.where(total < 2, np.nan, np.sqrt(_add(squares + between) / (total - 1)))
         error = deviation / np.sqrt(total)
     return pooled, deviation, error
 

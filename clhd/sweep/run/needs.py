@@ -14,6 +14,7 @@ than what is likely. If a store must grow, one process copies it first.
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.match import check_changes
 from clhd.sweep.store.prepare import predict_growth_seconds
 from clhd.sweep.store.repair import find_missing
+from clhd.sweep.store.stopping import find_counts, select_first
 from clhd.sweep.store.store import Store
 from clhd.sweep.store.wanted import find_points
 from clhd.systems.declarations import Status
@@ -57,7 +59,9 @@ class Needs:
     Parameters
     ----------
     runs : int
-        Number of pending runs.
+        Number of pending runs; where targets decide, the most that may still be wanted.
+    least_runs : int
+        Number of pending runs that are wanted in any case.
     core_seconds : float
         Seconds of one core, corrected by the rate.
     rate : float or None
@@ -74,6 +78,7 @@ class Needs:
     """
 
     runs: int
+    least_runs: int
     core_seconds: float
     rate: float | None
     workers: int
@@ -99,7 +104,8 @@ def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[st
     dict
         For each stage: points, runs, blocks, shape of a chunk, core hours, seconds of the longest block, bytes
         (uncompressed) and files of the whole store, and the `Needs` of the rest as ``left``. Of a refined stage these
-        are predictions, of the points that will be wanted, beside a `Refined` as ``refined``.
+        are predictions, of the points that will be wanted, beside a `Refined` as ``refined``. Where targets decide on
+        the replicas these are bounds from above, and ``targets`` has the first round, which every point takes.
     """
     plan: dict[str, Any] = {}
     for stage in stages:
@@ -118,8 +124,26 @@ def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[st
             "bytes": entries * _entry_bytes(stage),
             "files": count_files(stage, chunks),  # of a refined stage at most
             "left": asdict(predict_needs(stage, results, workers)),
-        } | ({} if refined is None else {"refined": refined.describe()})
+        }
+        if refined is not None:
+            plan[stage.kind]["refined"] = refined.describe()
+        if stage.is_simulation and stage.experiment.sampling.until:
+            plan[stage.kind]["targets"] = _describe_least(stage, workers)
     return plan
+
+
+def _describe_least(stage: Stage, workers: int) -> dict[str, Any]:
+    """The cost of the first round, which every point takes."""
+    sampling, chunks = stage.experiment.sampling, choose_chunks(stage)
+    first = np.broadcast_to(np.arange(stage.shape[-1]) < sampling.start // stage.entry_size, stage.shape)
+    blocks = plan_blocks(stage, first, chunks, workers)
+    hours = blocks.seconds / 3600
+    return {
+        "start": sampling.start,
+        "most": sampling.most,
+        "runs": stage.grid.size * sampling.start,
+        "core_hours": hours,
+    }
 
 
 def format_plan(name: str, plan: Mapping[str, Any]) -> str:
@@ -130,6 +154,10 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
         counts = ", ".join(format_count(part[f"{noun}s"], noun) for noun in ("point", "run", "block"))
         work, size = format_work(3600 * part["core_hours"]), format_bytes(part["bytes"])
         lines.append(f"{name} {kind}: {counts}, {work}, {size} in {format_count(part['files'], 'file')}")
+        if targets := part.get("targets"):
+            least, work = format_count(targets["runs"], "run"), format_work(3600 * targets["core_hours"])
+            replicas = f"{targets['start']} to {targets['most']} replicas of each point"
+            lines.append(f"  that is at most; {replicas}, at least {least}, {work}")
         if refined := part.get("refined"):
             lines.append(
                 f"  refined: about {refined['points']} of {refined['size']} points; {refined['wanted']} wanted so far, "
@@ -142,7 +170,8 @@ def format_plan(name: str, plan: Mapping[str, Any]) -> str:
                 basis += f", and {format_seconds(left['growth_seconds'])} in which its store grows"
             wall, memory = format_seconds(left["wall_seconds"]), format_bytes(left["memory_mb"] * 1e6)
             workers = format_count(left["workers"], "worker")
-            lines.append(f"  left: {runs}, {work} ({basis}); to ask for with {workers}: {wall}, {memory}")
+            bound = f"at least {left['least_runs']}, at most " if part.get("targets") else ""
+            lines.append(f"  left: {bound}{runs}, {work} ({basis}); to ask for with {workers}: {wall}, {memory}")
         else:
             lines.append("  left: nothing")
         if left["obstacle"]:
@@ -156,6 +185,8 @@ def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:
     known, seconds = _read_ledger(stage, found)
     refined = _predict_refined(stage, results)
     needed = ~known if refined is None else ~known & _spread(refined.mask, stage)
+    least, most = _select_open(stage, found)
+    least, needed = needed & least, needed & most
     left = plan_blocks(stage, needed, choose_chunks(stage), workers)
     # Points that a refinement will want, nobody knows which: they cost as much as others.
     more = 0 if refined is None else (refined.points - refined.wanted) * (stage.entries or 1)
@@ -167,6 +198,7 @@ def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:
     safety = SAFETY["predicted" if rate is None else "measured"]
     return Needs(
         runs=(left.entries + more) * stage.entry_size,
+        least_runs=int(least.sum()) * stage.entry_size,
         core_seconds=(rate or 1.0) * left_seconds,
         rate=rate,
         workers=workers,
@@ -264,6 +296,14 @@ def _read_ledger(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[NDArr
             status[store.region(index)] = Status.NOT_RUN
     except ClhdError:
         return known, seconds
+    mine, other = _match(stage, store, held)
+    known[mine] = np.isin(status[other], _KNOWN)
+    seconds[mine] = ledger[other]
+    return known, seconds
+
+
+def _match(stage: Stage, store: Store, held: Stage) -> tuple[Any, Any]:
+    """The entries that a stage shares with a store: indices here and there."""
     places: list[tuple[list[int], list[int]]] = []  # of shared values along each dim: here, and in the store
     for axis, held_axis in zip(stage.grid.axes, held.grid.axes, strict=True):
         positions = {value: position for position, value in enumerate(held_axis.values)}
@@ -273,9 +313,25 @@ def _read_ledger(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[NDArr
         both = list(range(min(stage.entries, store.shape[-1])))
         places.append((both, both))
     mine, other = (np.ix_(*[pair[side] for pair in places]) for side in (0, 1))
-    known[mine] = np.isin(status[other], _KNOWN)
-    seconds[mine] = ledger[other]
-    return known, seconds
+    return mine, other
+
+
+def _select_open(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[BoolArray, BoolArray]:
+    """Masks of the entries of a stage that are wanted in any case, and at most, as far as is known."""
+    least, most = np.ones(stage.shape, dtype=bool), np.ones(stage.shape, dtype=bool)
+    sampling = stage.experiment.sampling
+    if not sampling.until or not stage.is_simulation:
+        return least, most
+    entries = np.full(stage.grid.shape, sampling.start // stage.entry_size)
+    is_decided = np.zeros(stage.grid.shape, dtype=bool)
+    if found is not None:
+        store, held = found
+        mine, other = (tuple(index.squeeze(-1) for index in side[:-1]) for side in _match(stage, store, held))
+        with suppress(ClhdError):  # damage is told elsewhere
+            counts = find_counts(store, stage.experiment)
+            entries[mine], is_decided[mine] = counts.entries[other], counts.is_decided[other]
+    least = select_first(entries, stage.shape[-1])
+    return least, least | ~is_decided[..., None]
 
 
 def _measure_rate(stage: Stage, known: NDArray[np.bool_], seconds: NDArray[np.float32], workers: int) -> float | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clhd.sweep.plan.blocks import BoolArray, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import pool_blocks
+from clhd.sweep.store.stopping import Counts, select_first
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import FloatArray, Status
 
@@ -35,7 +36,9 @@ class PointMeans(NamedTuple):
     known: BoolArray
 
 
-def read_means(store: Store, output: str, place: Sequence[int] = (), entries: int | None = None) -> PointMeans:
+def read_means(
+    store: Store, output: str, place: Sequence[int] = (), entries: int | None = None, counts: Counts | None = None
+) -> PointMeans:
     """Return the means of an output at one place of its own dims.
 
     Parameters
@@ -46,6 +49,8 @@ def read_means(store: Store, output: str, place: Sequence[int] = (), entries: in
         Position along each dim of the output, such as the time.
     entries : int, optional
         Use the first entries of each point only: replicas, or blocks of them. By default all.
+    counts : Counts, optional
+        How many of these each point wants, where its error decides; a point is known once that is decided.
 
     Raises
     ------
@@ -76,6 +81,9 @@ def read_means(store: Store, output: str, place: Sequence[int] = (), entries: in
             continue
         enough = entries is None or status.shape[-1] >= entries
         means.known[part] = (status != Status.NOT_RUN).all(axis=-1) & enough
+        if counts is not None:
+            means.known[part] = counts.is_decided[part]
+            status = np.where(select_first(counts.entries[part], status.shape[-1]), status, Status.NOT_RUN)
         if store.entry_size > 1:
             means.mean[part], means.error[part] = _pool([read(f"{output}_{moment}") for moment in _MOMENTS], status)
         else:
@@ -86,8 +94,9 @@ def read_means(store: Store, output: str, place: Sequence[int] = (), entries: in
 def _pool(moments: Sequence[FloatArray], status: NDArray[np.int8]) -> tuple[FloatArray, FloatArray]:
     """Mean and standard error of each point, from moments of blocks along the last dim."""
     mean, error = np.full(status.shape[:-1], np.nan), np.full(status.shape[:-1], np.nan)
-    for point in zip(*np.nonzero((status == Status.OK).any(axis=-1)), strict=True):
-        pooled, _, of_mean = pool_blocks(*(moment[point] for moment in moments))
+    is_ok = status == Status.OK
+    for point in zip(*np.nonzero(is_ok.any(axis=-1)), strict=True):
+        pooled, _, of_mean = pool_blocks(*(moment[point][is_ok[point]] for moment in moments))
         mean[point], error[point] = pooled, of_mean
     return mean, error
 

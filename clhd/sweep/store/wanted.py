@@ -129,7 +129,9 @@ def find_choice(experiment: Experiment, refine: Refinement, folder: Path) -> Fou
         raise StoreError(f"{path}: does not exist, and its results decide what else is wanted; `clhd {command} FILE`")
     store = Store(path)
     requested, stored = find_stored(store, experiment, refine.kind, computes=False)
-    means = _place(read_means(store, refine.output, _find_place(refine, stored), requested.entries), requested, stored)
+    counts = find_counts(store, experiment) if experiment.sampling.until and refine.kind == "simulation" else None
+    means = read_means(store, refine.output, _find_place(refine, stored), requested.entries, counts)
+    means = _place(means, requested, stored)
     axes = tuple(axis.name for axis in requested.grid.axes)
     along = [axes.index(name) for name in refine.along]
     if refine.level == LABEL:

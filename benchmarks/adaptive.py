@@ -23,6 +23,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.refine import choose_points, fill_between, find_labels
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
@@ -47,8 +48,8 @@ _AXES = {
     "second_moment": {"start": 0.3, "stop": 1.5, "count": 10},
     "learning_rate": {"start": 0.1, "stop": 1.3, "count": 10},
 }
-# Of the threshold by SGD: the error of a mean overlap is about (D t / (n replicas))^(1/2), its slope grows with t.
-_DIMENSION, _TIME, _REPLICAS = 10_000, 4, 2048
+# Of the threshold by SGD. A minute of one core; more replicas would give narrower intervals and smaller cells.
+_DIMENSION, _TIME, _REPLICAS = 10_000, 4, 512
 _MAP_ROUNDS, _MAP_COUNT = 5, 12
 FloatArray = NDArray[np.float64]
 Row = tuple[str, str, str, str]
@@ -88,7 +89,8 @@ def measure_threshold(name: str, constants: dict[str, Any], times: list[float], 
     } | ({"replicas": replicas, "keep": "moments"} if replicas else {})
     begin = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        run_experiment(parse_experiment(table), results=folder)
+        with open_client(Cluster(workers=2), processes=False) as client:
+            run_experiment(parse_experiment(table), client, results=folder)
         with xr.open_zarr(str(Path(folder, name, "summary.zarr"))) as opened:
             summary = opened.load()
     exact = find_thresholds(summary["learning_rate"].values)

@@ -1,4 +1,4 @@
-"""A small run, growth, retry, repair, summary, claims and report, interrupted at each change of a file that they make.
+"""A small run, growth, refinement, retry, repair, summary, claims and report, interrupted at each change of a file.
 
 A SIGKILL leaves on the disk what the process has changed until then, and nothing else: its memory is gone, and the
 kernel frees its locks. So an operation is carried out once by one process, and before each change of a file under
@@ -39,7 +39,6 @@ from clhd.sweep.spec.config import read_config
 from tests.chaos.crash_report import Count, format_counts, read_found, write_found
 from tests.chaos.flips import Flips, flip_bits
 from tests.chaos.operations import (
-    BASE,
     EVERYTHING,
     LAST_SLOPE,
     OPERATIONS,
@@ -62,7 +61,7 @@ def record(operation: Operation, folder: Path, states: Path, every: int) -> int:
     """Carry an operation out undisturbed, keep the states of its folder; return the number of its changes of files."""
 
     def work() -> int:
-        enter(folder, operation.slopes)
+        enter(folder, operation.text)
         (folder / "results").mkdir(exist_ok=True)
         recorder = Recorder(folder, states, every)
         watch_files(folder / "results", recorder.act)
@@ -78,7 +77,7 @@ def kill(operation: Operation, folder: Path, number: int) -> bool:
     """Carry an operation out and kill it before a change of a file; return False if it had ended by then."""
 
     def work() -> int:
-        enter(folder, operation.slopes)
+        enter(folder, operation.text)
         watch_files(folder / "results", lambda now, _: os.kill(os.getpid(), signal.SIGKILL) if now == number else None)
         return perform(operation)
 
@@ -128,7 +127,7 @@ def read_in_child(operation: Operation, folder: Path) -> dict[str, Any]:
     """Return what readers are shown of an undisturbed operation."""
 
     def work() -> int:
-        enter(folder, operation.slopes)
+        enter(folder, operation.text)
         (folder / _FOUND).write_text(json.dumps(read_all(folder)))
         return 0
 
@@ -149,7 +148,7 @@ def examine(operation: Operation, place: Path, right: Mapping[str, Any]) -> dict
         found["manual"] = [f"exit code {code}, {states}: {Path('output.log').read_text()[-500:]}"]
     else:
         shown = read_all(place)
-        found["wrong"] += [f"{name}, in the end" for name in {*find_wrong(right, shown), *(set(right) - set(shown))}]
+        found["wrong"] += [f"{name}, in the end" for name in {*find_wrong(right, shown), *(set(right) ^ set(shown))}]
     return found
 
 
@@ -170,7 +169,7 @@ def examine_all(
     for place in places:
 
         def work(place: Path = place) -> int:
-            enter(place, operation.slopes)
+            enter(place, operation.text)
             (place / _FOUND).write_text(json.dumps(examine(operation, place, right)))
             return 0
 
@@ -212,7 +211,7 @@ def flip_in_child(folder: Path, count: int) -> Flips:
     """Flip bits in complete results, in a child process."""
 
     def work() -> int:
-        enter(folder, BASE)
+        enter(folder)
         if max(main(command) for command in EVERYTHING) == 0:
             found = flip_bits(read_config("config.yaml"), count, seed=0)
             (folder / "flips.json").write_text(json.dumps(asdict(found)))

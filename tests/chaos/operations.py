@@ -46,6 +46,8 @@ class Operation:
         What it is; all are run again after the interruption.
     slopes : str
         Of the experiment's file while it runs.
+    refine : str
+        How the experiment's file refines the slopes while it runs.
     broken : bool
         The point of the last slope fails in the commands before.
     damage : bool
@@ -58,13 +60,22 @@ class Operation:
     slopes: str = BASE
     broken: bool = False
     damage: bool = False
+    refine: str = ""
+
+    @property
+    def text(self) -> str:
+        """The experiment's file while the operation runs."""
+        return EXPERIMENT.format(slopes=self.slopes) + (f"refine: {self.refine}\n" if self.refine else "")
 
 
+# The theory of the toy is the slope at time 1: 1.3 lies between 0 and 2, 1 and 2, 1 and 1.5, 1.25 and 1.5.
+_REFINE = "{quantity: height_theory, select: {time: 1}, level: 1.3, along: [slope], rounds: 3}"
 _RUN, _PLOT = ["run", "toy.yaml", "--workers", "1"], ["plot", "toy.yaml"]
 EVERYTHING = (_RUN, _PLOT, ["claims", "config.yaml"], ["report", "config.yaml"])
 OPERATIONS = (
     Operation("run", (), (_RUN,)),
     Operation("growth", (_RUN,), (_RUN,), slopes=LARGER),
+    Operation("refine", (_RUN,), (_RUN,), refine=_REFINE),
     Operation("retry", (_RUN,), (_RUN,), broken=True),
     Operation("repair", (_RUN,), ([*_RUN, "--repair"],), damage=True),
     Operation("summary", (_RUN,), (["summarise", "toy.yaml"],)),
@@ -100,19 +111,19 @@ def know_toy(patch: pytest.MonkeyPatch | None = None) -> None:
     patch.setattr(ToySystem, "claims", {"C1": "tests.security.conftest:HEIGHTS"})
 
 
-def write_project(slopes: str = BASE) -> None:
+def write_project(text: str = EXPERIMENT.format(slopes=BASE)) -> None:
     """Write an experiment, the list that names it, and a claim, here."""
-    Path("toy.yaml").write_text(EXPERIMENT.format(slopes=slopes))
+    Path("toy.yaml").write_text(text)
     Path("config.yaml").write_text(CONFIG)
     Path("claims.yaml").write_text(CLAIMS)
 
 
-def enter(folder: Path, slopes: str) -> None:
+def enter(folder: Path, text: str = EXPERIMENT.format(slopes=BASE)) -> None:
     """Go to a folder with a project, in a child; what is printed goes to a file there."""
     know_toy()
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
-    write_project(slopes)
+    write_project(text)
     os.dup2(os.open("output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
     os.dup2(1, 2)
 
@@ -121,7 +132,7 @@ def prepare(operation: Operation, folder: Path) -> None:
     """Make the folder from which an operation starts."""
 
     def work() -> int:
-        enter(folder, BASE)
+        enter(folder)
         LOG.broken = {LAST_SLOPE} if operation.broken else set()
         for command in operation.before:
             main(command)

@@ -11,6 +11,7 @@ import xarray as xr
 from distributed import Client
 
 from clhd.errors import ClhdError
+from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.refine import choose_points, fill_between, find_labels, find_sides
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.border import find_crossings
@@ -226,6 +227,16 @@ def test_points_and_bits_are_the_same_after_a_kill_at_every_round(
     again = read_theory(results)
     for name in ("height", "status"):
         assert again[name].values.tobytes() == whole[name].values.tobytes()
+
+
+def test_points_and_bits_are_the_same_for_one_worker_and_for_four(plane: Experiment, results: Path) -> None:
+    stored = []
+    for workers in (1, 4):
+        with open_client(Cluster(workers=workers), processes=False) as client:
+            predict(plane, results / str(workers), client)
+        stored.append(read_theory(results / str(workers)))
+    for name in ("height", "status"):
+        assert stored[0][name].values.tobytes() == stored[1][name].values.tobytes()
 
 
 def test_another_axis_grows_and_rounds_are_added(toy: MakeExperiment, results: Path, client: Client) -> None:

@@ -80,8 +80,9 @@ format: $(INSTALLED)  ## format the code
 	@$(BIN)/python -m ruff format .
 	@$(BIN)/python -m snakefmt Snakefile workflow
 
-bench: $(INSTALLED)  ## measure the kernels, as one table
+bench: $(INSTALLED)  ## measure the kernels, and what sweeps save that decide for themselves, as tables
 	@$(BIN)/python benchmarks/kernels.py
+	@$(BIN)/python -m benchmarks.adaptive
 
 race: $(RACE)/.installed  ## race clhd against what people use; write the tables of docs/performance.md (half an hour)
 	@$(RACE)/bin/python -m benchmarks.race $(ARGS)

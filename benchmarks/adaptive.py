@@ -10,6 +10,8 @@ Both thresholds go through a run as any experiment does. The map asks the rule t
 whole map; there is no store. Starts outside the disc have no label.
 
     python -m benchmarks.adaptive [theory] [sgd] [map]
+
+The run by theory also draws docs/figures/refined_points.png.
 """
 
 import sys
@@ -23,8 +25,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from clhd.figures.border import plot_border
+from clhd.figures.style import use_style
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.refine import choose_points, fill_between, find_labels
+from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -50,6 +55,7 @@ _AXES = {
 }
 # Of the threshold by SGD. A minute of one core; more replicas would give narrower intervals and smaller cells.
 _DIMENSION, _TIME, _REPLICAS = 10_000, 4, 512
+_PICTURE = Path(__file__).parents[1] / "docs" / "figures" / "refined_points.png"
 _MAP_ROUNDS, _MAP_COUNT = 5, 12
 FloatArray = NDArray[np.float64]
 Row = tuple[str, str, str, str]
@@ -93,6 +99,8 @@ def measure_threshold(name: str, constants: dict[str, Any], times: list[float], 
             run_experiment(parse_experiment(table), client, results=folder)
         with xr.open_zarr(str(Path(folder, name, "summary.zarr"))) as opened:
             summary = opened.load()
+        if not replicas:
+            draw_points(Path(folder, name, "summary.zarr"))
     exact = find_thresholds(summary["learning_rate"].values)
     low, high = summary["border_low"].values, summary["border_high"].values
     inside = ((low <= exact[:, None]) & (exact[:, None] <= high)).any(axis=1)
@@ -105,6 +113,13 @@ def measure_threshold(name: str, constants: dict[str, Any], times: list[float], 
         f"{found} crossings, widest interval {width:.4f}",
         f"{chosen.sum()} of {chosen.size} points, {chosen.mean():.1%}",
     )
+
+
+def draw_points(summary: Path) -> None:
+    """Draw the picture of docs/adaptive.md."""
+    with use_style():
+        figure, _ = plot_border(read_summary(summary))
+        figure.savefig(_PICTURE, dpi=200)
 
 
 def measure_map() -> Row:

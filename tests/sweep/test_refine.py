@@ -150,6 +150,17 @@ def test_interval_of_a_crossing_holds_spacing_and_noise() -> None:
     assert len(find_crossings(places, places + 1, np.zeros(11), 0.0, 1)) == 0
 
 
+def test_interval_holds_the_border_of_a_noisy_line_as_often_as_it_says() -> None:
+    random, places = np.random.default_rng(14), np.linspace(0, 1, 65)
+    held = []
+    for _ in range(2000):
+        border = random.uniform(0.3, 0.7)
+        values = places - border + random.normal(0, 0.03, places.shape)
+        found = find_crossings(places, values, np.full(65, 0.03), 0.0, 2)
+        held.append(any(low <= border <= high for _, low, high in found))
+    assert np.mean(held) >= 0.95 - 3 * (0.95 * 0.05 / 2000) ** 0.5
+
+
 def predict(experiment: Experiment, results: Path, client: Client, **options: Any) -> StageReport:
     report = run_stage(experiment, "theory", results, client=client, **options)
     assert report is not None
@@ -333,6 +344,16 @@ def test_only_numbers_are_refined(along: str, message: str, toy: MakeExperiment)
     axes = {"slope": [0, 1], "colour": ["blue", "red"], "size": [1, 9]}
     with pytest.raises(ClhdError, match=rf"{message}"):
         toy(axes=axes, replicas=8, refine={**LINE, "quantity": "height_mean", "along": [along]})
+
+
+def test_a_simulation_that_decides_has_errors_or_a_label(toy: MakeExperiment) -> None:
+    by_mean = {**LINE, "quantity": "height_mean", "along": ["slope"]}
+    axes = {"slope": {"start": 0, "stop": 1, "count": 4}}
+    with pytest.raises(ClhdError, match=r"refine.quantity = 'height_mean': needs two or more replicas"):
+        toy(axes=axes, replicas=1, refine=by_mean)
+    with pytest.raises(ClhdError, match=r"refine.level = 'label': the mean over 8 replicas is no label"):
+        toy(axes=axes, replicas=8, refine={**by_mean, "level": "label"})
+    assert toy(axes=axes, replicas=1, refine={**by_mean, "level": "label"}).refine
 
 
 def test_resolved_experiment_is_read_back(plane: Experiment) -> None:

@@ -250,7 +250,8 @@ class Experiment(BaseModel):
     def _check_refine(self, info: ValidationInfo) -> "Experiment":
         system = _get_system(info, self.system)
         if self.refine is not None and system is not None:
-            mistakes = [*check_refinement(self.refine, self.axes, self.times, self.constants, system)]
+            start = self.sampling.start
+            mistakes = [*check_refinement(self.refine, self.axes, self.times, self.constants, system, start)]
             if mistakes:
                 raise ValueError("\n".join(f"refine.{line}" for line in mistakes))
         return self

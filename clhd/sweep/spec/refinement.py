@@ -187,6 +187,7 @@ def check_refinement(
     times: Sequence[float],
     constants: Mapping[str, Value],
     system: System,
+    replicas: int,
 ) -> Iterator[str]:
     """Yield one line for each mistake in a refinement that a single key does not show: key, value, what is allowed.
 
@@ -198,6 +199,8 @@ def check_refinement(
     times : sequence of float
     constants : mapping of name to value
     system : System
+    replicas : int
+        Of each point, at first.
     """
     try:
         outputs = system.half(refine.kind).outputs(constants)
@@ -209,6 +212,10 @@ def check_refinement(
         yield f"quantity = {refine.quantity!r}: must be one of {allowed or f'those of a {refine.kind}; there is none'}"
         return
     yield from _check_select(refine, outputs, times)
+    if refine.kind == "simulation" and refine.level == LABEL and replicas != 1:
+        yield f"level = {LABEL!r}: the mean over {replicas} replicas is no label; give replicas: 1"
+    if refine.kind == "simulation" and refine.level != LABEL and replicas < 2:
+        yield f"quantity = {refine.quantity!r}: needs two or more replicas, for its standard error"
     names = [axis.name for axis in axes]
     for name in refine.along:
         depends = name in names and getattr(system.find_parameter(name, constants), f"in_{refine.kind}")

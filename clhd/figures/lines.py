@@ -4,6 +4,7 @@ Above, theory as lines and the means of the simulation as points; below, their d
 the figure of every experiment that declares no other. Systems use it for figures of their own, with fixed axes.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from clhd.figures.style import ALARM, FAINT, INK, MUTED, PAGE, make_figure, pick
 from clhd.sweep.results.summary_reader import Summary
 
 MOST_COLOURS, MOST_COLUMNS, MOST_ROWS = 6, 4, 3
+_CHARACTERS, _LINE = 130, 0.14  # of a line of the legend: how many, and its height in inches
 _SCORE_LINEAR_TO = 4.0  # standard errors; beyond, the scale of the lower panels is logarithmic
 
 
@@ -199,7 +201,10 @@ def _add_legend(
     if has_start:
         handles.append(Line2D([], [], color=INK, linestyle=":", linewidth=0.8, label="start"))
     title = None if coordinate is None else label_axis(coordinate.attrs, str(coordinate.name))
-    figure.legend(handles=handles, title=title, loc="outside lower center", ncols=min(len(handles), 9))
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = min(len(handles), max(1, _CHARACTERS // (longest + 6)), 9)
+    figure.set_figheight(figure.get_figheight() + _LINE * (math.ceil(len(handles) / columns) - 1))
+    figure.legend(handles=handles, title=title, loc="outside lower center", ncols=columns)
 
 
 def _left_out(mean: xr.DataArray, chosen: tuple[tuple[str | None, list[int]], ...]) -> str:

@@ -39,8 +39,8 @@ class Distances:
     mean, error, of_draws, of_forces : xarray.DataArray of dims (l1_penalty, time, dimension)
     variance : xarray.DataArray of the same dims
         Of the weights given the feature, r - q^2, by the equation.
-    runs : xarray.DataArray of dims (l1_penalty, dimension)
-        NaN where no experiment has the penalty and the dimension.
+    runs : xarray.DataArray of the same dims
+        NaN where no experiment has the penalty, the time and the dimension.
     """
 
     mean: xr.DataArray
@@ -62,24 +62,18 @@ class Distances:
 
     def at(self, place: Place) -> "Distances":
         """Return the distances at one penalty and time, over the dimensions that an experiment has there."""
-        known = self.runs.sel(l1_penalty=place[0]).notnull().values
         where = {"l1_penalty": place[0], "time": place[1]}
-        return Distances(
-            *(
-                values.sel({dim: at for dim, at in where.items() if dim in values.dims}).isel(dimension=known)
-                for values in (getattr(self, field.name) for field in fields(self))
-            )
-        )
+        known = self.runs.sel(where).notnull().values
+        return Distances(*(getattr(self, field.name).sel(where).isel(dimension=known) for field in fields(self)))
 
 
 def measure_distances(summaries: Mapping[str, Summary]) -> Distances:
     """Return the distances of the roles "small", "large" and, if it is there, "largest", joined along the dimension.
 
-    The start is left out. "largest" may have some of the penalties only.
+    The start is left out. "largest" may have some of the penalties and times only.
     """
     parts = [_describe_distances(summaries[role]) for role in _ROLES if role in summaries]
-    penalties = parts[0]["l1_penalty"].values
-    parts[2:] = [part.reindex(l1_penalty=penalties) for part in parts[2:]]
+    parts[2:] = [part.reindex({name: parts[0][name].values for name in ("l1_penalty", "time")}) for part in parts[2:]]
     joined = xr.concat(parts, "dimension", join="exact").drop_duplicates("dimension").sortby("dimension")
     joined = joined.isel(time=joined["time"].values > 0).transpose("l1_penalty", "time", "dimension")
     return Distances(
@@ -110,7 +104,7 @@ def _describe_distances(summary: Summary) -> xr.Dataset:
         squared_norm=dataset["squared_norm_theory"],
         overlap_variance=dataset["overlap_standard_deviation"].squeeze("feature", drop=True) ** 2,
         squared_norm_variance=dataset["squared_norm_standard_deviation"] ** 2,
-        runs=dataset["replica_count"].sel(status="ok", drop=True).astype(float),
+        runs=dataset["replica_count"].sel(status="ok", drop=True).astype(float).broadcast_like(averaged["mean"]),
     )
 
 

@@ -20,6 +20,7 @@ from clhd.figures.convergence import plot_convergence
 from clhd.figures.grid import plot_grid
 from clhd.figures.lines import plot_lines
 from clhd.figures.plot import find_figure, plot_experiment
+from clhd.figures.style import use_style
 from clhd.figures.trajectories import plot_trajectories
 from clhd.sweep.results.border import add_border
 from clhd.sweep.results.summary_reader import Summary
@@ -93,6 +94,17 @@ def test_axes_and_legend_carry_name_symbol_and_values(make_summary: MakeSummary)
     legend = figure.legends[0]
     assert legend.get_title().get_text() == "augmentation noise variance $s_a^2$"
     assert [text.get_text() for text in legend.get_texts()] == ["0", "0.5", "simulation", "theory"]
+
+
+def test_a_legend_of_long_labels_stays_on_the_page(make_summary: MakeSummary) -> None:
+    places = np.array([f"base_noise_variance=0.{k}, augmentation_noise_variance=0.{k}" for k in range(5)])
+    axes: dict[str, Any] = {"noise_correlation": [-1.0, 0.0, 1.0], "place": places.astype(np.dtypes.StringDType())}
+    with use_style():
+        figure, _ = plot_lines(make_summary(axes), ("noise_correlation", "place"))
+        figure.draw_without_rendering()
+        box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
 
 
 def test_moments_show_where_the_quantity_started(make_summary: MakeSummary) -> None:

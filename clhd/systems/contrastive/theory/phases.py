@@ -9,13 +9,15 @@ and a branch of states of rest is a curve in r, along which eta can be read:
 
 | branch | condition | what is read |
 |---|---|---|
-| uninformative | q = 0 | its limit at r -> 0 bounds the collapsed phase; its largest value is where the branch ends |
+| uninformative | q = 0, as far as eta rises with r | its limit at r -> 0 bounds the collapsed phase; its end |
 | loss of stability | q = 0, m G + A = lam (with A_b: see `threshold`) | the analytic learnability threshold |
-| informative | g / q + A = lam at each S = q / sqrt r | the largest value along the branch, where it ends |
+| informative | g / q + A falls through lam, at each S = q / sqrt r | the largest value along the branch, its end |
 
 If the informative branch ends beyond the threshold, the transition is discontinuous: both states are stable between.
 Beyond the ends of both branches no state of rest is stable, and the weights diverge. Under tanh and erf the
-uninformative branch never ends, if lam > 0: the forces are bounded. Derived in docs/theory.md, section 13.
+uninformative branch never ends, if lam > 0: the forces are bounded. If they are not, starts of a large norm diverge at
+every rate. The saddles that bound these starts, at a larger r, belong to no branch: there eta falls with r, or
+g / q + A rises. Derived in docs/theory.md, section 13.
 
 | symbol | name | unit or scale |
 |---|---|---|
@@ -28,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
 
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -82,7 +84,7 @@ def find_phase_borders(model: ContrastiveModel) -> PhaseBorders:
     # The part of the branch that begins at r = 0 is stable in r as far as eta rises.
     top = int(np.argmax(rates))
     is_endless = top == len(rates) - 1 and model.unit.is_bounded
-    end = math.inf if is_endless else max(float(rates[top]), 0.0)
+    end = math.inf if is_endless else max(_maximise(lambda r: branch.rate(0.0, r), top), 0.0)
     changes = [k for k in range(top) if growth[k] > 0 >= growth[k + 1]]
     if changes:
         k = changes[-1]
@@ -127,11 +129,19 @@ def _end_of_informative(branch: _Branch, threshold: float) -> float:
     return best
 
 
+def _maximise(rate: Callable[[float], float], top: int) -> float:
+    """Return the largest value of a rate next to the node at which it is largest."""
+    if top in {0, len(_NORMS) - 1}:
+        return float(rate(_NORMS[top]))
+    found = minimize_scalar(lambda x: -rate(math.exp(x)), bounds=np.log(_NORMS[[top - 1, top + 1]]), method="bounded")
+    return -float(found.fun)
+
+
 def _resting_norms(growth: Callable[[float], float]) -> list[float]:
-    """Return the squared norms at which a growth rate passes zero."""
+    """Return the squared norms at which a growth rate falls through zero; where it rises, a state is a saddle."""
     values = [growth(r) for r in _NORMS]
     return [
         brentq(growth, _NORMS[k], _NORMS[k + 1], rtol=1e-6)
         for k in range(len(_NORMS) - 1)
-        if values[k] * values[k + 1] < 0
+        if values[k] > 0 > values[k + 1]
     ]

@@ -59,10 +59,18 @@ def test_both_states_are_stable_between_the_threshold_and_the_end_of_the_informa
     assert "pure" not in kinds(at(model, 1.03 * borders.informative))
 
 
+def test_saddles_of_a_cubic_unit_are_no_end_of_its_informative_branch():
+    """At squared norm 9 the growth rate rises through zero: such states exist to rate 0.12, and none is stable."""
+    model = make_model(0.5, activation=CUBIC, weight_decay=2)
+    assert find_phase_borders(model).informative == 0
+    assert kinds(at(model, 0.05)) == {"collapsed"}
+
+
 def test_bounded_forces_have_no_end_and_a_cubic_unit_has_one():
     assert math.isinf(find_phase_borders(make_model(1.5)).uninformative)
     model = make_model(1.5, activation=CUBIC, base_noise_variance=0.5, augmentation_noise_variance=1.0)
     borders = find_phase_borders(model)
     end = max(borders.uninformative, borders.informative)
-    assert kinds(at(model, 0.9 * end))
-    assert not kinds(at(model, 1.1 * end))
+    # Closer to the end, the search for states misses the pair that meets there: both lie between two of its nodes.
+    assert kinds(at(model, 0.97 * end))
+    assert not kinds(at(model, 1.01 * end))

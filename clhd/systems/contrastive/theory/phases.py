@@ -133,7 +133,8 @@ def _maximise(rate: Callable[[float], float], top: int) -> float:
     """Return the largest value of a rate next to the node at which it is largest."""
     if top in {0, len(_NORMS) - 1}:
         return float(rate(_NORMS[top]))
-    found = minimize_scalar(lambda x: -rate(math.exp(x)), bounds=np.log(_NORMS[[top - 1, top + 1]]), method="bounded")
+    low, high = (math.log(_NORMS[k]) for k in (top - 1, top + 1))
+    found = minimize_scalar(lambda x: -rate(math.exp(x)), bounds=(low, high), method="bounded")
     return -float(found.fun)
 
 

@@ -122,6 +122,10 @@ WORDS: dict[str, dict[str, str]] = {
 }
 # The squared norm of several units.
 GRAM_WORDS = _words("Gram matrix of the units", "R", "1", "w_i . w_k / n; the squared norms are its diagonal")
+# The kinds of fixed points of two units.
+PAIR_KIND_WORDS = _words(
+    "kind of fixed point", "", "1", "none, one, same, each: which features the units have; mixed: a unit has several"
+)
 
 
 def labelled(

@@ -42,6 +42,8 @@ from clhd.systems.contrastive.model.labels import KINDS, labelled
 from clhd.systems.contrastive.model.latents import Gaussian
 from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.pair_flow import check_pair
+from clhd.systems.contrastive.theory.pair_states import find_pair_states
 from clhd.systems.contrastive.theory.root_search import (
     DISTINCT,
     RESIDUAL,
@@ -98,6 +100,11 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
     | multiplicity | state | number of images under sign changes |
     | residual | state | largest velocity left |
 
+    Of two units, overlap has the dim ``unit`` before ``feature``, squared_norm the dims ``unit, unit_2`` (the Gram
+    matrix), and there are 2 p + 3 modes, on the sphere 2 p + 1. Their kind is "none", "one" (only one unit has a
+    feature), "same", "each" (a feature of its own) or "mixed" (a unit has several); ``multiplicity`` also counts the
+    exchange of the units and their signs; the list is that of a search, which may miss states (`pair_states.py`).
+
     For relu the collapsed state has no Jacobian: its eigenvalues are the growth rates in the direction S = 0, and it
     is stable only if the norm shrinks in every direction at rest.
 
@@ -105,8 +112,12 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
     ------
     ClhdError
         If the model has an L1 penalty, or has relu, a loss other than bilinear and no sphere constraint: the directions
-        in which its norm collapses are then not fixed points of a smaller system.
+        in which its norm collapses are then not fixed points of a smaller system. Also if it has three or more units,
+        or two with relu or more than 128 latent atoms together.
     """
+    if model.units > 1:
+        check_pair(model)
+        return find_pair_states(model, find_fixed_points(replace(model, units=1, decorrelation=0.0)))
     if model.unit.code == RELU and not is_scale_free(model) and not model.is_sphere:
         raise InputError(
             f"activation = 'relu': fixed points with loss = {model.loss!r} are known with constraint = 'sphere' only"

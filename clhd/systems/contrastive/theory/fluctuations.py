@@ -34,6 +34,7 @@ from clhd.systems.contrastive.theory.diffusion import diffusion_matrix
 from clhd.systems.contrastive.theory.diffusion_nodes import count_products
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.ode import integrate_direct
+from clhd.systems.contrastive.theory.pair_fluctuations import predict_pair_fluctuations
 from clhd.systems.declarations import NotConvergedError
 
 _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 1e-8, 1e-10
@@ -56,9 +57,9 @@ def predict_fluctuations(
     ----------
     model : ContrastiveModel
         Without an L1 penalty.
-    overlap : sequence of float, shape (feature,)
+    overlap : sequence of float, shape (feature,), of two units (unit, feature)
         Initial overlap, with ``initial="fixed"``; |overlap|^2 <= squared_norm.
-    squared_norm : float
+    squared_norm : float, of two units also their Gram matrix
         Initial squared norm; with ``initial="random"`` the variance of the weights. 1 on the sphere.
     time : sequence of float
         Output times in steps per dimension, strictly increasing, 0 or later; the initial state is at time 0.
@@ -80,15 +81,23 @@ def predict_fluctuations(
 
     All are NaN from the time on at which the ODE has diverged.
 
+    Of two units, overlap and cosine_similarity have the dim ``unit`` before ``feature``, squared_norm is the Gram
+    matrix (unit, unit_2), the order parameters are overlap_1_1, ..., squared_norm_1_1, squared_norm_1_2,
+    squared_norm_2_2, and averaging_error(time) is the largest standard error of the covariance by the sets of batches.
+
     Raises
     ------
     ClhdError
-        If a value is not allowed, the model has an L1 penalty, or its loss is not a polynomial (infonce).
+        If a value is not allowed, the model has an L1 penalty, or its loss is not a polynomial (infonce). Also if it
+        has three or more units, or two with relu or more than 128 latent atoms together.
     NotConvergedError
-        If the ODE or the covariance is given up, because its steps become too short or take too much work.
+        If the ODE or the covariance is given up, because its steps become too short or take too much work; of two units
+        also if the ODE diverges.
     """
-    times = parse_times(time)
     parse_initial(initial, overlap)
+    if model.units > 1:
+        return predict_pair_fluctuations(model, overlap, squared_norm, time)
+    times = parse_times(time)
     state = parse_start(model, np.zeros(model.features) if overlap is None else overlap, squared_norm)
     covariance = np.zeros((len(state), len(state)))
     if initial == "random":

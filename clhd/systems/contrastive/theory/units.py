@@ -25,6 +25,7 @@ noise reversed unless h is odd: the right-hand side is a smooth function of the 
 """
 
 import math
+from abc import ABC, abstractmethod
 from itertools import product
 from typing import Any
 
@@ -52,67 +53,20 @@ _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 1e-6, 1e-8
 _SMALLEST = 1e-7
 
 
-class UnitsFlow:
-    """The ODE of several units.
+class GramFlow(ABC):
+    """The ODE of several units in (Q, R); a subclass has the averages.
 
     Parameters
     ----------
     model : ContrastiveModel
-        With the covariance loss, without an L1 penalty, and not relu.
-    scrambling : int
-        Number of an independent set of batches; the theory uses 0.
-
-    Raises
-    ------
-    ClhdError
-        If the model has an L1 penalty, another loss, or relu (whose kink makes averages over a set jump).
     """
 
-    def __init__(self, model: ContrastiveModel, *, scrambling: int = 0) -> None:
-        check_units(model)
+    def __init__(self, model: ContrastiveModel) -> None:
         self.model, self.units, self.features = model, model.units, model.features
-        self._latents, self._noise = _draw_batches(model, scrambling)
 
+    @abstractmethod
     def terms(self, overlap: FloatArray, gram: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return (G, M, D) of shapes (unit, feature), (unit, unit), (unit, unit)."""
-        model, lanes = self.model, self._latents.shape[-1]
-        e, share, own = self._noise_of_units(overlap, gram)
-        z = np.einsum("ij,bjl->ibl", overlap, self._latents)[:, :, None] + e
-        z = np.ascontiguousarray(z.reshape(self.units, -1, lanes))
-        delta = self._forces(z)
-        split = delta.reshape(self.units, -1, 2, lanes)
-        pull = np.einsum("ibvl,kbvl->ik", split, own) @ share
-        g = np.einsum("ibvl,bjl->ij", split, self._latents) + pull
-        along = np.einsum("ivl,kvl->ik", delta, z)
-        squares, cross = np.einsum("ibvl,kbvl->ik", split, split), np.einsum("ibvl,kbvl->ik", split, split[:, :, ::-1])
-        variance = model.noise_variance * squares + model.noise_covariance * cross
-        return g / lanes, along / lanes, variance / lanes
-
-    def _noise_of_units(self, overlap: FloatArray, gram: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return e (unit, sample, view, batch), T^-1 Q, and the part of eps that acts along the features (as e)."""
-        model, (base, common, difference) = self.model, self._noise
-        s_b, s_a, rho = model.base_noise_variance, model.augmentation_noise_variance, model.noise_correlation
-        triangle, inverse = _triangle(gram)
-        common = math.sqrt(0.5 * s_a * (1 + rho)) * common
-        difference = math.sqrt(0.5 * s_a * (1 - rho)) * difference
-        augmented = np.stack([common + difference, common - difference], axis=2)
-        base = math.sqrt(s_b) * base
-        if model.background == "isotropic":
-            own = augmented + base[:, :, None]
-            return np.einsum("ik,kbvl->ibvl", triangle, own), inverse @ overlap, own
-        outside, _ = _triangle(gram - overlap @ overlap.T)
-        e = np.einsum("ik,kbvl->ibvl", triangle, augmented) + np.einsum("ik,kbl->ibl", outside, base)[:, :, None]
-        return e, inverse @ overlap, augmented
-
-    def _forces(self, z: FloatArray) -> FloatArray:
-        model, (units, views, lanes) = self.model, z.shape
-        h, d, delta = np.empty_like(z), np.empty_like(z), np.empty_like(z)
-        for i, v in product(range(units), range(views)):
-            activate(model.unit.code, model.unit.coefficient_array, z[i, v], h[i, v], d[i, v])
-        penalty, weight = DECORRELATIONS[model.decorrelation_function], np.full(lanes, model.decorrelation)
-        mean, slope = np.empty((units, 2, lanes)), np.empty((units, units, lanes))
-        covariance.forces(bool(model.centred), penalty, weight, h, d, mean, slope, delta)
-        return delta
 
     def velocity(self, state: FloatArray) -> FloatArray:
         """Return the time derivative of a state, per unit of time."""
@@ -138,6 +92,74 @@ class UnitsFlow:
         return state[:split].reshape(self.units, -1), gram + np.triu(gram, 1).T
 
 
+class UnitsFlow(GramFlow):
+    """The ODE of several units, by averages over a set of batches.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+        With the covariance loss, without an L1 penalty, and not relu.
+    scrambling : int
+        Number of an independent set of batches; the theory uses 0.
+
+    Raises
+    ------
+    ClhdError
+        If the model has an L1 penalty, another loss, or relu (whose kink makes averages over a set jump).
+    """
+
+    def __init__(self, model: ContrastiveModel, *, scrambling: int = 0) -> None:
+        check_units(model)
+        super().__init__(model)
+        self.latents, self._noise = _draw_batches(model, scrambling)
+
+    def terms(self, overlap: FloatArray, gram: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        model, lanes = self.model, self.latents.shape[-1]
+        delta, z, own, share = self.sample_forces(overlap, gram)
+        split = delta.reshape(self.units, -1, 2, lanes)
+        pull = np.einsum("ibvl,kbvl->ik", split, own) @ share
+        g = np.einsum("ibvl,bjl->ij", split, self.latents) + pull
+        along = np.einsum("ivl,kvl->ik", delta, z)
+        squares, cross = np.einsum("ibvl,kbvl->ik", split, split), np.einsum("ibvl,kbvl->ik", split, split[:, :, ::-1])
+        variance = model.noise_variance * squares + model.noise_covariance * cross
+        return g / lanes, along / lanes, variance / lanes
+
+    def sample_forces(
+        self, overlap: FloatArray, gram: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return Delta and z (unit, view, batch), the noise eps (unit, sample, view, batch), and T^-1 Q."""
+        e, share, own = self._noise_of_units(overlap, gram)
+        z = np.einsum("ij,bjl->ibl", overlap, self.latents)[:, :, None] + e
+        z = np.ascontiguousarray(z.reshape(self.units, -1, self.latents.shape[-1]))
+        return self._forces(z), z, own, share
+
+    def _noise_of_units(self, overlap: FloatArray, gram: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return e (unit, sample, view, batch), T^-1 Q, and the part of eps that acts along the features (as e)."""
+        model, (base, common, difference) = self.model, self._noise
+        s_b, s_a, rho = model.base_noise_variance, model.augmentation_noise_variance, model.noise_correlation
+        triangle, inverse = triangle_of(gram)
+        common = math.sqrt(0.5 * s_a * (1 + rho)) * common
+        difference = math.sqrt(0.5 * s_a * (1 - rho)) * difference
+        augmented = np.stack([common + difference, common - difference], axis=2)
+        base = math.sqrt(s_b) * base
+        if model.background == "isotropic":
+            own = augmented + base[:, :, None]
+            return np.einsum("ik,kbvl->ibvl", triangle, own), inverse @ overlap, own
+        outside, _ = triangle_of(gram - overlap @ overlap.T)
+        e = np.einsum("ik,kbvl->ibvl", triangle, augmented) + np.einsum("ik,kbl->ibl", outside, base)[:, :, None]
+        return e, inverse @ overlap, augmented
+
+    def _forces(self, z: FloatArray) -> FloatArray:
+        model, (units, views, lanes) = self.model, z.shape
+        h, d, delta = np.empty_like(z), np.empty_like(z), np.empty_like(z)
+        for i, v in product(range(units), range(views)):
+            activate(model.unit.code, model.unit.coefficient_array, z[i, v], h[i, v], d[i, v])
+        penalty, weight = DECORRELATIONS[model.decorrelation_function], np.full(lanes, model.decorrelation)
+        mean, slope = np.empty((units, 2, lanes)), np.empty((units, units, lanes))
+        covariance.forces(bool(model.centred), penalty, weight, h, d, mean, slope, delta)
+        return delta
+
+
 def check_units(model: ContrastiveModel) -> None:
     """Raise ClhdError if the theory of several units does not know the model."""
     if model.batch is None:
@@ -154,7 +176,7 @@ def count_lanes(model: ContrastiveModel) -> int:
     return _SETS * BATCHES * images * model.units * model.views
 
 
-def _triangle(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+def triangle_of(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return T with T T' = `matrix`, and T^-1, whose rows are 0 for directions that are not there."""
     size, scale = len(matrix), math.sqrt(max(float(np.trace(matrix)), 0.0))
     lower, inverse = np.zeros((size, size)), np.zeros((size, size))

@@ -89,4 +89,4 @@ def test_what_is_not_offered_is_refused():
     with pytest.raises(clhd.ClhdError, match="l1_penalty"):
         UnitsFlow(model(l1_penalty=0.1))
     with pytest.raises(clhd.ClhdError, match="units = 2: must be 1 here"):
-        clhd.find_fixed_points(model())
+        Flow(model())

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.projected_engine import make_numbers
 from benchmarks.race.measure import time_interleaved
-from clhd.core.streams import gamma_constants, seed_states
+from clhd.core.streams import aligned_zeros, gamma_constants, seed_lanes
 from clhd.systems.contrastive.simulation.lockstep import LANES
 
 _STEPS = 2000
@@ -17,7 +17,7 @@ PROJECTED = {"pairs": 3, "uniforms": 4, "chi_squares": 1, "tanh": 3}
 
 def measure_parts(rounds: int) -> dict[str, float]:
     """Return seconds: of one normal number, uniform number, chi-square and tanh, and of the numbers of one step."""
-    state, work = seed_states("floor", range(LANES)), np.ones((8, LANES))
+    state, work = seed_lanes("floor", LANES), aligned_zeros((8, LANES))
     gamma_constants(np.full(LANES, 997.0), work[3], work[4])
     amounts = {
         "normal": (8, 0, 0, 0),

@@ -74,8 +74,7 @@ def plot_crossed(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
     axes.axis("off")
     for y, name in enumerate(ids):
         axes.text(-0.27 * width, y + 0.5, name, va="center", weight="bold")
-        words = _HEADS.get(name, "").replace("-\n", "").replace("\n", " ")
-        axes.text(-0.22 * width, y + 0.5, words, va="center", fontsize=_NUMBER_SIZE)
+        axes.text(-0.22 * width, y + 0.5, _HEADS.get(name, ""), va="center", fontsize=_NUMBER_SIZE, linespacing=1.1)
     for k, activation in enumerate(activations):
         left = k * (len(constraints) + _GAP)
         axes.text(left + len(constraints) / 2, -0.95, activation, ha="center", va="bottom", weight="bold")

@@ -29,6 +29,7 @@ from clhd.core.surroundings import (
     drop_output,
     explain_settings,
     ignore_settings,
+    limit_threads,
     open_missing_streams,
 )
 from clhd.errors import ClhdError, describe_missing, describe_unwritable
@@ -69,6 +70,7 @@ def _answer(arguments: Sequence[str] | None) -> int:
             signal.signal(number, _interrupt)
     try:
         ignore_settings()
+        limit_threads()
         check_installation(sys.argv[0])
         try:
             code = _run_command(arguments)

@@ -45,7 +45,7 @@ def _check_count(option: str, value: int | None) -> None:
 def _compute(options: Namespace, experiment: "Experiment", stages: Sequence[Any]) -> bool:
     """Run stages of an experiment; return True if they are complete."""
     from clhd.core.text import format_seconds
-    from clhd.sweep.cluster.cluster import Cluster
+    from clhd.sweep.cluster.place import Cluster
     from clhd.sweep.run.run_stage import run_stage, set_aside
 
     _check_count("--workers", options.workers)

@@ -8,14 +8,16 @@
 Clusters below the smallest share of the points do not count; their points are noise.
 """
 
+from __future__ import annotations
+
 import math
 from importlib.util import find_spec
 
 import numpy as np
-import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from clhd.core.checks import parse_choice, parse_count, parse_number
+from clhd.core.lazy import xr
 from clhd.core.quickshift import cluster_quickshift
 from clhd.errors import InputError
 

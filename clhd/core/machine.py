@@ -1,4 +1,4 @@
-"""`count_cores`: the cores that a process may use, which on a shared machine are fewer than the machine has.
+"""`count_cores`, `find_memory`: what a process may use, which on a shared machine is less than the machine has.
 
 | bound | set by |
 |---|---|
@@ -9,8 +9,11 @@
 
 import math
 import os
+import resource
 from pathlib import Path
 
+# Environment in which libraries compute with one thread: clhd uses the cores by computing several blocks at once.
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA")}
 _GROUPS, _MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
@@ -49,6 +52,20 @@ def read_quota(groups: Path = _GROUPS, mount: Path = _MOUNT) -> float | None:
                 break
             quotas.append(_read_quota_of(folder))
     return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def find_memory(mount: Path = _MOUNT) -> int:
+    """Return the bytes of memory that all processes together may use, of the machine, its container and `ulimit -m`.
+
+    Parameters
+    ----------
+    mount : Path
+        Folder of all hierarchies of control groups.
+    """
+    bounds = [_read(mount / "memory.max").strip(), _read(mount / "memory" / "memory.limit_in_bytes").strip()]
+    allowed = [int(bound) for bound in bounds if bound.isdecimal()] + [resource.getrlimit(resource.RLIMIT_RSS)[0]]
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([machine, *(bound for bound in allowed if bound > 0)])
 
 
 def _read_quota_of(folder: Path) -> float | None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeWarning, curve_fit
+
+from clhd.core.lazy import optimize
 
 _MAX_EXPONENT_ERROR = 0.25  # a fit with a larger standard error of the exponent is not returned
 FloatArray = NDArray[np.float64]
@@ -46,8 +47,9 @@ def fit_power_law(size: FloatArray, values: FloatArray, errors: FloatArray) -> S
     guess = (float(y[0]) or float(e[0]), -1.0)
     try:
         with warnings.catch_warnings(), np.errstate(over="ignore"):
-            warnings.simplefilter("ignore", OptimizeWarning)  # then the error is infinite, which is refused below
-            (c, a), covariance = curve_fit(
+            # When it warns, the error is infinite, which is refused below.
+            warnings.simplefilter("ignore", optimize.OptimizeWarning)
+            (c, a), covariance = optimize.curve_fit(
                 lambda x, c, a: c * np.exp(a * (x - origin)), x, y, guess, sigma=e, absolute_sigma=True
             )
     except RuntimeError:

@@ -20,7 +20,8 @@ The graph joins two points if each is among the k neighbours of the other. It is
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
+
+from clhd.core.lazy import spatial
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -43,7 +44,7 @@ def cluster_quickshift(points: FloatArray, *, neighbours: int, fluctuation: floa
     pruning : float
         eps, not negative.
     """
-    found: tuple[FloatArray, IntArray] = KDTree(points).query(points, k=neighbours)  # type: ignore[assignment]
+    found: tuple[FloatArray, IntArray] = spatial.KDTree(points).query(points, k=neighbours)  # type: ignore[assignment]
     distance, near = found
     radius = distance[:, -1]
     order = np.argsort(radius, kind="stable")

@@ -2,7 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+
+from clhd.core.lazy import special
 
 FloatArray = NDArray[np.float64]
 
@@ -31,7 +32,7 @@ def wilson_interval(
         Probabilities, 0 to 1.
     """
     share = np.asarray(runs / total, dtype=np.float64)
-    normal = _NORMAL_95 if among == 1 else float(ndtri(1 - 0.025 / among))
+    normal = _NORMAL_95 if among == 1 else float(special.ndtri(1 - 0.025 / among))
     z2 = normal**2
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = normal / (1 + z2 / total) * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2))

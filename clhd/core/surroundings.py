@@ -7,6 +7,7 @@
 | GIT_* | ignored when the version of the code is asked for: within a hook they name another repository |
 | Zarr's and Dask's YAML files | one line if they are malformed, or name what is not installed |
 | preloads in Dask's settings | ignored on this machine; they are for the user's own clusters |
+| *_NUM_THREADS | 1 where nothing else is set: the cores are used by several blocks, or jobs, at once |
 | NUMBA_DISABLE_JIT | one line: kernels work only compiled |
 """
 
@@ -17,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from clhd.core.machine import ONE_THREAD
 from clhd.errors import InputError
 
 _IGNORED = ("MPLBACKEND", "ZARR_")  # names, or how they begin
@@ -29,6 +31,16 @@ def ignore_settings(environment: MutableMapping[str, str] = os.environ) -> None:
     for name in list(environment):
         if name.startswith(_IGNORED):
             del environment[name]
+
+
+def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Have libraries start no threads of their own, if they are not imported yet, and the user wants nothing else.
+
+    Several processes compute at once, each on one core; and a process without threads can be forked.
+    """
+    if "numpy" not in sys.modules:
+        for name, value in ONE_THREAD.items():
+            environment.setdefault(name, value)
 
 
 def explain_settings(error: BaseException) -> str | None:

@@ -1,16 +1,20 @@
 """`run_experiment`: the whole way from a YAML file to results that can be read, on one page."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import xarray as xr
-from distributed import Client
-
-from clhd.sweep.cluster.cluster import Cluster
+from clhd.core.lazy import xr
+from clhd.sweep.cluster.place import Cluster
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.results.open_results import open_results
 from clhd.sweep.results.summary import write_summary
 from clhd.sweep.run.run_stage import run_stage, set_aside
 from clhd.sweep.spec.experiment import Experiment, read_experiment
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def run_experiment(

@@ -19,7 +19,7 @@ class Found:
     Parameters
     ----------
     role : str
-        snakemake, shell (between Snakemake and clhd), driver (clhd itself), worker (of Dask), or other.
+        snakemake, shell (between Snakemake and clhd), driver (clhd itself), worker (of Dask, or forked), or other.
     """
 
     process: psutil.Process
@@ -32,7 +32,10 @@ def find_processes(mark: str) -> list[Found]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(Found(process, name_role(process.cmdline())))
+                role, parent = name_role(words := process.cmdline()), process.parent()
+                # A forked child of clhd has the command line of its parent.
+                is_child = role == "driver" and parent is not None and parent.cmdline() == words
+                found.append(Found(process, "worker" if is_child else role))
     return found
 
 

@@ -39,6 +39,7 @@ def find_private(source: str) -> Iterator[str]:
             continue
         for name in names:
             is_private = name.startswith("_") and not name.endswith("__") and owner not in ("self", "cls")
+            is_private &= (owner, name) != ("os", "_exit")  # documented, for children of a fork
             if is_private or name in UNDOCUMENTED or (owner, name) == ("logging", "getLogger"):
                 yield f"{node.lineno}: {owner}.{name}"
 

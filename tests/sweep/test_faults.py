@@ -70,7 +70,7 @@ _simulate = ToySimulation.compute
 @pytest.fixture
 def deaths(monkeypatch: pytest.MonkeyPatch) -> Deaths:
     deaths = Deaths()
-    monkeypatch.setattr(clhd.sweep.run.dispatch, "compute_block", deaths.compute)
+    monkeypatch.setattr(clhd.sweep.run.tasks, "compute_block", deaths.compute)
     monkeypatch.setattr(ToySimulation, "compute", lambda *arguments: deaths.simulate(*arguments))  # noqa: PLW0108  # a method
     monkeypatch.setattr(clhd.sweep.cluster.dask_quirks, "_EVENT_POLL_SECONDS", 0.0)
     return deaths

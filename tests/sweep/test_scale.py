@@ -132,7 +132,7 @@ def test_blocks_are_made_for_the_workers_of_the_cluster_not_for_the_cores_of_thi
         return plan_blocks(stage, needed, chunks, workers)
 
     monkeypatch.setattr(clhd.sweep.run.run_stage, "plan_blocks", note)
-    monkeypatch.setattr(clhd.sweep.run.run_stage, "open_client", lambda cluster: nullcontext(client))
+    monkeypatch.setattr(clhd.sweep.cluster.cluster, "open_client", lambda cluster: nullcontext(client))
     monkeypatch.setattr(Client, "nthreads", lambda self: {"one host": 300, "another": 700})
     run_stage(toy(), "simulation", results, cluster=Cluster(scheduler="tcp://127.0.0.1:8786"))
     assert planned == [1000]

@@ -17,6 +17,7 @@ rule judge_claims:
         ),
     log:
         f"{RESULTS}/claims.log",
+    priority: MOST_URGENT
     threads: 1
     params:
         config=give_config,

@@ -30,6 +30,9 @@ if not workflow.overwrite_configfiles:
 
 
 CONFIG_FILES = [str(file) for file in workflow.configfiles]
+ALL_CORES = 1000  # Snakemake takes it for all that there are
+PARTS = 20  # a stage takes one core if it then lasts less than this part of the whole run
+MOST_URGENT = 1000  # the priority of summaries, figures and claims, which take seconds and are looked at
 # Messages name these as the source of a mistake.
 SOURCE = ", ".join(CONFIG_FILES + ["--config"] * bool(workflow.config_settings.config)) or "config"
 
@@ -97,6 +100,38 @@ def find_deciding_before(kind):
     return find
 
 
+@cache
+def forecast():
+    """Return the predicted seconds of one core of each stage that has changed, as far as it is pending."""
+    return {place: find_needs(*place, count_cores()).core_seconds for place in CHECKED}
+
+
+def share_cores(kind):
+    """Return a function of the wildcards that returns the threads of a stage: so many that it lasts a small part of all.
+
+    Stages of one core run beside each other and keep all cores at work, also while one of them starts or writes. A long
+    stage takes several cores, so that it does not last when all others have ended.
+    """
+
+    def find(wildcards):
+        seconds = forecast().get((wildcards.experiment, kind))
+        if seconds is None or workflow.non_local_exec:
+            return ALL_CORES
+        whole = sum(forecast().values()) / (count_cores() * PARTS)  # seconds that a stage may last
+        return max(1, min(ALL_CORES, math.ceil(seconds / whole))) if seconds else 1
+
+    return find
+
+
+def rank(kind):
+    """Return a function of the wildcards that returns the priority of a stage: what is cheap comes first."""
+
+    def find(wildcards):
+        return 1 + MOST_URGENT / (2 + forecast().get((wildcards.experiment, kind), 0.0))
+
+    return find
+
+
 def count_workers(wildcards, threads):
     """Return the number of processes of a stage: Snakemake's `--cores all` knows no quota of a container or of SLURM."""
     return min(threads, count_cores())
@@ -105,8 +140,6 @@ def count_workers(wildcards, threads):
 def find_file_for_figure(wildcards):
     """Return the file of an experiment, and force its figure to be drawn if it rests on what has changed."""
     name = wildcards.experiment
-    if name == FIRST and workflow.is_main_process:
-        workflow.dag.priorityfiles.add(f"{RESULTS}/{name}/figures/{name}.png")  # as --prioritize does
     if find_figure_faults(Path(RESULTS), name):
         force(f"{RESULTS}/{name}/figures/{name}.png")
     return find_file(wildcards)
@@ -124,6 +157,13 @@ def find_config_for_report(wildcards):
     if find_report_faults(Path(RESULTS)):
         force(f"{RESULTS}/report.html")
     return CONFIG_FILES
+
+
+def find_first_figure(wildcards):
+    """Return the figure that the first report shows, and have both come before all others."""
+    if workflow.is_main_process:
+        workflow.dag.priorityfiles.add(rules.begin_report.output.marker)  # as --prioritize does
+    return f"{RESULTS}/{FIRST}/figures/{FIRST}.png"
 
 
 def give_config(wildcards):

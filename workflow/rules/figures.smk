@@ -16,6 +16,7 @@ rule plot_experiment:
         caption=update(f"{RESULTS}/{{experiment}}/figures/{{experiment}}.rst"),
     log:
         f"{RESULTS}/{{experiment}}/logs/plot_experiment.log",
+    priority: MOST_URGENT
     threads: 1
     params:
         results=RESULTS,

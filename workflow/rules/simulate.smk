@@ -11,7 +11,8 @@ rule simulate_points:
         marker=update(mark("simulation")),
     log:
         f"{RESULTS}/{{experiment}}/logs/simulate_points.log",
-    threads: 1000  # means all cores: Dask spreads the blocks over them
+    priority: rank("simulation")
+    threads: share_cores("simulation")
     resources:
         **ask_for("simulation"),
     params:
@@ -32,7 +33,8 @@ rule predict_points:
         marker=update(mark("theory")),
     log:
         f"{RESULTS}/{{experiment}}/logs/predict_points.log",
-    threads: 1000
+    priority: rank("theory")
+    threads: share_cores("theory")
     resources:
         **ask_for("theory"),
     params:

@@ -9,6 +9,7 @@ rule summarise_points:
         marker=update(mark("summary")),
     log:
         f"{RESULTS}/{{experiment}}/logs/summarise_points.log",
+    priority: MOST_URGENT
     threads: 1
     params:
         results=RESULTS,

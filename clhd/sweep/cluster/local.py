@@ -13,6 +13,7 @@ import dask
 from distributed import LocalCluster, Security
 from distributed.system import MEMORY_LIMIT
 
+from clhd.core.machine import ONE_THREAD
 from clhd.errors import ClusterError
 from clhd.sweep.cluster.dask_quirks import (
     SHUTDOWN_LOGGERS,
@@ -27,8 +28,6 @@ from clhd.sweep.cluster.process_quirks import OwnNanny
 LOOPBACK = "127.0.0.1"
 _STARTS = 3
 _POLL_SECONDS = 0.05
-_LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA")
-ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
 # A worker that is short of memory would write results as pickles into a folder of /tmp that Dask shares among users.
 _SETTINGS: dict[str, Any] = {f"distributed.worker.memory.{step}": False for step in ("target", "spill")} | {
     "distributed.scheduler.contact-address": None

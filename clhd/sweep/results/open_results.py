@@ -1,11 +1,13 @@
 """`open_results`: the results of an experiment as one tree of labelled data."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
 from xarray.backends import BackendEntrypoint
 
+from clhd.core.lazy import xr
 from clhd.errors import ResultsError
 from clhd.sweep.spec.stages import STAGES, stage_path
 from clhd.sweep.store.bound import BoundStore

@@ -15,14 +15,16 @@ A store of replicas may be larger than memory, so it is read part by part. A sto
 | one prediction for each run (``per_replica``) | mean of the predictions | mean of run minus prediction, by its error |
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
+from clhd.core.lazy import xr
 from clhd.sweep.plan.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.plan.stage import Stage

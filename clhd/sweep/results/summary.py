@@ -22,11 +22,13 @@ as X_theory, along the axes of the theory. Where a quantity is not known it is N
 ever rests on it.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 
+from clhd.core.lazy import xr
 from clhd.errors import ClhdError, explain_unwritable
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.border import add_border

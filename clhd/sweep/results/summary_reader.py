@@ -7,6 +7,8 @@
 | axes | dims of the grid and of the quantity with more than one value, in the order of the file, without the time |
 """
 
+from __future__ import annotations
+
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from pydantic import ValidationError
 
+from clhd.core.lazy import xr
 from clhd.errors import ClhdError, ResultsError
 from clhd.sweep.spec.sampling import Sampling, parse_sampling
 from clhd.sweep.store.bound import BoundStore

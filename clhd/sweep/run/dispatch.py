@@ -16,26 +16,31 @@ In a block of 64 points, 6 deaths find the one point that kills.
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
+import dask
 import numpy as np
-from distributed import CancelledError, as_completed
+from distributed import CancelledError, Client, as_completed
 from distributed.scheduler import KilledWorker
 
 from clhd.core.progress import Progress
 from clhd.core.text import format_bytes, format_seconds
-from clhd.errors import ClhdError, ClusterError, FileError, describe_unwritable, explain_unwritable
-from clhd.sweep.cluster.cluster import LOST
-from clhd.sweep.cluster.dask_quirks import await_finished, describe_death, hide_memory_warnings, was_killed_for_memory
+from clhd.errors import ClusterError, explain_unwritable
+from clhd.sweep.cluster.cluster import LOST, open_client
+from clhd.sweep.cluster.dask_quirks import (
+    DEATH_LOGGERS,
+    await_finished,
+    describe_death,
+    hide_memory_warnings,
+    quiet,
+    was_killed_for_memory,
+)
+from clhd.sweep.cluster.place import Cluster
 from clhd.sweep.cluster.slurm import check_jobs
 from clhd.sweep.plan.blocks import Block, BoolArray, ChunkIndex
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.run.tasks import BlockReport, compute_block, write_merged
-from clhd.sweep.store.bound import StoreError
-from clhd.sweep.store.lock import check_lease
+from clhd.sweep.run.tasks import BlockReport, Obstacle, check_report, try_block, write_merged
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 from clhd.systems.registry import Reference
@@ -52,30 +57,51 @@ _SILENT_SECONDS, _SILENT_TIMES = 30.0, 10.0
 _LOOK_SECONDS = 1.0
 # Seconds after which the number of workers is asked for again.
 _COUNT_SECONDS = 2.0
+# Settings of Dask. The dispatcher counts deaths, so Dask tries no task again. And a worker on this machine is started
+# again whenever it dies; Dask would give it up for good if, 15 s after a death, it happened to be dead once more.
+_OWN_SCHEDULER = {"distributed.scheduler.allowed-failures": 0}
+_OWN_WORKERS = {"distributed.deploy.lost-worker-timeout": "365 days"}
 _as_completed: Any = as_completed  # distributed is not typed
-
-
-@dataclass(frozen=True)
-class _Obstacle:
-    """The reason why no task can go on, as a value: Dask would log the traceback of an error at each worker."""
-
-    message: str
-    errno: int | None = None  # of an error of the file system
 
 
 def _try_block(
     path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str, reference: Reference
-) -> BlockReport | _Obstacle:
-    """Compute a block; return an `_Obstacle` if an error stops this block and would stop all others."""
+) -> BlockReport | Obstacle:
+    """Compute a block, in a worker."""
     hide_memory_warnings()
-    try:
-        try:
-            return compute_block(path, chunks, run, token, reference)
-        except OSError as error:
-            check_lease(Path(path), token)
-            return _Obstacle(describe_unwritable(path, error), error.errno)
-    except ClhdError as error:
-        return _Obstacle(str(error))
+    return try_block(path, chunks, run, token, reference)
+
+
+def dispatch_blocks(
+    blocks: Sequence[Block],
+    store: Store,
+    stage: Stage,
+    run: int,
+    token: str,
+    progress: Progress,
+    cluster: Cluster,
+    client: Client | None,
+    *,
+    processes: bool,
+) -> Iterator[tuple[Block, BlockReport]]:
+    """Run blocks on a client, or on a cluster that is opened for them; yield each block or part with its report."""
+    opened: Any = open_client(cluster, processes=processes) if client is None else nullcontext(client)
+    with (
+        dask.config.set(_OWN_SCHEDULER | (_OWN_WORKERS if cluster.slurm is None else {})),
+        opened as active,
+        quiet(*DEATH_LOGGERS),
+    ):
+        yield from Dispatcher(active, store, stage, run, token, progress, cluster.slurm or 1).run(blocks)
+
+
+@contextmanager
+def keep_workers(cluster: Cluster, *, processes: bool) -> Iterator[Client]:
+    """A client whose workers serve several calls of `dispatch_blocks`: to start them takes seconds."""
+    with (
+        dask.config.set(_OWN_WORKERS if cluster.slurm is None else {}),
+        open_client(cluster, processes=processes) as client,
+    ):
+        yield client
 
 
 class Dispatcher:
@@ -138,7 +164,7 @@ class Dispatcher:
             self._counted = time.monotonic()
         return self._threads
 
-    def _fetch(self, futures: list[Any]) -> dict[Any, BlockReport | _Obstacle]:
+    def _fetch(self, futures: list[Any]) -> dict[Any, BlockReport | Obstacle]:
         """The reports of finished blocks, in one request: many workers must not wait for each other.
 
         None of them if one cannot be had; `_collect` finds out which, and why.
@@ -147,19 +173,12 @@ class Dispatcher:
             return dict(zip(futures, self._client.gather(futures), strict=True))
         return {}
 
-    def _collect(self, future: Any, fetched: dict[Any, BlockReport | _Obstacle]) -> BlockReport | KilledWorker:
+    def _collect(self, future: Any, fetched: dict[Any, BlockReport | Obstacle]) -> BlockReport | KilledWorker:
         """The report of a block, or `KilledWorker`; raises the error that stops the run."""
         report = fetched.get(future) or self._ask(future)
-        if isinstance(report, _Obstacle):  # in which workers name the store by its full path
-            message = report.message.replace(str(self._store.path.absolute()), str(self._store.path))
-            if report.errno is None:
-                raise StoreError(message)
-            found = FileError(message)
-            found.errno = report.errno
-            raise found
-        return report
+        return report if isinstance(report, KilledWorker) else check_report(report, self._store)
 
-    def _ask(self, future: Any) -> BlockReport | _Obstacle | KilledWorker:
+    def _ask(self, future: Any) -> BlockReport | Obstacle | KilledWorker:
         """Ask for the report of one block; `KilledWorker` if its worker died; raises the error that stops the run."""
         try:
             error = future.exception()

@@ -6,25 +6,23 @@ With ``--fresh``, `set_aside` moves the old stores first, so that after a kill t
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask
 import numpy as np
-from distributed import Client
 from numpy.typing import NDArray
 
 from clhd.core.progress import Progress
 from clhd.core.text import format_count, format_seconds
 from clhd.errors import ClhdError, explain_file_error, explain_unwritable
-from clhd.sweep.cluster.cluster import Cluster, open_client
-from clhd.sweep.cluster.dask_quirks import DEATH_LOGGERS, quiet
-from clhd.sweep.plan.blocks import BoolArray, Plan, plan_blocks
+from clhd.sweep.cluster.place import Cluster
+from clhd.sweep.plan.blocks import Block, BoolArray, Plan, plan_blocks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.run.dispatch import Dispatcher
+from clhd.sweep.run.children import can_fork, run_in_children
+from clhd.sweep.run.tasks import BlockReport, Obstacle, check_report, try_block
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import StageKind, stage_path
 from clhd.sweep.spec.yaml_file import ExperimentError
@@ -36,15 +34,16 @@ from clhd.sweep.store.store import Store
 from clhd.sweep.store.wanted import Wanted, select_wanted
 from clhd.systems.declarations import Status
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 # Shorter work is done by threads of this process: starting processes would take longer.
 _THREADS_BELOW_SECONDS = 3.0
-# Settings of Dask. The dispatcher counts deaths, so Dask tries no task again. And a worker on this machine is started
-# again whenever it dies; Dask would give it up for good if, 15 s after a death, it happened to be dead once more.
-_OWN_SCHEDULER = {"distributed.scheduler.allowed-failures": 0}
-_OWN_WORKERS = {"distributed.deploy.lost-worker-timeout": "365 days"}
+# Shorter work needs no Dask: forked children have all that is imported. Longer work shows itself on Dask's page.
+_CHILDREN_BELOW_SECONDS = 300.0
 
 
-def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, client: Client | None, token: str) -> int:
+def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, client: "Client | None", token: str) -> int:
     """Run the blocks of a plan, by the token of the store's lock; return how many runs were computed.
 
     Raises
@@ -61,7 +60,6 @@ def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, clien
     progress = Progress(f"{stage.experiment.name} {stage.kind}", plan.entries * size, plan.seconds)
     work = f"{format_count(plan.entries * size, 'run')} in {format_count(len(plan.blocks), 'block')}"
     progress.say(f"{work}, {format_seconds(plan.seconds)} of one core predicted")
-    processes = plan.seconds > _THREADS_BELOW_SECONDS
     counts: dict[str, int] = {}
     done = 0
 
@@ -75,16 +73,11 @@ def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, clien
             raise explain_file_error(store.path, error) from None
 
     note_run()
-    opened: Any = open_client(cluster, processes=processes) if client is None else nullcontext(client)
+    finished = _run_blocks(plan, store, stage, run, token, progress, cluster, client)
     try:
-        with (
-            dask.config.set(_OWN_SCHEDULER | (_OWN_WORKERS if cluster.slurm is None else {})),
-            opened as active,
-            quiet(*DEATH_LOGGERS),
-        ):
-            for block, report in Dispatcher(active, store, stage, run, token, progress, cluster.slurm or 1).run(
-                plan.blocks
-            ):
+        with closing(finished):
+            for block, found in finished:
+                report = check_report(found, store)
                 for status, count in report.counts.items():
                     counts[status] = counts.get(status, 0) + count
                 done += block.entries * size
@@ -102,6 +95,34 @@ def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, clien
     note_run()
     progress.finish(", ".join(f"{count} {status}" for status, count in counts.items() if count))
     return done
+
+
+def _run_blocks(
+    plan: Plan,
+    store: Store,
+    stage: Stage,
+    run: int,
+    token: str,
+    progress: Progress,
+    cluster: Cluster,
+    client: "Client | None",
+) -> Generator[tuple[Block, BlockReport | Obstacle], None, None]:
+    """Compute the blocks of a plan where that takes least; yield each block or part with what came of it."""
+    blocks: Sequence[Block] = plan.blocks
+    if client is None and _is_for_children(cluster, plan.seconds):
+
+        def compute(block: Block) -> BlockReport | Obstacle:
+            return try_block(str(store.path.absolute()), block.chunks, run, token, stage.reference)
+
+        blocks = yield from run_in_children(blocks, cluster.count_workers(), compute)
+        if not blocks:
+            return
+        store.remove_leftover_files()
+        progress.say("a process was killed while it computed a block; the blocks that are left go to other processes")
+    from clhd.sweep.run.dispatch import dispatch_blocks  # noqa: PLC0415 (Dask takes longer to import than most stages)
+
+    processes = plan.seconds > _THREADS_BELOW_SECONDS
+    yield from dispatch_blocks(blocks, store, stage, run, token, progress, cluster, client, processes=processes)
 
 
 @dataclass(frozen=True)
@@ -169,7 +190,7 @@ def run_stage(
     results: Path,
     *,
     cluster: Cluster | None = None,
-    client: Client | None = None,
+    client: "Client | None" = None,
     repair: bool = False,
     wait: bool = False,
     checked: Sequence[Stage] = (),
@@ -222,7 +243,7 @@ def run_stage(
 
 
 def _compute_rounds(
-    store: Store, available: Stage, requested: Stage, cluster: Cluster, client: Client | None, token: str
+    store: Store, available: Stage, requested: Stage, cluster: Cluster, client: "Client | None", token: str
 ) -> tuple[int, BoolArray, NDArray[np.int8]]:
     """Compute what is wanted, and what is wanted then, and so on.
 
@@ -263,21 +284,32 @@ def _check_refinement(stage: Stage, wanted: Wanted) -> None:
 
 
 @contextmanager
-def _start_workers(cluster: Cluster, stage: Stage) -> Iterator[Client]:
-    """A client whose workers serve all rounds: to start them takes longer than most rounds."""
+def _start_workers(cluster: Cluster, stage: Stage) -> "Iterator[Client | None]":
+    """A client whose workers serve all rounds; None if each round forks children instead."""
     refine = stage.experiment.refine
     share = refine.predict_count(stage.grid.axes) / stage.grid.size if refine is not None else 1.0
     seconds = share * stage.cost_table.seconds(stage.entries or 1)
-    with (
-        dask.config.set(_OWN_WORKERS if cluster.slurm is None else {}),
-        open_client(cluster, processes=seconds > _THREADS_BELOW_SECONDS) as client,
-    ):
+    if _is_for_children(cluster, seconds):
+        yield None
+        return
+    from clhd.sweep.run.dispatch import keep_workers  # noqa: PLC0415 (it imports Dask)
+
+    with keep_workers(cluster, processes=seconds > _THREADS_BELOW_SECONDS) as client:
         yield client
 
 
-def _reach(cluster: Cluster, client: Client | None) -> AbstractContextManager[Client | None]:
+def _is_for_children(cluster: Cluster, seconds: float) -> bool:
+    """True if work of so many seconds needs no Dask."""
+    return cluster.is_here and seconds < _CHILDREN_BELOW_SECONDS and can_fork()
+
+
+def _reach(cluster: Cluster, client: "Client | None") -> "AbstractContextManager[Client | None]":
     """A client of a cluster that runs already, whose workers decide the size of blocks; None if one must be started."""
-    return nullcontext(client) if client is not None or not cluster.runs_already else open_client(cluster)
+    if client is not None or not cluster.runs_already:
+        return nullcontext(client)
+    from clhd.sweep.cluster.cluster import open_client  # noqa: PLC0415 (it imports Dask)
+
+    return open_client(cluster)
 
 
 def _count_threads(client: Any) -> int:

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.errors import SimulationStopped
+from clhd.errors import ClhdError, FileError, SimulationStopped, describe_unwritable
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.plan.stage import Stage
+from clhd.sweep.store.bound import StoreError
 from clhd.sweep.store.lock import check_lease, guard_writing
 from clhd.sweep.store.store import Store
 from clhd.systems.check import ResultError
@@ -38,6 +39,14 @@ class BlockReport:
     first_error: str
 
 
+@dataclass(frozen=True)
+class Obstacle:
+    """The reason why no task can go on, as a value: Dask would log the traceback of an error at each worker."""
+
+    message: str
+    errno: int | None = None  # of an error of the file system
+
+
 class _PlacedPoint(NamedTuple):
     """A point, and the place of its replicas in a block."""
 
@@ -45,6 +54,32 @@ class _PlacedPoint(NamedTuple):
     chunk: int  # number within the block
     place: tuple[int, ...]  # within the chunk, without the replica
     first: int  # first replica of the chunk
+
+
+def try_block(
+    path: str, chunks: Sequence[tuple[ChunkIndex, BoolArray]], run: int, token: str, reference: Reference
+) -> BlockReport | Obstacle:
+    """Return what `compute_block` does, or an `Obstacle` if an error stops this block and would stop all others."""
+    try:
+        try:
+            return compute_block(path, chunks, run, token, reference)
+        except OSError as error:
+            check_lease(Path(path), token)
+            return Obstacle(describe_unwritable(path, error), error.errno)
+    except ClhdError as error:
+        return Obstacle(str(error))
+
+
+def check_report(report: BlockReport | Obstacle, store: Store) -> BlockReport:
+    """Return the report of a block; raise the error that stops the run, if there is one."""
+    if isinstance(report, BlockReport):
+        return report
+    message = report.message.replace(str(store.path.absolute()), str(store.path))  # workers name the store in full
+    if report.errno is None:
+        raise StoreError(message)
+    found = FileError(message)
+    found.errno = report.errno
+    raise found
 
 
 def compute_block(

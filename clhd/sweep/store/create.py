@@ -21,6 +21,8 @@ of the generation before (`KEY_ENCODINGS`), so they fit into the same folder:
 A process that is killed leaves files that no record names; `remove_leftovers` deletes them. Callers hold the lock.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
@@ -31,11 +33,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 import zarr
 from zarr.codecs import ZstdCodec
 
 from clhd.core.files import make_folder, sync_folder
+from clhd.core.lazy import xr
 from clhd.errors import explain_unwritable
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK

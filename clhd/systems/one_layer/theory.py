@@ -12,8 +12,8 @@ checked here.
 from types import SimpleNamespace
 
 import numpy as np
-from scipy.special import ndtr, wofz
 
+from clhd.core.lazy import special
 from clhd.systems.declarations import NotConvergedError
 from clhd.systems.one_layer.model import FloatArray, make_patterns, make_probabilities
 
@@ -121,8 +121,8 @@ def find_dead_share(count: int, overlap: float) -> float:
     weights = np.exp(-(nodes**2) / 2)  # the trapezoid rule converges geometrically for such functions
     ratio = overlap / (1 - overlap)
     if overlap >= 0:
-        powers = ndtr(np.sqrt(ratio) * nodes) ** count
+        powers = special.ndtr(np.sqrt(ratio) * nodes) ** count
     else:
         narrowing = np.sqrt(1 + count * ratio)
-        powers = (wofz(np.sqrt(-ratio / 2) * nodes / narrowing) ** count).real / (2.0**count * narrowing)
+        powers = (special.wofz(np.sqrt(-ratio / 2) * nodes / narrowing) ** count).real / (2.0**count * narrowing)
     return float(weights @ powers / weights.sum())

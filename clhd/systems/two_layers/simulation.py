@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
+from clhd.core.lazy import stats
 from clhd.systems.two_layers.data import DEPENDENCES, LOCATIONS, VOCABULARY, sample_data
 from clhd.systems.two_layers.network import FULL, MEAN, NONE, descend, evaluate
 
@@ -99,7 +99,7 @@ def correlate_order(passage: FloatArray) -> float:
     ranked = np.where(np.isnan(passage), np.inf, passage)
     if len(np.unique(ranked)) == 1:
         return float("nan")
-    return float(spearmanr(ranked, DEPENDENCES).statistic)
+    return float(stats.spearmanr(ranked, DEPENDENCES).statistic)
 
 
 _OVER_TIME = ("chi_plus", "chi_minus", "covered", "rank", "loss", "chi_plus_location")

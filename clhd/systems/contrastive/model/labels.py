@@ -1,11 +1,14 @@
 """Long name, symbol, unit and meaning of every variable and coordinate; `labelled` builds datasets that carry them."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
+
+from clhd.core.lazy import xr
 
 # Kinds of fixed points, in the order in which they are listed.
 KINDS = ("collapsed", "uninformative", "pure", "mixed")

@@ -9,6 +9,8 @@ share the lanes of the projected engine; the bits of each depend on its point an
 | of d > 1 units | (points, replicas, times, d (feature + d)) | overlaps by unit, then rows of the Gram matrix |
 """
 
+from __future__ import annotations
+
 import threading
 import time as clock
 from collections.abc import Callable, Hashable, Sequence
@@ -18,10 +20,10 @@ from itertools import product
 from typing import Protocol
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_count, parse_times
+from clhd.core.lazy import xr
 from clhd.core.machine import count_cores
 from clhd.errors import InputError, SimulationStopped
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel

@@ -11,14 +11,15 @@ that fill it evenly. Every run ends in one outcome:
 | undecided | everything else, divergence included |
 """
 
+from __future__ import annotations
+
 from collections.abc import Hashable
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats.qmc import Halton, MultivariateNormalQMC
 
 from clhd.core.checks import parse_choice, parse_count, parse_number
+from clhd.core.lazy import qmc, xr
 from clhd.core.statistics import wilson_interval
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -101,7 +102,7 @@ def selection_probability(
         # Quasi-random directions fill the sphere evenly: the share then has an error of order 1 / replicas, and no
         # interval, because Wilson's is that of independent starts.
         mean = np.zeros(model.features)
-        directions = MultivariateNormalQMC(mean, engine=Halton(model.features, rng=seed)).random(count)
+        directions = qmc.MultivariateNormalQMC(mean, engine=qmc.Halton(model.features, rng=seed)).random(count)
         starts = length * directions / np.linalg.norm(directions, axis=1, keepdims=True)
         last = integrate_ode(model, overlap=starts, squared_norm=norm, time=[end]).isel(time=-1)
         overlap, last_norm = last.overlap.values, last.squared_norm.values

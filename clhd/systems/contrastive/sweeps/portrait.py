@@ -17,20 +17,21 @@ in number from point to point is padded with NaN.
 | state_eigenvalue | state | largest real part |
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import xarray as xr
 
+from clhd.core.lazy import xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import KINDS
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
 from clhd.systems.contrastive.sweeps.outputs import label_outputs, predict_each
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
-from clhd.systems.contrastive.theory.batch import check_pair_averages
-from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.drift import Flow, check_pair_averages
 from clhd.systems.contrastive.theory.fixed_points import state_eigenvalues
 from clhd.systems.contrastive.theory.regions import attraction_region
 from clhd.systems.contrastive.theory.separatrix import trace_separatrices

@@ -16,10 +16,8 @@ import numpy as np
 
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import ERF, TANH
-from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.losses import LOSSES
 from clhd.systems.contrastive.theory.averages import FloatArray
-from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.drift import Flow, check_pair_averages
 from clhd.systems.contrastive.theory.drift_table import build_drift_table
 from clhd.systems.contrastive.theory.runge_kutta import GIVEN_UP, LEFT_TABLE, Equation, IntArray, integrate_chunk
 from clhd.systems.contrastive.theory.tables import PairTable, atom_shares, build_table, no_table
@@ -41,16 +39,6 @@ def step_tolerances(times: FloatArray, rtol: float, atol: float) -> tuple[float,
     if np.count_nonzero(times) <= 1:  # the only output is at the end of the last step
         return rtol, atol
     return max(_OUTPUT_FACTOR * rtol, 1e-13), _OUTPUT_FACTOR * atol
-
-
-def check_pair_averages(model: ContrastiveModel) -> None:
-    """Raise ClhdError for a loss whose averages do not factorise over the samples: tables cannot hold them."""
-    if not model.loss_terms.factorises:
-        allowed = " or ".join(name for name, loss in LOSSES.items() if loss.factorises)
-        raise InputError(
-            f"loss = {model.loss!r}: must be {allowed} where many trajectories are integrated at once, "
-            "because its averages must factorise over the samples"
-        )
 
 
 class BatchIntegrator:

@@ -9,17 +9,18 @@ tabulated once.
 | (q, r) | ``starts`` | (start, feature + 1) |
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
+from clhd.core.lazy import xr
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.theory.averages import FloatArray
-from clhd.systems.contrastive.theory.batch import BatchIntegrator, check_pair_averages
-from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.drift import Flow, check_pair_averages
 from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
 from clhd.systems.contrastive.theory.root_search import sign_symmetries
 from clhd.systems.declarations import NotConvergedError
@@ -58,6 +59,8 @@ class Destinations:
     """
 
     def __init__(self, model: ContrastiveModel, time: float = 2000.0) -> None:
+        from clhd.systems.contrastive.theory.batch import BatchIntegrator  # noqa: PLC0415 (it imports scipy)
+
         check_pair_averages(model)
         self.states = expand_images(model, find_fixed_points(model))
         self.targets = np.column_stack([self.states.overlap.values, self.states.squared_norm.values])

@@ -26,6 +26,7 @@ from clhd.core.kernels import kernel
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.losses import LOSSES
 from clhd.systems.contrastive.theory.atoms import FoldedAtoms, average_many, fold_atoms
 from clhd.systems.contrastive.theory.averages import FloatArray, PairRule, pair_rule
 from clhd.systems.contrastive.theory.backgrounds import Sources, combine_terms, noise_sources, rule_at_state
@@ -263,3 +264,13 @@ def add_atom(
         value, row = atoms.values[atom, j], moment[j]
         for k in range(len(mean)):
             row[k] += value * (weight - mirror * signs[k]) * averages[k]
+
+
+def check_pair_averages(model: ContrastiveModel) -> None:
+    """Raise ClhdError for a loss whose averages do not factorise over the samples: tables cannot hold them."""
+    if not model.loss_terms.factorises:
+        allowed = " or ".join(name for name, loss in LOSSES.items() if loss.factorises)
+        raise InputError(
+            f"loss = {model.loss!r}: must be {allowed} where many trajectories are integrated at once, "
+            "because its averages must factorise over the samples"
+        )

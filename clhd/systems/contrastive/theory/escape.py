@@ -26,9 +26,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.integrate import quad, solve_ivp
-from scipy.special import erf
 
+from clhd.core.lazy import integrate, special
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.destinations import NOT_SETTLED, Destinations
@@ -105,7 +104,7 @@ def find_reach(model: ContrastiveModel, growth: Growth, level: float) -> float:
         return float(state[0] - level * math.sqrt(max(state[1], 0.0)))
 
     above.terminal = True  # type: ignore[attr-defined]
-    path = solve_ivp(
+    path = integrate.solve_ivp(
         lambda _, state: flow.velocity(state),
         (0.0, _LONGEST / rate),
         [small, growth.squared_norm],
@@ -134,7 +133,7 @@ def escape_distribution(growth: Growth, reach: float, dimension: int, time: Floa
     if math.isinf(reach):
         return np.zeros(len(time))
     deviation = math.sqrt(float(growth.variance[0]) / dimension)
-    return np.asarray(1.0 - erf(reach * np.exp(-growth.growth_rate[0] * time) / deviation / math.sqrt(2.0)))
+    return np.asarray(1.0 - special.erf(reach * np.exp(-growth.growth_rate[0] * time) / deviation / math.sqrt(2.0)))
 
 
 def find_border(model: ContrastiveModel, growth: Growth) -> float:
@@ -190,4 +189,6 @@ def weaker_probability(growth: Growth, border: float, dimension: int) -> float:
     first, second = np.sqrt(growth.variance / dimension)
     scale = border * second**ratio / first
     density = math.sqrt(2.0 / math.pi)
-    return quad(lambda z: density * math.exp(-(z**2) / 2) * erf(scale * z**ratio / math.sqrt(2.0)), 0, 12)[0]
+    return integrate.quad(
+        lambda z: density * math.exp(-(z**2) / 2) * special.erf(scale * z**ratio / math.sqrt(2.0)), 0, 12
+    )[0]

@@ -27,14 +27,16 @@ The list is complete for collapsed, uninformative and pure states up to the reso
 found by a search from many starts, which may miss some.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
 
 import numpy as np
-import xarray as xr
 
+from clhd.core.lazy import xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import LINEAR, RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel

@@ -18,13 +18,14 @@ prediction fails if the ODE rests near q = 0 or r = 0, where the fluctuations de
 | C_S | ``cosine_similarity_covariance`` | (time, feature, feature) | n times the covariance of S |
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
-import xarray as xr
-from scipy.integrate import solve_ivp
 
 from clhd.core.checks import parse_times
+from clhd.core.lazy import integrate, xr
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial, parse_start
@@ -149,7 +150,7 @@ def _integrate(
         reached = start[:, None]
     else:
         # Adams' method of variable order needs the fewest right-hand sides, each of which takes milliseconds.
-        reached = solve_ivp(
+        reached = integrate.solve_ivp(
             velocity,
             (0.0, times_left[-1]),
             start,

@@ -16,21 +16,21 @@ method BDF goes on. A trajectory that needs more than `_IMPLICIT_CALLS` again is
 | t | ``time`` | (time,) | steps per dimension |
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
 import numpy as np
-import xarray as xr
-from scipy.integrate import solve_ivp
 
 from clhd.core.checks import parse_number, parse_times
+from clhd.core.lazy import integrate, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_starts
 from clhd.systems.contrastive.theory.averages import FloatArray
-from clhd.systems.contrastive.theory.batch import BatchIntegrator, step_tolerances
 from clhd.systems.contrastive.theory.bounds import WorkBudget, check_divergence, distance_to_limit
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.units import integrate_units
@@ -103,6 +103,8 @@ def integrate_ode(
     atol = parse_number("atol", atol, above=0)
     flow = Flow(model, gradient_variance_of)
     if len(states) > 1 and flow.has_pair_averages:
+        from clhd.systems.contrastive.theory.batch import BatchIntegrator  # noqa: PLC0415 (it imports scipy)
+
         integrator = BatchIntegrator(flow, rtol=rtol, atol=atol)
         outcome, pending = integrator.integrate(states, times), integrator.given_up
     else:
@@ -138,6 +140,8 @@ def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: 
     if times[-1] == 0.0:
         reached = state[None]
     else:
+        from clhd.systems.contrastive.theory.batch import step_tolerances  # noqa: PLC0415 (it imports scipy)
+
         rtol, atol = step_tolerances(times, rtol, atol)
         with np.errstate(all="ignore"):  # a solution that ends in finite time overflows before its event is found
             reached = _solve(flow, state, times, rtol, atol)
@@ -160,7 +164,7 @@ def _solve(flow: Flow, state: FloatArray, times: FloatArray, rtol: float, atol: 
             budget.spend(1)
             return flow.velocity(state)
 
-        solution = solve_ivp(
+        solution = integrate.solve_ivp(
             velocity,
             (begin, end),
             state,

@@ -11,14 +11,15 @@ equation and the method.
 | q, r | ``overlap``, ``squared_norm`` | (time, feature), (time,) | of w_i xi_i, of w_i^2 |
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
-from scipy.interpolate import PchipInterpolator
 
 from clhd.core.checks import parse_count, parse_number, parse_times
+from clhd.core.lazy import interpolate, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
@@ -101,7 +102,7 @@ def distribution_at(path: DensityPath, weights: FloatArray) -> FloatArray:
     result = np.full((*path.masses.shape[:2], len(weights)), np.nan)
     known = np.isfinite(path.outcome[:, -2])
     if known.any():
-        result[known] = np.clip(PchipInterpolator(edges, sums[known], axis=-1)(inside), 0.0, 1.0)
+        result[known] = np.clip(interpolate.PchipInterpolator(edges, sums[known], axis=-1)(inside), 0.0, 1.0)
     return result
 
 

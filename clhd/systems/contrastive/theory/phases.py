@@ -30,8 +30,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
 
+from clhd.core.lazy import optimize
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.drift import Flow
@@ -88,7 +88,7 @@ def find_phase_borders(model: ContrastiveModel) -> PhaseBorders:
     changes = [k for k in range(top) if growth[k] > 0 >= growth[k + 1]]
     if changes:
         k = changes[-1]
-        r = brentq(lambda r: branch.growth(_PROBE, r), _NORMS[k], _NORMS[k + 1])
+        r = optimize.brentq(lambda r: branch.growth(_PROBE, r), _NORMS[k], _NORMS[k + 1])
         threshold = max(branch.rate(0.0, r), 0.0)
     else:
         threshold = math.inf if growth[top] > 0 else 0.0
@@ -134,7 +134,7 @@ def _maximise(rate: Callable[[float], float], top: int) -> float:
     if top in {0, len(_NORMS) - 1}:
         return float(rate(_NORMS[top]))
     low, high = (math.log(_NORMS[k]) for k in (top - 1, top + 1))
-    found = minimize_scalar(lambda x: -rate(math.exp(x)), bounds=(low, high), method="bounded")
+    found = optimize.minimize_scalar(lambda x: -rate(math.exp(x)), bounds=(low, high), method="bounded")
     return -float(found.fun)
 
 
@@ -142,7 +142,7 @@ def _resting_norms(growth: Callable[[float], float]) -> list[float]:
     """Return the squared norms at which a growth rate falls through zero; where it rises, a state is a saddle."""
     values = [growth(r) for r in _NORMS]
     return [
-        brentq(growth, _NORMS[k], _NORMS[k + 1], rtol=1e-6)
+        optimize.brentq(growth, _NORMS[k], _NORMS[k + 1], rtol=1e-6)
         for k in range(len(_NORMS) - 1)
         if values[k] > 0 > values[k + 1]
     ]

@@ -26,10 +26,9 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from clhd.core.kernels import kernel
+from clhd.core.lazy import qmc, special
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU, activate, activate_second
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -94,7 +93,7 @@ def draw_points(model: ContrastiveModel, *, scrambling: int = 0, points: int = P
     # the same averages, to the last digits.
     engine = qmc.Sobol(views + _MAX_FEATURES * samples, rng=np.random.default_rng([_SEED, scrambling]))
     uniform = engine.random(points)
-    noise = ndtri(np.clip(uniform[:, :views], 1e-16, 1 - 1e-16)) @ _mixing(model).T
+    noise = special.ndtri(np.clip(uniform[:, :views], 1e-16, 1 - 1e-16)) @ _mixing(model).T
     latents = np.empty((points, samples, model.features))
     for k, (j, law) in product(range(samples), enumerate(model.latents)):
         values, weights = law.atoms()

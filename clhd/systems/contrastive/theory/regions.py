@@ -10,13 +10,15 @@ borders between regions are found to many digits by `separatrix.py`.
 | q, r | ``overlap``, ``squared_norm`` | (state, feature), (state,) |
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from clhd.core.checks import parse_number, parse_vector
+from clhd.core.lazy import xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS

@@ -12,10 +12,8 @@ unknowns are (S, log r) = (q / sqrt r, log r), on the sphere S alone; a root is 
 from itertools import product
 
 import numpy as np
-from scipy.integrate import solve_ivp
-from scipy.optimize import fsolve
-from scipy.stats import qmc
 
+from clhd.core.lazy import integrate, optimize, qmc
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
@@ -74,7 +72,9 @@ class _Search:
 
     def polish(self, variables: FloatArray) -> FloatArray | None:
         """Return the root (q, r) near `variables`; None if there is none, or it belongs to a smaller subset."""
-        end, details, _, _ = fsolve(self._guarded_velocity, variables, xtol=1e-13, maxfev=100, full_output=True)
+        end, details, _, _ = optimize.fsolve(
+            self._guarded_velocity, variables, xtol=1e-13, maxfev=100, full_output=True
+        )
         if not np.all(np.isfinite(end)):
             return None
         state, similarity = self.state(end), end[: self.features]
@@ -136,7 +136,7 @@ def search_several(model: ContrastiveModel, known: list[list[FloatArray]]) -> li
             s = np.array([state[0] / np.sqrt(state[1]) for state in choice]) / np.sqrt(size)
             starts.append(np.append(s, np.log(np.mean([state[1] for state in choice]))))
     for start in starts[:_TRAJECTORIES]:
-        end = solve_ivp(
+        end = integrate.solve_ivp(
             lambda _, state: search.flow.velocity(state),
             (0.0, _TRAJECTORY_TIME),
             search.state(start),

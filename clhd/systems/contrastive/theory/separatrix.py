@@ -19,16 +19,17 @@ the disc is the area of each region (`measure_regions`).
 | | ``radius``, ``angle`` | (arc,), (edge,) | of the plane of (S_1, S_2); rad |
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
-from scipy.integrate import solve_ivp
 
 from clhd.core.checks import parse_count, parse_number, parse_vector
+from clhd.core.lazy import integrate, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
@@ -341,7 +342,7 @@ def _follow_backwards(flow: Flow, start: FloatArray, overlaps: FloatArray, point
     distance_to_rim.terminal = True  # type: ignore[attr-defined]
     distance_to_rest.terminal = True  # type: ignore[attr-defined]
     distance_to_rest.direction = -1.0  # type: ignore[attr-defined]  # the start itself is close to its saddle
-    path = solve_ivp(
+    path = integrate.solve_ivp(
         lambda _, overlap: -flow.velocity(np.append(overlap, 1.0))[:-1],
         (0.0, _MAX_TIME),
         start,

@@ -42,9 +42,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import brentq
 
 from clhd.core.checks import parse_count
+from clhd.core.lazy import optimize
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -178,7 +178,7 @@ def find_critical_penalty(model: ContrastiveModel, feature: int = 1) -> Critical
 
 def _find_zero(rate: Callable[[float], float], lower: float, upper: float) -> float:
     """Return the penalty at which a rate passes 0; `lower` if it is positive there."""
-    return lower if upper == lower or rate(lower) >= 0 else float(brentq(rate, lower, upper, xtol=1e-9))
+    return lower if upper == lower or rate(lower) >= 0 else float(optimize.brentq(rate, lower, upper, xtol=1e-9))
 
 
 class _Branch:

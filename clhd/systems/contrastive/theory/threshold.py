@@ -21,13 +21,14 @@ m_j G is the slope of g_j along its own overlap. The threshold takes G from a pr
 | m* | ``learnability_threshold`` | of a second moment |
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import xarray as xr
-from scipy.optimize import brentq
 
+from clhd.core.lazy import optimize, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import LINEAR, RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -291,7 +292,7 @@ def resting_norms(model: ContrastiveModel) -> list[tuple[float, bool]]:
         rates.append(growth(grid[-1]))
     for low, high, before, after in zip(grid[:-1], grid[1:], rates[:-1], rates[1:], strict=True):
         if before * after < 0:
-            roots.append((brentq(growth, low, high, xtol=1e-15 * high, rtol=1e-14), bool(before > 0)))
+            roots.append((optimize.brentq(growth, low, high, xtol=1e-15 * high, rtol=1e-14), bool(before > 0)))
     return roots
 
 

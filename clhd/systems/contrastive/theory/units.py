@@ -24,18 +24,17 @@ noise reversed unless h is odd: the right-hand side is a smooth function of the 
 | Delta, z | ``delta``, ``z`` | (unit, view, batch of the set) | views 2 b and 2 b + 1 are those of sample b |
 """
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
 from itertools import product
 from typing import Any
 
 import numpy as np
-import xarray as xr
-from scipy.integrate import solve_ivp
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from clhd.core.checks import parse_times
+from clhd.core.lazy import integrate, qmc, special, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU, activate
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
@@ -196,7 +195,7 @@ def _draw_batches(model: ContrastiveModel, scrambling: int) -> tuple[FloatArray,
     size, units, features = model.samples, model.units, model.features
     engine = qmc.Sobol(size * (3 * units + features), rng=np.random.default_rng([_SEED, scrambling]))
     uniform = engine.random(BATCHES).T
-    normal = ndtri(np.clip(uniform[: 3 * units * size], 1e-16, 1 - 1e-16)).reshape(3, units, size, BATCHES)
+    normal = special.ndtri(np.clip(uniform[: 3 * units * size], 1e-16, 1 - 1e-16)).reshape(3, units, size, BATCHES)
     latents = uniform[3 * units * size :].reshape(size, features, BATCHES)
     for j, law in enumerate(model.latents):
         values, weights = law.atoms()
@@ -285,7 +284,7 @@ def _integrate(flow: UnitsFlow, state: FloatArray, times: FloatArray) -> FloatAr
         outcome[:] = state
         return outcome
     with np.errstate(all="ignore"):  # a solution that ends in finite time overflows before its event is found
-        solution = solve_ivp(
+        solution = integrate.solve_ivp(
             lambda _, x: flow.velocity(x),
             (0.0, float(times[-1])),
             state,

@@ -1,0 +1,120 @@
+"""Blocks in forked children: each is computed once, a death costs one block, and nothing survives the run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clhd.core.machine import ONE_THREAD
+from clhd.sweep.plan.blocks import Block
+from clhd.sweep.run import children
+from clhd.sweep.run.children import run_in_children
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks only on Linux")
+
+
+def make_blocks(count: int) -> list[Block]:
+    """Blocks that are told apart by the number of their entries."""
+    return [Block((), 1.0, number) for number in range(count)]
+
+
+def collect(
+    compute: Callable[[Block], Any], count: int = 6, workers: int = 2
+) -> tuple[dict[int, Any], list[int], set[int]]:
+    """The reports by block, the blocks that are left, and the processes that reported."""
+    reports: dict[int, Any] = {}
+    running = run_in_children(make_blocks(count), workers, compute)
+    while True:
+        try:
+            block, report = next(running)
+        except StopIteration as end:
+            return reports, [block.entries for block in end.value], {process for _, process in reports.values()}
+        reports[block.entries] = report
+
+
+def test_children_compute_every_block_once_and_end() -> None:
+    reports, left, processes = collect(lambda block: (block.entries**2, os.getpid()))
+    assert {number: report[0] for number, report in reports.items()} == {number: number**2 for number in range(6)}
+    assert not left
+    assert os.getpid() not in processes
+    for process in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
+def test_a_child_that_dies_leaves_its_block_and_those_that_had_no_turn() -> None:
+    def compute(block: Block) -> tuple[int, int]:
+        if block.entries == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return block.entries, os.getpid()
+
+    reports, left, _ = collect(compute, workers=1)
+    assert sorted(reports) == [0]
+    assert left == [1, 2, 3, 4, 5]
+
+
+def test_an_error_in_a_child_is_raised_here() -> None:
+    def compute(block: Block) -> int:
+        raise ZeroDivisionError(f"block {block.entries}")
+
+    with pytest.raises(ZeroDivisionError, match="block 0"):
+        collect(compute, workers=1)
+
+
+def test_a_child_with_more_than_its_share_of_memory_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compute(block: Block) -> tuple[int, int]:
+        if block.entries == 0:
+            time.sleep(60)
+        return block.entries, os.getpid()
+
+    monkeypatch.setattr(children, "find_memory", lambda: 1)
+    reports, left, _ = collect(compute, count=1, workers=1)
+    assert not reports
+    assert left == [0]
+
+
+def test_a_process_with_threads_that_nobody_knows_is_not_forked() -> None:
+    program = """
+import threading
+from clhd.sweep.run.children import can_fork
+print(can_fork())
+held = threading.Event()
+threading.Thread(target=held.wait, daemon=True).start()
+print(can_fork())
+held.set()
+"""
+    environment = {**os.environ, **ONE_THREAD}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False"]
+
+
+def test_children_die_with_a_parent_that_is_killed() -> None:
+    program = """
+import os, signal, time
+from clhd.sweep.plan.blocks import Block
+from clhd.sweep.run.children import run_in_children
+
+def compute(block):
+    if block.entries == 0:
+        return os.getpid()
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+for block, process in run_in_children([Block((), 1.0, number) for number in range(2)], 1, compute):
+    pass
+"""
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert int(parent.stdout.readline()) != parent.pid
+        parent.kill()
+        assert parent.stdout.read() == ""  # ends when the last process that has it open has ended: the child

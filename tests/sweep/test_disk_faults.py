@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import clhd.sweep.run.dispatch
 import clhd.sweep.run.run_stage
+import clhd.sweep.run.tasks
 import clhd.systems.registry
 from clhd.cli import main
 from clhd.sweep.store.store import Store
@@ -216,7 +216,7 @@ def test_results_may_be_a_link_to_another_disk_unless_it_is_not_mounted(
 
 @pytest.mark.parametrize(
     ("where", "name", "at"),
-    [(clhd.sweep.run.dispatch, "compute_block", 0), (Store, "merge_chunk", 5), (Store, "update_attributes", 1)],
+    [(clhd.sweep.run.tasks, "compute_block", 0), (Store, "merge_chunk", 5), (Store, "update_attributes", 1)],
     ids=["before a block", "while a chunk is written", "at the end"],
 )
 def test_results_that_are_moved_in_the_middle_of_a_run_stay_moved_and_the_run_goes_on_there(

@@ -17,6 +17,7 @@ from clhd.figures.caption import describe_points
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.moments import pool_blocks
+from clhd.sweep.results.inspect import explain_points, replay_point
 from clhd.sweep.results.state import count_wanted, describe_status, format_status
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run import run_stage as run_stage_module
@@ -217,6 +218,9 @@ def test_the_summary_and_the_status_tell_what_was_used(until: MakeExperiment, re
     assert (counts["wanted"], counts["not_wanted"], counts["not_run"]) == (entries.sum(), 6 * MOST - entries.sum(), 0)
     assert status["complete"]
     assert "not wanted" in format_status([status])
+    (answer,) = explain_points(experiment, results, {"slope": "1", "size": "16"})
+    assert (answer["ok"], "not_run" in answer) == (entries[1, 1], False)
+    assert replay_point(experiment, results, {"slope": "1", "size": "16"}).different == ()
     assert count_wanted(until(MOST, replicas=MOST), open_store(results))["wanted"] == 6 * MOST
 
 

@@ -17,6 +17,7 @@ from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import parse_place, parse_places
 from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.match import open_stage, positions_in
+from clhd.sweep.store.stopping import find_counts
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 
@@ -60,15 +61,16 @@ def explain_points(
 def _read_ledger(
     wanted: Stage, store: Store, available: Stage, indices: Sequence[tuple[int, ...]]
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield the columns of the ledger for each point; the region that holds all of them is read once."""
+    """Yield the columns of the ledger of the wanted entries of each point; the region of all points is read once."""
     positions = positions_in(available, wanted)
     held = [tuple(own[i] for own, i in zip(positions, index, strict=False)) for index in indices]
     first, last = ([end(places) for places in zip(*held, strict=True)] for end in (min, max))
     region = (*(slice(a, b + 1) for a, b in zip(first, last, strict=True)), slice(0, wanted.entries or 0))
     columns = {name: store.read(name, region) for name in (*LEDGER, *(BLOCK_COUNTS if wanted.has_moments else ()))}
+    entries = find_counts(store, wanted.experiment).entries
     for place in held:
         own = tuple(i - a for i, a in zip(place, first, strict=True))
-        yield {name: column[own].ravel() for name, column in columns.items()}
+        yield {name: column[own].ravel()[: entries[place]] for name, column in columns.items()}
 
 
 def _explain_point(

@@ -20,7 +20,9 @@ def format_experiment(experiment: "Experiment") -> str:
     if experiment.times:
         rows["times"] = f"{len(experiment.times)}, up to {format_value(experiment.times[-1])}"
     rows["points"] = f"{math.prod(len(axis) for axis in experiment.axes):,}"
-    rows |= {"replicas": f"{experiment.replicas:,}", "seed": str(experiment.seed)}
+    sampling = experiment.sampling
+    at_least = f"{sampling.start:,} to " if sampling.until else ""
+    rows |= {"replicas": f"{at_least}{sampling.most:,}", "seed": str(experiment.seed)}
     return format_html_table(f"Experiment {experiment.name}", {name: text for name, text in rows.items() if text})
 
 

@@ -229,6 +229,8 @@ def fill_between(values: FloatArray, along: Sequence[int], rounds: int, *, is_la
             for done in along[: place + 1]:
                 region[done] = slice(None, None, step // 2)
             line = np.moveaxis(filled[tuple(region)], axis, 0)  # a view
-            between = line[:-1:2] if is_label else (line[:-1:2] + line[2::2]) / 2
+            first, last = line[:-1:2], line[2::2]
+            both = first if is_label else (first + last) / 2
+            between = np.where(np.isnan(first), last, np.where(np.isnan(last), first, both))
             line[1::2] = np.where(np.isnan(line[1::2]), between, line[1::2])
     return filled

@@ -15,6 +15,7 @@ import threading
 import time as clock
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from typing import Protocol
@@ -184,17 +185,89 @@ def simulate_points(
     shapes = {(point.model.features, point.model.units) for point in points}
     if len(shapes) != 1:
         raise ValueError(f"points must share their number of features and of units, not have {sorted(shapes)}")
+    ((features, units),) = shapes
     times = parse_times(time)
     workers = count_cores() if threads is None else parse_count("threads", threads, minimum=1)
-    units = points[0].model.units
-    size = units * (points[0].model.features + units)
-    values = np.full((len(points), len(replicas), len(times), size), np.nan)
-    stop = threading.Event()
+    values = np.full((len(points), len(replicas), len(times), units * (features + units)), np.nan)
+    work = _Work(points, times, replicas, values, observe, should_stop)
+    with ThreadPoolExecutor(workers) as pool:
+        tasks = [pool.submit(job) for job in work.list_jobs()]
+        try:
+            for task in as_completed(tasks):
+                task.result()
+        except BaseException:
+            # After an interrupt or a failure the other threads end at their next segment.
+            work.stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return _blank_diverged(values, units)
 
-    def advance(runner: _Runner, dimension: int, write: Callable[[int], None]) -> None:
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """The replicas of many points, as jobs that write their order parameters into one array.
+
+    A lane is a pair of indices, into the points and into the replicas. The other names are those of `simulate_points`.
+    """
+
+    points: Sequence[Point]
+    times: FloatArray
+    replicas: Sequence[int]
+    values: FloatArray
+    observe: Observer | None
+    should_stop: Callable[[], bool] | None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def list_jobs(self) -> list[Callable[[], None]]:
+        """Return the jobs: a group of lanes each, or one replica of an engine in n dimensions."""
+        groups = _pack(self.points, len(self.replicas), with_weights=self.observe is not None)
+        full = [p for p, point in enumerate(self.points) if point.engine != "projected"]
+        jobs: list[Callable[[], None]] = [partial(self._run_group, lanes) for lanes in groups]
+        jobs += [partial(self._run_full, p, k) for p, k in product(full, range(len(self.replicas)))]
+        return jobs
+
+    def _run_group(self, lanes: Sequence[tuple[int, int]]) -> None:
+        """Simulate lanes of one family, ordered by point."""
+        indices: dict[int, list[int]] = {}
+        for p, k in lanes:
+            indices.setdefault(p, []).append(self.replicas[k])
+        group = _gather([(self.points[p], own) for p, own in indices.items()], with_weights=self.observe is not None)
+        of_point, of_replica = np.array(lanes).T
+
+        def write(index: int) -> None:
+            if self.observe is not None and isinstance(group, WeightGroup):
+                group.draw()
+                for (p, k), weights, features in zip(lanes, group.weights, group.features, strict=True):
+                    self.observe(p, k, index, weights, features)
+            self.values[of_point, of_replica, index] = group.order_parameters()
+
+        self._advance(group, self.points[lanes[0][0]].dimension, write)
+
+    def _run_full(self, p: int, k: int) -> None:
+        """Simulate one replica of one point in n dimensions."""
+        point = self.points[p]
+        start = None if point.overlap is None else np.array(point.overlap)
+        replica = FullReplica(
+            point.model,
+            point.dimension,
+            point.key,
+            self.replicas[k],
+            overlap=start,
+            squared_norm=point.squared_norm,
+            engine=point.engine,
+        )
+
+        def write(index: int) -> None:
+            self.values[p, k, index] = np.concatenate([part.ravel() for part in replica.order_parameters()])
+            if self.observe is not None:
+                self.observe(p, k, index, replica.weights, replica.features)
+
+        self._advance(replica, point.dimension, write)
+
+    def _advance(self, runner: _Runner, dimension: int, write: Callable[[int], None]) -> None:
         """Advance `runner` through all output times, in segments between which it can be stopped."""
         size = _FIRST_SEGMENT
-        for index, steps in enumerate(count_steps(times, dimension)):
+        for index, steps in enumerate(count_steps(self.times, dimension)):
             remaining = steps
             while remaining > 0:
                 segment = min(size, remaining)
@@ -203,66 +276,9 @@ def simulate_points(
                 remaining -= segment
                 if clock.perf_counter() - begin < _SEGMENT_SECONDS / 2 and segment == size:
                     size *= 2
-                if stop.is_set() or (should_stop is not None and should_stop()):
+                if self.stop.is_set() or (self.should_stop is not None and self.should_stop()):
                     raise SimulationStopped("the simulation was stopped")
             write(index)
-
-    def run_group(lanes: Sequence[tuple[int, int]]) -> None:
-        """Simulate lanes, each a pair of indices into points and replicas, ordered by point."""
-        indices: dict[int, list[int]] = {}
-        for p, k in lanes:
-            indices.setdefault(p, []).append(replicas[k])
-        group = _gather([(points[p], own) for p, own in indices.items()], with_weights=observe is not None)
-        of_point, of_replica = np.array(lanes).T
-
-        def write(index: int) -> None:
-            if observe is not None and isinstance(group, WeightGroup):
-                group.draw()
-                for (p, k), weights, features in zip(lanes, group.weights, group.features, strict=True):
-                    observe(p, k, index, weights, features)
-            values[of_point, of_replica, index] = group.order_parameters()
-
-        advance(group, points[lanes[0][0]].dimension, write)
-
-    def run_full(p: int, k: int) -> None:
-        """Simulate one replica of one point in n dimensions."""
-        point = points[p]
-        start = None if point.overlap is None else np.array(point.overlap)
-        replica = FullReplica(
-            point.model,
-            point.dimension,
-            point.key,
-            replicas[k],
-            overlap=start,
-            squared_norm=point.squared_norm,
-            engine=point.engine,
-        )
-
-        def write(index: int) -> None:
-            values[p, k, index] = np.concatenate([part.ravel() for part in replica.order_parameters()])
-            if observe is not None:
-                observe(p, k, index, replica.weights, replica.features)
-
-        advance(replica, point.dimension, write)
-
-    groups = _pack(points, len(replicas), with_weights=observe is not None)
-    jobs: list[Callable[[], None]] = [partial(run_group, lanes) for lanes in groups]
-    jobs += [
-        partial(run_full, p, k)
-        for p, k in product(range(len(points)), range(len(replicas)))
-        if points[p].engine != "projected"
-    ]
-    with ThreadPoolExecutor(workers) as pool:
-        tasks = [pool.submit(job) for job in jobs]
-        try:
-            for task in as_completed(tasks):
-                task.result()
-        except BaseException:
-            # After an interrupt or a failure the other threads end at their next segment.
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-    return _blank_diverged(values, units)
 
 
 def count_steps(times: FloatArray, dimension: int) -> list[int]:

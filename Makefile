@@ -83,6 +83,7 @@ format: $(INSTALLED)  ## format the code
 bench: $(INSTALLED)  ## measure the kernels, and what sweeps save that decide for themselves, as tables
 	@$(BIN)/python benchmarks/kernels.py
 	@$(BIN)/python -m benchmarks.adaptive
+	@$(BIN)/python -m benchmarks.stopping
 
 race: $(RACE)/.installed  ## race clhd against what people use; write the tables of docs/performance.md (half an hour)
 	@$(RACE)/bin/python -m benchmarks.race $(ARGS)

@@ -23,14 +23,14 @@ J and B are computed at the steps that the integration of the ODE takes, and int
 | C | ``covariance`` | (time, 2 p + 3, 2 p + 3) | n times the covariance of X |
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import xarray as xr
-from scipy.integrate import solve_ivp
-from scipy.interpolate import CubicSpline
 
 from clhd.core.checks import parse_times
+from clhd.core.lazy import integrate, interpolate, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import GRAM_WORDS, labelled
@@ -131,7 +131,7 @@ def _integrate(
     size, end = len(state), float(times[-1])
     if end == 0.0:
         return state[None], covariance[None], np.zeros(1)
-    path = solve_ivp(
+    path = integrate.solve_ivp(
         lambda _, x: flow.velocity(x),
         (0.0, end),
         state,
@@ -146,17 +146,19 @@ def _integrate(
     knots = path.t if len(path.t) > 3 else np.linspace(0.0, end, 4)
     follow: Callable[[FloatArray], FloatArray] = path.sol  # type: ignore[assignment]  # not None: dense_output=True
     reached = follow(knots).T
-    slopes = CubicSpline(knots, [_jacobian(flow, x) for x in reached])
+    slopes = interpolate.CubicSpline(knots, [_jacobian(flow, x) for x in reached])
     runs = []
     for scrambling in range(_SETS):
         batches = UnitsFlow(flow.model, scrambling=scrambling)
-        noise = CubicSpline(knots, [pair_diffusion(batches, *flow.unpack(x)) for x in reached])
+        noise = interpolate.CubicSpline(knots, [pair_diffusion(batches, *flow.unpack(x)) for x in reached])
 
-        def velocity(t: float, packed: FloatArray, noise: CubicSpline = noise) -> FloatArray:
+        def velocity(t: float, packed: FloatArray, noise: interpolate.CubicSpline = noise) -> FloatArray:
             drift = slopes(t) @ packed.reshape(size, size)
             return np.asarray((drift + drift.T + noise(t)).ravel())
 
-        solution = solve_ivp(velocity, (0.0, end), covariance.ravel(), t_eval=times, rtol=_TOLERANCE, atol=_TOLERANCE)
+        solution = integrate.solve_ivp(
+            velocity, (0.0, end), covariance.ravel(), t_eval=times, rtol=_TOLERANCE, atol=_TOLERANCE
+        )
         runs.append(solution.y.T.reshape(-1, size, size))
     errors = np.std(runs, axis=0, ddof=1).max(axis=(1, 2)) / np.sqrt(_SETS)
     return follow(times).T, np.mean(runs, axis=0), errors

@@ -22,14 +22,15 @@ The list is that of a search from many starts: it may miss states that no state 
 | Q, R | ``overlap``, ``gram`` | (unit, feature), (unit, unit) |
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, permutations, product
 
 import numpy as np
-import xarray as xr
-from scipy.optimize import fsolve
 
+from clhd.core.lazy import optimize, xr
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import PAIR_KIND_WORDS, labelled
 from clhd.systems.contrastive.theory.averages import FloatArray
@@ -144,14 +145,14 @@ class _Search:
 
     def _solve(self, velocity: _Velocity, place: _Placing, start: FloatArray) -> Iterator[FloatArray]:
         """Yield the root near `start` if there is one and it is new; small numbers in it are 0."""
-        end, details, _, _ = fsolve(velocity, start, (self._rough,), xtol=1e-7, maxfev=150, full_output=True)
+        end, details, _, _ = optimize.fsolve(velocity, start, (self._rough,), xtol=1e-7, maxfev=150, full_output=True)
         if not np.all(np.isfinite(end)) or np.abs(details["fvec"]).max() > _ROUGH_RESIDUAL:
             return
         state = self.flow.unpack(place(end))
         if any(_is_image(self.model, state, other, _NEAR) for other in self._known):
             return
         self._known.append(state)
-        end, details, _, _ = fsolve(velocity, end, (self.flow,), xtol=1e-11, maxfev=60, full_output=True)
+        end, details, _, _ = optimize.fsolve(velocity, end, (self.flow,), xtol=1e-11, maxfev=60, full_output=True)
         if np.all(np.isfinite(end)) and np.abs(details["fvec"]).max() < _RESIDUAL:
             yield np.where(np.abs(end) < 0.01 * _DISTINCT, 0.0, end)
 

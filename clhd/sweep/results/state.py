@@ -101,7 +101,8 @@ def find_states(
         for kind in KINDS
         if _is_expected(experiment, kind, folder, computes)
     }
-    if experiment.refine is not None and states[experiment.refine.kind].state != State.COMPLETE:
+    deciding = None if experiment.refine is None else states.get(experiment.refine.kind)
+    if experiment.refine is not None and (deciding is None or deciding.state != State.COMPLETE):
         for kind, found in states.items():  # more points may be wanted of the other stage
             if found.state == State.COMPLETE:
                 states[kind] = replace(found, state=State.PENDING)

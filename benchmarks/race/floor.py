@@ -3,31 +3,53 @@
 With these kernels a step takes at least this long; what an engine takes beyond it is its own arithmetic and its memory.
 """
 
-import numpy as np
+from functools import partial
 
-from benchmarks.projected_engine import make_numbers
-from benchmarks.race.measure import time_interleaved
-from clhd.core.streams import aligned_zeros, gamma_constants, seed_lanes
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.race.measure import FloatArray, time_interleaved
+from clhd.core.kernels import kernel
+from clhd.core.streams import (
+    aligned_zeros,
+    fill_normal_pairs,
+    fill_signs,
+    fill_six_normals,
+    gamma_constants,
+    seed_lanes,
+    transform_to_chi_squares,
+)
+from clhd.systems.contrastive.model.activations import TANH, activate
 from clhd.systems.contrastive.simulation.lockstep import LANES
 
 _STEPS = 2000
-# For p = 2, three views and two samples: pairs of normal numbers, uniform numbers for latents, chi-squares, tanh.
-PROJECTED = {"pairs": 3, "uniforms": 4, "chi_squares": 1, "tanh": 3}
+_NORMALS, _SIGNS, _TANH = 6, 4, 3  # of a step of the projected chain, p = 2, three views of two samples
+
+
+@kernel
+def make_numbers(
+    steps: int, pairs: int, sixes: int, signs: int, outputs: int, state: NDArray[np.uint64], work: FloatArray
+) -> None:
+    """Make pairs and sixes of normal numbers, of each six a chi-square, and signs and tanh, `steps` times."""
+    for _ in range(steps):
+        for _ in range(pairs):
+            fill_normal_pairs(state, work[0], work[1])
+        for _ in range(sixes):
+            fill_six_normals(state, work[:6], work[6], work[7])
+            transform_to_chi_squares(state, work[0], work[8], work[9], work[6], work[10])
+        for k in range(signs):
+            fill_signs(work[7], k, work[8], work[11])
+        for _ in range(outputs):
+            activate(TANH, work[12, :0], work[0], work[12], work[13])
 
 
 def measure_parts(rounds: int) -> dict[str, float]:
-    """Return seconds: of one normal number, uniform number, chi-square and tanh, and of the numbers of one step."""
-    state, work = seed_lanes("floor", LANES), aligned_zeros((8, LANES))
-    gamma_constants(np.full(LANES, 997.0), work[3], work[4])
-    amounts = {
-        "normal": (8, 0, 0, 0),
-        "uniform": (0, 16, 0, 0),
-        "chi_square": (0, 0, 8, 0),
-        "tanh": (0, 0, 0, 16),
-        "projected": tuple(PROJECTED.values()),
-    }
-    parts = {"normal": 16, "uniform": 16, "chi_square": 8, "tanh": 16, "projected": 1}
-    ways = {name: lambda amount=amount: make_numbers(_STEPS, *amount, state, work) for name, amount in amounts.items()}
+    """Return seconds: of one normal number from a pair, of one tanh, and of all numbers of a step of the chain."""
+    state, work = seed_lanes("floor", LANES), aligned_zeros((14, LANES))
+    gamma_constants(np.full(LANES, 997.0), work[8], work[9])
+    amounts = {"normal": (8, 0, 0, 0), "tanh": (0, 0, 0, 16), "projected": (0, _NORMALS // 6, _SIGNS, _TANH)}
+    parts = {"normal": 16, "tanh": 16, "projected": 1}
+    ways = {name: partial(make_numbers, _STEPS, *amount, state, work) for name, amount in amounts.items()}
     for run in ways.values():
         run()  # compiles
     best = time_interleaved(ways, rounds)
@@ -51,11 +73,13 @@ def format_table(parts: dict[str, float], dimensions: tuple[int, ...], measured:
     ]
     for engine, views in (("projected", 0), ("conditioned", 1), ("full", 3)):
         for n in dimensions:
-            normals = 2 * PROJECTED["pairs"] if engine == "projected" else views * n
+            normals = _NORMALS if engine == "projected" else views * n
             floor = parts["projected"] if engine == "projected" else normals * parts["normal"]
             seconds = measured[f"clhd, {engine}", n]
             lines.append(
-                f"| {engine} | {n} | {normals} | 3 | {1e6 * floor:.3g} | {1e6 * seconds:.3g} | {seconds / floor:.2f} |"
+                f"| {engine} | {n} | {normals} | {_TANH} | {1e6 * floor:.3g} | {1e6 * seconds:.3g} "
+                f"| {seconds / floor:.2f} |"
             )
-    each = ", ".join(f"{name.replace('_', '-')} {1e9 * parts[name]:.2f}" for name in parts if name != "projected")
-    return "\n".join([*lines, "", f"Nanoseconds of one number of a stream in lockstep: {each}."])
+    normal, tanh = 1e9 * parts["normal"], 1e9 * parts["tanh"]
+    note = f"A normal number takes {normal:.2f} ns in lockstep, a tanh {tanh:.2f} ns."
+    return "\n".join([*lines, "", note])

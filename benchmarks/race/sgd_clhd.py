@@ -1,4 +1,4 @@
-"""The engines of clhd: the projected chain of 256 lanes, and the two that keep weights, replica by replica."""
+"""The engines of clhd: the projected chain in groups of lanes, and the two that keep weights, replica by replica."""
 
 import math
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from benchmarks.race.sgd_problem import ETA, KAPPA, LAM, OVERLAP, SQUARED_NORM, 
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import ThreePoint
 from clhd.systems.contrastive.simulation.full import FullReplica
+from clhd.systems.contrastive.simulation.lockstep import LANES
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.projected import LaneGroup
 
@@ -22,17 +23,19 @@ MODEL = ContrastiveModel(
 
 
 class Projected:
-    """256 lanes of the projected chain."""
+    """The projected chain, in groups of lanes."""
 
     def __init__(self, n: int, replicas: int, seed: int) -> None:
         point = Point(model=MODEL, dimension=n, overlap=tuple(OVERLAP), squared_norm=SQUARED_NORM, seed=seed)
-        self._group = LaneGroup([(point, range(replicas))])
+        groups = (range(replicas)[first : first + LANES] for first in range(0, replicas, LANES))
+        self._groups = [LaneGroup([(point, lanes)]) for lanes in groups]
 
     def advance(self, steps: int) -> None:
-        self._group.advance(steps)
+        for group in self._groups:
+            group.advance(steps)
 
     def cosine_similarity(self) -> FloatArray:
-        state = self._group.order_parameters()
+        state = np.concatenate([group.order_parameters() for group in self._groups])
         return np.asarray(state[:, :-1] / np.sqrt(state[:, -1:]))
 
 
@@ -58,5 +61,5 @@ def _make(engine: str) -> Callable[[int, int, int], Weights]:
     return lambda n, replicas, seed: Weights(n, replicas, seed, engine)
 
 
-WHOLE = {"clhd, projected": Projected}  # always its 256 lanes
+WHOLE = {"clhd, projected": Projected}
 SINGLE = {f"clhd, {engine}": _make(engine) for engine in ("conditioned", "full")}

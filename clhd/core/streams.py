@@ -105,12 +105,18 @@ def bits_to_fraction(bits: np.uint64) -> float:
 
 @inlined
 def normal_pair(radius_bits: np.uint64, angle_bits: np.uint64) -> tuple[float, float]:
-    """Return two standard normal numbers from two words of random bits (Box-Muller).
+    """Return two standard normal numbers from two words of random bits (Box-Muller)."""
+    return point_on_circle(minus_two_log(bits_to_fraction(radius_bits)), angle_bits)
+
+
+@inlined
+def point_on_circle(square: float, angle_bits: np.uint64) -> tuple[float, float]:
+    """Return the coordinates of a uniformly random point at the given squared distance from 0.
 
     The high bits give an angle in the right-hand quadrant, (-pi/4, pi/4]. Of two unused low bits, one mirrors it into
     the upper quadrant and the other turns the result by pi.
     """
-    radius = math.sqrt(minus_two_log(bits_to_fraction(radius_bits)))
+    radius = math.sqrt(square)
     radius = bits_to_float(float_to_bits(radius) ^ ((angle_bits << _BIT62) & _SIGN_BIT))
     sine, cosine = sine_cosine(bits_to_fraction(angle_bits) - 0.5)
     swap = (angle_bits & _BIT0) != 0
@@ -134,6 +140,54 @@ def fill_normal_pairs(state: BitArray, first: FloatArray, second: FloatArray) ->
         radius_bits, a0, a1, a2, a3 = next_bits(s0[i], s1[i], s2[i], s3[i])
         angle_bits, s0[i], s1[i], s2[i], s3[i] = next_bits(a0, a1, a2, a3)
         first[i], second[i] = normal_pair(radius_bits, angle_bits)
+
+
+@kernel
+def fill_six_normals(state: BitArray, out: FloatArray, uniform: FloatArray, bits: FloatArray) -> None:
+    """Write six independent standard normal numbers for each lane to `out`, by one logarithm.
+
+    The squared radii of three pairs are independent exponential numbers. Their sum is -2 log(u v w) for uniform u, v,
+    w, and the shares of the three in it are the spacings that two further uniform numbers leave on (0, 1]. The word of
+    random bits that is drawn as well costs less here than in a pass of its own.
+
+    Parameters
+    ----------
+    state : array of shape (4, lanes)
+    out : array of shape (6, lanes)
+    uniform : array of shape (lanes,)
+        Receives one uniform number on (0, 1], from the high bits of a further word.
+    bits : array of shape (lanes,)
+        Receives this word; its 12 lowest bits are independent of `uniform`.
+    """
+    s0, s1, s2, s3 = state[0], state[1], state[2], state[3]
+    x0, x1, x2, x3, x4, x5 = out[0], out[1], out[2], out[3], out[4], out[5]
+    for i in range(len(x0)):
+        u, a0, a1, a2, a3 = next_bits(s0[i], s1[i], s2[i], s3[i])
+        v, a0, a1, a2, a3 = next_bits(a0, a1, a2, a3)
+        w, a0, a1, a2, a3 = next_bits(a0, a1, a2, a3)
+        square = minus_two_log(bits_to_fraction(u) * bits_to_fraction(v) * bits_to_fraction(w))
+        one, a0, a1, a2, a3 = next_bits(a0, a1, a2, a3)
+        other, a0, a1, a2, a3 = next_bits(a0, a1, a2, a3)
+        first, second = bits_to_fraction(one), bits_to_fraction(other)
+        low = first if first < second else second
+        high = second if first < second else first
+        angle0, a0, a1, a2, a3 = next_bits(a0, a1, a2, a3)
+        angle1, a0, a1, a2, a3 = next_bits(a0, a1, a2, a3)
+        angle2, a0, a1, a2, a3 = next_bits(a0, a1, a2, a3)
+        word, s0[i], s1[i], s2[i], s3[i] = next_bits(a0, a1, a2, a3)
+        uniform[i], bits[i] = bits_to_fraction(word), bits_to_float(word)
+        x0[i], x1[i] = point_on_circle(square * low, angle0)
+        x2[i], x3[i] = point_on_circle(square * (high - low), angle1)
+        x4[i], x5[i] = point_on_circle(square * (1.0 - high), angle2)
+
+
+@kernel
+def fill_signs(bits: FloatArray, position: int, scale: FloatArray, out: FloatArray) -> None:
+    """Write `scale` with a random sign for each lane to `out`: the bit of this position, 0 to 11, of `bits`."""
+    shift = np.uint64(63 - position)
+    for i in range(len(out)):
+        sign = (float_to_bits(bits[i]) << shift) & _SIGN_BIT
+        out[i] = bits_to_float(float_to_bits(scale[i]) ^ sign)
 
 
 @kernel
@@ -162,6 +216,14 @@ def fill_chi_squares(
         Work space.
     """
     fill_uniforms(state, uniform)
+    transform_to_chi_squares(state, normal, d, c, uniform, out)
+
+
+@kernel
+def transform_to_chi_squares(
+    state: BitArray, normal: FloatArray, d: FloatArray, c: FloatArray, uniform: FloatArray, out: FloatArray
+) -> None:
+    """Write the numbers of `fill_chi_squares` from fresh uniform numbers on (0, 1], which are overwritten."""
     undecided = 0
     for i in range(len(out)):
         x = normal[i]

@@ -8,6 +8,8 @@ from clhd.core.streams import (
     fill_chi_squares,
     fill_laplace,
     fill_normal_pairs,
+    fill_signs,
+    fill_six_normals,
     fill_uniforms,
     gamma_constants,
     next_bits,
@@ -34,6 +36,15 @@ def draw_normals(rounds, key):
     for first, second in out:
         fill_normal_pairs(state, first, second)
     return out
+
+
+def draw_sixes(rounds, key):
+    """Normal numbers of shape (rounds, 6, lanes), and the uniform numbers and bits drawn with them, (rounds, lanes)."""
+    state = seed_states(key, range(LANES))
+    out, uniform, bits = np.empty((rounds, 6, LANES)), np.empty((rounds, LANES)), np.empty((rounds, LANES))
+    for row in range(rounds):
+        fill_six_normals(state, out[row], uniform[row], bits[row])
+    return out, uniform, bits
 
 
 def xoshiro_by_hand(words):
@@ -102,6 +113,49 @@ def test_normal_numbers_are_normal_and_pairs_independent():
     angle = np.arctan2(second, first) / (2 * np.pi) + 0.5
     assert stats.kstest(angle, "uniform").pvalue > LEVEL
     assert stats.kstest(first**2 + second**2, "chi2", args=(2,)).pvalue > LEVEL
+
+
+def test_six_normal_numbers_are_normal_and_independent():
+    numbers, uniform, bits = draw_sixes(3000, "six")
+    sixes = np.moveaxis(numbers, 1, 0).reshape(6, -1)
+    count = sixes.shape[1]
+    for x in sixes:
+        assert stats.kstest(x, "norm").pvalue > LEVEL / 6
+    # Squares of the three pairs and of all six: a wrong share of one logarithm would show here.
+    pairs = (sixes**2).reshape(3, 2, count).sum(axis=1)
+    for pair in pairs:
+        assert stats.kstest(pair, "chi2", args=(2,)).pvalue > LEVEL / 6
+    assert stats.kstest(pairs.sum(axis=0), "chi2", args=(6,)).pvalue > LEVEL / 6
+    assert stats.kstest(pairs[0] / (pairs[0] + pairs[2]), "uniform").pvalue > LEVEL / 6
+    signs = np.array([draw_signs(bits, k).ravel() for k in range(12)])
+    everything = np.vstack([sixes, np.sqrt(12) * (uniform.ravel() - 0.5), signs])
+    moments = [np.corrcoef(everything), np.corrcoef(sixes**2), np.corrcoef(sixes**3)]
+    sigmas = stats.norm.isf(LEVEL / 2 / 200)  # 200 correlations, one level for all
+    for matrix in moments:
+        assert np.abs(matrix - np.eye(len(matrix))).max() < sigmas / np.sqrt(count)
+    assert stats.kstest(uniform.ravel(), "uniform").pvalue > LEVEL
+    assert np.abs(signs.mean(axis=1)).max() < sigmas / np.sqrt(count)
+
+
+def draw_signs(bits, position):
+    """The signs of one position, shape of `bits`."""
+    out = np.empty_like(bits)
+    for row, word in zip(out, bits, strict=True):
+        fill_signs(word, position, np.full(LANES, 1.0), row)
+    return out
+
+
+def test_equal_shares_of_one_logarithm_would_be_found():
+    numbers, _, _ = draw_sixes(300, "six")
+    pairs = (np.moveaxis(numbers, 1, 0).reshape(3, 2, -1) ** 2).sum(axis=1)
+    assert stats.kstest(pairs.mean(axis=0), "chi2", args=(2,)).pvalue < LEVEL
+
+
+def test_a_sign_leaves_the_size_of_its_scale():
+    _, _, bits = draw_sixes(1, "six")
+    scale, out = np.linspace(0, 3, LANES), np.empty(LANES)
+    fill_signs(bits[0], 5, scale, out)
+    assert np.array_equal(np.abs(out), scale)
 
 
 def test_successive_normal_numbers_of_a_lane_are_uncorrelated():

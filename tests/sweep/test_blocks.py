@@ -41,11 +41,11 @@ def test_chunks_do_not_reach_across_costs_and_fill_the_lanes() -> None:
     stage = contrastive()
     chunks = choose_chunks(stage)
     assert chunks[1:] == (1, 32)  # one dimension, all replicas
-    assert 8 <= chunks[0] <= 10  # 256 lanes of 32 replicas, evenly spread over 50 values
+    assert chunks[0] == 4  # 128 lanes of 32 replicas: six points would take as long as eight
 
 
 def test_many_replicas_are_split_into_groups_of_lanes() -> None:
-    assert choose_chunks(contrastive(replicas=10000)) == (1, 1, 256)
+    assert choose_chunks(contrastive(replicas=10000)) == (1, 1, 128)
     assert choose_chunks(contrastive(replicas=10000, axes={"dimension": [100]}))[-1] == 10000
 
 
@@ -55,11 +55,11 @@ def test_chunks_that_are_joined_hold_whole_groups_of_lanes() -> None:
         constants={"initial_cosine_similarity": 0.3, "dimension": 3000},
         axes={"second_moment": values, "weight_decay": values},
         times=[0, 100, 200],
-        replicas=1000,  # more chunks of 256 of them than there may be
+        replicas=1000,  # more chunks of 128 of them than there may be
     )
     chunks = choose_chunks(stage)
     assert chunks == (1, 1, 512)
-    assert stage.cost_table.longest_run.runs_per_call == 256
+    assert stage.cost_table.longest_run.runs_per_call == 128
 
 
 def test_chunks_across_two_axes_of_many_costs_are_found() -> None:

@@ -136,7 +136,7 @@ def choose_chunks(stage: Stage) -> tuple[int, ...]:
     kept = min(stage.entries or 1, groups * longest_run.runs_per_call, most_entries)
     fitting = int(most_seconds / max(longest_run.seconds * kept, 1e-9))
     filling = math.ceil(longest_run.runs_per_call / kept)
-    points = max(1, min(max(fitting, filling), most_entries // kept))
+    points = max(1, min(max(fitting // filling, 1) * filling, most_entries // kept))
     sizes = [kept] if stage.has_replicas else []
     for axis in reversed(range(table.numbers.ndim)):
         size = _make_even(shape[axis], min(points, shape[axis]) if table.is_uniform(axis) else 1)

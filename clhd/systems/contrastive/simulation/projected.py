@@ -28,16 +28,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.kernels import kernel
-from clhd.core.streams import fill_chi_squares, fill_normal_pairs, gamma_constants
+from clhd.core.streams import (
+    fill_chi_squares,
+    fill_normal_pairs,
+    fill_signs,
+    fill_six_normals,
+    gamma_constants,
+    transform_to_chi_squares,
+)
 from clhd.systems.contrastive.model.activations import activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.latents import SAMPLERS
+from clhd.systems.contrastive.model.latents import DISCRETE
 from clhd.systems.contrastive.model.losses import LOSSES, forces
-from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep, sample_latents
+from clhd.systems.contrastive.simulation.lockstep import LANES, SIGN, Lockstep, choose_sampler, sample_latent
 from clhd.systems.contrastive.simulation.point import Point
 
 FloatArray = NDArray[np.float64]
 BitArray = NDArray[np.uint64]
+
+
+# Signs of latents that one word has beside a uniform number.
+_SIGNS = 12
 
 
 def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
@@ -68,6 +79,7 @@ def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
         # Work space.
         "normal": (normals + normals % 2,),
         "uniform": (),
+        "bits": (),
         "root": (),
         "chi_square": (),
         "c": (views - 1, features),
@@ -94,11 +106,19 @@ def _advance(
     q, r, c, normal, chi_square = group.q, group.r, group.c, group.normal, group.chi_square
     z, h, d, delta = group.z, group.h, group.d, group.delta
     for _ in range(steps):
-        for k in range(0, len(normal), 2):
+        sixes = len(normal) // 6
+        for k in range(sixes):
+            fill_six_normals(state, normal[6 * k : 6 * k + 6], group.uniform, group.bits)
+        for k in range(6 * sixes, len(normal), 2):
             fill_normal_pairs(state, normal[k], normal[k + 1])
-        fill_chi_squares(state, normal[len(z) + len(q)], group.gamma_d, group.gamma_c, group.uniform, chi_square)
+        further = normal[len(z) + len(q)]
+        transform_to_chi_squares(state, further, group.gamma_d, group.gamma_c, group.uniform, chi_square)
         for m in range(len(c)):
-            sample_latents(state, samplers, group, m)
+            for j in range(len(samplers)):
+                if samplers[j] == SIGN:
+                    fill_signs(group.bits, m * len(samplers) + j, group.scale[j], c[m, j])
+                else:
+                    sample_latent(state, samplers[j], group, m, j)
 
         for i in range(LANES):
             normal[1, i] = group.correlation[i] * normal[0, i] + group.orthogonal[i] * normal[1, i]
@@ -165,12 +185,14 @@ class LaneGroup(Lockstep):
 
     def _list_codes(self, model: ContrastiveModel) -> tuple[Any, ...]:
         """Return what the kernel branches on."""
+        codes = [choose_sampler(law) for law in model.latents]
+        signs = (model.views - 1) * model.features
         return (
             model.unit.code,
             model.unit.coefficient_array,
             LOSSES[model.loss].code,
             model.is_sphere,
-            np.array([SAMPLERS[law.sampler] for law in model.latents]),
+            np.array([DISCRETE if code == SIGN and signs > _SIGNS else code for code in codes]),
         )
 
     def _list_constants(self, model: ContrastiveModel, n: int) -> dict[str, float]:

@@ -109,7 +109,8 @@ class AttractorsTheoryPoint:
 class AttractorsSimulation:
     """Clusters of clouds of SGD; see `clhd.systems.protocol.Half`."""
 
-    version = 1
+    # 2: the projected chain draws other random numbers.
+    version = 2
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> CloudPoint:

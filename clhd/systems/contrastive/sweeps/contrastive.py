@@ -86,7 +86,8 @@ class TheoryPoint:
 class ContrastiveSimulation:
     """SGD at finite dimension; see `clhd.systems.protocol.Half`."""
 
-    version = 1
+    # 2: the projected chain draws other random numbers.
+    version = 2
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> Point:

@@ -66,7 +66,8 @@ class EscapeTheoryPoint(ModelPoint):
 class EscapeSimulation:
     """When each run of SGD escapes; see `clhd.systems.protocol.Half`."""
 
-    version = 1
+    # 2: the projected chain draws other random numbers.
+    version = 2
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> EscapeSimulationPoint:

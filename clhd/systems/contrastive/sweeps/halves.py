@@ -33,7 +33,8 @@ class EndSimulation(ABC):
         Name of the output, which is 1 in the outcome of a run and else 0, and of its dim.
     """
 
-    version = 1
+    # 2: the projected chain draws other random numbers.
+    version = 2
     per_replica = False
     output: ClassVar[str]
     dim: ClassVar[str]

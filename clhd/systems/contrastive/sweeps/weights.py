@@ -128,8 +128,9 @@ class WeightsTheoryPoint:
 class WeightsSimulation:
     """The weights under SGD in n dimensions; see `clhd.systems.protocol.Half`."""
 
-    # 2: the projected or the conditioned engine, where the model allows them.
-    version = 2
+    # 2: the projected or the conditioned engine, where the model allows them. 3: the projected chain draws other random
+    # numbers.
+    version = 3
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> WeightsPoint:

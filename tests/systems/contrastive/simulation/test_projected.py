@@ -38,6 +38,13 @@ LAWS = {
     "one feature, least dimension": (model(), 3, [0.5]),
     "one feature": (model(), 12, [0.5]),
     "skewed and shifted latents": (model(latents=(SKEWED, SHIFTED)), 4, [0.5, -0.3]),
+    "signs": (model(latents=(clhd.ThreePoint(second_moment=1.5), clhd.ThreePoint(second_moment=0.6))), 6, [0.4, -0.3]),
+    "a sign beside other atoms": (model(latents=(SKEWED, clhd.ThreePoint())), 6, [0.4, 0.3]),
+    "more signs than one word has": (
+        model(loss="infonce", negatives=6, latents=(clhd.ThreePoint(), clhd.ThreePoint(second_moment=0.5))),
+        6,
+        [0.4, 0.3],
+    ),
     "continuous latents": (
         model(latents=(clhd.Gaussian(second_moment=1.2), clhd.Laplace(second_moment=0.7), clhd.Uniform())),
         9,

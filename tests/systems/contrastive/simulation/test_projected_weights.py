@@ -13,6 +13,7 @@ from scipy import stats
 import clhd
 from clhd.systems.contrastive.simulation import projected_weights
 from clhd.systems.contrastive.simulation.full import FullReplica
+from clhd.systems.contrastive.simulation.lockstep import LANES
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.projected_weights import WeightGroup, count_weight_lanes
 
@@ -74,8 +75,8 @@ def run_full(point: Point, steps: int, runs: int) -> FloatArray:
 def run_chain(point: Point, steps: int, runs: int) -> FloatArray:
     feature, start = make_start(point.dimension)
     parts = []
-    for begin in range(0, runs, 250):
-        group = WeightGroup([(point, range(begin, begin + 250))])
+    for begin in range(0, runs, 125):
+        group = WeightGroup([(point, range(begin, begin + 125))])
         group.weights[:], group.features[:] = start, feature
         group._restart()
         times = []
@@ -158,7 +159,7 @@ def test_without_noise_and_latents_the_weights_only_shrink() -> None:
 
 
 def test_many_dimensions_are_simulated_in_smaller_groups() -> None:
-    assert count_weight_lanes(100) == 256
+    assert count_weight_lanes(100) == LANES
     assert count_weight_lanes(10**6) * 10**6 <= 2**25
     assert count_weight_lanes(10**9) == 1
 

@@ -92,6 +92,8 @@ def summarise(options: Namespace) -> int:
 
 def run(options: Namespace) -> int:
     """Simulate, predict and summarise."""
+    import dask.config  # noqa: F401 (xarray needs it for the summary: wrong settings are told before anything is computed)
+
     from clhd.sweep.results.summary import write_summary
 
     experiment, stages = _read(options)

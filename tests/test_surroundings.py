@@ -92,9 +92,8 @@ def test_a_wrong_settings_file_of_a_library_is_one_line(folder: Path, name: str,
     file.write_text(text)
     done = run_shell(folder, "clhd run toy.yaml", HOME=str(folder), XDG_CONFIG_HOME=str(folder / ".config"))
     assert done.returncode == 2, done.stderr
-    *before, last = done.stderr.splitlines()  # Dask is imported late, or not at all
-    assert last.startswith(message)
-    assert all(line.startswith("toy ") for line in before)
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
     assert not list(folder.rglob("*.zarr/status/c/*")), "nothing was computed"
 
 

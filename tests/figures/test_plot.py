@@ -291,7 +291,7 @@ def test_the_figure_is_the_declared_one_else_that_of_the_name_else_lines() -> No
 
 @pytest.mark.usefixtures("own_system")
 def test_an_unknown_figure_is_refused_with_those_of_clhd_and_of_the_system() -> None:
-    allowed = "must be one of convergence, grid, lines, none, trajectories, bars, dotted, lost, odd"
+    allowed = "must be one of border, convergence, grid, lines, none, trajectories, bars, dotted, lost, odd"
     with pytest.raises(ClhdError, match=f"figure = 'pie': {allowed}"):
         find_figure({"name": "x", "figure": "pie", "system": "own"})
 

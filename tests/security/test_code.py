@@ -38,7 +38,9 @@ _CALLS = {
     "runpy.run_path",
 }
 # What makes code of names that stand in tables of this package.
-_IMPORTERS = {"clhd/__init__.py", "clhd/systems/registry.py", "clhd/figures/plot.py"}
+_IMPORTERS = {"clhd/__init__.py", "clhd/core/lazy.py", "clhd/systems/registry.py", "clhd/figures/plot.py"}
+# A child asks the kernel by ctypes to end with its parent; what it calls does not come from any file.
+_KNOWN = {"clhd/sweep/run/children.py": ["ctypes"]}
 # What makes code of a file or a text, and the one place that does: for the system of an experiment.
 _LOADERS = {
     "exec_module", "load_module", "spec_from_file_location", "spec_from_loader", "module_from_spec", "source_to_code",
@@ -86,7 +88,7 @@ def read_source(path: Path) -> ast.AST:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_could_run_what_it_reads(path: Path) -> None:
     found = [danger for danger in find_danger(read_source(path)) if danger not in {"import_module", "a loader"}]
-    assert found == []
+    assert found == _KNOWN.get(str(path.relative_to(ROOT)), [])
 
 
 def test_modules_are_imported_by_name_from_tables_of_the_package_alone() -> None:

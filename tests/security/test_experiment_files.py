@@ -118,7 +118,7 @@ _LAUGHS = "\n".join(f"a{k}: &a{k} [{', '.join(['*a' + str(k - 1)] * 9)}]" for k 
             "axes: 1000000000 points (1000 of slope x 1000 of weight x 1000 of size) are more than 4000000",
         ),
         (
-            TOY.replace("replicas: 2", "replicas: 1e300"),
+            TOY.replace("replicas: 2", "replicas: 1e30"),
             "runs are more than 400000000; give fewer, or split the experiment, or keep: moments",
         ),
         (TOY + "# " + "x" * 2**20, "is larger than 1048576 bytes"),

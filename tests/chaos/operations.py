@@ -23,6 +23,7 @@ import clhd.sweep.run.run_stage
 import clhd.systems.registry
 from clhd.cli import main
 from clhd.core.files import write_file
+from clhd.sweep.run import run_stage
 from tests.sweep.toy import LOG, ToySystem
 
 # Each slope is a chunk of its own, and a run is short enough for threads.
@@ -119,8 +120,12 @@ def write_project(text: str = EXPERIMENT.format(slopes=BASE)) -> None:
 
 
 def enter(folder: Path, text: str = EXPERIMENT.format(slopes=BASE)) -> None:
-    """Go to a folder with a project, in a child; what is printed goes to a file there."""
+    """Go to a folder with a project, in a child; what is printed goes to a file there.
+
+    All blocks are computed by this process, whose changes of files are watched, and not by children of its own.
+    """
     know_toy()
+    run_stage.can_fork = lambda: False
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     write_project(text)

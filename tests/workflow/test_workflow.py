@@ -69,7 +69,7 @@ def test_a_stage_on_which_there_is_nothing_to_compute_has_no_job(project: Projec
     ("change", "message"),
     [
         (("slope: [0, 1, 2]", "slope: [0, 60]"), "config/first.yaml: axes: 2 of 4 points are impossible"),
-        (("seed: 1", "figure: pie"), "config/first.yaml: figure = 'pie': must be one of convergence, grid"),
+        (("seed: 1", "figure: pie"), "config/first.yaml: figure = 'pie': must be one of border, convergence, grid"),
         (("times", "tims"), "config/first.yaml: unknown key 'tims'; did you mean 'times'?"),
     ],
     ids=["point", "figure", "key"],
@@ -93,7 +93,7 @@ def test_the_profile_of_slurm_sets_what_the_default_one_does_and_the_cores_of_wh
     del default["cores"]  # of this machine
     assert default.items() <= slurm.items()
     rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk"))
-    takes_all = {rule.partition(":")[0] for rule in rules.split("\nrule ") if "threads: 1000" in rule}
+    takes_all = {rule.partition(":")[0] for rule in rules.split("\nrule ") if "threads: share_cores" in rule}
     assert set(slurm["set-threads"]) == takes_all
 
 

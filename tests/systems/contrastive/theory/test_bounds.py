@@ -148,7 +148,7 @@ def test_a_solver_of_the_fluctuations_that_fails_is_reported(monkeypatch):
     def fail(*_, t_eval, **__):
         return SimpleNamespace(y=np.ones((9, len(t_eval) - 1)))
 
-    monkeypatch.setattr(fluctuations.integrate, "solve_ivp", fail)
+    monkeypatch.setattr(fluctuations, "integrate", SimpleNamespace(solve_ivp=fail))  # the library is others' as well
     with pytest.raises(NotConvergedError, match="the covariance of the fluctuations was given up"):
         predict_fluctuations(model_with(), [0.3, 0.2], 1.0, [0.0, 1.0, 2.0])
 

@@ -330,5 +330,5 @@ def test_steps_that_cannot_be_counted_are_refused_before_anything_is_simulated()
     for half in (SYSTEM.simulation.cost, lambda point, time: SYSTEM.simulation.compute([point], time, [0])):
         with pytest.raises(ClhdError, match=message):
             half(point, np.array([1.0, 1e12]))
-    with pytest.raises(ClhdError, match=r"dimension = 1000000000: to time 1e\+300"):
-        clhd.simulate_sgd(point.model, dimension=10**9, time=[1e300], overlap=[0.4])
+    with pytest.raises(ClhdError, match=r"dimension = 1000000000: to time 1e\+40"):
+        clhd.simulate_sgd(point.model, dimension=10**9, time=[1e40], overlap=[0.4])

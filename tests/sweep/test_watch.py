@@ -56,7 +56,7 @@ def test_without_a_terminal_each_change_is_printed_once(monkeypatch: pytest.Monk
 
 
 def test_on_a_terminal_the_table_stays_in_place_and_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch.shutil, "get_terminal_size", lambda: os.terminal_size((40, 4)))
+    monkeypatch.setattr(watch.shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((40, 4)))
     text = play(monkeypatch, Terminal(), [make_report(0, 1), make_report(0, 3)])
     first, second = text.split("\x1b[H")[1:]
     for shown in (first, second):

@@ -26,10 +26,11 @@ def test_every_claim_of_the_config_is_found(config, monkeypatch):
     assert list(settings) == list(read_yaml(ROOT / "config" / "claims.yaml"))
     own = {name: entry for name, entry in settings.items() if "contrastive" in type(entry.system).__module__}
     assert list_files(own) == ["claims.json", "claims_matrix.json"]
-    assert list_figures(own) == ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "matrix", "universality"]
+    claims = [f"C{number}" for number in range(1, 9)]
+    assert list_figures(own) == [*claims, "matrix", "matrix_crossed", "universality"]
     figures = Counter(find_figure(experiment) for experiment in experiments.values() if experiment.system in SYSTEMS)
     assert figures.keys() == {
-        *("lines", "grid", "trajectories", "none"),
+        *("border", "lines", "grid", "trajectories", "none"),
         *("attractors", "dimension", "moments", "noise_correlation"),
         *("escape_law", "optimal_correlation", "phase_regions", "rare_selection"),
     }

@@ -17,6 +17,7 @@ from clhd.core.machine import ONE_THREAD
 from clhd.errors import ClusterError
 from clhd.sweep.cluster.dask_quirks import (
     CLIENT_LOGGERS,
+    HANDSHAKE_LOGGERS,
     SHUTDOWN_LOGGERS,
     add_dashboard_socket,
     block_sigint,
@@ -102,7 +103,12 @@ def _open_slurm(jobs: int, tls: Path | None) -> Iterator[Client]:
 @contextmanager
 def _open_local(workers: int, processes: bool) -> Iterator[Client]:
     """A client of workers on this machine, which are killed at the end."""
-    with ExitStack() as end, start_local(workers, processes=processes) as local, Client(local) as client:
+    with (
+        quiet(*HANDSHAKE_LOGGERS),
+        ExitStack() as end,
+        start_local(workers, processes=processes) as local,
+        Client(local) as client,
+    ):
         if processes:
             _serve_dashboard(local)
         try:

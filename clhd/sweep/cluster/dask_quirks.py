@@ -26,6 +26,8 @@ from distributed.scheduler import KilledWorker
 # are killed. If one is renamed, its lines and tracebacks appear between the lines of a run.
 CLIENT_LOGGERS = ("distributed.client",)
 DEATH_LOGGERS = ("distributed.nanny", "distributed.nanny.memory", "distributed.scheduler")
+# It reports a connection that was given up before its TLS handshake ended, as by a busy worker, which then tries again.
+HANDSHAKE_LOGGERS = ("distributed.comm.tcp",)
 _PARTS = ("batched", "client", "comm", "core", "diskutils", "nanny", "scheduler")
 SHUTDOWN_LOGGERS = tuple(f"distributed.{part}" for part in _PARTS)
 _HARMLESS = "Couldn't detect a suitable IP address|Creating scratch directories is taking"

@@ -18,8 +18,6 @@ All mistakes of a file are reported at once, one line each: file, key, value fou
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,47 +34,26 @@ from pydantic import (
 from pydantic_core.core_schema import ValidationInfo
 
 from clhd.core.checks import parse_count, parse_number
-from clhd.errors import ClhdError, InputError
+from clhd.errors import InputError
+from clhd.sweep.spec.constants import collect, count_components, number_components, parse_constant, write_out
+from clhd.sweep.spec.context import (
+    Context,
+    get_context,
+    get_system,
+    has_simulation,
+    list_outputs,
+    list_simulated,
+    parameter_finder,
+)
 from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
 from clhd.sweep.spec.limits import check_table
 from clhd.sweep.spec.notebook import format_experiment
 from clhd.sweep.spec.refinement import Refinement, check_refinement, refine_axis
 from clhd.sweep.spec.sampling import Sampling, check_sampling, parse_sampling
-from clhd.sweep.spec.yaml_file import MUST_BE_GIVEN, UNKNOWN_SYSTEM, ExperimentError, describe_mistakes, read_yaml
-from clhd.systems.declarations import Outputs, Parameter, Value
+from clhd.sweep.spec.yaml_file import MUST_BE_GIVEN, ExperimentError, describe_mistakes, read_yaml
+from clhd.systems.declarations import Parameter, Value
 from clhd.systems.protocol import System
 from clhd.systems.registry import Reference, is_file_name, load_system, refer_to
-
-
-@dataclass(frozen=True)
-class _Context:
-    """How an experiment is validated.
-
-    Parameters
-    ----------
-    check : bool
-        False takes parameters as they stand and loads no system: code that only reads results does not wait for one.
-    folder : Path or None
-        Folder of the experiment's file, from which the file of a system is found.
-    recalled : System or None
-        With `check` false: the system as results remember it, which says what form the parameters have.
-    """
-
-    check: bool = True
-    folder: Path | None = None
-    recalled: System | None = None
-    references: dict[str, Reference] = field(default_factory=dict)
-
-    def refer_to(self, name: str) -> Reference:
-        """The reference to a system; its file is read once, so that all of an experiment is of one text."""
-        if name not in self.references:
-            self.references[name] = refer_to(name, self.folder)
-        return self.references[name]
-
-
-def _get_context(info: ValidationInfo) -> _Context:
-    return info.context or _Context()
-
 
 # With keep: moments. As many as one kernel call computes, which is the least that can be computed alone.
 REPLICAS_PER_BLOCK = 256
@@ -141,7 +118,7 @@ class Experiment(BaseModel):
     @field_validator("system")
     @classmethod
     def _check_system(cls, value: str, info: ValidationInfo) -> str:
-        context = _get_context(info)
+        context = get_context(info)
         if context.check:
             load_system(context.refer_to(value))
         elif not is_file_name(value) and not is_plain_name(value):
@@ -153,19 +130,19 @@ class Experiment(BaseModel):
     def _parse_constants(cls, value: Any, info: ValidationInfo) -> dict[str, Value]:
         if not isinstance(value, Mapping):
             raise ValueError("must be a table of name: value")
-        find = _parameter_finder(info, value)
-        components = _count_components(_get_system(info) or _get_context(info).recalled, value)
-        return _write_out(_collect(value, lambda name, entry: _parse_constant(name, entry, find(name), components)))
+        find = parameter_finder(info, value)
+        components = count_components(get_system(info) or get_context(info).recalled, value)
+        return write_out(collect(value, lambda name, entry: parse_constant(name, entry, find(name), components)))
 
     @field_validator("axes", mode="before")
     @classmethod
     def _parse_axes(cls, value: Any, info: ValidationInfo) -> tuple[Axis, ...]:
         if not isinstance(value, Mapping):
             raise ValueError("must be a table of name: values")
-        find = _parameter_finder(info, info.data.get("constants") or {})
-        axes = tuple(_collect(value, lambda name, entry: parse_axis(name, entry, find)).values())
-        if _get_context(info).check:  # an older store may hold such values, and must stay readable
-            _collect({axis.name: axis for axis in axes}, lambda _, axis: check_labels(axis))
+        find = parameter_finder(info, info.data.get("constants") or {})
+        axes = tuple(collect(value, lambda name, entry: parse_axis(name, entry, find)).values())
+        if get_context(info).check:  # an older store may hold such values, and must stay readable
+            collect({axis.name: axis for axis in axes}, lambda _, axis: check_labels(axis))
         names = [*(info.data.get("constants") or {}), *(name for axis in axes for name in axis.parameters)]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
@@ -176,8 +153,8 @@ class Experiment(BaseModel):
     @field_validator("times", mode="before")
     @classmethod
     def _parse_times(cls, value: Any, info: ValidationInfo) -> tuple[float, ...]:
-        system = _get_system(info)
-        if value is None and (not _get_context(info).check or (system is not None and system.time is None)):
+        system = get_system(info)
+        if value is None and (not get_context(info).check or (system is not None and system.time is None)):
             return (0.0,)
         if value is None:
             raise ValueError(MUST_BE_GIVEN)
@@ -196,13 +173,13 @@ class Experiment(BaseModel):
     @field_validator("sampling", mode="before")
     @classmethod
     def _parse_sampling(cls, value: Any, info: ValidationInfo) -> Sampling:
-        check = _get_context(info).check
-        if not check or _has_simulation(info):
+        check = get_context(info).check
+        if not check or has_simulation(info):
             if value is None and check:
                 raise ValueError(MUST_BE_GIVEN)
             sampling = parse_sampling(value or 0, minimum=1 if check else 0)
             if check and sampling.until:
-                check_sampling(sampling, _list_simulated(info), info.data.get("times"))
+                check_sampling(sampling, list_simulated(info), info.data.get("times"))
             return sampling
         if value:
             raise ValueError("must be left out, for there is no simulation")
@@ -222,9 +199,9 @@ class Experiment(BaseModel):
     @field_validator("quantity")
     @classmethod
     def _check_quantity(cls, value: str, info: ValidationInfo) -> str:
-        system, constants = _get_system(info), info.data.get("constants")
+        system, constants = get_system(info), info.data.get("constants")
         if value and system is not None and constants is not None:
-            names = [name for outputs in _list_outputs(system, constants) for name in outputs.variables]
+            names = [name for outputs in list_outputs(system, constants) for name in outputs.variables]
             if value not in names:
                 raise ValueError(f"must be one of {', '.join(dict.fromkeys(names))}")
         return value
@@ -248,7 +225,7 @@ class Experiment(BaseModel):
 
     @model_validator(mode="after")
     def _check_refine(self, info: ValidationInfo) -> "Experiment":
-        system = _get_system(info, self.system)
+        system = get_system(info, self.system)
         if self.refine is not None and system is not None:
             start = self.sampling.start
             mistakes = [*check_refinement(self.refine, self.axes, self.times, self.constants, system, start)]
@@ -289,7 +266,7 @@ class Experiment(BaseModel):
         constants: dict[str, Value] = {}
         for name, value in self.constants.items():
             is_list = isinstance(value, tuple) and name not in held.constants and f"{name}_1" in held.constants
-            constants |= _number_components(name, value) if is_list else {name: value}
+            constants |= number_components(name, value) if is_list else {name: value}
         return self.model_copy(update={"axes": axes, "constants": constants})
 
     def resolved(self) -> dict[str, Any]:
@@ -322,112 +299,20 @@ def _refine_axes(axes: tuple[Axis, ...], refine: Refinement, find: Callable[[str
             raise InputError(f"{name}: cannot be refined, because it has whole numbers")
         return refine_axis(axis, refine.rounds)
 
-    return tuple(_collect({axis.name: axis for axis in axes}, refine_one).values())
+    return tuple(collect({axis.name: axis for axis in axes}, refine_one).values())
 
 
 def _is_taken(name: str, experiment: Experiment, info: ValidationInfo) -> bool:
     """Return True if the stores or the summary of an experiment may hold an array of this name."""
     if name in _LEDGER or name.startswith(("replica", "theory", "until_")):
         return True
-    system = _get_system(info, experiment.system)
+    system = get_system(info, experiment.system)
     if system is None:
         return False
     return name in system.parameters or any(
         name in outputs.coordinates or name.startswith(tuple(outputs.variables))
-        for outputs in _list_outputs(system, experiment.constants)
+        for outputs in list_outputs(system, experiment.constants)
     )
-
-
-def _get_system(info: ValidationInfo, name: str | None = None) -> System | None:
-    """The system of an experiment; None if its name is wrong, or the experiment is taken as it stands."""
-    context, name = _get_context(info), name or (info.data or {}).get("system")
-    return load_system(context.refer_to(name)) if context.check and name is not None else None
-
-
-def _list_outputs(system: System, constants: Mapping[str, Value]) -> list[Outputs]:
-    """What simulation and theory return; an error is reported later, when the points are checked."""
-    found = []
-    for half in (system.simulation, system.theory):
-        with suppress(ClhdError):
-            found.append(half.outputs(constants))
-    return found
-
-
-def _list_simulated(info: ValidationInfo) -> list[str] | None:
-    """The outputs of the simulation; None if other mistakes hide them."""
-    system, constants = _get_system(info), info.data.get("constants")
-    if system is None or constants is None:
-        return None
-    with suppress(ClhdError):
-        return [*system.simulation.outputs(constants).variables]
-    return None  # reported when the points are checked
-
-
-def _has_simulation(info: ValidationInfo) -> bool:
-    """Return False if the system simulates nothing with the constants that were found right."""
-    system, constants = _get_system(info), info.data.get("constants")
-    if system is None or constants is None:
-        return True  # the mistake in these is the one to report
-    try:
-        return bool(system.simulation.outputs(constants).variables)
-    except ClhdError:
-        return True  # reported when the points are checked
-
-
-def _parameter_finder(info: ValidationInfo, constants: Mapping[str, Any]) -> Callable[[str], Parameter]:
-    """A function that finds a parameter of the system by name."""
-    if "system" not in info.data:
-        raise ValueError(UNKNOWN_SYSTEM)
-    system = _get_system(info) or _get_context(info).recalled
-    if system is None:
-        return lambda name: Parameter(kind="any", default=None, meaning="")
-    return lambda name: system.find_parameter(name, constants)
-
-
-def _number_components(name: str, values: Any) -> dict[str, Any]:
-    """The values of a parameter for each component, by the name of each: ``name_1``, ``name_2``, ..."""
-    return {f"{name}_{index}": value for index, value in enumerate(values, start=1)}
-
-
-def _parse_constant(name: str, entry: Any, parameter: Parameter, components: tuple[str, Any]) -> Any:
-    """The value of a constant; a list of values that are one for each component becomes a table by component."""
-    if not (parameter.per_component and parameter.kind != "curve" and isinstance(entry, list)):
-        return parameter.parse(name, entry)
-    counter, count = components
-    if len(entry) != count:
-        raise InputError(f"{name} = {entry!r:.60}: must hold one value for each component, but {counter} = {count}")
-    return {key: parameter.parse(key, value) for key, value in _number_components(name, entry).items()}
-
-
-def _count_components(system: System | None, constants: Mapping[Any, Any]) -> tuple[str, Any]:
-    """The parameter that counts the components, and its value."""
-    if system is None or system.components not in system.parameters:
-        return "", 1
-    return system.components, constants.get(system.components, system.parameters[system.components].default)
-
-
-def _write_out(constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the values of each component in the place of their table; raise ValueError if one is set twice."""
-    written: dict[str, Any] = {}
-    for name, value in constants.items():
-        values = value if isinstance(value, Mapping) else {name: value}
-        if twice := sorted((values.keys() & constants.keys()) - {name}):
-            raise ValueError("\n".join(f"{key}: is set twice, by {name} as well" for key in twice))
-        written |= values
-    return written
-
-
-def _collect(table: Mapping[Any, Any], parse: Callable[[str, Any], Any]) -> dict[str, Any]:
-    """Parse every entry of a table; report all mistakes at once, one line each."""
-    parsed, mistakes = {}, []
-    for name, entry in table.items():
-        try:
-            parsed[str(name)] = parse(str(name), entry)
-        except ClhdError as error:
-            mistakes.append(str(error))
-    if mistakes:
-        raise ValueError("\n".join(mistakes))
-    return parsed
 
 
 def read_experiment(path: str | Path, *, check: bool = True, recalled: System | None = None) -> Experiment:
@@ -466,7 +351,7 @@ def parse_experiment(
     ExperimentError
         With one line for each mistake, each starting with `source`.
     """
-    context = _Context(check, folder, recalled)
+    context = Context(check, folder, recalled)
     try:
         experiment = Experiment.model_validate(dict(table), context=context)
     except ValidationError as error:

@@ -25,12 +25,11 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clhd.sweep.plan.blocks import BoolArray
+from clhd.sweep.plan.stage import IntArray
 from clhd.systems.declarations import FloatArray
 
-IntArray = NDArray[np.int64]
 # Probability with which at least one corner of a cell may be taken for decided although it is not (Bonferroni).
 _ERROR_RATE = 0.05
 

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from clhd.core.lazy import xr
 from clhd.sweep.plan.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.moments import pool_blocks
-from clhd.sweep.plan.stage import Stage
+from clhd.sweep.plan.stage import IntArray, Stage
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import StageKind
 from clhd.sweep.store.match import find_places, open_stage, positions_in
-from clhd.sweep.store.stopping import IntArray, find_counts, select_first
+from clhd.sweep.store.stopping import find_counts, select_first
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 

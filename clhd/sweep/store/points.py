@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clhd.sweep.plan.blocks import BoolArray, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import pool_blocks
-from clhd.sweep.store.stopping import Counts, select_first
+from clhd.sweep.store.stopping import Counts, read_moments, select_first
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import FloatArray, Status
-
-_MOMENTS = ("count", "mean", "squares")
 
 
 class PointMeans(NamedTuple):
@@ -70,13 +67,10 @@ def read_means(
         part = chunk_region(index, shape, chunks)
         region = (*part, *last)
         status = store.read("status", region)
-
-        def read(name: str, region: tuple[slice, ...] = region, shape: tuple[int, ...] = status.shape) -> FloatArray:
-            values: FloatArray = store.read(name, (*region, *inner)).reshape(shape)
-            return values
-
         if not has_entries:
-            means.mean[part] = np.where(status == Status.OK, read(output), np.nan)
+            means.mean[part] = np.where(
+                status == Status.OK, store.read(output, (*region, *inner)).reshape(status.shape), np.nan
+            )
             means.error[part], means.known[part] = 0.0, status != Status.NOT_RUN
             continue
         enough = entries is None or status.shape[-1] >= entries
@@ -84,30 +78,8 @@ def read_means(
         if counts is not None:
             means.known[part] = counts.is_decided[part]
             status = np.where(select_first(counts.entries[part], status.shape[-1]), status, Status.NOT_RUN)
-        if store.entry_size > 1:
-            means.mean[part], means.error[part] = _pool([read(f"{output}_{moment}") for moment in _MOMENTS], status)
-        else:
-            means.mean[part], means.error[part] = _reduce(read(output), status)
+        parts = [moment.reshape(status.shape) for moment in read_moments(store, output, (*region, *inner))]
+        parts[0] = np.where(status == Status.OK, parts[0], 0.0)
+        pooled, _, of_mean = pool_blocks(*(np.moveaxis(moment, -1, 0) for moment in parts))
+        means.mean[part], means.error[part] = pooled, of_mean
     return means
-
-
-def _pool(moments: Sequence[FloatArray], status: NDArray[np.int8]) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard error of each point, from moments of blocks along the last dim."""
-    mean, error = np.full(status.shape[:-1], np.nan), np.full(status.shape[:-1], np.nan)
-    is_ok = status == Status.OK
-    for point in zip(*np.nonzero(is_ok.any(axis=-1)), strict=True):
-        pooled, _, of_mean = pool_blocks(*(moment[point][is_ok[point]] for moment in moments))
-        mean[point], error[point] = pooled, of_mean
-    return mean, error
-
-
-def _reduce(values: FloatArray, status: NDArray[np.int8]) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard error of each point, from replicas along the last dim."""
-    is_ok = (status == Status.OK) & np.isfinite(values)
-    count = is_ok.sum(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(is_ok, values, 0.0).sum(axis=-1) / count
-        squares = (np.where(is_ok, values - mean[..., None], 0.0) ** 2).sum(axis=-1)
-        error = np.sqrt(squares / (count - 1) / count)
-    error[count < 2] = np.nan
-    return mean, error

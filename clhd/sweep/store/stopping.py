@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from clhd.sweep.plan.blocks import BoolArray, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import pool_blocks
+from clhd.sweep.plan.stage import IntArray
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import FloatArray, Status
 
-IntArray = NDArray[np.int64]
 _RESULTS = (Status.OK, Status.DIVERGED, Status.NOT_CONVERGED)
 _TIME = "time"
 
@@ -142,12 +142,8 @@ def _read_errors(
     store: Store, experiment: Experiment, name: str, region: tuple[slice, ...], chosen: BoolArray, is_ok: BoolArray
 ) -> FloatArray:
     """The standard errors of an output at chosen points, first dim; 0 where it is NaN in every replica."""
-    if store.entry_size > 1:
-        parts = [store.read(f"{name}_{moment}", region)[chosen] for moment in ("count", "mean", "squares")]
-    else:
-        values = store.read(name, region)[chosen]
-        is_known = np.isfinite(values) & is_ok.reshape(is_ok.shape + (1,) * (values.ndim - 2))
-        parts = [is_known.astype(float), np.where(is_known, values, 0.0), np.zeros(values.shape)]
+    parts = [moment[chosen] for moment in read_moments(store, name, region)]
+    parts[0] = np.where(is_ok.reshape(is_ok.shape + (1,) * (parts[0].ndim - 2)), parts[0], 0.0)
     dims = store.list_inner_dims(name if store.entry_size == 1 else f"{name}_mean")
     if _TIME in dims:
         at = experiment.sampling.at
@@ -155,6 +151,18 @@ def _read_errors(
         places = [store.experiment.times.index(time) for time in times]
         parts = [moment.take(places, axis=2 + dims.index(_TIME)) for moment in parts]
     return find_errors([np.moveaxis(moment, 1, 0) for moment in parts])
+
+
+def read_moments(store: Store, name: str, region: tuple[slice, ...]) -> list[FloatArray]:
+    """Return count, mean and sum of squared deviations of an output for each entry of a region, as `pool_blocks` takes.
+
+    A single replica is a block of one; its count is 0 where the value is not finite.
+    """
+    if store.entry_size > 1:
+        return [store.read(f"{name}_{moment}", region) for moment in ("count", "mean", "squares")]
+    values: FloatArray = store.read(name, region)
+    is_known = np.isfinite(values)
+    return [is_known.astype(float), np.where(is_known, values, 0.0), np.zeros(values.shape)]
 
 
 def find_errors(moments: Sequence[FloatArray]) -> FloatArray:

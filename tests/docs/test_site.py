@@ -1,21 +1,15 @@
 """The site of `make docs` in headless Chromium, without any network: `python -m pytest -m browser tests/docs`."""
 
-import json
 import re
-import shutil
-import subprocess
-import threading
 from collections.abc import Iterator
-from functools import partial
-from html import unescape
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.chromium import MARKS, probe, serve
+
 SITE = Path(__file__).parents[2] / "build" / "docs"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PAGES = (
     "index",
     "tour",
@@ -48,52 +42,23 @@ addEventListener("load", () => setTimeout(() => {
 </script><iframe src="/%(page)s" width="%(width)d" height="900" style="border: 0"></iframe>"""
 
 pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+    *MARKS,
     pytest.mark.skipif(not (SITE / "index.html").exists(), reason="there is no site: type make docs"),
 ]
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """Serves the site, and the probe that is set last."""
-
-    probe = ""
-
-    def do_GET(self) -> None:
-        if self.path != "/probe":
-            super().do_GET()
-            return
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(self.probe.encode())
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(SITE))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve(SITE) as found:
+        yield found
 
 
 def look_at(address: str, folder: Path, page: str, *, width: int = 1280, mode: str = "light") -> dict[str, Any]:
     """What the probe finds on a page, and what the browser complains of."""
-    Handler.probe = PROBE % {"page": page, "width": width, "mode": mode}
-    command = [
-        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"),
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-        *("--enable-logging=stderr", "--virtual-time-budget=60000", "--window-size=1300,1000", "--dump-dom"),
-    ]
-    done = subprocess.run(
-        [*command, f"{address}/probe"], check=True, capture_output=True, text=True, timeout=200, encoding="utf-8"
-    )
-    found: dict[str, Any] = json.loads(unescape(re.findall(r"<title>(\{.*?\})</title>", done.stdout)[0]))
-    told = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    return found | {"console": [line for line in told if '"[PST]: ' not in line]}  # the theme tells what it does
+    text = PROBE % {"page": page, "width": width, "mode": mode}
+    found, complaints = probe(address, folder, text, seconds=60)
+    told = [line for line in complaints.splitlines() if '"[PST]: ' not in line]  # the theme tells what it does
+    return dict(found) | {"console": told}
 
 
 @pytest.mark.parametrize(("width", "mode"), [(1280, "light"), (390, "dark")])

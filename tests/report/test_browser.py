@@ -4,16 +4,14 @@ Screenshots stay in pytest's temporary folder, to be looked at.
 """
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from clhd.report.write import write_report
 from clhd.sweep.spec.config import ConfigContent
+from tests.chromium import MARKS, run_chromium
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PROBE = """<script>
 addEventListener("load", () => {
   const root = document.documentElement;
@@ -27,14 +25,7 @@ FRAME = """<!DOCTYPE html><title></title><script>
 addEventListener("message", (event) => { document.title = event.data; });
 </script><iframe src="probe.html" width="%d" height="900" style="border: 0"></iframe>"""
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
-
-
-def run_chromium(folder: Path, *arguments: str) -> str:
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    return subprocess.run(
-        [*command, *arguments], check=True, capture_output=True, text=True, timeout=120, encoding="utf-8"
-    ).stdout
+pytestmark = MARKS
 
 
 @pytest.mark.parametrize(("width", "medium"), [(1280, "screen"), (390, "screen"), (688, "print")])
@@ -50,7 +41,7 @@ def test_the_page_fits_its_window_and_its_paper(
     (tmp_path / "probe.html").write_text(copy, encoding="utf-8")
     frame = tmp_path / "frame.html"
     frame.write_text(FRAME % width, encoding="utf-8")
-    dom = run_chromium(tmp_path, "--virtual-time-budget=5000", "--dump-dom", frame.as_uri())
+    dom = run_chromium(tmp_path, "--virtual-time-budget=5000", "--dump-dom", frame.as_uri()).stdout
     inner, scroll, wide = map(int, re.findall(r"<title>(\d+) (\d+) (\d+)</title>", dom)[0])
     assert (inner, wide) == (width, 0)
     assert scroll <= width

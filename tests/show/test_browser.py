@@ -4,24 +4,17 @@ The page stands in a frame of the same origin, so that its content security poli
 narrower than the least window of Chromium. A script beside the frame uses the page and tells what it found.
 """
 
-import json
 import re
-import shutil
-import subprocess
-import threading
 from collections.abc import Iterator
-from functools import partial
-from html import unescape
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clhd.show.write import render_page
+from tests.chromium import MARKS, probe, serve
 from tests.show.conftest import make_large
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PROBE = """<!DOCTYPE html><meta name="color-scheme" content="light dark"><title></title>
 <iframe src="/show.html" width="%d" height="900" style="border: 0"></iframe><script>
 addEventListener("load", () => setTimeout(async () => {
@@ -52,25 +45,7 @@ addEventListener("load", () => setTimeout(async () => {
 }, 300));
 </script>"""
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
-
-
-class Handler(SimpleHTTPRequestHandler):
-    """Serves the page, and the probe that is set last."""
-
-    probe = ""
-
-    def do_GET(self) -> None:
-        if self.path != "/probe":
-            super().do_GET()
-            return
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(self.probe.encode())
-
-    def log_message(self, *_: Any) -> None:
-        pass
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -85,34 +60,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ]
     html = render_page(summary, experiment, answers, ["<b>a note</b>"], "clhd why 'my file.yaml'")
     (folder / "show.html").write_text(html, encoding="utf-8")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve(folder) as found:
+        yield found
 
 
 def use_page(address: str, folder: Path, script: str, *, width: int = 1280, dark: bool = False) -> Any:
     """What a script finds on the page; whatever the browser complains of fails the test."""
-    Handler.probe = PROBE % (width, script)
-    command = [
-        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"),
-        *("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--enable-logging=stderr"),
-        *(
-            "--virtual-time-budget=20000",
-            "--window-size=1300,1000",
-            f"--blink-settings=preferredColorScheme={1 - dark}",
-        ),
-    ]
-    done = subprocess.run(
-        [*command, "--dump-dom", f"{address}/probe"],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        encoding="utf-8",
-    )
-    assert not [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    return json.loads(unescape(re.findall(r"<title>(.*?)</title>", done.stdout)[0]))
+    scheme = f"--blink-settings=preferredColorScheme={1 - dark}"
+    found, complaints = probe(address, folder, PROBE % (width, script), seconds=20, arguments=(scheme,))
+    assert not complaints
+    return found
 
 
 def test_ten_thousand_points_are_drawn_at_once(address: str, tmp_path: Path) -> None:

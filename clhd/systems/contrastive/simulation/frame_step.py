@@ -1,0 +1,232 @@
+"""The compiled step of the chain in a frame of features and units; `frame_chain.py` has its equations and symbols."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clhd.core.kernels import kernel
+from clhd.core.streams import fill_chi_squares, fill_normal_pairs
+from clhd.systems.contrastive.model.activations import activate
+from clhd.systems.contrastive.model.losses import covariance, forces
+from clhd.systems.contrastive.simulation.lockstep import LANES, sample_latents
+
+FloatArray = NDArray[np.float64]
+BitArray = NDArray[np.uint64]
+
+# Code of the covariance loss in the kernel; the other losses have theirs.
+COVARIANCE = -1
+
+
+@kernel
+def _is_second(loss: int, v: int) -> bool:
+    """Return True if view v is the second one of its pair; its first one is view v - 1."""
+    return v % 2 == 1 if loss == COVARIANCE else v == 1
+
+
+@kernel
+def _set_zero(row: FloatArray) -> None:
+    for i in range(LANES):
+        row[i] = 0.0
+
+
+@kernel
+def _add_product(row: FloatArray, one: FloatArray, other: FloatArray) -> None:
+    for i in range(LANES):
+        row[i] += one[i] * other[i]
+
+
+@kernel
+def _factorise(matrix: FloatArray) -> None:
+    """Replace symmetric matrices, shape (unit, unit, lanes), by their lower Cholesky factors.
+
+    They may be singular: a pivot of 0, or below 0 by rounding, leaves a column of zeros. NaN stays NaN.
+    """
+    for k in range(len(matrix)):
+        pivot = matrix[k, k]
+        for m in range(k):
+            before = matrix[k, m]
+            for i in range(LANES):
+                pivot[i] -= before[i] * before[i]
+        for i in range(LANES):
+            pivot[i] = math.sqrt(0.0 if pivot[i] <= 0.0 else pivot[i])
+        for other in range(k + 1, len(matrix)):
+            row = matrix[other, k]
+            for m in range(k):
+                one, before = matrix[other, m], matrix[k, m]
+                for i in range(LANES):
+                    row[i] -= one[i] * before[i]
+            for i in range(LANES):
+                quotient = row[i] / pivot[i]
+                row[i] = quotient if pivot[i] != 0.0 else 0.0
+            _set_zero(matrix[k, other])
+
+
+@kernel
+def draw_bartlett(state: BitArray, group: Any) -> None:
+    """Draw all normal numbers of a step, and write Bartlett's lower triangle A of each lane."""
+    bartlett, normal, chi_square = group.bartlett, group.normal, group.chi_square
+    for row in range(0, len(normal), 2):
+        fill_normal_pairs(state, normal[row], normal[row + 1])
+    row = group.z.shape[1] * group.moved.shape[1]
+    for k in range(len(bartlett)):
+        fill_chi_squares(state, normal[row], group.gamma_d[k], group.gamma_c[k], group.uniform, chi_square)
+        diagonal, is_there = bartlett[k, k], group.is_there[k]
+        for i in range(LANES):
+            diagonal[i] = is_there[i] * math.sqrt(chi_square[i])
+        row += 1
+        for m in range(k):
+            _set_zero(bartlett[k, m])
+            _add_product(bartlett[k, m], group.is_there[m], normal[row])
+            _set_zero(bartlett[m, k])
+            row += 1
+
+
+@kernel
+def _draw_views(state: BitArray, loss: int, samplers: NDArray[np.int64], group: Any) -> None:
+    """Turn the first rows of ``group.normal`` into c + f and t of all views."""
+    y, directions = group.normal, group.moved.shape[1]
+    for m in range(len(group.c)):
+        sample_latents(state, samplers, group, m)
+    for v in range(group.z.shape[1] - 1, -1, -1):  # backwards: second views are mixed from first ones, still normal
+        for j in range(directions):
+            row, part = y[v * directions + j], 0 if j < len(samplers) else 1
+            sigma, common, own = group.sigma[part], group.common[part], group.own[part]
+            if _is_second(loss, v):
+                first = y[(v - 1) * directions + j]
+                for i in range(LANES):
+                    row[i] = sigma[i] * (common[i] * first[i] + own[i] * row[i])
+            else:
+                for i in range(LANES):
+                    row[i] *= sigma[i]
+            if j < len(samplers):
+                latent = group.c[v // 2 if loss == COVARIANCE else max(v - 1, 0), j]
+                for i in range(LANES):
+                    row[i] += latent[i]
+
+
+@kernel
+def _project(group: Any) -> None:
+    """Write z_iv = Q_i . (c_v + f_v) + L_i . t_v."""
+    q, rest, y, z = group.q, group.rest, group.normal, group.z
+    features = q.shape[1]
+    directions = features + len(q)
+    for k in range(len(q)):
+        for v in range(z.shape[1]):
+            for i in range(LANES):
+                total = 0.0
+                for j in range(features):
+                    total += q[k, j, i] * y[v * directions + j, i]
+                for m in range(len(q)):
+                    total += rest[k, m, i] * y[v * directions + features + m, i]
+                z[k, v, i] = total
+
+
+@kernel
+def _collect(loss: int, group: Any) -> None:
+    """Write sum_v Delta_v (c_v + f_v, t_v)' to `moved`, and D to `form`."""
+    moved, form, delta, y, crossed = group.moved, group.form, group.delta, group.normal, group.chi_square
+    views, directions = delta.shape[1], moved.shape[1]
+    for k in range(len(moved)):
+        for j in range(directions):
+            for i in range(LANES):
+                total = 0.0
+                for v in range(views):
+                    total += delta[k, v, i] * y[v * directions + j, i]
+                moved[k, j, i] = total
+        for m in range(k + 1):
+            row = form[k, m]
+            _set_zero(row)
+            _set_zero(crossed)
+            for v in range(views):
+                _add_product(row, delta[k, v], delta[m, v])
+                if _is_second(loss, v):
+                    _add_product(crossed, delta[k, v], delta[m, v - 1])
+                    _add_product(crossed, delta[k, v - 1], delta[m, v])
+            for i in range(LANES):
+                row[i] = group.variance[i] * row[i] + group.covariance[i] * crossed[i]
+
+
+@kernel
+def _move(group: Any) -> None:
+    """Make the step of (Q, L) from `moved`, `form` and `bartlett`."""
+    q, rest, moved, form, bartlett = group.q, group.rest, group.moved, group.form, group.bartlett
+    decay, rate, entry = group.decay, group.rate, group.chi_square
+    units, features = q.shape[0], q.shape[1]
+    _factorise(form)
+    for k in range(units):
+        for j in range(features):
+            for i in range(LANES):
+                q[k, j, i] = decay[i] * q[k, j, i] + rate[i] * moved[k, j, i]
+        for m in range(units):
+            row = moved[k, features + m]
+            for i in range(LANES):
+                row[i] = decay[i] * rest[k, m, i] + rate[i] * row[i]
+        # Row k of (eta / n) C A. Entry m needs the entries m and later of this row of C.
+        for m in range(k + 1):
+            _set_zero(entry)
+            for other in range(m, k + 1):
+                _add_product(entry, form[k, other], bartlett[other, m])
+            for i in range(LANES):
+                form[k, m, i] = rate[i] * entry[i]
+    for k in range(units):
+        for m in range(k + 1):
+            row = rest[k, m]
+            _set_zero(row)
+            for other in range(units):
+                _add_product(row, moved[k, features + other], moved[m, features + other])
+                _add_product(row, form[k, other], form[m, other])
+    _factorise(rest)
+
+
+@kernel
+def _return_to_sphere(group: Any) -> None:
+    """Divide each row of (Q, L) by its length."""
+    q, rest, square = group.q, group.rest, group.chi_square
+    for k in range(len(q)):
+        _set_zero(square)
+        for j in range(q.shape[1]):
+            _add_product(square, q[k, j], q[k, j])
+        for m in range(len(q)):
+            _add_product(square, rest[k, m], rest[k, m])
+        for i in range(LANES):
+            square[i] = 1.0 / math.sqrt(square[i])
+        for j in range(q.shape[1]):
+            for i in range(LANES):
+                q[k, j, i] *= square[i]
+        for m in range(len(q)):
+            for i in range(LANES):
+                rest[k, m, i] *= square[i]
+
+
+@kernel
+def advance(
+    steps: int,
+    activation: int,
+    coefficients: FloatArray,
+    loss: int,
+    centred: bool,
+    penalty: int,
+    sphere: bool,
+    samplers: NDArray[np.int64],
+    state: BitArray,
+    group: Any,
+) -> None:
+    """Advance all lanes of a group by `steps` steps, in place."""
+    z, h, d, delta = group.z, group.h, group.d, group.delta
+    for _ in range(steps):
+        draw_bartlett(state, group)
+        _draw_views(state, loss, samplers, group)
+        _project(group)
+        for k in range(len(z)):
+            for v in range(z.shape[1]):
+                activate(activation, coefficients, z[k, v], h[k, v], d[k, v])
+        if loss == COVARIANCE:
+            covariance.forces(centred, penalty, group.weight, h, d, group.mean, group.slope, delta)
+        else:
+            forces(loss, group.temperature, h[0], d[0], delta[0])
+        _collect(loss, group)
+        _move(group)
+        if sphere:
+            _return_to_sphere(group)

@@ -1,6 +1,7 @@
 """`run_experiment` works from every kind of caller, and workers never run the caller's script."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+HANGS_AFTER_SECONDS = 240  # before the limit of a test ends all without a word
 # Eight seconds by its own word, so that processes are started; in truth, it takes none.
 SYSTEM = """
 import clhd
@@ -68,16 +70,25 @@ CALLERS = {
 
 
 def call(folder: Path, source: str, *, from_input: bool = False) -> "subprocess.CompletedProcess[str]":
-    """Run a script in a folder with the experiment."""
+    """Run a script in a folder with the experiment; if it hangs, fail with the stacks of all its processes."""
     (folder / "falling.py").write_text(SYSTEM)
     (folder / "falling.yaml").write_text(EXPERIMENT)
     (folder / "script.py").write_text(source)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (folder / "script.py").open() as script:
-        return subprocess.run(
-            [sys.executable, "-" if from_input else "script.py"],
-            stdin=script, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+    command = [sys.executable, "-" if from_input else "script.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
+    with (
+        (folder / "script.py").open() as script,
+        subprocess.Popen(
+            command, stdin=script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=folder, env=environment, start_new_session=True,
+        ) as process,
+    ):  # fmt: skip
+        try:
+            stdout, stderr = process.communicate(timeout=HANGS_AFTER_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGABRT)
+            pytest.fail("it hangs:\n" + "\n".join(process.communicate()))
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 @pytest.mark.parametrize("caller", CALLERS)

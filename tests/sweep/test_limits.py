@@ -10,7 +10,7 @@ import pytest
 
 import clhd.sweep.plan.blocks
 import clhd.sweep.spec.grid
-import clhd.sweep.spec.limits
+import clhd.sweep.spec.validation
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import CHUNK_BYTES, choose_chunks, chunk_counts, plan_blocks
 from clhd.sweep.plan.check import check_experiment
@@ -147,7 +147,7 @@ def test_growth_beyond_a_limit_is_refused_before_anything_is_copied(
     path.parent.mkdir()
     prepare_store(Stage(toy(), "simulation"), path)
     before = sorted((file, file.stat().st_mtime_ns) for file in path.parent.rglob("*"))
-    monkeypatch.setattr(clhd.sweep.spec.limits, "MOST_POINTS", 12)
+    monkeypatch.setattr(clhd.sweep.spec.validation, "MOST_POINTS", 12)
     wanted = toy(axes={"slope": [5, 6, 7], "size": [5, 6, 7, 8]})  # 12 points, and 7 x 6 with those of the store
     with pytest.raises(StoreError) as error:
         prepare_store(Stage(wanted, "simulation"), path)

@@ -16,7 +16,7 @@ import distributed
 import pytest
 from distributed import get_worker
 
-import clhd.sweep.cluster.local
+import clhd.sweep.cluster.cluster
 from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.cluster.dask_quirks import kill_workers
@@ -26,14 +26,14 @@ from clhd.sweep.cluster.dask_quirks import kill_workers
 def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(
     monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
-    start, left = clhd.sweep.cluster.local.LocalCluster, [RuntimeError("Nanny failed to start.")] * failures
+    start, left = clhd.sweep.cluster.cluster.LocalCluster, [RuntimeError("Nanny failed to start.")] * failures
 
     def fail_at_first(**options: Any) -> Any:
         if left:
             raise left.pop()
         return start(**options)
 
-    monkeypatch.setattr(clhd.sweep.cluster.local, "LocalCluster", fail_at_first)
+    monkeypatch.setattr(clhd.sweep.cluster.cluster, "LocalCluster", fail_at_first)
     if failures == 1:
         with open_client(Cluster(workers=1), processes=False) as client:
             assert client.submit(sum, [2, 3]).result() == 5

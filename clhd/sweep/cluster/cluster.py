@@ -4,14 +4,18 @@ Dask runs the code that it is sent. So on this machine it listens on loopback on
 which both sides show a certificate: neither another machine nor another user of this one can join in.
 """
 
+import copy
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from distributed import CancelledError, Client
+import dask
+from distributed import CancelledError, Client, LocalCluster, Security
 from distributed.comm.core import CommClosedError, FatalCommClosedError
+from distributed.system import MEMORY_LIMIT
 
 from clhd.core.machine import ONE_THREAD
 from clhd.errors import ClusterError
@@ -19,17 +23,28 @@ from clhd.sweep.cluster.dask_quirks import (
     CLIENT_LOGGERS,
     HANDSHAKE_LOGGERS,
     SHUTDOWN_LOGGERS,
+    OwnNanny,
     add_dashboard_socket,
+    begin_workers,
     block_sigint,
     hide_cancel_traceback,
     ignore_late_loop_errors,
+    ignore_start_warnings,
     kill_workers,
     quiet,
 )
-from clhd.sweep.cluster.local import LOOPBACK, start_local
 from clhd.sweep.cluster.place import Cluster
 from clhd.sweep.cluster.slurm import open_slurm, start_jobs
 
+_LOOPBACK = "127.0.0.1"
+_STARTS = 3
+_POLL_SECONDS = 0.05
+# A worker that is short of memory would write results as pickles into a folder of /tmp that Dask shares among users.
+_SETTINGS: dict[str, Any] = {f"distributed.worker.memory.{step}": False for step in ("target", "spill")} | {
+    "distributed.scheduler.contact-address": None
+}
+# Modules that the user has other clusters load at their start; here they may be missing.
+_SETTINGS |= {f"distributed.{part}.preload": [] for part in ("scheduler", "nanny", "worker")}
 _DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 10
 LOST = (
@@ -106,7 +121,7 @@ def _open_local(workers: int, processes: bool) -> Iterator[Client]:
     with (
         quiet(*HANDSHAKE_LOGGERS),
         ExitStack() as end,
-        start_local(workers, processes=processes) as local,
+        _start_local(workers, processes=processes) as local,
         Client(local) as client,
     ):
         if processes:
@@ -118,9 +133,75 @@ def _open_local(workers: int, processes: bool) -> Iterator[Client]:
             kill_workers(local)
 
 
+def _start_local(workers: int, *, processes: bool) -> Any:
+    """Start workers on this machine, one core each, and a scheduler; as threads of this process unless `processes`.
+
+    The LocalCluster is open, to be closed by its context.
+    """
+    # These options override the user's Dask settings, which are meant for other clusters: they must neither open a
+    # socket here nor ask for other certificates. Without an address of its own, the server of a worker that is a thread
+    # would listen on all interfaces.
+    kind = (
+        {
+            "host": _LOOPBACK,
+            "protocol": "tls://",
+            "env": ONE_THREAD,
+            "security": Security.temporary(),
+            "worker_class": OwnNanny,
+        }
+        if processes
+        else {
+            "protocol": "inproc://",
+            "worker_dashboard_address": f"{_LOOPBACK}:0",
+            "security": Security(require_encryption=False, tls_ca_file=None),
+        }
+    )
+    return _start_cluster(
+        workers if processes else 1,
+        processes=processes,
+        threads_per_worker=1 if processes else workers,
+        dashboard_address=f"{_LOOPBACK}:0",
+        **kind,
+    )
+
+
+def _start_cluster(workers: int, *, processes: bool, **options: Any) -> Any:
+    """Start a LocalCluster; try again if a worker is killed meanwhile, since Dask then ends all the others."""
+    options |= {"n_workers": 0, "processes": processes, "memory_limit": MEMORY_LIMIT // workers}
+    problem = ""
+    for _ in range(_STARTS):
+        try:
+            with quiet(*SHUTDOWN_LOGGERS), ignore_start_warnings(), dask.config.set(_SETTINGS), ExitStack() as stack:
+                if processes:  # a copy, so that workers which replace killed ones get these settings as well
+                    options["config"] = copy.deepcopy(dask.config.config)
+                with block_sigint():
+                    local = stack.enter_context(LocalCluster(**options))
+                _start_workers(local, workers)
+                stack.pop_all()
+                return local
+        except RuntimeError as error:
+            problem = str(error).rstrip(".")
+    raise ClusterError(f"the worker processes could not be started: {problem}")
+
+
+def _start_workers(local: Any, count: int) -> None:
+    """Start workers, and kill them at once if an interrupt comes: Dask would wait until all of them are there.
+
+    The thread that starts them blocks SIGINT, and they inherit that.
+    """
+    started = begin_workers(local, count)
+    try:
+        started.result()
+    except KeyboardInterrupt:
+        while not started.done():
+            kill_workers(local)
+            time.sleep(_POLL_SECONDS)
+        raise
+
+
 def _serve_dashboard(cluster: Any) -> None:
     """Serve Dask's pages at their usual port as well, unless that is taken."""
     with suppress(OSError):
-        usual = socket.create_server((LOOPBACK, _DASHBOARD_PORT))
+        usual = socket.create_server((_LOOPBACK, _DASHBOARD_PORT))
         usual.setblocking(False)
         add_dashboard_socket(cluster, usual)

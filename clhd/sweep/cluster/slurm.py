@@ -30,7 +30,7 @@ from clhd.sweep.cluster.tls import load_security, make_certificates
 _MEMORY = "2GiB"
 _LOG_FOLDER = ".slurm-logs"
 _KEY_FOLDER = ".clhd-keys-"
-# As on this machine (clhd/sweep/cluster/local.py): workers write no results to disk as pickles.
+# As on this machine (clhd/sweep/cluster/cluster.py): workers write no results to disk as pickles.
 _ALL_IN_MEMORY = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{step}": "False" for step in ("TARGET", "SPILL")}
 # A block takes about a second, so this asks for a worker for each block that is ready.
 _TARGET_SECONDS = "500ms"

@@ -17,7 +17,8 @@
 All mistakes of a file are reported at once, one line each: file, key, value found, what is allowed.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,30 +35,35 @@ from pydantic import (
 from pydantic_core.core_schema import ValidationInfo
 
 from clhd.core.checks import parse_count, parse_number
-from clhd.errors import InputError
-from clhd.sweep.spec.constants import collect, count_components, number_components, parse_constant, write_out
-from clhd.sweep.spec.context import (
+from clhd.core.text import format_html_table, format_value
+from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
+from clhd.sweep.spec.refinement import Refinement, check_refinement
+from clhd.sweep.spec.sampling import Sampling, check_sampling, parse_sampling
+from clhd.sweep.spec.validation import (
     Context,
+    check_table,
+    collect,
+    count_components,
     get_context,
     get_system,
     has_simulation,
     list_outputs,
     list_simulated,
+    number_components,
     parameter_finder,
+    parse_constant,
+    refine_axes,
+    write_out,
 )
-from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
-from clhd.sweep.spec.limits import check_table
-from clhd.sweep.spec.notebook import format_experiment
-from clhd.sweep.spec.refinement import Refinement, check_refinement, refine_axis
-from clhd.sweep.spec.sampling import Sampling, check_sampling, parse_sampling
 from clhd.sweep.spec.yaml_file import MUST_BE_GIVEN, ExperimentError, describe_mistakes, read_yaml
-from clhd.systems.declarations import Parameter, Value
+from clhd.systems.declarations import Value
 from clhd.systems.protocol import System
 from clhd.systems.registry import Reference, is_file_name, load_system, refer_to
 
 # With keep: moments. As many as one kernel call computes, which is the least that can be computed alone.
 REPLICAS_PER_BLOCK = 256
 _KEEP = ("replicas", "moments")
+_MOST_VALUES = 8  # of an axis in a notebook; of more, the first two and the last are shown
 _FIGURES_OF_CLAIMS = "figures"
 # Names of arrays that every store and summary holds beside outputs and parameters.
 _LEDGER = frozenset({
@@ -148,7 +154,7 @@ class Experiment(BaseModel):
         if repeated:
             raise ValueError("\n".join(f"{name}: is set twice, as an axis and elsewhere" for name in repeated))
         refine = info.data.get("refine")
-        return axes if refine is None or refine.coarse else _refine_axes(axes, refine, find)
+        return axes if refine is None or refine.coarse else refine_axes(axes, refine, find)
 
     @field_validator("times", mode="before")
     @classmethod
@@ -254,7 +260,16 @@ class Experiment(BaseModel):
         return self.replicas > 0
 
     def _repr_html_(self) -> str:
-        return format_experiment(self)
+        rows = {"system": self.system, "description": self.description}
+        rows |= {f"axis {axis.name}": f"{len(axis)}: {_format_values(axis)}" for axis in self.axes}
+        rows |= {name: format_value(value) for name, value in self.constants.items()}
+        if self.times:
+            rows["times"] = f"{len(self.times)}, up to {format_value(self.times[-1])}"
+        rows["points"] = f"{math.prod(len(axis) for axis in self.axes):,}"
+        sampling = self.sampling
+        at_least = f"{sampling.start:,} to " if sampling.until else ""
+        rows |= {"replicas": f"{at_least}{sampling.most:,}", "seed": str(self.seed)}
+        return format_html_table(f"Experiment {self.name}", {name: text for name, text in rows.items() if text})
 
     def typed_like(self, held: "Experiment") -> "Experiment":
         """The experiment, if it was read without its system, with values in the form in which `held` has them.
@@ -289,17 +304,9 @@ class Experiment(BaseModel):
         )
 
 
-def _refine_axes(axes: tuple[Axis, ...], refine: Refinement, find: Callable[[str], Parameter]) -> tuple[Axis, ...]:
-    """The axes with the values of all rounds."""
-
-    def refine_one(name: str, axis: Axis) -> Axis:
-        if name not in refine.along:
-            return axis
-        if axis.is_single and find(name).kind == "count":
-            raise InputError(f"{name}: cannot be refined, because it has whole numbers")
-        return refine_axis(axis, refine.rounds)
-
-    return tuple(collect({axis.name: axis for axis in axes}, refine_one).values())
+def _format_values(axis: Axis) -> str:
+    labels = [axis.label(position).removeprefix(f"{axis.name}=") for position in range(len(axis))]
+    return ", ".join(labels if len(labels) <= _MOST_VALUES else [*labels[:2], "...", labels[-1]])
 
 
 def _is_taken(name: str, experiment: Experiment, info: ValidationInfo) -> bool:

@@ -35,7 +35,7 @@ from clhd.core.text import format_count, format_seconds
 from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, choose_chunks, keep_chunks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.grid import Axis
-from clhd.sweep.spec.limits import describe_size
+from clhd.sweep.spec.validation import describe_size
 from clhd.sweep.spec.yaml_file import ExperimentError
 from clhd.sweep.store.bound import StoreError
 from clhd.sweep.store.create import create_store, publish, remove_leftovers, write_empty

@@ -104,7 +104,7 @@ def run(options: Namespace) -> int:
 
 def status(options: Namespace) -> int:
     """Print a table of the counts by status of all experiments of a list."""
-    from clhd.report.faults import find_product_faults
+    from clhd.sweep.results.products import find_product_faults
     from clhd.sweep.results.state import describe_status, format_status
 
     if options.watch:

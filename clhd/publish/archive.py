@@ -12,7 +12,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
 from importlib.metadata import distributions
@@ -22,13 +22,15 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 from clhd.core.files import replace_file
 from clhd.errors import FileError, InputError, explain_unwritable
-from clhd.publish.crate import METADATA, describe_crate
 from clhd.sweep.spec.config import ConfigContent
 from clhd.sweep.spec.stages import STAGES, stage_path
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.provenance import describe_code, now
 from clhd.systems.registry import is_file_name
 
+METADATA = "ro-crate-metadata.json"
+_CRATE = "https://w3id.org/ro/crate/1.1"
+_ENCODINGS = {".json": "application/json", ".yaml": "application/yaml", ".html": "text/html", ".txt": "text/plain"}
 MANIFEST, CONTENTS = "manifest-sha256.txt", "archive.json"
 _LOCK = Path("requirements/lock.txt")
 _PRODUCTS = ("claims*.json", ".claims.json", "report.html", ".report.json", "figures/**/*", "latex/**/*")
@@ -183,3 +185,64 @@ def _digest(path: Path) -> str:
         while block := file.read(_CHUNK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def describe_crate(
+    title: str, date: str, code: str, experiments: Mapping[str, str], files: Sequence[str], licence: str | None
+) -> dict[str, Any]:
+    """Return the metadata of an archive.
+
+    Parameters
+    ----------
+    title, date : str
+        The date as ISO 8601 writes it.
+    code : str
+        Version of clhd, with its commit.
+    experiments : mapping of folder to description
+        Folders of results.
+    files : sequence of str
+        Other files that are worth a name.
+    licence : str, optional
+        Its address, such as ``https://creativecommons.org/licenses/by/4.0/``.
+    """
+    folders = {f"{folder}/": text for folder, text in experiments.items()}
+    clhd = {"@id": "#clhd", "@type": "SoftwareApplication", "name": "clhd", "version": code}
+    chosen = {"@id": licence or "#licence", "@type": "CreativeWork"}
+    chosen |= {"name": licence or "No licence was chosen", "description": "The licence of these results."}
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": title,
+        "description": f"Results of clhd: {', '.join(experiments)}. `clhd verify` computes a share of them again.",
+        "datePublished": date,
+        "license": {"@id": chosen["@id"]},
+        "hasPart": [{"@id": name} for name in (*files, *folders)],
+        "mentions": {"@id": "#run"},
+    }
+    made = [{"@id": name} for name in folders]
+    run: dict[str, Any] = {
+        "@id": "#run",
+        "@type": "CreateAction",
+        "name": "The computation of these results",
+        "instrument": {"@id": "#clhd"},
+        "result": made[0] if len(made) == 1 else made,  # as RO-Crate recommends
+    }
+    about = {
+        "@id": METADATA,
+        "@type": "CreativeWork",
+        "conformsTo": {"@id": _CRATE},
+        "about": {"@id": "./"},
+    }
+    parts = [{"@id": name, "@type": "Dataset", "name": name, "description": text} for name, text in folders.items()]
+    graph = [about, root, chosen, clhd, run, *map(_describe_file, files), *parts]
+    return {"@context": f"{_CRATE}/context", "@graph": graph}
+
+
+def _describe_file(name: str) -> dict[str, str]:
+    suffix = f".{name.rpartition('.')[2]}"
+    return {
+        "@id": name,
+        "@type": "File",
+        "name": name,
+        "encodingFormat": _ENCODINGS.get(suffix, "application/octet-stream"),
+    }

@@ -11,6 +11,7 @@ r"""`write_paper_assets`: what a paper cites, written from results alone, so tha
 import json
 import re
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,9 @@ from clhd.errors import InputError, ResultsError, explain_unwritable
 from clhd.figures.claims import draw_claims
 from clhd.figures.plot import draw_summary, has_figure
 from clhd.figures.style import TEX_FONTS, save_figure, use_style
-from clhd.publish.bibliography import compose_bibliography
 from clhd.publish.tex import escape_tex, flatten, format_tex
 from clhd.report.evidence import Remark, Table, arrange_evidence
-from clhd.report.faults import find_claims_faults
+from clhd.sweep.results.products import find_claims_faults
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.config import ConfigContent
 from clhd.sweep.spec.stages import stage_path
@@ -41,6 +41,20 @@ _HEAD = r"""% Written by clhd paper, {code}. Do not edit: the next clhd paper wr
 \newcommand\clhdinterval[1]{{\clhd@get{{interval}}{{#1}}}}
 \newcommand\clhdwith[1]{{\clhd{{#1}} (95\,\% interval: \clhdinterval{{#1}})}}
 \makeatother
+"""
+# As CITATION.cff says it, which an installed clhd does not have.
+_CLHD = """@misc{{clhd,
+  author = {{{{The clhd developers}}}},
+  title = {{{{clhd: the high-dimensional limit of contrastive learning, simulated and solved}}}},
+  version = {{{version}}}
+}}
+"""
+_LETTER = """@article{MengWang2024,
+  author = {Meng, L. and Wang, C.},
+  title = {{Training Dynamics of Nonlinear Contrastive Learning Model in the High Dimensional Limit}},
+  journal = {arXiv:2406.06909},
+  year = {2024}
+}
 """
 
 
@@ -146,6 +160,20 @@ def compose_table(table: Table) -> str:
     columns = "l" * max((len(row) for row in table.rows), default=1)
     body = "\n".join([r"\hline", *head, *rows, r"\hline"])
     return f"% {escape_tex(table.caption)}\n\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n"
+
+
+def compose_bibliography(config: ConfigContent, results: Path) -> str:
+    """Return BibTeX; a source that a system names in one text is a ``@misc`` with this text as its title."""
+    sources: dict[str, str] = {}
+    for name in config.experiments:
+        path = stage_path(results / name, "summary")
+        if path.is_dir():
+            summary = read_summary(path)
+            system = str(summary.experiment["system"]).rpartition(":")[2]
+            for number, source in enumerate(summary.declaration.sources, 1):
+                sources.setdefault(source, f"{system}{number}")
+    others = [f"@misc{{{key},\n  title = {{{{{escape_tex(source)}}}}}\n}}\n" for source, key in sources.items()]
+    return "\n".join([_CLHD.format(version=version("clhd")), _LETTER, *others])
 
 
 def _draw(config: ConfigContent, judged: Mapping[str, Any], tables: Mapping[str, Any], results: Path) -> list[Path]:

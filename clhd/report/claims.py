@@ -30,7 +30,7 @@ def read_judged_claims(results: Path, faults: Mapping[str, str]) -> list[Entry]:
     results : Path
         Folder of all results.
     faults : mapping
-        What `clhd.report.faults.find_claims_faults` found; each claim gets the faults of the summaries it rests on.
+        What `find_claims_faults` found; each claim gets the faults of the summaries it rests on.
 
     Raises
     ------

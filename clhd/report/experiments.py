@@ -17,10 +17,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from clhd.errors import ClhdError
-from clhd.report.faults import find_figure_faults
 from clhd.report.pictures import Picture, read_picture
 from clhd.report.text import make_anchor
 from clhd.sweep.results.open_results import PARTS
+from clhd.sweep.results.products import find_figure_faults
 from clhd.sweep.results.state import describe_status
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.layout import check_summary

@@ -23,7 +23,6 @@ from clhd.errors import explain_unwritable
 from clhd.report.claims import count_verdicts, read_judged_claims, read_tables
 from clhd.report.evidence import Remark
 from clhd.report.experiments import prepare_experiment, read_record, sum_costs
-from clhd.report.faults import find_claims_faults
 from clhd.report.systems import describe_systems
 from clhd.report.text import (
     is_estimate,
@@ -34,7 +33,7 @@ from clhd.report.text import (
     name_verdict,
     split_estimate,
 )
-from clhd.sweep.results.products import find_identity, report_record, write_record
+from clhd.sweep.results.products import find_claims_faults, find_identity, report_record, write_record
 from clhd.sweep.spec.config import ConfigContent
 from clhd.sweep.store.provenance import describe_code, now
 

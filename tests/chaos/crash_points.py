@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from clhd.errors import ClhdError
-from clhd.report.faults import find_claims_faults
 from clhd.sweep.results.open_results import open_results
+from clhd.sweep.results.products import find_claims_faults
 from clhd.sweep.results.state import State, find_states
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.config import read_config

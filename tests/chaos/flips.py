@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from clhd.errors import ClhdError
-from clhd.report.faults import find_product_faults
 from clhd.report.write import compose_report
 from clhd.sweep.results.open_results import open_results
+from clhd.sweep.results.products import find_product_faults
 from clhd.sweep.results.state import State, find_states
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.config import ConfigContent

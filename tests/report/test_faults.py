@@ -9,10 +9,10 @@ import pytest
 
 import clhd.systems.registry
 from clhd.cli import main
-from clhd.report.faults import find_product_faults
 from clhd.report.write import compose_report
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.results import products
+from clhd.sweep.results.products import find_product_faults
 from clhd.sweep.results.summary import write_summary
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.config import ConfigContent, read_config

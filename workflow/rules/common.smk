@@ -15,7 +15,7 @@ from clhd.core.machine import count_cores
 from clhd.core.surroundings import check_installation
 from clhd.errors import ClhdError, check_link
 from clhd.figures.plot import NO_FIGURE, find_figure
-from clhd.report.faults import find_claims_faults, find_figure_faults, find_report_faults
+from clhd.sweep.results.products import find_claims_faults, find_figure_faults, find_report_faults
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.spec.config import parse_config
 from clhd.sweep.run.needs import predict_needs

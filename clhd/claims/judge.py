@@ -190,8 +190,6 @@ def judge_claims(settings: Mapping[str, ClaimSettings], results: Path) -> dict[s
     ----------
     settings : mapping of id to ClaimSettings
         From `read_claims`.
-    results : Path
-        Folder of all results.
 
     Returns
     -------

@@ -54,7 +54,6 @@ class Estimate:
 
         Parameters
         ----------
-        value, standard_error : float
         among : int, optional
             How many intervals, this one included, are to hold together.
         """

@@ -38,7 +38,6 @@ def plot_lines(
 
     Parameters
     ----------
-    summary : Summary
     wish : tuple of str
         Axes along x, by colour, and by columns and rows of panels.
     start : bool

@@ -43,7 +43,6 @@ def assign_roles(summary: Summary, wish: Sequence[str], *, roles: int = 4) -> Ro
 
     Parameters
     ----------
-    summary : Summary
     wish : sequence of str
         Axes by role. Where the experiment lacks one, another axis takes its place: users change axes.
     roles : int

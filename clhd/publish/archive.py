@@ -42,11 +42,8 @@ def write_archive(config: ConfigContent, source: Path, results: Path, output: Pa
 
     Parameters
     ----------
-    config : ConfigContent
     source : Path
         The file of the list.
-    results : Path
-        Folder of all results.
     output : Path
         The zip; an older file of this name is replaced when the new one is whole.
     licence : str, optional

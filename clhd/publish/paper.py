@@ -65,8 +65,6 @@ def write_paper_assets(config: ConfigContent, results: Path) -> list[Path]:
     ----------
     config : ConfigContent
         The experiments; `clhd claims` has judged its claims.
-    results : Path
-        Folder of all results.
 
     Returns
     -------

@@ -27,8 +27,6 @@ def read_judged_claims(results: Path, faults: Mapping[str, str]) -> list[Entry]:
 
     Parameters
     ----------
-    results : Path
-        Folder of all results.
     faults : mapping
         What `find_claims_faults` found; each claim gets the faults of the summaries it rests on.
 

@@ -28,8 +28,6 @@ class Table:
 
     Parameters
     ----------
-    caption : str
-    head : list of str
     rows : list of rows of plain values
         The first value of each row is its head.
     is_titled : bool

@@ -30,7 +30,6 @@ class Picture:
         The picture as a data URL; empty if the file does not exist. Browsers run no script of an image.
     least, most : int
         Width in pixels of the page.
-    caption : Markup
     """
 
     file: str

@@ -38,7 +38,6 @@ def describe_systems(config: ConfigContent, records: Mapping[str, Record]) -> tu
 
     Parameters
     ----------
-    config : ConfigContent
     records : mapping of experiment to Record
     """
     declared: dict[tuple[str, str], Declaration | None] = {}

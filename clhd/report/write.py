@@ -47,8 +47,6 @@ def write_report(config: ConfigContent, results: Path) -> Path:
     ----------
     config : ConfigContent
         The experiments, and whether there are claims. Their systems need not be installed.
-    results : Path
-        Folder of all results.
 
     Returns
     -------

@@ -43,7 +43,6 @@ def describe_results(
 
     Parameters
     ----------
-    summary : Summary
     experiment : Experiment
         As the summary describes it.
     answers : sequence of mapping

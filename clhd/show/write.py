@@ -39,8 +39,6 @@ def write_page(name: str, file: Path, results: Path) -> Path:
         Name of the experiment.
     file : Path
         Its YAML file, which the commands on the page name. It is not read.
-    results : Path
-        Folder of all results.
 
     Returns
     -------
@@ -77,7 +75,6 @@ def render_page(
 
     Parameters
     ----------
-    summary : Summary
     experiment : Experiment
         As the summary describes it.
     answers : sequence of mapping

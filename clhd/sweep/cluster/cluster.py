@@ -58,7 +58,6 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
 
     Parameters
     ----------
-    cluster : Cluster
     processes : bool
         One process per worker, so that the death of one leaves the others alive; False for work of a few seconds, since
         starting processes would take longer than the work. All sockets listen on loopback only.

@@ -113,7 +113,6 @@ class PointCheck:
 
     Parameters
     ----------
-    grid : Grid
     make : callable
         Returns the object of a point from its parameters, or raises ClhdError.
     """

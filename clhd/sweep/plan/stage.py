@@ -121,9 +121,6 @@ class Stage:
 
     Parameters
     ----------
-    experiment : Experiment
-    kind : str
-        "simulation" or "theory".
     given : System, optional
         The system, where it is not to be found by its name in the experiment: what a store remembers of it.
     """

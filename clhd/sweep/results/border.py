@@ -32,7 +32,6 @@ def find_crossings(places: FloatArray, values: FloatArray, errors: FloatArray, l
         Ascending.
     values, errors : array of shape (point,)
         With the standard errors; NaN for a point that is not known.
-    level : float
     dims : int
         Number of refined axes, for the level of the test; see `clhd.sweep.plan.refine.count_errors`.
 
@@ -68,7 +67,6 @@ def add_border(summary: xr.Dataset, refinement: Refinement, choice: xr.DataArray
     ----------
     summary : xarray.Dataset
         It is changed.
-    refinement : Refinement
     choice : DataArray of int
         Round in which each point was first wanted; -1 if it is not wanted.
     """

@@ -31,9 +31,6 @@ def explain_points(
 
     Parameters
     ----------
-    experiment : Experiment
-    results : Path
-        Folder of all results.
     place : mapping of axis to text
         An axis that is left out stands for all of its values.
     computes : bool
@@ -156,7 +153,6 @@ class Replay:
         Number of compared replicas: those that the store knows.
     different : tuple of str
         Outputs whose bits differ; empty if all bits are the same.
-    largest_difference : float
     """
 
     place: str

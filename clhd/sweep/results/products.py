@@ -71,7 +71,6 @@ def write_record(
 
     Parameters
     ----------
-    record : Path
     files : iterable of Path
         Below the folder of the record.
     summaries : mapping of experiment to str
@@ -92,9 +91,6 @@ def find_faults(record: Path, results: Path, command: str, settings: bytes | Non
 
     Parameters
     ----------
-    record : Path
-    results : Path
-        Folder of all results.
     command : str
         The command that makes the product again.
     settings : bytes, optional

@@ -62,7 +62,6 @@ class StageState:
 
     Parameters
     ----------
-    state : State
     problem : str
         What is wrong and what helps, in one line; empty for complete, pending and failed.
     counts : mapping of str to int
@@ -82,9 +81,6 @@ def find_states(
 
     Parameters
     ----------
-    experiment : Experiment
-    results : Path
-        Folder of all results.
     computes : bool
         Load the system: then a change of its version is noticed too. Without it no code of a system runs.
     deep : bool
@@ -255,9 +251,6 @@ def describe_status(experiment: Experiment, results: Path, *, deep: bool = False
 
     Parameters
     ----------
-    experiment : Experiment
-    results : Path
-        Folder of all results.
     deep : bool
         Read and check every file.
 

@@ -48,7 +48,6 @@ def reduce_runs(store: Store, wanted: Stage, entries: IntArray) -> tuple[Statist
 
     Parameters
     ----------
-    store : Store
     wanted : Stage
         The stage that the experiment wants; the store may hold more points and replicas.
     entries : array of int, of the shape of the store's grid
@@ -188,9 +187,6 @@ def add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr
     ----------
     summary : xarray.Dataset
         Statistics of the simulation, or nothing; it is changed.
-    experiment : Experiment
-    results : Path
-        Folder of all results.
     """
     theory, wanted = _read_stage(experiment, "theory", results)
     runs: xr.Dataset | None = None

@@ -54,9 +54,6 @@ def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) 
 
     Parameters
     ----------
-    experiment : Experiment
-    results : Path
-        Folder of all results.
     wait : bool
         Wait for another process that writes the summary, instead of refusing.
 

@@ -256,7 +256,6 @@ def read_summary(path: Path, chosen: str = "") -> Summary:
 
     Parameters
     ----------
-    path : Path
     chosen : str
         The quantity to draw; see `Summary`.
 

@@ -66,7 +66,6 @@ class Needs:
         Seconds of one core, corrected by the rate.
     rate : float or None
         Measured seconds per predicted second; None if too few runs are known.
-    workers : int
     growth_seconds : float
         Predicted time for the growth of the store.
     wall_seconds : float
@@ -94,8 +93,6 @@ def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[st
     Parameters
     ----------
     stages : sequence of Stage
-    results : Path
-        Folder of all results.
     workers : int
         Number of processes, of one core each.
 

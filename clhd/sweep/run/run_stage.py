@@ -164,8 +164,6 @@ def set_aside(stages: Sequence[Stage], results: Path, *, wait: bool = False) -> 
     Parameters
     ----------
     stages : sequence of Stage
-    results : Path
-        Folder of the stores of all experiments.
     wait : bool
         Wait for another run of the same store to end, instead of refusing.
 
@@ -199,11 +197,6 @@ def run_stage(
 
     Parameters
     ----------
-    experiment : Experiment
-    kind : str
-        "simulation" or "theory".
-    results : Path
-        Folder of the stores of all experiments.
     cluster : Cluster, optional
         Where to compute; by default on all cores of this machine.
     client : distributed.Client, optional

@@ -37,7 +37,6 @@ class Axis:
     ----------
     name : str
         Name of the dim: the parameter, or any word if several parameters vary along the axis.
-    parameters : tuple of str
     values : tuple of tuple
         One entry for each position, with one value for each parameter.
     """

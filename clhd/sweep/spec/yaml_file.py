@@ -49,7 +49,6 @@ def describe_mistakes(error: ValidationError, source: str, known: Iterable[str])
 
     Parameters
     ----------
-    error : ValidationError
     source : str
         Begins each line; mostly a file.
     known : iterable of str

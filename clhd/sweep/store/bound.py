@@ -57,14 +57,7 @@ class DamagedChunkError(StoreError):
 
 
 class BoundStore(LocalStore):
-    """The folder of a store, or of a summary, with its metadata as they were when it was opened.
-
-    Parameters
-    ----------
-    root : Path
-    metadata : Metadata
-    read_only : bool
-    """
+    """The folder of a store, or of a summary, with its metadata as they were when it was opened."""
 
     def __init__(self, root: Path, metadata: Metadata, *, read_only: bool = True) -> None:
         super().__init__(root, read_only=read_only)

@@ -143,8 +143,6 @@ def create_store(
 
     Parameters
     ----------
-    path : Path
-    stage : Stage
     chunks : tuple of int
         Shape of a chunk.
     runs : sequence of mapping

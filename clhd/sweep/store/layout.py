@@ -85,11 +85,8 @@ class Layout:
     ----------
     experiment : Experiment
         The experiment whose points and replicas have a place in the store.
-    kind : str
-        "simulation" or "theory".
     dims, shape : tuple
         Of the variables of the ledger; outputs have more dims behind these.
-    outputs : tuple of str
     declaration : Declaration or None
         What the store says of its system; None in stores of earlier versions.
     """
@@ -122,12 +119,6 @@ class Layout:
 
 def read_layout(path: Path, metadata: Metadata) -> Layout:
     """Return the layout of a store, after a check against the experiment in its attributes.
-
-    Parameters
-    ----------
-    path : Path
-    metadata : Metadata
-        Of the store.
 
     Raises
     ------

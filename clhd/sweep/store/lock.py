@@ -192,7 +192,6 @@ def guard_writing(store: Path, token: str, chunk: int) -> Iterator[None]:
 
     Parameters
     ----------
-    store : Path
     token : str
         Of the task's run, from `hold_lock`.
     chunk : int

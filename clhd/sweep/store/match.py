@@ -41,10 +41,6 @@ def find_stored(store: Store, experiment: Experiment, kind: StageKind, *, comput
 
     Parameters
     ----------
-    store : Store
-    experiment : Experiment
-    kind : str
-        "simulation" or "theory".
     computes : bool
         True if points will be computed, which needs the system; else the store's description of it is enough.
 
@@ -189,11 +185,6 @@ def open_stage(
 
     Parameters
     ----------
-    experiment : Experiment
-    kind : str
-        "simulation" or "theory".
-    results : Path
-        Folder of all results.
     computes : bool
         True if points will be computed again, which needs the system; else the store's description of it is enough.
 

@@ -121,7 +121,6 @@ def check_metadata(path: Path, *, files: bool = True) -> Metadata:
 
     Parameters
     ----------
-    path : Path
     files : bool
         False if files of coordinates may be missing.
 
@@ -164,7 +163,6 @@ def write_checksum(path: Path, names: Iterable[str], whole: Collection[str]) -> 
 
     Parameters
     ----------
-    path : Path
     names : iterable of str
         All arrays.
     whole : collection of str

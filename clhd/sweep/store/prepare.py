@@ -86,7 +86,6 @@ def grow_store(old: Store, available: Stage, places: Sequence[Sequence[int]]) ->
 
     Parameters
     ----------
-    old : Store
     available : Stage
         The stage whose points and replicas the new store has a place for.
     places : sequence of sequence of int
@@ -189,11 +188,6 @@ def _assemble_chunk(new: Store, old: Store, index: ChunkIndex, parts: Sequence[_
 
 def prepare_store(requested: Stage, path: Path) -> tuple[Store, Stage]:
     """Open, create or grow the store of a stage. The caller holds its lock.
-
-    Parameters
-    ----------
-    requested : Stage
-    path : Path
 
     Returns
     -------

@@ -44,7 +44,6 @@ class Store:
 
     Parameters
     ----------
-    path : Path
     mode : str
         "r" to read, "r+" to write.
 
@@ -114,7 +113,6 @@ class Store:
 
         Parameters
         ----------
-        name : str
         region : sequence of slice, optional
             Slices with step 1; dims without a slice are read in full.
 
@@ -181,7 +179,6 @@ class Store:
 
         Parameters
         ----------
-        index : tuple of int
         needed : array of bool, of the shape of the chunk
             The entries that were computed.
         data : mapping of name to array

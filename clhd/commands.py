@@ -195,14 +195,11 @@ def show(options: Namespace) -> int:
 
     path = write_page(*find_experiment(options.experiment, options.results))
     print(path)
-    if not options.no_open and has_desktop():
+    # A browser can open a window if someone sits at a terminal of a graphical session.
+    has_desktop = sys.stdout.isatty() and any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if has_desktop and not options.no_open:
         webbrowser.open(path.absolute().as_uri())
     return 0
-
-
-def has_desktop() -> bool:
-    """Return True if a browser can open a window: someone sits at a terminal of a graphical session."""
-    return sys.stdout.isatty() and any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def paper(options: Namespace) -> int:

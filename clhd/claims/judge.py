@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clhd.claims.claim import CaseTable, Claim, Part, Threshold
+from clhd.claims.claim import CaseTable, Claim, Threshold
 from clhd.claims.verdict import Estimate
 from clhd.core.checks import parse_number
 from clhd.core.files import write_file
@@ -218,7 +218,7 @@ def judge_claims(settings: Mapping[str, ClaimSettings], results: Path) -> dict[s
             "evidence": judgement.evidence,
         } | _describe_setting(name, setting, summaries)
         if judgement.parts:
-            entry["parts"] = [_describe_part(part) for part in judgement.parts]
+            entry["parts"] = [vars(part) for part in judgement.parts]
         entries.append(make_plain(entry))
     return {"claims": entries}
 
@@ -259,10 +259,6 @@ def _naming_experiments(name: str, setting: ClaimSettings) -> Iterator[None]:
 def read_summaries(setting: ClaimSettings, results: Path) -> dict[str, Summary]:
     """Return the summaries of the experiments of one claim, by role."""
     return {role: read_summary(results / name / "summary.zarr") for role, name in setting.experiments.items()}
-
-
-def _describe_part(part: Part) -> dict[str, Any]:
-    return {"id": part.id, "statement": part.statement, "verdict": part.verdict, "evidence": part.evidence}
 
 
 def _describe_setting(name: str, setting: ClaimSettings, summaries: Mapping[str, Summary]) -> dict[str, Any]:

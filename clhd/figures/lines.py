@@ -76,7 +76,8 @@ def plot_lines(
             for position, colour, marker in zip(shown, colours, markers, strict=True):
                 one = place | _at(roles.colour, position)
                 if theory.isel(one).notnull().any():
-                    _draw_line(upper, theory.isel(one), roles.x, colour)
+                    values = theory.isel(one).transpose(roles.x).values
+                    upper.plot(find_places(theory[roles.x])[0], values, color=colour, zorder=2)
                 _draw_points(upper, mean.isel(one), error.isel(one), roles.x, colour, marker)
                 if has_scores:
                     _draw_scores(panels[len(heights) * r + 1, c], score.isel(one), roles.x, colour, marker)
@@ -102,10 +103,6 @@ def _pick(data: xr.DataArray, axis: str | None, limit: int) -> list[int]:
 
 def _at(axis: str | None, position: int) -> dict[str, int]:
     return {} if axis is None else {axis: position}
-
-
-def _draw_line(panel: Axes, theory: xr.DataArray, x: str, colour: Any) -> None:
-    panel.plot(find_places(theory[x])[0], theory.transpose(x).values, color=colour, zorder=2)
 
 
 def _draw_points(panel: Axes, mean: xr.DataArray, error: xr.DataArray, x: str, colour: Any, marker: str) -> None:

@@ -55,7 +55,8 @@ def plot_trajectories(summary: Summary) -> tuple[Figure, str]:
         if column_axis is not None:
             panel.set_title(format_place(mean[column_axis], mean[column_axis].values[column]))
         panel.set_xlabel(label_axis(mean["time"].attrs, "time"))
-        _cross_out(panel, bool(mean.isel(place).isnull().any()))
+        if bool(mean.isel(place).isnull().any()):
+            panel.plot(0.03, 0.03, "x", color=ALARM, transform=panel.transAxes, clip_on=False)
     panels[0].set_ylabel(label_axis(mean.attrs | {"long_name": summary.long_name}, summary.quantity))
     handles = _list_handles(summary, None if colour_axis is None else mean[colour_axis], looks)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
@@ -117,9 +118,3 @@ def _find_ends(summary: Summary) -> tuple[xr.DataArray, xr.DataArray]:
         return quantile.sel(quantile=_QUANTILES[0]), quantile.sel(quantile=_QUANTILES[1])
     mean, width = summary.get("mean"), _BAND * summary.get("standard_deviation")
     return mean - width, mean + width
-
-
-def _cross_out(panel: Axes, is_missing: bool) -> None:
-    """Mark a panel in which something is missing."""
-    if is_missing:
-        panel.plot(0.03, 0.03, "x", color=ALARM, transform=panel.transAxes, clip_on=False)

@@ -158,7 +158,8 @@ def unpack_archive(path: Path, folder: Path) -> dict[str, Any]:
                 if name.startswith("/") or "\\" in name or ".." in parts or not name.isprintable():
                     raise FileError(f"{path}: holds {name!r:.80}, which is no path of an archive of clhd")
             archive.extractall(folder, names)
-        sums = dict(_parse_sum(line) for line in (folder / MANIFEST).read_text(encoding="utf-8").splitlines())
+        lines = [line.partition("  ") for line in (folder / MANIFEST).read_text(encoding="utf-8").splitlines()]
+        sums = {name: digest for digest, _, name in lines}
         contents: dict[str, Any] = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
         experiments, results = contents["experiments"], contents["results"]
         is_right = isinstance(results, str) and all(isinstance(file, str) for file in experiments.values())
@@ -169,11 +170,6 @@ def unpack_archive(path: Path, folder: Path) -> dict[str, Any]:
     if wrong or not is_right or not {results, *experiments.values()} <= {results, *sums}:
         raise FileError(f"{path}: {wrong[0] if wrong else CONTENTS} is not what `clhd archive` wrote")
     return contents
-
-
-def _parse_sum(line: str) -> tuple[str, str]:
-    digest, _, name = line.partition("  ")
-    return name, digest
 
 
 def _digest(path: Path) -> str:

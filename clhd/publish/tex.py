@@ -77,14 +77,10 @@ def flatten(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Yield each single value in tables and lists with its path, such as ``C3.slopes.2``; lists count from 1."""
     if isinstance(value, Mapping) and not is_estimate(value):
         for name, entry in value.items():
-            yield from flatten(entry, f"{path}.{_clean(name)}")
+            plain = re.sub(r"[^\w.+= -]", "", str(name))  # others would end or change the argument of a macro
+            yield from flatten(entry, f"{path}.{plain}")
     elif isinstance(value, list | tuple):
         for number, entry in enumerate(value, 1):
             yield from flatten(entry, f"{path}.{number}")
     else:
         yield path, value
-
-
-def _clean(name: str) -> str:
-    """A name without what would end or change the argument of a macro."""
-    return re.sub(r"[^\w.+= -]", "", str(name))

@@ -172,11 +172,6 @@ def _make_even(length: int, size: int) -> int:
     return math.ceil(length / math.ceil(length / size))
 
 
-def _fill_groups(length: int, size: int, group: int) -> int:
-    """Round a number of replicas up to whole kernel calls: a call with fewer runs takes the same time."""
-    return min(length, math.ceil(size / group) * group)
-
-
 def _join_chunks(
     stage: Stage, chunks: tuple[int, ...], most_seconds: float, most_entries: int, bound: int
 ) -> tuple[int, ...]:
@@ -205,7 +200,9 @@ def _join_chunks(
         enough = max(1, math.ceil(length / size) * most // count())  # chunks along this axis
         wide = min(math.ceil(length / enough), size * (most_entries // math.prod(sizes)))
         while wide > size:
-            sizes[axis] = _make_even(length, wide) if axis in places else _fill_groups(length, wide, size)
+            # Replicas fill whole kernel calls: a call with fewer runs takes the same time.
+            filled = min(length, math.ceil(wide / size) * size)
+            sizes[axis] = _make_even(length, wide) if axis in places else filled
             if 2 * count() >= bound or find_longest() <= most_seconds:
                 break
             wide = math.ceil(wide / 2)

@@ -93,7 +93,7 @@ def _explain_point(
 def format_points(answers: Sequence[Mapping[str, Any]]) -> str:
     """Return the answers of `explain_points` for people: all of one point, or one line for each of several."""
     if len(answers) == 1:
-        return _format_point(answers[0])
+        return "\n".join(f"{name}: {text}" for name, text in describe_point(answers[0]).items())
     lines = []
     for answer in answers[:_MOST_LINES]:
         found = [_format_counts(answer), *answer["errors"][:1]]
@@ -105,11 +105,6 @@ def format_points(answers: Sequence[Mapping[str, Any]]) -> str:
 def _format_counts(answer: Mapping[str, Any]) -> str:
     counts = {status: answer.get(status, 0) for status in (status.name.lower() for status in Status)}
     return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
-
-
-def _format_point(answer: Mapping[str, Any]) -> str:
-    """Return all that is known of one point as lines."""
-    return "\n".join(f"{name}: {text}" for name, text in describe_point(answer).items())
 
 
 def describe_point(answer: Mapping[str, Any]) -> dict[str, str]:
@@ -133,12 +128,6 @@ def _simulation(experiment: Experiment) -> Stage:
     if not stage.outputs.variables:
         raise InputError(f"{experiment.name}: has no simulation; why, replay and verify look at simulated points")
     return stage
-
-
-def _region_of(wanted: Stage, available: Stage, index: tuple[int, ...]) -> tuple[slice, ...]:
-    """The region of a store that holds all entries of one point."""
-    places = [positions[i] for positions, i in zip(positions_in(available, wanted), index, strict=False)]
-    return (*(slice(place, place + 1) for place in places), slice(0, wanted.entries or 0))
 
 
 @dataclass(frozen=True)
@@ -180,7 +169,8 @@ def verify_share(experiment: Experiment, results: Path, fraction: float) -> list
 
 
 def _replay(wanted: Stage, store: Store, available: Stage, index: tuple[int, ...]) -> Replay:
-    region = _region_of(wanted, available, index)
+    places = [positions[i] for positions, i in zip(positions_in(available, wanted), index, strict=False)]
+    region = (*(slice(place, place + 1) for place in places), slice(0, wanted.entries or 0))
     status = store.read("status", region).ravel()
     known = np.flatnonzero((status == Status.OK) | (status == Status.DIVERGED))
     place = wanted.grid.describe(index)

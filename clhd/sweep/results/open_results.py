@@ -52,12 +52,11 @@ def _open_parts(path: Path, *, dask: bool) -> dict[str, xr.Dataset]:
     found = {name: stage_path(path, name) for name in STAGES if stage_path(path, name).is_dir()}
     if not found:
         raise ResultsError(f"{path}: holds no results; create them with `clhd run FILE`")
-    return {f"/{name}": _open_files(name, store).open_dataset(dask=dask) for name, store in found.items()}
-
-
-def _open_files(name: str, path: Path) -> BoundStore:
-    """Return the files of a store or of a summary, after a check of its metadata."""
-    return BoundStore(path, check_summary(path)) if name == "summary" else Store(path).files
+    files = {
+        name: BoundStore(store, check_summary(store)) if name == "summary" else Store(store).files
+        for name, store in found.items()
+    }
+    return {f"/{name}": opened.open_dataset(dask=dask) for name, opened in files.items()}
 
 
 class ResultsBackend(BackendEntrypoint):

@@ -105,11 +105,6 @@ def find_states(
     return states | {"summary": _find_summary_state(experiment, folder, deep)}
 
 
-def find_worst(states: Mapping[StageName, StageState]) -> State:
-    """Return the worst state of the stages of an experiment."""
-    return max((found.state for found in states.values()), key=list(State).index, default=State.COMPLETE)
-
-
 def _is_expected(experiment: Experiment, kind: StageKind, folder: Path, computes: bool) -> bool:
     """Return True if a stage computes something. Without its system, the stores tell that."""
     if computes:
@@ -263,7 +258,7 @@ def describe_status(experiment: Experiment, results: Path, *, deep: bool = False
         `clhd.sweep.results.state` for the states.
     """
     states = find_states(experiment, results, deep=deep)
-    worst = find_worst(states)
+    worst = max((found.state for found in states.values()), key=list(State).index, default=State.COMPLETE)
     report: dict[str, Any] = {"experiment": experiment.name, "path": str(results / experiment.name)}
     for stage, found in states.items():
         path = stage_path(results / experiment.name, stage)

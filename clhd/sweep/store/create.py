@@ -109,7 +109,7 @@ def remove_leftovers(path: Path) -> None:
         if document["chunk_key_encoding"] != KEY_ENCODINGS[0]:  # then a folder in it is of another generation
             for link in (entry for entry in folder.iterdir() if entry.is_symlink() and entry.is_dir()):
                 link.unlink()
-        for file in _list_files(folder):
+        for file in (Path(root, name) for root, _, names in os.walk(folder) for name in names):
             key = file.relative_to(folder).as_posix()
             if key != FILE and parse_chunk_key(key, document) is None:
                 file.unlink(missing_ok=True)
@@ -117,10 +117,6 @@ def remove_leftovers(path: Path) -> None:
                     os.removedirs(file.parent)
     for file in path.glob("*.partial"):
         file.unlink(missing_ok=True)
-
-
-def _list_files(folder: Path) -> Iterator[Path]:
-    return (Path(root, name) for root, _, names in os.walk(folder) for name in names)
 
 
 _BLOCK_WORDS = {

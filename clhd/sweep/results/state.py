@@ -35,7 +35,7 @@ from clhd.sweep.spec.stages import KINDS, STAGES, StageKind, StageName, stage_pa
 from clhd.sweep.store.bound import BoundStore, DamagedChunkError
 from clhd.sweep.store.documents import FILE
 from clhd.sweep.store.layout import check_summary
-from clhd.sweep.store.match import ChangedError, check_source, find_stored
+from clhd.sweep.store.match import ChangedError, check_source, find_stored, share_positions
 from clhd.sweep.store.metadata import MetadataError, check_array_files
 from clhd.sweep.store.repair import find_missing
 from clhd.sweep.store.stopping import find_counts, select_first
@@ -166,13 +166,8 @@ def count_wanted(experiment: Experiment, store: Store) -> dict[str, int]:
     """
     held = {axis.name: axis for axis in store.experiment.axes}
     axes = [axis.typed_like(held[axis.name]) for axis in experiment.axes if axis.name in store.dims]
-    positions, places = [], []
-    for axis in axes:
-        known = {value: position for position, value in enumerate(held[axis.name].values)}
-        places.append([k for k, value in enumerate(axis.values) if value in known])
-        positions.append([known[axis.values[k]] for k in places[-1]])
     points, _ = find_points(experiment, axes, store.path.parent)
-    here, there = np.ix_(*places), np.ix_(*positions)
+    here, there = (np.ix_(*places) for places in share_positions(axes, [held[axis.name] for axis in axes]))
     most, size = experiment.replicas if store.layout.has_replicas else 1, store.entry_size
     is_open = bool(experiment.sampling.until) and store.kind == "simulation"
     entries = np.asarray(points * ((experiment.sampling.start if is_open else most) // size))

@@ -27,7 +27,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import BoolArray, Plan, choose_chunks, count_files, plan_blocks
 from clhd.sweep.plan.stage import Stage, format_work
 from clhd.sweep.spec.stages import stage_path
-from clhd.sweep.store.match import check_changes
+from clhd.sweep.store.match import check_changes, share_positions
 from clhd.sweep.store.prepare import predict_growth_seconds
 from clhd.sweep.store.repair import find_missing
 from clhd.sweep.store.stopping import find_counts, select_first
@@ -301,16 +301,9 @@ def _read_ledger(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[NDArr
 
 def _match(stage: Stage, store: Store, held: Stage) -> tuple[Any, Any]:
     """The entries that a stage shares with a store: indices here and there."""
-    places: list[tuple[list[int], list[int]]] = []  # of shared values along each dim: here, and in the store
-    for axis, held_axis in zip(stage.grid.axes, held.grid.axes, strict=True):
-        positions = {value: position for position, value in enumerate(held_axis.values)}
-        here = [position for position, value in enumerate(axis.values) if value in positions]
-        places.append((here, [positions[axis.values[position]] for position in here]))
-    if stage.entries is not None:
-        both = list(range(min(stage.entries, store.shape[-1])))
-        places.append((both, both))
-    mine, other = (np.ix_(*[pair[side] for pair in places]) for side in (0, 1))
-    return mine, other
+    both = [] if stage.entries is None else [list(range(min(stage.entries, store.shape[-1])))]
+    here, there = share_positions(stage.grid.axes, held.grid.axes)
+    return np.ix_(*here, *both), np.ix_(*there, *both)
 
 
 def _select_open(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[BoolArray, BoolArray]:

@@ -12,7 +12,7 @@
 | ``stored`` | the stage whose points and replicas the store has a place for |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import BoolArray
 from clhd.sweep.plan.stage import Stage, format_work
 from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.stages import StageKind, stage_path
 from clhd.sweep.store.bound import StoreError
 from clhd.sweep.store.layout import check_stage
@@ -166,6 +167,16 @@ def positions_in(available: Stage, part: Stage) -> list[list[int]]:
     """Return the positions of the points and replicas of a part, along each dim of the available stage."""
     positions = [axis.positions(own) for axis, own in zip(available.grid.axes, part.grid.axes, strict=True)]
     return positions if part.entries is None else [*positions, list(range(part.entries))]
+
+
+def share_positions(axes: Sequence[Axis], held: Sequence[Axis]) -> tuple[list[list[int]], list[list[int]]]:
+    """Return the positions, along each axis, of the values that the held axis has too; and their positions there."""
+    here, there = [], []
+    for axis, own in zip(axes, held, strict=True):
+        known = {value: position for position, value in enumerate(own.values)}
+        here.append([position for position, value in enumerate(axis.values) if value in known])
+        there.append([known[axis.values[position]] for position in here[-1]])
+    return here, there
 
 
 def find_places(stored: Stage, part: Stage) -> dict[str, list[int]]:

@@ -19,7 +19,7 @@ from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.refinement import LABEL, Refinement
 from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.bound import StoreError
-from clhd.sweep.store.match import find_stored, positions_in, select_requested
+from clhd.sweep.store.match import find_stored, positions_in, select_requested, share_positions
 from clhd.sweep.store.points import PointMeans, read_means
 from clhd.sweep.store.stopping import find_counts, select_first
 from clhd.sweep.store.store import Store
@@ -166,12 +166,7 @@ def _find_place(refine: Refinement, stage: Stage) -> list[int]:
 
 def _place(means: PointMeans, requested: Stage, stored: Stage) -> PointMeans:
     """The means at the requested points; nothing is known of those for which a store has no place."""
-    here, there = [], []
-    for axis, held in zip(requested.grid.axes, stored.grid.axes, strict=True):
-        positions = {value: position for position, value in enumerate(held.values)}
-        shared = [position for position, value in enumerate(axis.values) if value in positions]
-        here.append(shared)
-        there.append([positions[axis.values[position]] for position in shared])
+    here, there = share_positions(requested.grid.axes, stored.grid.axes)
     shape = requested.grid.shape
     placed = PointMeans(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool))
     for new, old in zip(placed, means, strict=True):

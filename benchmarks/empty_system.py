@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.sweep.store.store import Store
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value
+from clhd.systems.declarations import Cost, Output, Outputs, Parameter, Result, Status, Value
 from clhd.systems.protocol import NoHalf, System
 from clhd.systems.registry import list_systems
 

@@ -14,14 +14,14 @@ import math
 from importlib.util import find_spec
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.checks import parse_choice, parse_count, parse_number
 from clhd.core.lazy import xr
 from clhd.core.quickshift import cluster_quickshift
 from clhd.errors import InputError
 
-FloatArray = NDArray[np.float64]
 METHODS = ("hdbscan", "quickshift++")
 NOISE = -1
 
@@ -111,7 +111,7 @@ def check_method(method: str) -> None:
         )
 
 
-def _cluster_hdbscan(cloud: FloatArray, smallest: int) -> NDArray[np.int64]:
+def _cluster_hdbscan(cloud: FloatArray, smallest: int) -> IntArray:
     """Labels by HDBSCAN, which may find one cluster: by default it does not count a cloud without any split."""
     if smallest > len(cloud):
         return np.full(len(cloud), NOISE)
@@ -122,7 +122,7 @@ def _cluster_hdbscan(cloud: FloatArray, smallest: int) -> NDArray[np.int64]:
     return np.asarray(estimator.fit_predict(cloud), dtype=np.int64)
 
 
-def _cluster_quickshift(cloud: FloatArray, k: int, fluctuation: float, pruning: float) -> NDArray[np.int64]:
+def _cluster_quickshift(cloud: FloatArray, k: int, fluctuation: float, pruning: float) -> IntArray:
     _, counts = np.unique(cloud, axis=0, return_counts=True)
     if counts.max() >= k:
         raise InputError(
@@ -131,7 +131,7 @@ def _cluster_quickshift(cloud: FloatArray, k: int, fluctuation: float, pruning: 
     return cluster_quickshift(cloud, neighbours=k, fluctuation=fluctuation, pruning=pruning)
 
 
-def _describe(found: NDArray[np.int64], smallest: int, method: str) -> xr.Dataset:
+def _describe(found: IntArray, smallest: int, method: str) -> xr.Dataset:
     """The clusters that count, numbered by size; clusters of one size keep their order."""
     sizes = np.bincount(found[found >= 0])
     counted = [cluster for cluster in np.argsort(-sizes, kind="stable").tolist() if sizes[cluster] >= smallest]

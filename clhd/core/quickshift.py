@@ -19,12 +19,9 @@ The graph joins two points if each is among the k neighbours of the other. It is
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.lazy import spatial
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 def cluster_quickshift(points: FloatArray, *, neighbours: int, fluctuation: float, pruning: float = 0.0) -> IntArray:

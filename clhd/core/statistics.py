@@ -1,18 +1,21 @@
-"""The Wilson interval of a share: the confidence interval of a probability estimated from a number of runs."""
+"""`wilson_interval`: the confidence interval of a probability that is estimated from a number of runs.
+
+`fit_power_law`: the fit of c n^a to values with known errors, to measure how fast something converges.
+"""
+
+import warnings
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clhd.core.lazy import special
-
-FloatArray = NDArray[np.float64]
+from clhd.core.arrays import FloatArray, IntArray
+from clhd.core.lazy import optimize, special
 
 _NORMAL_95 = 1.959963984540054
+_MAX_EXPONENT_ERROR = 0.25  # a fit with a larger standard error of the exponent is not returned
 
 
-def wilson_interval(
-    runs: NDArray[np.int64], total: int, *, among: int = 1
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def wilson_interval(runs: IntArray, total: int, *, among: int = 1) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the share of `runs` in `total` and the limits of its 95 % interval.
 
     Source: E. B. Wilson, *Probable inference, the law of succession, and statistical inference* (1927).
@@ -37,3 +40,51 @@ def wilson_interval(
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = normal / (1 + z2 / total) * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
     return share, np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A fitted power law c n^a: the exponent a, its standard error, and the fitted values at each n."""
+
+    exponent: float
+    error: float
+    values: FloatArray
+
+    def __str__(self) -> str:
+        """Return the exponent with its error."""
+        return f"{self.exponent:.3g} ± {self.error:.2g}".replace("-", "\N{MINUS SIGN}")
+
+
+def fit_power_law(size: FloatArray, values: FloatArray, errors: FloatArray) -> Slope | None:
+    """Fit c n^a to values with known errors.
+
+    Parameters
+    ----------
+    size, values, errors : arrays of shape (n,)
+        Sizes n, values of any sign (also within their error of zero) and standard errors. Entries that are not finite,
+        or have no positive error, are ignored.
+
+    Returns
+    -------
+    Slope or None
+        None if fewer than 3 entries remain, or the standard error of a exceeds 0.25.
+    """
+    used = np.isfinite(values) & np.isfinite(errors) & (errors > 0)
+    if used.sum() < 3:
+        return None
+    x, y, e = np.log(size[used]), values[used], errors[used]
+    origin = float(x[0])  # centre log n at the first n, to decorrelate c and a
+    guess = (float(y[0]) or float(e[0]), -1.0)
+    try:
+        with warnings.catch_warnings(), np.errstate(over="ignore"):
+            # When it warns, the error is infinite, which is refused below.
+            warnings.simplefilter("ignore", optimize.OptimizeWarning)
+            (c, a), covariance = optimize.curve_fit(
+                lambda x, c, a: c * np.exp(a * (x - origin)), x, y, guess, sigma=e, absolute_sigma=True
+            )
+    except RuntimeError:
+        return None
+    error = float(np.sqrt(covariance[1, 1]))
+    if not error <= _MAX_EXPONENT_ERROR:
+        return None
+    return Slope(float(a), error, c * np.exp(a * (np.log(size) - origin)))

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import bits_to_float, float_to_bits, inlined, kernel
 from clhd.core.vector_math import minus_two_log, sine_cosine
 
-FloatArray = NDArray[np.float64]
 BitArray = NDArray[np.uint64]
 
 _ONE_BITS = np.uint64(0x3FF0000000000000)

@@ -17,9 +17,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
-from clhd.core.power_law import Slope, fit_power_law
+from clhd.core.arrays import FloatArray
+from clhd.core.statistics import Slope, fit_power_law
 from clhd.core.text import format_number, format_place, join_words, label_axis
 from clhd.figures.caption import capitalise, compose_caption, describe_incomplete
 from clhd.figures.lines import plot_lines
@@ -29,7 +29,6 @@ from clhd.sweep.results.summary_reader import Summary
 
 _MOST_TIMES = 4
 _STATISTICS = ("mean", "theory", "standard_deviation", "standard_error", "theory_standard_deviation")
-FloatArray = NDArray[np.float64]
 
 
 def plot_convergence(summary: Summary) -> tuple[Figure, str]:

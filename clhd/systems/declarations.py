@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_count, parse_number, parse_vector
 from clhd.errors import InputError
 
-FloatArray = NDArray[np.float64]
 Value = int | float | str | tuple[float, ...]
 Words = Mapping[str, str]
 

@@ -13,18 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import ClhdError, InputError, SimulationStopped
 from clhd.systems.check import ResultError
-from clhd.systems.declarations import (
-    Cost,
-    FloatArray,
-    NotConvergedError,
-    Output,
-    Outputs,
-    Parameter,
-    Result,
-    Status,
-)
+from clhd.systems.declarations import Cost, NotConvergedError, Output, Outputs, Parameter, Result, Status
 
 
 def generator(key: str, replica: int) -> np.random.Generator:

@@ -20,8 +20,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Value, Words, describe
+from clhd.systems.declarations import Cost, Output, Outputs, Parameter, Result, Value, Words, describe
 from clhd.systems.plain import PlainHalf
 
 TIME = describe("time", "t")

@@ -106,9 +106,9 @@ def refer_to(name: str, folder: Path | None = None) -> Reference:
     return Reference(name, str(path.absolute()), source)
 
 
-def find_system(name: str, folder: Path | None = None) -> System:
+def find_system(name: str) -> System:
     """Return the system that an experiment names; raises ClhdError as `refer_to` and `load_system` do."""
-    return load_system(refer_to(name, folder))
+    return load_system(refer_to(name, None))
 
 
 @cache

@@ -13,7 +13,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from clhd.core.power_law import fit_power_law
+from clhd.core.statistics import fit_power_law
 from clhd.errors import ClhdError
 from clhd.figures.border import plot_border
 from clhd.figures.convergence import plot_convergence

@@ -21,12 +21,13 @@ from distributed.scheduler import KilledWorker
 import clhd.sweep.cluster.dask_quirks
 import clhd.sweep.run.dispatch
 import clhd.sweep.run.tasks
+from clhd.core.arrays import FloatArray
 from clhd.core.progress import Progress
 from clhd.errors import ClhdError, SimulationStopped
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.run.tasks import BlockReport, compute_block
 from clhd.sweep.run_experiment import run_experiment
-from clhd.systems.declarations import FloatArray, Result, Status
+from clhd.systems.declarations import Result, Status
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.toy import LOG, ToyPoint, ToySimulation, ToyTheory
 

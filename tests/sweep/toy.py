@@ -7,18 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import ClhdError
-from clhd.systems.declarations import (
-    Cost,
-    FloatArray,
-    NotConvergedError,
-    Output,
-    Outputs,
-    Parameter,
-    Result,
-    Status,
-    Value,
-)
+from clhd.systems.declarations import Cost, NotConvergedError, Output, Outputs, Parameter, Result, Status, Value
 from clhd.systems.protocol import System
 
 WORDS = {"long_name": "height", "symbol": "x", "units": "m", "description": "of the toy"}

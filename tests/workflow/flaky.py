@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from clhd.systems.declarations import FloatArray, Result
+from clhd.core.arrays import FloatArray
+from clhd.systems.declarations import Result
 from tests.sweep.toy import ToyPoint, ToySimulation, ToySystem
 
 

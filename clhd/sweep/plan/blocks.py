@@ -24,9 +24,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clhd.sweep.plan.stage import MIXED, CostTable, IntArray, Stage
+from clhd.core.arrays import BoolArray, IntArray
+from clhd.sweep.plan.stage import MIXED, CostTable, Stage
 from clhd.sweep.spec.yaml_file import ExperimentError
 
 # The most bytes that a worker computes at once (it makes some copies): one entry, which cannot be divided, or a block.
@@ -67,7 +67,6 @@ def _megabytes(size: int) -> str:
 
 
 ChunkIndex = tuple[int, ...]
-BoolArray = NDArray[np.bool_]
 
 # A chunk takes at most this long, unless one kernel call takes longer. A block takes at least this long, if there is
 # enough to do. In shorter blocks, the cost of a task and its files (some ms) would show; with longer chunks, the end of

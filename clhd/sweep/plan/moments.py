@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.systems.declarations import FloatArray, NotConvergedError, Output, Outputs, Result, Status
+from clhd.core.arrays import FloatArray
+from clhd.systems.declarations import NotConvergedError, Output, Outputs, Result, Status
 
 _MOMENTS = {
     "count": "number of replicas that are ok, of the {}",

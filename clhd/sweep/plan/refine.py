@@ -26,9 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clhd.sweep.plan.blocks import BoolArray
-from clhd.sweep.plan.stage import IntArray
-from clhd.systems.declarations import FloatArray
+from clhd.core.arrays import BoolArray, FloatArray, IntArray
 
 # Probability with which at least one corner of a cell may be taken for decided although it is not (Bonferroni).
 _ERROR_RATE = 0.05

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.errors import ClhdError
 from clhd.sweep.plan.moments import describe_moments, expand_blocks, reduce_blocks
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, Experiment
@@ -31,12 +32,11 @@ from clhd.sweep.spec.grid import Grid
 from clhd.sweep.spec.stages import StageKind
 from clhd.sweep.spec.yaml_file import ExperimentError
 from clhd.systems.check import check_result
-from clhd.systems.declarations import Cost, FloatArray, Outputs, Result, Value
+from clhd.systems.declarations import Cost, Outputs, Result, Value
 from clhd.systems.protocol import Half, System
 from clhd.systems.registry import Reference, load_system
 from clhd.systems.stored import Declaration, declare
 
-IntArray = NDArray[np.int64]
 MIXED = -1
 
 

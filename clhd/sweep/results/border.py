@@ -16,9 +16,9 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
+from clhd.core.arrays import FloatArray
 from clhd.sweep.plan.refine import find_sides
 from clhd.sweep.spec.refinement import LABEL, Refinement
-from clhd.systems.declarations import FloatArray
 
 _CROSSING = "crossing"
 

@@ -24,10 +24,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.lazy import xr
 from clhd.sweep.plan.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.moments import pool_blocks
-from clhd.sweep.plan.stage import IntArray, Stage
+from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import StageKind
 from clhd.sweep.store.match import find_places, open_stage, positions_in
@@ -39,7 +40,6 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 STATISTICS = ("mean", "standard_deviation", "standard_error")
 # The most numbers of an output that are read at once; sorting them takes a few times their memory.
 _MOST_NUMBERS = 2**22
-FloatArray = NDArray[np.float64]
 Statistics = dict[tuple[str, str], FloatArray]  # by output and name of the statistic
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from distributed import CancelledError, Client, as_completed
 from distributed.scheduler import KilledWorker
 
+from clhd.core.arrays import BoolArray
 from clhd.core.progress import Progress
 from clhd.core.text import format_bytes, format_seconds
 from clhd.errors import ClusterError, explain_unwritable
@@ -38,7 +39,7 @@ from clhd.sweep.cluster.dask_quirks import (
 )
 from clhd.sweep.cluster.place import Cluster
 from clhd.sweep.cluster.slurm import check_jobs
-from clhd.sweep.plan.blocks import Block, BoolArray, ChunkIndex
+from clhd.sweep.plan.blocks import Block, ChunkIndex
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.tasks import BlockReport, Obstacle, check_report, try_block, write_merged
 from clhd.sweep.store.store import Store

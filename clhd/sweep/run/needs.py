@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import BoolArray
 from clhd.core.text import format_bytes, format_count, format_seconds
 from clhd.errors import ClhdError
-from clhd.sweep.plan.blocks import BoolArray, Plan, choose_chunks, count_files, plan_blocks
+from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
 from clhd.sweep.plan.stage import Stage, format_work
 from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.match import check_changes, share_positions

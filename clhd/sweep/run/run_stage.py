@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import BoolArray
 from clhd.core.progress import Progress
 from clhd.core.text import format_count, format_seconds
 from clhd.errors import ClhdError, explain_file_error, explain_unwritable
 from clhd.sweep.cluster.place import Cluster
-from clhd.sweep.plan.blocks import Block, BoolArray, Plan, plan_blocks
+from clhd.sweep.plan.blocks import Block, Plan, plan_blocks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.children import can_fork, run_in_children
 from clhd.sweep.run.tasks import BlockReport, Obstacle, check_report, try_block

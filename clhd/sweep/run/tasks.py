@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import BoolArray
 from clhd.errors import ClhdError, FileError, SimulationStopped, describe_unwritable
-from clhd.sweep.plan.blocks import BoolArray, ChunkIndex
+from clhd.sweep.plan.blocks import ChunkIndex
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.store.bound import StoreError

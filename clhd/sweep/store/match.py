@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from clhd.core.arrays import BoolArray
 from clhd.core.text import format_count, format_number, format_value
 from clhd.errors import ClhdError
-from clhd.sweep.plan.blocks import BoolArray
 from clhd.sweep.plan.stage import Stage, format_work
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import Axis

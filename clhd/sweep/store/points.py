@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clhd.sweep.plan.blocks import BoolArray, chunk_counts, chunk_region
+from clhd.core.arrays import BoolArray, FloatArray
+from clhd.sweep.plan.blocks import chunk_counts, chunk_region
 from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.store.stopping import Counts, read_moments, select_first
 from clhd.sweep.store.store import Store
-from clhd.systems.declarations import FloatArray, Status
+from clhd.systems.declarations import Status
 
 
 class PointMeans(NamedTuple):

@@ -29,10 +29,11 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import BoolArray
 from clhd.core.files import sync_tree
 from clhd.core.progress import Progress
 from clhd.core.text import format_count, format_seconds
-from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, choose_chunks, keep_chunks
+from clhd.sweep.plan.blocks import ChunkIndex, choose_chunks, keep_chunks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.validation import describe_size

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.sweep.plan.blocks import BoolArray, chunk_counts, chunk_region
+from clhd.core.arrays import BoolArray, FloatArray, IntArray
+from clhd.sweep.plan.blocks import chunk_counts, chunk_region
 from clhd.sweep.plan.moments import pool_blocks
-from clhd.sweep.plan.stage import IntArray
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.store import Store
-from clhd.systems.declarations import FloatArray, Status
+from clhd.systems.declarations import Status
 
 _RESULTS = (Status.OK, Status.DIVERGED, Status.NOT_CONVERGED)
 _TIME = "time"
@@ -53,16 +53,8 @@ class Counts:
     has_reached: BoolArray
 
 
-def find_counts(store: Store, experiment: Experiment, status: NDArray[np.int8] | None = None) -> Counts:
+def find_counts(store: Store, experiment: Experiment) -> Counts:
     """Return how many entries of each point of a simulation's store an experiment wants.
-
-    Parameters
-    ----------
-    store : Store
-        Of the simulation.
-    experiment : Experiment
-    status : array, optional
-        That of all entries, which saves reading it again.
 
     Raises
     ------
@@ -71,7 +63,7 @@ def find_counts(store: Store, experiment: Experiment, status: NDArray[np.int8] |
     """
     sampling, shape = experiment.sampling, store.shape[:-1]
     rounds = [count // store.entry_size for count in sampling.counts]
-    status = store.status() if status is None else status
+    status = store.status()
     is_decided = np.asarray(_count_results(status) >= rounds[-1])
     counts = Counts(np.full(shape, rounds[-1]), is_decided, np.zeros(shape, dtype=bool))
     if not sampling.until:

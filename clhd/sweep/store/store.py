@@ -27,8 +27,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from clhd.core.arrays import BoolArray
 from clhd.core.files import check_folders
-from clhd.sweep.plan.blocks import BoolArray, ChunkIndex, chunk_counts, chunk_region
+from clhd.sweep.plan.blocks import ChunkIndex, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.store.bound import STATUS, TEXTS, TRAILER_BYTES, BoundStore, StoreError
 from clhd.sweep.store.documents import FILE

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clhd.sweep.plan.blocks import BoolArray
+from clhd.core.arrays import BoolArray, FloatArray
 from clhd.sweep.plan.refine import Choice, choose_points, find_labels, find_sides
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
@@ -23,7 +23,6 @@ from clhd.sweep.store.match import find_stored, positions_in, select_requested, 
 from clhd.sweep.store.points import PointMeans, read_means
 from clhd.sweep.store.stopping import find_counts, select_first
 from clhd.sweep.store.store import Store
-from clhd.systems.declarations import FloatArray
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import FloatArray, Output, Parameter, describe
+from clhd.systems.declarations import Output, Parameter, describe
 from clhd.systems.latent_variable.model import Network, find_time_unit, make_network, make_start, measure_modes
 from clhd.systems.latent_variable.simulation import descend
 from clhd.systems.latent_variable.theory import predict_phase, predict_start

@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from clhd.core.arrays import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
-from clhd.systems.latent_variable.model import FloatArray, Network, measure_area
+from clhd.systems.latent_variable.model import Network, measure_area
 
 _MOVES = 1e-9  # what rounding may move; see count_breaks
 

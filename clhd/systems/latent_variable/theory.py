@@ -27,7 +27,8 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clhd.systems.latent_variable.model import FloatArray, Network, measure_area, measure_modes
+from clhd.core.arrays import FloatArray
+from clhd.systems.latent_variable.model import Network, measure_area, measure_modes
 
 
 def solve_modes(

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import FloatArray, Output, Parameter, Words, describe
+from clhd.systems.declarations import Output, Parameter, Words, describe
 from clhd.systems.one_layer.simulation import list_sizes, simulate_layer
 from clhd.systems.one_layer.theory import predict_layer
 from clhd.systems.protocol import System

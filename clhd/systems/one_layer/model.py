@@ -13,9 +13,9 @@
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from clhd.core.arrays import FloatArray
+
 ACTIVATIONS = ("relu", "linear")
 
 

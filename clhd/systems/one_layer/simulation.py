@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.systems.declarations import NotConvergedError
-from clhd.systems.one_layer.model import FloatArray, find_energy, make_patterns, make_probabilities
+from clhd.systems.one_layer.model import find_energy, make_patterns, make_probabilities
 
 TOLD_APART = 0.03  # largest difference of two weights of one end point
 SETTLING = 500.0  # steps after which the step size has halved

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.lazy import special
 from clhd.systems.declarations import NotConvergedError
-from clhd.systems.one_layer.model import FloatArray, make_patterns, make_probabilities
+from clhd.systems.one_layer.model import make_patterns, make_probabilities
 
 _TOLERANCE = 1e-9  # of signs and of multipliers
 _SAME = 1e-6  # largest difference of the weights of one optimum that two cases find

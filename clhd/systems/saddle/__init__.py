@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import FloatArray, Output, Parameter, Words, describe
+from clhd.systems.declarations import Output, Parameter, Words, describe
 from clhd.systems.protocol import System
 from clhd.systems.saddle.model import SCHEDULES, make_saddle
 from clhd.systems.saddle.simulation import simulate_saddle

@@ -18,8 +18,8 @@ import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Part
 from clhd.claims.verdict import Estimate, above, below
+from clhd.core.arrays import FloatArray
 from clhd.sweep.results.summary_reader import Summary
-from clhd.systems.declarations import FloatArray
 
 PLAIN = ["gradient_descent", "fixed"]
 MODIFIED = "ratio"

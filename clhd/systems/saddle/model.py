@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from clhd.core.arrays import FloatArray
+
 SCHEDULES = ("gradient_descent", "fixed", "ratio", "alternating", "power")
 _SMALLEST_EIGENVALUE = 0.5  # of a random Hessian, in absolute value: far enough from a flat direction
 

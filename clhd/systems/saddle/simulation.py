@@ -14,7 +14,8 @@ measured by iterating a start and looking whether it converges: rounding pushes 
 
 import numpy as np
 
-from clhd.systems.saddle.model import FloatArray, Saddle, draw_frame, pad, point_upwards
+from clhd.core.arrays import FloatArray
+from clhd.systems.saddle.model import Saddle, draw_frame, pad, point_upwards
 
 STILL = 5.0  # a direction whose length changes by less than a factor e^5 neither shrinks nor grows
 STARTS = 30  # step indices at which the scheme begins, for the common region

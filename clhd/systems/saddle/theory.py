@@ -13,7 +13,8 @@ docs/systems/saddle.md proves the dimensions.
 
 import numpy as np
 
-from clhd.systems.saddle.model import FloatArray, Saddle, pad, point_upwards
+from clhd.core.arrays import FloatArray
+from clhd.systems.saddle.model import Saddle, pad, point_upwards
 
 
 def predict_saddle(saddle: Saddle, room: int) -> dict[str, FloatArray]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import ClhdError
-from clhd.systems.declarations import FloatArray, Output, Parameter, describe
+from clhd.systems.declarations import Output, Parameter, describe
 from clhd.systems.protocol import System
 from clhd.systems.two_layers.data import BATCH, LOCATIONS, VOCABULARY
 

@@ -26,13 +26,12 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
 from clhd.core.vector_math import exponential
 
-FloatArray = NDArray[np.float64]
-TokenArray = NDArray[np.int64]
+TokenArray = IntArray
 
 NONE, MEAN, FULL = 0, 1, 2  # batch normalisation: none; s constant in the gradient; differentiated in full
 EPSILON = 1e-5  # added to variances, as is usual

@@ -13,13 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import BoolArray, FloatArray
 from clhd.core.lazy import stats
 from clhd.systems.two_layers.data import DEPENDENCES, LOCATIONS, VOCABULARY, sample_data
 from clhd.systems.two_layers.network import FULL, MEAN, NONE, descend, evaluate
-
-FloatArray = NDArray[np.float64]
 
 NORMS = {"none": NONE, "mean": MEAN, "full": FULL}
 COVERED = 0.9  # match from which a token has a unit of its own
@@ -38,7 +36,7 @@ def measure_match(first: FloatArray, is_linear: bool) -> FloatArray:
     return match
 
 
-def average_by_location(match: FloatArray, chosen: NDArray[np.bool_]) -> FloatArray:
+def average_by_location(match: FloatArray, chosen: BoolArray) -> FloatArray:
     """Return the mean of the chosen entries of each location, NaN where nothing is chosen."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(chosen, match, 0.0).sum(1) / chosen.sum(1))

@@ -23,14 +23,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from clhd.claims.claim import Claim, Judgement, Part
 from clhd.claims.verdict import Estimate, above, all_hold, below, within
+from clhd.core.arrays import FloatArray
 from clhd.core.statistics import wilson_interval
 from clhd.sweep.results.summary_reader import Summary
-
-FloatArray = NDArray[np.float64]
 
 
 def judge_attraction(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:

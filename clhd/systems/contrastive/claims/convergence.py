@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import Estimate, all_hold, within
-from clhd.core.power_law import fit_power_law
+from clhd.core.arrays import FloatArray
+from clhd.core.statistics import fit_power_law
 from clhd.sweep.results.summary_reader import Summary
 
 QUANTITIES = ("overlap", "squared_norm", "cosine_similarity")
@@ -39,7 +39,6 @@ _FEWEST = 4  # fewest dimensions of a fit
 _TOLD_APART = 2.0  # standard errors by which a bias must differ from zero
 _JUDGED = 3 * len(QUANTITIES)  # intervals that are judged together if there is one start
 _LEVEL = 0.05  # least p value of chi-square of an accepted fit
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -28,17 +28,16 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import UPPER_TAIL, Estimate, all_hold, within
+from clhd.core.arrays import FloatArray
 from clhd.sweep.results.summary_reader import Summary
 
 CUT = 0.5  # cosine similarity
 _DRAWS, _SEED = 40_000, 4  # some hundred draws beyond each end, also of ten intervals that hold together
 _STEEP = 4.0  # standard errors by which a slope must exceed zero: else the zero has no finite interval
 _MOMENT = "second_moment"
-FloatArray = NDArray[np.float64]
 
 
 def judge_learnability(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:

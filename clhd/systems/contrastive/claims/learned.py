@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from clhd.claims.verdict import Estimate
+from clhd.core.arrays import FloatArray
 from clhd.sweep.results.summary_reader import Summary
 
 REST = 1e-4
 LEAST_OVERLAP = 0.01
 _ONLY: Any = {"feature": 0, "drop": True}
-FloatArray = NDArray[np.float64]
 
 
 def learned_similarity(theory: xr.Dataset) -> xr.DataArray:

@@ -32,7 +32,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from clhd.claims.claim import CaseTable
 from clhd.claims.verdict import Estimate, Verdict, above, all_hold, below, within
@@ -41,7 +40,6 @@ from clhd.systems.contrastive.claims.learned import describe_last_change, steps
 from clhd.systems.contrastive.claims.universality import judge_universality
 from clhd.systems.contrastive.model.losses import LOSS_NAMES
 
-FloatArray = NDArray[np.float64]
 Case = tuple[str, ...]
 
 _ACTS_ON = "correlation_acts_on"

@@ -18,15 +18,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 from scipy.stats import linregress
 
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import UPPER_TAIL, Estimate, all_hold, below, within
+from clhd.core.arrays import FloatArray
 from clhd.sweep.results.summary_reader import Summary
 
-FloatArray = NDArray[np.float64]
 PARAMETERS = ("overlap", "squared_norm")
 
 

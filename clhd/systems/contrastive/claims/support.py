@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from clhd.claims.verdict import Estimate, Verdict, all_hold, within
+from clhd.core.arrays import FloatArray
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.distances import list_places, name_place, sign_shares
 
-FloatArray = NDArray[np.float64]
 # Support is judged at the thresholds where the theory recalls these shares; beyond the last, few weights pass.
 _RECALLS = (0.9, 0.7, 0.5, 0.3, 0.1)
 

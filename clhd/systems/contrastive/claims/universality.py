@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from clhd.claims.verdict import NORMAL_95, Estimate, Verdict, all_hold, within
-from clhd.core.power_law import fit_power_law
+from clhd.core.arrays import FloatArray
+from clhd.core.statistics import fit_power_law
 from clhd.sweep.results.summary_reader import Summary
 
-FloatArray = NDArray[np.float64]
 _STATEMENT = "The limit depends on the noise and on the entries of the features through their second moments alone."
 _ROLES = ("universality", "universality_student", "universality_sparse")
 _MEAN, _DEVIATION, _ERROR = (f"cosine_similarity_{s}" for s in ("mean", "standard_deviation", "standard_error"))

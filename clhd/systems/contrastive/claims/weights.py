@@ -24,7 +24,7 @@ import numpy as np
 
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import Estimate, Verdict, all_hold, below, within
-from clhd.core.power_law import fit_power_law
+from clhd.core.statistics import fit_power_law
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.distances import Distances, measure_distances
 from clhd.systems.contrastive.claims.resolution import describe_resolution

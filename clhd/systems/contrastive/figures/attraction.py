@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.text import format_number
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary
@@ -27,7 +27,6 @@ _FIRST, _SECOND, _EDGE = CATEGORIES[0], CATEGORIES[1], INK
 _TINTS = ("#dcebf5", "#fbe6d8", "#ececec")  # regions of feature 1, of feature 2, of neither
 _KIND_MARKERS = dict(zip(KINDS, ("s", "s", "o", "D"), strict=True))
 _INNERMOST = 0.05
-FloatArray = NDArray[np.float64]
 
 
 def plot_attraction(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:

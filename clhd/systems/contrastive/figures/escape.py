@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clhd.claims.verdict import NORMAL_95
-from clhd.core.power_law import fit_power_law
+from clhd.core.statistics import fit_power_law
 from clhd.core.text import format_number
 from clhd.figures.caption import compose_caption
 from clhd.figures.style import (

@@ -10,8 +10,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.text import format_number, format_place
 from clhd.figures.caption import compose_caption
 from clhd.figures.style import COLUMN, INK, MUTED, PAGE, letter_panels, make_figure
@@ -19,7 +19,6 @@ from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import learned_similarity
 
 _NOISE, _RATE, _START = "base_noise_variance", "learning_rate", "initial_cosine_similarity"
-FloatArray = NDArray[np.float64]
 _REGIONS = {
     "collapsed": "#d9d9d9",
     "uninformative": "#f7f2e0",

@@ -12,16 +12,15 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from clhd.claims.verdict import NORMAL_95
+from clhd.core.arrays import FloatArray
 from clhd.core.text import format_number
 from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.distances import measure_distances
 from clhd.systems.contrastive.claims.support import measure_support
 
-FloatArray = NDArray[np.float64]
 _SIGNS = {
     -1: (CATEGORIES[1], "s", r"$\xi < 0$"),
     0: (CATEGORIES[2], "^", r"$\xi = 0$"),

@@ -17,14 +17,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_choice, parse_vector
 from clhd.core.kernels import kernel
 from clhd.core.vector_math import erf, exponential, tanh
 from clhd.errors import InputError
-
-FloatArray = NDArray[np.float64]
 
 LINEAR, TANH, ERF, RELU, POLYNOMIAL = range(5)
 ACTIVATIONS = {"linear": LINEAR, "tanh": TANH, "erf": ERF, "relu": RELU}

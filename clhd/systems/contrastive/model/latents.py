@@ -18,12 +18,10 @@ from itertools import product
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_number, parse_vector
 from clhd.errors import InputError
-
-FloatArray = NDArray[np.float64]
 
 # Codes in kernels of the names in `Latent.sampler`.
 DISCRETE, GAUSSIAN, UNIFORM, LAPLACE = range(4)

@@ -12,13 +12,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_choice, parse_number, parse_vector
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-
-FloatArray = NDArray[np.float64]
 
 # |q|^2 may exceed r by rounding, because states with |q|^2 = r are allowed.
 _ROUNDING = 1e-12

@@ -26,8 +26,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import BoolArray, FloatArray, IntArray
 from clhd.core.kernels import kernel
 from clhd.core.streams import BitArray, aligned_zeros, fill_normal_pairs, seed_lanes, seed_states
 from clhd.systems.contrastive.model.activations import activate
@@ -42,9 +42,6 @@ from clhd.systems.contrastive.simulation.full_step import (
 )
 from clhd.systems.contrastive.simulation.noise import CHUNK, LANES
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-
 # Code of the covariance loss in the kernel; the other losses have theirs.
 _COVARIANCE = -1
 
@@ -58,7 +55,7 @@ class _Rule(NamedTuple):
     temperature: FloatArray  # (1,)
     centred: bool
     sample: IntArray  # (V,), the sample of each view
-    is_second: NDArray[np.bool_]  # (V,), whether the view and the one before it are a pair
+    is_second: BoolArray  # (V,), whether the view and the one before it are a pair
     variance: float
     covariance: float
     is_orthogonal: bool

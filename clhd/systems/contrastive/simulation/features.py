@@ -25,12 +25,10 @@ from functools import cache
 from itertools import combinations, product
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-
-FloatArray = NDArray[np.float64]
 
 
 def check_features(model: ContrastiveModel, dimension: int) -> None:

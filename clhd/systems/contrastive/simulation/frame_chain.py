@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.streams import fill_normal_pairs, gamma_constants
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import SAMPLERS
@@ -41,7 +42,6 @@ from clhd.systems.contrastive.simulation.frame_step import COVARIANCE, advance, 
 from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep
 from clhd.systems.contrastive.simulation.point import Point
 
-FloatArray = NDArray[np.float64]
 BitArray = NDArray[np.uint64]
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
 from clhd.core.streams import fill_chi_squares, fill_normal_pairs
 from clhd.systems.contrastive.model.activations import activate
 from clhd.systems.contrastive.model.losses import covariance, forces
 from clhd.systems.contrastive.simulation.lockstep import LANES, sample_latents
 
-FloatArray = NDArray[np.float64]
 BitArray = NDArray[np.uint64]
 
 # Code of the covariance loss in the kernel; the other losses have theirs.
@@ -84,7 +84,7 @@ def draw_bartlett(state: BitArray, group: Any) -> None:
 
 
 @kernel
-def _draw_views(state: BitArray, loss: int, samplers: NDArray[np.int64], group: Any) -> None:
+def _draw_views(state: BitArray, loss: int, samplers: IntArray, group: Any) -> None:
     """Turn the first rows of ``group.normal`` into c + f and t of all views."""
     y, directions = group.normal, group.moved.shape[1]
     for m in range(len(group.c)):
@@ -209,7 +209,7 @@ def advance(
     centred: bool,
     penalty: int,
     sphere: bool,
-    samplers: NDArray[np.int64],
+    samplers: IntArray,
     state: BitArray,
     group: Any,
 ) -> None:

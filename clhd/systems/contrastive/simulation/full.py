@@ -22,8 +22,8 @@ laws of noise and features, the weights themselves.
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.streams import aligned_zeros, seed_states
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES
@@ -34,8 +34,6 @@ from clhd.systems.contrastive.simulation.full_batch import BatchEngine
 from clhd.systems.contrastive.simulation.full_step import ReplicaState, StepRule, advance_weights, latent_tables
 from clhd.systems.contrastive.simulation.noise import CHUNK, LANES, noise_mixing, open_noise_source
 from clhd.systems.contrastive.simulation.start import draw_start, multiply
-
-FloatArray = NDArray[np.float64]
 
 
 class _Engine(Protocol):

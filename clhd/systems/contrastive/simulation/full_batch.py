@@ -22,8 +22,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.core.streams import BitArray, aligned_zeros, seed_states
 from clhd.systems.contrastive.model.activations import activate
@@ -45,8 +45,6 @@ from clhd.systems.contrastive.simulation.noise import (
     open_rows,
     pair_mixing,
 )
-
-FloatArray = NDArray[np.float64]
 
 # Code of the covariance loss in the kernel; the other losses have theirs.
 _COVARIANCE = -1

@@ -20,8 +20,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import inlined, kernel
 from clhd.core.streams import BitArray, bits_to_fraction, next_bits
 from clhd.core.vector_math import minus_two_log
@@ -31,8 +31,6 @@ from clhd.systems.contrastive.model.latents import DISCRETE, LAPLACE, SAMPLERS, 
 from clhd.systems.contrastive.model.losses import forces
 from clhd.systems.contrastive.simulation.noise import CHUNK, LANES, NoiseSource, fill_raw_noise
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Offset = int | np.uint64
 
 # Chunks in one block, which stays in the first-level cache.

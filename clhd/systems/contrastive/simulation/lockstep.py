@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
 from clhd.core.streams import aligned_zeros, fill_laplace, fill_normal_pairs, fill_uniforms, seed_states
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import DISCRETE, GAUSSIAN, SAMPLERS, UNIFORM, Latent
 from clhd.systems.contrastive.simulation.point import Point
 
-FloatArray = NDArray[np.float64]
 BitArray = NDArray[np.uint64]
 
 # Lanes of one group: a multiple of the 32 numbers that LLVM takes at once. Rows of 256 lanes lay 2048 bytes apart, and
@@ -33,7 +33,7 @@ SIGN = len(SAMPLERS)
 
 
 @kernel
-def sample_latents(state: BitArray, samplers: NDArray[np.int64], group: Any, sample: int) -> None:
+def sample_latents(state: BitArray, samplers: IntArray, group: Any, sample: int) -> None:
     """Draw the latent vector of one sample for each lane, into ``group.c[sample]``."""
     for j in range(len(samplers)):
         sample_latent(state, samplers[j], group, sample, j)

@@ -28,8 +28,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.core.streams import (
     BitArray,
@@ -41,8 +41,6 @@ from clhd.core.streams import (
     seed_lanes,
 )
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-
-FloatArray = NDArray[np.float64]
 
 LANES = 64
 CHUNK = 2 * LANES

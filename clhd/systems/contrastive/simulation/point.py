@@ -4,17 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_choice, parse_count
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import canonical_value
 from clhd.systems.contrastive.model.state import parse_units_norm, parse_units_overlap
 from clhd.systems.contrastive.simulation.features import check_features
-
-FloatArray = NDArray[np.float64]
 
 ENGINES = ("projected", "conditioned", "full")
 

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
 from clhd.core.streams import (
     fill_chi_squares,
@@ -43,7 +44,6 @@ from clhd.systems.contrastive.model.losses import LOSSES, forces
 from clhd.systems.contrastive.simulation.lockstep import LANES, SIGN, Lockstep, choose_sampler, sample_latent
 from clhd.systems.contrastive.simulation.point import Point
 
-FloatArray = NDArray[np.float64]
 BitArray = NDArray[np.uint64]
 
 
@@ -98,7 +98,7 @@ def _advance(
     coefficients: FloatArray,
     loss: int,
     sphere: bool,
-    samplers: NDArray[np.int64],
+    samplers: IntArray,
     state: BitArray,
     group: Any,
 ) -> None:

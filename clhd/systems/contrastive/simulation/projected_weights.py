@@ -14,8 +14,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.streams import seed_states
 from clhd.errors import InputError
 from clhd.systems.contrastive.simulation.frame_chain import FrameGroup, needs_frame
@@ -23,8 +23,6 @@ from clhd.systems.contrastive.simulation.lockstep import LANES
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.projected import LaneGroup
 from clhd.systems.contrastive.simulation.start import dot, draw_start, multiply
-
-FloatArray = NDArray[np.float64]
 
 # Coordinates of the weights of all lanes of a group: 256 MB, and as much for each feature.
 _MOST_COORDINATES = 2**25

@@ -21,8 +21,8 @@ from itertools import product
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_count, parse_times
 from clhd.core.lazy import xr
 from clhd.core.machine import count_cores
@@ -36,8 +36,6 @@ from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep, family
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.projected import LaneGroup
 from clhd.systems.contrastive.simulation.projected_weights import WeightGroup, count_weight_lanes
-
-FloatArray = NDArray[np.float64]
 
 # Duration of a kernel call: short enough for a prompt stop, long enough that the call itself costs nothing.
 _SEGMENT_SECONDS = 0.25

@@ -10,14 +10,12 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.streams import seed_states
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.state import factorise_rest
 from clhd.systems.contrastive.simulation.features import draw_features
-
-FloatArray = NDArray[np.float64]
 
 
 def draw_start(

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.clusters import METHODS, check_method, count_clusters
 from clhd.errors import ClhdError, InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -31,7 +32,7 @@ from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, C
 from clhd.systems.contrastive.sweeps.outputs import NOTHING
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
-from clhd.systems.declarations import Cost, FloatArray, Output, Outputs, Parameter, Result, Status, Value, describe
+from clhd.systems.declarations import Cost, Output, Outputs, Parameter, Result, Status, Value, describe
 from clhd.systems.protocol import System
 
 # Measured, in seconds: one cloud of 1000 by both methods at one time; all fixed points of a model.

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.lazy import xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -38,7 +39,7 @@ from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.point_sets import count_terms
 from clhd.systems.contrastive.theory.threshold import growth_rates
 from clhd.systems.contrastive.theory.units import check_units, count_lanes
-from clhd.systems.declarations import Cost, FloatArray, NotConvergedError, Output, Outputs, Result, Value, describe
+from clhd.systems.declarations import Cost, NotConvergedError, Output, Outputs, Result, Value, describe
 from clhd.systems.protocol import System
 
 # Measured, on a core of 2024 with AVX-512: seconds per step and lane of the projected chain, for one feature and for

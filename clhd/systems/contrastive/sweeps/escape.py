@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.simulation.point import Point
@@ -25,7 +26,7 @@ from clhd.systems.contrastive.sweeps.halves import ODE, SGD, EndSystem, ModelPoi
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.escape import Growth, escape_distribution, find_reach, predict_growth
-from clhd.systems.declarations import Cost, FloatArray, Outputs, Parameter, Result, Value
+from clhd.systems.declarations import Cost, Outputs, Parameter, Result, Value
 
 _OF_STARTS = {name for name in PARAMETERS if name.startswith("initial")}
 NOT_OF_ESCAPE = {*_OF_STARTS, "units", "decorrelation", "decorrelation_function", "correlation_acts_on", "constraint"}

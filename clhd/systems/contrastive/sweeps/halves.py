@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveSystem, ContrastiveTheory
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, label_outputs, number_features, predict_each
-from clhd.systems.declarations import Cost, FloatArray, Outputs, Result, Status, Value
+from clhd.systems.declarations import Cost, Outputs, Result, Status, Value
 from clhd.systems.protocol import System
 
 SGD, ODE = ContrastiveSimulation(), ContrastiveTheory()

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.checks import parse_choice, parse_count, parse_number
 from clhd.core.lazy import qmc, xr
 from clhd.core.statistics import wilson_interval
@@ -28,8 +28,6 @@ from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.threshold import uninformative_state
-
-FloatArray = NDArray[np.float64]
 
 WINNER, RIVAL, COLLAPSED = 0.5, 0.3, 1e-3
 
@@ -137,7 +135,7 @@ def name_outcomes(features: int) -> list[str]:
     return [*(f"feature_{j + 1}" for j in range(features)), "none", "undecided"]
 
 
-def classify_outcomes(overlap: FloatArray, squared_norm: FloatArray) -> NDArray[np.int64]:
+def classify_outcomes(overlap: FloatArray, squared_norm: FloatArray) -> IntArray:
     """Return the outcome of each run, by the rules at the head of this module.
 
     Parameters

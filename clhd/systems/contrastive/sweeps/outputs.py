@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.declarations import FloatArray, NotConvergedError, Output, Outputs, Result, Status, Value
+from clhd.systems.declarations import NotConvergedError, Output, Outputs, Result, Status, Value
 
 NOTHING = Outputs(variables={})
 

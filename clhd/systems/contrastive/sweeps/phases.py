@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
 from clhd.systems.contrastive.sweeps.escape import THEORY
 from clhd.systems.contrastive.sweeps.halves import ODE, EndSimulation, EndSystem, ModelPoint, PointTheory
 from clhd.systems.contrastive.sweeps.outcomes import COLLAPSED
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.phases import find_phase_borders
-from clhd.systems.declarations import FloatArray, Parameter, Value
+from clhd.systems.declarations import Parameter, Value
 
 PHASES = ("collapsed", "uninformative", "informative", "diverged")
 BORDERS = ("collapsed", "threshold", "uninformative", "informative")

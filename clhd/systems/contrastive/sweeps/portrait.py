@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.lazy import xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -35,15 +36,7 @@ from clhd.systems.contrastive.theory.drift import Flow, check_pair_averages
 from clhd.systems.contrastive.theory.fixed_points import state_eigenvalues
 from clhd.systems.contrastive.theory.regions import attraction_region
 from clhd.systems.contrastive.theory.separatrix import trace_separatrices
-from clhd.systems.declarations import (
-    Cost,
-    FloatArray,
-    NotConvergedError,
-    Outputs,
-    Parameter,
-    Result,
-    Value,
-)
+from clhd.systems.declarations import Cost, NotConvergedError, Outputs, Parameter, Result, Value
 from clhd.systems.protocol import NoHalf, System
 
 STATES, CURVES, _POINTS = 40, 16, 64

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.sweeps.escape import NOT_OF_ESCAPE, THEORY, start_at_rest
@@ -23,7 +24,7 @@ from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.sweeps.selection import SelectionSimulation
 from clhd.systems.contrastive.theory.drift import check_pair_averages
 from clhd.systems.contrastive.theory.escape import Growth, find_border, predict_growth, weaker_probability
-from clhd.systems.declarations import FloatArray, Parameter, Value
+from clhd.systems.declarations import Parameter, Value
 
 _OWN: dict[str, Parameter] = {
     "features": replace(PARAMETERS["features"], default=None, minimum=2, maximum=2),

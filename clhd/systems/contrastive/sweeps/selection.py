@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.sweeps.halves import ODE, EndSimulation, EndSystem, ModelPoint, PointTheory
@@ -32,7 +33,7 @@ from clhd.systems.contrastive.theory.drift import check_pair_averages
 from clhd.systems.contrastive.theory.pure_states import find_pure_state
 from clhd.systems.contrastive.theory.separatrix import measure_regions
 from clhd.systems.contrastive.theory.threshold import growth_rates
-from clhd.systems.declarations import Cost, FloatArray, Parameter, Value
+from clhd.systems.declarations import Cost, Parameter, Value
 
 # Measured, in seconds: two searches for pure states, and all separatrices of one model.
 _EIGENVALUE_SECONDS, _REGION_SECONDS = 0.2, 1.5

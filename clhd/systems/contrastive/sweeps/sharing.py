@@ -30,13 +30,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.simulation.sgd import split_values
 from clhd.systems.contrastive.sweeps.halves import EndSimulation, EndSystem, ModelPoint, PointTheory
 from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
 from clhd.systems.contrastive.theory.shared_states import check_shared, find_critical_penalty, find_shared_state
-from clhd.systems.declarations import Cost, FloatArray, Parameter, Value
+from clhd.systems.declarations import Cost, Parameter, Value
 
 SHARINGS = ("same", "each", "one", "none", "undecided")
 _RATES = ("joint_rate", "antisymmetric_rate", "distance_rate")

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
@@ -30,16 +31,7 @@ from clhd.systems.contrastive.sweeps.parameters import parse_model_and_start
 from clhd.systems.contrastive.theory.density import integrate_density
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.pde import distribution_at
-from clhd.systems.declarations import (
-    Cost,
-    FloatArray,
-    NotConvergedError,
-    Output,
-    Outputs,
-    Parameter,
-    Result,
-    Value,
-)
+from clhd.systems.declarations import Cost, NotConvergedError, Output, Outputs, Parameter, Result, Value
 from clhd.systems.protocol import System
 
 # Measured, on a core of 2024 with AVX-512: of a PDE with 800 cells per unit of time, where no rate is above 1; and of

@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.systems.contrastive.model.activations import ERF, TANH
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.theory.averages import FloatArray, PairRule, average_atoms
+from clhd.systems.contrastive.theory.averages import PairRule, average_atoms
 
 # Atoms of a product of quadrature rules that contribute less are dropped; their sum stays below 1e-10.
 _MIN_WEIGHT = 1e-14

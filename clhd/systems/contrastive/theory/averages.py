@@ -27,8 +27,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
 from clhd.systems.contrastive.model.activations import ERF, LINEAR, POLYNOMIAL, RELU, TANH
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -36,9 +36,6 @@ from clhd.systems.contrastive.model.losses.base import ONE, D, H, Monomial, S
 from clhd.systems.contrastive.theory.normal_nodes import LANES, RADIUS, trapezoid_step, write_monomials
 from clhd.systems.contrastive.theory.relu import average_relu_atoms
 from clhd.systems.contrastive.theory.wide_averages import average_wide_atoms
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # More nodes of the trapezoid rule (r s2 of about 150 with independent noise) cost more than the rule for wide noise.
 _MAX_NODES = 2.0**17

@@ -26,15 +26,11 @@ backgrounds apart; everything above it takes the *effective* g.
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import inlined, kernel
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import combine
 from clhd.systems.contrastive.theory.averages import PairRule
-
-FloatArray = NDArray[np.float64]
 
 
 class Sources(NamedTuple):

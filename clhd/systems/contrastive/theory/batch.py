@@ -14,12 +14,12 @@ import math
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import ERF, TANH
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow, check_pair_averages
 from clhd.systems.contrastive.theory.drift_table import build_drift_table
-from clhd.systems.contrastive.theory.runge_kutta import GIVEN_UP, LEFT_TABLE, Equation, IntArray, integrate_chunk
+from clhd.systems.contrastive.theory.runge_kutta import GIVEN_UP, LEFT_TABLE, Equation, integrate_chunk
 from clhd.systems.contrastive.theory.tables import PairTable, atom_shares, build_table, no_table
 
 # Inside a step the continuous output has up to 60 times the error of the step's end (measured for tanh and erf with

@@ -33,10 +33,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.diffusion_nodes import relu_pair_nodes, smooth_pair_nodes
 from clhd.systems.contrastive.theory.power_sums import BatchAverages, Polynomial, add, multiply, power_sum
 

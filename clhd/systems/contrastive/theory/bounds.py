@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.declarations import NotConvergedError
 

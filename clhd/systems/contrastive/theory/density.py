@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.feature_law import feature_atoms
 from clhd.systems.contrastive.theory.fokker_planck import limit_masses, step_masses

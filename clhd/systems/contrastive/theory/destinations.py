@@ -14,18 +14,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.lazy import xr
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import WORDS
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow, check_pair_averages
 from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
 from clhd.systems.contrastive.theory.root_search import sign_symmetries
 from clhd.systems.declarations import NotConvergedError
-
-IntArray = NDArray[np.int64]
 
 NOT_SETTLED = -1
 # A trajectory this close to a fixed point has arrived: fixed points are much farther apart than this.

@@ -29,8 +29,8 @@ negative's pre-activation.
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU, activate
@@ -43,8 +43,6 @@ from clhd.systems.contrastive.theory.diffusion_nodes import (
     relu_pair_nodes,
     smooth_pair_nodes,
 )
-
-FloatArray = NDArray[np.float64]
 
 _SUMS = 14
 

@@ -11,12 +11,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.systems.contrastive.model.activations import ERF, LINEAR, POLYNOMIAL, RELU, TANH
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-
-FloatArray = NDArray[np.float64]
 
 # Standard deviations beyond which the noise is cut: exp(-6.5^2 / 2) = 7e-10.
 _RADIUS = 6.5

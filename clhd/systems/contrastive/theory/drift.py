@@ -22,13 +22,14 @@ import math
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES
 from clhd.systems.contrastive.theory.atoms import FoldedAtoms, average_many, fold_atoms
-from clhd.systems.contrastive.theory.averages import FloatArray, PairRule, pair_rule
+from clhd.systems.contrastive.theory.averages import PairRule, pair_rule
 from clhd.systems.contrastive.theory.backgrounds import Sources, combine_terms, noise_sources, rule_at_state
 from clhd.systems.contrastive.theory.point_sets import average_points, draw_points
 

@@ -20,8 +20,8 @@ import math
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import inlined, kernel
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.stencil import LANES, STENCIL, add_stencil
 from clhd.systems.contrastive.theory.tables import PairTable, TableWork, locate

@@ -27,9 +27,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.lazy import integrate, special
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.destinations import NOT_SETTLED, Destinations
 from clhd.systems.contrastive.theory.diffusion import diffusion_matrix
 from clhd.systems.contrastive.theory.drift import Flow

@@ -13,11 +13,9 @@ import math
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-
-FloatArray = NDArray[np.float64]
 
 # Nodes per Gaussian feature, by the number of features. With L2 the density given xi is a Gaussian with mean q . xi and
 # only its second moments are needed: two nodes would do. The elastic net needs the others.

@@ -36,13 +36,13 @@ from itertools import combinations, permutations, product
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.lazy import xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import LINEAR, RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import KINDS, labelled
 from clhd.systems.contrastive.model.latents import Gaussian
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.pair_flow import check_pair
 from clhd.systems.contrastive.theory.pair_states import find_pair_states

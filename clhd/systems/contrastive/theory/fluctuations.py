@@ -24,12 +24,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_times
 from clhd.core.lazy import integrate, xr
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial, parse_start
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.bounds import WorkBudget
 from clhd.systems.contrastive.theory.diffusion import diffusion_matrix
 from clhd.systems.contrastive.theory.diffusion_nodes import count_products

@@ -27,11 +27,9 @@ an implicit Euler step of any length keeps the total mass and all signs.
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
-
-FloatArray = NDArray[np.float64]
 
 # Cells with less mass keep the result of the positive method: extrapolation would carry rounding errors outwards.
 _NEGLIGIBLE = 1e-15

@@ -2,14 +2,9 @@
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
 from clhd.systems.contrastive.model.activations import ERF, activate, activate_second
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # Radius beyond which nodes of standard normal coordinates are dropped: exp(-8^2 / 2) = 1e-14 of the noise.
 RADIUS = 8.0

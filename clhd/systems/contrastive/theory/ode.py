@@ -24,13 +24,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_number, parse_times
 from clhd.core.lazy import integrate, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_starts
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.bounds import WorkBudget, check_divergence, distance_to_limit
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.units import integrate_units

@@ -32,10 +32,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import ERF, TANH
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.pair_moments import (
     EXPONENTS,
     HALVES,

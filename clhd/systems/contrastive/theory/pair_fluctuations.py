@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_times
 from clhd.core.lazy import integrate, interpolate, xr
 from clhd.errors import InputError
@@ -40,7 +41,6 @@ from clhd.systems.contrastive.model.state import (
     parse_units_norm,
     parse_units_overlap,
 )
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.pair_flow import PairFlow
 from clhd.systems.contrastive.theory.units import UnitsFlow
 from clhd.systems.declarations import NotConvergedError

@@ -22,7 +22,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.systems.contrastive.theory.averages import FloatArray
+from clhd.core.arrays import FloatArray
 from clhd.systems.contrastive.theory.units import GramFlow
 
 ComplexArray = NDArray[np.complex128]

@@ -28,10 +28,9 @@ from functools import lru_cache
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from clhd.core.arrays import FloatArray, IntArray
+
 Exponents = tuple[int, int, int, int]
 
 # Largest degree in x of the product of two of the nine products.

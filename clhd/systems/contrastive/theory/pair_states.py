@@ -30,10 +30,10 @@ from itertools import combinations_with_replacement, permutations, product
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.lazy import optimize, xr
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import PAIR_KIND_WORDS, labelled
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.pair_flow import PairFlow
 from clhd.systems.contrastive.theory.pair_jacobian import ComplexArray, eigenvalues_at_zero, eigenvalues_inside
 from clhd.systems.contrastive.theory.root_search import sign_symmetries

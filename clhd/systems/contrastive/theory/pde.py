@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_count, parse_number, parse_times
 from clhd.core.lazy import interpolate, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_start
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.density import DensityPath, integrate_density
 
 CELLS, TOLERANCE = 800, 1e-6

@@ -27,13 +27,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.core.lazy import qmc, special
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU, activate, activate_second
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import differentiate_forces, forces
-from clhd.systems.contrastive.theory.averages import FloatArray
 
 # Points of the Sobol sequence, without their images; a power of 2 keeps the sequence balanced.
 POINTS = 4096

@@ -19,10 +19,8 @@ only, although its samples are coupled.
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-import numpy as np
-from numpy.typing import NDArray
+from clhd.core.arrays import FloatArray
 
-FloatArray = NDArray[np.float64]
 # Factor of each product of power sums, by the sorted numbers of their functions.
 Polynomial = dict[tuple[int, ...], float]
 

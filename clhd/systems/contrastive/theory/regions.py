@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_number, parse_vector
 from clhd.core.lazy import xr
 from clhd.errors import InputError
@@ -26,7 +26,6 @@ from clhd.systems.contrastive.model.state import parse_norm
 from clhd.systems.contrastive.theory.destinations import NOT_SETTLED, Destinations
 
 __all__ = ["NOT_SETTLED", "NO_SUCH_START", "attraction_region"]
-FloatArray = NDArray[np.float64]
 
 NO_SUCH_START = -2
 

@@ -22,12 +22,9 @@ recursion is derived here; tests/.../theory/test_averages.py compares it with qu
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 _GAUSS_NODES, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(24)
 # The average of delta(z) is infinite at r = 0, but cancels in all products that are used: a tiny deviation instead of 0

@@ -13,9 +13,9 @@ from itertools import product
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.lazy import integrate, optimize, qmc
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.threshold import resting_norms
 

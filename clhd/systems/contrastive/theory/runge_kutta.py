@@ -15,20 +15,18 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.integrate import DOP853
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import inlined, kernel
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT
 from clhd.systems.contrastive.theory.atoms import FoldedAtoms
-from clhd.systems.contrastive.theory.averages import FloatArray, PairRule
+from clhd.systems.contrastive.theory.averages import PairRule
 from clhd.systems.contrastive.theory.backgrounds import Sources, combine_terms
 from clhd.systems.contrastive.theory.drift import drift_terms
 from clhd.systems.contrastive.theory.drift_table import read_drift
 from clhd.systems.contrastive.theory.stencil import STENCIL
 from clhd.systems.contrastive.theory.tables import PairTable, TableWork, add_from_table
-
-IntArray = NDArray[np.int64]
 
 FINISHED, DIVERGED, LEFT_TABLE, GIVEN_UP = range(4)
 # Steps of one trajectory, rejected ones included, after which it is given up.

@@ -28,14 +28,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.checks import parse_count, parse_number, parse_vector
 from clhd.core.lazy import integrate, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import parse_norm
-from clhd.systems.contrastive.theory.averages import FloatArray
-from clhd.systems.contrastive.theory.destinations import NOT_SETTLED, Destinations, IntArray
+from clhd.systems.contrastive.theory.destinations import NOT_SETTLED, Destinations
 from clhd.systems.contrastive.theory.drift import Flow
 
 # Number of starts on an arc before halving. The offset keeps them off the axes and diagonals, on which separatrices of

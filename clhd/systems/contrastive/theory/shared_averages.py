@@ -28,8 +28,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.diffusion_nodes import smooth_pair_nodes
 from clhd.systems.contrastive.theory.power_sums import BatchAverages, Polynomial, add, multiply, power_sum
 

@@ -43,12 +43,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_count
 from clhd.core.lazy import optimize
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.pure_states import find_pure_state
 from clhd.systems.contrastive.theory.shared_averages import SharedAverages
 

@@ -26,9 +26,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import inlined, kernel
 from clhd.systems.contrastive.theory.atoms import FoldedAtoms
-from clhd.systems.contrastive.theory.averages import FloatArray, PairRule, average_atoms
+from clhd.systems.contrastive.theory.averages import PairRule, average_atoms
 from clhd.systems.contrastive.theory.stencil import LANES, STENCIL, add_stencil
 
 _BEFORE = STENCIL // 2 - 1  # nodes of a stencil before the cell that it interpolates

@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.lazy import optimize, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import LINEAR, RELU
@@ -35,7 +36,6 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.latents import ThreePoint
 from clhd.systems.contrastive.model.state import parse_norm
-from clhd.systems.contrastive.theory.averages import FloatArray
 from clhd.systems.contrastive.theory.drift import Flow
 
 # Roots are sought between the first two squared norms; up to the third only if the norm still grows at the second.

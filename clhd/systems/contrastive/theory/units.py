@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_times
 from clhd.core.lazy import integrate, qmc, special, xr
 from clhd.errors import InputError
@@ -41,7 +42,6 @@ from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, Contras
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.losses import DECORRELATIONS, covariance
 from clhd.systems.contrastive.model.state import factorise_rest, parse_units_norm, parse_units_overlap
-from clhd.systems.contrastive.theory.averages import FloatArray
 
 # Batches of the sequence, without their images; a power of 2 keeps the sequence balanced.
 BATCHES = 4096

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from clhd.core.arrays import FloatArray
 
 # b in units of the root of the initial squared norm: cells in the bulk are nearly uniform, four times finer than in
 # the tail.

@@ -28,16 +28,10 @@ import math
 
 import numpy as np
 
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
 from clhd.core.vector_math import exponential
-from clhd.systems.contrastive.theory.normal_nodes import (
-    LANES,
-    RADIUS,
-    FloatArray,
-    IntArray,
-    trapezoid_step,
-    write_monomials,
-)
+from clhd.systems.contrastive.theory.normal_nodes import LANES, RADIUS, trapezoid_step, write_monomials
 
 _GAUSS_NODES, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(16)
 # Ends of the first panels away from a place where the integrand varies, in units of its length; later ones double.

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from clhd.core.power_law import fit_power_law
+from clhd.core.statistics import fit_power_law
 from clhd.systems.contrastive.claims.convergence import fit_bias, judge_convergence, match_spread
 from tests.systems.contrastive.claims.convergence_summaries import THRESHOLDS, make_summaries
 

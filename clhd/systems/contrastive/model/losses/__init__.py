@@ -8,9 +8,7 @@ Kernels receive a loss as its code and branch on it outside their loops. A new l
 `differentiate_forces`.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.systems.contrastive.model.losses import bilinear, covariance_averages, infonce, spectral
 from clhd.systems.contrastive.model.losses.base import Loss
@@ -27,7 +25,6 @@ __all__ = [
     "forces",
 ]
 
-FloatArray = NDArray[np.float64]
 
 BILINEAR, SPECTRAL, INFONCE, COVARIANCE, UNCENTRED_COVARIANCE = range(5)
 LOSSES = {

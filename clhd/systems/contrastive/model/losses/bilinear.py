@@ -8,13 +8,9 @@ The averages g, A (in Stein's form) and D follow by expanding the products, beca
 and 2, and the views of a pair are exchangeable: E[f_1 g_2] = E[g_1 f_2] (docs/theory.md has the derivation).
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.systems.contrastive.model.losses.base import DD, HD, HH, ONE, D, H, S
-
-FloatArray = NDArray[np.float64]
 
 DEGREE = 2
 PAIRS = (

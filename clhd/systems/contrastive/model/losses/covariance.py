@@ -21,12 +21,8 @@ F = -(1/2) (h_11 - h_21) (h_12 - h_22), with h_bv of sample b.
 | lam_c | decorrelation | (lanes,) |
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
-
-FloatArray = NDArray[np.float64]
 
 # Codes in kernels of the penalty g of the covariance of two different units.
 SQUARE = 0

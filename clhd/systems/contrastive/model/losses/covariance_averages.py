@@ -20,30 +20,13 @@ If the loss is not centred, D = (2 / B) (s2 E h_1'^2 h_2^2 + kappa E h_1 h_1' h_
 | s2, kappa | ``noise_variance``, ``noise_covariance`` | per coordinate |
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
-from clhd.systems.contrastive.model.losses.base import DD, HD, HH, ONE, D, H, S
-
-FloatArray = NDArray[np.float64]
+from clhd.systems.contrastive.model.losses import bilinear
+from clhd.systems.contrastive.model.losses.base import H
 
 DEGREE = 2
-PAIRS = (
-    (D, H),
-    (S, H),
-    (D, D),
-    (DD, HH),
-    (DD, H),
-    (HD, HD),
-    (HD, D),
-    (ONE, H),
-    (ONE, D),
-    (ONE, S),
-    (ONE, HH),
-    (ONE, DD),
-    (H, H),
-)
+PAIRS = (*bilinear.PAIRS, (H, H))
 
 
 @kernel

@@ -22,12 +22,10 @@ negatives, so nothing cancels when the positive has all the weight.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.core.vector_math import exponential
-
-FloatArray = NDArray[np.float64]
 
 DEGREE = 0
 # Smaller exponents of the softmax are replaced by this one, whose weight is 1e-304.

@@ -186,11 +186,6 @@ def list_files(settings: Mapping[str, ClaimSettings]) -> list[str]:
 def judge_claims(settings: Mapping[str, ClaimSettings], results: Path) -> dict[str, Any]:
     """Judge every claim from the summaries of its experiments.
 
-    Parameters
-    ----------
-    settings : mapping of id to ClaimSettings
-        From `read_claims`.
-
     Returns
     -------
     dict
@@ -225,11 +220,6 @@ def judge_claims(settings: Mapping[str, ClaimSettings], results: Path) -> dict[s
 
 def judge_tables(settings: Mapping[str, ClaimSettings], results: Path) -> dict[str, dict[str, Any]]:
     """Judge every table: each of its statements in each of its cases.
-
-    Parameters
-    ----------
-    settings, results
-        Those of `judge_claims`, which tells the errors too.
 
     Returns
     -------

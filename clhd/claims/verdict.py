@@ -52,10 +52,7 @@ class Estimate:
     def with_error(cls, value: float, standard_error: float, *, among: int = 1) -> "Estimate":
         """Return a number with a normal error.
 
-        Parameters
-        ----------
-        among : int, optional
-            How many intervals, this one included, are to hold together.
+        `among` intervals, this one included, are to hold together.
         """
         half = float(ndtri(1 - (1 - UPPER_TAIL) / max(among, 1))) * standard_error
         return cls(float(value), float(value - half), float(value + half))

@@ -29,10 +29,6 @@ _MOST_PANELS = 4
 def plot_border(summary: Summary) -> tuple[Figure, str]:
     """Draw the map of a quantity that two refined axes share, with its border, in a panel for each value of a third.
 
-    Returns
-    -------
-    (figure, caption)
-
     Raises
     ------
     ClhdError

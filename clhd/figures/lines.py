@@ -44,10 +44,6 @@ def plot_lines(
         Draw where the quantity started, too.
     remark : str
         Sentences for the caption.
-
-    Returns
-    -------
-    (figure, caption)
     """
     roles = assign_roles(summary, wish)
     mean, error, theory, score = (

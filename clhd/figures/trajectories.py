@@ -23,12 +23,7 @@ _BAND = 1.6448536269514722  # standard deviations on each side hold 90 % of a no
 
 
 def plot_trajectories(summary: Summary) -> tuple[Figure, str]:
-    """Draw trajectories: by component (colour) and size (panels), or by whatever axes there are.
-
-    Returns
-    -------
-    (figure, caption)
-    """
+    """Draw trajectories: by component (colour) and size (panels), or by whatever axes there are."""
     mean = summary.get("mean")
     if mean.sizes.get("time", 0) < 2:
         raise InputError(f"summary of {summary.name}: a trajectory needs two or more times; declare figure: lines")

@@ -38,7 +38,7 @@ _CHUNK = 1 << 20
 
 
 def write_archive(config: ConfigContent, source: Path, results: Path, output: Path, licence: str | None = None) -> int:
-    """Write an archive of all experiments of a list that have results.
+    """Write an archive of all experiments of a list that have results; return the number of files in it.
 
     Parameters
     ----------
@@ -48,11 +48,6 @@ def write_archive(config: ConfigContent, source: Path, results: Path, output: Pa
         The zip; an older file of this name is replaced when the new one is whole.
     licence : str, optional
         Address of the licence of the results.
-
-    Returns
-    -------
-    int
-        Number of files in it.
 
     Raises
     ------

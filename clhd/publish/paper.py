@@ -61,15 +61,6 @@ _LETTER = """@article{MengWang2024,
 def write_paper_assets(config: ConfigContent, results: Path) -> list[Path]:
     """Write macros, tables, figures and the bibliography of a paper.
 
-    Parameters
-    ----------
-    config : ConfigContent
-        The experiments; `clhd claims` has judged its claims.
-
-    Returns
-    -------
-    list of Path
-
     Raises
     ------
     ClhdError

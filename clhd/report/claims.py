@@ -25,10 +25,7 @@ _TEXTS, _TABLES = ("id", "statement", "verdict"), ("evidence", "thresholds", "ex
 def read_judged_claims(results: Path, faults: Mapping[str, str]) -> list[Entry]:
     """Return the claims of claims.json; none if it does not exist.
 
-    Parameters
-    ----------
-    faults : mapping
-        What `find_claims_faults` found; each claim gets the faults of the summaries it rests on.
+    Each claim gets those of the faults that `find_claims_faults` found in the summaries which it rests on.
 
     Raises
     ------

@@ -34,12 +34,7 @@ class Page:
 
 
 def describe_systems(config: ConfigContent, records: Mapping[str, Record]) -> tuple[list[str], dict[str, list[Page]]]:
-    """Return the titles of all systems, and the pages of each kind; systems of one package share its pages.
-
-    Parameters
-    ----------
-    records : mapping of experiment to Record
-    """
+    """Return the titles of all systems, and the pages of each kind; systems of one package share its pages."""
     declared: dict[tuple[str, str], Declaration | None] = {}
     for name, experiment in config.experiments.items():
         system = experiment.system

@@ -43,15 +43,7 @@ _TITLES_IN_HEAD = 3
 def write_report(config: ConfigContent, results: Path) -> Path:
     """Write the report of everything that is known.
 
-    Parameters
-    ----------
-    config : ConfigContent
-        The experiments, and whether there are claims. Their systems need not be installed.
-
-    Returns
-    -------
-    Path
-        ``results/report.html``.
+    The systems of the experiments need not be installed.
 
     Raises
     ------

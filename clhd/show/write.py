@@ -40,11 +40,6 @@ def write_page(name: str, file: Path, results: Path) -> Path:
     file : Path
         Its YAML file, which the commands on the page name. It is not read.
 
-    Returns
-    -------
-    Path
-        ``results/NAME/show.html``.
-
     Raises
     ------
     ClhdError

@@ -56,11 +56,8 @@ LOST = (
 def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]:
     """A client of the cluster, closed with the context.
 
-    Parameters
-    ----------
-    processes : bool
-        One process per worker, so that the death of one leaves the others alive; False for work of a few seconds, since
-        starting processes would take longer than the work. All sockets listen on loopback only.
+    With `processes`, each worker has one, so that the death of one leaves the others alive. Work of a few seconds needs
+    none: to start them would take longer than the work. All sockets listen on loopback only.
 
     Raises
     ------

@@ -100,11 +100,6 @@ def compute_block(
     reference : Reference
         Reference to the system.
 
-    Returns
-    -------
-    BlockReport
-        Counts of the computed runs by status.
-
     Raises
     ------
     SupersededError, MovedError

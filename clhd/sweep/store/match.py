@@ -40,10 +40,7 @@ class ChangedError(StoreError):
 def find_stored(store: Store, experiment: Experiment, kind: StageKind, *, computes: bool) -> tuple[Stage, Stage]:
     """Return the requested and the stored stage, after a check that the store has results of the experiment.
 
-    Parameters
-    ----------
-    computes : bool
-        True if points will be computed, which needs the system; else the store's description of it is enough.
+    `computes` says that points will be computed, which needs the system; else the store's description of it is enough.
 
     Raises
     ------
@@ -192,16 +189,9 @@ def find_places(stored: Stage, part: Stage) -> dict[str, list[int]]:
 def open_stage(
     experiment: Experiment, kind: StageKind, results: Path, *, computes: bool = False
 ) -> tuple[Stage, Store, Stage]:
-    """Open the store of a stage to read all that an experiment requests.
+    """Return the requested stage, its open store with all that is requested, and the stage that the store holds.
 
-    Parameters
-    ----------
-    computes : bool
-        True if points will be computed again, which needs the system; else the store's description of it is enough.
-
-    Returns
-    -------
-    (requested, store, stored) : Stage, Store, Stage
+    `computes` says that points will be computed again, which needs the system.
 
     Raises
     ------

@@ -119,10 +119,7 @@ def encode_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def check_metadata(path: Path, *, files: bool = True) -> Metadata:
     """Return the metadata of a store, after a check that they are as clhd wrote them.
 
-    Parameters
-    ----------
-    files : bool
-        False if files of coordinates may be missing.
+    With `files` false, files of coordinates may be missing.
 
     Raises
     ------

@@ -188,11 +188,7 @@ def _assemble_chunk(new: Store, old: Store, index: ChunkIndex, parts: Sequence[_
 
 
 def prepare_store(requested: Stage, path: Path) -> tuple[Store, Stage]:
-    """Open, create or grow the store of a stage. The caller holds its lock.
-
-    Returns
-    -------
-    (store, available) : Store, Stage
+    """Return the store of a stage, created or grown if need be, and the available stage. The caller holds its lock.
 
     Raises
     ------

@@ -15,6 +15,18 @@ The bound of what fluctuations explain is derived in `claims.distances`. The rat
 ratio). If the equation were wrong, the ratio would grow as n^(1/2). The largest dimension may differ by penalty.
 
 Several intervals are compared with each range; they hold together (`clhd.claims.verdict`).
+
+*The smallest error of the solution that C1 is certain to notice.*
+Let the equation's law be wrong by a Wasserstein-1 distance x from the true limit law. By the triangle inequality the
+mean distance of SGD's weights to the equation's law is then at least x - d, where d is their mean distance to the true
+law. We take for d the measured distance: if the equation is right, that is what it is. C1 says "does not hold" if the
+lower end of the interval of (x - d) / E exceeds the largest ratio, where E is what fluctuations explain. So every x is
+noticed above
+
+    x = d + largest_ratio * E + h,          h: half the width of the interval of the distance.
+
+Smaller errors may be noticed too; this is a bound. To judge its size: a shift of all weights by x is a distance of x,
+and a relative error y of their variance v, given the feature, is a distance of y sqrt(v / (2 pi)) for a normal law.
 """
 
 from collections.abc import Mapping
@@ -27,7 +39,6 @@ from clhd.claims.verdict import Estimate, Verdict, all_hold, below, within
 from clhd.core.statistics import fit_power_law
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.distances import Distances, measure_distances
-from clhd.systems.contrastive.claims.resolution import describe_resolution
 from clhd.systems.contrastive.claims.support import describe_best, judge_support
 
 
@@ -60,11 +71,18 @@ def judge_weights(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any
 
 
 def _describe_resolution(distances: Distances, ratios: Mapping[str, Estimate], limit: float) -> dict[str, Any]:
-    """By place: what `describe_resolution` says at the largest dimension."""
-    largest = {name: distances.at(place) for name, place in distances.places.items()}
-    explained = {name: float(here.explained[-1]) for name, here in largest.items()}
-    variance = {name: float(here.variance[-1]) for name, here in largest.items()}
-    return describe_resolution(ratios, explained, variance, limit)
+    """By place: the smallest errors that are certain to be noticed at the largest dimension."""
+    found = {}
+    for place, ratio in ratios.items():
+        here = distances.at(distances.places[place])
+        distance = (ratio.value + limit + (ratio.value - ratio.low)) * float(here.explained[-1])
+        in_deviations = distance / np.sqrt(float(here.variance[-1]))  # the variance of the weights, given the feature
+        found[place] = {
+            "distance": float(distance),
+            "in_standard_deviations": float(in_deviations),
+            "relative_error_of_variance": float(in_deviations * np.sqrt(2 * np.pi)),
+        }
+    return found
 
 
 def _judge_rate(distances: Distances, allowed: tuple[float, float]) -> tuple[Verdict, dict[str, Estimate]]:

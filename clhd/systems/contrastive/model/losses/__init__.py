@@ -30,7 +30,7 @@ BILINEAR, SPECTRAL, INFONCE, COVARIANCE, UNCENTRED_COVARIANCE = range(5)
 LOSSES = {
     "bilinear": Loss(code=BILINEAR, degree=bilinear.DEGREE, pairs=bilinear.PAIRS),
     "spectral": Loss(code=SPECTRAL, degree=spectral.DEGREE, pairs=spectral.PAIRS),
-    "infonce": Loss(code=INFONCE, degree=infonce.DEGREE, pairs=(), has_parameters=True),
+    "infonce": Loss(code=INFONCE, degree=infonce.DEGREE, pairs=()),
 }
 # The covariance loss is one of a batch of pairs, so its forces have a kernel of their own.
 LOSS_NAMES = (*LOSSES, "covariance")

@@ -32,14 +32,11 @@ class Loss:
         The pair averages E[f(z_1) g(z_2) | c] over the two views of one sample, in the order in which `combine` takes
         them; the average of one view is a pair with `ONE`. Empty if the averages do not factorise over the samples:
         the theory then averages over a set of points, with `differentiate_forces`.
-    has_parameters : bool
-        True if the loss has a temperature and a number of negatives; otherwise there is one negative.
     """
 
     code: int
     degree: int
     pairs: tuple[tuple[Monomial, Monomial], ...]
-    has_parameters: bool = False
 
     @property
     def factorises(self) -> bool:

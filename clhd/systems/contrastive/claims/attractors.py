@@ -28,10 +28,7 @@ from clhd.sweep.results.summary_reader import Summary
 def find_right(dataset: xr.Dataset) -> xr.DataArray:
     """Return where every cloud has the predicted number of clusters: True or False, NaN where one of both is unknown.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        Summary of an experiment with the system "attractors".
+    The dataset is the summary of an experiment with the system "attractors".
     """
     mean, theory = dataset["attractors_mean"], dataset["attractors_theory"]
     spread = dataset["attractors_standard_deviation"].fillna(0.0)  # of one cloud it is not known

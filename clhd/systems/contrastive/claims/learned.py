@@ -109,11 +109,6 @@ def steps(mean: FloatArray, error: FloatArray, *, among: int) -> list[Estimate]:
         Means with their standard errors, in the same unit.
     among : int
         How many steps are judged together, these included.
-
-    Returns
-    -------
-    list of Estimate
-        One for each step.
     """
     return [
         Estimate.with_error(change, spread, among=among)

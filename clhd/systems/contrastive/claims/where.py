@@ -28,10 +28,7 @@ _OF_NOISE = ("noise", VARIANCE, "noise_correlation", "correlation_acts_on")
 def read_places(summary: Summary) -> xr.Dataset:
     """Return the quantities of the table above over the places of a map.
 
-    Parameters
-    ----------
-    summary : Summary
-        Of the theory, with the dim ``noise``.
+    The summary is of the theory, with the dim ``noise``.
 
     Returns
     -------

@@ -29,14 +29,7 @@ _QUANTILES = (0.05, 0.5, 0.95)
 def plot_escape(summary: Summary) -> tuple[Figure, str]:
     """Draw the time of escape against the dimension, and its distribution function.
 
-    Parameters
-    ----------
-    summary : Summary
-        Of the system "escape", with the axis ``dimension`` alone.
-
-    Returns
-    -------
-    (figure, caption)
+    The summary is of the system "escape", with the axis ``dimension`` alone.
     """
     data = summary.dataset.squeeze()
     size = data["dimension"].values.astype(float)
@@ -107,14 +100,7 @@ def _plot_distribution(axes: Axes, data: Any, size: NDArray[np.float64], rate: f
 def plot_rare_selection(summary: Summary) -> tuple[Figure, str]:
     """Draw the probability of the weaker feature against the dimension, by its second moment.
 
-    Parameters
-    ----------
-    summary : Summary
-        Of the system "rare_selection", with the axes ``second_moment_2`` and ``dimension``.
-
-    Returns
-    -------
-    (figure, caption)
+    The summary is of the system "rare_selection", with the axes ``second_moment_2`` and ``dimension``.
     """
     data = summary.dataset
     size, moments = data["dimension"].values.astype(float), data["second_moment_2"].values

@@ -38,14 +38,7 @@ _MARKS = {
 def plot_phases(summary: Summary) -> tuple[Figure, str]:
     """Draw the regions of the theory with the phases in which SGD ends, one panel for each value of a third axis.
 
-    Parameters
-    ----------
-    summary : Summary
-        Of the system "phases", with the axes ``base_noise_variance`` and ``learning_rate`` and one more.
-
-    Returns
-    -------
-    (figure, caption)
+    The summary is of the system "phases", with the axes ``base_noise_variance`` and ``learning_rate`` and one more.
     """
     data = summary.dataset
     others = [dim for dim in data["phase_border_theory"].dims if dim not in {_NOISE, _RATE, "phase_border_name"}]
@@ -193,15 +186,8 @@ def find_best_correlation(similarity: xr.DataArray) -> xr.DataArray:
 def plot_best_correlation(summary: Summary) -> tuple[Figure, str]:
     """Draw what the best correlation gains, over base and augmentation noise, by batch and learning rate.
 
-    Parameters
-    ----------
-    summary : Summary
-        Of the system "contrastive", with the axes ``noise_correlation``, ``base_noise_variance``,
-        ``augmentation_noise_variance``, ``learning_rate`` and ``batch``.
-
-    Returns
-    -------
-    (figure, caption)
+    The summary is of the system "contrastive", with the axes ``noise_correlation``, ``base_noise_variance``,
+    ``augmentation_noise_variance``, ``learning_rate`` and ``batch``.
     """
     similarity = learned_similarity(summary.dataset).squeeze()
     best = find_best_correlation(similarity).transpose("batch", _RATE, "augmentation_noise_variance", _NOISE)

@@ -33,7 +33,8 @@ def plot_saddle(summary: Summary) -> tuple[Figure, str]:
         style: Any = {"color": colours[k], "marker": MARKERS[k % len(MARKERS)], "linestyle": ""}
         _plot_dimensions(panels[0], group, axis, shift, style)
         _plot_exponents(panels[1], group.isel({axis: group[axis].size // 2}), shift, style, label)
-        _plot_escape(panels[2], group, axis, shift, style)
+        error = 2 * group["escape_step_standard_error"].fillna(0)
+        panels[2].errorbar(group[axis].values + shift, group["escape_step_mean"], error, **style)
     panels[0].set(xlabel=name_axis(dataset, axis), ylabel="dimension of the region")
     middle = dataset[axis].values[dataset[axis].size // 2]
     panels[1].axhline(0, color=MUTED, linewidth=0.6)
@@ -65,11 +66,6 @@ def _plot_exponents(axes: Axes, point: xr.Dataset, shift: float, style: dict[str
     rank = point["growth_rank"].values
     axes.plot(rank, point["lyapunov_exponent_theory"], color=style["color"], linewidth=0.8)
     axes.plot(rank + shift, point["lyapunov_exponent_mean"], label=label, **style)
-
-
-def _plot_escape(axes: Axes, group: xr.Dataset, axis: str, shift: float, style: dict[str, Any]) -> None:
-    error = group["escape_step_standard_error"].fillna(0)
-    axes.errorbar(group[axis].values + shift, group["escape_step_mean"], 2 * error, **style)
 
 
 def plot_stalling(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:

@@ -48,7 +48,8 @@ def judge_correlation(summaries: Mapping[str, Summary], thresholds: Mapping[str,
     judged = count_places(in_letters_model(places), *sizes)
     confirmed, drawn = _judge_drawn(summaries["drawn"], thresholds)
     verdicts = {
-        name: _with_sgd(above(judged[statement], thresholds["least_region"]), confirmed)
+        # The verdict of the theory, if SGD follows it.
+        name: above(judged[statement], thresholds["least_region"]) if confirmed is Verdict.HOLDS else Verdict.UNDECIDED
         for name, statement in (("C7a", "better_than_independent"), ("C7b", "by_gradient_variance"))
     }
     evidence = {
@@ -75,11 +76,6 @@ def judge_correlation(summaries: Mapping[str, Summary], thresholds: Mapping[str,
         ),
     )
     return Judgement(verdict=all_hold(verdicts.values()), evidence=evidence, parts=parts)
-
-
-def _with_sgd(verdict: Verdict, confirmed: Verdict) -> Verdict:
-    """The verdict of the theory if SGD follows it, else undecided."""
-    return verdict if confirmed is Verdict.HOLDS else Verdict.UNDECIDED
 
 
 def _judge_drawn(drawn: Summary, thresholds: Mapping[str, Any]) -> tuple[Verdict, dict[str, Any]]:

@@ -209,7 +209,8 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     """The caption: what the figure shows, and the numbers of the verdict."""
     regions, stability = claim["parts"]
     found, selection = stability["evidence"], summaries["selection"]
-    critical = ", ".join(_name_critical(*entry) for entry in found["critical_kurtosis_tanh"].items())
+    by_background = {name: _name_number(value) for name, value in found["critical_kurtosis_tanh"].items()}
+    critical = ", ".join(text + ("" if name == "only" else f" ({name})") for name, text in by_background.items())
     expanding = _name_number(found["critical_kurtosis_expanding_unit"])
     laws = ", ".join(f"{law} {_name_number(value)}" for law, value in found["eigenvalue_by_law"].items())
     verdicts = found["verdicts"]
@@ -234,7 +235,3 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
 
 def _name_number(value: float | None) -> str:
     return "unknown" if value is None else format_number(value)
-
-
-def _name_critical(background: str, kurtosis: float | None) -> str:
-    return _name_number(kurtosis) + ("" if background == "only" else f" ({background})")

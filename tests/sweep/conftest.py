@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,19 @@ def store(toy: MakeExperiment, results: Path) -> Store:
 
 class Killed(BaseException):
     """Stands for the end of a process at some operation."""
+
+
+@contextmanager
+def killed_at(monkeypatch: pytest.MonkeyPatch, operation: str, last: int) -> Iterator[None]:
+    """End the process, in place of a method of Path that moves a file, once `last` of these calls are done."""
+    move, done = getattr(Path, operation), list[Path]()
+
+    def kill(path: Path, target: Path) -> Path:
+        if len(done) == last:
+            raise Killed
+        done.append(path)
+        return move(path, target)  # type: ignore[no-any-return]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, operation, kill)
+        yield

@@ -34,7 +34,7 @@ from clhd.sweep.store.lock import LockedError, MovedError, SupersededError, chec
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 from clhd.systems.registry import Reference
-from tests.sweep.conftest import Killed, MakeExperiment
+from tests.sweep.conftest import Killed, MakeExperiment, killed_at
 
 # Holds the lock of a store as a run does, until its input ends.
 HOLDER = """
@@ -238,20 +238,9 @@ def test_a_summary_whose_writing_was_killed_stays_the_earlier_one(
     toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = run_experiment(toy(), client, results=results)["summary"].to_dataset().load()
-    rename, renames = Path.rename, len(before.variables)
-    for killed_at in range(renames):
-        done: list[Path] = []
-
-        def kill(path: Path, target: Path, done: list[Path] = done, last: int = killed_at) -> Path:
-            if len(done) == last:
-                raise Killed
-            done.append(path)
-            return rename(path, target)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "rename", kill)
-            with pytest.raises(Killed):
-                write_summary(toy(), results)
+    for last in range(len(before.variables)):
+        with killed_at(monkeypatch, "rename", last), pytest.raises(Killed):
+            write_summary(toy(), results)
         assert find_unfinished(toy(), results) == []
         xr.testing.assert_identical(
             read_summary(results / "toy" / "summary.zarr").dataset.drop_attrs(), before.drop_attrs()

@@ -21,7 +21,7 @@ from clhd.sweep.run.run_stage import set_aside
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.store import Store
-from tests.sweep.conftest import Killed, MakeExperiment
+from tests.sweep.conftest import Killed, MakeExperiment, killed_at
 from tests.sweep.stages import assert_same_bits, heights, simulate
 from tests.sweep.toy import LOG, ToySimulation
 
@@ -271,20 +271,9 @@ def test_a_growth_that_was_killed_anywhere_is_begun_again(
 ) -> None:
     simulate(toy(), results, client)
     before = heights(results)
-    rename = Path.rename
     for last in range(12):
-        done: list[Path] = []
-
-        def kill(path: Path, target: Path, done: list[Path] = done, last: int = last) -> Path:
-            if len(done) == last:
-                raise Killed
-            done.append(path)
-            return rename(path, target)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "rename", kill)
-            with pytest.raises(Killed):
-                simulate(toy(axes={"slope": [-1, 0, 1, 2, 3], "size": [4, 16]}), results, client)
+        with killed_at(monkeypatch, "rename", last), pytest.raises(Killed):
+            simulate(toy(axes={"slope": [-1, 0, 1, 2, 3], "size": [4, 16]}), results, client)
         assert_same_bits(before, heights(results))
     assert simulate(toy(), results, client).computed == 0
     assert_same_bits(before, heights(results))

@@ -26,7 +26,7 @@ from clhd.sweep.store.metadata import MetadataError, check_metadata
 from clhd.sweep.store.repair import repair_store
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
-from tests.sweep.conftest import Killed, MakeExperiment
+from tests.sweep.conftest import Killed, MakeExperiment, killed_at
 from tests.sweep.toy import ToySystem
 
 
@@ -175,23 +175,13 @@ def test_a_change_of_metadata_killed_at_any_moment_leaves_a_store_that_is_whole_
 ) -> None:
     stage = Stage(toy(), "simulation")
     results.mkdir()
-    replace, survived, is_done = Path.replace, 0, False
+    survived, is_done = 0, False
     while not is_done:
         store = create_store(results / f"simulation-{survived}.zarr", stage, choose_chunks(stage))
         before = [file.read_bytes() for file in sorted(store.path.rglob("c/0"))]
-        written: list[Path] = []
-
-        def kill(path: Path, target: Path, written: list[Path] = written, last: int = survived) -> Path:
-            if len(written) == last:
-                raise Killed
-            written.append(target)
-            return replace(path, target)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "replace", kill)
-            with contextlib.suppress(Killed):
-                change(store)
-                is_done = True
+        with killed_at(monkeypatch, "replace", survived), contextlib.suppress(Killed):
+            change(store)
+            is_done = True
         repair_store(store.path, ToySystem())
         Store(store.path)
         assert [file.read_bytes() for file in sorted(store.path.rglob("c/0"))] == before

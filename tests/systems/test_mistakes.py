@@ -6,7 +6,7 @@ import pytest
 
 import clhd
 from clhd.systems.mistakes import list_mistakes
-from clhd.systems.registry import find_system, list_systems
+from clhd.systems.registry import find_system, import_named, list_systems
 
 
 class Right(clhd.System):
@@ -100,3 +100,12 @@ def test_outputs_without_a_function_are_told() -> None:
     ]
     theory = type("Wrong", (clhd.System,), {"outputs": output(), "predict_run": return_time})
     assert list_mistakes(theory()) == ["defines predict_run without simulate, whose runs it predicts"]
+
+
+@pytest.mark.parametrize("name", list_systems())
+def test_all_that_an_installed_system_lists_can_be_imported(name: str) -> None:
+    system = find_system(name)
+    for claim_id, target in system.claims.items():
+        for figure in import_named(target, system).list_figures(claim_id).values():
+            assert callable(import_named(figure, system))
+    assert all(callable(import_named(target, system)) for target in system.figures.values())

@@ -9,7 +9,6 @@ from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.experiment import parse_experiment
 from clhd.systems.one_layer.figures import plot_optima
-from clhd.systems.registry import find_system, import_named
 
 CONSTANTS = {"layer_units": 200, "ascent_steps": 20_000}
 SMALL = {
@@ -71,11 +70,3 @@ def test_the_figure_draws_any_axes(tree):
     with use_style():
         figure, _ = plot_optima(read_summary(tree[0] / "one" / "summary.zarr"))
     assert figure.axes[0].get_ylabel() == "optima"
-
-
-def test_all_that_the_system_lists_can_be_imported():
-    system = find_system("one_layer")
-    for claim_id, target in system.claims.items():
-        for figure in import_named(target, system).list_figures(claim_id).values():
-            assert callable(import_named(figure, system))
-    assert all(callable(import_named(target, system)) for target in system.figures.values())

@@ -8,7 +8,6 @@ from clhd.figures.style import use_style
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.experiment import parse_experiment
-from clhd.systems.registry import find_system, import_named
 from clhd.systems.saddle.figures import plot_saddle
 
 SMALL = {
@@ -81,11 +80,3 @@ def test_the_figure_draws_any_axes(tree):
     with use_style():
         figure, _ = plot_saddle(read_summary(tree[0] / "one" / "summary.zarr"))
     assert figure.axes[0].get_xlabel() == "step size"
-
-
-def test_all_that_the_system_lists_can_be_imported():
-    system = find_system("saddle")
-    for claim_id, target in system.claims.items():
-        for figure in import_named(target, system).list_figures(claim_id).values():
-            assert callable(import_named(figure, system))
-    assert all(callable(import_named(target, system)) for target in system.figures.values())

@@ -5,7 +5,6 @@ import pytest
 import xarray as xr
 
 from clhd.sweep.results.summary_reader import Summary
-from clhd.systems.registry import find_system, import_named
 from clhd.systems.two_layers.claims import judge_modulation, judge_rank, judge_specialisation
 
 T3, T4, T5 = {"least_covered": 0.9, "most_covered": 0.1}, {"most_rank": 1.5}, {"most_correlation": -0.8}
@@ -67,9 +66,3 @@ def test_modulation_asks_for_the_order_in_every_network(orders, error, verdict):
     axes = {"activation": ["linear", "relu"], "batch_norm": ["none", "mean"]}
     summary = make_summary("order_correlation", axes, orders, error, times=())
     assert judge_modulation({"modulation": summary}, T5).verdict == verdict
-
-
-def test_all_that_the_system_lists_can_be_imported():
-    system = find_system("two_layers")
-    for target in (*system.claims.values(), *system.figures.values()):
-        import_named(target, system)  # raises if there is none

@@ -9,7 +9,6 @@ from clhd.claims.judge import list_figures, list_files, read_claims
 from clhd.figures.plot import find_figure
 from clhd.sweep.spec.config import read_config
 from clhd.sweep.spec.yaml_file import read_yaml
-from clhd.systems.registry import find_system, import_named
 
 ROOT = Path(__file__).parents[4]
 SYSTEMS = (
@@ -34,12 +33,3 @@ def test_every_claim_of_the_config_is_found(config, monkeypatch):
         *("attractors", "dimension", "moments", "noise_correlation"),
         *("escape_law", "optimal_correlation", "phase_regions", "rare_selection"),
     }
-
-
-@pytest.mark.parametrize("name", SYSTEMS)
-def test_all_that_a_system_lists_can_be_imported(name):
-    system = find_system(name)
-    for claim_id, target in system.claims.items():
-        for figure in import_named(target, system).list_figures(claim_id).values():
-            assert callable(import_named(figure, system))
-    assert all(callable(import_named(target, system)) for target in system.figures.values())

@@ -22,15 +22,17 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clhd.core.files import write_file
 from clhd.errors import ClhdError
-from clhd.sweep.spec.config import ConfigContent
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.stages import KINDS, stage_path
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.store import Store
+
+if TYPE_CHECKING:
+    from clhd.sweep.spec.config import ConfigContent
 
 
 def digest_stores(folder: Path) -> dict[str, str]:
@@ -132,7 +134,7 @@ def find_faults(record: Path, results: Path, command: str, settings: bytes | Non
     return faults
 
 
-def find_claims_faults(config: ConfigContent, results: Path) -> dict[str, str]:
+def find_claims_faults(config: "ConfigContent", results: Path) -> dict[str, str]:
     """Return what is wrong with the claims, see `find_faults`; nothing if they have not been judged yet."""
     if config.claims is None or not (results / "claims.json").exists():
         return {}
@@ -149,7 +151,7 @@ def find_figure_faults(results: Path, name: str) -> dict[str, str]:
     return find_faults(figure_record(folder, name), results, "clhd plot FILE")
 
 
-def find_product_faults(config: ConfigContent, results: Path) -> list[str]:
+def find_product_faults(config: "ConfigContent", results: Path) -> list[str]:
     """Return what is wrong with all figures, the claims and the report, one line each."""
     faults = [fault for name in config.experiments for fault in find_figure_faults(results, name).values()]
     faults += find_claims_faults(config, results).values()

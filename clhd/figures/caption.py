@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from clhd.core.text import format_count, format_number, format_plain, join_words
+from clhd.figures.style import ALARM
 from clhd.sweep.results.summary_reader import Summary
 
 _STATUS_WORDS = {
@@ -52,13 +54,13 @@ def _describe_replicas(summary: Summary) -> str:
     return f"{number} each, for a standard error of {targets}{at}, {which}"
 
 
-def describe_incomplete(summary: Summary) -> str:
-    """Return the warning of a figure with incomplete points; nothing if all are complete."""
+def warn_incomplete(figure: Figure, summary: Summary) -> None:
+    """Write above a figure how many of its points are incomplete; nothing if all are complete."""
     if not bool(summary.incomplete.any()):
-        return ""
+        return
     runs = format_count(int(summary.asked.sum()), "run")
     points = f"{int(summary.incomplete.sum())} of {format_count(summary.points, 'point')}"
-    return f"incomplete: {points} ({_count_others(summary)} of {runs})"
+    figure.suptitle(f"incomplete: {points} ({_count_others(summary)} of {runs})", color=ALARM)
 
 
 def _count_others(summary: Summary) -> str:

@@ -21,10 +21,10 @@ from matplotlib.lines import Line2D
 from clhd.core.arrays import FloatArray
 from clhd.core.statistics import Slope, fit_power_law
 from clhd.core.text import format_number, format_place, join_words, label_axis
-from clhd.figures.caption import capitalise, compose_caption, describe_incomplete
+from clhd.figures.caption import capitalise, compose_caption, warn_incomplete
 from clhd.figures.lines import plot_lines
 from clhd.figures.roles import describe_fixed, thin
-from clhd.figures.style import ALARM, MUTED, PAGE, make_figure, pick_colours, pick_markers
+from clhd.figures.style import MUTED, PAGE, make_figure, pick_colours, pick_markers
 from clhd.sweep.results.summary_reader import Summary
 
 _MOST_TIMES = 4
@@ -68,9 +68,7 @@ def plot_convergence(summary: Summary) -> tuple[Figure, str]:
             slopes[title] += [f"{slope}{when}"] if slope is not None else []
     _label(panels, summary, found, handles)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    note = describe_incomplete(summary)
-    if note:
-        figure.suptitle(note, color=ALARM)
+    warn_incomplete(figure, summary)
     sentences = [*_describe(summary, titles, slopes), describe_fixed(summary, fixed)]
     return figure, compose_caption(summary, " ".join(sentence for sentence in sentences if sentence))
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from clhd.core.text import format_number, format_place, label_axis
-from clhd.figures.caption import capitalise, compose_caption, describe_end, describe_incomplete, describe_missing
+from clhd.figures.caption import capitalise, compose_caption, describe_end, describe_missing, warn_incomplete
 from clhd.figures.lines import plot_lines
 from clhd.figures.roles import Roles, assign_roles, describe_fixed, spread_ticks, thin
 from clhd.figures.style import ALARM, INK, PAGE, SEQUENTIAL, make_figure
@@ -56,9 +56,7 @@ def plot_grid(summary: Summary) -> tuple[Figure, str]:
     if summary.has("theory"):
         for level in levels:
             bar.ax.axhline(level, color="white", linewidth=0.8)
-    note = describe_incomplete(summary)
-    if note:
-        figure.suptitle(note, color=ALARM)
+    warn_incomplete(figure, summary)
     return figure, compose_caption(summary, _describe(summary, roles, mean, columns, rows))
 
 

@@ -18,9 +18,9 @@ from clhd.figures.caption import (
     capitalise,
     compose_caption,
     describe_end,
-    describe_incomplete,
     describe_means,
     describe_missing,
+    warn_incomplete,
 )
 from clhd.figures.roles import Roles, assign_roles, describe_fixed, find_places, thin
 from clhd.figures.style import ALARM, FAINT, INK, MUTED, PAGE, make_figure, pick_colours, pick_markers
@@ -84,9 +84,7 @@ def plot_lines(
     _align(panels, mean, roles, len(heights), summary)
     has_start = begin is not None
     _add_legend(figure, coordinate, shown, colours, markers, has_theory=summary.has("theory"), has_start=has_start)
-    note = describe_incomplete(summary)
-    if note:
-        figure.suptitle(note, color=ALARM)
+    warn_incomplete(figure, summary)
     left_out = _left_out(mean, ((roles.colour, shown), (roles.column, columns), (roles.row, rows)))
     sentences = [_describe(summary, roles, mean, has_start=has_start), remark, left_out]
     sentences.append(describe_fixed(summary, roles.fixed))

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from clhd.core.text import format_number, format_place, label_axis
 from clhd.errors import InputError
-from clhd.figures.caption import capitalise, compose_caption, describe_incomplete
+from clhd.figures.caption import capitalise, compose_caption, warn_incomplete
 from clhd.figures.roles import describe_fixed, share_out, thin
 from clhd.figures.style import ALARM, MUTED, PAGE, make_figure, pick_colours, pick_markers
 from clhd.sweep.results.summary_reader import Summary
@@ -55,9 +55,7 @@ def plot_trajectories(summary: Summary) -> tuple[Figure, str]:
     panels[0].set_ylabel(label_axis(mean.attrs | {"long_name": summary.long_name}, summary.quantity))
     handles = _list_handles(summary, None if colour_axis is None else mean[colour_axis], looks)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    note = describe_incomplete(summary)
-    if note:
-        figure.suptitle(note, color=ALARM)
+    warn_incomplete(figure, summary)
     return figure, compose_caption(summary, f"{_describe(summary)} {describe_fixed(summary, fixed)}".strip())
 
 

@@ -1,11 +1,12 @@
 """The system "sharing": which features two units have learned, and whether units that share a feature part.
 
 The simulation runs SGD to the last of the output times and says which feature each unit has, by the rule of
-`sweeps.outcomes`. The theory is that of two units that share a feature (`theory.shared_states`).
+`sweeps.outcomes`. The theory is that of two units that share a feature (`theory.shared_states`), or with
+``theory: selection`` the share of the starts of the ODE that end in each outcome.
 
 | output | dims | meaning |
 |---|---|---|
-| sharing_probability | sharing | simulation only: 1 in the outcome of a run, else 0 |
+| sharing_probability | sharing | 1 in the outcome of a run, else 0; of the ODE with ``selection``: shares of starts |
 | critical_penalty | feature | theory only: decorrelation from which on units that share the feature part |
 | shared_overlap | feature | theory only: of both units, at rest |
 | joint_rate, antisymmetric_rate, distance_rate | feature | theory only: growth of deviations from this state |
@@ -23,7 +24,7 @@ the units.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -34,23 +35,25 @@ from clhd.core.arrays import FloatArray
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.simulation.sgd import split_values
 from clhd.systems.contrastive.sweeps.halves import EndSimulation, EndSystem, ModelPoint, PointTheory
-from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes
+from clhd.systems.contrastive.sweeps.outcomes import SHARINGS, classify_sharing, predict_sharing
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
+from clhd.systems.contrastive.theory.pair_flow import check_pair
 from clhd.systems.contrastive.theory.shared_states import check_shared, find_critical_penalty, find_shared_state
 from clhd.systems.declarations import Cost, Parameter, Value
 
-SHARINGS = ("same", "each", "one", "none", "undecided")
 _RATES = ("joint_rate", "antisymmetric_rate", "distance_rate")
 _OF_THEORY = ("critical_penalty", "shared_overlap", *_RATES)
-# Measured, in seconds: the theory of one feature.
-_THEORY_SECONDS = 5.0
+# Measured, in seconds: the theory of one feature; one start of the ODE.
+_THEORY_SECONDS, _START_SECONDS = 5.0, 1.5
+# Starts of the ODE for random weights; each share has an error of about 1 / this number.
+_STARTS = 64
 _NOT_HERE = {"correlation_acts_on", "constraint", "negatives", "temperature", "loss", "units"}
 _OWN: dict[str, Parameter] = {
     "theory": Parameter(
         kind="choice",
         default="shared",
-        meaning="what is predicted: the state in which two units share a feature, or nothing",
-        choices=("shared", "none"),
+        meaning="what is predicted: the state in which two units share a feature, where the ODE ends, or nothing",
+        choices=("shared", "selection", "none"),
         in_simulation=False,
         can_vary=False,
     ),
@@ -74,23 +77,43 @@ class SharingSimulation(EndSimulation):
         return np.where(np.isnan(last[..., -1]), -1, classify_sharing(overlap, gram))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SharingPoint(ModelPoint):
+    """A point of the theory; the overlap is None for random weights."""
+
+    overlap: Any
+    squared_norm: float
+
+
 class SharingTheory(PointTheory):
     """Two units that share a feature, in the limit of infinite dimension."""
 
     may_be_nan = _OF_THEORY
 
-    def point(self, values: Mapping[str, Value], seed: int) -> ModelPoint:
-        model, _, _ = parse_model_and_start(_contrastive(values))
-        check_shared(model)
-        return ModelPoint(model=model)
+    def point(self, values: Mapping[str, Value], seed: int) -> SharingPoint:
+        model, overlap, squared_norm = parse_model_and_start(_contrastive(values))
+        theory = str(values.get("theory", "shared"))
+        (check_pair if theory == "selection" else check_shared)(model)
+        return SharingPoint(model=model, theory=theory, overlap=overlap, squared_norm=squared_norm)
 
     def dims(self, theory: Value) -> Mapping[str, tuple[str, ...]]:
+        if theory == "selection":
+            return {"sharing_probability": ("sharing",)}
         return dict.fromkeys(_OF_THEORY, ("feature",))
 
-    def cost(self, point: ModelPoint, time: FloatArray) -> Cost:
+    def coordinates(self, features: int) -> Mapping[str, Sequence[Any]]:
+        return {"feature": range(1, features + 1), "sharing": SHARINGS}
+
+    def cost(self, point: SharingPoint, time: FloatArray) -> Cost:
+        if point.theory == "selection":
+            return Cost(seconds=_START_SECONDS * (_STARTS if point.overlap is None else 1))
         return Cost(seconds=_THEORY_SECONDS * len(set(point.model.latents)))
 
-    def predict(self, point: ModelPoint, time: FloatArray) -> Mapping[str, Any]:
+    def predict(self, point: SharingPoint, time: FloatArray) -> Mapping[str, Any]:
+        if point.theory == "selection":
+            start = None if point.overlap is None else np.array(point.overlap)
+            shares = predict_sharing(point.model, start, point.squared_norm, float(time[-1]), _STARTS)
+            return {"sharing_probability": shares}
         return dict(zip(_OF_THEORY, _predict(point.model), strict=True))
 
 
@@ -102,32 +125,6 @@ class SharingSystem(EndSystem):
     quantity = "sharing_probability"
     simulation = SharingSimulation()
     theory = SharingTheory()
-
-
-def classify_sharing(overlap: FloatArray, gram: FloatArray) -> NDArray[np.int64]:
-    """Return which features two units have, as places in `SHARINGS`.
-
-    Parameters
-    ----------
-    overlap, gram : arrays of shape (..., unit, feature) and (..., unit, unit)
-        At the end; NaN where the run has diverged.
-
-    Returns
-    -------
-    array of shape (...)
-    """
-    features = overlap.shape[-1]
-    norms = np.diagonal(gram, axis1=-2, axis2=-1)
-    owned = classify_outcomes(overlap.reshape(-1, features), norms.ravel()).reshape(norms.shape)
-    first, second = owned[..., 0], owned[..., 1]
-    has = owned < features
-    rules = {
-        "undecided": (owned > features).any(axis=-1),
-        "same": has.all(axis=-1) & (first == second),
-        "each": has.all(axis=-1),
-        "one": has.any(axis=-1),
-    }
-    return np.select(list(rules.values()), [SHARINGS.index(name) for name in rules], SHARINGS.index("none"))
 
 
 def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:

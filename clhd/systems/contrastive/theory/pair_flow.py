@@ -33,9 +33,10 @@ from typing import NamedTuple
 import numpy as np
 
 from clhd.core.arrays import FloatArray
+from clhd.core.lazy import integrate
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import ERF, TANH
-from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.theory.pair_moments import (
     EXPONENTS,
     HALVES,
@@ -49,6 +50,8 @@ from clhd.systems.contrastive.theory.units import GramFlow, check_units, triangl
 # Number in the exponent of the error of one noise direction, the widest step of the trapezoid rule, where it ends,
 # and the fewest nodes of Gauss and Hermite's rule.
 _ACCURACY, _WIDEST, _END, _FEWEST = 18.0, 1.05, 5.5, 5
+# Accuracy where only the end of a trajectory matters.
+_ROUGH = 6.0
 _MOST_ATOMS = 128
 _ODD = np.array([sum(exponents) % 2 == 1 for exponents in EXPONENTS])
 _FIRST_HALF, _SECOND_HALF = split_moments()
@@ -172,6 +175,35 @@ class PairFlow(GramFlow):
         squares = 0.5 * (squares + squares[np.ix_(_OTHER_VIEW, _OTHER_VIEW)])
         swapped = along.reshape(36, 2, -1)[:, ::-1].reshape(36, -1)[_OTHER_VIEW]
         return _Averages(squares, 0.5 * (along + swapped), 0.5 * (moments + moments[_OTHER_MOMENT]))
+
+
+def follow_pairs(
+    model: ContrastiveModel, overlap: FloatArray, gram: FloatArray, time: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return the overlaps (start, unit, feature) and Gram matrices (start, unit, unit) at a time, NaN if diverged.
+
+    Only where the starts end matters here, so the averages are accurate to about 1e-3.
+
+    Parameters
+    ----------
+    model : ContrastiveModel
+        As of `PairFlow`.
+    overlap, gram : arrays of shape (start, 2, feature), (start, 2, 2)
+        At time 0.
+    time : float
+        When to end, in steps per dimension.
+    """
+    flow = PairFlow(model, largest_norm=max(1.0, float(gram[:, [0, 1], [0, 1]].max())), accuracy=_ROUGH)
+    ends = []
+    for q, r in zip(overlap, gram, strict=True):
+        solution = integrate.solve_ivp(
+            lambda _, state: flow.velocity(state), (0.0, time), flow.pack(q, r), method="LSODA", rtol=1e-4, atol=1e-6
+        )
+        end = solution.y[:, -1]
+        has_ended = solution.success and np.abs(end).max() <= DIVERGENCE_LIMIT
+        ends.append(flow.unpack(end if has_ended else np.full_like(end, np.nan)))
+    overlaps, grams = (np.stack(parts) for parts in zip(*ends, strict=True))
+    return overlaps, grams
 
 
 def check_pair(model: ContrastiveModel) -> None:

@@ -47,6 +47,15 @@ def test_theory_gives_the_critical_penalty_of_each_feature():
     assert result.values.keys() == theory.outputs({"features": 2}).variables.keys()
 
 
+def test_selection_gives_where_the_ode_ends_from_the_start_of_the_runs():
+    theory = SharingTheory()
+    values = VALUES | {"theory": "selection", "background": "orthogonal", "decorrelation": 0.0}
+    result = theory.compute([theory.point(values, 0)], np.array([0.0, 20.0]), range(1))
+    # Both units start near feature 1, and without a penalty each keeps it.
+    np.testing.assert_array_equal(result.values["sharing_probability"], [[1, 0, 0, 0, 0]])
+    assert result.values.keys() == theory.outputs({"features": 2, "theory": "selection"}).variables.keys()
+
+
 def test_a_large_penalty_parts_units_that_share_a_feature():
     half = SharingSimulation()
     points = [half.point(VALUES | {"decorrelation": lam, "dimension": 200}, 1) for lam in (0.0, 2.0)]

@@ -15,7 +15,11 @@ In the last two, one combination of the units is 0; `pair_jacobian.py` has the e
 Images under the exchange of the units, under the sign of a unit (if h is odd or even) and under the sign of a symmetric
 latent are one state; images under permutations of equal latents are listed.
 
-The list is that of a search from many starts: it may miss states that no state of one unit leads to.
+With a penalty, states in which two units share a feature unequally branch off the equal ones where those lose their
+stability: they are sought from equal units of which one is made larger and the other smaller.
+
+The list is that of a search from many starts: it may miss states that no start leads to, above all two states that are
+about to meet and vanish (a fold), and with a penalty states in which a unit has several features.
 
 | symbol | name | shape |
 |---|---|---|
@@ -46,6 +50,9 @@ _ROUGH_RESIDUAL, _RESIDUAL, _NEAR, _DISTINCT, _MARGINAL = 1e-7, 1e-9, 1e-3, 1e-4
 _INSIDE = 1e-4
 # Starts: factors of the overlaps of one unit alone, and the correlation of the rests of the two units.
 _FACTORS, _CORRELATIONS = (1.0, 0.75), (0.0, 0.5)
+# By which share the first of two equal units is made larger and the second smaller. A start finds its state if it is
+# within about 0.1 of it (tanh, penalties of 0.55 to 0.604).
+_UNEQUAL, _UNEQUAL_CORRELATION = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85), 0.9
 _EQUAL = np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
 
 _Place = tuple[FloatArray, FloatArray]
@@ -109,7 +116,9 @@ class _Search:
         is_collapsing = any(r == 0 for _, r in singles)
         for q, r in singles:
             if r > 0:
-                yield from self._equal(q, r)
+                for state in self._equal(q, r):
+                    yield state
+                    yield from self._unequal(state)
             if is_collapsing:
                 yield from self._collapsed(q, r)
         inside = [single for single in singles if single[1] > 0]
@@ -125,9 +134,8 @@ class _Search:
         rests = [max(r - float(q @ q), 0.0) for q, r in ((one, one_norm), (other, other_norm))]
         cross = float(one @ other) + correlation * float(np.sqrt(rests[0] * rests[1]))
         first = np.array([one, other]), np.array([[one_norm, cross], [cross, other_norm]])
-        if any(_is_image(self.model, first, tried) for tried in self._tried):
+        if not self._is_new(first):
             return
-        self._tried.append(first)
         start = self.flow.pack(*first)
 
         def velocity(free: FloatArray, flow: PairFlow) -> FloatArray:
@@ -184,11 +192,30 @@ class _Search:
             return moved - (single - inner)
 
         for factor in (1.0, 0.75, 0.5) if self.model.decorrelation > 0 else (1.0,):
-            start = np.append(factor * overlap, [] if self.model.is_sphere else factor**2 * norm)
+            first_norm = 1.0 if self.model.is_sphere else factor**2 * norm
+            if not self._is_new((np.array([factor * overlap] * 2), np.full((2, 2), first_norm))):
+                continue
+            start = np.append(factor * overlap, [] if self.model.is_sphere else first_norm)
             for end in self._solve(velocity, expand, start):
                 q, gram = self.flow.unpack(expand(end))
                 if gram[0, 0] > _DISTINCT and np.array_equal(q[0] != 0, overlap != 0):
                     yield self._describe(q, gram, _EQUAL)
+
+    def _unequal(self, equal: _PairState) -> Iterator[_PairState]:
+        """Yield states inside near those of equal units, of which one is made larger and the other smaller."""
+        q, r = equal.overlap[0], float(equal.gram[0, 0])
+        if self.model.decorrelation > 0 and q.any() and not self.model.is_sphere:
+            for share in _UNEQUAL:
+                large, small = 1 + share, 1 - share
+                yield from self._inside(large * q, large**2 * r, small * q, small**2 * r, _UNEQUAL_CORRELATION)
+
+    def _is_new(self, start: _Place) -> bool:
+        """Return True for the first start among its images, permutations of equal latents included."""
+        images = [(start[0][:, order], start[1]) for order in _orders(self.model)]
+        if any(_is_image(self.model, image, tried) for tried in self._tried for image in images):
+            return False
+        self._tried.append(start)
+        return True
 
     def _collapsed(self, overlap: FloatArray, norm: float) -> Iterator[_PairState]:
         """Yield the state of one unit with a second unit at 0, if it is at rest."""
@@ -233,11 +260,19 @@ def _is_image(model: ContrastiveModel, state: _Place, other: _Place, distance: f
     )
 
 
+def _orders(model: ContrastiveModel) -> list[list[int]]:
+    """Return the permutations of the features among those of equal law; the identity first."""
+    return [
+        list(order)
+        for order in permutations(range(model.features))
+        if all(model.latents[j] == model.latents[k] for j, k in enumerate(order))
+    ]
+
+
 def _permute_features(model: ContrastiveModel, state: _PairState) -> Iterator[_PairState]:
     """Yield the state with its features permuted among those of equal law; itself first."""
-    for order in permutations(range(model.features)):
-        if all(model.latents[j] == model.latents[k] for j, k in enumerate(order)):
-            yield _PairState(state.overlap[:, list(order)], state.gram, state.eigenvalues, state.residual)
+    for order in _orders(model):
+        yield _PairState(state.overlap[:, order], state.gram, state.eigenvalues, state.residual)
 
 
 def _as_dataset(model: ContrastiveModel, states: list[_PairState]) -> xr.Dataset:

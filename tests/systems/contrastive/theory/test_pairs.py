@@ -111,7 +111,8 @@ def test_without_a_penalty_the_states_of_rest_are_pairs_of_those_of_one_unit():
 
 
 def test_the_eigenvalues_of_a_shared_state_are_the_rates_of_the_shared_theory():
-    pair = model(latents=ONE, background="orthogonal", decorrelation=0.3)
+    # Below the critical penalty, 0.605, units that share the feature equally and unequally are at rest.
+    pair = model(latents=ONE, background="orthogonal", decorrelation=0.58)
     shared = find_shared_state(pair)
     found = clhd.find_fixed_points(pair)
     same = [
@@ -124,6 +125,12 @@ def test_the_eigenvalues_of_a_shared_state_are_the_rates_of_the_shared_theory():
     for rate in (shared.joint_rate, shared.antisymmetric_rate, 2 * shared.distance_rate):
         assert np.abs(values - rate).min() < 2e-3
     assert bool(same[0].stable) == (max(shared.joint_rate, shared.splitting_rate) < 0)
+    # The basins of the equal and of the collapsed unit meet in a saddle, whose units are unequal.
+    assert {str(kind) for kind in found.kind.values[found.stable.values]} == {"same", "one"}
+    saddles = [k for k in found.state.values if found.kind.values[k] == "same" and not found.stable.values[k]]
+    assert len(saddles) == 1
+    assert np.sum(found.eigenvalues.values[saddles[0]].real > 0) == 1
+    assert abs(np.diff(found.overlap.values[saddles[0], :, 0]).item()) > 0.3
 
 
 def test_on_the_sphere_equal_units_without_a_penalty_have_the_eigenvalue_of_one_unit_twice():

@@ -32,6 +32,7 @@ _HEADS = {
     "C7b": "through the\ngradient variance",
 }
 _CELL_HEIGHT, _HEAD_HEIGHT, _GAP = 0.27, 0.5, 0.35  # inches; the gap, between losses, in cells
+_LEFT = -2.2  # in cells: room for the name of a loss beside the longest case
 _SYMBOL_SIZE, _NUMBER_SIZE = 9, 6.5
 
 
@@ -43,7 +44,7 @@ def plot_matrix(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
     head = _HEAD_HEIGHT / _CELL_HEIGHT
     figure = make_figure(PAGE, _CELL_HEIGHT * (height + head))
     axes = figure.subplots()
-    axes.set(xlim=(-1.72, len(columns)), ylim=(height, -head))
+    axes.set(xlim=(_LEFT, len(columns)), ylim=(height, -head))
     axes.axis("off")
     for k, column in enumerate(columns):
         axes.text(k + 0.5, -1.05, column, ha="center", va="bottom", weight="bold")
@@ -51,7 +52,7 @@ def plot_matrix(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
     for k, row in enumerate(rows):
         top = k + _GAP * losses.index(row["loss"])
         if k == 0 or rows[k - 1]["loss"] != row["loss"]:
-            axes.text(-1.72, top + 0.5, row["loss"], va="center", weight="bold")
+            axes.text(_LEFT, top + 0.5, row["loss"], va="center", weight="bold")
         axes.text(-0.12, top + 0.5, _describe(row), ha="right", va="center", fontsize=7)
         for x, column in enumerate(columns):
             _draw_cell(axes, x, top, column, row["cells"][column])
@@ -137,8 +138,8 @@ def _draw_cell(axes: Axes, x: float, top: float, column: str, cell: Mapping[str,
     axes.text(x + 0.15, top + 0.5, symbol, ha="center", va="center", fontsize=_SYMBOL_SIZE, color=colour)
     # A cell that has diverged has no numbers.
     numbers = _NUMBERS[column](cell["evidence"]) if cell["evidence"] else []
-    text = ", ".join("\N{EN DASH}" if number is None else _format(number) for number in numbers)
-    axes.text(x + 0.6, top + 0.5, text, ha="center", va="center", fontsize=_NUMBER_SIZE, color=INK)
+    text = "\n".join("\N{EN DASH}" if number is None else _format(number) for number in numbers)
+    axes.text(x + 0.6, top + 0.5, text, ha="center", va="center", fontsize=_NUMBER_SIZE, linespacing=1.0, color=INK)
 
 
 def _subtract(minuend: float | None, subtrahend: float | None) -> float | None:

@@ -241,7 +241,7 @@ def classify_outcomes(overlap: FloatArray, squared_norm: FloatArray) -> IntArray
     return outcome
 
 
-def classify_sharing(overlap: FloatArray, gram: FloatArray) -> NDArray[np.int64]:
+def classify_sharing(overlap: FloatArray, gram: FloatArray) -> IntArray:
     """Return which features two units have, as places in `SHARINGS`.
 
     Parameters

@@ -151,14 +151,16 @@ def plot(options: Namespace) -> int:
 
 def claims(options: Namespace) -> int:
     """Judge the claims, print the verdicts, draw the figures."""
-    from clhd.claims.judge import find_basis, judge_claims, judge_tables, list_files, read_claims, write_claims
-    from clhd.figures.claims import draw_claims
-    from clhd.sweep.results.products import claims_record, write_record
-
     config = _find_list(options)
     if config.claims is None:
         source = options.config or "config/config.yaml"
         raise InputError(f"{source}: no claims are listed; claims: must be given, such as config/claims.yaml")
+
+    # Matplotlib may be missing: that is told before anything is judged, and after mistakes of the user.
+    from clhd.claims.judge import find_basis, judge_claims, judge_tables, list_files, read_claims, write_claims
+    from clhd.figures.claims import draw_claims
+    from clhd.sweep.results.products import claims_record, write_record
+
     results = config.results
     text = Path(config.claims).read_bytes()
     settings = read_claims(config.claims, config.experiments)
@@ -204,9 +206,9 @@ def show(options: Namespace) -> int:
 
 def paper(options: Namespace) -> int:
     """Write what a paper cites: numbers as macros, tables, figures and a bibliography."""
+    config = _find_list(options)
     from clhd.publish.paper import write_paper_assets
 
-    config = _find_list(options)
     for path in write_paper_assets(config, config.results):
         print(path)
     return 0

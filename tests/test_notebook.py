@@ -51,7 +51,9 @@ def test_progress_in_a_notebook_stays_in_one_line(monkeypatch: pytest.MonkeyPatc
     clock = iter(range(100))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     stream = NotebookStream()
-    shown = Progress("first simulation", 400, 10.0, stream)
+    monkeypatch.setattr("sys.stderr", NotebookStream())  # which a notebook shows on red
+    monkeypatch.setattr("sys.stdout", stream)
+    shown = Progress("first simulation", 400, 10.0)
     for _ in range(3):
         shown.advance(100, 2.5)
     shown.finish("400 ok")

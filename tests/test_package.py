@@ -72,6 +72,21 @@ def test_the_core_computes_what_takes_minutes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_mistakes_are_told_before_an_extra_that_is_missing(tmp_path: Path) -> None:
+    code = f"""
+import os
+from clhd.cli import main
+os.chdir({str(tmp_path)!r})
+for command in (["claims"], ["paper"], ["init", "."], ["claims"]):
+    main(command)
+"""
+    done = run_without_extras(code)
+    here, papers, listed = done.stderr.splitlines()
+    assert here == papers
+    assert here.startswith("there is no config/config.yaml here, and results holds no results: ")
+    assert listed == "config/config.yaml: no claims are listed; claims: must be given, such as config/claims.yaml"
+
+
 def test_a_new_study_is_right_and_overwrites_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

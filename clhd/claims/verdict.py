@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.special import ndtri
+
+from clhd.core.lazy import special
 
 LEVEL = 0.95  # level of all intervals, alone or together
 UPPER_TAIL = (1 + LEVEL) / 2  # quantile at the upper end of an interval with two ends
-NORMAL_95 = float(ndtri(UPPER_TAIL))  # standard errors
 Range = tuple[float, float]
 
 
@@ -54,7 +54,7 @@ class Estimate:
 
         `among` intervals, this one included, are to hold together.
         """
-        half = float(ndtri(1 - (1 - UPPER_TAIL) / max(among, 1))) * standard_error
+        half = float(special.ndtri(1 - (1 - UPPER_TAIL) / max(among, 1))) * standard_error
         return cls(float(value), float(value - half), float(value + half))
 
     @classmethod

@@ -14,6 +14,10 @@ _BAR_WIDTH = 24
 _CLEAR = "\x1b[K"  # to the end of the line
 
 
+def _is_of_notebook(stream: TextIO) -> bool:
+    return type(stream).__module__.startswith("ipykernel")
+
+
 class Progress:
     """Progress of one stage.
 
@@ -26,15 +30,15 @@ class Progress:
     seconds : float
         Predicted seconds of one core for all runs; the share that is done is measured in them.
     stream : file, optional
-        Standard error by default.
+        By default standard error; in a notebook, which shows that on red, standard output.
     """
 
     def __init__(self, title: str, runs: int, seconds: float, stream: TextIO | None = None) -> None:
         self._title, self._runs, self._seconds = title, runs, max(seconds, 1e-9)
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = stream or (sys.stdout if _is_of_notebook(sys.stderr) else sys.stderr)
         self._is_terminal = self._stream.isatty()
         # The stream of a notebook is no terminal, but knows how to go back to the start of a line.
-        self._is_live = self._is_terminal or type(self._stream).__module__.startswith("ipykernel")
+        self._is_live = self._is_terminal or _is_of_notebook(self._stream)
         self._width = 0  # of the bar that is shown
         self._begin = time.monotonic()
         self._shown = self._begin

@@ -11,7 +11,8 @@ import numpy as np
 from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.lazy import optimize, special
 
-_NORMAL_95 = 1.959963984540054
+# Half the width of a 95 % interval, in standard errors: special.ndtri(0.975), without waiting for scipy.
+NORMAL_95 = 1.959963984540054
 _MAX_EXPONENT_ERROR = 0.25  # a fit with a larger standard error of the exponent is not returned
 
 
@@ -35,7 +36,7 @@ def wilson_interval(runs: IntArray, total: int, *, among: int = 1) -> tuple[Floa
         Probabilities, 0 to 1.
     """
     share = np.asarray(runs / total, dtype=np.float64)
-    normal = _NORMAL_95 if among == 1 else float(special.ndtri(1 - 0.025 / among))
+    normal = NORMAL_95 if among == 1 else float(special.ndtri(1 - 0.025 / among))
     z2 = normal**2
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = normal / (1 + z2 / total) * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2))

@@ -134,9 +134,10 @@ def format_plain(coordinate: Any, value: Any) -> str:
 
 
 def format_html_table(title: str, rows: Mapping[str, Any]) -> str:
-    """Return a table of names and values as HTML, for a notebook; all text is escaped."""
-    cells = [(escape(name), escape(str(value))) for name, value in rows.items()]
-    lines = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
+    """Return a table of names and values as HTML, for a notebook; a tuple has a line for each value."""
+    cells = {name: value if isinstance(value, tuple) else (value,) for name, value in rows.items()}
+    texts = {escape(name): "<br>".join(escape(str(value)) for value in values) for name, values in cells.items()}
+    lines = "".join(f'<tr><th>{name}</th><td style="text-align: left">{text}</td></tr>' for name, text in texts.items())
     return f"<strong>{escape(title)}</strong><table><tbody>{lines}</tbody></table>"
 
 

@@ -19,15 +19,15 @@ from pydantic import ValidationError
 from clhd.errors import ClhdError
 from clhd.report.pictures import Picture, read_picture
 from clhd.report.text import make_anchor
-from clhd.sweep.results.open_results import PARTS
 from clhd.sweep.results.products import find_figure_faults
 from clhd.sweep.results.state import describe_status
 from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.store.layout import check_summary
-from clhd.sweep.store.store import Store
+from clhd.sweep.spec.stages import KINDS, STAGES, StageName
+from clhd.sweep.store.chunk_files import ChunkFiles
+from clhd.sweep.store.decode import read_array
 from clhd.systems.stored import Declaration
 
-_KINDS = ("simulation", "theory")
+_DECLARING: tuple[StageName, ...] = ("summary", "simulation", "theory")
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,15 @@ class Record:
         The attribute ``runs`` of each store.
     declaration : Declaration or None
         None if no result has one.
+    identity : str
+        Of the summary; empty if there is none.
     """
 
     status: Mapping[str, Any]
     seconds: Mapping[str, float]
     runs: Mapping[str, list[Mapping[str, Any]]]
     declaration: Declaration | None
+    identity: str = ""
 
     @property
     def state(self) -> str:
@@ -59,28 +62,26 @@ class Record:
 
 def read_record(experiment: Experiment, results: Path) -> Record:
     """Read what the results of an experiment say of themselves, without their data."""
-    folder = results / experiment.name
-    seconds, runs = {}, {}
-    summary: Mapping[str, Any] = {}
+    opened: dict[StageName, ChunkFiles] = {}
+    status = describe_status(experiment, results, opened=opened)
+    seconds: dict[str, float] = {}
+    runs: dict[str, list[Mapping[str, Any]]] = {}
+    for kind in KINDS:
+        if kind in opened:  # else the status says what is wrong with it
+            with suppress(ClhdError):
+                seconds[kind] = float(np.sum(read_array(opened[kind], "seconds"), dtype=np.float64))
+                runs[kind] = list(opened[kind].metadata.attributes["runs"])
+    declarations = [opened[stage].metadata.attributes.get("declaration") for stage in _DECLARING if stage in opened]
     declaration = None
-    with suppress(ClhdError, FileNotFoundError, ValidationError):  # the status says what is wrong with it
-        if (folder / "summary.zarr").is_dir():
-            summary = check_summary(folder / "summary.zarr").attributes
-            declaration = Declaration.model_validate(summary["declaration"]) if "declaration" in summary else None
-    for kind in _KINDS:
-        path = folder / f"{kind}.zarr"
-        with suppress(ClhdError):
-            if path.is_dir():
-                store = Store(path)
-                seconds[kind] = float(np.sum(store.read("seconds"), dtype=np.float64))
-                runs[kind] = list(store.attributes["runs"])
-                declaration = declaration or store.layout.declaration
-    return Record(describe_status(experiment, results), seconds, runs, declaration)
+    with suppress(ValidationError):
+        declaration = next((Declaration.model_validate(found) for found in declarations if found), None)
+    identity = opened["summary"].metadata.identity if "summary" in opened else ""
+    return Record(status, seconds, runs, declaration, identity)
 
 
 def sum_costs(records: Mapping[str, Record]) -> dict[str, float]:
     """Return core time and wall time in seconds, and bytes on disk, of all experiments together."""
-    stages = [record.status.get(kind, {}) for record in records.values() for kind in _KINDS]
+    stages = [record.status.get(kind, {}) for record in records.values() for kind in KINDS]
     runs = [run for record in records.values() for runs in record.runs.values() for run in runs]
     return {
         "core": sum(sum(record.seconds.values()) for record in records.values()),
@@ -97,10 +98,10 @@ def prepare_experiment(experiment: Experiment, record: Record, results: Path) ->
         "description": experiment.description,
         "state": record.state,
         "problems": [
-            *(record.status[part]["problem"] for part in PARTS if "problem" in record.status.get(part, {})),
+            *(record.status[part]["problem"] for part in STAGES if "problem" in record.status.get(part, {})),
             *find_figure_faults(results, experiment.name).values(),
         ],
-        "stages": [_prepare_stage(kind, record) for kind in _KINDS if kind in record.status],
+        "stages": [_prepare_stage(kind, record) for kind in KINDS if kind in record.status],
         "figure": _find_picture(experiment, results),
         "runs": [_prepare_run(kind, run) for kind, runs in record.runs.items() for run in runs],
     }

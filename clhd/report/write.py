@@ -22,7 +22,7 @@ from clhd.core.text import format_bytes, format_name, format_seconds, join_words
 from clhd.errors import explain_unwritable
 from clhd.report.claims import count_verdicts, read_judged_claims, read_tables
 from clhd.report.evidence import Remark
-from clhd.report.experiments import prepare_experiment, read_record, sum_costs
+from clhd.report.experiments import Record, prepare_experiment, read_record, sum_costs
 from clhd.report.systems import describe_systems
 from clhd.report.text import (
     is_estimate,
@@ -33,7 +33,7 @@ from clhd.report.text import (
     name_verdict,
     split_estimate,
 )
-from clhd.sweep.results.products import find_claims_faults, find_identity, report_record, write_record
+from clhd.sweep.results.products import find_claims_faults, report_record, write_record
 from clhd.sweep.spec.config import ConfigContent
 from clhd.sweep.store.provenance import describe_code, now
 
@@ -51,22 +51,27 @@ def write_report(config: ConfigContent, results: Path) -> Path:
         If a file holds something else than it should, or the report cannot be written.
     """
     path = results / "report.html"
-    page = compose_report(config, results)
+    records = _read_records(config, results)
+    page = compose_report(config, results, records)
     with explain_unwritable(path):
         results.mkdir(parents=True, exist_ok=True)
         write_file(path, page)
-        summaries = {name: find_identity(results, name) for name in config.experiments}
-        write_record(report_record(results), [path], {name: found for name, found in summaries.items() if found})
+        summaries = {name: record.identity for name, record in records.items() if record.identity}
+        write_record(report_record(results), [path], summaries)
     return path
 
 
-def compose_report(config: ConfigContent, results: Path) -> str:
-    """Return the report as text."""
+def _read_records(config: ConfigContent, results: Path) -> dict[str, Record]:
+    return {name: read_record(experiment, results) for name, experiment in config.experiments.items()}
+
+
+def compose_report(config: ConfigContent, results: Path, records: dict[str, Record] | None = None) -> str:
+    """Return the report as text; `records` saves reading them again."""
     has_claims = config.claims is not None
     faults = find_claims_faults(config, results)
     claims = read_judged_claims(results, faults) if has_claims else []
     cases = read_tables(results) if has_claims else []
-    records = {name: read_record(experiment, results) for name, experiment in config.experiments.items()}
+    records = _read_records(config, results) if records is None else records
     systems, pages = describe_systems(config, records)
     sections = {
         "overview": ("Verdicts", has_claims),

@@ -20,13 +20,13 @@ from clhd.errors import ClhdError, explain_unwritable
 from clhd.report.write import make_environment
 from clhd.show.content import describe_results
 from clhd.sweep.results.inspect import explain_points
+from clhd.sweep.results.products import page_path, page_record, write_record
 from clhd.sweep.results.state import find_stale
 from clhd.sweep.results.summary_reader import Summary, read_summary
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.provenance import describe_code, now
 
-PAGE = "show.html"
 _RESULTS = Path("results")  # where `clhd why` looks without --results
 
 
@@ -45,16 +45,17 @@ def write_page(name: str, file: Path, results: Path) -> Path:
     ClhdError
         If there is no summary, it is damaged, or the page cannot be written.
     """
-    path = results / name / PAGE
-    page = compose_page(name, file, results)
+    path = page_path(results, name)
+    summary = read_summary(stage_path(results / name, "summary"))
+    page = _compose_page(summary, name, file, results)
     with explain_unwritable(path):
         write_file(path, page)
+        write_record(page_record(results, name), [path], {name: summary.identity})
     return path
 
 
-def compose_page(name: str, file: Path, results: Path) -> str:
+def _compose_page(summary: Summary, name: str, file: Path, results: Path) -> str:
     """Return the page as text; see `write_page`."""
-    summary = read_summary(stage_path(results / name, "summary"))
     experiment = parse_experiment(summary.experiment, check=False).model_copy(update={"name": name})
     answers, notes = _find_answers(summary, experiment, results)
     if stale := find_stale(summary.dataset.attrs, experiment, results / name):

@@ -3,8 +3,10 @@
 import math
 
 import pytest
+from scipy import special
 
-from clhd.claims.verdict import Estimate, Verdict, above, all_hold, below, within
+from clhd.claims.verdict import UPPER_TAIL, Estimate, Verdict, above, all_hold, below, within
+from clhd.core.statistics import NORMAL_95
 
 HOLDS, FAILS, UNDECIDED = Verdict.HOLDS, Verdict.FAILS, Verdict.UNDECIDED
 
@@ -46,3 +48,7 @@ def test_one_failure_fails_them_all_and_one_doubt_leaves_them_undecided() -> Non
     assert all_hold([HOLDS, UNDECIDED]) == UNDECIDED
     assert all_hold([HOLDS, UNDECIDED, FAILS]) == FAILS
     assert all_hold([]) == UNDECIDED
+
+
+def test_the_width_of_an_interval_is_that_of_the_normal_law() -> None:
+    assert special.ndtri(UPPER_TAIL) == NORMAL_95

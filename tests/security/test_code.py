@@ -13,6 +13,7 @@ from typing import Any
 import numcodecs.pickles
 import numpy as np
 import pytest
+import yaml
 import zarr
 
 from clhd.cli import main
@@ -20,6 +21,7 @@ from clhd.errors import ClhdError
 from clhd.figures.caption import compose_caption
 from clhd.sweep.results.open_results import open_results
 from clhd.sweep.results.summary_reader import read_summary
+from clhd.sweep.spec import yaml_file
 from clhd.sweep.store.metadata import write_checksum
 from clhd.sweep.store.store import Store
 from tests.security.fuzz import ROOT
@@ -68,7 +70,7 @@ def find_danger(tree: ast.AST) -> Iterator[str]:
         options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         if name in _BUILTINS | _CALLS or options.get("allow_pickle") == "True" or options.get("shell") == "True":
             yield ast.unparse(node)
-        if name == "yaml.load" and options.get("Loader") != "_Loader":
+        if name == "yaml.load" and options.get("Loader") not in {"_Loader", "fast_loader"}:
             yield ast.unparse(node)
         if name in {"import_module", "importlib.import_module"}:
             yield "import_module"
@@ -83,6 +85,15 @@ def read_source(path: Path) -> ast.AST:
         return ast.parse(text)
     start, end = text.find("import"), text.find("wildcard_constraints:")
     return ast.parse(text[start:end])
+
+
+def test_the_fast_loader_of_yaml_makes_what_the_safe_one_makes() -> None:
+    safe, fast = yaml_file._Loader, yaml_file._make_fast_loader()
+    assert issubclass(fast, yaml.constructor.SafeConstructor)
+    assert not issubclass(fast, yaml.constructor.FullConstructor)
+    assert fast.yaml_constructors is safe.yaml_constructors
+    assert not fast.yaml_multi_constructors
+    assert fast.yaml_implicit_resolvers is safe.yaml_implicit_resolvers
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 # All that clhd writes into results/ besides stores and locks; a file that is written as well must be named here.
 FILES = {
     "claims.json", "claims_T1.json", "report.html", ".claims.json", ".report.json", "toy/figures/.toy.json",
+    "toy/show.html", "toy/.show.json",
     "figures/C1.pdf", "figures/C1.png", "figures/C1.svg", "figures/C1.rst",
     "figures/T1.pdf", "figures/T1.png", "figures/T1.svg", "figures/T1.rst",
     "toy/figures/toy.pdf", "toy/figures/toy.png", "toy/figures/toy.rst",
@@ -101,7 +102,13 @@ def folder(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def write_all() -> None:
     """Run each command that writes into results/."""
-    for command in ("run toy.yaml", "plot toy.yaml", "claims judged.yaml", "report judged.yaml"):
+    for command in (
+        "run toy.yaml",
+        "plot toy.yaml",
+        "claims judged.yaml",
+        "report judged.yaml",
+        "show toy.yaml --no-open",
+    ):
         assert main(command.split()) == 0
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from clhd.cli import main
 from clhd.show.write import embed_json, write_page
+from clhd.sweep.results.listing import find_list
+from clhd.sweep.results.products import find_product_faults, write_record
 from tests.report.page import Page
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -50,6 +52,28 @@ def test_the_command_shows_an_experiment_by_name_or_by_file(capsys: pytest.Captu
     for name in ("first", "first.yaml"):
         assert main(["show", name]) == 0
         assert capsys.readouterr().out == "results/first/show.html\n"
+
+
+def test_the_status_tells_that_a_page_was_changed_or_shows_an_earlier_summary(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write_page("first", Path("first.yaml"), Path("results"))
+    config = find_list(Path("first.yaml"), None)
+    assert find_product_faults(config, Path("results")) == []
+    record = Path("results/first/.show.json")
+    content = json.loads(record.read_bytes())
+    write_record(record, [path], {"first": "of an earlier summary"})
+    assert main(["status", "first.yaml", "--check"]) == 1
+    message = (
+        "results/first/show: rests on another summary of first than is there now; `clhd show first` makes it again"
+    )
+    assert capsys.readouterr().err == f"{message}\n"
+    record.write_text(json.dumps(content))
+    path.write_text(path.read_text(encoding="utf-8").replace("Heights", "Weights"), encoding="utf-8")
+    (fault,) = find_product_faults(config, Path("results"))
+    assert fault.startswith("results/first/show.html: was changed or damaged after clhd wrote it")
+    path.unlink()
+    assert find_product_faults(config, Path("results")) == []
 
 
 @pytest.mark.parametrize(

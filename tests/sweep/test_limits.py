@@ -15,7 +15,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import CHUNK_BYTES, choose_chunks, chunk_counts, plan_blocks
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.store.bound import StoreError
+from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.prepare import prepare_store
 from clhd.systems.declarations import Cost
 from tests.sweep.conftest import MakeExperiment

@@ -10,7 +10,7 @@ from distributed import Client
 
 from clhd.sweep.results.state import describe_status, find_unfinished
 from clhd.sweep.run_experiment import run_experiment
-from clhd.sweep.store.bound import DamagedChunkError, StoreError
+from clhd.sweep.store.chunk_files import DamagedChunkError, StoreError
 from clhd.sweep.store.repair import find_missing
 from clhd.sweep.store.store import Store
 from tests.sweep.conftest import MakeExperiment

@@ -19,7 +19,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import read_experiment
-from clhd.sweep.store.bound import BoundStore
+from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.create import create_store
 from clhd.sweep.store.documents import write_document
 from clhd.sweep.store.metadata import MetadataError, check_metadata
@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_opened_just_now_is_not_taken_for_damaged(
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr(BoundStore, "read_chunk", refuse)
+        patch.setattr(ChunkFiles, "read_chunk", refuse)
         with pytest.raises(OSError, match="Too many open files"):
             repair_store(store.path, ToySystem())
     assert (Store(store.path).read_chunk((0, 0, 0))["status"] == Status.OK).all()
@@ -304,3 +304,25 @@ def test_a_coordinate_of_an_older_clhd_that_has_other_values_stays_as_it_is(stor
     remove_checksum(store.path)
     with pytest.raises(ClhdError, match=r"slope: its values contradict the experiment; .*--fresh"):
         repair_store(store.path, ToySystem())
+
+
+def test_what_is_read_without_zarr_is_what_zarr_reads(store: Store) -> None:
+    random = np.random.default_rng(0)
+    for index in list(store.chunk_indices())[::2]:  # the others hold fill values
+        chunk = store.make_chunk(index)
+        chunk["height"][...] = random.normal(size=chunk["height"].shape)
+        chunk["error_message"][...] = [f"{index} ✓", ""] if chunk["error_message"].shape[-1] == 2 else f"{index} ✓"
+        chunk["status"][...] = Status.OK
+        store.write_chunk(index, chunk)
+    for name in store.files.metadata.arrays:
+        array: Any = store.group[name]
+        assert np.array_equal(store.read(name), array[...], equal_nan=array.dtype.kind == "f"), name
+        assert store.read(name).dtype == array.dtype
+    height: Any = store.group["height"]
+    for region in (
+        (slice(1, 2),),
+        (slice(0, 2), slice(1, 3)),
+        (slice(None), slice(0, 1), slice(1, None)),
+        (slice(2, 2),),
+    ):
+        assert np.array_equal(store.read("height", region), height[region], equal_nan=True), region

@@ -7,6 +7,7 @@
 | nothing | the experiments of config/config.yaml, then all others of which the folder of results holds something |
 """
 
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -43,16 +44,15 @@ def find_list(path: Path | None, results: Path | None) -> ConfigContent:
             return content
     else:
         content = ConfigContent(results or Path("results"), {}, {}, None)
-    found = _find_experiments(content.results)
-    experiments = found | content.experiments
+    found = _find_experiments(content.results, content.experiments)
+    experiments = content.experiments | found
     if not experiments:
         raise InputError(
             f"there is no {DEFAULT} here, and {content.results} holds no results: run an experiment with "
             "`clhd run FILE`, or begin a study with `clhd init NAME`"
         )
-    order = [*content.experiments, *(name for name in found if name not in content.experiments)]
-    files = {name: _guess_file(name) for name in found} | content.files
-    return ConfigContent(content.results, {name: experiments[name] for name in order}, files, content.claims)
+    files = content.files | {name: _guess_file(name) for name in found}
+    return ConfigContent(content.results, experiments, files, content.claims)
 
 
 def find_experiment(text: str, results: Path | None) -> tuple[str, Path, Path]:
@@ -90,12 +90,14 @@ def _read_file(path: Path) -> ConfigContent:
     return ConfigContent(Path("results"), {experiment.name: experiment}, {experiment.name: path}, None)
 
 
-def _find_experiments(results: Path) -> dict[str, Experiment]:
-    """The experiments of which a folder holds results, by name, as their summary or else a store describes them."""
+def _find_experiments(results: Path, known: Collection[str]) -> dict[str, Experiment]:
+    """The other experiments of which a folder holds results, by name, as their summary or a store describes them."""
     if not results.is_dir():
         return {}
     found = {}
     for folder in sorted(results.iterdir()):
+        if folder.name in known:
+            continue
         for stage in reversed(STAGES):
             store = stage_path(folder, stage)
             if not store.is_dir():

@@ -11,10 +11,9 @@ from clhd.core.lazy import xr
 from clhd.errors import ResultsError
 from clhd.sweep.spec.stages import STAGES, stage_path
 from clhd.sweep.store.bound import BoundStore
+from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.store import Store
-
-PARTS = STAGES  # clhd.report imports this name
 
 
 def open_results(path: str | Path) -> xr.DataTree:
@@ -53,10 +52,10 @@ def _open_parts(path: Path, *, dask: bool) -> dict[str, xr.Dataset]:
     if not found:
         raise ResultsError(f"{path}: holds no results; create them with `clhd run FILE`")
     files = {
-        name: BoundStore(store, check_summary(store)) if name == "summary" else Store(store).files
+        name: ChunkFiles(store, check_summary(store)) if name == "summary" else Store(store).files
         for name, store in found.items()
     }
-    return {f"/{name}": opened.open_dataset(dask=dask) for name, opened in files.items()}
+    return {f"/{name}": BoundStore(opened).open_dataset(dask=dask) for name, opened in files.items()}
 
 
 class ResultsBackend(BackendEntrypoint):

@@ -1,8 +1,9 @@
-"""Products: figures, claims and the report, each with a record of the files that were made and of what they rest on.
+"""Products: figures, pages, claims and the report, each with a record of its files and of what they rest on.
 
 | record | product |
 |---|---|
 | results/EXPERIMENT/figures/.EXPERIMENT.json | the figure of an experiment and its caption |
+| results/EXPERIMENT/.show.json | show.html, the page of an experiment |
 | results/.claims.json | claims.json, files of tables, figures of claims and their captions |
 | results/.report.json | report.html |
 
@@ -27,17 +28,29 @@ from typing import TYPE_CHECKING, Any
 from clhd.core.files import write_file
 from clhd.errors import ClhdError
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
-from clhd.sweep.spec.stages import KINDS, stage_path
+from clhd.sweep.spec.stages import KINDS, StageName, stage_path
+from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.layout import check_summary
+from clhd.sweep.store.metadata import check_metadata
 from clhd.sweep.store.store import Store
 
 if TYPE_CHECKING:
     from clhd.sweep.spec.config import ConfigContent
 
 
-def digest_stores(folder: Path) -> dict[str, str]:
-    """Return the digests of the stores of an experiment, on which its summary rests, by stage."""
-    return {kind: Store(path).digest() for kind in KINDS if (path := stage_path(folder, kind)).is_dir()}
+def digest_stores(folder: Path, opened: Mapping[StageName, ChunkFiles] | None = None) -> dict[str, str]:
+    """Return the digests of the stores of an experiment, on which its summary rests, by stage.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the experiment.
+    opened : mapping, optional
+        Files of stores that are open already.
+    """
+    stores = {kind: path for kind in KINDS if (path := stage_path(folder, kind)).is_dir()}
+    files = {kind: (opened or {}).get(kind) or ChunkFiles(path, check_metadata(path)) for kind, path in stores.items()}
+    return {kind: found.digest() for kind, found in files.items()}
 
 
 def read_stored_experiment(path: Path) -> Experiment:
@@ -54,6 +67,16 @@ _DIGEST_BYTES = 16
 def figure_record(folder: Path, name: str) -> Path:
     """Return the path of the record of the figure of an experiment, in the folder of its figures."""
     return folder / f".{name}.json"
+
+
+def page_path(results: Path, name: str) -> Path:
+    """Return the path of the page of an experiment."""
+    return results / name / "show.html"
+
+
+def page_record(results: Path, name: str) -> Path:
+    """Return the path of the record of the page of an experiment."""
+    return results / name / ".show.json"
 
 
 def claims_record(results: Path) -> Path:
@@ -151,9 +174,21 @@ def find_figure_faults(results: Path, name: str) -> dict[str, str]:
     return find_faults(figure_record(folder, name), results, "clhd plot FILE")
 
 
+def find_page_faults(results: Path, name: str) -> dict[str, str]:
+    """Return what is wrong with the page of an experiment; nothing if it has not been written."""
+    if not page_path(results, name).exists():
+        return {}
+    return find_faults(page_record(results, name), results, f"clhd show {name}")
+
+
 def find_product_faults(config: "ConfigContent", results: Path) -> list[str]:
-    """Return what is wrong with all figures, the claims and the report, one line each."""
-    faults = [fault for name in config.experiments for fault in find_figure_faults(results, name).values()]
+    """Return what is wrong with all figures and pages, the claims and the report, one line each."""
+    faults = [
+        fault
+        for name in config.experiments
+        for found in (find_figure_faults(results, name), find_page_faults(results, name))
+        for fault in found.values()
+    ]
     faults += find_claims_faults(config, results).values()
     return [*faults, *find_report_faults(results).values()]
 
@@ -166,7 +201,7 @@ def find_report_faults(results: Path) -> dict[str, str]:
 def find_identity(results: Path, name: str) -> str:
     """Return the identity of the summary of an experiment; empty if there is none that can be read."""
     try:
-        return check_summary(stage_path(results / name, "summary")).identity
+        return check_metadata(stage_path(results / name, "summary")).identity
     except ClhdError:
         return ""
 
@@ -176,7 +211,7 @@ def digest_code() -> str:
     """Return the digest of clhd's own source."""
     root = Path(__file__).parents[2]
     found = blake2b(digest_size=_DIGEST_BYTES)
-    for path in sorted(path for path in root.rglob("*") if path.suffix in {".py", ".html", ".css"}):
+    for path in sorted(path for path in root.rglob("*") if path.suffix in {".py", ".html", ".css", ".js"}):
         found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()
 

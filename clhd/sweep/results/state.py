@@ -32,7 +32,8 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.products import digest_stores
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.stages import KINDS, STAGES, StageKind, StageName, stage_path
-from clhd.sweep.store.bound import BoundStore, DamagedChunkError
+from clhd.sweep.store.chunk_files import ChunkFiles, DamagedChunkError
+from clhd.sweep.store.decode import read_array
 from clhd.sweep.store.documents import FILE
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.match import ChangedError, check_source, find_stored, share_positions
@@ -75,7 +76,12 @@ class StageState:
 
 
 def find_states(
-    experiment: Experiment, results: Path, *, computes: bool = False, deep: bool = False
+    experiment: Experiment,
+    results: Path,
+    *,
+    computes: bool = False,
+    deep: bool = False,
+    opened: dict[StageName, ChunkFiles] | None = None,
 ) -> dict[StageName, StageState]:
     """Return the state of each stage of an experiment; a stage in which nothing is computed has none.
 
@@ -85,6 +91,8 @@ def find_states(
         Load the system: then a change of its version is noticed too. Without it no code of a system runs.
     deep : bool
         Read and check every file.
+    opened : dict, optional
+        Takes the files of each stage that could be opened, so that a caller need not open them again.
 
     Raises
     ------
@@ -92,8 +100,9 @@ def find_states(
         If the file system cannot be asked.
     """
     folder = results / experiment.name
+    opened = {} if opened is None else opened
     states: dict[StageName, StageState] = {
-        kind: _find_state(experiment, kind, folder, computes, deep)
+        kind: _find_state(experiment, kind, folder, computes, deep, opened)
         for kind in KINDS
         if _is_expected(experiment, kind, folder, computes)
     }
@@ -102,7 +111,7 @@ def find_states(
         for kind, found in states.items():  # more points may be wanted of the other stage
             if found.state == State.COMPLETE:
                 states[kind] = replace(found, state=State.PENDING)
-    return states | {"summary": _find_summary_state(experiment, folder, deep)}
+    return states | {"summary": _find_summary_state(experiment, folder, deep, opened)}
 
 
 def _is_expected(experiment: Experiment, kind: StageKind, folder: Path, computes: bool) -> bool:
@@ -114,7 +123,14 @@ def _is_expected(experiment: Experiment, kind: StageKind, folder: Path, computes
     return kind == "theory" and (stage_path(folder, "summary") / "theory_status").is_dir()
 
 
-def _find_state(experiment: Experiment, kind: StageKind, folder: Path, computes: bool, deep: bool) -> StageState:
+def _find_state(
+    experiment: Experiment,
+    kind: StageKind,
+    folder: Path,
+    computes: bool,
+    deep: bool,
+    opened: dict[StageName, ChunkFiles],
+) -> StageState:
     path = stage_path(folder, kind)
     try:
         refine = experiment.refine
@@ -123,7 +139,8 @@ def _find_state(experiment: Experiment, kind: StageKind, folder: Path, computes:
             wanted *= max(experiment.sampling.start, 1) if kind == "simulation" else 1
             return StageState(State.PENDING, counts={"wanted": wanted, "not_run": wanted})
         store = Store(path)
-        check_array_files(path)
+        opened[kind] = store.files
+        check_array_files(path, store.files.metadata)
         find_stored(store, experiment, kind, computes=computes)
         check_source(store, experiment)
         for file in find_missing(store).values():
@@ -189,23 +206,31 @@ def find_unfinished(experiment: Experiment, results: Path) -> list[StageName]:
     return [stage for stage, found in states.items() if found.state != State.COMPLETE]
 
 
-def _find_summary_state(experiment: Experiment, folder: Path, deep: bool) -> StageState:
+def _find_summary_state(
+    experiment: Experiment, folder: Path, deep: bool, opened: dict[StageName, ChunkFiles]
+) -> StageState:
     path = stage_path(folder, "summary")
     if not path.is_dir():
         return StageState(State.PENDING)
     try:
-        metadata = check_summary(path)
-        check_array_files(path)
+        files = opened["summary"] = ChunkFiles(path, check_summary(path))
+        check_array_files(path, files.metadata)
         if deep:
-            BoundStore(path, metadata).open_dataset().load()
+            for name in files.metadata.arrays:
+                read_array(files, name)
     except ClhdError as error:
         return StageState(State.DAMAGED, str(error))
-    reason = find_stale(metadata.attributes, experiment, folder)
+    reason = find_stale(files.metadata.attributes, experiment, folder, opened)
     return StageState(State.STALE if reason else State.COMPLETE, reason)
 
 
-def find_stale(attributes: Mapping[str, Any], experiment: Experiment, folder: Path) -> str:
-    """Return why a summary with some attributes is out of date; empty if it is not."""
+def find_stale(
+    attributes: Mapping[str, Any],
+    experiment: Experiment,
+    folder: Path,
+    opened: Mapping[StageName, ChunkFiles] | None = None,
+) -> str:
+    """Return why a summary is out of date, by its attributes; empty if it is not. `opened`: see `digest_stores`."""
     path = stage_path(folder, "summary")
     stored = attributes["experiment"]
     wanted = json.loads(json.dumps(experiment.typed_like(parse_experiment(stored, check=False)).resolved()))
@@ -215,7 +240,7 @@ def find_stale(attributes: Mapping[str, Any], experiment: Experiment, folder: Pa
         return f"{path}: was written before {', '.join(changed)} of the experiment changed; `clhd summarise FILE`"
     basis = attributes.get("rests_on") or {}
     try:
-        present = digest_stores(folder)
+        present = digest_stores(folder, opened)
     except ClhdError:
         return ""  # the state of the store says what is wrong, as it does if there is none
     if any(basis.get(kind) != digest for kind, digest in present.items()):
@@ -236,13 +261,17 @@ _COLUMNS = {
 _RARE = ("not converged", "not wanted")
 
 
-def describe_status(experiment: Experiment, results: Path, *, deep: bool = False) -> dict[str, Any]:
+def describe_status(
+    experiment: Experiment, results: Path, *, deep: bool = False, opened: dict[StageName, ChunkFiles] | None = None
+) -> dict[str, Any]:
     """Return state, counts by status, age and size of the stages of one experiment.
 
     Parameters
     ----------
     deep : bool
         Read and check every file.
+    opened : dict, optional
+        See `find_states`.
 
     Returns
     -------
@@ -252,7 +281,7 @@ def describe_status(experiment: Experiment, results: Path, *, deep: bool = False
         status (pending ones are ``not_run``), ``age_seconds`` since the last change, ``bytes``, ``files``. See
         `clhd.sweep.results.state` for the states.
     """
-    states = find_states(experiment, results, deep=deep)
+    states = find_states(experiment, results, deep=deep, opened=opened)
     worst = max((found.state for found in states.values()), key=list(State).index, default=State.COMPLETE)
     report: dict[str, Any] = {"experiment": experiment.name, "path": str(results / experiment.name)}
     for stage, found in states.items():
@@ -265,15 +294,25 @@ def describe_status(experiment: Experiment, results: Path, *, deep: bool = False
 
 def _measure(path: Path) -> dict[str, Any]:
     """Return the age and the size of a store; nothing if it is being replaced in this moment."""
-    sizes = []
-    for folder, _, names in os.walk(path):
-        for name in names:
-            with suppress(OSError):  # a run replaces files meanwhile
-                sizes.append(Path(folder, name).stat().st_size)
+    sizes = _list_sizes(str(path))
     with suppress(OSError):
         age = time.time() - (path / FILE).stat().st_mtime
         return {"age_seconds": round(age, 1), "bytes": sum(sizes), "files": len(sizes)}
     return {}
+
+
+def _list_sizes(root: str) -> list[int]:
+    """The size of each file below a folder. There may be many, so no Path is made of them."""
+    folders, sizes = [root], []
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:  # a run replaces files meanwhile
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                    continue
+                with suppress(OSError):
+                    sizes.append(entry.stat().st_size)
+    return sizes
 
 
 def format_status(reports: list[dict[str, Any]]) -> str:

@@ -99,7 +99,7 @@ def _reduce_replicas(store: Store, wanted: Stage, entries: IntArray) -> tuple[St
     out: Statistics = {}
     counts = np.zeros((*shape, len(Status)), np.int32)
     for name in store.outputs:
-        tail = store.group[name].shape[len(store.shape) :]  # type: ignore[union-attr]
+        tail = store.inner_shape(name)
         for statistic in STATISTICS:
             out[name, statistic] = np.full(shape + tail, np.nan)
         out[name, "quantile"] = np.full((*shape, *tail, len(QUANTILES)), np.nan)
@@ -123,7 +123,7 @@ def _reduce_replicas(store: Store, wanted: Stage, entries: IntArray) -> tuple[St
 
 def _count_largest(store: Store) -> int:
     """The number of values of one replica in the largest output."""
-    return max(math.prod(store.group[name].shape[len(store.shape) :]) for name in store.outputs)  # type: ignore[union-attr]
+    return max(math.prod(store.inner_shape(name)) for name in store.outputs)
 
 
 def compute_statistics(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -169,7 +169,7 @@ def _read_stage(
     wanted, store, available = open_stage(experiment, kind, results)
     positions = find_places(available, wanted)
     outputs = [name for name in store.outputs if name in names or not names]
-    opened = store.files.open_dataset()
+    opened = store.open_dataset()
     # The status first: a task that is writing just now writes it last.
     status = opened["status"].isel(positions, missing_dims="ignore").load()
     values = opened[outputs].isel(positions, missing_dims="ignore").load()

@@ -36,7 +36,7 @@ from clhd.sweep.results.products import digest_stores
 from clhd.sweep.results.statistics import QUANTILES, STATISTICS, add_distances, add_theory, reduce_runs
 from clhd.sweep.spec.experiment import Experiment, read_experiment
 from clhd.sweep.spec.stages import KINDS, stage_path
-from clhd.sweep.store.bound import StoreError
+from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.create import write_dataset
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.match import find_places, open_stage
@@ -176,7 +176,7 @@ def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
         words = {"long_name": "the errors are at their targets", "units": "1", "description": "or below"}
         variables["until_reached"] = xr.Variable(axes, found.has_reached, words)
     summary = xr.Dataset(variables).isel(positions, missing_dims="ignore")
-    simulation = store.files.open_dataset()
+    simulation = store.open_dataset()
     kept = [name for name in simulation.coords if store.dims[-1] not in simulation[name].dims]
     coordinates = simulation[kept].isel(positions, missing_dims="ignore").load().coords
     names = [status.name.lower() for status in Status]

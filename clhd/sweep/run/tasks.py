@@ -20,7 +20,7 @@ from clhd.errors import ClhdError, FileError, SimulationStopped, describe_unwrit
 from clhd.sweep.plan.blocks import ChunkIndex
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.store.bound import StoreError
+from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.lock import check_lease, guard_writing
 from clhd.sweep.store.store import Store
 from clhd.systems.check import ResultError

@@ -1,78 +1,33 @@
-"""`BoundStore`: the files of a store as Zarr sees them, with each chunk bound to its store, its place and its version.
+"""`BoundStore`: the files of a store as Zarr sees them, see `clhd.sweep.store.chunk_files`.
 
-A chunk file is what Zarr writes and a trailer behind it. The trailer is a skippable frame of Zstandard (RFC 8878,
-section 3.1.2), so that every reader of Zarr skips it; readers of clhd check it.
-
-| bytes of the trailer | content |
-|---|---|
-| 0 to 7 | magic number of a skippable frame, and the number of bytes that follow |
-| 8 to 11 | version: the number of the write of this chunk of the ledger; 0 for coordinates and summaries |
-| 12 to 27 | blake2b of identity of the store, array, place, version, and the bytes that Zarr wrote |
-
-The place of a chunk of results is the values of the axes and the replicas that it holds, so that it stays right while
-the store grows. Other arrays are written anew in each generation: theirs is the generation and the index of the chunk.
-So a file that was damaged, moved to another place, or taken from another store is noticed. A task writes the status of
-a chunk last, and all files of one write have the same version: a file whose version is below the version of its status
-was put back from an earlier write.
-
-The metadata are read once. Then a reader that is open while the store is replaced reads either what it has opened or,
-if the files are gone, gets an error that says so.
+Zarr takes a third of a second to load, and a millisecond for each array that it opens. So it is loaded only to write,
+and to open results for xarray; `clhd.sweep.store.decode` reads without it.
 """
 
 import json
-import struct
-from collections.abc import Iterator
-from hashlib import blake2b
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore
 
-from clhd.errors import ResultsError
-from clhd.sweep.plan.blocks import ChunkIndex
-from clhd.sweep.store.documents import FILE, chunk_key, parse_chunk_key, read_chunks
-from clhd.sweep.store.layout import LEDGER
-from clhd.sweep.store.metadata import REPAIR, Metadata, MetadataError, check_metadata, choose_remedy
+from clhd.sweep.store.chunk_files import ChunkFiles
+from clhd.sweep.store.documents import FILE, parse_chunk_key
 
 if TYPE_CHECKING:
     import xarray as xr
-
-_MAGIC = 0x184D2A5C
-_DIGEST_BYTES = 16
-_HEAD = struct.Struct("<III")  # magic number, bytes that follow, version
-TRAILER_BYTES = _HEAD.size + _DIGEST_BYTES
-STATUS = "status"
-# Variables that have a file only where there was an error.
-TEXTS = ("error_type", "error_message")
-
-
-class StoreError(ResultsError):
-    """A store that cannot be used in its present state."""
-
-
-class DamagedChunkError(StoreError):
-    """A chunk whose file is damaged or missing."""
 
 
 class BoundStore(LocalStore):
     """The folder of a store, or of a summary, with its metadata as they were when it was opened."""
 
-    def __init__(self, root: Path, metadata: Metadata, *, read_only: bool = True) -> None:
-        super().__init__(root, read_only=read_only)
-        self.metadata = metadata
-        status = metadata.arrays.get(STATUS) if "outputs" in metadata.attributes else None  # a summary has none
-        # Variables whose chunks exist where there is a status, and the number of dims of the status.
-        self._guarded = {*LEDGER, *metadata.attributes["outputs"]} if status else set()
-        self._ledger_dims = len(status["shape"]) if status else 0
-        self._labels = list(self._list_labels()) if status else []
-        self._versions: dict[ChunkIndex, int] = {}  # of chunks that are being written
-        self._seen: tuple[int, int] | None = None  # the record, when it was last found to be of this generation
+    def __init__(self, files: ChunkFiles, *, read_only: bool = True) -> None:
+        super().__init__(files.root, read_only=read_only)
+        self.files = files
 
     def with_read_only(self, read_only: bool = False) -> "BoundStore":
         """Return the same store, to read or to write."""
-        return type(self)(self.root, self.metadata, read_only=read_only)
+        return type(self)(self.files, read_only=read_only)
 
     def get_sync(
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
@@ -87,14 +42,14 @@ class BoundStore(LocalStore):
             If the store was replaced since it was opened.
         """
         name, _, rest = key.rpartition("/") if key.endswith(FILE) else key.partition("/")
-        document = self.metadata.arrays.get(name) if name else self.metadata.document
+        document = self.files.metadata.arrays.get(name) if name else self.files.metadata.document
         if document is None:
             return None
         if key.endswith(FILE):
             data: bytes | None = json.dumps(document).encode()
         else:
             index = parse_chunk_key(rest, document)
-            data = None if index is None else self.read_chunk(name, index)
+            data = None if index is None else self.files.read_chunk(name, index)
         return None if data is None else (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
     async def get(
@@ -106,116 +61,16 @@ class BoundStore(LocalStore):
     def set_sync(self, key: str, value: Buffer) -> None:
         """Write a file; a chunk with its trailer."""
         name, _, rest = key.partition("/")
-        index = parse_chunk_key(rest, self.metadata.arrays[name]) if name in self.metadata.arrays else None
-        if index is not None and self.metadata.identity:
-            data = value.to_bytes()
-            place = index[: self._ledger_dims]
-            version = (self._versions.get(place) or self.read_version(place) or 0) if name in self._guarded else 0
-            value = default_buffer_prototype().buffer.from_bytes(data + self.make_trailer(name, index, version, data))
+        arrays = self.files.metadata.arrays
+        index = parse_chunk_key(rest, arrays[name]) if name in arrays else None
+        if index is not None:
+            data = self.files.add_trailer(name, index, value.to_bytes())
+            value = default_buffer_prototype().buffer.from_bytes(data)
         super().set_sync(key, value)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write a file; see `set_sync`."""
         self.set_sync(key, value)
-
-    def file(self, name: str, index: ChunkIndex) -> Path:
-        """Return the path of the file of one chunk of a variable."""
-        return self.root / name / chunk_key(index, self.metadata.arrays[name])
-
-    def _list_labels(self) -> Iterator[list[Any]]:
-        """Yield what the chunks along each dim of the ledger hold: values of an axis, or a range of replicas."""
-        attributes, status = self.metadata.attributes, self.metadata.arrays[STATUS]
-        # An experiment that was read without its system has whole numbers in place of floats.
-        axes = json.loads(json.dumps(attributes["experiment"]["axes"]), parse_int=float)
-        for dim, length, size in zip(attributes["dims"], status["shape"], read_chunks(status), strict=True):
-            starts = range(0, length, size)
-            if dim not in axes:
-                yield [[start, min(start + size, length)] for start in starts]
-            elif isinstance(axes[dim], list):
-                yield [axes[dim][start : start + size] for start in starts]
-            else:
-                columns = axes[dim]["together"]
-                yield [{name: column[start : start + size] for name, column in columns.items()} for start in starts]
-
-    def _find_place(self, name: str, index: ChunkIndex) -> list[Any]:
-        """Return the place of a chunk, to which its trailer binds it."""
-        if name not in self._guarded:
-            return [self.metadata.generation, *index]
-        return [labels[i] for labels, i in zip(self._labels, index, strict=False)]
-
-    def make_trailer(self, name: str, index: ChunkIndex, version: int, data: bytes) -> bytes:
-        """Return the trailer of a chunk."""
-        where = json.dumps([self.metadata.identity, name, self._find_place(name, index), version]).encode()
-        digest = blake2b(data, key=blake2b(where, digest_size=32).digest(), digest_size=_DIGEST_BYTES).digest()
-        return _HEAD.pack(_MAGIC, TRAILER_BYTES - 8, version) + digest
-
-    def bind(self, path: Path) -> None:
-        """Add the trailer to a chunk file that Zarr has just written without this store."""
-        name = path.relative_to(self.root).parts[0]
-        index = parse_chunk_key(path.relative_to(self.root / name).as_posix(), self.metadata.arrays[name])
-        assert index is not None  # the caller lists chunk files
-        data = path.read_bytes()
-        path.write_bytes(data + self.make_trailer(name, index, 0, data))
-
-    def read_chunk(self, name: str, index: ChunkIndex) -> bytes | None:
-        """Return what Zarr wrote into the file of a chunk; None if it was not written.
-
-        Raises
-        ------
-        DamagedChunkError, StoreError
-            See `get_sync`.
-        """
-        is_guarded = name in self._guarded
-        # Read the version of the status before the data: a task that is writing now writes the status last.
-        floor = self.read_version(index[: self._ledger_dims]) if is_guarded and name != STATUS else 0
-        path = self.file(name, index)
-        try:
-            content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            if is_guarded and name in TEXTS and floor is not None:
-                return None
-            if is_guarded and (name == STATUS or floor is None):
-                self._check_kept()
-                return None
-            raise self.describe_damage(path) from None
-        if not self.metadata.identity:
-            return content
-        if self._check_trailer(path, name, index, content) < (floor or 0):
-            raise self.describe_damage(path)
-        return content[:-TRAILER_BYTES]
-
-    def read_version(self, index: ChunkIndex) -> int | None:
-        """Return the version of the status of a chunk; None if it has no status."""
-        path = self.file(STATUS, index)
-        try:
-            content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return self._check_trailer(path, STATUS, index, content) if self.metadata.identity else 0
-
-    def _check_trailer(self, path: Path, name: str, index: ChunkIndex, content: bytes) -> int:
-        """Return the version in the trailer of a chunk file; raise DamagedChunkError if the trailer is wrong."""
-        data, trailer = content[:-TRAILER_BYTES], content[-TRAILER_BYTES:]
-        version = int(_HEAD.unpack_from(trailer)[2]) if len(trailer) == TRAILER_BYTES else 0
-        if trailer != self.make_trailer(name, index, version, data):
-            raise self.describe_damage(path)
-        return version
-
-    def begin_write(self, index: ChunkIndex) -> None:
-        """Give all files of a chunk that are written from now on the next version."""
-        version = self.read_version(index)
-        self._versions[index] = 1 if version is None else version + 1
-
-    def describe_damage(self, path: Path) -> StoreError:
-        """Return the error for a damaged or missing file of a chunk: why it is so, and what helps."""
-        if not self.is_kept():
-            return StoreError(f"{self.root}: was replaced or moved while it was open; open it again")
-        is_guarded, exists = path.relative_to(self.root).parts[0] in self._guarded, path.exists()
-        command = "`clhd run FILE --repair`" if exists else "`clhd run FILE`"
-        remedy = f"{command} recomputes it" if is_guarded else choose_remedy(self.root, REPAIR)
-        if exists:
-            return DamagedChunkError(f"{path}: is damaged, or another file stands in its place; {remedy}")
-        return DamagedChunkError(f"{path}: is missing although it was written; {remedy}")
 
     def open_dataset(self, *, dask: bool = False) -> "xr.Dataset":
         """Open all variables; coordinates are read now, the others when they are used, or by Dask.
@@ -231,23 +86,3 @@ class BoundStore(LocalStore):
         for coordinate in dataset.coords.values():
             coordinate.load()
         return dataset
-
-    def _check_kept(self) -> None:
-        """Raise StoreError if the files of this generation are gone; look again only if the record has changed."""
-        try:
-            state = (self.root / FILE).stat()
-            seen: tuple[int, int] | None = (state.st_ino, state.st_mtime_ns)
-        except (FileNotFoundError, NotADirectoryError):
-            seen = None
-        if seen is None or (seen != self._seen and not self.is_kept()):
-            raise StoreError(f"{self.root}: was replaced or moved while it was open; open it again")
-        self._seen = seen
-
-    def is_kept(self) -> bool:
-        """Return False if the files of this generation are gone: the store was moved, or replaced more than once."""
-        try:
-            now = check_metadata(self.root)
-        except MetadataError:
-            return (self.root / FILE).exists()
-        is_same = now.identity == self.metadata.identity or not self._guarded  # a summary is replaced in its folder
-        return is_same and now.generation - self.metadata.generation in (0, 1)

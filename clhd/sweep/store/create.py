@@ -33,17 +33,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import ZstdCodec
 
 from clhd.core.files import make_folder, sync_folder
 from clhd.core.lazy import xr
 from clhd.errors import explain_unwritable
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK
-from clhd.sweep.store.bound import BoundStore
+from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.documents import FILE, KEY_ENCODINGS, parse_chunk_key
-from clhd.sweep.store.layout import FORMAT, LEDGER, make_column
+from clhd.sweep.store.layout import FORMAT, make_column
+from clhd.sweep.store.ledger import LEDGER
 from clhd.sweep.store.metadata import (
     MetadataError,
     check_metadata,
@@ -125,7 +124,7 @@ _BLOCK_WORDS = {
     "description": f"index of a block of {REPLICAS_PER_BLOCK} consecutive replicas, from 0",
 }
 _REPLICA_WORDS = describe("replica", description="index of the independent run, from 0")
-_CODECS = [ZstdCodec(level=3, checksum=True)]
+_CODEC: dict[str, Any] = {"name": "zstd", "configuration": {"level": 3, "checksum": True}}
 # long_name, units, coordinates, flag_values and flag_meanings are those of these conventions.
 CONVENTIONS = "CF-1.11"
 # A coordinate: its name, dim, values and attributes.
@@ -171,13 +170,13 @@ def write_dataset(dataset: xr.Dataset, path: Path) -> None:
     basis = json.dumps([dataset.attrs.get(name) for name in ("experiment", "rests_on", "code")])
     rests_on = json.loads(basis, parse_int=float)
     attributes = encode_attributes(dataset.attrs) | {"identity": make_identity(rests_on), "generation": generation}
-    encoding = {name: {"compressors": _CODECS, "chunk_key_encoding": keys} for name in dataset.variables}
+    encoding = {name: {"compressors": [_CODEC], "chunk_key_encoding": keys} for name in dataset.variables}
     whole: dict[str, Any] = {"zarr_format": 3, "consolidated": False, "write_empty_chunks": True}
     dataset.assign_attrs(attributes).to_zarr(str(hidden), encoding=encoding, **whole)
     names = [str(name) for name in dataset.variables]
     write_checksum(hidden, names, whole=names)
     metadata = check_metadata(hidden)
-    store = BoundStore(hidden, metadata, read_only=False)
+    store = ChunkFiles(hidden, metadata)
     for name, document in metadata.arrays.items():
         for file in list_chunks(hidden / name, document):
             store.bind(file)
@@ -211,7 +210,7 @@ def write_empty(
         hidden, stage, chunks, {"identity": identity or _identify_stage(stage), "generation": generation}, runs
     )
     metadata = check_metadata(hidden)
-    store = BoundStore(hidden, metadata, read_only=False)
+    store = ChunkFiles(hidden, metadata)
     for file in metadata.files:
         store.bind(hidden / file)
     return hidden
@@ -224,6 +223,8 @@ def _write_arrays(
     shape, dims = stage.shape, tuple(axis.name for axis in stage.grid.axes) + stage.entry_dim
     keys: Any = KEY_ENCODINGS[state["generation"] % 2]
     attributes = encode_attributes(_describe_stage(stage, dims) | {"runs": [dict(run) for run in runs]} | state)
+    import zarr  # noqa: PLC0415 (slow to load, and `clhd plan` creates nothing)
+
     group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes=attributes)
     sizes: dict[str, int] = {}
     for name, dim, values, words in _list_columns(stage):
@@ -237,7 +238,7 @@ def _write_arrays(
             chunks=chunks + tail,
             dtype="float64",
             fill_value=float("nan"),
-            compressors=_CODECS,
+            compressors=[_CODEC],
             chunk_key_encoding=keys,
             dimension_names=dims + output.dims,
             attributes=dict(output.words),
@@ -249,7 +250,7 @@ def _write_arrays(
             chunks=chunks,
             dtype=dtype,
             fill_value=fill if dtype is str else np.dtype(dtype).type(fill),
-            compressors=_CODECS,
+            compressors=[_CODEC],
             chunk_key_encoding=keys,
             dimension_names=dims,
             attributes=_describe_entry(name, meaning),
@@ -307,7 +308,7 @@ def _list_columns(stage: Stage) -> Iterator[_Column]:
             yield axis.name, axis.name, labels, words
 
 
-def _write_coordinate(group: zarr.Group, name: str, dim: str, values: Any, words: Mapping[str, str], keys: Any) -> None:
+def _write_coordinate(group: Any, name: str, dim: str, values: Any, words: Mapping[str, str], keys: Any) -> None:
     column = make_column(values)
     is_text = column.dtype == object
     array = group.create_array(
@@ -316,7 +317,7 @@ def _write_coordinate(group: zarr.Group, name: str, dim: str, values: Any, words
         chunks=column.shape,
         dtype=str if is_text else column.dtype,
         fill_value="" if is_text else column.dtype.type(0),
-        compressors=_CODECS,
+        compressors=[_CODEC],
         chunk_key_encoding=keys,
         dimension_names=(dim,),
         attributes=dict(words),

@@ -40,10 +40,11 @@ _CODECS = (["bytes", "zstd"], ["vlen-utf8", "zstd"])
 Document = Mapping[str, Any]
 
 
-def read_document(path: Path) -> dict[str, Any] | str:
+def read_document(path: Path | str) -> dict[str, Any] | str:
     """Read a JSON document; return a text if it cannot be read, which says why."""
     try:
-        document = json.loads(path.read_bytes())
+        with open(path, "rb") as file:  # noqa: PTH123 (a Path for each of many files takes as long as reading them)
+            document = json.loads(file.read())
     except FileNotFoundError:
         return "is missing"
     except OSError as error:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,7 +26,10 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.stages import StageKind
+from clhd.sweep.store.chunk_files import ChunkFiles
+from clhd.sweep.store.decode import read_array
 from clhd.sweep.store.documents import FILE, Document, read_chunks
+from clhd.sweep.store.ledger import LEDGER
 from clhd.sweep.store.metadata import (
     FRESH,
     REPAIR,
@@ -37,19 +39,11 @@ from clhd.sweep.store.metadata import (
     check_metadata,
     choose_remedy,
 )
-from clhd.systems.declarations import Outputs, Status
+from clhd.systems.declarations import Outputs
 from clhd.systems.stored import Declaration, restore_output
 
 FORMAT = 1
 ENTRY_DIMS = ("replica", "replica_block")
-LEDGER: dict[str, tuple[Any, Any, str]] = {
-    "attempts": (np.int16, 0, "number of attempts"),
-    "seconds": (np.float32, 0.0, "share of the wall time of its block, s"),
-    "run": (np.int16, -1, "index of the run that computed it, in the attribute runs"),
-    "error_type": (str, "", "type of the last error"),
-    "error_message": (str, "", "message of the last error"),
-    "status": (np.int8, Status.NOT_RUN, "result of the last attempt"),
-}
 # A coordinate: its dim and its values.
 Coordinate = tuple[str, Sequence[Any]]
 
@@ -196,7 +190,7 @@ def check_summary(path: Path) -> Metadata:
     return metadata
 
 
-def read_outputs(path: Path, layout: Layout, metadata: Metadata, group: zarr.Group) -> Outputs:
+def read_outputs(files: ChunkFiles, layout: Layout) -> Outputs:
     """Return the outputs of a stage, as its system declared them, from the metadata of its store.
 
     Where the store holds moments X_count, X_mean and X_squares, the output is X.
@@ -206,7 +200,7 @@ def read_outputs(path: Path, layout: Layout, metadata: Metadata, group: zarr.Gro
     MetadataError
         If a coordinate cannot be read.
     """
-    declaration = layout.declaration
+    declaration, metadata = layout.declaration, files.metadata
     assert declaration is not None  # the caller has checked
     names = layout.outputs
     if layout.dims[-1:] == (ENTRY_DIMS[1],):
@@ -218,7 +212,7 @@ def read_outputs(path: Path, layout: Layout, metadata: Metadata, group: zarr.Gro
         words["long_name"] = str(words.get("long_name", name)).removeprefix(MEAN_OF_BLOCK)
         variables[name] = restore_output(name, dims, words, declaration)
         for dim in set(dims) - {"time"}:
-            values = _read_column(path, group, dim)
+            values = _read_column(files, dim)
             coordinates[dim] = (values.tolist(), metadata.arrays[dim].get("attributes") or {})
     return Outputs(variables=variables, coordinates=coordinates)
 
@@ -246,17 +240,17 @@ def _find_outputs(path: Path, stage: Stage) -> tuple[Outputs, tuple[Axis, ...]]:
         raise _refuse(path, f"its experiment cannot be understood: {error}") from None
 
 
-def _read_column(path: Path, group: zarr.Group, name: str) -> NDArray[Any]:
+def _read_column(files: ChunkFiles, name: str) -> NDArray[Any]:
     """Return the values of a coordinate of a store; raise MetadataError if they cannot be read."""
     try:
-        return make_column(group[name][...])  # type: ignore[index]
+        return make_column(read_array(files, name))
     except ClhdError:
         raise
     except Exception:  # codecs raise errors of any type
-        raise MetadataError(f"{path / name}: is damaged; {REPAIR}") from None
+        raise MetadataError(f"{files.root / name}: is damaged; {REPAIR}") from None
 
 
-def check_stage(path: Path, layout: Layout, stage: Stage, group: zarr.Group) -> None:
+def check_stage(files: ChunkFiles, layout: Layout, stage: Stage) -> None:
     """Check that a store has the dims, the outputs and the coordinates of a stage.
 
     Raises
@@ -264,15 +258,16 @@ def check_stage(path: Path, layout: Layout, stage: Stage, group: zarr.Group) -> 
     MetadataError
         If it has others.
     """
+    path = files.root
     outputs, axes = _find_outputs(path, stage)
     dims = tuple(axis.name for axis in axes) + stage.entry_dim
     if dims != layout.dims or tuple(outputs.variables) != layout.outputs:
         raise _refuse(path, "its dims or outputs contradict its experiment")
     for name, output in outputs.variables.items():
-        found: Any = group[name].metadata
-        if tuple(found.dimension_names or ()) != layout.dims + output.dims:
-            raise MetadataError(f"{path / name / FILE}: dimension_names = {found.dimension_names}; {FRESH}")
+        found = _get_dims(files.metadata.arrays[name])
+        if found != layout.dims + output.dims:
+            raise MetadataError(f"{path / name / FILE}: dimension_names = {found}; {FRESH}")
     for name, values in list_coordinates(path, layout, stage).items():
-        column = _read_column(path, group, name)
+        column = _read_column(files, name)
         if not np.array_equal(column, values):
             raise MetadataError(f"{path / name}: its values contradict the experiment; {FRESH}")

@@ -24,7 +24,7 @@ from clhd.sweep.plan.stage import Stage, format_work
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.stages import StageKind, stage_path
-from clhd.sweep.store.bound import StoreError
+from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.layout import check_stage
 from clhd.sweep.store.metadata import FRESH
 from clhd.sweep.store.store import Store
@@ -77,7 +77,7 @@ def check_changes(store: Store, requested: Stage) -> Stage:
         )
     if changes := _find_changes(stored, requested):
         raise _refuse_changes(store.path, changes, requested)
-    check_stage(store.path, store.layout, stored, store.group)
+    check_stage(store.files, store.layout, stored)
     return stored
 
 

@@ -38,9 +38,9 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.validation import describe_size
 from clhd.sweep.spec.yaml_file import ExperimentError
-from clhd.sweep.store.bound import StoreError
+from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.create import create_store, publish, remove_leftovers, write_empty
-from clhd.sweep.store.layout import LEDGER
+from clhd.sweep.store.ledger import LEDGER
 from clhd.sweep.store.match import check_changes, positions_in
 from clhd.sweep.store.metadata import FRESH, restore_array_files
 from clhd.sweep.store.repair import delete_incomplete_chunks
@@ -171,7 +171,7 @@ def _fill(new: Store, old: Store, origins: _Origins, progress: Progress) -> None
 
 def _find_encoding(store: Store, name: str) -> dict[str, Any]:
     """Return the metadata that say how the bytes of the chunks of a variable are encoded."""
-    document: dict[str, Any] = store.group[name].metadata.to_dict()
+    document = store.files.metadata.arrays[name]
     return {key: document.get(key) for key in _ENCODING}
 
 

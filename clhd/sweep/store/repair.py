@@ -25,14 +25,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import zarr
-
 from clhd.core.text import format_count
 from clhd.sweep.plan.blocks import ChunkIndex
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.store.bound import STATUS, TEXTS, BoundStore, StoreError
+from clhd.sweep.store.chunk_files import ChunkFiles, StoreError
+from clhd.sweep.store.decode import read_array
 from clhd.sweep.store.documents import chunk_key
-from clhd.sweep.store.layout import LEDGER, Layout, check_stage, list_coordinates, read_layout
+from clhd.sweep.store.layout import Layout, check_stage, list_coordinates, read_layout
+from clhd.sweep.store.ledger import LEDGER, STATUS, TEXTS
 from clhd.sweep.store.metadata import (
     FRESH,
     Metadata,
@@ -82,8 +82,11 @@ def find_missing(store: Store) -> dict[ChunkIndex, Path]:
                         break
         return missing
 
+    batches = list(_batch(store.chunk_indices()))
+    if len(batches) == 1:
+        return look_for(batches[0])
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = list(threads.map(look_for, _batch(store.chunk_indices())))
+        found = list(threads.map(look_for, batches))
     return {index: file for missing in found for index, file in missing.items()}
 
 
@@ -144,25 +147,28 @@ def delete_incomplete_chunks(store: Store) -> None:
 def _upgrade(path: Path, system: System) -> None:
     """Give a store of an earlier clhd a checksum of its metadata."""
     metadata = check_old_metadata(path)
-    layout, group = _restore_coordinates(path, metadata, system)
-    check_stage(path, layout, Stage(layout.experiment, layout.kind, system), group)
+    layout = _restore_coordinates(path, metadata, system)
+    check_stage(ChunkFiles(path, metadata), layout, Stage(layout.experiment, layout.kind, system))
     write_checksum(path, metadata.arrays, whole=metadata.arrays.keys() - {*layout.outputs, *LEDGER})
 
 
-def _restore_coordinates(path: Path, metadata: Metadata, system: System) -> tuple[Layout, zarr.Group]:
-    """Write coordinates that are missing or unreadable; return the layout of the store and its open group.
+def _restore_coordinates(path: Path, metadata: Metadata, system: System) -> Layout:
+    """Write coordinates that are missing or unreadable; return the layout of the store.
 
     A coordinate that can be read but has other values stays: nobody knows which values are right.
     """
-    layout = read_layout(path, metadata)
-    files = BoundStore(path, metadata, read_only=False)
-    group = zarr.open_group(files, mode="r+", zarr_format=3, use_consolidated=True)
+    import zarr  # noqa: PLC0415 (slow to load, and `clhd status` repairs nothing)
+
+    from clhd.sweep.store.bound import BoundStore  # noqa: PLC0415
+
+    layout, files = read_layout(path, metadata), ChunkFiles(path, metadata)
+    group = zarr.open_group(BoundStore(files, read_only=False), mode="r+", zarr_format=3, use_consolidated=True)
     stage = Stage(layout.experiment, layout.kind, system)
     expected = list_coordinates(path, layout, stage)
     for name in expected.keys() & metadata.arrays.keys():
         array: Any = group[name]
         try:
-            array[...]
+            read_array(files, name)
             is_whole = len(list_chunks(path / name, metadata.arrays[name])) >= array.nchunks
         except Exception:  # codecs raise errors of any type
             is_whole = False
@@ -170,4 +176,4 @@ def _restore_coordinates(path: Path, metadata: Metadata, system: System) -> tupl
             if metadata.attributes.get("version") != stage.version:  # which may have had other coordinates
                 raise MetadataError(f"{path / name}: is damaged or missing, and of another version of clhd; {FRESH}")
             array.with_config({"write_empty_chunks": True})[...] = expected[name]
-    return layout, group
+    return layout

@@ -11,33 +11,38 @@
 
 A theory has no replicas; ``keep: moments`` has blocks of replicas, ``replica_block``. All these variables share one
 chunk shape, so a task writes whole files. It writes the status last: a chunk with a status is complete. Chunks carry
-trailers, see `clhd.sweep.store.bound`. A chunk file is replaced in one step but not synced, so a power failure can
-leave damaged or missing files, which `Store.find_damage` finds.
+trailers, see `clhd.sweep.store.chunk_files`. A chunk file is replaced in one step but not synced, so a power failure
+can leave damaged or missing files, which `Store.find_damage` finds.
 """
 
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from hashlib import blake2b
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from clhd.core.arrays import BoolArray
 from clhd.core.files import check_folders
 from clhd.sweep.plan.blocks import ChunkIndex, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
-from clhd.sweep.store.bound import STATUS, TEXTS, TRAILER_BYTES, BoundStore, StoreError
-from clhd.sweep.store.documents import FILE
-from clhd.sweep.store.layout import FORMAT, LEDGER, read_layout, read_outputs
+from clhd.sweep.store.chunk_files import ChunkFiles, StoreError
+from clhd.sweep.store.decode import find_dtype, find_fill_value, read_array
+from clhd.sweep.store.documents import FILE, read_chunks
+from clhd.sweep.store.layout import FORMAT, read_layout, read_outputs
+from clhd.sweep.store.ledger import LEDGER, STATUS, TEXTS
 from clhd.sweep.store.metadata import MetadataError, change_attributes, check_metadata
 from clhd.systems.declarations import Status
 from clhd.systems.protocol import System
 from clhd.systems.stored import restore_system
+
+if TYPE_CHECKING:
+    import xarray as xr
+    import zarr
 
 
 class Store:
@@ -63,18 +68,34 @@ class Store:
         self.layout = read_layout(path, metadata)
         self._metadata = metadata
         self.coordinates = tuple(metadata.arrays.keys() - {*self.layout.outputs, *LEDGER})
-        self.files = BoundStore(path, metadata, read_only=mode == "r")
-        self.group = zarr.open_group(self.files, mode=mode, zarr_format=3, use_consolidated=True)  # type: ignore[arg-type]
+        self.files = ChunkFiles(path, metadata)
+        self._mode = mode
         self._arrays: dict[str, zarr.Array[Any]] = {}
-        status = self._array("status")
-        self.dims, self.shape, self.chunks = self.layout.dims, status.shape, status.chunks  # of the ledger
+        status = metadata.arrays[STATUS]
+        self.dims, self.shape, self.chunks = self.layout.dims, self.layout.shape, tuple(read_chunks(status))
         self.kind, self.experiment = self.layout.kind, self.layout.experiment
         self.outputs = list(self.layout.outputs)
         # Replicas of one entry along the last dim: 1, or the size of a block.
         self.entry_size = int(self.attributes.get("replicas_per_entry", 1))
 
-    def _array(self, name: str) -> zarr.Array[Any]:
-        """Return a variable. Opening takes as long as reading a chunk, so each variable is opened once."""
+    @cached_property
+    def group(self) -> "zarr.Group":
+        """The store as a group of Zarr, which is loaded here, for it is slow to load: only writing needs it."""
+        import zarr  # noqa: PLC0415
+
+        from clhd.sweep.store.bound import BoundStore  # noqa: PLC0415
+
+        files = BoundStore(self.files, read_only=self._mode == "r")
+        return zarr.open_group(files, mode=self._mode, zarr_format=3, use_consolidated=True)  # type: ignore[arg-type]
+
+    def open_dataset(self) -> "xr.Dataset":
+        """Open all variables, see `BoundStore.open_dataset`."""
+        from clhd.sweep.store.bound import BoundStore  # noqa: PLC0415
+
+        return BoundStore(self.files).open_dataset()
+
+    def _array(self, name: str) -> "zarr.Array[Any]":
+        """Return a variable to write. Opening takes as long as writing a chunk, so each variable is opened once."""
         if name not in self._arrays:
             array: Any = self.group[name]
             # A chunk of NaN alone has a file, too, so that a missing file is noticed.
@@ -85,17 +106,20 @@ class Store:
         """Return the system as the store describes it, which computes nothing; None in stores of earlier versions."""
         if self.layout.declaration is None:
             return None
-        outputs = read_outputs(self.path, self.layout, self._metadata, self.group)
+        outputs = read_outputs(self.files, self.layout)
         return restore_system(self.layout.declaration, self.kind, outputs, self.attributes["version"])
 
     def list_inner_dims(self, name: str) -> tuple[str, ...]:
         """Return the dims of an output within a run, such as time; they are not divided into chunks."""
-        metadata: Any = self._array(name).metadata
-        return tuple(metadata.dimension_names or ())[len(self.shape) :]
+        return tuple(self._metadata.arrays[name].get("dimension_names") or ())[len(self.shape) :]
+
+    def inner_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of an output within a run."""
+        return tuple(self._metadata.arrays[name]["shape"][len(self.shape) :])
 
     def count_inner_dims(self, name: str) -> int:
         """Return the number of dims within a run."""
-        return self._array(name).ndim - len(self.shape)
+        return len(self.inner_shape(name))
 
     def chunk_indices(self) -> Iterator[ChunkIndex]:
         """Iterate over the indices of all chunks."""
@@ -123,7 +147,7 @@ class Store:
             If a chunk of the region is damaged, or is missing although it has a status.
         """
         try:
-            return np.asarray(self._array(name)[tuple(region) or ...])
+            return read_array(self.files, name, region)
         except StoreError:
             raise
         except Exception:  # codecs and file systems raise errors of any type
@@ -134,15 +158,14 @@ class Store:
 
     def status(self) -> NDArray[np.int8]:
         """Return the status of every entry; not_run where it cannot be read."""
-        array = self._array("status")
         try:
-            return np.asarray(array[...])
+            return read_array(self.files, STATUS)
         except Exception:
             status = np.zeros(self.shape, np.int8)
-            damaged = {index for _, index in self._find_damage_of("status")}
+            damaged = {index for _, index in self._find_damage_of(STATUS)}
             for index in self.chunk_indices():
                 if index not in damaged:
-                    status[self.region(index)] = array[self.region(index)]
+                    status[self.region(index)] = read_array(self.files, STATUS, self.region(index))
             return status
 
     def count_runs(self, selected: BoolArray, status: NDArray[np.int8] | None = None) -> dict[str, int]:
@@ -167,9 +190,8 @@ class Store:
         shape = tuple(piece.stop - piece.start for piece in self.region(index))
         empty = {}
         for name in (*self.outputs, *LEDGER):
-            array = self._array(name)
-            dtype = np.dtypes.StringDType() if name in TEXTS else array.dtype
-            empty[name] = np.full(shape + array.shape[len(shape) :], array.fill_value, dtype)
+            document = self._metadata.arrays[name]
+            empty[name] = np.full(shape + self.inner_shape(name), find_fill_value(document), find_dtype(document))
         return empty
 
     def merge_chunk(self, index: ChunkIndex, needed: BoolArray, data: Mapping[str, NDArray[Any]], run: int) -> None:
@@ -241,10 +263,9 @@ class Store:
 
     def _find_damage_of(self, name: str) -> Iterator[tuple[Path, ChunkIndex]]:
         """Iterate over the damaged or missing files of a variable, with their chunks."""
-        array = self._array(name)
         for index in self.chunk_indices():
             try:
-                array[self.region(index)]
+                read_array(self.files, name, self.region(index))
             except Exception as error:
                 is_other = isinstance(error, OSError) and error.errno not in (errno.EIO, None)
                 if is_other or isinstance(error, MemoryError):
@@ -254,17 +275,6 @@ class Store:
     def find_damage(self) -> list[tuple[Path, ChunkIndex]]:
         """Return the damaged or missing files of all variables, with their chunks."""
         return [found for name in (*self.outputs, *LEDGER) for found in self._find_damage_of(name)]
-
-    def digest(self) -> str:
-        """Return the digest of all results: it changes with every write, and is the same in a copy of the store.
-
-        Every write of a chunk ends with its status, whose trailer says the version and the content.
-        """
-        found = blake2b(self.files.metadata.identity.encode(), digest_size=8)
-        for index in self.chunk_indices():
-            with suppress(FileNotFoundError, NotADirectoryError), self._file(STATUS, index).open("rb") as file:
-                found.update(repr(index).encode() + file.read()[-TRAILER_BYTES:])
-        return found.hexdigest()
 
     def remove_leftover_files(self) -> None:
         """Delete the partial files of writes that were killed."""

@@ -18,7 +18,7 @@ from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.refinement import LABEL, Refinement
 from clhd.sweep.spec.stages import stage_path
-from clhd.sweep.store.bound import StoreError
+from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.match import find_stored, positions_in, select_requested, share_positions
 from clhd.sweep.store.points import PointMeans, read_means
 from clhd.sweep.store.stopping import find_counts, select_first

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from clhd.claims.verdict import NORMAL_95
+from clhd.core.statistics import NORMAL_95
 from clhd.figures.caption import compose_caption
 from clhd.figures.style import CATEGORIES, INK, MARKERS, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary

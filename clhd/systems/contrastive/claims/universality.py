@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from clhd.claims.verdict import NORMAL_95, Estimate, Verdict, all_hold, within
+from clhd.claims.verdict import Estimate, Verdict, all_hold, within
 from clhd.core.arrays import FloatArray
-from clhd.core.statistics import fit_power_law
+from clhd.core.statistics import NORMAL_95, fit_power_law
 from clhd.sweep.results.summary_reader import Summary
 
 _STATEMENT = "The limit depends on the noise and on the entries of the features through their second moments alone."

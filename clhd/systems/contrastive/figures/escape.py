@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from clhd.claims.verdict import NORMAL_95
-from clhd.core.statistics import fit_power_law
+from clhd.core.statistics import NORMAL_95, fit_power_law
 from clhd.core.text import format_number
 from clhd.figures.caption import compose_caption
 from clhd.figures.style import (

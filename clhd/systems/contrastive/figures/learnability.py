@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from clhd.claims.verdict import NORMAL_95
+from clhd.core.statistics import NORMAL_95
 from clhd.core.text import format_number
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.plan.refine import fill_between

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from clhd.claims.verdict import NORMAL_95
+from clhd.core.statistics import NORMAL_95
 from clhd.core.text import format_number
 from clhd.figures.style import FAINT, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary

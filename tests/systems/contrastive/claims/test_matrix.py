@@ -5,7 +5,7 @@ import pytest
 from scipy.special import ndtri
 
 from clhd.claims.judge import read_claims
-from clhd.claims.verdict import NORMAL_95
+from clhd.core.statistics import NORMAL_95
 from clhd.errors import ClhdError
 from clhd.sweep.spec.experiment import parse_experiment
 from clhd.systems.contrastive.claims.matrix import COLUMNS, EXPERIMENTS, THRESHOLDS, judge_matrix

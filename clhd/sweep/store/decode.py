@@ -1,0 +1,94 @@
+"""`read_array` returns the values of a variable of a store, or of a region, from its chunk files.
+
+It does without Zarr, which is slow to load and to open. What it reads is what clhd writes: one chunk grid, numbers or
+texts, and Zstandard; `clhd.sweep.store.documents.find_danger` has refused all else.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numcodecs.zstd import decompress
+from numpy.typing import NDArray
+
+from clhd.sweep.plan.blocks import chunk_region
+from clhd.sweep.store.chunk_files import ChunkFiles
+from clhd.sweep.store.documents import Document, read_chunks
+
+_TEXT = "string"
+_LENGTH_BYTES = 4
+
+
+def find_dtype(document: Document) -> np.dtype[Any]:
+    """Return the type of the values of an array, as numpy has them."""
+    kind = document["data_type"]
+    return np.dtypes.StringDType() if kind == _TEXT else np.dtype(kind)
+
+
+def find_fill_value(document: Document) -> Any:
+    """Return the value of what was not written, from the metadata of an array, which write NaN as a text."""
+    value = document["fill_value"]
+    return value if document["data_type"] == _TEXT else np.dtype(document["data_type"]).type(value)
+
+
+def read_array(files: ChunkFiles, name: str, region: Sequence[slice] = ()) -> NDArray[Any]:
+    """Return the values of a variable, all or those of a region.
+
+    Parameters
+    ----------
+    files : ChunkFiles
+    name : str
+    region : sequence of slice, optional
+        Slices with step 1; dims without a slice are read in full.
+
+    Raises
+    ------
+    StoreError
+        If a chunk is damaged or missing, see `ChunkFiles.read_chunk`.
+    ValueError, RuntimeError
+        If the content of a chunk cannot be understood.
+    """
+    document = files.metadata.arrays[name]
+    shape, sizes = document["shape"], read_chunks(document)
+    bounds = [piece.indices(length) for piece, length in zip(region, shape, strict=False)]
+    bounds += [(0, length, 1) for length in shape[len(bounds) :]]
+    lengths = [max(stop - start, 0) for start, stop, _ in bounds]
+    values = np.full(lengths, find_fill_value(document), find_dtype(document))
+    if not values.size:
+        return values
+    places = [(start // size, -(-stop // size)) for (start, stop, _), size in zip(bounds, sizes, strict=True)]
+    for offset in np.ndindex(*(last - first for first, last in places)):
+        index = tuple(first + step for (first, _), step in zip(places, offset, strict=True))
+        content = files.read_chunk(name, index)
+        if content is None:
+            continue
+        held = chunk_region(index, shape, sizes)
+        own, there = [], []
+        for piece, (start, stop, _) in zip(held, bounds, strict=True):
+            first, last = max(piece.start, start), min(piece.stop, stop)
+            own.append(slice(first - piece.start, last - piece.start))
+            there.append(slice(first - start, last - start))
+        values[tuple(there)] = _decode(content, document)[tuple(own)]
+    return values
+
+
+def _decode(content: bytes, document: Document) -> NDArray[Any]:
+    """Return the values of a whole chunk; at the end of a dim it holds fill values behind those of the array."""
+    data, shape = decompress(content), read_chunks(document)
+    if document["data_type"] == _TEXT:
+        return np.array(_decode_texts(data), dtype=np.dtypes.StringDType()).reshape(shape)
+    configuration = document["codecs"][0].get("configuration") or {}
+    dtype = np.dtype(document["data_type"]).newbyteorder("big" if configuration.get("endian") == "big" else "little")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _decode_texts(data: bytes) -> list[str]:
+    """Return texts from their number and, for each, its length and its UTF-8."""
+    count, place, texts = int.from_bytes(data[:_LENGTH_BYTES], "little"), _LENGTH_BYTES, []
+    for _ in range(count):
+        start = place + _LENGTH_BYTES
+        place = start + int.from_bytes(data[place:start], "little")
+        if place > len(data):
+            raise ValueError("the texts of a chunk end too early")
+        texts.append(data[start:place].decode())
+    return texts

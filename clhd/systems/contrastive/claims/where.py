@@ -119,7 +119,10 @@ def marks(places: xr.Dataset, least_change: float, least_part: float) -> dict[st
 
 def count_places(places: xr.Dataset, least_change: float, least_part: float) -> dict[str, Any]:
     """Return of each statement the share of the places that learn something, and how many these are."""
-    found = marks(places, least_change, least_part)
+    return _count(marks(places, least_change, least_part))
+
+
+def _count(found: dict[str, xr.DataArray]) -> dict[str, Any]:
     first = found["better_than_independent"]
     counts: dict[str, Any] = {"places": first.size, "places_that_learn": int((first >= 0).sum())}
     counts["places_unknown"] = int(np.isnan(first).sum())
@@ -128,6 +131,7 @@ def count_places(places: xr.Dataset, least_change: float, least_part: float) -> 
 
 def list_parts(places: xr.Dataset, least_change: float, least_part: float) -> dict[str, dict[str, Any]]:
     """Return `count_places` of parts of a map: each case with each batch, and each base noise and rate."""
+    found = marks(places, least_change, least_part)
     batches = places["batch"].values if "batch" in places.dims else [None]
     parts = {}
     for background in places["background"].values:
@@ -135,5 +139,5 @@ def list_parts(places: xr.Dataset, least_change: float, least_part: float) -> di
             for batch in batches:
                 where = {"background": background, "case": case} | ({} if batch is None else {"batch": batch})
                 name = f"{background}, {case}" + ("" if batch is None else f", batch={batch}")
-                parts[name] = count_places(places.sel(where), least_change, least_part)
+                parts[name] = _count({statement: values.sel(where) for statement, values in found.items()})
     return parts

@@ -84,27 +84,50 @@ def test_machine_code_of_other_types_is_not_taken_for_that_of_the_index(tmp_path
     assert run() == "[66.0, 30.0] 1"
 
 
-# Runs of SGD by kernels for work spaces of different shapes, each a record type of its own; of one also a theory.
-RUNS = """
-import hashlib, json, sys
-import clhd
+# Two kernels for records of different shapes, which call a third one that is too long to be inlined.
+RECORDS = """
+import json, math, sys
+import numpy as np
+from clhd.core.kernels import kernel
+
+@kernel
+def spread(group):
+    x = group.x
+    for m in range(len(x)):
+        total = 0.0
+        for i in range(x.shape[1]):
+            total += math.sin(x[m, i]) * math.exp(-x[m, i] * x[m, i]) + math.log(2.0 + math.cos(x[m, i]))
+        for i in range(x.shape[1]):
+            x[m, i] = math.tanh(x[m, i] + 0.1 * total) / (1.0 + math.sqrt(abs(total)))
+
+@kernel
+def advance(steps, group):
+    for step in range(steps):
+        spread(group)
+        if step % 3 == 1:
+            spread(group)
+
+@kernel
+def advance_twice(group):
+    spread(group)
+    group.x[0, 0] += 1.0
+    spread(group)
 
 found = {}
 for name in sys.argv[1:]:
-    loss = {"loss": "infonce", "negatives": 3} if name == "infonce" else {}
-    features = 2 if name == "two features" else 1
-    model = clhd.ContrastiveModel(latents=[clhd.ThreePoint(kurtosis=3.0)] * features, weight_decay=0.6, **loss)
-    run = {"overlap": [0.3] * features, "squared_norm": 1.0, "time": [2.0]}
-    sgd = clhd.simulate_sgd(model, dimension=30, replicas=4, seed=1, **run).overlap.values
-    found[name] = [sgd.tolist()]
-    if name == "infonce":  # with two features the theory needs half a minute of compiling
-        ode = clhd.integrate_ode(model, **run, rtol=1e-5, atol=1e-7).overlap.values
-        found[name].append(hashlib.sha256(ode.tobytes()).hexdigest())
+    shape = {"long": (2, 24), "wide": (5, 8)}[name]
+    for function, arguments in ((advance, (7,)), (advance_twice, ())):
+        group = np.zeros(1, np.dtype([("x", np.float64, shape)]))[0]
+        group["x"][:] = np.linspace(0.1, 1.0, shape[0] * shape[1]).reshape(shape)
+        function(*arguments, group)
+        found[f"{name}, {function.__name__}"] = group["x"].tobytes().hex()
 print(json.dumps(found))
 """
 
 
-def test_kernels_give_the_same_bits_whatever_was_compiled_or_loaded_before_them(tmp_path: Path) -> None:
+def test_kernels_for_two_records_that_were_compiled_at_once_do_not_call_each_others_callees(tmp_path: Path) -> None:
+    script = tmp_path / "records.py"
+    script.write_text(RECORDS)
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(clhd.__file__).parents[1]),
@@ -112,17 +135,46 @@ def test_kernels_give_the_same_bits_whatever_was_compiled_or_loaded_before_them(
     }
 
     def start(*names: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", RUNS, *names]
+        command = [sys.executable, script, *names]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
-    def read(process: subprocess.Popen[str]) -> dict[str, list[object]]:
+    def read(process: subprocess.Popen[str]) -> dict[str, str]:
         return json.loads(process.communicate()[0])
 
     # At once: neither finds in the cache what the other has compiled, so both name their first record type alike.
-    processes = [start("infonce"), start("two features")]
+    processes = [start("long"), start("wide")]
     compiled_apart = {name: bits for process in processes for name, bits in read(process).items()}
-    assert read(start("infonce", "two features")) == compiled_apart
-    assert read(start("two features", "infonce")) == compiled_apart
+    assert len(compiled_apart) == 4
+    assert read(start("long", "wide")) == compiled_apart
+    assert read(start("wide", "long")) == compiled_apart
+
+
+# SGD and a theory, whose kernels call the same functions. The cache is that of all tests, which need these kernels too.
+RUNS = """
+import hashlib, json, sys
+import clhd
+
+model = clhd.ContrastiveModel(latents=[clhd.ThreePoint(kurtosis=3.0)], weight_decay=0.6, loss="infonce", negatives=3)
+run = {"overlap": [0.3], "squared_norm": 1.0, "time": [2.0]}
+found = {}
+for name in sys.argv[1:]:
+    if name == "sgd":
+        data = clhd.simulate_sgd(model, dimension=30, replicas=4, seed=1, **run)
+    else:
+        data = clhd.integrate_ode(model, **run, rtol=1e-5, atol=1e-7)
+    found[name] = hashlib.sha256(data.overlap.values.tobytes()).hexdigest()
+print(json.dumps(found))
+"""
+
+
+def test_kernels_give_the_same_bits_whatever_was_loaded_before_them() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(clhd.__file__).parents[1])}
+
+    def run(*names: str) -> dict[str, str]:
+        command = [sys.executable, "-c", RUNS, *names]
+        return json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+
+    assert run("sgd", "ode") == run("ode", "sgd") == {**run("sgd"), **run("ode")}
 
 
 # A helper that a kernel of another file inlines.

@@ -64,8 +64,9 @@ def _check_replicas(experiment: Experiment, stages: Sequence[Stage]) -> None:
         raise ExperimentError("constants: the theory predicts each replica, so the experiment needs a simulation")
     if experiment.keep == "moments":
         raise ExperimentError("keep = 'moments': the theory predicts each replica; keep: replicas")
-    if experiment.sampling.until:
-        raise ExperimentError("replicas.until: the theory predicts each replica; give replicas as a number")
+    if experiment.sampling.is_open:
+        key = "until" if experiment.sampling.until else "most"
+        raise ExperimentError(f"replicas.{key}: the theory predicts each replica; give replicas as a number")
 
 
 def _check_points(stages: Sequence[Stage]) -> None:

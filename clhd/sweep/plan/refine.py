@@ -11,16 +11,18 @@ axes, up to that of the fine grid; other axes are not refined, and every positio
 
 Points of a cell differ if the lowest and the highest side in it do. Where the noise dominates, the cell is not split:
 if a corner has a larger error than the corners differ from each other, a smaller cell would show noise alone, and only
-more replicas help. A cell that was left alone is looked at again when a neighbour adds points to its faces, so a border
-is followed into cells whose corners do not show it.
+more replicas help. If the number of replicas is free, such corners get twice as many. A cell that was left alone is
+looked at again when a neighbour adds points to its faces, so a border is followed into cells whose corners do not show
+it. Around a cell that is split, a margin of cells is split too, for regions that are thinner than a cell.
 
-A decision only adds points, and rests on points that are known. So the points that are wanted in the end do not depend
-on the order in which they became known, nor on when the question was asked.
+A decision only adds points or replicas. It rests on a state in which all that was wanted before is known, with the
+replicas that were wanted then. So what is wanted in the end does not depend on the order in which points became known,
+nor on when the question was asked.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count, product
+from itertools import product
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -30,6 +32,8 @@ from clhd.core.arrays import BoolArray, FloatArray, IntArray
 
 # Probability with which at least one corner of a cell may be taken for decided although it is not (Bonferroni).
 _ERROR_RATE = 0.05
+# Regions of a label have thin tongues, which reach between the corners of a cell; a level is crossed smoothly.
+LABEL_MARGIN = 1
 
 
 class Sides(NamedTuple):
@@ -58,11 +62,14 @@ class Choice:
     round : array of int
         Of each point of the fine grid, the round in which it was first wanted, 0 for the coarse grid; -1 if it is not
         wanted.
+    doublings : array of int
+        Of each point, how often its first number of replicas is doubled.
     is_done : bool
         False if wanted points are not known yet: more may be wanted then.
     """
 
     round: IntArray
+    doublings: IntArray
     is_done: bool
 
     @property
@@ -106,7 +113,15 @@ def find_labels(values: FloatArray) -> Sides:
     return Sides(np.where(known, values, np.inf), np.where(known, values, -np.inf), none, none)
 
 
-def choose_points(sides: Sides, known: BoolArray, along: Sequence[int], rounds: int) -> Choice:
+def choose_points(
+    sides: Sides,
+    known: BoolArray,
+    along: Sequence[int],
+    rounds: int,
+    *,
+    margin: int = 0,
+    doubled: Sequence[tuple[Sides, BoolArray]] = (),
+) -> Choice:
     """Return the points of a fine grid that are wanted, by what is known of them.
 
     Parameters
@@ -118,6 +133,10 @@ def choose_points(sides: Sides, known: BoolArray, along: Sequence[int], rounds: 
     along : sequence of int
         The refined axes, of n * 2^rounds + 1 positions each.
     rounds : int
+    margin : int
+        Cells on each side of a split cell, of its size, that are split too.
+    doubled : sequence of (Sides, array of bool)
+        The same with 2, 4, ... times as many replicas, for points where the noise dominates.
 
     Returns
     -------
@@ -125,18 +144,25 @@ def choose_points(sides: Sides, known: BoolArray, along: Sequence[int], rounds: 
         Where all points of a round are known, those of the next round as well.
     """
     found = np.where(_mark_lattice(known.shape, along, 2**rounds), 0, -1)
-    for number in count(1):  # a round adds a point, or is the last
+    doublings = np.zeros(known.shape, dtype=np.int64)
+    while True:  # each time adds points or replicas, or is the last
         wanted = found >= 0
-        if not known[wanted].all():
-            return Choice(found, is_done=False)
+        seen, is_known = sides, known
+        if doubled:
+            pairs = [(sides, known), *doubled]
+            seen = Sides(*(np.choose(doublings, arrays) for arrays in zip(*(pair[0] for pair in pairs), strict=True)))
+            is_known = np.choose(doublings, [pair[1] for pair in pairs])
+        if not is_known[wanted].all():
+            return Choice(found, doublings, is_done=False)
         # What is not wanted plays no part, even if an earlier run has computed it.
-        low, high = np.where(wanted, sides.low, np.inf), np.where(wanted, sides.high, -np.inf)
-        seen = sides._replace(low=low, high=high)
-        more = _split_cells(seen, along, rounds) & ~wanted
-        if not more.any():
-            return Choice(found, is_done=True)
-        found[more] = number
-    raise AssertionError("a grid has finitely many points")
+        low, high = np.where(wanted, seen.low, np.inf), np.where(wanted, seen.high, -np.inf)
+        more, noisy = _find_more(seen._replace(low=low, high=high), along, rounds, margin)
+        more &= ~wanted
+        noisy &= doublings < len(doubled)
+        if not (more | noisy).any():
+            return Choice(found, doublings, is_done=True)
+        found[more] = found.max() + 1
+        doublings[noisy] += 1
 
 
 def _mark_lattice(shape: Sequence[int], along: Sequence[int], step: int) -> BoolArray:
@@ -146,43 +172,62 @@ def _mark_lattice(shape: Sequence[int], along: Sequence[int], step: int) -> Bool
     return mask
 
 
-def _split_cells(sides: Sides, along: Sequence[int], rounds: int) -> BoolArray:
-    """The points that split all cells, of every size, in which points differ by more than their noise."""
-    wanted = np.zeros(sides.low.shape, dtype=bool)
+def _find_more(sides: Sides, along: Sequence[int], rounds: int, margin: int) -> tuple[BoolArray, BoolArray]:
+    """The points that split all cells in which points differ, and the corners whose noise hides whether they do."""
+    wanted, noisy = (np.zeros(sides.low.shape, dtype=bool) for _ in range(2))
     exists: BoolArray | None = None  # cells of a size are the parts of the larger cells that are split
-    for step in (2**k for k in range(rounds, 0, -1)):
+    for step in (2**k for k in range(rounds, -1, -1)):
         lowest, highest = sides.low, sides.high
         for axis in along:
             lowest, highest = _fold(lowest, axis, step, np.minimum), _fold(highest, axis, step, np.maximum)
-        split = (lowest < highest) & ~_is_noisy(sides, along, step)
+        differs = lowest < highest
+        if exists is not None:
+            differs &= exists
+        split = differs & ~_mark_noisy(noisy, differs, sides, along, step)
+        if step == 1 or not split.any():
+            break
+        split = _widen(split, along, margin)
         if exists is not None:
             split &= exists
-        if not split.any():
-            break
         _mark_halves(wanted, split, along, step)
         exists = split
         for axis in along:
             exists = np.repeat(exists, 2, axis)
-    return wanted
+    return wanted, noisy
 
 
-def _is_noisy(sides: Sides, along: Sequence[int], step: int) -> BoolArray:
-    """True for a cell whose corners differ by less than the error of one: a smaller cell would show noise alone."""
-    region: list[slice] = [slice(None)] * sides.low.ndim
+def _mark_noisy(noisy: BoolArray, cells: BoolArray, sides: Sides, along: Sequence[int], step: int) -> BoolArray:
+    """Mark the corners of some cells whose errors are larger than the corners differ; return the cells that have one.
+
+    In other words: the error, translated into the axes by the slope across the cell, is larger than the spacing.
+    """
+    corners = []
+    for shifts in product((0, 1), repeat=len(along)):
+        region = [slice(None)] * noisy.ndim
+        for axis, shift in zip(along, shifts, strict=True):
+            region[axis] = slice(shift * step, (shift + cells.shape[axis] - 1) * step + 1, step)
+        corners.append(tuple(region))
+    least = most = sides.value[corners[0]]
+    for corner in corners:
+        least, most = np.fmin(least, sides.value[corner]), np.fmax(most, sides.value[corner])
+    found: BoolArray = np.zeros(cells.shape, dtype=bool)
+    for corner in corners:
+        is_noisy = cells & (sides.reach[corner] > most - least)
+        noisy[corner] |= is_noisy
+        found |= is_noisy
+    return found
+
+
+def _widen(cells: BoolArray, along: Sequence[int], margin: int) -> BoolArray:
+    """Some cells with their neighbours up to a distance along each axis."""
     for axis in along:
-        region[axis] = slice(None, None, step)
-    least = most = sides.value[tuple(region)]
-    reach = sides.reach[tuple(region)]
-    for axis in along:
-        first, last = ([slice(None)] * reach.ndim for _ in range(2))
-        first[axis], last[axis] = slice(None, -1), slice(1, None)
-        ends = tuple(first), tuple(last)
-        least, most, reach = (
-            operation(array[ends[0]], array[ends[1]])
-            for operation, array in ((np.fmin, least), (np.fmax, most), (np.fmax, reach))
-        )
-    noisy: BoolArray = reach > most - least
-    return noisy
+        line = np.moveaxis(cells, axis, 0)
+        wide = line.copy()
+        for k in range(1, margin + 1):
+            wide[k:] |= line[:-k]
+            wide[:-k] |= line[k:]
+        cells = np.moveaxis(wide, 0, axis)
+    return cells
 
 
 def _fold(values: FloatArray, axis: int, step: int, operation: np.ufunc) -> FloatArray:

@@ -17,8 +17,8 @@ from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import parse_place, parse_places
 from clhd.sweep.store.ledger import LEDGER
 from clhd.sweep.store.match import open_stage, positions_in
-from clhd.sweep.store.stopping import find_counts
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.wanted import find_wanted_counts
 from clhd.systems.declarations import Status
 
 _MOST_LINES = 100  # of points that `clhd why` names
@@ -64,7 +64,7 @@ def _read_ledger(
     first, last = ([end(places) for places in zip(*held, strict=True)] for end in (min, max))
     region = (*(slice(a, b + 1) for a, b in zip(first, last, strict=True)), slice(0, wanted.entries or 0))
     columns = {name: store.read(name, region) for name in (*LEDGER, *(BLOCK_COUNTS if wanted.has_moments else ()))}
-    entries = find_counts(store, wanted.experiment).entries
+    entries = find_wanted_counts(store, wanted.experiment).entries
     for place in held:
         own = tuple(i - a for i, a in zip(place, first, strict=True))
         yield {name: column[own].ravel()[: entries[place]] for name, column in columns.items()}

@@ -39,9 +39,9 @@ from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.match import ChangedError, check_source, find_stored, share_positions
 from clhd.sweep.store.metadata import MetadataError, check_array_files
 from clhd.sweep.store.repair import find_missing
-from clhd.sweep.store.stopping import find_counts, select_first
+from clhd.sweep.store.stopping import select_first
 from clhd.sweep.store.store import Store
-from clhd.sweep.store.wanted import find_points
+from clhd.sweep.store.wanted import find_points, find_wanted_counts
 from clhd.systems.declarations import Status
 
 
@@ -183,13 +183,13 @@ def count_wanted(experiment: Experiment, store: Store) -> dict[str, int]:
     """
     held = {axis.name: axis for axis in store.experiment.axes}
     axes = [axis.typed_like(held[axis.name]) for axis in experiment.axes if axis.name in store.dims]
-    points, _ = find_points(experiment, axes, store.path.parent)
+    points, found = find_points(experiment, axes, store.path.parent)
     here, there = (np.ix_(*places) for places in share_positions(axes, [held[axis.name] for axis in axes]))
     most, size = experiment.replicas if store.layout.has_replicas else 1, store.entry_size
-    is_open = bool(experiment.sampling.until) and store.kind == "simulation"
+    is_open = experiment.sampling.is_open and store.kind == "simulation"
     entries = np.asarray(points * ((experiment.sampling.start if is_open else most) // size))
     if is_open:
-        entries[here] = points[here] * find_counts(store, experiment).entries[there]
+        entries[here] = points[here] * find_wanted_counts(store, experiment, found).entries[there]
     held_entries = np.zeros(store.shape[: points.ndim], dtype=np.int64)
     held_entries[there] = entries[here]
     mask = select_first(held_entries, store.shape[-1]) if store.layout.has_replicas else held_entries > 0

@@ -32,8 +32,9 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import StageKind
 from clhd.sweep.store.match import find_places, open_stage, positions_in
-from clhd.sweep.store.stopping import find_counts, select_first
+from clhd.sweep.store.stopping import select_first
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.wanted import find_wanted_counts
 from clhd.systems.declarations import Status
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -173,8 +174,8 @@ def _read_stage(
     # The status first: a task that is writing just now writes it last.
     status = opened["status"].isel(positions, missing_dims="ignore").load()
     values = opened[outputs].isel(positions, missing_dims="ignore").load()
-    if kind == "simulation" and experiment.sampling.until:
-        entries = find_counts(store, experiment).entries[np.ix_(*positions_in(available, wanted)[:-1])]
+    if kind == "simulation" and experiment.sampling.is_open:
+        entries = find_wanted_counts(store, experiment).entries[np.ix_(*positions_in(available, wanted)[:-1])]
         status = status.where(select_first(entries, status.shape[-1]), Status.NOT_RUN)
     is_known = (status != Status.NOT_RUN) & (status != Status.FAILED)
     return values.where(is_known).assign(status=status), wanted

@@ -41,9 +41,8 @@ from clhd.sweep.store.create import write_dataset
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.match import find_places, open_stage
 from clhd.sweep.store.provenance import describe_code, now
-from clhd.sweep.store.stopping import find_counts
 from clhd.sweep.store.store import Store
-from clhd.sweep.store.wanted import find_choice
+from clhd.sweep.store.wanted import find_choice, find_wanted_counts
 from clhd.systems.declarations import Status
 from clhd.systems.registry import is_file_name, list_systems
 from clhd.systems.stored import Declaration
@@ -157,7 +156,7 @@ def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
     """The statistics over the replicas, along all axes of the simulation."""
     wanted, store, available = open_stage(experiment, "simulation", results)
     variables: dict[str, xr.Variable] = {}
-    found = find_counts(store, wanted.experiment)
+    found = find_wanted_counts(store, wanted.experiment)
     statistics, counts = reduce_runs(store, wanted, found.entries)
     axes = tuple(axis.name for axis in wanted.grid.axes)
     positions = {dim: places for dim, places in find_places(available, wanted).items() if dim in (*axes, "time")}

@@ -31,9 +31,9 @@ from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.match import check_changes, share_positions
 from clhd.sweep.store.prepare import predict_growth_seconds
 from clhd.sweep.store.repair import find_missing
-from clhd.sweep.store.stopping import find_counts, select_first
+from clhd.sweep.store.stopping import select_first
 from clhd.sweep.store.store import Store
-from clhd.sweep.store.wanted import find_points
+from clhd.sweep.store.wanted import find_points, find_wanted_counts
 from clhd.systems.declarations import Status
 
 _BYTES_PER_NUMBER = 8
@@ -125,7 +125,7 @@ def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[st
         }
         if refined is not None:
             plan[stage.kind]["refined"] = refined.describe()
-        if stage.is_simulation and stage.experiment.sampling.until:
+        if stage.is_simulation and stage.experiment.sampling.is_open:
             plan[stage.kind]["targets"] = _describe_least(stage, workers)
     return plan
 
@@ -311,7 +311,7 @@ def _select_open(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[BoolA
     """Masks of the entries of a stage that are wanted in any case, and at most, as far as is known."""
     least, most = np.ones(stage.shape, dtype=bool), np.ones(stage.shape, dtype=bool)
     sampling = stage.experiment.sampling
-    if not sampling.until or not stage.is_simulation:
+    if not sampling.is_open or not stage.is_simulation:
         return least, most
     entries = np.full(stage.grid.shape, sampling.start // stage.entry_size)
     is_decided = np.zeros(stage.grid.shape, dtype=bool)
@@ -319,7 +319,7 @@ def _select_open(stage: Stage, found: tuple[Store, Stage] | None) -> tuple[BoolA
         store, held = found
         mine, other = (tuple(index.squeeze(-1) for index in side[:-1]) for side in _match(stage, store, held))
         with suppress(ClhdError):  # damage is told elsewhere
-            counts = find_counts(store, stage.experiment)
+            counts = find_wanted_counts(store, stage.experiment)
             entries[mine], is_decided[mine] = counts.entries[other], counts.is_decided[other]
     least = select_first(entries, stage.shape[-1])
     return least, least | ~is_decided[..., None]

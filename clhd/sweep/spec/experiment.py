@@ -37,7 +37,7 @@ from pydantic_core.core_schema import ValidationInfo
 from clhd.core.checks import parse_count, parse_number
 from clhd.core.text import format_html_table, format_value
 from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
-from clhd.sweep.spec.refinement import Refinement, check_refinement
+from clhd.sweep.spec.refinement import LABEL, Refinement, check_refinement
 from clhd.sweep.spec.sampling import Sampling, check_sampling, parse_sampling
 from clhd.sweep.spec.validation import (
     Context,
@@ -230,6 +230,18 @@ class Experiment(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _check_rounds(self, info: ValidationInfo) -> "Experiment":
+        """Refuse replicas in rounds on which nothing decides."""
+        sampling, refine = self.sampling, self.refine
+        decides = refine is not None and refine.kind == "simulation" and refine.level != LABEL
+        if get_context(info).check and sampling.is_open and not sampling.until and not decides:
+            raise ValueError(
+                f"replicas.most = {sampling.most}: is for points with too large an error; give until, or refine by a "
+                "simulated quantity, or a number of replicas"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_refine(self, info: ValidationInfo) -> "Experiment":
         system = get_system(info, self.system)
         if self.refine is not None and system is not None:
@@ -267,7 +279,7 @@ class Experiment(BaseModel):
             rows["times"] = f"{len(self.times)}, up to {format_value(self.times[-1])}"
         rows["points"] = f"{math.prod(len(axis) for axis in self.axes):,}"
         sampling = self.sampling
-        at_least = f"{sampling.start:,} to " if sampling.until else ""
+        at_least = f"{sampling.start:,} to " if sampling.is_open else ""
         rows |= {"replicas": f"{at_least}{sampling.most:,}", "seed": str(self.seed)}
         return format_html_table(f"Experiment {self.name}", {name: text for name, text in rows.items() if text})
 

@@ -1,4 +1,4 @@
-"""`Sampling`: how many replicas each point gets: a fixed number, or as many as a target for the error needs.
+"""`Sampling`: how many replicas each point gets: a fixed number, or as many as its error needs.
 
 | key of ``replicas`` | type | meaning |
 |---|---|---|
@@ -6,6 +6,8 @@
 | most | count | replicas of the last round; a point that does not reach its target stops there |
 | until | quantity: number | standard error of the mean that each of these outputs must reach, each component of it |
 | at | number | output time at which it must; by default at every output time |
+
+Without ``until``, a refinement by a simulated quantity decides: points whose noise hides the border get more.
 
 The replicas are those of a plain experiment: a point that stops at 64 has the bits of the first 64 of ``most``.
 """
@@ -26,7 +28,7 @@ SAMPLING_SCHEMA: dict[str, Any] = {
         {"type": "integer", "minimum": 1},
         {
             "type": "object",
-            "description": "replicas in rounds, each twice as many, until the error of the mean is small enough",
+            "description": "replicas in rounds, each twice as many, until the error is small enough, or as refine needs",
             "properties": {
                 "start": {"type": "integer", "minimum": 2, "description": "replicas of the first round"},
                 "most": {"type": "integer", "minimum": 2, "description": "replicas of the last round"},
@@ -38,7 +40,8 @@ SAMPLING_SCHEMA: dict[str, Any] = {
                 },
                 "at": {"type": "number", "description": "output time that counts; by default every one"},
             },
-            "required": ["start", "most", "until"],
+            "required": ["start", "most"],
+            "dependentRequired": {"at": ["until"]},
             "additionalProperties": False,
         },
     ]
@@ -54,7 +57,7 @@ class Sampling:
     start, most : int
         Replicas of the first and of the last round; the same if the number is fixed.
     until : mapping of output to number
-        Standard error to reach; empty if the number is fixed.
+        Standard error to reach; empty if the number is fixed, or a refinement decides.
     at : float or None
         The output time that counts; None for every one.
     """
@@ -63,6 +66,11 @@ class Sampling:
     most: int
     until: Mapping[str, float] = field(default_factory=dict)
     at: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True if results decide how many replicas a point gets."""
+        return bool(self.until) or self.start < self.most
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -76,10 +84,10 @@ class Sampling:
 
     def resolved(self) -> Any:
         """Return the plain value from which `parse_sampling` makes it."""
-        if not self.until:
+        if not self.is_open:
             return self.most
-        at = {} if self.at is None else {"at": self.at}
-        return {"start": self.start, "most": self.most, "until": dict(self.until)} | at
+        until = {"until": dict(self.until)} if self.until else {}
+        return {"start": self.start, "most": self.most} | until | ({} if self.at is None else {"at": self.at})
 
 
 def parse_sampling(value: Any, *, minimum: int = 1) -> Sampling:
@@ -94,7 +102,9 @@ def parse_sampling(value: Any, *, minimum: int = 1) -> Sampling:
         count = parse_count("replicas", value, minimum=minimum)
         return Sampling(count, count)
     mistakes = [describe_unknown(str(key), _KEYS) for key in value if key not in _KEYS]
-    mistakes += [f"replicas.{key}: {MUST_BE_GIVEN}" for key in _KEYS[:3] if key not in value]
+    mistakes += [f"replicas.{key}: {MUST_BE_GIVEN}" for key in _KEYS[:2] if key not in value]
+    if "at" in value and "until" not in value:
+        mistakes.append("replicas.at: is the time of a target; give until as well")
     parsed: dict[str, Any] = {"at": None}
 
     def parse(key: str, make: Any) -> None:

@@ -44,10 +44,11 @@ def _describe_replicas(summary: Summary) -> str:
     """The replicas of each point, and what they were for if their number was not fixed."""
     until, asked = summary.sampling.until, summary.asked
     least, most = int(asked.where(asked > 0).min().fillna(0)), int(asked.max())
-    if not until:
-        return f"{format_count(most, 'replica')} each"
-    targets = join_words([f"{format_number(until[name])} of the {summary.name_output(name)}" for name in until])
     number = format_count(most, "replica") if least == most else f"{least} to {format_count(most, 'replica')}"
+    if not until:
+        why = ", more of them where the noise hid the border" if least < most else ""
+        return f"{number} each{why}"
+    targets = join_words([f"{format_number(until[name])} of the {summary.name_output(name)}" for name in until])
     missed = int(((asked > 0) & ~summary.dataset["until_reached"]).sum())
     at = "" if summary.sampling.at is None else f" at {format_number(summary.sampling.at)}"
     which = f"which {missed} of them did not reach" if missed else "which all reached"

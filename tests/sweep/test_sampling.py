@@ -53,10 +53,25 @@ def test_all_mistakes_are_told_at_once_and_a_lacking_key_too(toy: MakeExperiment
     with pytest.raises(ClhdError) as error:
         toy(replicas={"start": 0, "most": "x", "until": {"height": 0, "b": None}})
     assert len(str(error.value).splitlines()) == 4
-    with pytest.raises(ClhdError, match=r"replicas.most: must be given\n.*replicas.until: must be given"):
-        toy(replicas={"start": 4})
+    with pytest.raises(ClhdError, match=r"replicas.most: must be given\n.*replicas.at: is the time of a target"):
+        toy(replicas={"start": 4, "at": 2})
     with pytest.raises(ClhdError, match="must be a number"):
         parse_sampling([4])
+
+
+def test_rounds_need_somebody_who_decides(toy: MakeExperiment) -> None:
+    free = {"start": 4, "most": 40}
+    refine: dict[str, Any] = {"quantity": "height_mean", "select": {"time": 2}, "level": 1, "along": ["slope"]}
+    axes = {"slope": {"start": 0, "stop": 1, "count": 4}}
+    experiment = toy(axes=axes, replicas=free, refine=refine | {"rounds": 2})
+    for check in (True, False):
+        assert parse_experiment(experiment.resolved(), check=check).sampling == Sampling(4, 40)
+    by_theory = refine | {"rounds": 2, "quantity": "height_theory"}
+    for changes in ({}, {"refine": by_theory}):
+        with pytest.raises(ClhdError) as error:
+            toy(axes=axes, replicas=free, **changes)
+        (line,) = str(error.value).splitlines()
+        assert "replicas.most = 40: is for points with too large an error; give until, or refine by a simulated" in line
 
 
 def test_moments_need_whole_blocks_in_every_round(toy: MakeExperiment) -> None:

@@ -102,7 +102,7 @@ def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[st
     dict
         For each stage: points, runs, blocks, shape of a chunk, core hours, seconds of the longest block, bytes
         (uncompressed) and files of the whole store, and the `Needs` of the rest as ``left``. Of a refined stage these
-        are predictions, of the points that will be wanted, beside a `Refined` as ``refined``. Where targets decide on
+        are predictions, of the points that will be wanted, beside a `Refined` as ``refined``. Where errors decide on
         the replicas these are bounds from above, and ``targets`` has the first round, which every point takes.
     """
     plan: dict[str, Any] = {}
@@ -126,21 +126,20 @@ def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[st
         if refined is not None:
             plan[stage.kind]["refined"] = refined.describe()
         if stage.is_simulation and stage.experiment.sampling.is_open:
-            plan[stage.kind]["targets"] = _describe_least(stage, workers)
+            plan[stage.kind]["targets"] = _describe_least(stage, workers, share)
     return plan
 
 
-def _describe_least(stage: Stage, workers: int) -> dict[str, Any]:
-    """The cost of the first round, which every point takes."""
+def _describe_least(stage: Stage, workers: int, share: float) -> dict[str, Any]:
+    """The cost of the first round, which every point takes, or that share of them which a refinement wants."""
     sampling, chunks = stage.experiment.sampling, choose_chunks(stage)
     first = np.broadcast_to(np.arange(stage.shape[-1]) < sampling.start // stage.entry_size, stage.shape)
     blocks = plan_blocks(stage, first, chunks, workers)
-    hours = blocks.seconds / 3600
     return {
         "start": sampling.start,
         "most": sampling.most,
-        "runs": stage.grid.size * sampling.start,
-        "core_hours": hours,
+        "runs": round(share * stage.grid.size) * sampling.start,
+        "core_hours": share * blocks.seconds / 3600,
     }
 
 

@@ -28,7 +28,7 @@ SAMPLING_SCHEMA: dict[str, Any] = {
         {"type": "integer", "minimum": 1},
         {
             "type": "object",
-            "description": "replicas in rounds, each twice as many, until the error is small enough, or as refine needs",
+            "description": "replicas in rounds that double them, as until or refine needs",
             "properties": {
                 "start": {"type": "integer", "minimum": 2, "description": "replicas of the first round"},
                 "most": {"type": "integer", "minimum": 2, "description": "replicas of the last round"},

@@ -172,7 +172,8 @@ def find_choice(experiment: Experiment, refine: Refinement, folder: Path) -> Fou
     if is_free:
         entries = np.full(store.shape[:-1], numbers[0], dtype=np.int64)
         entries[there] = np.array(numbers)[choice.doublings[here]]
-    return Found(choice, axes, _find_problem(refine, choice, means[0].mean), entries)
+    last = doubled[-1][0] if doubled else sides
+    return Found(choice, axes, _find_problem(refine, choice, means[0].mean, last), entries)
 
 
 def _find_sides(refine: Refinement, means: PointMeans, dims: int) -> Sides:
@@ -182,15 +183,15 @@ def _find_sides(refine: Refinement, means: PointMeans, dims: int) -> Sides:
     return find_sides(means.mean, means.error, float(refine.level), dims)
 
 
-def _find_problem(refine: Refinement, choice: Choice, values: FloatArray) -> str:
-    """Say why a refinement cannot go on; empty if it can."""
+def _find_problem(refine: Refinement, choice: Choice, values: FloatArray, last: Sides) -> str:
+    """Say why a refinement cannot go on, by the values at first and the sides in the end; empty if it can."""
     count, rounds = int(choice.wanted.sum()), int(choice.round.max())
     if refine.most_points is not None and count > refine.most_points:
         return f"refine.most_points = {refine.most_points}: {count} points are wanted in round {rounds}; allow more"
     if rounds or not choice.is_done or refine.level == LABEL:
         return ""
     known = values[np.isfinite(values)]
-    if known.size and known.min() <= float(refine.level) <= known.max():
+    if (last.low < last.high).any():
         return (
             f"refine.level = {refine.level}: on the coarse grid, the noise of {refine.quantity} hides where it crosses "
             "the level, so nothing is refined; give more replicas"

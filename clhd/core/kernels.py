@@ -72,15 +72,23 @@ _OWN = ("clhd.core.", "clhd.systems.")
 @cache
 def source_stamp(module: str = __name__, file: str = __file__) -> str:
     """Return the digest of all files from which a kernel of a module, in a file, may inline; see the table above."""
-    package = Path(__file__).parents[1]
-    digest = blake2b(digest_size=16)
-    paths = [path for layer in ("core", "systems") for path in sorted((package / layer).rglob("*.py"))]
+    digest = _digest_own().copy()
     if not module.startswith(_OWN):
         digest.update(module.encode())  # of a system in a file beside an experiment, it names the text that runs
-        paths += _list_neighbours(module, Path(file))
-    for path in paths:
-        digest.update(path.read_bytes())
+        for path in _list_neighbours(module, Path(file)):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+@cache
+def _digest_own() -> blake2b:
+    """The digest of clhd/core and clhd/systems: all modules with kernels share it, and reading takes milliseconds."""
+    package = Path(__file__).parents[1]
+    digest = blake2b(digest_size=16)
+    for layer in ("core", "systems"):
+        for path in sorted((package / layer).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest
 
 
 def _list_neighbours(module: str, file: Path) -> list[Path]:

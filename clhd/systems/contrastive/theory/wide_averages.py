@@ -129,7 +129,8 @@ def _local_rows(activation: int, factors: IntArray, above: FloatArray, below: Fl
     rows, padded, block = np.zeros((len(above), count)), np.zeros(LANES), np.ones((len(above), LANES))
     for start in range(0, count, LANES):
         filled = min(LANES, count - start)
-        padded[:filled] = _LOCAL_NODES[start : start + filled]
+        for i in range(filled):  # numba compiles the copy of a slice, with its message about shapes, for a second
+            padded[i] = _LOCAL_NODES[start + i]
         write_monomials(activation, np.empty(0), factors, padded, block)
         for k in range(len(above)):
             for i in range(filled):
@@ -199,7 +200,7 @@ def _outer_rule(mean: float, deviation: float, correlation: float, spread: float
         _add_ends(mean - mean / correlation, length, low, high, ends)
     ends.append(low)
     ends.append(high)
-    ends.sort()
+    _sort(ends)
     capacity = (len(ends) * len(_GAUSS_NODES) + LANES - 1) // LANES * LANES
     nodes, weights = np.zeros(capacity), np.zeros(capacity)
     scale = 1.0 / (deviation * math.sqrt(2.0 * math.pi))
@@ -212,6 +213,17 @@ def _outer_rule(mean: float, deviation: float, correlation: float, spread: float
             weights[filled] = half * _GAUSS_WEIGHTS[k] * scale * math.exp(-0.5 * x * x)
             filled += 1
     return nodes, weights
+
+
+@kernel
+def _sort(ends: list[float]) -> None:
+    """Sort a few numbers by insertion, in place: numba compiles `list.sort` for three seconds."""
+    for k in range(1, len(ends)):
+        end, place = ends[k], k
+        while place > 0 and ends[place - 1] > end:
+            ends[place] = ends[place - 1]
+            place -= 1
+        ends[place] = end
 
 
 @kernel

@@ -179,7 +179,7 @@ def _advance(steps: int, n: int, rule: _Rule, latents: LatentTables, state: _Sta
     pairs, along = np.empty((2, state.along_stream.shape[1])), np.empty(views)
     z, h, d, delta = np.empty((1, views, 1)), np.empty((1, views, 1)), np.empty((1, views, 1)), np.empty((1, views, 1))
     flat_z, flat_h, flat_d, force = z.reshape(views), h.reshape(views), d.reshape(views), delta.reshape(views)
-    mean, slope = np.empty((1, 2, 1)), np.empty((1, 1, 1))
+    mean, slope = np.empty(1), np.empty((1, 1, 1))
     penalty, no_weight = 0, np.zeros(1)
     for _ in range(steps):
         _draw_latents(rule, latents, state, pairs, c)

@@ -39,7 +39,7 @@ from clhd.systems.contrastive.model.latents import SAMPLERS
 from clhd.systems.contrastive.model.losses import LOSSES, covariance
 from clhd.systems.contrastive.model.state import factorise_rest
 from clhd.systems.contrastive.simulation.frame_step import COVARIANCE, advance, draw_bartlett
-from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep
+from clhd.systems.contrastive.simulation.lockstep import LANES, SIGNS, Lockstep, choose_sampler
 from clhd.systems.contrastive.simulation.point import Point
 
 BitArray = NDArray[np.uint64]
@@ -54,6 +54,7 @@ def frame_type(features: int, units: int, views: int, samples: int, atoms: int) 
     """Return the record type of one group of lanes; see `projected.group_type`."""
     directions = features + units
     numbers = views * directions + units * (units + 1) // 2
+    numbers += numbers % 2
     shapes: dict[str, tuple[int, ...]] = {
         # Constants of the point. Each pair of numbers is that of the features and that of the other directions.
         "rate": (),
@@ -75,15 +76,17 @@ def frame_type(features: int, units: int, views: int, samples: int, atoms: int) 
         "q": (units, features),
         "rest": (units, units),
         # Work space; `chi_square` also holds sums that are used at once.
-        "normal": (numbers + numbers % 2,),
+        "normal": (numbers,),
         "uniform": (),
+        "fraction": (max(numbers // 6, 1),),
+        "bits": (max(numbers // 6, 1),),
         "chi_square": (),
         "c": (samples, features),
         "z": (units, views),
         "h": (units, views),
         "d": (units, views),
         "delta": (units, views),
-        "mean": (units, 2),
+        "mean": (),
         "slope": (units, units),
         "form": (units, units),
         "bartlett": (units, units),
@@ -99,6 +102,7 @@ class FrameGroup(Lockstep):
         return frame_type(model.features + self._further, model.units, model.views, model.samples, atoms)
 
     def _list_codes(self, model: ContrastiveModel) -> tuple[Any, ...]:
+        has_signs = model.units > 1 and model.samples * model.features <= SIGNS * len(self._group["bits"])
         return (
             model.unit.code,
             model.unit.coefficient_array,
@@ -106,7 +110,7 @@ class FrameGroup(Lockstep):
             bool(model.centred),
             covariance.DECORRELATIONS[model.decorrelation_function],
             model.is_sphere,
-            np.array([SAMPLERS[law.sampler] for law in model.latents]),
+            np.array([choose_sampler(law) if has_signs else SAMPLERS[law.sampler] for law in model.latents]),
         )
 
     def _list_constants(self, model: ContrastiveModel, n: int) -> dict[str, float | FloatArray]:
@@ -124,7 +128,7 @@ class FrameGroup(Lockstep):
             "covariance": model.noise_covariance,
             "sigma": np.sqrt(variance)[:, None],
             "common": common[:, None],
-            "own": np.sqrt(1 - common**2)[:, None],
+            "own": np.sqrt(variance * (1 - common**2))[:, None],
             "temperature": model.softmax_temperature,
             "weight": model.decorrelation,
         }

@@ -8,10 +8,16 @@ from numpy.typing import NDArray
 
 from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
-from clhd.core.streams import fill_chi_squares, fill_normal_pairs
+from clhd.core.streams import (
+    fill_chi_squares,
+    fill_normal_pairs,
+    fill_signs,
+    fill_six_normals,
+    transform_to_chi_squares,
+)
 from clhd.systems.contrastive.model.activations import activate
 from clhd.systems.contrastive.model.losses import covariance, forces
-from clhd.systems.contrastive.simulation.lockstep import LANES, sample_latents
+from clhd.systems.contrastive.simulation.lockstep import LANES, SIGN, SIGNS, sample_latent
 
 BitArray = NDArray[np.uint64]
 
@@ -67,11 +73,19 @@ def _factorise(matrix: FloatArray) -> None:
 def draw_bartlett(state: BitArray, group: Any) -> None:
     """Draw all normal numbers of a step, and write Bartlett's lower triangle A of each lane."""
     bartlett, normal, chi_square = group.bartlett, group.normal, group.chi_square
-    for row in range(0, len(normal), 2):
+    # One unit draws few numbers, so that six by one logarithm would save it little.
+    sixes = len(group.bits) if len(bartlett) > 1 else 0
+    for k in range(sixes):
+        fill_six_normals(state, normal[6 * k : 6 * k + 6], group.fraction[k], group.bits[k])
+    for row in range(6 * sixes, len(normal), 2):
         fill_normal_pairs(state, normal[row], normal[row + 1])
     row = group.z.shape[1] * group.moved.shape[1]
     for k in range(len(bartlett)):
-        fill_chi_squares(state, normal[row], group.gamma_d[k], group.gamma_c[k], group.uniform, chi_square)
+        d, c = group.gamma_d[k], group.gamma_c[k]
+        if k < sixes:
+            transform_to_chi_squares(state, normal[row], d, c, group.fraction[k], chi_square)
+        else:
+            fill_chi_squares(state, normal[row], d, c, group.uniform, chi_square)
         diagonal, is_there = bartlett[k, k], group.is_there[k]
         for i in range(LANES):
             diagonal[i] = is_there[i] * math.sqrt(chi_square[i])
@@ -84,26 +98,59 @@ def draw_bartlett(state: BitArray, group: Any) -> None:
 
 
 @kernel
+def _sample_latents(state: BitArray, samplers: IntArray, group: Any) -> None:
+    """Draw the latents of all samples; signs are bits that the normal numbers left."""
+    for m in range(len(group.c)):
+        for j in range(len(samplers)):
+            if samplers[j] == SIGN:
+                place = m * len(samplers) + j
+                fill_signs(group.bits[place // SIGNS], place % SIGNS, group.scale[j], group.c[m, j])
+            else:
+                sample_latent(state, samplers[j], group, m, j)
+
+
+@kernel
+def _scale_pair(
+    first: FloatArray,
+    second: FloatArray,
+    sigma: FloatArray,
+    common: FloatArray,
+    own: FloatArray,
+    latent: FloatArray,
+    has_latent: bool,
+) -> None:
+    """Give two rows of standard normal numbers the law of the two views of a sample, with their latent if any."""
+    if has_latent:
+        for i in range(LANES):
+            noise = sigma[i] * first[i]
+            second[i] = latent[i] + (common[i] * noise + own[i] * second[i])
+            first[i] = latent[i] + noise
+    else:
+        for i in range(LANES):
+            noise = sigma[i] * first[i]
+            second[i] = common[i] * noise + own[i] * second[i]
+            first[i] = noise
+
+
+@kernel
 def _draw_views(state: BitArray, loss: int, samplers: IntArray, group: Any) -> None:
     """Turn the first rows of ``group.normal`` into c + f and t of all views."""
-    y, directions = group.normal, group.moved.shape[1]
-    for m in range(len(group.c)):
-        sample_latents(state, samplers, group, m)
-    for v in range(group.z.shape[1] - 1, -1, -1):  # backwards: second views are mixed from first ones, still normal
+    y, directions, views = group.normal, group.moved.shape[1], group.z.shape[1]
+    _sample_latents(state, samplers, group)
+    for v in range(views):
+        if _is_second(loss, v):  # written with its first view
+            continue
+        sample = v // 2 if loss == COVARIANCE else max(v - 1, 0)
         for j in range(directions):
-            row, part = y[v * directions + j], 0 if j < len(samplers) else 1
-            sigma, common, own = group.sigma[part], group.common[part], group.own[part]
-            if _is_second(loss, v):
-                first = y[(v - 1) * directions + j]
-                for i in range(LANES):
-                    row[i] = sigma[i] * (common[i] * first[i] + own[i] * row[i])
+            has_latent = j < len(samplers)
+            row, part = y[v * directions + j], 0 if has_latent else 1
+            sigma, latent = group.sigma[part], group.c[sample, j if has_latent else 0]
+            if v + 1 < views and _is_second(loss, v + 1):
+                second = y[(v + 1) * directions + j]
+                _scale_pair(row, second, sigma, group.common[part], group.own[part], latent, has_latent)
             else:
                 for i in range(LANES):
-                    row[i] *= sigma[i]
-            if j < len(samplers):
-                latent = group.c[v // 2 if loss == COVARIANCE else max(v - 1, 0), j]
-                for i in range(LANES):
-                    row[i] += latent[i]
+                    row[i] = sigma[i] * row[i] + (latent[i] if has_latent else 0.0)
 
 
 @kernel
@@ -124,26 +171,47 @@ def _project(group: Any) -> None:
 
 
 @kernel
+def _add_pair(
+    row: FloatArray, crossed: FloatArray, one: FloatArray, one_2: FloatArray, other: FloatArray, other_2: FloatArray
+) -> None:
+    """Add the products within and across the two views of a sample."""
+    for i in range(LANES):
+        row[i] += one[i] * other[i] + one_2[i] * other_2[i]
+        crossed[i] += one_2[i] * other[i] + one[i] * other_2[i]
+
+
+@kernel
+def _add_four(row: FloatArray, one: FloatArray, other: FloatArray, v: int, place: int, stride: int) -> None:
+    """Add the products of rows v .. v + 3 of `one` with rows of `other` that are `stride` apart."""
+    a, b, c, d = one[v], one[v + 1], one[v + 2], one[v + 3]
+    w, x, y, z = other[place], other[place + stride], other[place + 2 * stride], other[place + 3 * stride]
+    for i in range(LANES):
+        row[i] += (a[i] * w[i] + b[i] * x[i]) + (c[i] * y[i] + d[i] * z[i])
+
+
+@kernel
 def _collect(loss: int, group: Any) -> None:
     """Write sum_v Delta_v (c_v + f_v, t_v)' to `moved`, and D to `form`."""
     moved, form, delta, y, crossed = group.moved, group.form, group.delta, group.normal, group.chi_square
     views, directions = delta.shape[1], moved.shape[1]
     for k in range(len(moved)):
         for j in range(directions):
-            for i in range(LANES):
-                total = 0.0
-                for v in range(views):
-                    total += delta[k, v, i] * y[v * directions + j, i]
-                moved[k, j, i] = total
+            row = moved[k, j]
+            _set_zero(row)
+            fours = views // 4
+            for v in range(0, 4 * fours, 4):
+                _add_four(row, delta[k], y, v, v * directions + j, directions)
+            for v in range(4 * fours, views):
+                _add_product(row, delta[k, v], y[v * directions + j])
         for m in range(k + 1):
             row = form[k, m]
             _set_zero(row)
             _set_zero(crossed)
             for v in range(views):
-                _add_product(row, delta[k, v], delta[m, v])
                 if _is_second(loss, v):
-                    _add_product(crossed, delta[k, v], delta[m, v - 1])
-                    _add_product(crossed, delta[k, v - 1], delta[m, v])
+                    _add_pair(row, crossed, delta[k, v - 1], delta[k, v], delta[m, v - 1], delta[m, v])
+                elif v + 1 == views or not _is_second(loss, v + 1):
+                    _add_product(row, delta[k, v], delta[m, v])
             for i in range(LANES):
                 row[i] = group.variance[i] * row[i] + group.covariance[i] * crossed[i]
 

@@ -167,7 +167,7 @@ def advance_batch(
     along_features, along_noise = np.empty(p), np.empty((units, samples, rows))
     z, h, d = np.empty((units, views, 1)), np.empty((units, views, 1)), np.empty((units, views, 1))
     flat_z, flat_h, flat_d = z.reshape(units, views), h.reshape(units, views), d.reshape(units, views)
-    delta, mean, slope = np.empty((units, views, 1)), np.empty((units, 2, 1)), np.empty((units, units, 1))
+    delta, mean, slope = np.empty((units, views, 1)), np.empty(1), np.empty((units, units, 1))
     is_batch = rule.loss == _COVARIANCE
     for _ in range(steps):
         _draw(n, latents, source, state, c, overlap, along_noise, base)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.core.arrays import FloatArray, IntArray
+from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.core.streams import aligned_zeros, fill_laplace, fill_normal_pairs, fill_uniforms, seed_states
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -30,13 +30,8 @@ _MIN_ATOMS = 3
 _SQRT_12 = math.sqrt(12.0)
 # Code in kernels, beside those of `SAMPLERS`, of a latent that is its scale with a random sign.
 SIGN = len(SAMPLERS)
-
-
-@kernel
-def sample_latents(state: BitArray, samplers: IntArray, group: Any, sample: int) -> None:
-    """Draw the latent vector of one sample for each lane, into ``group.c[sample]``."""
-    for j in range(len(samplers)):
-        sample_latent(state, samplers[j], group, sample, j)
+# Signs of latents that one word of random bits has beside a uniform number.
+SIGNS = 12
 
 
 @kernel

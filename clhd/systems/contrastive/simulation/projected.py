@@ -41,14 +41,10 @@ from clhd.systems.contrastive.model.activations import activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import DISCRETE
 from clhd.systems.contrastive.model.losses import LOSSES, forces
-from clhd.systems.contrastive.simulation.lockstep import LANES, SIGN, Lockstep, choose_sampler, sample_latent
+from clhd.systems.contrastive.simulation.lockstep import LANES, SIGN, SIGNS, Lockstep, choose_sampler, sample_latent
 from clhd.systems.contrastive.simulation.point import Point
 
 BitArray = NDArray[np.uint64]
-
-
-# Signs of latents that one word has beside a uniform number.
-_SIGNS = 12
 
 
 def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
@@ -192,7 +188,7 @@ class LaneGroup(Lockstep):
             model.unit.coefficient_array,
             LOSSES[model.loss].code,
             model.is_sphere,
-            np.array([DISCRETE if code == SIGN and signs > _SIGNS else code for code in codes]),
+            np.array([DISCRETE if code == SIGN and signs > SIGNS else code for code in codes]),
         )
 
     def _list_constants(self, model: ContrastiveModel, n: int) -> dict[str, float]:

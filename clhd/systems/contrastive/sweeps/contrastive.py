@@ -87,8 +87,8 @@ class TheoryPoint:
 class ContrastiveSimulation:
     """SGD at finite dimension; see `clhd.systems.protocol.Half`."""
 
-    # 2: the projected chain draws other random numbers.
-    version = 2
+    # 2: the projected chain draws other random numbers. 3: so does the chain of several units; batches round otherwise.
+    version = 3
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> Point:
@@ -141,8 +141,8 @@ class ContrastiveTheory:
     """The ODE, and its fluctuations if asked for; see `clhd.systems.protocol.Half`."""
 
     # 4: a norm that has shrunk below the tolerance is 0; after many evaluations an implicit method goes on; averages
-    # under wide noise (r s2 above about 120) come from another quadrature.
-    version = 4
+    # under wide noise (r s2 above about 120) come from another quadrature. 5: batches round otherwise.
+    version = 5
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:

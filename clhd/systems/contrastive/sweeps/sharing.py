@@ -63,7 +63,6 @@ _OWN: dict[str, Parameter] = {
 class SharingSimulation(EndSimulation):
     """Which features two units have at the end of SGD."""
 
-    version = 1  # two units: the chain in the frame, whose numbers are the same
     output, dim = "sharing_probability", "sharing"
 
     def contrastive(self, values: Mapping[str, Value]) -> dict[str, Value]:

@@ -154,7 +154,7 @@ class UnitsFlow(GramFlow):
         for i, v in product(range(units), range(views)):
             activate(model.unit.code, model.unit.coefficient_array, z[i, v], h[i, v], d[i, v])
         penalty, weight = DECORRELATIONS[model.decorrelation_function], np.full(lanes, model.decorrelation)
-        mean, slope = np.empty((units, 2, lanes)), np.empty((units, units, lanes))
+        mean, slope = np.empty(lanes), np.empty((units, units, lanes))
         covariance.forces(bool(model.centred), penalty, weight, h, d, mean, slope, delta)
         return delta
 

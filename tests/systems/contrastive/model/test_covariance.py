@@ -30,7 +30,7 @@ def evaluate(z: np.ndarray, centred: bool, weight: np.ndarray) -> tuple[np.ndarr
     h, d, delta = np.empty_like(z), np.empty_like(z), np.full_like(z, np.nan)
     for k, v in product(range(units), range(views)):
         activate(QUADRATIC.code, QUADRATIC.coefficient_array, z[k, v], h[k, v], d[k, v])
-    forces(centred, SQUARE, weight, h, d, np.empty((units, 2, lanes)), np.empty((units, units, lanes)), delta)
+    forces(centred, SQUARE, weight, h, d, np.empty(lanes), np.empty((units, units, lanes)), delta)
     return h, d, delta
 
 

@@ -38,40 +38,39 @@ def _differentiate_penalty(penalty: int, covariance: FloatArray) -> None:
 
 
 @kernel
-def _write_means(centred: bool, h: FloatArray, mean: FloatArray) -> None:
-    """Write the means over the batch, shape (unit, 2, lanes) for the two views; 0 if the loss is not centred."""
+def _subtract_means(h: FloatArray, mean: FloatArray) -> None:
+    """Subtract from the outputs of each unit and side their mean over the batch; `mean` is work space."""
     share = 2.0 / h.shape[1]
     for k in range(len(h)):
         for side in range(2):
-            row = mean[k, side]
-            for i in range(len(row)):
-                row[i] = 0.0
-            if centred:
-                for v in range(side, h.shape[1], 2):
-                    output = h[k, v]
-                    for i in range(len(row)):
-                        row[i] += share * output[i]
+            for i in range(len(mean)):
+                mean[i] = 0.0
+            for v in range(side, h.shape[1], 2):
+                output = h[k, v]
+                for i in range(len(mean)):
+                    mean[i] += share * output[i]
+            for v in range(side, h.shape[1], 2):
+                output = h[k, v]
+                for i in range(len(mean)):
+                    output[i] -= mean[i]
 
 
 @kernel
-def _write_slopes(
-    penalty: int, factor: float, weight: FloatArray, h: FloatArray, mean: FloatArray, slope: FloatArray
-) -> None:
-    """Write G_ij = dF/dC_ij; `factor` is 1 / (B - 1) or 1 / B."""
+def _write_slopes(penalty: int, factor: float, weight: FloatArray, h: FloatArray, slope: FloatArray) -> None:
+    """Write G_ij = dF/dC_ij for i != j, from the deviations h; `factor` is 1 / (B - 1) or 1 / B."""
     for k in range(len(h)):
         for m in range(len(h)):
-            row = slope[k, m]
             if k == m:
-                for i in range(len(row)):
-                    row[i] = -1.0
                 continue
-            first_mean, second_mean = mean[k, 0], mean[m, 1]
+            row = slope[k, m]
             for i in range(len(row)):
                 row[i] = 0.0
             for v in range(0, h.shape[1], 2):
                 first, second = h[k, v], h[m, v + 1]
                 for i in range(len(row)):
-                    row[i] += factor * (first[i] - first_mean[i]) * (second[i] - second_mean[i])
+                    row[i] += first[i] * second[i]
+            for i in range(len(row)):
+                row[i] *= factor
             _differentiate_penalty(penalty, row)
             for i in range(len(row)):
                 row[i] *= weight[i]
@@ -99,23 +98,25 @@ def forces(
     weight : array of shape (lanes,)
         lam_c.
     h, d, delta : arrays of shape (unit, view, lanes)
-        Outputs, derivatives h', and the result.
-    mean, slope : arrays of shape (unit, 2, lanes) and (unit, unit, lanes)
+        Outputs, of which the deviations from the means are left, derivatives h', and the result.
+    mean, slope : arrays of shape (lanes,) and (unit, unit, lanes)
         Work space.
     """
     units, views = h.shape[0], h.shape[1]
     factor = 1.0 / (views // 2 - 1) if centred else 1.0 / (views // 2)
-    _write_means(centred, h, mean)
-    _write_slopes(penalty, factor, weight, h, mean, slope)
+    if centred:
+        _subtract_means(h, mean)
+    _write_slopes(penalty, factor, weight, h, slope)
     for k in range(units):
         for v in range(views):
             row, own, side = delta[k, v], d[k, v], v % 2
+            opposite = v + 1 - 2 * side
+            same = h[k, opposite]
             for i in range(len(row)):
-                row[i] = 0.0
+                row[i] = factor * own[i] * same[i]
             for m in range(units):
-                other, centre = h[m, v + 1 - 2 * side], mean[m, 1 - side]
-                g = slope[k, m] if side == 0 else slope[m, k]
+                if m == k:
+                    continue
+                other, g = h[m, opposite], slope[k, m] if side == 0 else slope[m, k]
                 for i in range(len(row)):
-                    row[i] -= factor * g[i] * (other[i] - centre[i])
-            for i in range(len(row)):
-                row[i] *= own[i]
+                    row[i] -= factor * own[i] * (g[i] * other[i])

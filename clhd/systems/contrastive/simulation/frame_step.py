@@ -73,7 +73,7 @@ def _factorise(matrix: FloatArray) -> None:
 def draw_bartlett(state: BitArray, group: Any) -> None:
     """Draw all normal numbers of a step, and write Bartlett's lower triangle A of each lane."""
     bartlett, normal, chi_square = group.bartlett, group.normal, group.chi_square
-    # One unit draws few numbers, so that six by one logarithm would save it little.
+    # One unit has a logarithm for each pair: it draws few numbers, and runs of it stay as they were recorded.
     sixes = len(group.bits) if len(bartlett) > 1 else 0
     for k in range(sixes):
         fill_six_normals(state, normal[6 * k : 6 * k + 6], group.fraction[k], group.bits[k])

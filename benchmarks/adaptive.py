@@ -56,8 +56,8 @@ _AXES = {
     "second_moment": {"start": 0.3, "stop": 1.5, "count": 10},
     "learning_rate": {"start": 0.1, "stop": 1.3, "count": 10},
 }
-# Of the threshold by SGD. `clhd plan` predicts 0.7 ms of one core for a replica. So 900 points, as by theory, take
-# 40 s to 5 min, for a row that is measured with others. More replicas would give narrower intervals.
+# Of the threshold by SGD. `clhd plan` predicts 0.7 ms of one core for a replica: with 900 points, as by theory, 40 s to
+# 5 min. It took 2654 points and 27 min of one core, for noise splits more cells than the border crosses.
 _DIMENSION, _TIME, _REPLICAS = 10_000, 4, {"start": 64, "most": 512}
 _PICTURE = Path(__file__).parents[1] / "docs" / "figures" / "refined_points.png"
 _MAP_ROUNDS, _MAP_COUNT = 5, 12

@@ -99,11 +99,15 @@ def letter_panels(panels: Iterable[Axes]) -> None:
 
 
 def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
-    """Write a figure in each format; the same figure gives the same bytes."""
+    """Write a figure in each format; the same figure gives the same bytes.
+
+    The axes are laid out once, for the first format: this takes as long as to draw, and all formats are to look alike.
+    """
     paths = []
     for suffix in formats:
         path = stem.with_name(f"{stem.name}.{suffix}")
         with replace_file(path) as file:
             figure.savefig(file, format=suffix, metadata={_STAMPS[suffix]: None})
+        figure.set_layout_engine("none")
         paths.append(path)
     return paths

@@ -35,7 +35,7 @@ ALLOWED: Mapping[str, str] = {
     "theory": "half of a system",
     "units": "of a quantity",
 }
-FOREIGN = ("dimension_names",)  # names of other libraries: a key of Zarr's metadata
+FOREIGN = ("dimension_names", "layout_engine")  # names of Zarr and of matplotlib
 GENERAL = ("claims", "figures", "sweep", "report", "cli.py", "commands.py")
 
 

@@ -103,6 +103,23 @@ def test_an_experiment_runs_from_anywhere(tmp_path: Path, caller: str) -> None:
     assert all(line.startswith("falling simulation: ") for line in lines), done.stderr
 
 
+def test_a_fork_reads_with_threads_of_its_own(tmp_path: Path) -> None:
+    """Dask would hand the one task of this read to an idle thread of the parent, which the fork does not have."""
+    source = """
+        from multiprocessing import get_context
+
+        def read(number):
+            return int(clhd.open_results("results-0/falling")["simulation"].status[number, 0].compute())
+
+        assert [read(number) for number in range(4)] == [1] * 4
+        with get_context("fork").Pool(1) as pool:
+            print(pool.map(read, [1]))
+        """
+    assert call(tmp_path, CALL + "compute(0)").returncode == 0
+    done = call(tmp_path, CALL + textwrap.dedent(source))  # in a process that only reads
+    assert (done.returncode, done.stdout) == (0, "begin\n[1]\n"), done.stderr
+
+
 def test_an_experiment_runs_from_standard_input(tmp_path: Path) -> None:
     done = call(tmp_path, CALL + "print([compute(0)])", from_input=True)
     assert (done.returncode, done.stdout) == (0, "begin\n[8]\n"), done.stderr

@@ -20,6 +20,8 @@ from clhd.errors import ClhdError
 from clhd.sweep.cluster.dask_quirks import import_slurm_cluster
 from clhd.sweep.cluster.slurm import ReplacingAdaptive, check_jobs, open_slurm
 
+# It adds its settings to those of Dask; if a test imported it first, they would go with the settings of that test.
+import_slurm_cluster()
 TEXT = "system: toy\naxes: {slope: [0, 1]}\ntimes: [0, 1]\nreplicas: 4\nseed: 1\n"
 
 

@@ -307,9 +307,9 @@ def test_a_kernel_in_a_file_is_compiled_for_the_text_that_runs(tmp_path: Path) -
     )
     program = (
         "import clhd, sys, numpy\n"
-        "from clhd.systems.registry import find_system\n"
+        "from clhd.systems.registry import load_system, refer_to\n"
         "from pathlib import Path\n"
-        "half = find_system('line.py:Line', Path()).simulation\n"
+        "half = load_system(refer_to('line.py:Line', Path())).simulation\n"
         "point = half.point({'slope': 1.0, 'size': 10**12}, 0)\n"
         "print(half.compute([point], numpy.array([1.0]), [0]).values['height'].round(3).item())\n"
     )

@@ -35,7 +35,6 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from types import FrameType
 from typing import Any, NamedTuple
 
-import dask.threaded
 import distributed.nanny
 import distributed.process
 import distributed.utils
@@ -329,12 +328,10 @@ def _allow_children() -> Iterator[None]:
 
 
 def _renew_threads() -> None:
-    """Have Dask start threads of its own in a forked process, and forget who held the lock in its parent."""
+    """Have distributed start a thread of its own in a forked process, and forget who held the lock in its parent."""
     global _lock  # noqa: PLW0603
     _lock = threading.Lock()
     distributed.utils._offload_executor = ThreadPoolExecutor(1, thread_name_prefix="Dask-Offload")
-    dask.threaded.default_pool = None
-    dask.threaded.pools.clear()
 
 
 os.register_at_fork(after_in_child=_renew_threads)

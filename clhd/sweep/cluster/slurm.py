@@ -107,7 +107,7 @@ def check_jobs(cluster: Any) -> None:
 
 def _find_logs() -> str:
     """The folder of the jobs' logs."""
-    return str(dask.config.get("jobqueue.slurm.log-directory") or _LOG_FOLDER)
+    return str(dask.config.get("jobqueue.slurm.log-directory", None) or _LOG_FOLDER)
 
 
 def _try_submission(cluster: Any) -> None:

@@ -5,6 +5,9 @@ and to open results for xarray; `clhd.sweep.store.decode` reads without it.
 """
 
 import json
+import os
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 from zarr.abc.store import ByteRequest
@@ -16,6 +19,18 @@ from clhd.sweep.store.documents import FILE, parse_chunk_key
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+def _start_threads_anew() -> None:
+    """Have Dask start its threads again in a fork, which has none of its parent's; else a read there may never end."""
+    threaded = sys.modules.get("dask.threaded")
+    if threaded is not None:
+        threaded.default_pool, threaded.pools_lock = None, threading.Lock()
+        threaded.pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_threads_anew)
 
 
 class BoundStore(LocalStore):

@@ -25,7 +25,7 @@ def _start_threads_anew() -> None:
     """Have Dask start its threads again in a fork, which has none of its parent's; else a read there may never end."""
     threaded = sys.modules.get("dask.threaded")
     if threaded is not None:
-        threaded.default_pool, threaded.pools_lock = None, threading.Lock()
+        threaded.default_pool, threaded.pools_lock = None, threading.Lock()  # type: ignore[attr-defined]
         threaded.pools.clear()
 
 

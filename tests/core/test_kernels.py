@@ -149,34 +149,6 @@ def test_kernels_for_two_records_that_were_compiled_at_once_do_not_call_each_oth
     assert read(start("wide", "long")) == compiled_apart
 
 
-# SGD and a theory, whose kernels call the same functions. The cache is that of all tests, which need these kernels too.
-RUNS = """
-import hashlib, json, sys
-import clhd
-
-model = clhd.ContrastiveModel(latents=[clhd.ThreePoint(kurtosis=3.0)], weight_decay=0.6, loss="infonce", negatives=3)
-run = {"overlap": [0.3], "squared_norm": 1.0, "time": [2.0]}
-found = {}
-for name in sys.argv[1:]:
-    if name == "sgd":
-        data = clhd.simulate_sgd(model, dimension=30, replicas=4, seed=1, **run)
-    else:
-        data = clhd.integrate_ode(model, **run, rtol=1e-5, atol=1e-7)
-    found[name] = hashlib.sha256(data.overlap.values.tobytes()).hexdigest()
-print(json.dumps(found))
-"""
-
-
-def test_kernels_give_the_same_bits_whatever_was_loaded_before_them() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(clhd.__file__).parents[1])}
-
-    def run(*names: str) -> dict[str, str]:
-        command = [sys.executable, "-c", RUNS, *names]
-        return json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
-
-    assert run("sgd", "ode") == run("ode", "sgd") == {**run("sgd"), **run("ode")}
-
-
 # A helper that a kernel of another file inlines.
 HELPER = """
 from clhd.core.kernels import inlined

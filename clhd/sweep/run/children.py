@@ -33,17 +33,6 @@ _SLEEPING = ("zarr_io", "asyncio_")
 # Seconds between two looks at the memory of the children; and the part of its share at which a child is killed.
 _LOOK_SECONDS, _MOST_OF_SHARE = 0.1, 0.95
 _PR_SET_PDEATHSIG = 1
-# Whether this process is itself a fork: threads that its parent had may have left locks that nobody will ever release.
-_is_fork = False
-
-
-def _note_fork() -> None:
-    global _is_fork  # noqa: PLW0603  # of this process alone
-    _is_fork = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
 
 
 @dataclass
@@ -56,10 +45,9 @@ class _Child:
 def can_fork() -> bool:
     """True if a fork of this process can compute: on Linux, with no thread but this and those of Zarr.
 
-    Threads that Python did not start, such as those of a BLAS or of a user's library, count as well, and so do those of
-    the parent of a process that is itself a fork, as the workers of a `multiprocessing.Pool` are.
+    Threads that Python did not start, such as those of a BLAS or of a user's library, count as well.
     """
-    if _is_fork or not sys.platform.startswith("linux") or threading.current_thread() is not threading.main_thread():
+    if not sys.platform.startswith("linux") or threading.current_thread() is not threading.main_thread():
         return False
     others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     return all(name.startswith(_SLEEPING) for name in others) and len([*Path("/proc/self/task").iterdir()]) == 1 + len(

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def _start_threads_anew() -> None:
-    """Have Dask start its threads again in a fork, which has none of its parent's; else a read there may never end."""
+    """Have dask 2026.8 start its threads again in a fork, which has none of its parent's; else a read may never end.
+
+    Readers need it, also without distributed, so it is not among the private parts in `clhd.sweep.cluster.dask_quirks`.
+    """
     threaded = sys.modules.get("dask.threaded")
     if threaded is not None:
         threaded.default_pool, threaded.pools_lock = None, threading.Lock()  # type: ignore[attr-defined]

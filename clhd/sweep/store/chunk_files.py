@@ -121,8 +121,10 @@ class ChunkFiles:
 
         Raises
         ------
-        DamagedChunkError, StoreError
-            See `get_sync`.
+        DamagedChunkError
+            If the chunk is damaged, or is missing although it was written.
+        StoreError
+            If the store was replaced since it was opened.
         """
         is_guarded = name in self._guarded
         # Read the version of the status before the data: a task that is writing now writes the status last.

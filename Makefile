@@ -16,6 +16,10 @@ TORCH ?= torch==2.13.0+cpu
 # Versions with hashes, for every Python that clhd supports; the files name no index and no host.
 COMPILE := pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-header --no-emit-index-url --upgrade
+# pip need not compile all modules, which takes as long as the rest: Python compiles those that it imports, and keeps them.
+# Images of containers often tell it to keep none; each of the 190 jobs of `make` would then compile its modules again.
+INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := all
 .PHONY: all reinstall help install paper report paper-assets paper-pdf test check docs chaos format bench race scaling figure lock clean
@@ -122,25 +126,25 @@ $(INSTALLED): $(LOCK) $(BUILD_LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "clhd needs Python 3.11 or newer, which $(PYTHON) is not: name another one, as in:" \
 			"make PYTHON=python3.12" >&2; exit 1; }
-	@echo "installing into $(VENV), about a minute the first time"
+	@echo "installing into $(VENV), half a minute the first time"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(BUILD_LOCK)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r $(LOCK)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python $(INSTALL) --require-hashes -r $(BUILD_LOCK)
+	@$(BIN)/python $(INSTALL) --require-hashes --no-build-isolation -r $(LOCK)
+	@$(BIN)/python $(INSTALL) --no-deps --no-build-isolation -e .
 	@echo "$(CURDIR)" >$@
 
 # Sphinx and its theme, beside the rest: `make` and `make test` do without.
 $(DOCS_INSTALLED): $(INSTALLED) $(DOCS_LOCK)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(DOCS_LOCK)
+	@$(BIN)/python $(INSTALL) --require-hashes -r $(DOCS_LOCK)
 	@touch $@
 
 # The competitors and clhd, apart from the rest. Where no build of torch for processors is found, the race is without it.
 $(RACE)/.installed: $(INSTALLED) $(RACE_LOCK)
 	@rm -rf $(RACE) && $(PYTHON) -m venv $(RACE)
-	@$(RACE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(BUILD_LOCK)
-	@$(RACE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r $(RACE_LOCK)
-	@$(RACE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@$(RACE)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' || \
+	@$(RACE)/bin/python $(INSTALL) --require-hashes -r $(BUILD_LOCK)
+	@$(RACE)/bin/python $(INSTALL) --require-hashes --no-build-isolation -r $(RACE_LOCK)
+	@$(RACE)/bin/python $(INSTALL) --no-deps --no-build-isolation -e .
+	@$(RACE)/bin/python $(INSTALL) '$(TORCH)' || \
 		echo "the race is without torch: pip found no $(TORCH); name its index in PIP_EXTRA_INDEX_URL," \
 			"or another build in TORCH, and remove $(RACE)"
 	@touch $@

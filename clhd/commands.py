@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from clhd.core.surroundings import spare_dask
 from clhd.errors import InputError, check_link
 
 if TYPE_CHECKING:
@@ -86,12 +87,14 @@ def summarise(options: Namespace) -> int:
     """Summarise the results of an experiment."""
     from clhd.sweep.results.summary import read_computed, write_summary
 
+    spare_dask()
     print(write_summary(read_computed(options.experiment, options.results), options.results, wait=options.wait))
     return 0
 
 
 def run(options: Namespace) -> int:
     """Simulate, predict and summarise."""
+    spare_dask()
     import dask.config  # noqa: F401 (xarray needs it for the summary: wrong settings are told before anything is computed)
 
     from clhd.sweep.results.summary import write_summary
@@ -142,6 +145,7 @@ def plot(options: Namespace) -> int:
     from clhd.figures.plot import plot_experiment
     from clhd.sweep.spec.experiment import read_experiment
 
+    spare_dask()
     experiment = read_experiment(options.experiment, check=False)
     folder = options.results / experiment.name
     for path in plot_experiment(folder / "summary.zarr", folder / "figures", experiment):
@@ -161,6 +165,7 @@ def claims(options: Namespace) -> int:
     from clhd.figures.claims import draw_claims
     from clhd.sweep.results.products import claims_record, write_record
 
+    spare_dask()
     results = config.results
     text = Path(config.claims).read_bytes()
     settings = read_claims(config.claims, config.experiments)
@@ -195,6 +200,7 @@ def show(options: Namespace) -> int:
     from clhd.show.write import write_page
     from clhd.sweep.results.listing import find_experiment
 
+    spare_dask()
     path = write_page(*find_experiment(options.experiment, options.results))
     print(path)
     # A browser can open a window if someone sits at a terminal of a graphical session.
@@ -209,6 +215,7 @@ def paper(options: Namespace) -> int:
     config = _find_list(options)
     from clhd.publish.paper import write_paper_assets
 
+    spare_dask()
     for path in write_paper_assets(config, config.results):
         print(path)
     return 0

@@ -43,6 +43,24 @@ def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
             environment.setdefault(name, value)
 
 
+def spare_dask() -> None:
+    """Have xarray import no Dask in this process, which makes no Dask arrays; does nothing if Dask is imported already.
+
+    xarray imports ``dask.array``, for a third of a second, to see whether an array is one of Dask's. It remembers the
+    answer, in a private part: if that is gone, the import takes its time again.
+    """
+    if "dask" in sys.modules:
+        return
+    with suppress(ImportError, AttributeError):
+        from xarray.namedarray import pycompat  # noqa: PLC0415 (only where xarray is needed anyway)
+
+        sys.modules["dask"] = None  # type: ignore[assignment]  # as Python says that a module is not there
+        try:
+            pycompat.array_type("dask")
+        finally:
+            del sys.modules["dask"]
+
+
 def explain_settings(error: BaseException) -> str | None:
     """Return one line about an error in the settings of a library; None if the error is about something else."""
     trace = error.__traceback__

@@ -258,5 +258,10 @@ def _weigh(name: str, count: int, step: float) -> tuple[FloatArray, FloatArray]:
 
 def _monomials(x: FloatArray) -> FloatArray:
     """Return the monomials of `HALVES` of x, shape (monomial, node)."""
-    powers = np.stack([np.ones_like(x), x, x**2, x**3])
-    return np.array([powers[e[0], 0] * powers[e[1], 1] * powers[e[2], 2] * powers[e[3], 3] for e in HALVES])
+    powers = (x, x**2, x**3)
+    monomials = np.ones((len(HALVES), x.shape[1]))
+    for monomial, exponents in zip(monomials, HALVES, strict=True):
+        for k, exponent in enumerate(exponents):
+            if exponent > 0:
+                np.multiply(monomial, powers[exponent - 1][k], out=monomial)
+    return monomials

@@ -100,17 +100,10 @@ def selection_probability(
     ClhdError
         If a value is not allowed.
     """
-    parse_choice("method", method, ("ode", "sgd"))
-    if model.units > 2:
-        raise InputError(f"units = {model.units}: must be 1 or 2, because the outcome of more units has no name yet")
-    if model.units == 2 and method == "ode":
-        check_pair(model)
+    _check_method(model, method, dimension)
     end = parse_number("time", time, above=0)
     count = parse_count("replicas", replicas, minimum=1)
     parse_count("seed", seed, minimum=0)
-    if (dimension is None) == (method == "sgd"):
-        need = "must be given with" if method == "sgd" else "is only for"
-        raise InputError(f"dimension = {dimension!r}: {need} method = 'sgd'")
     norm = _starting_norm(model) if squared_norm is None else parse_number("squared_norm", squared_norm, above=0)
     if method == "sgd":
         point = Point(model=model, dimension=dimension or 0, overlap=None, squared_norm=norm, seed=seed)
@@ -120,16 +113,11 @@ def selection_probability(
         share = parse_number("radius", radius, above=0, maximum=1)
         follow = _follow_one if model.units == 1 else _follow_pair
         overlap, last_norm = follow(model, norm, share, end, count, seed)
-    if model.units == 1:
-        names = name_outcomes(model.features)
-        outcomes = classify_outcomes(overlap, last_norm)
-    else:
-        names, outcomes = list(SHARINGS), classify_sharing(overlap, last_norm)
-    runs = np.bincount(outcomes, minlength=len(names))
-    shares: dict[str, Variable] = {"probability": (("outcome",), runs / count)}
+    names, runs = _count_outcomes(overlap, last_norm)
+    variables: dict[str, Variable] = {"probability": (("outcome",), runs / count), "runs": (("outcome",), runs)}
     if method == "sgd":
         _, lower, upper = wilson_interval(runs, count)
-        shares |= {"probability_lower": (("outcome",), lower), "probability_upper": (("outcome",), upper)}
+        variables |= {"probability_lower": (("outcome",), lower), "probability_upper": (("outcome",), upper)}
     attributes: dict[Hashable, object] = {
         "model": model.canonical(),
         "method": method,
@@ -138,11 +126,28 @@ def selection_probability(
         "seed": seed,
     }
     attributes |= {"dimension": dimension} if method == "sgd" else {"radius": radius}
-    return labelled(
-        {**shares, "runs": (("outcome",), runs)},
-        {"outcome": names},
-        attributes,
-    )
+    return labelled(variables, {"outcome": names}, attributes)
+
+
+def _check_method(model: ContrastiveModel, method: str, dimension: int | None) -> None:
+    """Raise ClhdError if the method, or its theory, is not there for the model."""
+    parse_choice("method", method, ("ode", "sgd"))
+    if model.units > 2:
+        raise InputError(f"units = {model.units}: must be 1 or 2, because the outcome of more units has no name yet")
+    if model.units == 2 and method == "ode":
+        check_pair(model)
+    if (dimension is None) == (method == "sgd"):
+        need = "must be given with" if method == "sgd" else "is only for"
+        raise InputError(f"dimension = {dimension!r}: {need} method = 'sgd'")
+
+
+def _count_outcomes(overlap: FloatArray, squared_norm: FloatArray) -> tuple[list[str], IntArray]:
+    """Return the names of the outcomes, and how many runs end in each; two units have a Gram matrix as squared norm."""
+    if squared_norm.ndim == 1:
+        names, outcomes = name_outcomes(overlap.shape[-1]), classify_outcomes(overlap, squared_norm)
+    else:
+        names, outcomes = list(SHARINGS), classify_sharing(overlap, squared_norm)
+    return names, np.bincount(outcomes, minlength=len(names))
 
 
 def _draw_directions(dimensions: int, count: int, seed: int) -> FloatArray:

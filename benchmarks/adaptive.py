@@ -121,7 +121,7 @@ def measure_threshold(name: str, constants: dict[str, Any], times: list[float], 
 
 def _compare(summary: xr.Dataset) -> str:
     """How many replicas were used, against the whole grid with as many at each point as in the widest interval."""
-    used = summary["replica_count"].sum("status").transpose(*_ALONG)
+    used = summary["replica_count"].sel(status="ok").transpose(*_ALONG)
     widths = (summary["border_high"] - summary["border_low"]).values
     line, crossing = np.unravel_index(np.nanargmax(widths), widths.shape)
     low, high = (float(summary[f"border_{end}"].values[line, crossing]) for end in ("low", "high"))

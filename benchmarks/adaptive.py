@@ -10,7 +10,8 @@ Both thresholds go through a run as any experiment does. The map asks the rule t
 whole map; there is no store. Starts outside the disc have a label of their own, so that the rim is a border too.
 
 The last column compares with the whole fine grid: points, and replicas where there are some. Of these, the whole grid
-gives each point as many as the points inside the widest interval have, for it has the same worst error then.
+gives each point as many as the points inside the widest interval have. It does not have the same widest interval then:
+it has more points near the border, and a narrower one.
 
     python -m benchmarks.adaptive [theory] [sgd] [map]
 

@@ -17,6 +17,7 @@ only, although its samples are coupled.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 
 from clhd.core.arrays import FloatArray
@@ -73,16 +74,21 @@ class BatchAverages:
     ) -> None:
         self._functions, self.weights = functions, weights
         self._moments: dict[tuple[int, ...], float] = {(f,): 0.0 for f in centred}
+        self._values: dict[tuple[int, ...], FloatArray] = {(): weights}
         self._averages: dict[tuple[tuple[int, ...], int], float] = {}
 
     def moment(self, product: tuple[int, ...]) -> float:
         """Return the average over one sample of a product of functions, by their sorted numbers."""
         found = self._moments.get(product)
         if found is None:
-            values = self.weights
-            for f in product:
-                values = values * self._functions[f]
-            found = self._moments[product] = float(values.sum())
+            found = self._moments[product] = float(self._multiply(product).sum())
+        return found
+
+    def _multiply(self, product: tuple[int, ...]) -> FloatArray:
+        """Return the weights times a product of functions, shape (node,)."""
+        found = self._values.get(product)
+        if found is None:
+            found = self._values[product] = self._multiply(product[:-1]) * self._functions[product[-1]]
         return found
 
     def average(self, polynomial: Polynomial, batch: int) -> float:
@@ -93,18 +99,26 @@ class BatchAverages:
         """Give the first factor's sample all choices of further factors, and the rest of them the other samples."""
         if not product:
             return 1.0
-        if batch == 0:
-            return 0.0
+        if batch <= 1:  # one sample has all factors
+            return batch * self.moment(product)
         key = (product, batch)
         found = self._averages.get(key)
         if found is None:
-            first, others = product[0], range(1, len(product))
             found = 0.0
-            for size in range(len(product)):
-                for chosen in combinations(others, size):
-                    here = self.moment((first, *(product[k] for k in chosen)))
-                    if here != 0.0:
-                        rest = tuple(product[k] for k in others if k not in chosen)
-                        found += here * self._of_product(rest, batch - 1)
+            for block, rest in _list_blocks(product):
+                here = self.moment(block)
+                if here != 0.0:
+                    found += here * self._of_product(rest, batch - 1)
             found = self._averages[key] = batch * found
         return found
+
+
+@lru_cache(maxsize=100_000)
+def _list_blocks(product: tuple[int, ...]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return all blocks that hold the first factor of a product, each with the rest of the factors."""
+    others = range(1, len(product))
+    return [
+        ((product[0], *(product[k] for k in chosen)), tuple(product[k] for k in others if k not in chosen))
+        for size in range(len(product))
+        for chosen in combinations(others, size)
+    ]

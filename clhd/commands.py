@@ -162,8 +162,8 @@ def claims(options: Namespace) -> int:
 
     # Matplotlib may be missing: that is told before anything is judged, and after mistakes of the user.
     from clhd.claims.judge import find_basis, judge_claims, judge_tables, list_files, read_claims, write_claims
-    from clhd.figures.claims import draw_claims
-    from clhd.sweep.results.products import claims_record, write_record
+    from clhd.figures.claims import draw_claims, list_paths
+    from clhd.sweep.results.products import claims_record, find_claims_faults, write_record
 
     spare_dask()
     results = config.results
@@ -174,12 +174,18 @@ def claims(options: Namespace) -> int:
         print(f"{entry['id']}  {entry['verdict']:<14}  {entry['statement']}")
         for part in entry.get("parts", []):
             print(f"  {part['id']}  {part['verdict']:<14}  {part['statement']}")
+    paths = [results / name for name in list_files(settings)] + list_paths(settings, results)
+    is_ours = all(type(setting.system).__module__.startswith("clhd.") for setting in settings.values())
+    if is_ours and paths[0].is_file() and not find_claims_faults(config, results):
+        for path in paths:
+            path.touch()  # a workflow goes by dates
+        print(f"{paths[0]} and its figures are those of these verdicts, and stay")
+        return 0
     print(write_claims(judged, results / "claims.json"))
     tables = judge_tables(settings, results)
     for name, table in tables.items():
         print(write_claims(table, results / f"claims_{name}.json"))
-    paths = draw_claims(judged, tables, settings, results)  # last: a figure that fails costs no verdict
-    paths += [results / name for name in list_files(settings)]
+    draw_claims(judged, tables, settings, results)  # last: a figure that fails costs no verdict
     write_record(claims_record(results), paths, find_basis([*judged["claims"], *tables.values()]), text)
     return 0
 

@@ -10,11 +10,13 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from clhd.claims.claim import CaseTable
-from clhd.claims.judge import ClaimSettings, read_summaries
+from clhd.claims.judge import ClaimSettings, list_figures, read_summaries
 from clhd.core.files import make_folder, write_file
 from clhd.errors import explain_unwritable
 from clhd.figures.style import TEX_FONTS, save_figure, use_style
 from clhd.systems.registry import import_named
+
+_FORMATS = ("pdf", "png", "svg")
 
 
 def draw_claims(
@@ -64,11 +66,17 @@ def draw_claims(
     return paths
 
 
+def list_paths(settings: Mapping[str, ClaimSettings], results: Path) -> list[Path]:
+    """Return the files that `draw_claims` writes into the folder of all results."""
+    folder = results / "figures"
+    return [folder / f"{figure}.{suffix}" for figure in list_figures(settings) for suffix in (*_FORMATS, "rst")]
+
+
 def _save(figure: Figure, caption: str, stem: Path) -> list[Path]:
     """Write a figure in three formats, and its caption."""
     with explain_unwritable(stem.parent):
         make_folder(stem.parent)
-        paths = save_figure(figure, stem, ("pdf", "png", "svg"))
+        paths = save_figure(figure, stem, _FORMATS)
         paths.append(stem.with_suffix(".rst"))
         write_file(paths[-1], caption)
     return paths

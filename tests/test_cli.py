@@ -185,6 +185,15 @@ def test_help_says_where_a_command_looks_by_default(
     assert "RESULTS" not in text
 
 
+def test_a_file_with_the_keys_of_an_experiment_is_taken_for_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "incomplete.yaml"
+    path.write_text("axes: {size: [1, 2]}\n")
+    assert main(["status", str(path)]) == 2
+    assert capsys.readouterr().err == f"{path}: system: must be given\n"
+
+
 def test_status_imports_neither_compiler_nor_cluster_nor_pyplot(experiment: Path) -> None:
     program = (
         "import sys; from clhd.cli import main; main(['status', 'config.yaml']);"

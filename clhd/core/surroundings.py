@@ -44,10 +44,10 @@ def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def spare_dask() -> None:
-    """Have xarray import no Dask in this process, which makes no Dask arrays; does nothing if Dask is imported already.
+    """Have xarray not import ``dask.array`` in this process, which makes no Dask arrays, unless Dask is there already.
 
-    xarray imports ``dask.array``, for a third of a second, to see whether an array is one of Dask's. It remembers the
-    answer, in a private part: if that is gone, the import takes its time again.
+    xarray imports it, for a third of a second, to see whether an array is one of Dask's. It remembers the answer, in a
+    private part: if that is gone, the import takes its time again.
     """
     if "dask" in sys.modules:
         return

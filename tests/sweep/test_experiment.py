@@ -274,7 +274,9 @@ def test_a_list_gives_each_component_its_value(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_list_of_values_is_refused(tmp_path: Path, values: str, message: str) -> None:
-    path = write(tmp_path / "list.yaml", LIST.replace("[0.3, 0.2]", values))
+    # The axes are right: nothing else is said of a second feature.
+    path = write(tmp_path / "list.yaml", LIST.replace("[0.3, 0.2]", values) + "axes: {kurtosis_2: [1, 2]}\n")
     with pytest.raises(ClhdError) as caught:
         read_experiment(path)
     assert message in str(caught.value)
+    assert "kurtosis" not in str(caught.value)

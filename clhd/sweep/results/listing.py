@@ -84,7 +84,7 @@ def find_experiment(text: str, results: Path | None) -> tuple[str, Path, Path]:
 def _read_file(path: Path) -> ConfigContent:
     """The content of a list, or of the file of one experiment."""
     table = read_yaml(path)
-    if "system" not in table:
+    if "experiments" in table or not table.keys() & Experiment.model_fields.keys():
         return parse_config(table, str(path), check=False)
     experiment = parse_experiment({"name": path.stem, **table}, str(path), check=False, folder=path.parent)
     return ConfigContent(Path("results"), {experiment.name: experiment}, {experiment.name: path}, None)

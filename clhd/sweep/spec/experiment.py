@@ -145,7 +145,7 @@ class Experiment(BaseModel):
     def _parse_axes(cls, value: Any, info: ValidationInfo) -> tuple[Axis, ...]:
         if not isinstance(value, Mapping):
             raise ValueError("must be a table of name: values")
-        find = parameter_finder(info, info.data.get("constants") or {})
+        find = parameter_finder(info, info.data.get("constants"))  # None if they are wrong
         axes = tuple(collect(value, lambda name, entry: parse_axis(name, entry, find)).values())
         if get_context(info).check:  # an older store may hold such values, and must stay readable
             collect({axis.name: axis for axis in axes}, lambda _, axis: check_labels(axis))

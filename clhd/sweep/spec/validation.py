@@ -152,14 +152,15 @@ def has_simulation(info: ValidationInfo) -> bool:
     return list_simulated(info) != []
 
 
-def parameter_finder(info: ValidationInfo, constants: Mapping[str, Any]) -> Callable[[str], Parameter]:
-    """A function that finds a parameter of the system by name."""
+def parameter_finder(info: ValidationInfo, constants: Mapping[str, Any] | None) -> Callable[[str], Parameter]:
+    """A function that finds a parameter of the system by name; without constants, a component may have any number."""
     if "system" not in info.data:
         raise ValueError(UNKNOWN_SYSTEM)
     system = get_system(info) or get_context(info).recalled
     if system is None:
         return lambda name: Parameter(kind="any", default=None, meaning="")
-    return lambda name: system.find_parameter(name, constants)
+    known = {system.components: math.inf} if constants is None else constants
+    return lambda name: system.find_parameter(name, known)
 
 
 def number_components(name: str, values: Any) -> dict[str, Any]:

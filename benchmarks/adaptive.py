@@ -11,9 +11,10 @@ whole map; there is no store. Starts outside the disc have a label of their own,
 
 The last column compares with the whole fine grid: points, and replicas where there are some. Of these, the whole grid
 gives each point as many as the points inside the widest interval have. It does not have the same widest interval then:
-it has more points near the border, and a narrower one.
+it has more points near the border, and a narrower one. `whole` estimates its widest interval by its replicas: on lines
+with normal noise, of the size and the slope that SGD has on both sides of the threshold at some learning rates.
 
-    python -m benchmarks.adaptive [theory] [sgd] [map]
+    python -m benchmarks.adaptive [theory] [sgd] [map] [whole]
 
 The run by theory also draws docs/figures/refined_points.png.
 """
@@ -33,13 +34,15 @@ from clhd.figures.border import plot_border
 from clhd.figures.style import use_style
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.refine import LABEL_MARGIN, choose_points, fill_between, find_labels
+from clhd.sweep.results.border import find_crossings
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import ThreePoint
+from clhd.systems.contrastive.simulation.sgd import simulate_sgd
 from clhd.systems.contrastive.theory.regions import NO_SUCH_START, attraction_region
-from clhd.systems.contrastive.theory.threshold import learnability_threshold
+from clhd.systems.contrastive.theory.threshold import learnability_threshold, uninformative_state
 
 _CONSTANTS = {
     "loss": "covariance",
@@ -58,33 +61,32 @@ _AXES = {
     "learning_rate": {"start": 0.1, "stop": 1.3, "count": 10},
 }
 # Of the threshold by SGD. `clhd plan` predicts 0.7 ms of one core for a replica: with 900 points, as by theory, 40 s to
-# 5 min. It took 2654 points and 27 min of one core, for noise splits more cells than the border crosses.
+# 5 min. It took 2654 points and 23 min of one core, for noise splits more cells than the border crosses.
 _DIMENSION, _TIME, _REPLICAS = 10_000, 4, {"start": 64, "most": 512}
 _PICTURE = Path(__file__).parents[1] / "docs" / "figures" / "refined_points.png"
 _MAP_ROUNDS, _MAP_COUNT = 5, 12
+# Of the whole grid: lines and points of each, replicas, draws, and how far from the threshold the noise is measured.
+_LINES, _WHOLE_REPLICAS, _DRAWS, _AROUND = 145, (64, 128, 192, 256, 512), 40, 0.15
 FloatArray = NDArray[np.float64]
 Row = tuple[str, str, str, str]
 
 
+def _make_model(rate: float, second_moment: float = 1.0) -> ContrastiveModel:
+    return ContrastiveModel(
+        latents=(ThreePoint(second_moment=second_moment, kurtosis=3.0),),
+        loss="covariance",
+        batch=2,
+        background="orthogonal",
+        learning_rate=rate,
+        weight_decay=0.6,
+        base_noise_variance=0.5,
+        augmentation_noise_variance=0.5,
+    )
+
+
 def find_thresholds(rates: FloatArray) -> FloatArray:
     """Return the learnability threshold at each learning rate."""
-    return np.array([
-        float(
-            learnability_threshold(
-                ContrastiveModel(
-                    latents=(ThreePoint(second_moment=1.0, kurtosis=3.0),),
-                    loss="covariance",
-                    batch=2,
-                    background="orthogonal",
-                    learning_rate=float(rate),
-                    weight_decay=0.6,
-                    base_noise_variance=0.5,
-                    augmentation_noise_variance=0.5,
-                )
-            ).squeeze()
-        )
-        for rate in rates
-    ])  # fmt: skip
+    return np.array([float(learnability_threshold(_make_model(rate)).squeeze()) for rate in rates.tolist()])
 
 
 def measure_threshold(name: str, constants: dict[str, Any], times: list[float], replicas: Any, **refine: Any) -> Row:
@@ -132,6 +134,39 @@ def _compare(summary: xr.Dataset) -> str:
     return f"; {spent} of {used.size} x {each} replicas, {spent / whole:.1%}"
 
 
+def measure_whole() -> Row:
+    """Estimate the widest interval of the whole fine grid of the threshold by SGD, by its replicas at each point."""
+    rates = np.linspace(_AXES["learning_rate"]["start"], _AXES["learning_rate"]["stop"], 5)
+    lines = np.linspace(rates[0], rates[-1], _LINES)
+    exact = np.interp(lines, rates, find_thresholds(rates))
+    noise = np.interp(lines, rates, [_find_noise(*place) for place in zip(rates, find_thresholds(rates), strict=True)])
+    places = np.linspace(_AXES["second_moment"]["start"], _AXES["second_moment"]["stop"], _LINES)
+    random, found = np.random.default_rng(14), []
+    for replicas in _WHOLE_REPLICAS:
+        widest = []
+        for _ in range(_DRAWS):
+            errors = noise[:, None] / np.sqrt(replicas) * np.ones(_LINES)
+            values = places - exact[:, None] + errors * random.normal(size=errors.shape)
+            crossings = [find_crossings(places, *line, 0.0, 2) for line in zip(values, errors, strict=True)]
+            widest.append(max(high - low for line in crossings for _, low, high in line))
+        found.append(f"{np.median(widest):.3f} with {replicas}")
+    return ("widest interval of the whole grid", "; ".join(found), f"median of {_DRAWS} draws", f"{_LINES} x {_LINES}")
+
+
+def _find_noise(rate: float, threshold: float) -> float:
+    """The deviation of the overlap of one replica, over its slope in the second moment, around the threshold."""
+    means, deviations = [], []
+    for moment in (threshold - _AROUND, threshold + _AROUND):
+        model = _make_model(rate, moment)
+        norm = float(uninformative_state(model).squared_norm)
+        run = {"overlap": [_CONSTANTS["initial_overlap"]], "squared_norm": norm, "time": [0, _TIME]}
+        sgd = simulate_sgd(model, dimension=_DIMENSION, replicas=256, seed=14, **run)
+        ends = sgd["overlap"].isel(time=-1).values.ravel()
+        means.append(ends.mean())
+        deviations.append(ends.std(ddof=1))
+    return float(np.mean(deviations) / (means[1] - means[0]) * 2 * _AROUND)
+
+
 def draw_points(summary: Path) -> None:
     """Draw the picture of docs/adaptive.md."""
     with use_style():
@@ -168,6 +203,7 @@ def main(chosen: list[str]) -> None:
     """Print the rows of the chosen measurements."""
     measurements: dict[str, Callable[[], Row]] = {
         "map": measure_map,
+        "whole": measure_whole,
         "theory": lambda: measure_threshold(
             "threshold_by_theory", {"simulation": "none"}, [0], 0, quantity="growth_rate_theory", level=0
         ),

@@ -178,7 +178,7 @@ def claims(options: Namespace) -> int:
     is_ours = all(type(setting.system).__module__.startswith("clhd.") for setting in settings.values())
     if is_ours and paths[0].is_file() and not find_claims_faults(config, results):
         for path in paths:
-            path.touch()  # a workflow goes by dates
+            os.utime(path, follow_symlinks=False)  # a workflow goes by dates
         print(f"{paths[0]} and its figures are those of these verdicts, and stay")
         return 0
     print(write_claims(judged, results / "claims.json"))

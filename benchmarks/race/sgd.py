@@ -109,8 +109,10 @@ def format_table(dimensions: Sequence[int], entries: Sequence[Sequence[Entry]]) 
             hours = seconds * n * TIME * REPLICAS / 3600
             ratios = [seconds / ours[other].seconds for other in ("clhd, projected", "clhd, conditioned")]
             cells += [f"{1e6 * seconds:.3g}", *(f"{ratio:.3g}" for ratio in ratios), f"{hours:.2g}"]
-        batches = {column[name].name.removeprefix(name) for column in columns}
-        lines.append(f"| {name}{' /'.join(sorted(batches))} | {' | '.join(cells)} | {first.verdict} |")
+        labels = [column[name].name for column in columns]
+        batches = dict.fromkeys(label.removeprefix(f"{name}, ").removesuffix(" at once") for label in labels)
+        label = name if labels[0] == name else f"{name}, {' / '.join(batches)} at once"
+        lines.append(f"| {label} | {' | '.join(cells)} | {first.verdict} |")
     return "\n".join(lines)
 
 

@@ -99,8 +99,10 @@ class BatchAverages:
         """Give the first factor's sample all choices of further factors, and the rest of them the other samples."""
         if not product:
             return 1.0
-        if batch <= 1:  # one sample has all factors
-            return batch * self.moment(product)
+        if batch == 0:
+            return 0.0
+        if batch == 1:  # this sample has all factors
+            return self.moment(product)
         key = (product, batch)
         found = self._averages.get(key)
         if found is None:

@@ -10,10 +10,11 @@ axes, up to that of the fine grid; other axes are not refined, and every positio
 | step | 2^(rounds - r) | spacing of the grid of round r, in positions of the fine grid |
 
 Points of a cell differ if the lowest and the highest side in it do. Where the noise dominates, the cell is not split:
-if a corner has a larger error than the corners differ from each other, a smaller cell would show noise alone, and only
-more replicas help. If the number of replicas is free, such corners get twice as many. A cell that was left alone is
-looked at again when a neighbour adds points to its faces, so a border is followed into cells whose corners do not show
-it. Around a cell that is split, a margin of cells is split too, for regions that are thinner than a cell.
+if a corner whose side is open has a larger error than the corners differ from each other, a smaller cell would show
+noise alone, and only more replicas help. If the number of replicas is free, such corners get twice as many; a corner
+whose side is decided needs no more. A cell that was left alone is looked at again when a neighbour adds points to its
+faces, so a border is followed into cells whose corners do not show it. Around a cell that is split, a margin of cells
+is split too, for regions that are thinner than a cell.
 
 A decision only adds points or replicas. It rests on a state in which all that was wanted before is known, with the
 replicas that were wanted then. So what is wanted in the end does not depend on the order in which points became known,
@@ -197,9 +198,10 @@ def _find_more(sides: Sides, along: Sequence[int], rounds: int, margin: int) -> 
 
 
 def _mark_noisy(noisy: BoolArray, cells: BoolArray, sides: Sides, along: Sequence[int], step: int) -> BoolArray:
-    """Mark the corners of some cells whose errors are larger than the corners differ; return the cells that have one.
+    """Mark the open corners of some cells whose errors are larger than the corners differ; return the cells with one.
 
-    In other words: the error, translated into the axes by the slope across the cell, is larger than the spacing.
+    In other words: the error, translated into the axes by the slope across the cell, is larger than the spacing. A
+    corner whose side is decided needs no more replicas, however large its error is.
     """
     corners = []
     for shifts in product((0, 1), repeat=len(along)):
@@ -211,8 +213,9 @@ def _mark_noisy(noisy: BoolArray, cells: BoolArray, sides: Sides, along: Sequenc
     for corner in corners:
         least, most = np.fmin(least, sides.value[corner]), np.fmax(most, sides.value[corner])
     found: BoolArray = np.zeros(cells.shape, dtype=bool)
+    is_open = sides.low < sides.high
     for corner in corners:
-        is_noisy = cells & (sides.reach[corner] > most - least)
+        is_noisy = cells & is_open[corner] & (sides.reach[corner] > most - least)
         noisy[corner] |= is_noisy
         found |= is_noisy
     return found

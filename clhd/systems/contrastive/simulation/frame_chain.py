@@ -1,9 +1,8 @@
-"""The exact projected chain in the frame of features and units, for what `projected.py` does not simulate.
+"""The exact projected chain of several units, with the covariance loss, in the frame of features and units.
 
-It simulates the covariance loss with one unit or several, and the orthogonal background with every loss. The frame has
-p + d orthonormal directions: the features, and d others that span the rest of the units w_1..w_d. In this frame the
-units are (Q, L), and w_i . w_k / n = R_ik with R = Q Q' + L L'. The noise of view v along the features is f_v, and
-along the other directions it is t_v. One step (docs/theory.md, "The chain in a frame"):
+The frame has p + d orthonormal directions: the features, and d others that span the rest of the units w_1..w_d. In
+this frame the units are (Q, L), and w_i . w_k / n = R_ik with R = Q Q' + L L'. The noise of view v along the features
+is f_v, and along the other directions it is t_v. One step (docs/theory.md, "The chain in a frame"):
 
     z_iv = Q_i . (c_v + f_v) + L_i . t_v,      Delta = -dF/dz,
     D_ik = sum_uv K_uv Delta_iu Delta_kv,      C C' = D,
@@ -35,19 +34,13 @@ from numpy.typing import NDArray
 from clhd.core.arrays import FloatArray
 from clhd.core.streams import fill_normal_pairs, gamma_constants
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.latents import SAMPLERS
-from clhd.systems.contrastive.model.losses import LOSSES, covariance
+from clhd.systems.contrastive.model.losses import covariance
 from clhd.systems.contrastive.model.state import factorise_rest
-from clhd.systems.contrastive.simulation.frame_step import COVARIANCE, advance, draw_bartlett
-from clhd.systems.contrastive.simulation.lockstep import LANES, SIGNS, Lockstep, choose_sampler
+from clhd.systems.contrastive.simulation.frame_step import advance, draw_bartlett
+from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep, choose_samplers
 from clhd.systems.contrastive.simulation.point import Point
 
 BitArray = NDArray[np.uint64]
-
-
-def needs_frame(model: ContrastiveModel) -> bool:
-    """Return True if the model is simulated by the chain of this module."""
-    return model.loss == "covariance" or model.background != "isotropic"
 
 
 def frame_type(features: int, units: int, views: int, samples: int, atoms: int) -> np.dtype[np.void]:
@@ -67,7 +60,6 @@ def frame_type(features: int, units: int, views: int, samples: int, atoms: int) 
         "gamma_d": (units,),
         "gamma_c": (units,),
         "is_there": (units,),
-        "temperature": (),
         "weight": (),
         "scale": (features,),
         "values": (features, atoms),
@@ -99,18 +91,16 @@ class FrameGroup(Lockstep):
     """Up to `LANES` replicas of points of one `family`, by the chain in the frame of features and units."""
 
     def _choose_type(self, model: ContrastiveModel, atoms: int) -> np.dtype[np.void]:
-        return frame_type(model.features + self._further, model.units, model.views, model.samples, atoms)
+        return frame_type(model.features, model.units, model.views, model.samples, atoms)
 
     def _list_codes(self, model: ContrastiveModel) -> tuple[Any, ...]:
-        has_signs = model.units > 1 and model.samples * model.features <= SIGNS * len(self._group["bits"])
         return (
             model.unit.code,
             model.unit.coefficient_array,
-            LOSSES[model.loss].code if model.loss in LOSSES else COVARIANCE,
             bool(model.centred),
             covariance.DECORRELATIONS[model.decorrelation_function],
             model.is_sphere,
-            np.array([choose_sampler(law) if has_signs else SAMPLERS[law.sampler] for law in model.latents]),
+            choose_samplers(model, len(self._group["bits"])),
         )
 
     def _list_constants(self, model: ContrastiveModel, n: int) -> dict[str, float | FloatArray]:
@@ -129,13 +119,12 @@ class FrameGroup(Lockstep):
             "sigma": np.sqrt(variance)[:, None],
             "common": common[:, None],
             "own": np.sqrt(variance * (1 - common**2))[:, None],
-            "temperature": model.softmax_temperature,
             "weight": model.decorrelation,
         }
 
     def _fill_chi_squares(self, lanes: slice, model: ContrastiveModel, n: int) -> None:
         for k in range(model.units):
-            self._set_degrees(k, lanes, n - model.features - self._further - model.units - k)
+            self._set_degrees(k, lanes, n - model.features - model.units - k)
 
     def _set_degrees(self, k: int, lanes: slice, degrees: int) -> None:
         """Set the degrees of freedom of row k of Bartlett's triangle; below 1 its column is 0."""
@@ -176,13 +165,8 @@ class FrameGroup(Lockstep):
                 rest /= length
         else:
             overlap = np.array(point.overlap).reshape(len(q), -1)
-            q[:, : point.model.features] = overlap[..., None]
-            q[:, point.model.features :] = 0.0
+            q[:] = overlap[..., None]
             rest[:] = factorise_rest(overlap, point.squared_norm)[..., None]
-
-    def restart(self, overlap: FloatArray) -> None:
-        self._group["q"][0, :, : self.lanes] = overlap.T
-        self._group["rest"][0, 0, : self.lanes] = 0.0
 
     def advance(self, steps: int) -> None:
         arguments: Any = (steps, *self._codes, self._state, self._group)

@@ -1,4 +1,4 @@
-"""The compiled step of the chain in a frame of features and units; `frame_chain.py` has its equations and symbols."""
+"""The compiled step of the chain of several units; `frame_chain.py` has its equations and symbols."""
 
 import math
 from typing import Any
@@ -11,24 +11,14 @@ from clhd.core.kernels import kernel
 from clhd.core.streams import (
     fill_chi_squares,
     fill_normal_pairs,
-    fill_signs,
     fill_six_normals,
     transform_to_chi_squares,
 )
 from clhd.systems.contrastive.model.activations import activate
-from clhd.systems.contrastive.model.losses import covariance, forces
-from clhd.systems.contrastive.simulation.lockstep import LANES, SIGN, SIGNS, sample_latent
+from clhd.systems.contrastive.model.losses import covariance
+from clhd.systems.contrastive.simulation.lockstep import LANES, sample_latents
 
 BitArray = NDArray[np.uint64]
-
-# Code of the covariance loss in the kernel; the other losses have theirs.
-COVARIANCE = -1
-
-
-@kernel
-def _is_second(loss: int, v: int) -> bool:
-    """Return True if view v is the second one of its pair; its first one is view v - 1."""
-    return v % 2 == 1 if loss == COVARIANCE else v == 1
 
 
 @kernel
@@ -73,8 +63,7 @@ def _factorise(matrix: FloatArray) -> None:
 def draw_bartlett(state: BitArray, group: Any) -> None:
     """Draw all normal numbers of a step, and write Bartlett's lower triangle A of each lane."""
     bartlett, normal, chi_square = group.bartlett, group.normal, group.chi_square
-    # One unit has a logarithm for each pair: it draws few numbers, and runs of it stay as they were recorded.
-    sixes = len(group.bits) if len(bartlett) > 1 else 0
+    sixes = len(group.bits)
     for k in range(sixes):
         fill_six_normals(state, normal[6 * k : 6 * k + 6], group.fraction[k], group.bits[k])
     for row in range(6 * sixes, len(normal), 2):
@@ -95,18 +84,6 @@ def draw_bartlett(state: BitArray, group: Any) -> None:
             _add_product(bartlett[k, m], group.is_there[m], normal[row])
             _set_zero(bartlett[m, k])
             row += 1
-
-
-@kernel
-def _sample_latents(state: BitArray, samplers: IntArray, group: Any) -> None:
-    """Draw the latents of all samples; signs are bits that the normal numbers left."""
-    for m in range(len(group.c)):
-        for j in range(len(samplers)):
-            if samplers[j] == SIGN:
-                place = m * len(samplers) + j
-                fill_signs(group.bits[place // SIGNS], place % SIGNS, group.scale[j], group.c[m, j])
-            else:
-                sample_latent(state, samplers[j], group, m, j)
 
 
 @kernel
@@ -133,24 +110,16 @@ def _scale_pair(
 
 
 @kernel
-def _draw_views(state: BitArray, loss: int, samplers: IntArray, group: Any) -> None:
+def _draw_views(state: BitArray, samplers: IntArray, group: Any) -> None:
     """Turn the first rows of ``group.normal`` into c + f and t of all views."""
     y, directions, views = group.normal, group.moved.shape[1], group.z.shape[1]
-    _sample_latents(state, samplers, group)
-    for v in range(views):
-        if _is_second(loss, v):  # written with its first view
-            continue
-        sample = v // 2 if loss == COVARIANCE else max(v - 1, 0)
+    sample_latents(state, samplers, group)
+    for v in range(0, views, 2):
         for j in range(directions):
             has_latent = j < len(samplers)
-            row, part = y[v * directions + j], 0 if has_latent else 1
-            sigma, latent = group.sigma[part], group.c[sample, j if has_latent else 0]
-            if v + 1 < views and _is_second(loss, v + 1):
-                second = y[(v + 1) * directions + j]
-                _scale_pair(row, second, sigma, group.common[part], group.own[part], latent, has_latent)
-            else:
-                for i in range(LANES):
-                    row[i] = sigma[i] * row[i] + (latent[i] if has_latent else 0.0)
+            first, second, part = y[v * directions + j], y[(v + 1) * directions + j], 0 if has_latent else 1
+            sigma, latent = group.sigma[part], group.c[v // 2, j if has_latent else 0]
+            _scale_pair(first, second, sigma, group.common[part], group.own[part], latent, has_latent)
 
 
 @kernel
@@ -190,7 +159,7 @@ def _add_four(row: FloatArray, one: FloatArray, other: FloatArray, v: int, place
 
 
 @kernel
-def _collect(loss: int, group: Any) -> None:
+def _collect(group: Any) -> None:
     """Write sum_v Delta_v (c_v + f_v, t_v)' to `moved`, and D to `form`."""
     moved, form, delta, y, crossed = group.moved, group.form, group.delta, group.normal, group.chi_square
     views, directions = delta.shape[1], moved.shape[1]
@@ -207,11 +176,8 @@ def _collect(loss: int, group: Any) -> None:
             row = form[k, m]
             _set_zero(row)
             _set_zero(crossed)
-            for v in range(views):
-                if _is_second(loss, v):
-                    _add_pair(row, crossed, delta[k, v - 1], delta[k, v], delta[m, v - 1], delta[m, v])
-                elif v + 1 == views or not _is_second(loss, v + 1):
-                    _add_product(row, delta[k, v], delta[m, v])
+            for v in range(0, views, 2):
+                _add_pair(row, crossed, delta[k, v], delta[k, v + 1], delta[m, v], delta[m, v + 1])
             for i in range(LANES):
                 row[i] = group.variance[i] * row[i] + group.covariance[i] * crossed[i]
 
@@ -273,7 +239,6 @@ def advance(
     steps: int,
     activation: int,
     coefficients: FloatArray,
-    loss: int,
     centred: bool,
     penalty: int,
     sphere: bool,
@@ -285,16 +250,13 @@ def advance(
     z, h, d, delta = group.z, group.h, group.d, group.delta
     for _ in range(steps):
         draw_bartlett(state, group)
-        _draw_views(state, loss, samplers, group)
+        _draw_views(state, samplers, group)
         _project(group)
         for k in range(len(z)):
             for v in range(z.shape[1]):
                 activate(activation, coefficients, z[k, v], h[k, v], d[k, v])
-        if loss == COVARIANCE:
-            covariance.forces(centred, penalty, group.weight, h, d, group.mean, group.slope, delta)
-        else:
-            forces(loss, group.temperature, h[0], d[0], delta[0])
-        _collect(loss, group)
+        covariance.forces(centred, penalty, group.weight, h, d, group.mean, group.slope, delta)
+        _collect(group)
         _move(group)
         if sphere:
             _return_to_sphere(group)

@@ -27,9 +27,9 @@ from clhd.core.arrays import FloatArray
 from clhd.core.streams import aligned_zeros, seed_states
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES
+from clhd.systems.contrastive.simulation.chains import is_isotropic_pair
 from clhd.systems.contrastive.simulation.conditioned import ConditionedEngine
 from clhd.systems.contrastive.simulation.features import check_features
-from clhd.systems.contrastive.simulation.frame_chain import needs_frame
 from clhd.systems.contrastive.simulation.full_batch import BatchEngine
 from clhd.systems.contrastive.simulation.full_step import ReplicaState, StepRule, advance_weights, latent_tables
 from clhd.systems.contrastive.simulation.noise import CHUNK, LANES, noise_mixing, open_noise_source
@@ -127,7 +127,7 @@ class FullReplica:
     ) -> None:
         check_features(model, dimension)
         stream = f"{key}|replica={replica}"
-        full = BatchEngine if needs_frame(model) else _PairEngine
+        full = _PairEngine if is_isotropic_pair(model) else BatchEngine
         self._engine: _Engine = (ConditionedEngine if engine == "conditioned" else full)(model, dimension, stream)
         self.features: FloatArray = self._engine.features[:, :dimension]
         weights: FloatArray = self._engine.weights.reshape(model.units, -1)[:, :dimension]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.core.arrays import FloatArray
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
-from clhd.core.streams import aligned_zeros, fill_laplace, fill_normal_pairs, fill_uniforms, seed_states
+from clhd.core.streams import aligned_zeros, fill_laplace, fill_normal_pairs, fill_signs, fill_uniforms, seed_states
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import DISCRETE, GAUSSIAN, SAMPLERS, UNIFORM, Latent
 from clhd.systems.contrastive.simulation.point import Point
@@ -35,7 +35,19 @@ SIGNS = 12
 
 
 @kernel
-def sample_latent(state: BitArray, sampler: int, group: Any, sample: int, j: int) -> None:
+def sample_latents(state: BitArray, samplers: IntArray, group: Any) -> None:
+    """Draw the latents of all samples into ``group.c``; signs are bits that the normal numbers left."""
+    for m in range(len(group.c)):
+        for j in range(len(samplers)):
+            if samplers[j] == SIGN:
+                place = m * len(samplers) + j
+                fill_signs(group.bits[place // SIGNS], place % SIGNS, group.scale[j], group.c[m, j])
+            else:
+                _sample_latent(state, samplers[j], group, m, j)
+
+
+@kernel
+def _sample_latent(state: BitArray, sampler: int, group: Any, sample: int, j: int) -> None:
     """Draw the latent of one feature of one sample for each lane, into ``group.c[sample, j]``."""
     uniform = group.uniform
     c = group.c[sample, j]
@@ -72,7 +84,7 @@ class Lockstep(ABC):
         Points and the replicas of each; lanes are filled in this order, and unused ones repeat the first.
     further : int
         Number of orthonormal directions without a latent, beside the features, along which the overlap is followed
-        too. It is 0 until `restart`.
+        too, by the chains of one unit. It is 0 until their `restart`.
 
     Raises
     ------
@@ -138,13 +150,6 @@ class Lockstep(ABC):
         """Draw the initial state; lanes with a fixed start also draw, so a group may have both kinds."""
 
     @abstractmethod
-    def restart(self, overlap: FloatArray) -> None:
-        """Set the state of one unit that lies in the span of features and further directions.
-
-        `overlap` has the shape (lanes, feature + further); its squares add up to the squared norm.
-        """
-
-    @abstractmethod
     def advance(self, steps: int) -> None:
         """Make `steps` steps of SGD in every lane, without the GIL."""
 
@@ -168,6 +173,13 @@ def family(point: Point) -> tuple[Hashable, ...]:
         model.constraint,
         tuple(choose_sampler(law) for law in model.latents),
     )
+
+
+def choose_samplers(model: ContrastiveModel, words: int) -> IntArray:
+    """Return the code of how each latent is drawn; signs need so many words of random bits in each step."""
+    if model.samples * model.features <= SIGNS * words:
+        return np.array([choose_sampler(law) for law in model.latents])
+    return np.array([SAMPLERS[law.sampler] for law in model.latents])
 
 
 def choose_sampler(law: Latent) -> int:

@@ -32,16 +32,14 @@ from clhd.core.kernels import kernel
 from clhd.core.streams import (
     fill_chi_squares,
     fill_normal_pairs,
-    fill_signs,
     fill_six_normals,
     gamma_constants,
     transform_to_chi_squares,
 )
 from clhd.systems.contrastive.model.activations import activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.latents import DISCRETE
 from clhd.systems.contrastive.model.losses import LOSSES, forces
-from clhd.systems.contrastive.simulation.lockstep import LANES, SIGN, SIGNS, Lockstep, choose_sampler, sample_latent
+from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep, choose_samplers, sample_latents
 from clhd.systems.contrastive.simulation.point import Point
 
 BitArray = NDArray[np.uint64]
@@ -75,7 +73,7 @@ def group_type(features: int, views: int, atoms: int) -> np.dtype[np.void]:
         # Work space.
         "normal": (normals + normals % 2,),
         "uniform": (),
-        "bits": (),
+        "bits": (1,),
         "root": (),
         "chi_square": (),
         "c": (views - 1, features),
@@ -104,17 +102,12 @@ def _advance(
     for _ in range(steps):
         sixes = len(normal) // 6
         for k in range(sixes):
-            fill_six_normals(state, normal[6 * k : 6 * k + 6], group.uniform, group.bits)
+            fill_six_normals(state, normal[6 * k : 6 * k + 6], group.uniform, group.bits[0])
         for k in range(6 * sixes, len(normal), 2):
             fill_normal_pairs(state, normal[k], normal[k + 1])
         further = normal[len(z) + len(q)]
         transform_to_chi_squares(state, further, group.gamma_d, group.gamma_c, group.uniform, chi_square)
-        for m in range(len(c)):
-            for j in range(len(samplers)):
-                if samplers[j] == SIGN:
-                    fill_signs(group.bits, m * len(samplers) + j, group.scale[j], c[m, j])
-                else:
-                    sample_latent(state, samplers[j], group, m, j)
+        sample_latents(state, samplers, group)
 
         for i in range(LANES):
             normal[1, i] = group.correlation[i] * normal[0, i] + group.orthogonal[i] * normal[1, i]
@@ -181,14 +174,12 @@ class LaneGroup(Lockstep):
 
     def _list_codes(self, model: ContrastiveModel) -> tuple[Any, ...]:
         """Return what the kernel branches on."""
-        codes = [choose_sampler(law) for law in model.latents]
-        signs = (model.views - 1) * model.features
         return (
             model.unit.code,
             model.unit.coefficient_array,
             LOSSES[model.loss].code,
             model.is_sphere,
-            np.array([DISCRETE if code == SIGN and signs > SIGNS else code for code in codes]),
+            choose_samplers(model, 1),
         )
 
     def _list_constants(self, model: ContrastiveModel, n: int) -> dict[str, float]:
@@ -240,6 +231,10 @@ class LaneGroup(Lockstep):
             begin = lanes.stop
 
     def restart(self, overlap: FloatArray) -> None:
+        """Set the state of a unit that lies in the span of features and further directions.
+
+        `overlap` has the shape (lanes, feature + further); its squares add up to the squared norm.
+        """
         self._group["q"][:, : self.lanes] = overlap.T
         self._group["r"][: self.lanes] = np.sum(overlap**2, axis=1)
 

@@ -18,10 +18,9 @@ import numpy as np
 from clhd.core.arrays import FloatArray
 from clhd.core.streams import seed_states
 from clhd.errors import InputError
-from clhd.systems.contrastive.simulation.frame_chain import FrameGroup, needs_frame
+from clhd.systems.contrastive.simulation.chains import choose_unit_chain
 from clhd.systems.contrastive.simulation.lockstep import LANES
 from clhd.systems.contrastive.simulation.point import Point
-from clhd.systems.contrastive.simulation.projected import LaneGroup
 from clhd.systems.contrastive.simulation.start import dot, draw_start, multiply
 
 # Coordinates of the weights of all lanes of a group: 256 MB, and as much for each feature.
@@ -65,7 +64,7 @@ class WeightGroup:
                 f"dimension = {n}: weights by the projected engine need at least {model.features + 3}, the number of "
                 "features + 3; use engine = 'full'"
             )
-        self._chain = (FrameGroup if needs_frame(model) else LaneGroup)(pieces, further=1)
+        self._chain = choose_unit_chain(model)(pieces, further=1)
         runs = [(point, replica) for point, replicas in pieces for replica in replicas]
         self.features = np.empty((len(runs), model.features, n))
         self.weights = np.empty((len(runs), n))

@@ -30,11 +30,10 @@ from clhd.errors import InputError, SimulationStopped
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import GRAM_WORDS, labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial
-from clhd.systems.contrastive.simulation.frame_chain import FrameGroup, needs_frame
+from clhd.systems.contrastive.simulation.chains import choose_chain
 from clhd.systems.contrastive.simulation.full import FullReplica
 from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep, family
 from clhd.systems.contrastive.simulation.point import Point
-from clhd.systems.contrastive.simulation.projected import LaneGroup
 from clhd.systems.contrastive.simulation.projected_weights import WeightGroup, count_weight_lanes
 
 # Duration of a kernel call: short enough for a prompt stop, long enough that the call itself costs nothing.
@@ -300,7 +299,7 @@ def _gather(pieces: Sequence[tuple[Point, Sequence[int]]], *, with_weights: bool
     """Return the group of lanes of these replicas, all of one family."""
     if with_weights:
         return WeightGroup(pieces)
-    return (FrameGroup if needs_frame(pieces[0][0].model) else LaneGroup)(pieces)
+    return choose_chain(pieces[0][0].model)(pieces)
 
 
 def _pack(points: Sequence[Point], replicas: int, *, with_weights: bool) -> list[list[tuple[int, int]]]:

@@ -27,7 +27,7 @@ from clhd.core.lazy import xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import GRAM_WORDS, WORDS
-from clhd.systems.contrastive.simulation.frame_chain import needs_frame
+from clhd.systems.contrastive.simulation.chains import is_isotropic_pair
 from clhd.systems.contrastive.simulation.lockstep import LANES, family
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import count_steps, simulate_points, split_values
@@ -118,7 +118,7 @@ class ContrastiveSimulation:
         if point.engine == "conditioned":
             seconds = steps * point.dimension * _CONDITIONED_SECONDS
             return Cost(seconds=seconds, family=("conditioned", point.dimension, point.model.views))
-        if needs_frame(point.model):
+        if not is_isotropic_pair(point.model):
             numbers = point.model.views * (features + point.model.units)
             step = _FRAME_SECONDS + _FRAME_NUMBER_SECONDS * numbers * (1 + _UNIT_SHARE * more_units)
             return Cost(seconds=steps * step + _LANE_SECONDS, runs_per_call=LANES, family=family(point))

@@ -10,10 +10,11 @@ import pytest
 from scipy import stats
 
 import clhd
-from clhd.systems.contrastive.simulation.frame_chain import FrameGroup, needs_frame
+from clhd.systems.contrastive.simulation.chains import choose_chain
 from clhd.systems.contrastive.simulation.full import FullReplica
 from clhd.systems.contrastive.simulation.lockstep import LANES
 from clhd.systems.contrastive.simulation.point import Point
+from clhd.systems.contrastive.simulation.projected import LaneGroup
 from clhd.systems.contrastive.simulation.sgd import simulate_points
 from tests.systems.contrastive.simulation.naive_batch import naive_frame, naive_sgd
 
@@ -106,7 +107,7 @@ def simulate(system, dimension, overlap, time, **more):
 @pytest.mark.parametrize("case", LAWS)
 def test_projected_chain_and_full_engine_have_the_law_of_sgd_in_n_dimensions(case):
     system, dimension, overlap = LAWS[case]
-    assert needs_frame(system)
+    assert choose_chain(system) is not LaneGroup
     expected = flatten(*naive_sgd(system, dimension, overlap, 3 * dimension, REPLICAS, np.random.default_rng(2)))
     assert_same_laws(simulate(system, dimension, overlap, 3, replicas=REPLICAS, seed=1), expected)
     assert_same_laws(simulate(system, dimension, overlap, 3, replicas=3000, seed=1, engine="full"), expected)
@@ -123,10 +124,10 @@ def test_both_engines_have_one_law_in_200_dimensions(system, overlap):
 
 
 def test_without_base_noise_the_background_does_not_matter():
-    # One and the same law from two kernels: that of the positive pair, and that of the frame.
+    # One and the same law from two kernels: that of the positive pair, and that of every loss and background.
     changes = {"loss": "bilinear", "base_noise_variance": 0, "latents": (SHIFTED, SKEWED)}
     pair, frame = model(**changes), model(**changes, **ORTHOGONAL)
-    assert needs_frame(frame) > needs_frame(pair)
+    assert choose_chain(frame) is not choose_chain(pair)
     one, other = (simulate(system, 10, [0.4, -0.3], 3, replicas=REPLICAS) for system in (pair, frame))
     assert_same_laws(one, other)
 
@@ -297,7 +298,7 @@ def test_threads_segments_times_and_replicas_do_not_change_bits():
     two = clhd.simulate_sgd(two_units(), **settings, time=[0, 1, 3.3, 6], replicas=LANES + 40, threads=2)
     assert one.equals(two.sel(time=[1, 6], replica=one.replica))
     point = points_of_many_kinds()[0]
-    whole, parts = FrameGroup([(point, range(7))]), FrameGroup([(point, range(7))])
+    whole, parts = (choose_chain(point.model)([(point, range(7))]) for _ in range(2))
     whole.advance(100)
     for steps in (1, 0, 60, 39):
         parts.advance(steps)

@@ -66,7 +66,7 @@ _DIMENSION, _TIME, _REPLICAS = 10_000, 4, {"start": 64, "most": 512}
 _PICTURE = Path(__file__).parents[1] / "docs" / "figures" / "refined_points.png"
 _MAP_ROUNDS, _MAP_COUNT = 5, 12
 # Of the whole grid: lines and points of each, replicas, draws, and how far from the threshold the noise is measured.
-_LINES, _WHOLE_REPLICAS, _DRAWS, _AROUND = 145, (64, 128, 192, 256, 512), 40, 0.15
+_LINES, _WHOLE_REPLICAS, _DRAWS, _AROUND = 145, (64, 128, 192, 256, 352, 384, 512), 40, 0.15
 FloatArray = NDArray[np.float64]
 Row = tuple[str, str, str, str]
 

@@ -110,8 +110,7 @@ class AttractorsTheoryPoint:
 class AttractorsSimulation:
     """Clusters of clouds of SGD; see `clhd.systems.protocol.Half`."""
 
-    # 2: the projected chain draws other random numbers. 3: so does the chain of several units; batches round otherwise.
-    version = 3
+    version = _SIMULATION.version
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> CloudPoint:

@@ -29,6 +29,7 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import GRAM_WORDS, WORDS
 from clhd.systems.contrastive.simulation.chains import is_isotropic_pair
 from clhd.systems.contrastive.simulation.lockstep import LANES, family
+from clhd.systems.contrastive.simulation.one_unit import count_numbers
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import count_steps, simulate_points, split_values
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, number_features, predict_each
@@ -48,8 +49,9 @@ from clhd.systems.protocol import System
 _PROJECTED_SECONDS, _FEATURE_SECONDS, _LANE_SECONDS = 9e-9, 4e-9, 3e-6
 _NEGATIVE_SECONDS, _NEGATIVE_FEATURE_SECONDS, _MANY_NEGATIVES, _MANY_FACTOR = 3e-9, 1e-9, 12, 5
 _FULL_SECONDS, _CONDITIONED_SECONDS = 1.4e-9, 1.8e-9
-# Of the chain in a frame: per step and lane, and for each number of its views; more for each further unit.
-_FRAME_SECONDS, _FRAME_NUMBER_SECONDS, _UNIT_SHARE = 5e-9, 1.5e-9, 0.4
+# Per step, lane and normal number of the chain of one unit. Of the chain in a frame: per step and lane, and for each
+# number of its views; more for each further unit.
+_UNIT_NUMBER_SECONDS, _FRAME_SECONDS, _FRAME_NUMBER_SECONDS, _UNIT_SHARE = 2.2e-9, 5e-9, 1.5e-9, 0.4
 _FLUCTUATION_SECONDS, _MOST_FLUCTUATION_SECONDS = 1.0, 100.0
 # Of one ODE, at least, and of one evaluation, also with wide noise. The number of evaluations follows from the fastest
 # rate, to which the averages add a little, as the steps of an explicit method are about 6 / rate; and it has a limit.
@@ -88,7 +90,8 @@ class ContrastiveSimulation:
     """SGD at finite dimension; see `clhd.systems.protocol.Half`."""
 
     # 2: the projected chain draws other random numbers. 3: so does the chain of several units; batches round otherwise.
-    version = 3
+    # 4: one unit has a chain of its own for batches, and for the orthogonal background.
+    version = 4
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> Point:
@@ -119,8 +122,10 @@ class ContrastiveSimulation:
             seconds = steps * point.dimension * _CONDITIONED_SECONDS
             return Cost(seconds=seconds, family=("conditioned", point.dimension, point.model.views))
         if not is_isotropic_pair(point.model):
-            numbers = point.model.views * (features + point.model.units)
-            step = _FRAME_SECONDS + _FRAME_NUMBER_SECONDS * numbers * (1 + _UNIT_SHARE * more_units)
+            step = _UNIT_NUMBER_SECONDS * count_numbers(features, point.model.views)
+            if more_units > 0:
+                numbers = point.model.views * (features + point.model.units)
+                step = _FRAME_SECONDS + _FRAME_NUMBER_SECONDS * numbers * (1 + _UNIT_SHARE * more_units)
             return Cost(seconds=steps * step + _LANE_SECONDS, runs_per_call=LANES, family=family(point))
         further = point.model.views - 3
         of_negatives = further * (_NEGATIVE_SECONDS + _NEGATIVE_FEATURE_SECONDS * (features - 1))

@@ -67,8 +67,7 @@ class EscapeTheoryPoint(ModelPoint):
 class EscapeSimulation:
     """When each run of SGD escapes; see `clhd.systems.protocol.Half`."""
 
-    # 2: the projected chain draws other random numbers. 3: so does the chain of several units; batches round otherwise.
-    version = 3
+    version = SGD.version
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> EscapeSimulationPoint:

@@ -34,8 +34,7 @@ class EndSimulation(ABC):
         Name of the output, which is 1 in the outcome of a run and else 0, and of its dim.
     """
 
-    # 2: the projected chain draws other random numbers. 3: so does the chain of several units; batches round otherwise.
-    version = 3
+    version = SGD.version
     per_replica = False
     output: ClassVar[str]
     dim: ClassVar[str]

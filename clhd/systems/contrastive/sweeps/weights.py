@@ -121,8 +121,8 @@ class WeightsSimulation:
     """The weights under SGD in n dimensions; see `clhd.systems.protocol.Half`."""
 
     # 2: the projected or the conditioned engine, where the model allows them. 3: the projected chain draws other random
-    # numbers. 4: so does the chain of several units; batches round otherwise.
-    version = 4
+    # numbers. 4: so does the chain of several units; batches round otherwise. 5: so does that of one unit.
+    version = 5
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> WeightsPoint:

@@ -24,8 +24,8 @@ from clhd.core.streams import (
 from clhd.systems.contrastive.model.activations import TANH, activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import ThreePoint
-from clhd.systems.contrastive.simulation.frame_chain import FrameGroup
-from clhd.systems.contrastive.simulation.lockstep import LANES
+from clhd.systems.contrastive.simulation.chains import choose_chain
+from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.projected import LaneGroup
 
@@ -139,9 +139,9 @@ def make_numbers(
 
 def _batch_rows() -> list[dict[str, Any]]:
     """Rows of a batch: one unit against the chain of three views, two units against their numbers and activations."""
-    three = _make_group(LaneGroup, 1)
-    one = _make_group(FrameGroup, 1, loss="covariance", batch=2)
-    two = _make_group(FrameGroup, 2, loss="covariance", batch=4, units=2, decorrelation=1.0)
+    three = _make_group(1)
+    one = _make_group(1, loss="covariance", batch=2)
+    two = _make_group(2, loss="covariance", batch=4, units=2, decorrelation=1.0)
     state, work = seed_states("numbers", range(LANES)), aligned_zeros((14, LANES))
     gamma_constants(np.full(LANES, DIMENSION - 4.0), work[11], work[12])
     best = [math.inf] * 4
@@ -174,9 +174,9 @@ def _batch_rows() -> list[dict[str, Any]]:
     ]
 
 
-def _make_group(chain: type[LaneGroup | FrameGroup], features: int, **changes: Any) -> LaneGroup | FrameGroup:
+def _make_group(features: int, **changes: Any) -> Lockstep:
     """Lanes of one point, all in use."""
     model = ContrastiveModel(latents=(ThreePoint(second_moment=1.5),) * features, weight_decay=0.6, **changes)
     row = (0.3, 0.2)[:features]
     point = Point(model=model, dimension=DIMENSION, overlap=row if model.units == 1 else (row,) * model.units)
-    return chain([(point, range(LANES))])
+    return choose_chain(model)([(point, range(LANES))])

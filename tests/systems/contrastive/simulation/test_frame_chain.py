@@ -54,6 +54,11 @@ LAWS = {
     "two samples, orthogonal, least dimension": (model(**ORTHOGONAL), 3, [0.5]),
     "two samples, orthogonal": (model(**ORTHOGONAL), 20, [0.5]),
     "orthogonal, base noise alone": (model(**ORTHOGONAL, augmentation_noise_variance=0), 6, [0.5]),
+    # Weights without a part along the features, or elsewhere: a chain of one unit must not need its direction.
+    "from the feature, base noise alone": (model(**ORTHOGONAL, augmentation_noise_variance=0), 5, [1.0]),
+    "from the feature": (model(latents=(SHIFTED,), **ORTHOGONAL), 5, [1.0]),
+    "from a direction without feature": (model(latents=(SHIFTED,), **ORTHOGONAL), 5, [0.0]),
+    "from a direction without feature, isotropic": (model(latents=(SHIFTED,)), 5, [0.0]),
     "orthogonal, equal views": (model(**ORTHOGONAL, noise_correlation=1), 6, [0.5]),
     "shifted latents, on the sphere": (model(latents=(SHIFTED,), **SPHERE, **ORTHOGONAL), 6, [0.5]),
     "relu": (model(latents=(SHIFTED,), activation="relu", weight_decay=1.5), 6, [0.4]),

@@ -7,6 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -85,9 +86,9 @@ def predict(options: Namespace) -> int:
 
 def summarise(options: Namespace) -> int:
     """Summarise the results of an experiment."""
+    spare_dask()
     from clhd.sweep.results.summary import read_computed, write_summary
 
-    spare_dask()
     print(write_summary(read_computed(options.experiment, options.results), options.results, wait=options.wait))
     return 0
 
@@ -160,7 +161,8 @@ def claims(options: Namespace) -> int:
         source = options.config or "config/config.yaml"
         raise InputError(f"{source}: no claims are listed; claims: must be given, such as config/claims.yaml")
 
-    # Matplotlib may be missing: that is told before anything is judged, and after mistakes of the user.
+    if find_spec("matplotlib") is None:  # told before anything is judged, and after mistakes of the user
+        raise ModuleNotFoundError(name="matplotlib")
     from clhd.claims.judge import find_basis, judge_claims, judge_tables, list_files, read_claims, write_claims
     from clhd.figures.claims import draw_claims, list_paths
     from clhd.sweep.results.products import claims_record, find_claims_faults, write_record
@@ -203,10 +205,10 @@ def show(options: Namespace) -> int:
     """Write the page of an experiment, and open it where there is a desktop."""
     import webbrowser
 
+    spare_dask()
     from clhd.show.write import write_page
     from clhd.sweep.results.listing import find_experiment
 
-    spare_dask()
     path = write_page(*find_experiment(options.experiment, options.results))
     print(path)
     # A browser can open a window if someone sits at a terminal of a graphical session.
@@ -219,9 +221,9 @@ def show(options: Namespace) -> int:
 def paper(options: Namespace) -> int:
     """Write what a paper cites: numbers as macros, tables, figures and a bibliography."""
     config = _find_list(options)
+    spare_dask()
     from clhd.publish.paper import write_paper_assets
 
-    spare_dask()
     for path in write_paper_assets(config, config.results):
         print(path)
     return 0

@@ -44,21 +44,21 @@ def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def spare_dask() -> None:
-    """Have xarray not import ``dask.array`` in this process, which makes no Dask arrays, unless Dask is there already.
+    """Have xarray not import Dask in this process, which makes no Dask arrays, unless one of both is there already.
 
-    xarray imports it, for a third of a second, to see whether an array is one of Dask's. It remembers the answer, in a
-    private part: if that is gone, the import takes its time again.
+    xarray imports it, for half a second, to see whether an array is one of Dask's. It remembers whether Dask is
+    installed, and what its arrays are, the latter in a private part: if that is gone, the import takes its time again.
     """
     if "dask" in sys.modules:
         return
-    with suppress(ImportError, AttributeError):
-        from xarray.namedarray import pycompat  # noqa: PLC0415 (only where xarray is needed anyway)
+    sys.modules["dask"] = None  # type: ignore[assignment]  # as Python says that a module is not there
+    try:
+        with suppress(ImportError, AttributeError):
+            from xarray.namedarray import pycompat  # noqa: PLC0415 (only where xarray is needed anyway)
 
-        sys.modules["dask"] = None  # type: ignore[assignment]  # as Python says that a module is not there
-        try:
             pycompat.array_type("dask")
-        finally:
-            del sys.modules["dask"]
+    finally:
+        del sys.modules["dask"]
 
 
 def explain_settings(error: BaseException) -> str | None:

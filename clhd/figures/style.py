@@ -102,7 +102,7 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "pn
     """Write a figure in each format; the same figure gives the same bytes.
 
     The axes are laid out once, for the first format: this takes as long as to draw, and all formats are to look alike.
-    With an engine of any kind, also "none", matplotlib would draw the other formats twice.
+    If matplotlib knew of a layout still, also of "none", it would draw the other formats twice.
     """
     paths = []
     for suffix in formats:

@@ -211,7 +211,7 @@ def read_outputs(files: ChunkFiles, layout: Layout) -> Outputs:
         dims, words = _get_dims(document)[len(layout.dims) :], dict(document.get("attributes") or {})
         words["long_name"] = str(words.get("long_name", name)).removeprefix(MEAN_OF_BLOCK)
         variables[name] = restore_output(name, dims, words, declaration)
-        for dim in set(dims) - {"time"}:
+        for dim in set(dims) - {"time", *coordinates}:
             values = _read_column(files, dim)
             coordinates[dim] = (values.tolist(), metadata.arrays[dim].get("attributes") or {})
     return Outputs(variables=variables, coordinates=coordinates)

@@ -150,7 +150,7 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
-def check_folders(root: Path, folder: Path) -> None:
+def check_folders(root: Path, folder: Path | str) -> None:
     """Raise ClhdError if a folder below `root`, down to `folder`, is a link, through which clhd would write."""
     place = str(root)
     for part in str(folder).removeprefix(f"{root}/").split("/"):  # parts of a Path would take most of the time

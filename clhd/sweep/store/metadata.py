@@ -302,7 +302,7 @@ def _check_arrays(path: Path, group: Document, remedy: str) -> dict[str, Documen
         is_plain = is_plain_name(name)
         document = read_document(f"{path}/{name}/{FILE}") if is_plain else "has a name that clhd does not use"
         if not isinstance(document, str):
-            check_folders(path, path / name / "c")
+            check_folders(path, f"{path}/{name}/c")
             # Mostly in the same order, too; texts, since 1 is not 1.0 here.
             is_same = repr(document) == repr(right) or _encode(document) == _encode(right)
             document = "" if is_same else _find_difference(document, right)

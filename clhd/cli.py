@@ -16,7 +16,6 @@ import atexit
 import errno
 import gc
 import io
-import multiprocessing
 import os
 import signal
 import sys
@@ -135,7 +134,8 @@ def _interrupt(*_: Any) -> NoReturn:
 
 def _end_at_once(*_: Any) -> NoReturn:
     """End the process at once; the stores are complete at every moment."""
-    for worker in multiprocessing.active_children():
+    library = sys.modules.get("multiprocessing")  # whoever has started workers has imported it
+    for worker in library.active_children() if library else ():
         worker.kill()
     os.write(2, b"\nended at once; what was done is kept: the same command goes on from there\n")
     os._exit(_INTERRUPTED)

@@ -47,9 +47,6 @@ _CONFIG = "list of experiments, or file of one; by default config/config.yaml an
 _FRESH = "keep the old stores under other names and compute everything again; after an interruption, run without it"
 _PLACE = "the point, by the values of its axes; for why, an axis that is left out stands for all of its values"
 _INTERRUPTED, _UNREAD = 130, 141  # as shells say it: 128 and the number of the signal
-# So many new objects until Python looks for cycles among them: by default it does so hundreds of times while libraries
-# are imported, a sixth of a short command, and finds next to nothing. A hundred thousand objects are some 10 MB.
-_OBJECTS = 100_000
 # Errors of the file system that get one line instead of a traceback.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -75,7 +72,6 @@ def _answer(arguments: Sequence[str] | None) -> int:
     try:
         ignore_settings()
         limit_threads()
-        gc.set_threshold(_OBJECTS)
         atexit.register(gc.freeze)  # else Python looks through all objects as it ends, for a fifth of a second
         check_installation(sys.argv[0])
         try:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from clhd.core.surroundings import spare_dask
+from clhd.core.surroundings import spare_collections, spare_dask
 from clhd.errors import InputError, check_link
 
 if TYPE_CHECKING:
@@ -108,11 +108,12 @@ def run(options: Namespace) -> int:
 
 def status(options: Namespace) -> int:
     """Print a table of the counts by status of all experiments of a list."""
+    if options.watch:
+        return _watch(options)
+    spare_collections()
     from clhd.sweep.results.products import find_product_faults
     from clhd.sweep.results.state import describe_status, format_status
 
-    if options.watch:
-        return _watch(options)
     config = _find_list(options)
     results, deep = config.results, options.deep
     reports = [describe_status(experiment, results, deep=deep) for experiment in config.experiments.values()]
@@ -143,6 +144,7 @@ def _watch(options: Namespace) -> NoReturn:
 
 def plot(options: Namespace) -> int:
     """Draw the figure of an experiment."""
+    spare_collections()
     from clhd.figures.plot import plot_experiment
     from clhd.sweep.spec.experiment import read_experiment
 
@@ -156,6 +158,7 @@ def plot(options: Namespace) -> int:
 
 def claims(options: Namespace) -> int:
     """Judge the claims, print the verdicts, draw the figures."""
+    spare_collections()
     config = _find_list(options)
     if config.claims is None:
         source = options.config or "config/config.yaml"
@@ -194,6 +197,7 @@ def claims(options: Namespace) -> int:
 
 def report(options: Namespace) -> int:
     """Write the report."""
+    spare_collections()
     from clhd.report.write import write_report
 
     config = _find_list(options)
@@ -203,9 +207,10 @@ def report(options: Namespace) -> int:
 
 def show(options: Namespace) -> int:
     """Write the page of an experiment, and open it where there is a desktop."""
+    spare_collections()
+    spare_dask()
     import webbrowser
 
-    spare_dask()
     from clhd.show.write import write_page
     from clhd.sweep.results.listing import find_experiment
 

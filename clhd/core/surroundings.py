@@ -11,6 +11,7 @@
 | NUMBA_DISABLE_JIT | one line: kernels work only compiled |
 """
 
+import gc
 import os
 import sys
 from collections.abc import MutableMapping
@@ -21,6 +22,7 @@ from typing import TextIO
 from clhd.core.machine import ONE_THREAD
 from clhd.errors import InputError
 
+_OBJECTS = 100_000  # new ones until the next look; some 10 MB
 _IGNORED = ("MPLBACKEND", "ZARR_")  # names, or how they begin
 # Files of the libraries that read settings: an error which comes out of one is about a setting.
 _READERS = {"dask/config.py": "Dask", "donfig/config_obj.py": "Zarr", "zarr/registry.py": "Zarr"}
@@ -59,6 +61,15 @@ def spare_dask() -> None:
             pycompat.array_type("dask")
     finally:
         del sys.modules["dask"]
+
+
+def spare_collections() -> None:
+    """Have Python look for garbage in cycles seldom, in a command that computes nothing and ends within seconds.
+
+    By default it looks hundreds of times while libraries are imported, a sixth of the time of such a command, and finds
+    next to nothing. Where points are computed, garbage may hold large arrays, and must not wait.
+    """
+    gc.set_threshold(_OBJECTS)
 
 
 def explain_settings(error: BaseException) -> str | None:

@@ -7,10 +7,11 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from clhd.core.surroundings import spare_dask
+from clhd.core.surroundings import spare_collections, spare_dask
 from clhd.errors import InputError, check_link
 
 if TYPE_CHECKING:
@@ -85,9 +86,9 @@ def predict(options: Namespace) -> int:
 
 def summarise(options: Namespace) -> int:
     """Summarise the results of an experiment."""
+    spare_dask()
     from clhd.sweep.results.summary import read_computed, write_summary
 
-    spare_dask()
     print(write_summary(read_computed(options.experiment, options.results), options.results, wait=options.wait))
     return 0
 
@@ -107,11 +108,12 @@ def run(options: Namespace) -> int:
 
 def status(options: Namespace) -> int:
     """Print a table of the counts by status of all experiments of a list."""
+    if options.watch:
+        return _watch(options)
+    spare_collections()
     from clhd.sweep.results.products import find_product_faults
     from clhd.sweep.results.state import describe_status, format_status
 
-    if options.watch:
-        return _watch(options)
     config = _find_list(options)
     results, deep = config.results, options.deep
     reports = [describe_status(experiment, results, deep=deep) for experiment in config.experiments.values()]
@@ -142,6 +144,7 @@ def _watch(options: Namespace) -> NoReturn:
 
 def plot(options: Namespace) -> int:
     """Draw the figure of an experiment."""
+    spare_collections()
     from clhd.figures.plot import plot_experiment
     from clhd.sweep.spec.experiment import read_experiment
 
@@ -155,12 +158,14 @@ def plot(options: Namespace) -> int:
 
 def claims(options: Namespace) -> int:
     """Judge the claims, print the verdicts, draw the figures."""
+    spare_collections()
     config = _find_list(options)
     if config.claims is None:
         source = options.config or "config/config.yaml"
         raise InputError(f"{source}: no claims are listed; claims: must be given, such as config/claims.yaml")
 
-    # Matplotlib may be missing: that is told before anything is judged, and after mistakes of the user.
+    if find_spec("matplotlib") is None:  # told before anything is judged, and after mistakes of the user
+        raise ModuleNotFoundError(name="matplotlib")
     from clhd.claims.judge import find_basis, judge_claims, judge_tables, list_files, read_claims, write_claims
     from clhd.figures.claims import draw_claims, list_paths
     from clhd.sweep.results.products import claims_record, find_claims_faults, write_record
@@ -192,6 +197,7 @@ def claims(options: Namespace) -> int:
 
 def report(options: Namespace) -> int:
     """Write the report."""
+    spare_collections()
     from clhd.report.write import write_report
 
     config = _find_list(options)
@@ -201,12 +207,13 @@ def report(options: Namespace) -> int:
 
 def show(options: Namespace) -> int:
     """Write the page of an experiment, and open it where there is a desktop."""
+    spare_collections()
+    spare_dask()
     import webbrowser
 
     from clhd.show.write import write_page
     from clhd.sweep.results.listing import find_experiment
 
-    spare_dask()
     path = write_page(*find_experiment(options.experiment, options.results))
     print(path)
     # A browser can open a window if someone sits at a terminal of a graphical session.
@@ -219,9 +226,9 @@ def show(options: Namespace) -> int:
 def paper(options: Namespace) -> int:
     """Write what a paper cites: numbers as macros, tables, figures and a bibliography."""
     config = _find_list(options)
+    spare_dask()
     from clhd.publish.paper import write_paper_assets
 
-    spare_dask()
     for path in write_paper_assets(config, config.results):
         print(path)
     return 0

@@ -150,10 +150,10 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
-def check_folders(root: Path, folder: Path) -> None:
+def check_folders(root: Path, folder: Path | str) -> None:
     """Raise ClhdError if a folder below `root`, down to `folder`, is a link, through which clhd would write."""
     place = str(root)
-    for part in folder.relative_to(root).parts:
+    for part in str(folder).removeprefix(f"{root}/").split("/"):  # parts of a Path would take most of the time
         place = f"{place}/{part}"
         if os.path.islink(place):  # noqa: PTH114 (called for each of many files)
             raise _refuse_folder(Path(place))

@@ -11,6 +11,7 @@
 | NUMBA_DISABLE_JIT | one line: kernels work only compiled |
 """
 
+import gc
 import os
 import sys
 from collections.abc import MutableMapping
@@ -21,6 +22,7 @@ from typing import TextIO
 from clhd.core.machine import ONE_THREAD
 from clhd.errors import InputError
 
+_OBJECTS = 100_000  # new ones until the next look; some 10 MB
 _IGNORED = ("MPLBACKEND", "ZARR_")  # names, or how they begin
 # Files of the libraries that read settings: an error which comes out of one is about a setting.
 _READERS = {"dask/config.py": "Dask", "donfig/config_obj.py": "Zarr", "zarr/registry.py": "Zarr"}
@@ -44,21 +46,30 @@ def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def spare_dask() -> None:
-    """Have xarray not import ``dask.array`` in this process, which makes no Dask arrays, unless Dask is there already.
+    """Have xarray not import Dask in this process, which makes no Dask arrays, unless one of both is there already.
 
-    xarray imports it, for a third of a second, to see whether an array is one of Dask's. It remembers the answer, in a
-    private part: if that is gone, the import takes its time again.
+    xarray imports it, for half a second, to see whether an array is one of Dask's. It remembers whether Dask is
+    installed, and what its arrays are, the latter in a private part: if that is gone, the import takes its time again.
     """
     if "dask" in sys.modules:
         return
-    with suppress(ImportError, AttributeError):
-        from xarray.namedarray import pycompat  # noqa: PLC0415 (only where xarray is needed anyway)
+    sys.modules["dask"] = None  # type: ignore[assignment]  # as Python says that a module is not there
+    try:
+        with suppress(ImportError, AttributeError):
+            from xarray.namedarray import pycompat  # noqa: PLC0415 (only where xarray is needed anyway)
 
-        sys.modules["dask"] = None  # type: ignore[assignment]  # as Python says that a module is not there
-        try:
             pycompat.array_type("dask")
-        finally:
-            del sys.modules["dask"]
+    finally:
+        del sys.modules["dask"]
+
+
+def spare_collections() -> None:
+    """Have Python look for garbage in cycles seldom, in a command that computes nothing and ends within seconds.
+
+    By default it looks hundreds of times while libraries are imported, a sixth of the time of such a command, and finds
+    next to nothing. Where points are computed, garbage may hold large arrays, and must not wait.
+    """
+    gc.set_threshold(_OBJECTS)
 
 
 def explain_settings(error: BaseException) -> str | None:

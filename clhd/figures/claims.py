@@ -5,16 +5,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from clhd.claims.claim import CaseTable
 from clhd.claims.judge import ClaimSettings, list_figures, read_summaries
 from clhd.core.files import make_folder, write_file
 from clhd.errors import explain_unwritable
-from clhd.figures.style import TEX_FONTS, save_figure, use_style
 from clhd.systems.registry import import_named
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _FORMATS = ("pdf", "png", "svg")
 
@@ -51,6 +51,8 @@ def draw_claims(
     ClhdError
         If a function cannot be imported, or the files cannot be written.
     """
+    from clhd.figures.style import TEX_FONTS, save_figure, use_style  # noqa: PLC0415 (only who draws needs matplotlib)
+
     paths = []
     judged = {entry["id"]: entry for entry in claims["claims"]} | dict(tables)
     for name, entry in judged.items():
@@ -72,8 +74,10 @@ def list_paths(settings: Mapping[str, ClaimSettings], results: Path) -> list[Pat
     return [folder / f"{figure}.{suffix}" for figure in list_figures(settings) for suffix in (*_FORMATS, "rst")]
 
 
-def _save(figure: Figure, caption: str, stem: Path) -> list[Path]:
+def _save(figure: "Figure", caption: str, stem: Path) -> list[Path]:
     """Write a figure in three formats, and its caption."""
+    from clhd.figures.style import save_figure  # noqa: PLC0415
+
     with explain_unwritable(stem.parent):
         make_folder(stem.parent)
         paths = save_figure(figure, stem, _FORMATS)

@@ -102,12 +102,13 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "pn
     """Write a figure in each format; the same figure gives the same bytes.
 
     The axes are laid out once, for the first format: this takes as long as to draw, and all formats are to look alike.
+    If matplotlib knew of a layout still, also of "none", it would draw the other formats twice.
     """
     paths = []
     for suffix in formats:
         path = stem.with_name(f"{stem.name}.{suffix}")
         with replace_file(path) as file:
             figure.savefig(file, format=suffix, metadata={_STAMPS[suffix]: None})
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
         paths.append(path)
     return paths

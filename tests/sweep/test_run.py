@@ -19,6 +19,10 @@ from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
+from clhd.sweep.store.bound import BoundStore
+from clhd.sweep.store.chunk_files import ChunkFiles
+from clhd.sweep.store.layout import check_summary
+from clhd.sweep.store.metadata import decode_attributes
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import simulate
 from tests.sweep.toy import LOG, ToySimulation, ToyTheory
@@ -103,6 +107,21 @@ def test_the_stores_open_without_a_warning(toy: MakeExperiment, results: Path, c
             with xr.open_zarr(str(results / "toy" / f"{name}.zarr")) as opened:
                 assert opened["slope"].dims == ("both",)
                 assert opened["both"].values.tolist() == ["slope=1, colour=red", "slope=2, colour=blue"]
+
+
+def test_a_summary_is_read_as_xarray_would_read_it(toy: MakeExperiment, results: Path, client: Client) -> None:
+    both = {"together": {"slope": [1, 2], "colour": ["red", "blue"]}}
+    until = {"start": 4, "most": 64, "until": {"height": 0.06}}  # its summary holds a truth value for each point
+    run_experiment(toy(axes={"both": both, "size": [4, 16]}, replicas=until), client, results=results)
+    path = results / "toy" / "summary.zarr"
+    expected = BoundStore(ChunkFiles(path, check_summary(path))).open_dataset().load()
+    found = read_summary(path).dataset
+    xr.testing.assert_identical(found, expected.assign_attrs(decode_attributes(expected.attrs)))
+    assert (list(found.variables), list(found.sizes)) == (list(expected.variables), list(expected.sizes))
+    assert {name: values.dtype for name, values in found.variables.items()} == {
+        name: values.dtype for name, values in expected.variables.items()
+    }
+    assert (found["colour"].dims, found["until_reached"].dtype) == (("both",), bool)
 
 
 def test_a_summary_says_how_many_replicas_it_rests_on(toy: MakeExperiment, results: Path, client: Client) -> None:

@@ -21,8 +21,8 @@ from pydantic import ValidationError
 from clhd.core.lazy import xr
 from clhd.errors import ClhdError, ResultsError
 from clhd.sweep.spec.sampling import Sampling, parse_sampling
-from clhd.sweep.store.bound import BoundStore
 from clhd.sweep.store.chunk_files import ChunkFiles
+from clhd.sweep.store.decode import read_dataset
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.metadata import SUMMARISE, MetadataError, decode_attributes
 from clhd.systems.registry import find_system, list_systems
@@ -267,5 +267,4 @@ def read_summary(path: Path, chosen: str = "") -> Summary:
     """
     if not path.is_dir():
         raise ResultsError(f"{path}: does not exist; create it with `clhd run FILE`")
-    dataset = BoundStore(ChunkFiles(path, check_summary(path))).open_dataset().load()
-    return Summary(dataset.assign_attrs(decode_attributes(dataset.attrs)), chosen)
+    return Summary(read_dataset(ChunkFiles(path, check_summary(path))), chosen)

@@ -23,6 +23,7 @@ from clhd.core.text import format_value
 from clhd.errors import InputError
 from clhd.systems.declarations import Parameter, Value
 
+_PLAIN = re.compile("[a-z][a-z0-9_]{0,99}")
 # Digits of a value of a range: 0.30000000000000004 must be equal to a 0.3 that is written out.
 _DIGITS = 12
 # The most values of a range.
@@ -102,7 +103,7 @@ def check_labels(axis: Axis, more: Sequence[tuple[Value, ...]] = ()) -> None:
 
 def is_plain_name(name: str) -> bool:
     """Return True for lower-case letters, digits and _, starting with a letter: names for files, shells and stores."""
-    return re.fullmatch("[a-z][a-z0-9_]{0,99}", name) is not None
+    return _PLAIN.fullmatch(name) is not None
 
 
 def describe_axis(axis: Axis) -> Any:

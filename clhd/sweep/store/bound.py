@@ -1,7 +1,7 @@
 """`BoundStore`: the files of a store as Zarr sees them, see `clhd.sweep.store.chunk_files`.
 
 Zarr takes a third of a second to load, and a millisecond for each array that it opens. So it is loaded only to write,
-and to open results for xarray; `clhd.sweep.store.decode` reads without it.
+and to open results that are read later; `clhd.sweep.store.decode` reads without it.
 """
 
 import json

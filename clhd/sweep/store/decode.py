@@ -1,8 +1,10 @@
-"""`read_array` returns the values of a variable of a store, or of a region, from its chunk files.
+"""`read_array` returns the values of a variable of a store, or of a region, from its chunk files; `read_dataset` all.
 
-It does without Zarr, which is slow to load and to open. What it reads is what clhd writes: one chunk grid, numbers or
-texts, and Zstandard; `clhd.sweep.store.documents.find_danger` has refused all else.
+They do without Zarr, which is slow to load and to open. What they read is what clhd writes: one chunk grid, numbers
+or texts, and Zstandard; `clhd.sweep.store.documents.find_danger` has refused all else.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 from numcodecs.zstd import decompress
 from numpy.typing import NDArray
 
+from clhd.core.lazy import xr
 from clhd.sweep.plan.blocks import chunk_region
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.documents import Document, read_chunks
@@ -70,6 +73,22 @@ def read_array(files: ChunkFiles, name: str, region: Sequence[slice] = ()) -> ND
             there.append(slice(first - start, last - start))
         values[tuple(there)] = _decode(content, document)[tuple(own)]
     return values
+
+
+def read_dataset(files: ChunkFiles) -> xr.Dataset:
+    """Return all variables in memory, with tables in the attributes as tables; raises what `read_array` does."""
+    variables: dict[str, xr.Variable] = {}
+    attributes = dict(files.metadata.attributes)
+    names = set(str(attributes.pop("coordinates", "")).split())  # as xarray writes coordinates that are no dim
+    for name, document in files.metadata.arrays.items():
+        values, words = read_array(files, name), dict(document["attributes"])
+        words.pop("_FillValue", None)  # it is NaN
+        names |= set(str(words.pop("coordinates", "")).split())
+        values = values.astype(words.pop("dtype", values.dtype))  # xarray writes truth values as numbers
+        variables[name] = xr.Variable(document.get("dimension_names") or (), values, words)
+    names |= {name for name, variable in variables.items() if variable.dims == (name,)}
+    coordinates = {name: variables.pop(name) for name in sorted(names)}
+    return xr.Dataset(variables, coordinates, attributes)
 
 
 def _decode(content: bytes, document: Document) -> NDArray[Any]:

@@ -39,7 +39,7 @@ from clhd.sweep.store.metadata import (
     check_metadata,
     choose_remedy,
 )
-from clhd.systems.declarations import Outputs
+from clhd.systems.declarations import Output, Outputs
 from clhd.systems.stored import Declaration, restore_output
 
 FORMAT = 1
@@ -205,13 +205,14 @@ def read_outputs(files: ChunkFiles, layout: Layout) -> Outputs:
     names = layout.outputs
     if layout.dims[-1:] == (ENTRY_DIMS[1],):
         names = tuple(name.removesuffix("_mean") for name in names if name.endswith("_mean"))
-    variables, coordinates = {}, {}
+    variables: dict[str, Output] = {}
+    coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {}
     for name in names:
         document = metadata.arrays[name if name in metadata.arrays else f"{name}_mean"]
         dims, words = _get_dims(document)[len(layout.dims) :], dict(document.get("attributes") or {})
         words["long_name"] = str(words.get("long_name", name)).removeprefix(MEAN_OF_BLOCK)
         variables[name] = restore_output(name, dims, words, declaration)
-        for dim in set(dims) - {"time"}:
+        for dim in set(dims) - {"time", *coordinates}:
             values = _read_column(files, dim)
             coordinates[dim] = (values.tolist(), metadata.arrays[dim].get("attributes") or {})
     return Outputs(variables=variables, coordinates=coordinates)

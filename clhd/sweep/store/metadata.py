@@ -148,7 +148,11 @@ def check_array_files(path: Path, metadata: Metadata) -> None:
 def check_old_metadata(path: Path) -> Metadata:
     """Return the metadata of a store without a checksum; raise MetadataError if its files contradict each other."""
     group = _read_group(path)
-    return Metadata(group, _check_arrays(path, group, FRESH))
+    arrays = _check_arrays(path, group, FRESH)
+    for name, document in arrays.items():
+        if danger := find_danger(document):
+            raise MetadataError(f"{path / name / FILE}: {danger}; {FRESH}")
+    return Metadata(group, arrays)
 
 
 def has_checksum(path: Path) -> bool:
@@ -298,9 +302,10 @@ def _check_arrays(path: Path, group: Document, remedy: str) -> dict[str, Documen
         is_plain = is_plain_name(name)
         document = read_document(f"{path}/{name}/{FILE}") if is_plain else "has a name that clhd does not use"
         if not isinstance(document, str):
-            check_folders(path, path / name / "c")
-            is_same = _encode(document) == _encode(right)
-            document = find_danger(document) if is_same else _find_difference(document, right)
+            check_folders(path, f"{path}/{name}/c")
+            # Mostly in the same order, too; texts, since 1 is not 1.0 here.
+            is_same = repr(document) == repr(right) or _encode(document) == _encode(right)
+            document = "" if is_same else _find_difference(document, right)
         if document:
             raise MetadataError(f"{path / name / FILE}: {document}; {remedy}")
     return arrays

@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.stats import chi2
 
 from clhd.claims.claim import Claim, Judgement
 from clhd.claims.verdict import Estimate, all_hold, within
 from clhd.core.arrays import FloatArray
+from clhd.core.lazy import special
 from clhd.core.statistics import fit_power_law
 from clhd.sweep.results.summary_reader import Summary
 
@@ -161,7 +161,7 @@ def fit_bias(dataset: xr.Dataset, quantity: str, time: int = -1, *, among: int =
             continue
         degrees = len(x) - 2
         total = float(np.sum(((y - slope.values) / e) ** 2))
-        if chi2.sf(total, degrees) >= _LEVEL:
+        if special.chdtrc(degrees, total) >= _LEVEL:
             values = slope.values[0] * (size / x[0]) ** slope.exponent
             exponent = Estimate.with_error(slope.exponent, slope.error, among=among * starts)
             return BiasFit(exponent, int(x[0]), total / degrees, values)

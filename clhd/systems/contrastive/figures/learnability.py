@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from clhd.core.statistics import NORMAL_95
 from clhd.core.text import format_number
+from clhd.figures.series import draw_means, split_series
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.plan.refine import fill_between
 from clhd.sweep.results.summary_reader import Summary
@@ -80,7 +81,6 @@ def _plot_thresholds(axes: Axes, evidence: Mapping[str, Any], tolerance: float) 
 def _plot_cut(axes: Axes, cut: xr.Dataset, evidence: Mapping[str, Any]) -> None:
     """Cosine similarity at a late time by second moment, and the cut."""
     largest = cut.sel(dimension=cut["dimension"].max()).isel(time=-1, feature=0)
-    kurtosis, moment = cut["kurtosis"].values, cut[_MOMENT].values
     axes.axhline(CUT, color=MUTED, linewidth=0.8, linestyle="--")
     axes.axvline(evidence["threshold_by_theory"][0], color=INK, linewidth=0.8)
     axes.annotate(
@@ -91,22 +91,13 @@ def _plot_cut(axes: Axes, cut: xr.Dataset, evidence: Mapping[str, Any]) -> None:
         ha="right",
         fontsize=7,
     )
-    for k, colour in enumerate(pick_colours(len(kurtosis), ordered=True)):
-        point = largest.sel(kurtosis=kurtosis[k])
-        axes.plot(moment, point["cosine_similarity_theory"], color=colour)
-        axes.errorbar(
-            moment,
-            point["cosine_similarity_mean"],
-            NORMAL_95 * point["cosine_similarity_standard_error"],
-            color=colour,
-            marker=MARKERS[k],
-            linestyle="",
-            elinewidth=0.8,
-            label=f"kurtosis {format_number(kurtosis[k])}",
-        )
-        place = evidence["second_moment_at_which_cosine_similarity_passes_one_half"]["by_sgd"][k]
+    places = evidence["second_moment_at_which_cosine_similarity_passes_one_half"]["by_sgd"]
+    for (kurtosis, point, look), place in zip(split_series(largest, "kurtosis", ordered=True), places, strict=True):
+        axes.plot(point[_MOMENT], point["cosine_similarity_theory"], color=look["color"])
+        look |= {"elinewidth": 0.8, "label": f"kurtosis {format_number(kurtosis)}"}
+        draw_means(axes, point[_MOMENT], point, "cosine_similarity", **look)
         if place is not None:
-            axes.plot([place, place], [-0.03, CUT], color=colour, linestyle=":", linewidth=0.9)
+            axes.plot([place, place], [-0.03, CUT], color=look["color"], linestyle=":", linewidth=0.9)
     when = format_number(float(cut["time"][-1]))
     axes.set(xlabel="second moment $m$", ylabel=f"mean cosine similarity at time {when}", ylim=(-0.03, 1.0))
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.86))

@@ -77,11 +77,7 @@ class TwoLayersSystem(System):
         "passage_time": Output(("token_location",), describe("passage time", "", "iterations"), may_be_nan=True),
         "order_correlation": Output((), describe("rank correlation of passage time and dependence"), may_be_nan=True),
     }
-    claims = {
-        "T3": "clhd.systems.two_layers.claims:SPECIALISATION",
-        "T4": "clhd.systems.two_layers.claims:RANK",
-        "T5": "clhd.systems.two_layers.claims:MODULATION",
-    }
+    claims = {name: f"clhd.systems.two_layers.claims:{name}" for name in ("T3", "T4", "T5")}
     figures = {
         "specialisation": "clhd.systems.two_layers.figures:plot_specialisation",
         "modulation": "clhd.systems.two_layers.figures:plot_modulation",

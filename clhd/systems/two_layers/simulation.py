@@ -9,6 +9,7 @@
 All three are averaged over locations. A unit that answers to one token alone has a match of 1 with this token.
 """
 
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,7 +66,7 @@ def train(values: SimpleNamespace, time: FloatArray, random: np.random.Generator
     weights = [(first.reshape(-1), np.zeros(first.size)), (second.reshape(-1), np.zeros(second.size))]
     held_out = data.draw_pair(random)
     passage = np.full(LOCATIONS, np.nan)
-    found: dict[str, list[Any]] = {name: [] for name in _OVER_TIME}
+    found: defaultdict[str, list[Any]] = defaultdict(list)  # by time
     done = 0
     for end in np.rint(time).astype(int):
         for iteration in range(done + 1, end + 1):
@@ -98,6 +99,3 @@ def correlate_order(passage: FloatArray) -> float:
     if len(np.unique(ranked)) == 1:
         return float("nan")
     return float(stats.spearmanr(ranked, DEPENDENCES).statistic)
-
-
-_OVER_TIME = ("chi_plus", "chi_minus", "covered", "rank", "loss", "chi_plus_location")

@@ -70,7 +70,7 @@ docs/systems/one_layer.md derives them."""
             ("layer_size",), describe("optima found", description="by the first units of the layer"), in_theory=False
         ),
     }
-    claims = {"T1": "clhd.systems.one_layer.claims:T1", "T2": "clhd.systems.one_layer.claims:T2"}
+    claims = {name: f"clhd.systems.one_layer.claims:{name}" for name in ("T1", "T2")}
     figures = {"one_layer": "clhd.systems.one_layer.figures:plot_optima"}
 
     def check(self, values: SimpleNamespace) -> None:
@@ -82,12 +82,10 @@ docs/systems/one_layer.md derives them."""
 
     def coordinates(self, values: Mapping[str, Any]) -> Mapping[str, tuple[Sequence[Any], Words]]:
         ranks = range(1, values["room_for_optima"] + 1)
-        found: dict[str, tuple[Sequence[Any], Words]] = {
-            "optimum_rank": (ranks, describe("place of an optimum, the highest first"))
+        return {
+            "optimum_rank": (ranks, describe("place of an optimum, the highest first")),
+            "layer_size": (list_sizes(values.get("layer_units", 1)), describe("units")),  # the theory has no layers
         }
-        if "layer_units" in values:  # not a parameter of the theory
-            found["layer_size"] = (list_sizes(values["layer_units"]), describe("units"))
-        return found
 
     def estimate_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
         most = values.layer_units * values.ascent_steps * values.pattern_count * _STEP_SECONDS

@@ -23,18 +23,7 @@ rank = (sum s^2)^2 / sum s^4 over the singular values s of W1_k"""
 
 
 class TwoLayersSystem(System):
-    """Ten locations of one-hot tokens, a first layer for each, batch normalisation, a second layer over all.
-
-    | output | dims | unit | meaning |
-    |---|---|---|---|
-    | chi_plus, chi_minus | time | 1 | mean match of tokens that patterns use, or do not use, at a location |
-    | covered | time | share | used tokens whose match is above .9 |
-    | rank | time | 1 | participation ratio of the singular values of the first layer of a location |
-    | loss | time | nat | of a batch that is not trained on |
-    | chi_plus_location | time, token_location | 1 | chi_plus of each location; NaN where no pattern fixes a token |
-    | passage_time | token_location | iterations | when chi_plus_location passes .6; NaN if it does not |
-    | order_correlation | | 1 | rank correlation of passage_time with the dependence; NaN if not planted |
-    """
+    """Ten locations of one-hot tokens, a first layer for each, batch normalisation, a second layer over all."""
 
     title = "two layers that learn patterns of tokens"
     time = describe("iterations", "t", "iterations")

@@ -13,7 +13,7 @@ from clhd.core.text import format_number, format_plain
 from clhd.figures.caption import compose_caption, describe_verdict
 from clhd.figures.roles import assign_roles, describe_fixed, name_axis
 from clhd.figures.series import draw_means, split_series
-from clhd.figures.style import COLUMN, INK, PAGE, letter_panels, make_figure, pick_colours
+from clhd.figures.style import COLUMN, INK, PAGE, letter_panels, make_figure
 from clhd.sweep.results.summary_reader import Summary
 
 
@@ -49,9 +49,8 @@ def plot_optima(summary: Summary) -> tuple[Figure, str]:
 def _plot_shares(axes: Axes, group: xr.Dataset, axis: str) -> None:
     shares = group["basin_share_mean"]
     shares = shares.where(shares > 0).dropna("optimum_rank", how="all")
-    ranks = shares["optimum_rank"].values
-    for rank, colour in zip(ranks, pick_colours(len(ranks), ordered=True), strict=True):
-        axes.plot(group[axis], shares.sel(optimum_rank=rank), color=colour, marker="o", label=f"{rank}", linewidth=0.6)
+    for rank, share, look in split_series(shares, "optimum_rank", ordered=True):
+        axes.plot(group[axis], share, color=look["color"], marker="o", label=f"{rank}", linewidth=0.6)
     axes.plot(group[axis], group["dead_share_theory"], color=INK, linestyle="--")
     axes.plot(group[axis], group["dead_share_mean"], color=INK, marker="s", linestyle="", label="dead")
 

@@ -63,21 +63,16 @@ def normalise_table(first: FloatArray, tokens: IntArray, relu: bool, norm: int) 
     if norm == NONE:
         return counts, table, inverse
     for k in range(locations):
-        mean, variance = np.zeros(units), np.zeros(units)
-        for v in range(vocabulary):
-            share = counts[k, v] / batch
-            for c in range(units):
-                mean[c] += share * table[k, v, c]
-        for v in range(vocabulary):
-            share = counts[k, v] / batch
-            for c in range(units):
-                table[k, v, c] -= mean[c]
-                variance[c] += share * table[k, v, c] * table[k, v, c]
-        for c in range(units):
-            inverse[k, c] = 1.0 / math.sqrt(variance[c] + EPSILON)
+        shares, mean, variance = counts[k] / batch, np.zeros(units), np.zeros(units)
         for v in range(vocabulary):
             for c in range(units):
-                table[k, v, c] *= inverse[k, c]
+                mean[c] += shares[v] * table[k, v, c]
+        table[k] -= mean
+        for v in range(vocabulary):
+            for c in range(units):
+                variance[c] += shares[v] * table[k, v, c] * table[k, v, c]
+        inverse[k] = 1.0 / np.sqrt(variance + EPSILON)
+        table[k] *= inverse[k]
     return counts, table, inverse
 
 
@@ -92,16 +87,12 @@ def view_batch(first: FloatArray, second: FloatArray, tokens: IntArray, relu: bo
         seen = np.nonzero(counts[k])[0]
         products = np.zeros((len(seen), size))
         add_product(products, table[k][seen], second[k])
-        for i in range(len(seen)):
-            rows[k * vocabulary + seen[i]] = products[i]
-    chosen, lengths = np.empty(locations, np.int64), np.empty(batch)
+        rows[k * vocabulary + seen] = products
+    first_rows, lengths = np.arange(locations) * vocabulary, np.empty(batch)
     for i in range(batch):
-        for k in range(locations):
-            chosen[k] = k * vocabulary + tokens[i, k]
-        add_rows(outputs[i], rows, chosen)
+        add_rows(outputs[i], rows, first_rows + tokens[i])
         lengths[i] = math.sqrt(dot(outputs[i], outputs[i]))
-        for d in range(size):
-            outputs[i, d] /= lengths[i]
+        outputs[i] /= lengths[i]
     return counts, table, inverse, outputs, lengths
 
 

@@ -32,9 +32,8 @@ def measure_match(first: FloatArray, is_linear: bool) -> FloatArray:
     """Return s_kv, shape (K, V), of first layers of shape (K, V, C); a linear unit may answer by its negative."""
     lengths = np.sqrt((first * first).sum(1, keepdims=True))
     largest = np.abs(first).max(axis=(1, 2), keepdims=True)
-    scaled: FloatArray = first / (lengths + _NEGLIGIBLE * largest)
-    match: FloatArray = (np.abs(scaled) if is_linear else scaled).max(axis=2)
-    return match
+    scaled = first / (lengths + _NEGLIGIBLE * largest)
+    return np.asarray((np.abs(scaled) if is_linear else scaled).max(axis=2))
 
 
 def average_by_location(match: FloatArray, chosen: BoolArray) -> FloatArray:

@@ -129,18 +129,14 @@ def judge_kernel_phase(summaries: Mapping[str, Summary], thresholds: Mapping[str
 
 def _measure_mechanisms(point: xr.Dataset, scalings: int) -> dict[str, Any]:
     """How far alignment and norms have moved at the last time; intervals of all scalings hold together."""
-    among = 2 * scalings
-    ends = point["alignment_mean"].values[-1], point["alignment_standard_error"].values[-1]
-    first = abs(float(point["alignment_mean"][0]))
+    (first, *_, last), (*_, error) = (point[f"alignment_{name}"].values for name in ("mean", "standard_error"))
     norms, errors = (point[f"norm_product_{name}"].values for name in ("mean", "standard_error"))
-    gained = norms[-1] / norms[0] - 1
+    gained, spread = norms[-1] / norms[0] - 1, np.hypot(errors[-1] / norms[-1], errors[0] / norms[0])
     return {
         "phase_index": float(point["phase_index_theory"]),
         "alignment_index": float(point["alignment_index_theory"]),
-        "alignment_gained": Estimate.with_error(abs(ends[0]) - first, ends[1], among=among),
-        "norms_gained": Estimate.with_error(
-            gained, (1 + gained) * float(np.hypot(errors[-1] / norms[-1], errors[0] / norms[0])), among=among
-        ),
+        "alignment_gained": Estimate.with_error(abs(last) - abs(first), error, among=2 * scalings),
+        "norms_gained": Estimate.with_error(gained, (1 + gained) * spread, among=2 * scalings),
     }
 
 

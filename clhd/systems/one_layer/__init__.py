@@ -8,7 +8,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import Output, Parameter, Words, describe
+from clhd.systems.declarations import Output, Words, choice, count, describe, number
 from clhd.systems.one_layer.simulation import list_sizes, simulate_layer
 from clhd.systems.one_layer.theory import predict_layer
 from clhd.systems.protocol import System
@@ -38,24 +38,16 @@ docs/systems/one_layer.md derives them."""
         ),
     )
     parameters = {
-        "pattern_count": Parameter("count", 6, "patterns, and dimensions", "M", minimum=2, maximum=10),
-        "pattern_overlap": Parameter("number", 0.0, "scalar product of two patterns", "c", above=-1, maximum=0.99),
-        "probability_ratio": Parameter(
-            "number", 3.0, "probability of the first pattern over that of the last; linear", minimum=1, maximum=1000
+        "pattern_count": count(6, "patterns, and dimensions", "M", minimum=2, maximum=10),
+        "pattern_overlap": number(0.0, "scalar product of two patterns", "c", above=-1, maximum=0.99),
+        "probability_ratio": number(
+            3.0, "probability of the first pattern over that of the last; linear", minimum=1, maximum=1000
         ),
-        "activation": Parameter("choice", "relu", "activation", choices=("relu", "linear")),
-        "layer_units": Parameter(
-            "count", 1000, "units of a layer", minimum=1, maximum=100_000, in_theory=False, can_vary=False
-        ),
-        "ascent_steps": Parameter(
-            "count", 60_000, "largest number of steps", minimum=1, maximum=10_000_000, in_theory=False
-        ),
-        "first_step_size": Parameter(
-            "number", 4.0, "step size at first", above=0, maximum=4, units="time", in_theory=False
-        ),
-        "room_for_optima": Parameter(
-            "count", 16, "room for optima in the results", minimum=1, maximum=1000, can_vary=False
-        ),
+        "activation": choice("relu", "activation", ("relu", "linear")),
+        "layer_units": count(1000, "units of a layer", minimum=1, maximum=100_000, in_theory=False, can_vary=False),
+        "ascent_steps": count(60_000, "largest number of steps", minimum=1, maximum=10_000_000, in_theory=False),
+        "first_step_size": number(4.0, "step size at first", above=0, maximum=4, units="time", in_theory=False),
+        "room_for_optima": count(16, "room for optima in the results", minimum=1, maximum=1000, can_vary=False),
     }
     outputs = {
         "optima": Output(

@@ -8,7 +8,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import Output, Parameter, Words, describe
+from clhd.systems.declarations import Output, Words, choice, count, describe, number
 from clhd.systems.protocol import System
 from clhd.systems.saddle.model import SCHEDULES, make_saddle
 from clhd.systems.saddle.simulation import simulate_saddle
@@ -41,32 +41,23 @@ docs/systems/saddle.md has the proofs."""
         "Osher et al., Laplacian Smoothing Gradient Descent, arXiv:1806.06317: the smoothing.",
     )
     parameters = {
-        "dimension": Parameter("count", None, "axes of the space", "n", minimum=3, maximum=64),
-        "hessian": Parameter(
-            "choice",
+        "dimension": count(None, "axes of the space", "n", minimum=3, maximum=64),
+        "hessian": choice(
             "canonical",
             "diag(1, ..., 1, -1), or random eigenvectors with eigenvalues of size 0.5 to 1",
-            "H",
-            choices=("canonical", "random"),
+            ("canonical", "random"),
+            symbol="H",
         ),
-        "negative_eigenvalues": Parameter(
-            "count", 1, "negative eigenvalues of the Hessian", "m", minimum=1, maximum=63
-        ),
-        "step_size": Parameter(
-            "number", 0.1, "step size", "eta", above=0, maximum=0.99, units="1 / norm of the Hessian"
-        ),
-        "schedule": Parameter("choice", "ratio", "strength of the smoothing", choices=SCHEDULES),
-        "smoothing": Parameter(
-            "number", 1.0, "strength of the smoothing, by the schedule", "sigma", minimum=0, maximum=1e6
-        ),
-        "ratio_constant": Parameter("number", 10.0, "C of (k+1)/(k+C)", "C", minimum=1, maximum=1e6),
-        "growth_power": Parameter("number", 1.0, "p of (k+1)^p", "p", minimum=0, maximum=3),
-        "first_step": Parameter("count", 0, "step index at which the scheme begins", minimum=0, maximum=1e6),
-        "descent_steps": Parameter(
-            "count", 4000, "steps; the exponents leave out the first quarter", "K", minimum=400, maximum=1e6
-        ),
-        "largest_dimension": Parameter(
-            "count", 12, "room for exponents and normal in the results", minimum=3, maximum=64, can_vary=False
+        "negative_eigenvalues": count(1, "negative eigenvalues of the Hessian", "m", minimum=1, maximum=63),
+        "step_size": number(0.1, "step size", "eta", above=0, maximum=0.99, units="1 / norm of the Hessian"),
+        "schedule": choice("ratio", "strength of the smoothing", SCHEDULES),
+        "smoothing": number(1.0, "strength of the smoothing, by the schedule", "sigma", minimum=0, maximum=1e6),
+        "ratio_constant": number(10.0, "C of (k+1)/(k+C)", "C", minimum=1, maximum=1e6),
+        "growth_power": number(1.0, "p of (k+1)^p", "p", minimum=0, maximum=3),
+        "first_step": count(0, "step index at which the scheme begins", minimum=0, maximum=1e6),
+        "descent_steps": count(4000, "steps; the exponents leave out the first quarter", "K", minimum=400, maximum=1e6),
+        "largest_dimension": count(
+            12, "room for exponents and normal in the results", minimum=3, maximum=64, can_vary=False
         ),
     }
     outputs = {

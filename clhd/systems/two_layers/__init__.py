@@ -8,7 +8,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.errors import ClhdError
-from clhd.systems.declarations import Output, Parameter, describe
+from clhd.systems.declarations import Output, choice, count, describe, number
 from clhd.systems.protocol import System
 from clhd.systems.two_layers.data import BATCH, LOCATIONS, VOCABULARY
 
@@ -36,23 +36,20 @@ class TwoLayersSystem(System):
     )
     version = 2  # other sums in the kernels
     parameters = {
-        "token_law": Parameter("choice", "patterns", "how tokens depend on a pattern", choices=("patterns", "planted")),
-        "activation": Parameter("choice", "relu", "activation of the hidden units", choices=("relu", "linear")),
-        "batch_norm": Parameter(
-            "choice",
-            "mean",
-            "normalisation: none, variance constant in the gradient, or in full",
-            choices=("none", "mean", "full"),
+        "token_law": choice("patterns", "how tokens depend on a pattern", ("patterns", "planted")),
+        "activation": choice("relu", "activation of the hidden units", ("relu", "linear")),
+        "batch_norm": choice(
+            "mean", "normalisation: none, variance constant in the gradient, or in full", ("none", "mean", "full")
         ),
-        "tokens": Parameter("count", 5, "tokens that a location allows, of 20", "P", minimum=2, maximum=VOCABULARY),
-        "pattern_count": Parameter("count", 40, "number of patterns", "G", minimum=2, maximum=10_000),
-        "units_per_token": Parameter(
-            "count", 5, "hidden units of a location for each allowed token", "beta", minimum=1, maximum=100
+        "tokens": count(5, "tokens that a location allows, of 20", "P", minimum=2, maximum=VOCABULARY),
+        "pattern_count": count(40, "number of patterns", "G", minimum=2, maximum=10_000),
+        "units_per_token": count(
+            5, "hidden units of a location for each allowed token", "beta", minimum=1, maximum=100
         ),
-        "output_dimension": Parameter("count", 50, "dimension of the output", "D", minimum=2, maximum=1000),
-        "temperature": Parameter("number", 0.1, "temperature", "T", minimum=0.01),
-        "learning_rate": Parameter("number", 0.02, "learning rate", "eta", above=0),
-        "weight_decay": Parameter("number", 0.005, "weight decay (L2)", minimum=0),
+        "output_dimension": count(50, "dimension of the output", "D", minimum=2, maximum=1000),
+        "temperature": number(0.1, "temperature", "T", minimum=0.01),
+        "learning_rate": number(0.02, "learning rate", "eta", above=0),
+        "weight_decay": number(0.005, "weight decay (L2)", minimum=0),
     }
     outputs = {
         "chi_plus": Output(("time",), describe("match of used tokens", "chi_+")),

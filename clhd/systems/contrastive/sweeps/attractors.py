@@ -32,27 +32,22 @@ from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, C
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
-from clhd.systems.declarations import Cost, Outputs, Parameter, Result, Status, Value
+from clhd.systems.declarations import Cost, Outputs, Parameter, Result, Status, Value, choice, count, number
 from clhd.systems.protocol import System
 
 # Measured, in seconds: one cloud of 1000 by both methods at one time; all fixed points of a model.
 _CLUSTER_SECONDS, _THEORY_SECONDS = 0.04, 1.0
 _NOT_HERE = {"initial", "initial_cosine_similarity", "initial_overlap", "correlation_acts_on"}
 _OWN: dict[str, Parameter] = {
-    "cloud_size": Parameter("count", 1000, "runs of SGD in a cloud", minimum=10, maximum=10**6, in_theory=False),
-    "cluster_methods": Parameter(
-        "choice",
-        "both",
-        "how clusters are found; hdbscan needs scikit-learn",
-        choices=("both", *METHODS),
-        can_vary=False,
+    "cloud_size": count(1000, "runs of SGD in a cloud", minimum=10, maximum=10**6, in_theory=False),
+    "cluster_methods": choice(
+        "both", "how clusters are found; hdbscan needs scikit-learn", ("both", *METHODS), can_vary=False
     ),
-    "smallest_share": Parameter(
-        "number", 0.02, "share of the cloud below which a cluster does not count", minimum=0, maximum=1, in_theory=False
+    "smallest_share": number(
+        0.02, "share of the cloud below which a cluster does not count", minimum=0, maximum=1, in_theory=False
     ),
-    "cluster_neighbours": Parameter("count", 40, "neighbours, of quickshift++", "k", minimum=2, in_theory=False),
-    "core_fluctuation": Parameter(
-        "number",
+    "cluster_neighbours": count(40, "neighbours, of quickshift++", "k", minimum=2, in_theory=False),
+    "core_fluctuation": number(
         0.9,
         "by how much the density may vary in a core, of quickshift++",
         "beta",
@@ -60,8 +55,7 @@ _OWN: dict[str, Parameter] = {
         maximum=1,
         in_theory=False,
     ),
-    "max_clusters": Parameter(
-        "count",
+    "max_clusters": count(
         64,
         "clusters for whose shares there is room; more fail the run",
         minimum=1,
@@ -69,11 +63,10 @@ _OWN: dict[str, Parameter] = {
         in_theory=False,
         can_vary=False,
     ),
-    "theory": Parameter(
-        "choice",
+    "theory": choice(
         "fixed_points",
         "what is predicted: the number of stable fixed points, or nothing",
-        choices=("fixed_points", "none"),
+        ("fixed_points", "none"),
         in_simulation=False,
         can_vary=False,
     ),

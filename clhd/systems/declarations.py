@@ -145,6 +145,13 @@ class Output:
     in_simulation: bool = True
 
 
+def output(
+    dims: tuple[str, ...], long_name: str, symbol: str = "", units: str = "1", description: str = "", **more: Any
+) -> Output:
+    """Return an output by its dims and words (see `describe`); `more` is what else an `Output` takes."""
+    return Output(dims, describe(long_name, symbol, units, description), **more)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
     """Everything that a simulation or a theory returns.

@@ -13,7 +13,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import Output, Parameter, choice, count, describe, number
+from clhd.systems.declarations import Parameter, choice, count, describe, number, output
 from clhd.systems.latent_variable.model import Network, find_time_unit, make_network, make_start, measure_modes
 from clhd.systems.latent_variable.simulation import descend
 from clhd.systems.latent_variable.theory import predict_phase, predict_start
@@ -49,19 +49,17 @@ class LatentVariableSystem(System):
         ),
     }
     outputs = {
-        "response": Output(("time",), describe("response", "f", description="f(x) / x")),
-        "alignment": Output(("time",), describe("alignment", "zeta", description="cosine of u and w"), may_be_nan=True),
-        "norm_product": Output(("time",), describe("product of the layers' norms", "|u||w|")),
-        "tangent_kernel": Output(("time",), describe("tangent kernel", "K")),
-        "kernel_change": Output((), describe("relative change of the tangent kernel to the end", "K/K_0-1")),
-        "log_kernel_change": Output(
-            (), describe("decimal logarithm of the size of the kernel's relative change", "lg|K/K_0-1|")
-        ),
-        "invariant_drift": Output((), describe("relative drift of what gradient flow conserves"), in_theory=False),
-        "rule_breaks": Output((), describe("intervals on which alignment or norms move against |f|"), in_theory=False),
-        "phase_index": Output((), describe("phase index", "e"), in_simulation=False),
-        "kernel_exponent": Output((), describe("exponent of the kernel's relative change"), in_simulation=False),
-        "alignment_index": Output((), describe("alignment index"), in_simulation=False),
+        "response": output(("time",), "response", "f", description="f(x) / x"),
+        "alignment": output(("time",), "alignment", "zeta", description="cosine of u and w", may_be_nan=True),
+        "norm_product": output(("time",), "product of the layers' norms", "|u||w|"),
+        "tangent_kernel": output(("time",), "tangent kernel", "K"),
+        "kernel_change": output((), "relative change of the tangent kernel to the end", "K/K_0-1"),
+        "log_kernel_change": output((), "decimal logarithm of the size of the kernel's relative change", "lg|K/K_0-1|"),
+        "invariant_drift": output((), "relative drift of what gradient flow conserves", in_theory=False),
+        "rule_breaks": output((), "intervals on which alignment or norms move against |f|", in_theory=False),
+        "phase_index": output((), "phase index", "e", in_simulation=False),
+        "kernel_exponent": output((), "exponent of the kernel's relative change", in_simulation=False),
+        "alignment_index": output((), "alignment index", in_simulation=False),
     }
     equations = """\
 f(x) = g (u.w) x, loss <(f(x) - y)^2>; a = <x^2>, b = <x y>, s = sqrt(eta_u eta_w), m = u.w

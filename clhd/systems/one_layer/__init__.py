@@ -8,7 +8,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import Output, Words, choice, count, describe, number
+from clhd.systems.declarations import Words, choice, count, describe, number, output
 from clhd.systems.one_layer.simulation import list_sizes, simulate_layer
 from clhd.systems.one_layer.theory import predict_layer
 from clhd.systems.protocol import System
@@ -50,16 +50,12 @@ docs/systems/one_layer.md derives them."""
         "room_for_optima": count(16, "room for optima in the results", minimum=1, maximum=1000, can_vary=False),
     }
     outputs = {
-        "optima": Output(
-            (), describe("optima", description="theory: enumerated; simulation: distinct ends of live units")
-        ),
-        "optimum_energy": Output(("optimum_rank",), describe("energy of an optimum", "E"), may_be_nan=True),
-        "basin_share": Output(
-            ("optimum_rank",), describe("share of the units that end at an optimum"), in_theory=False
-        ),
-        "dead_share": Output((), describe("share of dead units", description="no pattern activates them")),
-        "optima_found": Output(
-            ("layer_size",), describe("optima found", description="by the first units of the layer"), in_theory=False
+        "optima": output((), "optima", description="theory: enumerated; simulation: distinct ends of live units"),
+        "optimum_energy": output(("optimum_rank",), "energy of an optimum", "E", may_be_nan=True),
+        "basin_share": output(("optimum_rank",), "share of the units that end at an optimum", in_theory=False),
+        "dead_share": output((), "share of dead units", description="no pattern activates them"),
+        "optima_found": output(
+            ("layer_size",), "optima found", description="by the first units of the layer", in_theory=False
         ),
     }
     claims = {name: f"clhd.systems.one_layer.claims:{name}" for name in ("T1", "T2")}

@@ -8,7 +8,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import Output, Words, choice, count, describe, number
+from clhd.systems.declarations import Words, choice, count, describe, number, output
 from clhd.systems.protocol import System
 from clhd.systems.saddle.model import SCHEDULES, make_saddle
 from clhd.systems.saddle.simulation import simulate_saddle
@@ -61,37 +61,38 @@ docs/systems/saddle.md has the proofs."""
         ),
     }
     outputs = {
-        "attraction_dimension": Output(
+        "attraction_dimension": output(
             (),
-            describe("dimension of the attraction region", "d", description="directions that shrink by more than e^5"),
+            "dimension of the attraction region",
+            "d",
+            description="directions that shrink by more than e^5",
             may_be_nan=True,  # in theory, where nothing is proved
         ),
-        "common_dimension": Output(
+        "common_dimension": output(
             (),
-            describe(
-                "dimension of the common region",
-                "d_common",
-                description="starts that are attracted from whichever of 30 step indices on; up to dimension 12",
-            ),
+            "dimension of the common region",
+            "d_common",
+            description="starts that are attracted from whichever of 30 step indices on; up to dimension 12",
             may_be_nan=True,
         ),
-        "stalled_directions": Output(
-            (), describe("stalled directions", description="change by less than e^5, either way"), in_theory=False
+        "stalled_directions": output(
+            (), "stalled directions", description="change by less than e^5, either way", in_theory=False
         ),
-        "largest_exponent": Output((), describe("largest exponent", "lambda_1", "1 / step")),
-        "slowest_contraction": Output(
-            (), describe("exponent of the slowest contraction", "lambda_-", "1 / step"), may_be_nan=True
+        "largest_exponent": output((), "largest exponent", "lambda_1", "1 / step"),
+        "slowest_contraction": output(
+            (), "exponent of the slowest contraction", "lambda_-", "1 / step", may_be_nan=True
         ),
-        "escape_step": Output(
+        "escape_step": output(
             (),
-            describe(
-                "escape from the saddle", "k_f", "steps", "first f < -1, from 1e-6 off the region of gradient descent"
-            ),
+            "escape from the saddle",
+            "k_f",
+            "steps",
+            "first f < -1, from 1e-6 off the region of gradient descent",
             may_be_nan=True,
             in_theory=False,
         ),
-        "lyapunov_exponent": Output(("growth_rank",), describe("exponent", "lambda", "1 / step"), may_be_nan=True),
-        "normal_vector": Output(("axis_index",), describe("normal of the attraction region", "l"), may_be_nan=True),
+        "lyapunov_exponent": output(("growth_rank",), "exponent", "lambda", "1 / step", may_be_nan=True),
+        "normal_vector": output(("axis_index",), "normal of the attraction region", "l", may_be_nan=True),
     }
     claims = {f"L{k}": f"clhd.systems.saddle.claims:L{k}" for k in (1, 2, 3, 4)}
     figures = {"saddle": "clhd.systems.saddle.figures:plot_saddle"}

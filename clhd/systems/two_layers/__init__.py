@@ -8,7 +8,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.errors import ClhdError
-from clhd.systems.declarations import Output, choice, count, describe, number
+from clhd.systems.declarations import choice, count, describe, number, output
 from clhd.systems.protocol import System
 from clhd.systems.two_layers.data import BATCH, LOCATIONS, VOCABULARY
 
@@ -52,16 +52,14 @@ class TwoLayersSystem(System):
         "weight_decay": number(0.005, "weight decay (L2)", minimum=0),
     }
     outputs = {
-        "chi_plus": Output(("time",), describe("match of used tokens", "chi_+")),
-        "chi_minus": Output(("time",), describe("match of unused tokens", "chi_-"), may_be_nan=True),
-        "covered": Output(("time",), describe("share of used tokens with a unit of their own")),
-        "rank": Output(("time",), describe("effective rank of the first layer")),
-        "loss": Output(("time",), describe("loss", "L", "nat")),
-        "chi_plus_location": Output(
-            ("time", "token_location"), describe("match of used tokens", "chi_+"), may_be_nan=True
-        ),
-        "passage_time": Output(("token_location",), describe("passage time", "", "iterations"), may_be_nan=True),
-        "order_correlation": Output((), describe("rank correlation of passage time and dependence"), may_be_nan=True),
+        "chi_plus": output(("time",), "match of used tokens", "chi_+"),
+        "chi_minus": output(("time",), "match of unused tokens", "chi_-", may_be_nan=True),
+        "covered": output(("time",), "share of used tokens with a unit of their own"),
+        "rank": output(("time",), "effective rank of the first layer"),
+        "loss": output(("time",), "loss", "L", "nat"),
+        "chi_plus_location": output(("time", "token_location"), "match of used tokens", "chi_+", may_be_nan=True),
+        "passage_time": output(("token_location",), "passage time", "", "iterations", may_be_nan=True),
+        "order_correlation": output((), "rank correlation of passage time and dependence", may_be_nan=True),
     }
     claims = {name: f"clhd.systems.two_layers.claims:{name}" for name in ("T3", "T4", "T5")}
     figures = {

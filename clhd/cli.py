@@ -195,12 +195,7 @@ def _build_parser() -> argparse.ArgumentParser:
     ):
         sub = add(command, text)
         _add_experiment(sub)
-        sub.add_argument(
-            "place",
-            nargs="*",
-            metavar="AXIS=VALUE",
-            help="the point, by the values of its axes; for why, an axis that is left out stands for all of its values",
-        )
+        sub.add_argument("place", nargs="*", metavar="AXIS=VALUE", help=_PLACE)
     sub = add(commands.verify, "compute a random share of the points again and compare the bits")
     _add_experiment(sub, "its YAML file; or an archive of clhd archive, whose systems are run")
     sub.add_argument(

@@ -14,7 +14,7 @@ from clhd.sweep.results.summary_reader import Summary
 Threshold = float | Range
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Part:
     """A part of a claim with a verdict of its own."""
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from clhd.core.lazy import special
 
@@ -58,6 +59,16 @@ class Estimate:
         return cls(float(value), float(value - half), float(value + half))
 
     @classmethod
+    def of_all(cls, values: ArrayLike, standard_errors: ArrayLike, *, among: int | None = None) -> "list[Estimate]":
+        """Return numbers with normal errors; their intervals are to hold together, or `among` of them, if it is given.
+
+        Arrays of any one shape are taken in the order of their entries.
+        """
+        numbers, errors = np.ravel(values), np.ravel(standard_errors)
+        count = len(numbers) if among is None else among
+        return [cls.with_error(number, error, among=count) for number, error in zip(numbers, errors, strict=True)]
+
+    @classmethod
     def exact(cls, value: float) -> "Estimate":
         """Return a number whose error does not matter."""
         return cls(float(value), float(value), float(value))
@@ -67,8 +78,10 @@ class Estimate:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def within(estimate: Estimate, allowed: Range) -> Verdict:
-    """Compare an estimate with a range, whose ends belong to it."""
+def within(estimate: Estimate | float, allowed: Range) -> Verdict:
+    """Compare an estimate, or an exact number, with a range, whose ends belong to it."""
+    if not isinstance(estimate, Estimate):
+        estimate = Estimate.exact(estimate)
     if not np.all(np.isfinite([estimate.value, estimate.low, estimate.high])):
         return Verdict.UNDECIDED
     if estimate.high < allowed[0] or estimate.low > allowed[1]:
@@ -76,13 +89,13 @@ def within(estimate: Estimate, allowed: Range) -> Verdict:
     return Verdict.HOLDS if allowed[0] <= estimate.low and estimate.high <= allowed[1] else Verdict.UNDECIDED
 
 
-def above(estimate: Estimate, limit: float) -> Verdict:
-    """Compare an estimate with a lower limit."""
+def above(estimate: Estimate | float, limit: float) -> Verdict:
+    """Compare an estimate, or an exact number, with a lower limit."""
     return within(estimate, (limit, np.inf))
 
 
-def below(estimate: Estimate, limit: float) -> Verdict:
-    """Compare an estimate with an upper limit."""
+def below(estimate: Estimate | float, limit: float) -> Verdict:
+    """Compare an estimate, or an exact number, with an upper limit."""
     return within(estimate, (-np.inf, limit))
 
 

@@ -92,6 +92,12 @@ def pick_markers(count: int) -> list[str]:
     return [MARKERS[k % len(MARKERS)] for k in range(count)]
 
 
+def pick_looks(count: int, *, ordered: bool) -> list[dict[str, Any]]:
+    """Return how to draw the points of `count` series, as matplotlib takes it: colour, marker, and no line."""
+    pairs = zip(pick_colours(count, ordered=ordered), pick_markers(count), strict=True)
+    return [{"color": colour, "marker": marker, "linestyle": ""} for colour, marker in pairs]
+
+
 def letter_panels(panels: Iterable[Axes]) -> None:
     """Write a, b, c, ... at the upper left corners of panels, in this order."""
     for axes, letter in zip(panels, ascii_lowercase, strict=False):

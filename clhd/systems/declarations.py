@@ -102,6 +102,21 @@ class Parameter:
         raise InputError(f"{name} = {value!r}: must be one of {', '.join(sorted(self.choices))}{more}")
 
 
+def number(default: float | str | None, meaning: str, symbol: str = "", **more: Any) -> Parameter:
+    """Return a parameter that is a number; `more` is what else a `Parameter` takes."""
+    return Parameter("number", default, meaning, symbol, **more)
+
+
+def count(default: int | None, meaning: str, symbol: str = "", **more: Any) -> Parameter:
+    """Return a parameter that is a whole number; `more` is what else a `Parameter` takes."""
+    return Parameter("count", default, meaning, symbol, **more)
+
+
+def choice(default: str | None, meaning: str, choices: Sequence[str], **more: Any) -> Parameter:
+    """Return a parameter that is one of some words; `more` is what else a `Parameter` takes."""
+    return Parameter("choice", default, meaning, choices=tuple(choices), **more)
+
+
 @dataclass(frozen=True)
 class Output:
     """One quantity that a simulation or a theory returns.
@@ -128,6 +143,13 @@ class Output:
     may_be_nan: bool = False
     in_theory: bool = True
     in_simulation: bool = True
+
+
+def output(
+    dims: tuple[str, ...], long_name: str, symbol: str = "", units: str = "1", description: str = "", **more: Any
+) -> Output:
+    """Return an output by its dims and words (see `describe`); `more` is what else an `Output` takes."""
+    return Output(dims, describe(long_name, symbol, units, description), **more)
 
 
 @dataclass(frozen=True, kw_only=True)

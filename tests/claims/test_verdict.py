@@ -43,6 +43,17 @@ def test_intervals_that_are_to_hold_together_are_wider() -> None:
     assert Estimate.with_error(1.0, 0.1, among=1) == Estimate.with_error(1.0, 0.1)
 
 
+def test_an_exact_number_needs_no_estimate() -> None:
+    assert [above(1.0, 1.0), below(1.0, 0.5), within(math.nan, (0.0, 1.0))] == [HOLDS, FAILS, UNDECIDED]
+
+
+def test_numbers_with_errors_hold_together_unless_more_are_judged() -> None:
+    numbers, errors = [[1.0, 2.0], [3.0, 4.0]], [[0.1, 0.2], [0.3, 0.4]]
+    expected = [Estimate.with_error(k, k / 10, among=4) for k in (1.0, 2.0, 3.0, 4.0)]
+    assert Estimate.of_all(numbers, errors) == expected
+    assert Estimate.of_all([1.0], [0.1], among=4) == expected[:1]
+
+
 def test_one_failure_fails_them_all_and_one_doubt_leaves_them_undecided() -> None:
     assert all_hold([HOLDS, HOLDS]) == HOLDS
     assert all_hold([HOLDS, UNDECIDED]) == UNDECIDED

@@ -13,7 +13,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import Output, Parameter, describe
+from clhd.systems.declarations import Parameter, choice, count, describe, number, output
 from clhd.systems.latent_variable.model import Network, find_time_unit, make_network, make_start, measure_modes
 from clhd.systems.latent_variable.simulation import descend
 from clhd.systems.latent_variable.theory import predict_phase, predict_start
@@ -24,7 +24,7 @@ _SECONDS = 2e-4, 1.0e-9  # measured: of one run, and of one step per unit of wid
 
 
 def _exponent(meaning: str, symbol: str) -> Parameter:
-    return Parameter("number", 0.0, meaning, symbol, minimum=-4, maximum=4)
+    return number(0.0, meaning, symbol, minimum=-4, maximum=4)
 
 
 class LatentVariableSystem(System):
@@ -34,39 +34,32 @@ class LatentVariableSystem(System):
     time = describe("time", "t", description="in units of 1 / (2 a max(K_0, K_inf)) of each run's own start")
     quantity = "response"
     parameters = {
-        "network_width": Parameter("count", None, "number of hidden units", "d", minimum=2, maximum=10**7),
+        "network_width": count(None, "number of hidden units", "d", minimum=2, maximum=10**7),
         "scale_exponent": _exponent("the output's factor is d^-alpha", "alpha"),
         "rate_exponent_u": _exponent("the learning rate of u is d^-beta", "beta_u"),
         "rate_exponent_w": _exponent("the learning rate of w is d^-beta", "beta_w"),
         "initial_exponent_u": _exponent("entries of u start with standard deviation d^-sigma", "sigma_u"),
         "initial_exponent_w": _exponent("entries of w start with standard deviation d^-sigma", "sigma_w"),
-        "second_moment": Parameter("number", 1.0, "second moment of x", "a", above=0),
-        "cross_moment": Parameter("number", 1.0, "mean of x y", "b"),
-        "step_size": Parameter("number", 0.05, "time of one step", "step", minimum=1e-4, maximum=10),
-        "initial": Parameter(
-            "choice",
-            "random",
-            "random weights, or fixed ones with their mean squared norms",
-            choices=("random", "fixed"),
-        ),
-        "initial_alignment": Parameter(
-            "number", 0.0, "cosine of the angle between u and w of a fixed start", "zeta_0", minimum=-1, maximum=1
+        "second_moment": number(1.0, "second moment of x", "a", above=0),
+        "cross_moment": number(1.0, "mean of x y", "b"),
+        "step_size": number(0.05, "time of one step", "step", minimum=1e-4, maximum=10),
+        "initial": choice("random", "random weights, or fixed ones with their mean squared norms", ("random", "fixed")),
+        "initial_alignment": number(
+            0.0, "cosine of the angle between u and w of a fixed start", "zeta_0", minimum=-1, maximum=1
         ),
     }
     outputs = {
-        "response": Output(("time",), describe("response", "f", description="f(x) / x")),
-        "alignment": Output(("time",), describe("alignment", "zeta", description="cosine of u and w"), may_be_nan=True),
-        "norm_product": Output(("time",), describe("product of the layers' norms", "|u||w|")),
-        "tangent_kernel": Output(("time",), describe("tangent kernel", "K")),
-        "kernel_change": Output((), describe("relative change of the tangent kernel to the end", "K/K_0-1")),
-        "log_kernel_change": Output(
-            (), describe("decimal logarithm of the size of the kernel's relative change", "lg|K/K_0-1|")
-        ),
-        "invariant_drift": Output((), describe("relative drift of what gradient flow conserves"), in_theory=False),
-        "rule_breaks": Output((), describe("intervals on which alignment or norms move against |f|"), in_theory=False),
-        "phase_index": Output((), describe("phase index", "e"), in_simulation=False),
-        "kernel_exponent": Output((), describe("exponent of the kernel's relative change"), in_simulation=False),
-        "alignment_index": Output((), describe("alignment index"), in_simulation=False),
+        "response": output(("time",), "response", "f", description="f(x) / x"),
+        "alignment": output(("time",), "alignment", "zeta", description="cosine of u and w", may_be_nan=True),
+        "norm_product": output(("time",), "product of the layers' norms", "|u||w|"),
+        "tangent_kernel": output(("time",), "tangent kernel", "K"),
+        "kernel_change": output((), "relative change of the tangent kernel to the end", "K/K_0-1"),
+        "log_kernel_change": output((), "decimal logarithm of the size of the kernel's relative change", "lg|K/K_0-1|"),
+        "invariant_drift": output((), "relative drift of what gradient flow conserves", in_theory=False),
+        "rule_breaks": output((), "intervals on which alignment or norms move against |f|", in_theory=False),
+        "phase_index": output((), "phase index", "e", in_simulation=False),
+        "kernel_exponent": output((), "exponent of the kernel's relative change", in_simulation=False),
+        "alignment_index": output((), "alignment index", in_simulation=False),
     }
     equations = """\
 f(x) = g (u.w) x, loss <(f(x) - y)^2>; a = <x^2>, b = <x y>, s = sqrt(eta_u eta_w), m = u.w

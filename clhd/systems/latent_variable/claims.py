@@ -44,7 +44,7 @@ def measure_error(dataset: xr.Dataset) -> xr.DataArray:
 
 def _judge_orders(orders: xr.DataArray, allowed: tuple[float, float]) -> Verdict:
     """The verdict on all orders that are known."""
-    return all_hold(within(Estimate.exact(order), allowed) for order in orders.values[np.isfinite(orders.values)])
+    return all_hold(within(order, allowed) for order in orders.values[np.isfinite(orders.values)])
 
 
 def judge_closed_form(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
@@ -72,17 +72,13 @@ def measure_exponents(dataset: xr.Dataset) -> list[tuple[float, float, Estimate]
 
     The slope runs from the smallest width to the largest.
     """
-    mean, error = (dataset[f"log_kernel_change_{name}"].sortby("network_width") for name in ("mean", "standard_error"))
-    widths = mean["network_width"].values
+    ordered = dataset.sortby("network_width").transpose("scaling", "network_width", ...)
+    mean, error = (ordered[f"log_kernel_change_{name}"].values for name in ("mean", "standard_error"))
+    widths = ordered["network_width"].values
     decades = float(np.log10(widths[-1] / widths[0]))
-    found = []
-    for k in range(dataset.sizes["scaling"]):
-        ends, errors = mean.isel(scaling=k).values[[0, -1]], error.isel(scaling=k).values[[0, -1]]
-        slope, uncertainty = (ends[1] - ends[0]) / decades, float(np.hypot(*errors)) / decades
-        point = dataset.isel(scaling=k, network_width=0)
-        measured = Estimate.with_error(slope, uncertainty, among=dataset.sizes["scaling"])
-        found.append((float(point["phase_index_theory"]), float(point["kernel_exponent_theory"]), measured))
-    return found
+    measured = Estimate.of_all((mean[:, -1] - mean[:, 0]) / decades, np.hypot(error[:, 0], error[:, -1]) / decades)
+    theory = (ordered[f"{name}_theory"].values[:, 0].tolist() for name in ("phase_index", "kernel_exponent"))
+    return list(zip(*theory, measured, strict=True))
 
 
 def judge_phases(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
@@ -116,38 +112,31 @@ def judge_kernel_phase(summaries: Mapping[str, Summary], thresholds: Mapping[str
     """Judge X4 from the largest width, over the scalings whose kernel freezes by theory and by simulation."""
     dataset = summaries["phases"].dataset
     widest = dataset.sel(network_width=dataset["network_width"].max())
-    freezes = (widest["phase_index_theory"] < 0) & (
-        widest["log_kernel_change_mean"] <= np.log10(thresholds["frozen_kernel"])
-    )
-    layers: dict[str, list[dict[str, Any]]] = {"balanced": [], "unbalanced": []}
-    for k in np.flatnonzero(freezes.values):
-        point = widest.isel(scaling=int(k))
-        is_balanced = abs(float(point["alignment_index_theory"] - point["phase_index_theory"])) < _NOTHING
-        layers["balanced" if is_balanced else "unbalanced"].append(_measure_mechanisms(point, int(freezes.sum())))
+    is_small = widest["log_kernel_change_mean"] <= np.log10(thresholds["frozen_kernel"])
+    frozen = widest.isel(scaling=np.flatnonzero((widest["phase_index_theory"] < 0) & is_small))
+    count = frozen.sizes["scaling"]
+    rows = [_measure_mechanisms(frozen.isel(scaling=k), count) for k in range(count)]
     parts = []
-    for name, rows in layers.items():
-        moved = [row[key] for row in rows for key in ("alignment_gained", "norms_gained")]
+    for name, is_balanced in (("balanced", True), ("unbalanced", False)):
+        found = [row for row in rows if (abs(row["alignment_index"] - row["phase_index"]) < _NOTHING) == is_balanced]
+        moved = [row[key] for row in found for key in ("alignment_gained", "norms_gained")]
         verdict = all_hold(within(move, (-thresholds["least_move"], thresholds["least_move"])) for move in moved)
         statement = f"With {name} layers, neither alignment nor norms move where the tangent kernel freezes."
-        parts.append(Part(id=name, statement=statement, verdict=verdict, evidence={"scalings": rows}))
-    evidence = {"network_width": int(widest["network_width"]), "scalings_with_frozen_kernel": int(freezes.sum())}
+        parts.append(Part(name, statement, verdict, {"scalings": found}))
+    evidence = {"network_width": int(widest["network_width"]), "scalings_with_frozen_kernel": count}
     return Judgement.of_parts(parts, evidence)
 
 
 def _measure_mechanisms(point: xr.Dataset, scalings: int) -> dict[str, Any]:
     """How far alignment and norms have moved at the last time; intervals of all scalings hold together."""
-    among = 2 * scalings
-    ends = point["alignment_mean"].values[-1], point["alignment_standard_error"].values[-1]
-    first = abs(float(point["alignment_mean"][0]))
+    (first, *_, last), (*_, error) = (point[f"alignment_{name}"].values for name in ("mean", "standard_error"))
     norms, errors = (point[f"norm_product_{name}"].values for name in ("mean", "standard_error"))
-    gained = norms[-1] / norms[0] - 1
+    gained, spread = norms[-1] / norms[0] - 1, np.hypot(errors[-1] / norms[-1], errors[0] / norms[0])
     return {
         "phase_index": float(point["phase_index_theory"]),
         "alignment_index": float(point["alignment_index_theory"]),
-        "alignment_gained": Estimate.with_error(abs(ends[0]) - first, ends[1], among=among),
-        "norms_gained": Estimate.with_error(
-            gained, (1 + gained) * float(np.hypot(errors[-1] / norms[-1], errors[0] / norms[0])), among=among
-        ),
+        "alignment_gained": Estimate.with_error(abs(last) - abs(first), error, among=2 * scalings),
+        "norms_gained": Estimate.with_error(gained, (1 + gained) * spread, among=2 * scalings),
     }
 
 

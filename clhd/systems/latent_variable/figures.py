@@ -7,12 +7,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from clhd.claims.verdict import Estimate
 from clhd.core.text import format_number
 from clhd.figures.caption import compose_caption
 from clhd.figures.roles import need_axes
+from clhd.figures.series import split_series
 from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.latent_variable.claims import measure_error, measure_exponents
@@ -26,21 +26,16 @@ def plot_mechanisms(summary: Summary) -> tuple[Figure, str]:
     panels = figure.subplots(1, 3)
     inner = dataset.sel(initial_alignment=(abs(dataset["initial_alignment"]) < 1))
     middle = inner.isel(initial_alignment=-1, step_size=-1)
-    targets = dataset["cross_moment"].values
-    colours = pick_colours(len(targets), ordered=False)
-    for k, colour in enumerate(colours):
-        point = middle.isel(cross_moment=k)
-        _plot_course(panels[0], point, "alignment", 1.0, colour)
-        _plot_course(panels[1], point, "norm_product", float(point["norm_product_theory"][0]), colour)
+    for target, point, look in split_series(middle, "cross_moment", ordered=False):
+        scales = {"alignment": 1.0, "norm_product": float(point["norm_product_theory"][0])}
+        for axes, (name, scale) in zip(panels, scales.items(), strict=False):
+            axes.plot(point["time"], point[f"{name}_theory"] / scale, color=look["color"], label=format_number(target))
+            axes.plot(point["time"], point[f"{name}_mean"] / scale, "o", color=look["color"], markerfacecolor="white")
     panels[0].set(xlabel="time $t$", ylabel=r"alignment $\zeta$")
     panels[1].set(xlabel="time $t$", ylabel=r"$|u||w|$, relative to the start")
-    response = float(middle["response_theory"].isel(cross_moment=0, time=0))
-    handles = [
-        Line2D([], [], color=colour, label=format_number(target))
-        for target, colour in zip(targets, colours, strict=True)
-    ]
-    panels[1].legend(handles=handles, title=rf"$b$, with $f_0$ = {format_number(response)}", loc="best")
-    _plot_errors(panels[2], dataset, colours)
+    response = format_number(float(middle["response_theory"].isel(cross_moment=0, time=0)))
+    panels[1].legend(title=rf"$b$, with $f_0$ = {response}", loc="best")
+    _plot_errors(panels[2], measure_error(dataset))
     letter_panels(panels)
     step = format_number(float(middle["step_size"]))
     start = format_number(float(middle["initial_alignment"]))
@@ -54,18 +49,11 @@ def plot_mechanisms(summary: Summary) -> tuple[Figure, str]:
     )
 
 
-def _plot_course(axes: Axes, point: xr.Dataset, name: str, scale: float, colour: str) -> None:
-    axes.plot(point["time"], point[f"{name}_theory"] / scale, color=colour)
-    axes.plot(point["time"], point[f"{name}_mean"] / scale, "o", color=colour, markerfacecolor="white")
-
-
-def _plot_errors(axes: Axes, dataset: xr.Dataset, colours: list[str]) -> None:
+def _plot_errors(axes: Axes, error: xr.DataArray) -> None:
     """The error of each start against the step; starts that do not move have none."""
-    error = measure_error(dataset)
     steps = error["step_size"].values
-    for k, colour in enumerate(colours):
-        curves = error.isel(cross_moment=k).transpose("step_size", "initial_alignment").values
-        axes.plot(steps, np.where(curves > 1e-12, curves, np.nan), color=colour, linewidth=0.8)
+    for _, curves, look in split_series(error.where(error > 1e-12), "cross_moment", ordered=False):
+        axes.plot(steps, curves.transpose("step_size", ...), color=look["color"], linewidth=0.8)
     guide = 1.3 * steps / steps[-1] * float(error.max())
     axes.plot(steps, guide, "--", color=MUTED, linewidth=0.8)
     axes.set(xscale="log", yscale="log", xlabel="step", ylabel="largest error of $f$")
@@ -78,31 +66,35 @@ def plot_phases(summary: Summary) -> tuple[Figure, str]:
     need_axes(summary, "scaling", "network_width")
     dataset = summary.dataset.sortby("network_width")
     dataset = dataset.isel(scaling=np.argsort(dataset["phase_index_theory"].values[:, 0], kind="stable"))
-    index = dataset["phase_index_theory"].values[:, 0]
-    balanced = np.isclose(index, dataset["alignment_index_theory"].values[:, 0])
-    levels = np.unique(index)
-    shades = dict(zip(levels, pick_colours(len(levels), ordered=True), strict=True))
+    index, alignment = (dataset[f"{name}_index_theory"].values[:, 0] for name in ("phase", "alignment"))
+    levels, place = np.unique(index, return_inverse=True)
+    shades = pick_colours(len(levels), ordered=True)
+    markers = np.where(np.isclose(index, alignment), *MARKERS[:2])  # balanced layers, unbalanced
+    looks: list[Any] = [
+        {"color": shades[k], "marker": marker, "markerfacecolor": "white", "linestyle": ""}
+        for k, marker in zip(place, markers, strict=True)
+    ]
     figure = make_figure(PAGE, 2.7)
     panels = figure.subplots(1, 3)
-    for k, (level, is_balanced) in enumerate(zip(index, balanced, strict=True)):
-        point, colour, marker = dataset.isel(scaling=k), shades[level], MARKERS[0 if is_balanced else 1]
-        width = point["network_width"].values
-        for axes, curve, mean in (
-            (panels[0], 10 ** point["log_kernel_change_theory"], 10 ** point["log_kernel_change_mean"]),
-            (panels[1], point["alignment_theory"][..., -1], point["alignment_mean"][..., -1]),
-        ):
-            axes.plot(width, curve, color=colour)
-            axes.plot(width, mean, marker, color=colour, markerfacecolor="white")
+    width = dataset["network_width"].values
+    for k, look in enumerate(looks):
+        point = dataset.isel(scaling=k)
+        panels[0].plot(width, 10 ** point["log_kernel_change_theory"], color=look["color"])
+        panels[0].plot(width, 10 ** point["log_kernel_change_mean"], **look)
+        panels[1].plot(width, point["alignment_theory"][..., -1], color=look["color"])
+        panels[1].plot(width, point["alignment_mean"][..., -1], **look)
     panels[0].set(ylabel=r"change of the kernel $|K_\infty/K_0 - 1|$", yscale="log")
     panels[1].set(ylabel=r"alignment $\zeta$ at the end", ylim=(-0.03, 1.03))
     for axes in panels[:2]:
         axes.set(xscale="log", xlabel="width $d$")
-    _plot_exponents(panels[2], measure_exponents(dataset), balanced, [shades[level] for level in index])
-    handles = [Line2D([], [], color=shades[level], label=format_number(level)) for level in levels]
+    _plot_exponents(panels[2], measure_exponents(dataset), looks)
+    handles = [
+        Line2D([], [], color=shade, label=format_number(level)) for level, shade in zip(levels, shades, strict=True)
+    ]
     figure.legend(handles=handles, title="phase index $e$", loc="outside right center")
     handles = [
-        Line2D([], [], marker=MARKERS[k], color=INK, markerfacecolor="white", linestyle="", label=label)
-        for k, label in enumerate(("balanced layers", "unbalanced"))
+        Line2D([], [], marker=marker, color=INK, markerfacecolor="white", linestyle="", label=label)
+        for marker, label in zip(MARKERS, ("balanced layers", "unbalanced"), strict=False)
     ]
     panels[2].legend(handles=handles, loc="upper left")
     letter_panels(panels)
@@ -117,14 +109,11 @@ def plot_phases(summary: Summary) -> tuple[Figure, str]:
     )
 
 
-def _plot_exponents(
-    axes: Axes, found: list[tuple[float, float, Estimate]], balanced: NDArray[np.bool_], colours: list[Any]
-) -> None:
+def _plot_exponents(axes: Axes, found: list[tuple[float, float, Estimate]], looks: list[Any]) -> None:
     """Measured against predicted exponents, with the diagonal."""
-    for (_, predicted, measured), is_balanced, colour in zip(found, balanced, colours, strict=True):
+    for (_, predicted, measured), look in zip(found, looks, strict=True):
         bars = [[measured.value - measured.low], [measured.high - measured.value]]
-        marker = MARKERS[0 if is_balanced else 1]
-        axes.errorbar(predicted, measured.value, bars, fmt=marker, color=colour, markerfacecolor="white")
+        axes.errorbar(predicted, measured.value, bars, **look)
     ends = [min(predicted for _, predicted, _ in found) - 0.3, max(predicted for _, predicted, _ in found) + 0.3]
     axes.plot(ends, ends, color=MUTED, linewidth=0.8, zorder=0)
     axes.set(xlabel="predicted exponent", ylabel="measured exponent")

@@ -9,6 +9,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
+from clhd.core.products import dot
 from clhd.systems.latent_variable.model import Network, measure_area
 
 _MOVES = 1e-9  # what rounding may move; see count_breaks
@@ -82,23 +83,9 @@ def _descend(
         product += u[i] * w[i]
     for _ in range(steps):
         force = 2.0 * scale * (b - a * scale * product)
-        product = _move(u, w, step_u * force, step_w * force)
-
-
-@kernel
-def _move(u: FloatArray, w: FloatArray, by_w: float, by_u: float) -> float:
-    """Add by_w w to u and by_u u to w; return the new u.w, in four sums that the processor forms side by side."""
-    first = second = third = fourth = 0.0
-    whole = len(u) - len(u) % 4
-    for i in range(len(u)):
-        old = u[i]
-        u[i] += by_w * w[i]
-        w[i] += by_u * old
-    for i in range(0, whole, 4):
-        first += u[i] * w[i]
-        second += u[i + 1] * w[i + 1]
-        third += u[i + 2] * w[i + 2]
-        fourth += u[i + 3] * w[i + 3]
-    for i in range(whole, len(u)):
-        first += u[i] * w[i]
-    return (first + second) + (third + fourth)
+        by_w, by_u = step_u * force, step_w * force
+        for i in range(len(u)):
+            old = u[i]
+            u[i] += by_w * w[i]
+            w[i] += by_u * old
+        product = dot(u, w)

@@ -8,7 +8,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import Output, Parameter, Words, describe
+from clhd.systems.declarations import Words, choice, count, describe, number, output
 from clhd.systems.one_layer.simulation import list_sizes, simulate_layer
 from clhd.systems.one_layer.theory import predict_layer
 from clhd.systems.protocol import System
@@ -38,39 +38,27 @@ docs/systems/one_layer.md derives them."""
         ),
     )
     parameters = {
-        "pattern_count": Parameter("count", 6, "patterns, and dimensions", "M", minimum=2, maximum=10),
-        "pattern_overlap": Parameter("number", 0.0, "scalar product of two patterns", "c", above=-1, maximum=0.99),
-        "probability_ratio": Parameter(
-            "number", 3.0, "probability of the first pattern over that of the last; linear", minimum=1, maximum=1000
+        "pattern_count": count(6, "patterns, and dimensions", "M", minimum=2, maximum=10),
+        "pattern_overlap": number(0.0, "scalar product of two patterns", "c", above=-1, maximum=0.99),
+        "probability_ratio": number(
+            3.0, "probability of the first pattern over that of the last; linear", minimum=1, maximum=1000
         ),
-        "activation": Parameter("choice", "relu", "activation", choices=("relu", "linear")),
-        "layer_units": Parameter(
-            "count", 1000, "units of a layer", minimum=1, maximum=100_000, in_theory=False, can_vary=False
-        ),
-        "ascent_steps": Parameter(
-            "count", 60_000, "largest number of steps", minimum=1, maximum=10_000_000, in_theory=False
-        ),
-        "first_step_size": Parameter(
-            "number", 4.0, "step size at first", above=0, maximum=4, units="time", in_theory=False
-        ),
-        "room_for_optima": Parameter(
-            "count", 16, "room for optima in the results", minimum=1, maximum=1000, can_vary=False
-        ),
+        "activation": choice("relu", "activation", ("relu", "linear")),
+        "layer_units": count(1000, "units of a layer", minimum=1, maximum=100_000, in_theory=False, can_vary=False),
+        "ascent_steps": count(60_000, "largest number of steps", minimum=1, maximum=10_000_000, in_theory=False),
+        "first_step_size": number(4.0, "step size at first", above=0, maximum=4, units="time", in_theory=False),
+        "room_for_optima": count(16, "room for optima in the results", minimum=1, maximum=1000, can_vary=False),
     }
     outputs = {
-        "optima": Output(
-            (), describe("optima", description="theory: enumerated; simulation: distinct ends of live units")
-        ),
-        "optimum_energy": Output(("optimum_rank",), describe("energy of an optimum", "E"), may_be_nan=True),
-        "basin_share": Output(
-            ("optimum_rank",), describe("share of the units that end at an optimum"), in_theory=False
-        ),
-        "dead_share": Output((), describe("share of dead units", description="no pattern activates them")),
-        "optima_found": Output(
-            ("layer_size",), describe("optima found", description="by the first units of the layer"), in_theory=False
+        "optima": output((), "optima", description="theory: enumerated; simulation: distinct ends of live units"),
+        "optimum_energy": output(("optimum_rank",), "energy of an optimum", "E", may_be_nan=True),
+        "basin_share": output(("optimum_rank",), "share of the units that end at an optimum", in_theory=False),
+        "dead_share": output((), "share of dead units", description="no pattern activates them"),
+        "optima_found": output(
+            ("layer_size",), "optima found", description="by the first units of the layer", in_theory=False
         ),
     }
-    claims = {"T1": "clhd.systems.one_layer.claims:T1", "T2": "clhd.systems.one_layer.claims:T2"}
+    claims = {name: f"clhd.systems.one_layer.claims:{name}" for name in ("T1", "T2")}
     figures = {"one_layer": "clhd.systems.one_layer.figures:plot_optima"}
 
     def check(self, values: SimpleNamespace) -> None:
@@ -82,12 +70,10 @@ docs/systems/one_layer.md derives them."""
 
     def coordinates(self, values: Mapping[str, Any]) -> Mapping[str, tuple[Sequence[Any], Words]]:
         ranks = range(1, values["room_for_optima"] + 1)
-        found: dict[str, tuple[Sequence[Any], Words]] = {
-            "optimum_rank": (ranks, describe("place of an optimum, the highest first"))
+        return {
+            "optimum_rank": (ranks, describe("place of an optimum, the highest first")),
+            "layer_size": (list_sizes(values.get("layer_units", 1)), describe("units")),  # the theory has no layers
         }
-        if "layer_units" in values:  # not a parameter of the theory
-            found["layer_size"] = (list_sizes(values["layer_units"]), describe("units"))
-        return found
 
     def estimate_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
         most = values.layer_units * values.ascent_steps * values.pattern_count * _STEP_SECONDS

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from clhd.claims.claim import Claim, Judgement, Part
-from clhd.claims.verdict import Estimate, Verdict, above, all_hold, below
+from clhd.claims.measure import find_largest_difference
+from clhd.claims.verdict import Estimate, above, all_hold, below
 from clhd.sweep.results.summary_reader import Summary
 
 
@@ -18,61 +19,56 @@ def judge_optima(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
     """Judge T1: a relu unit has several optima, which are those of the enumeration; a linear unit has one."""
     optima = summaries["optima"].dataset
     relu, linear = optima.sel(activation="relu"), optima.sel(activation="linear")
-    most = relu["optima_mean"]
-    # Every layer must have as many ends as there are optima, so the spread of the count must be 0, too.
-    difference = float((abs(most - relu["optima_theory"]) + relu["optima_standard_deviation"]).max(skipna=False))
+    most, at_most = relu["optima_mean"], thresholds["largest_difference"]
+    fewest = float(most.min(skipna=False))
+    difference = find_largest_difference(relu, "optima", relu["optima_theory"])
     energy, expected = relu["optimum_energy_mean"], relu["optimum_energy_theory"]
     is_there = energy.notnull() | expected.notnull()
     error = float((abs(energy / expected - 1)).where(is_there, 0.0).max(skipna=False))
-    single = float((abs(linear["optima_mean"] - 1) + linear["optima_standard_deviation"]).max(skipna=False))
+    single = find_largest_difference(linear, "optima", 1)
     by_patterns = {int(count): most.sel(pattern_count=count).values for count in most["pattern_count"].values}
-    rows: tuple[tuple[str, str, Verdict, dict[str, Any]], ...] = (
-        (
+    parts = (
+        Part(
             "T1a",
             "A relu unit has several optima, at every overlap of the patterns.",
-            above(Estimate.exact(float(most.min(skipna=False))), thresholds["least_optima"]),
+            above(fewest, thresholds["least_optima"]),
             {"overlaps": relu["pattern_overlap"].values, "optima_by_patterns": by_patterns},
         ),
-        (
+        Part(
             "T1b",
             "(Ours) The distinct ends of live units are as many as the enumerated optima.",
-            below(Estimate.exact(difference), thresholds["largest_difference"]),
+            below(difference, at_most),
             {"largest_difference": difference},
         ),
-        (
+        Part(
             "T1c",
             "(Ours) They have the energies of the enumerated optima.",
-            below(Estimate.exact(error), thresholds["largest_energy_error"]),
+            below(error, thresholds["largest_energy_error"]),
             {"largest_relative_error": error},
         ),
-        (
+        Part(
             "T1d",
             "A linear unit has one optimum, up to its sign.",
-            below(Estimate.exact(single), thresholds["largest_difference"]),
+            below(single, at_most),
             {"largest_difference_from_one": single},
         ),
     )
-    parts = [Part(id=i, statement=text, verdict=verdict, evidence=found) for i, text, verdict, found in rows]
     whole = {"fewest_optima_of_relu": np.min(most.values), "most_optima_of_relu": np.max(most.values)}
     return Judgement.of_parts(parts, whole)
 
 
 def judge_width(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge T2 by the optima that the widest layer finds, as a share of all, at each ratio of probabilities."""
-    layers = summaries["width"].dataset
-    ratios = layers["probability_ratio"].values
-    found = layers["optima_found_mean"].transpose("probability_ratio", "layer_size").values
-    error = layers["optima_found_standard_error"].transpose("probability_ratio", "layer_size").values
-    optima = layers["optima_theory"].transpose("probability_ratio").values
-    shares = [
-        Estimate.with_error(mean / total, spread / total, among=len(ratios))
-        for mean, spread, total in zip(found[:, -1], error[:, -1], optima, strict=True)
-    ]
+    layers = summaries["width"].dataset.transpose("probability_ratio", ...)
+    ratios = [f"{ratio:g}" for ratio in layers["probability_ratio"].values]
+    found, optima = layers["optima_found_mean"].values, layers["optima_theory"].values
+    error = layers["optima_found_standard_error"].values
+    shares = Estimate.of_all(found[:, -1] / optima, error[:, -1] / optima)
     evidence = {
         "layer_sizes": layers["layer_size"].values,
         "optima": optima,
-        "found_by_ratio": {f"{ratio:g}": row for ratio, row in zip(ratios, found, strict=True)},
-        "share_found_by_the_widest": {f"{ratio:g}": share for ratio, share in zip(ratios, shares, strict=True)},
+        "found_by_ratio": dict(zip(ratios, found, strict=True)),
+        "share_found_by_the_widest": dict(zip(ratios, shares, strict=True)),
     }
     return Judgement(verdict=all_hold(above(share, thresholds["least_share"]) for share in shares), evidence=evidence)
 

@@ -16,8 +16,6 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 
-ACTIVATIONS = ("relu", "linear")
-
 
 def make_patterns(count: int, overlap: float) -> FloatArray:
     """Return patterns as rows: the symmetric square root of their Gram matrix."""

@@ -9,11 +9,12 @@ to and fro across a kink w . x_m = 0 on which an optimum lies.
 """
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.core.arrays import FloatArray
+from clhd.core.arrays import FloatArray, pad
 from clhd.core.kernels import kernel
 from clhd.systems.declarations import NotConvergedError
 from clhd.systems.one_layer.model import find_energy, make_patterns, make_probabilities
@@ -69,7 +70,7 @@ def list_sizes(units: int) -> list[int]:
     return [size for size in (10**k for k in range(6)) if size < units] + [units]
 
 
-def simulate_layer(values: SimpleNamespace, random: np.random.Generator) -> dict[str, FloatArray]:
+def simulate_layer(values: SimpleNamespace, random: np.random.Generator) -> dict[str, Any]:
     """Let the units of one layer climb from uniform starts on the sphere, and count where they end.
 
     Returns
@@ -99,15 +100,12 @@ def simulate_layer(values: SimpleNamespace, random: np.random.Generator) -> dict
     highest = np.array([energies[labels == label].max() for label in range(optima)])
     shares = np.bincount(labels[labels >= 0], minlength=optima) / units
     order = np.argsort(-highest, kind="stable")
-    padded = np.array([[np.nan], [0.0]]) * np.ones(values.room_for_optima)
-    padded[:, :optima] = highest[order], shares[order]
-    found = [len(set(labels[:size]) - {-1}) for size in list_sizes(units)]
     return {
-        "optima": np.array(float(optima)),
-        "dead_share": np.array((labels < 0).mean()),
-        "optimum_energy": padded[0],
-        "basin_share": padded[1],
-        "optima_found": np.array(found, dtype=np.float64),
+        "optima": optima,
+        "dead_share": (labels < 0).mean(),
+        "optimum_energy": pad(highest[order], values.room_for_optima),
+        "basin_share": pad(shares[order], values.room_for_optima, 0.0),
+        "optima_found": np.array([len(set(labels[:size]) - {-1}) for size in list_sizes(units)]),
     }
 
 

@@ -10,10 +10,11 @@ checked here.
 """
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
-from clhd.core.arrays import FloatArray
+from clhd.core.arrays import FloatArray, pad
 from clhd.core.lazy import special
 from clhd.systems.declarations import NotConvergedError
 from clhd.systems.one_layer.model import make_patterns, make_probabilities
@@ -24,7 +25,7 @@ _CASES = 8192  # that are solved at once
 _NODES, _REACH = 20_001, 9.0  # of the integral over the common part of the responses
 
 
-def predict_layer(values: SimpleNamespace) -> dict[str, FloatArray]:
+def predict_layer(values: SimpleNamespace) -> dict[str, Any]:
     """Predict optima, their energies (NaN beyond the last optimum) and the share of dead units.
 
     Raises
@@ -42,9 +43,9 @@ def predict_layer(values: SimpleNamespace) -> dict[str, FloatArray]:
     if len(energies) > room:
         raise NotConvergedError(f"{len(energies)} optima found: there is room for {room}")
     return {
-        "optima": np.array(float(len(energies))),
-        "dead_share": np.array(0.0 if is_linear else find_dead_share(count, overlap)),
-        "optimum_energy": np.append(energies, np.full(room - len(energies), np.nan)),
+        "optima": len(energies),
+        "dead_share": 0.0 if is_linear else find_dead_share(count, overlap),
+        "optimum_energy": pad(energies, room),
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
-from clhd.systems.declarations import Output, Parameter, Words, describe
+from clhd.systems.declarations import Words, choice, count, describe, number, output
 from clhd.systems.protocol import System
 from clhd.systems.saddle.model import SCHEDULES, make_saddle
 from clhd.systems.saddle.simulation import simulate_saddle
@@ -41,66 +41,58 @@ docs/systems/saddle.md has the proofs."""
         "Osher et al., Laplacian Smoothing Gradient Descent, arXiv:1806.06317: the smoothing.",
     )
     parameters = {
-        "dimension": Parameter("count", None, "axes of the space", "n", minimum=3, maximum=64),
-        "hessian": Parameter(
-            "choice",
+        "dimension": count(None, "axes of the space", "n", minimum=3, maximum=64),
+        "hessian": choice(
             "canonical",
             "diag(1, ..., 1, -1), or random eigenvectors with eigenvalues of size 0.5 to 1",
-            "H",
-            choices=("canonical", "random"),
+            ("canonical", "random"),
+            symbol="H",
         ),
-        "negative_eigenvalues": Parameter(
-            "count", 1, "negative eigenvalues of the Hessian", "m", minimum=1, maximum=63
-        ),
-        "step_size": Parameter(
-            "number", 0.1, "step size", "eta", above=0, maximum=0.99, units="1 / norm of the Hessian"
-        ),
-        "schedule": Parameter("choice", "ratio", "strength of the smoothing", choices=SCHEDULES),
-        "smoothing": Parameter(
-            "number", 1.0, "strength of the smoothing, by the schedule", "sigma", minimum=0, maximum=1e6
-        ),
-        "ratio_constant": Parameter("number", 10.0, "C of (k+1)/(k+C)", "C", minimum=1, maximum=1e6),
-        "growth_power": Parameter("number", 1.0, "p of (k+1)^p", "p", minimum=0, maximum=3),
-        "first_step": Parameter("count", 0, "step index at which the scheme begins", minimum=0, maximum=1e6),
-        "descent_steps": Parameter(
-            "count", 4000, "steps; the exponents leave out the first quarter", "K", minimum=400, maximum=1e6
-        ),
-        "largest_dimension": Parameter(
-            "count", 12, "room for exponents and normal in the results", minimum=3, maximum=64, can_vary=False
+        "negative_eigenvalues": count(1, "negative eigenvalues of the Hessian", "m", minimum=1, maximum=63),
+        "step_size": number(0.1, "step size", "eta", above=0, maximum=0.99, units="1 / norm of the Hessian"),
+        "schedule": choice("ratio", "strength of the smoothing", SCHEDULES),
+        "smoothing": number(1.0, "strength of the smoothing, by the schedule", "sigma", minimum=0, maximum=1e6),
+        "ratio_constant": number(10.0, "C of (k+1)/(k+C)", "C", minimum=1, maximum=1e6),
+        "growth_power": number(1.0, "p of (k+1)^p", "p", minimum=0, maximum=3),
+        "first_step": count(0, "step index at which the scheme begins", minimum=0, maximum=1e6),
+        "descent_steps": count(4000, "steps; the exponents leave out the first quarter", "K", minimum=400, maximum=1e6),
+        "largest_dimension": count(
+            12, "room for exponents and normal in the results", minimum=3, maximum=64, can_vary=False
         ),
     }
     outputs = {
-        "attraction_dimension": Output(
+        "attraction_dimension": output(
             (),
-            describe("dimension of the attraction region", "d", description="directions that shrink by more than e^5"),
+            "dimension of the attraction region",
+            "d",
+            description="directions that shrink by more than e^5",
             may_be_nan=True,  # in theory, where nothing is proved
         ),
-        "common_dimension": Output(
+        "common_dimension": output(
             (),
-            describe(
-                "dimension of the common region",
-                "d_common",
-                description="starts that are attracted from whichever of 30 step indices on; up to dimension 12",
-            ),
+            "dimension of the common region",
+            "d_common",
+            description="starts that are attracted from whichever of 30 step indices on; up to dimension 12",
             may_be_nan=True,
         ),
-        "stalled_directions": Output(
-            (), describe("stalled directions", description="change by less than e^5, either way"), in_theory=False
+        "stalled_directions": output(
+            (), "stalled directions", description="change by less than e^5, either way", in_theory=False
         ),
-        "largest_exponent": Output((), describe("largest exponent", "lambda_1", "1 / step")),
-        "slowest_contraction": Output(
-            (), describe("exponent of the slowest contraction", "lambda_-", "1 / step"), may_be_nan=True
+        "largest_exponent": output((), "largest exponent", "lambda_1", "1 / step"),
+        "slowest_contraction": output(
+            (), "exponent of the slowest contraction", "lambda_-", "1 / step", may_be_nan=True
         ),
-        "escape_step": Output(
+        "escape_step": output(
             (),
-            describe(
-                "escape from the saddle", "k_f", "steps", "first f < -1, from 1e-6 off the region of gradient descent"
-            ),
+            "escape from the saddle",
+            "k_f",
+            "steps",
+            "first f < -1, from 1e-6 off the region of gradient descent",
             may_be_nan=True,
             in_theory=False,
         ),
-        "lyapunov_exponent": Output(("growth_rank",), describe("exponent", "lambda", "1 / step"), may_be_nan=True),
-        "normal_vector": Output(("axis_index",), describe("normal of the attraction region", "l"), may_be_nan=True),
+        "lyapunov_exponent": output(("growth_rank",), "exponent", "lambda", "1 / step", may_be_nan=True),
+        "normal_vector": output(("axis_index",), "normal of the attraction region", "l", may_be_nan=True),
     }
     claims = {f"L{k}": f"clhd.systems.saddle.claims:L{k}" for k in (1, 2, 3, 4)}
     figures = {"saddle": "clhd.systems.saddle.figures:plot_saddle"}

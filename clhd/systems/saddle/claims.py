@@ -17,45 +17,39 @@ import numpy as np
 import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Part
-from clhd.claims.verdict import Estimate, above, below
-from clhd.core.arrays import FloatArray
+from clhd.claims.measure import find_largest_difference
+from clhd.claims.verdict import above, below
 from clhd.sweep.results.summary_reader import Summary
 
 PLAIN = ["gradient_descent", "fixed"]
 MODIFIED = "ratio"
 
 
-def find_largest_difference(dimension: xr.Dataset, name: str, expected: xr.DataArray) -> float:
-    """Return the largest difference of any run from the expected dimension; NaN if one is not known."""
-    mean, spread = dimension[f"{name}_mean"], dimension[f"{name}_standard_deviation"]
-    return float((abs(mean - expected) + spread).max(skipna=False))
-
-
 def judge_plain_schemes(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge L1: n - 1 for the canonical Hessian, and n - m for random ones."""
     canonical, random = summaries["schedules"].dataset, summaries["random"].dataset
     plain, counts = canonical.sel(schedule=PLAIN), random["negative_eigenvalues"]
-    canonical_difference = find_largest_difference(plain, "attraction_dimension", plain["dimension"] - 1)
-    random_difference = find_largest_difference(random, "attraction_dimension", _size(summaries["random"]) - counts)
+    of_plain = find_largest_difference(plain, "attraction_dimension", plain["dimension"] - 1)
+    of_random = find_largest_difference(random, "attraction_dimension", _size(summaries["random"]) - counts)
     parts = (
         Part(
-            id="L1a",
-            statement="Gradient descent, and fixed smoothing: dimension n - 1.",
-            verdict=below(Estimate.exact(canonical_difference), thresholds["largest_difference"]),
-            evidence={"largest_difference": canonical_difference, "dimensions": plain["dimension"].values},
+            "L1a",
+            "Gradient descent, and fixed smoothing: dimension n - 1.",
+            below(of_plain, thresholds["largest_difference"]),
+            {"largest_difference": of_plain, "dimensions": plain["dimension"].values},
         ),
         Part(
-            id="L1b",
-            statement="(Ours) Random Hessians with m negative eigenvalues, every bounded schedule: dimension n - m.",
-            verdict=below(Estimate.exact(random_difference), thresholds["largest_difference"]),
-            evidence={
-                "largest_difference": random_difference,
+            "L1b",
+            "(Ours) Random Hessians with m negative eigenvalues, every bounded schedule: dimension n - m.",
+            below(of_random, thresholds["largest_difference"]),
+            {
+                "largest_difference": of_random,
                 "negative_eigenvalues": counts.values,
                 "hessians_of_each": summaries["random"].replicas,
             },
         ),
     )
-    return Judgement.of_parts(parts, {"canonical": canonical_difference, "random": random_difference})
+    return Judgement.of_parts(parts, {"canonical": of_plain, "random": of_random})
 
 
 def judge_modified_scheme(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
@@ -68,17 +62,11 @@ def judge_modified_scheme(summaries: Mapping[str, Summary], thresholds: Mapping[
         ("b", "common_dimension", "(Our other reading) The starts that it drives there from every step index on have"),
     ):
         difference = find_largest_difference(modified, name, claimed)
-        found = zip(modified["dimension"].values.tolist(), modified[f"{name}_mean"].values.tolist(), strict=True)
-        parts.append(
-            Part(
-                id=f"L2{letter}",
-                statement=f"{text} dimension floor((n - 1)/2).",
-                verdict=below(Estimate.exact(difference), thresholds["largest_difference"]),
-                evidence={"largest_difference": difference, "by_dimension": dict(found)},
-            )
-        )
-    evidence = {"attraction_dimension": parts[0].evidence["by_dimension"], "claimed": claimed.values}
-    return Judgement(verdict=parts[0].verdict, evidence=evidence, parts=tuple(parts))
+        verdict = below(difference, thresholds["largest_difference"])
+        found = {"largest_difference": difference, "by_dimension": modified[f"{name}_mean"].to_series().to_dict()}
+        parts.append(Part(f"L2{letter}", f"{text} dimension floor((n - 1)/2).", verdict, found))
+    whole = {"attraction_dimension": parts[0].evidence["by_dimension"], "claimed": claimed.values}
+    return Judgement(verdict=parts[0].verdict, evidence=whole, parts=tuple(parts))
 
 
 def measure_fading(growing: xr.Dataset, dimension: int) -> xr.DataArray:
@@ -105,10 +93,7 @@ def judge_stalling(summaries: Mapping[str, Summary], thresholds: Mapping[str, An
     longest = growing.isel(descent_steps=-1)
     attracted = longest["attraction_dimension_mean"].where(power > 1, drop=True)
     lost = float(abs(attracted - 1).max(skipna=False)) if attracted.size else np.nan
-    verdicts = {
-        "fading": below(Estimate.exact(deviation), thresholds["largest_deviation"]),
-        "left": below(Estimate.exact(lost), 0.0),
-    }
+    verdicts = {"fading": below(deviation, thresholds["largest_deviation"]), "left": below(lost, 0.0)}
     evidence = {
         "growth_power": power.values,
         "fading": fading.values,
@@ -124,25 +109,21 @@ def judge_rate(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) 
     schedules = summaries["schedules"].dataset
     rate = -schedules["slowest_contraction_mean"]
     share = (rate.sel(schedule=MODIFIED) / rate.sel(schedule=PLAIN[0])).values
-    slowest, growth = -rate.min("dimension", skipna=False), schedules["largest_exponent_mean"].mean("dimension")
+    slowest = xr.DataArray(np.exp(-rate.min("dimension", skipna=False)))
+    growth = xr.DataArray(np.exp(schedules["largest_exponent_mean"].mean("dimension")))
     escape = schedules["escape_step_mean"].mean("dimension")
     evidence = {
         "share_of_gradient_descents_rate": {"smallest": np.min(share), "largest": np.max(share)},
-        "slowest_factor_per_step": _by_schedule(schedules, np.exp(slowest.values)),
-        "growth_factor_per_step": _by_schedule(schedules, np.exp(growth.values)),
-        "mean_escape_step_next_to_gradient_descents_region": _by_schedule(schedules, escape.values),
+        "slowest_factor_per_step": slowest.to_series().to_dict(),
+        "growth_factor_per_step": growth.to_series().to_dict(),
+        "mean_escape_step_next_to_gradient_descents_region": escape.to_series().to_dict(),
     }
-    least = Estimate.exact(float(np.min(share)))
-    return Judgement(verdict=above(least, thresholds["least_share"]), evidence=evidence)
+    return Judgement(verdict=above(np.min(share), thresholds["least_share"]), evidence=evidence)
 
 
 def _size(summary: Summary) -> int:
     """Return the dimension of an experiment in which it is a constant."""
     return int(summary.experiment["constants"]["dimension"])
-
-
-def _by_schedule(schedules: xr.Dataset, values: FloatArray) -> dict[str, float]:
-    return {str(name): float(value) for name, value in zip(schedules["schedule"].values, values, strict=True)}
 
 
 _DIFFERENCE = {"largest_difference": "largest difference of a dimension of any run from what is claimed"}

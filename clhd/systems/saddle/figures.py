@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clhd.core.text import format_number
 from clhd.figures.caption import compose_caption, describe_verdict
 from clhd.figures.roles import assign_roles, describe_fixed, name_axis
-from clhd.figures.style import COLUMN, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.figures.series import draw_means, shift_series, split_series
+from clhd.figures.style import COLUMN, INK, MUTED, PAGE, letter_panels, make_figure
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.saddle.claims import measure_fading
 
@@ -23,22 +22,25 @@ def plot_saddle(summary: Summary) -> tuple[Figure, str]:
     """Draw dimensions against n, exponents at one n, and the escape from next to gradient descent's region."""
     roles = assign_roles(summary, ("dimension", "schedule"), roles=2)
     dataset = summary.dataset.isel(roles.fixed).squeeze(drop=True)
-    axis, series = roles.x, roles.colour or roles.x
+    axis, places = roles.x, dataset[roles.x].values
     figure = make_figure(PAGE, 2.6)
     panels = figure.subplots(1, 3)
-    colours = pick_colours(dataset[series].size if roles.colour else 1, ordered=False)
-    groups = [(str(value), dataset.sel({series: value})) for value in dataset[series].values] if roles.colour else []
-    for k, (name, group) in enumerate(groups or [(summary.name, dataset)]):
-        label, shift = name.replace("_", " "), _SHIFT * (k - (len(colours) - 1) / 2)
-        style: Any = {"color": colours[k], "marker": MARKERS[k % len(MARKERS)], "linestyle": ""}
-        _plot_dimensions(panels[0], group, axis, shift, style)
-        _plot_exponents(panels[1], group.isel({axis: group[axis].size // 2}), shift, style, label)
-        error = 2 * group["escape_step_standard_error"].fillna(0)
-        panels[2].errorbar(group[axis].values + shift, group["escape_step_mean"], error, **style)
-    panels[0].set(xlabel=name_axis(dataset, axis), ylabel="dimension of the region")
-    middle = dataset[axis].values[dataset[axis].size // 2]
+    series = list(split_series(dataset, roles.colour, ordered=False))
+    for (value, group, look), shift in zip(series, shift_series(len(series), _SHIFT), strict=True):
+        point, shifted = group.isel({axis: len(places) // 2}), places + shift
+        panels[0].plot(shifted, group["attraction_dimension_mean"], **look)
+        panels[0].plot(shifted, group["common_dimension_mean"], **look, markerfacecolor="white")
+        rank, label = point["growth_rank"], str(summary.name if value is None else value).replace("_", " ")
+        panels[1].plot(rank, point["lyapunov_exponent_theory"], color=look["color"], linewidth=0.8)
+        panels[1].plot(rank + shift, point["lyapunov_exponent_mean"], **look, label=label)
+        draw_means(panels[2], shifted, group, "escape_step", errors=2, **look)
+    if axis == "dimension":
+        panels[0].plot(places, places - 1, color=INK, linewidth=0.6, zorder=0)
+        panels[0].plot(places, (places - 1) // 2, color=INK, linewidth=0.6, linestyle="--", zorder=0)
     panels[1].axhline(0, color=MUTED, linewidth=0.6)
-    panels[1].set(xlabel="exponent, by size", ylabel="growth per step (log)", title=f"{axis} {format_number(middle)}")
+    middle = format_number(places[len(places) // 2])
+    panels[0].set(xlabel=name_axis(dataset, axis), ylabel="dimension of the region")
+    panels[1].set(xlabel="exponent, by size", ylabel="growth per step (log)", title=f"{axis} {middle}")
     panels[2].set(xlabel=name_axis(dataset, axis), ylabel="steps to escape", ylim=(0, None))
     for panel in panels:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -53,21 +55,6 @@ def plot_saddle(summary: Summary) -> tuple[Figure, str]:
     return figure, compose_caption(summary, what)
 
 
-def _plot_dimensions(axes: Axes, group: xr.Dataset, axis: str, shift: float, style: dict[str, Any]) -> None:
-    places = group[axis].values
-    if axis == "dimension":
-        axes.plot(places, places - 1, color=INK, linewidth=0.6, zorder=0)
-        axes.plot(places, (places - 1) // 2, color=INK, linewidth=0.6, linestyle="--", zorder=0)
-    axes.plot(places + shift, group["attraction_dimension_mean"], **style)
-    axes.plot(places + shift, group["common_dimension_mean"], markerfacecolor="white", **style)
-
-
-def _plot_exponents(axes: Axes, point: xr.Dataset, shift: float, style: dict[str, Any], label: str) -> None:
-    rank = point["growth_rank"].values
-    axes.plot(rank, point["lyapunov_exponent_theory"], color=style["color"], linewidth=0.8)
-    axes.plot(rank + shift, point["lyapunov_exponent_mean"], label=label, **style)
-
-
 def plot_stalling(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> tuple[Figure, str]:
     """Draw how much the directions shrink in a run, against its length, by the power with which the smoothing grows."""
     summary = summaries["growing"]
@@ -76,12 +63,10 @@ def plot_stalling(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) ->
     fading, steps = measure_fading(growing, n), growing["descent_steps"].values
     figure = make_figure(COLUMN, 2.6)
     axes = figure.subplots()
-    powers = growing["growth_power"].values
-    for k, (power, colour) in enumerate(zip(powers, pick_colours(len(powers), ordered=True), strict=True)):
-        rate = rates.sel(growth_power=power).transpose("descent_steps").values
+    for power, rate, look in split_series(rates.squeeze(drop=True), "growth_power", ordered=True):
         label = f"p = {format_number(power)}, fitted {format_number(float(fading.sel(growth_power=power)))}"
-        axes.plot(steps, rate, color=colour, marker=MARKERS[k % len(MARKERS)], linestyle="", label=label)
-        axes.plot(steps, rate[0] * (steps / steps[0]) ** -power, color=colour, linewidth=0.8)
+        axes.plot(steps, rate, **look, label=label)
+        axes.plot(steps, float(rate[0]) * (steps / steps[0]) ** -power, color=look["color"], linewidth=0.8)
     axes.set(xscale="log", yscale="log", xlabel="steps K", ylabel="mean contraction per step")
     axes.set_xticks(steps, [format_number(float(count)) for count in steps])
     axes.minorticks_off()

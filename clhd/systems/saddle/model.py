@@ -18,11 +18,12 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 
+_SCHEME = ("step_size", "schedule", "smoothing", "ratio_constant", "growth_power", "first_step")
 SCHEDULES = ("gradient_descent", "fixed", "ratio", "alternating", "power")
 _SMALLEST_EIGENVALUE = 0.5  # of a random Hessian, in absolute value: far enough from a flat direction
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Saddle:
     """One saddle with its scheme: a symmetric Hessian of norm 1, and parameters of `SaddleSystem`."""
 
@@ -94,17 +95,8 @@ def make_saddle(values: SimpleNamespace, random: np.random.Generator) -> Saddle:
         basis = draw_frame(random, n, n)
         hessian = (basis * eigenvalues) @ basis.T
         hessian = (hessian + hessian.T) / 2
-    return Saddle(
-        hessian,
-        values.hessian == "canonical",
-        negative,
-        values.step_size,
-        values.schedule,
-        values.smoothing,
-        values.ratio_constant,
-        values.growth_power,
-        values.first_step,
-    )
+    scheme = {name: getattr(values, name) for name in _SCHEME}
+    return Saddle(hessian=hessian, is_canonical=values.hessian == "canonical", negative=negative, **scheme)
 
 
 def draw_frame(random: np.random.Generator, rows: int, columns: int) -> FloatArray:
@@ -117,8 +109,3 @@ def draw_frame(random: np.random.Generator, rows: int, columns: int) -> FloatArr
 def point_upwards(vector: FloatArray) -> FloatArray:
     """Return a unit vector whose last entry is not negative: its sign means nothing."""
     return vector if vector[-1] >= 0 else -vector
-
-
-def pad(values: FloatArray, room: int) -> FloatArray:
-    """Return the values with NaN behind them."""
-    return np.append(values, np.full(room - len(values), np.nan))

@@ -12,10 +12,12 @@ measured by iterating a start and looking whether it converges: rounding pushes 
 | escape | the iteration itself, from starts that are 1e-6 off the region of plain gradient descent |
 """
 
+from typing import Any
+
 import numpy as np
 
-from clhd.core.arrays import FloatArray
-from clhd.systems.saddle.model import Saddle, draw_frame, pad, point_upwards
+from clhd.core.arrays import FloatArray, pad
+from clhd.systems.saddle.model import Saddle, draw_frame, point_upwards
 
 STILL = 5.0  # a direction whose length changes by less than a factor e^5 neither shrinks nor grows
 STARTS = 30  # step indices at which the scheme begins, for the common region
@@ -26,7 +28,7 @@ _OFF, _ESCAPED = 1e-6, -1.0
 _SPREAD, _LONGEST = 1e4, 32  # largest ratio of lengths between two QRs, and largest number of steps
 
 
-def simulate_saddle(saddle: Saddle, steps: int, room: int, random: np.random.Generator) -> dict[str, FloatArray]:
+def simulate_saddle(saddle: Saddle, steps: int, room: int, random: np.random.Generator) -> dict[str, Any]:
     """Return the outputs of `SaddleSystem`; those with one entry for each axis are NaN behind the last of `room`."""
     exponents, counted = measure_exponents(saddle, steps, draw_frame(random, saddle.dimension, saddle.dimension))
     is_attracted = exponents * counted < -STILL
@@ -39,14 +41,14 @@ def simulate_saddle(saddle: Saddle, steps: int, room: int, random: np.random.Gen
         common = n - count_rank(normals.reshape(-1, n)) if n <= LARGEST_RANKED else np.nan
         normal = point_upwards(normals[0, 0]) if m == 1 else normal
     return {
-        "attraction_dimension": np.array(float(is_attracted.sum())),
-        "stalled_directions": np.array(float(stalled)),
-        "common_dimension": np.array(common, dtype=np.float64),
+        "attraction_dimension": is_attracted.sum(),
+        "stalled_directions": stalled,
+        "common_dimension": common,
         "largest_exponent": exponents[0],
-        "slowest_contraction": np.max(exponents, where=is_attracted, initial=-np.inf) if is_attracted.any() else np.nan,
+        "slowest_contraction": max(exponents[is_attracted], default=np.nan),
         "lyapunov_exponent": pad(exponents, room),
         "normal_vector": pad(normal, room),
-        "escape_step": np.array(measure_escape(saddle, steps, random)),
+        "escape_step": measure_escape(saddle, steps, random),
     }
 
 

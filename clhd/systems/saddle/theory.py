@@ -11,20 +11,22 @@ docs/systems/saddle.md proves the dimensions.
 | power, p > 1 | 1, or 0 if the mean grows | not known | 0, and that of the mean |
 """
 
+from typing import Any
+
 import numpy as np
 
-from clhd.core.arrays import FloatArray
-from clhd.systems.saddle.model import Saddle, pad, point_upwards
+from clhd.core.arrays import FloatArray, pad
+from clhd.systems.saddle.model import Saddle, point_upwards
 
 
-def predict_saddle(saddle: Saddle, room: int) -> dict[str, FloatArray]:
+def predict_saddle(saddle: Saddle, room: int) -> dict[str, Any]:
     """Return the outputs of `SaddleSystem`, NaN where nothing is known or behind the last of `room` axes."""
     exponents = predict_exponents(saddle)
     return {
-        "attraction_dimension": np.array(predict_dimension(saddle)),
-        "common_dimension": np.array(predict_common_dimension(saddle)),
+        "attraction_dimension": predict_dimension(saddle),
+        "common_dimension": predict_common_dimension(saddle),
         "largest_exponent": exponents[0],
-        "slowest_contraction": exponents[exponents < 0].max() if (exponents < 0).any() else np.array(np.nan),
+        "slowest_contraction": max(exponents[exponents < 0], default=np.nan),
         "lyapunov_exponent": pad(exponents, room),
         "normal_vector": pad(predict_normal(saddle), room),
     }

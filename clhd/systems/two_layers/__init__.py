@@ -8,7 +8,7 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray
 from clhd.errors import ClhdError
-from clhd.systems.declarations import Output, Parameter, describe
+from clhd.systems.declarations import choice, count, describe, number, output
 from clhd.systems.protocol import System
 from clhd.systems.two_layers.data import BATCH, LOCATIONS, VOCABULARY
 
@@ -23,18 +23,7 @@ rank = (sum s^2)^2 / sum s^4 over the singular values s of W1_k"""
 
 
 class TwoLayersSystem(System):
-    """Ten locations of one-hot tokens, a first layer for each, batch normalisation, a second layer over all.
-
-    | output | dims | unit | meaning |
-    |---|---|---|---|
-    | chi_plus, chi_minus | time | 1 | mean match of tokens that patterns use, or do not use, at a location |
-    | covered | time | share | used tokens whose match is above .9 |
-    | rank | time | 1 | participation ratio of the singular values of the first layer of a location |
-    | loss | time | nat | of a batch that is not trained on |
-    | chi_plus_location | time, token_location | 1 | chi_plus of each location; NaN where no pattern fixes a token |
-    | passage_time | token_location | iterations | when chi_plus_location passes .6; NaN if it does not |
-    | order_correlation | | 1 | rank correlation of passage_time with the dependence; NaN if not planted |
-    """
+    """Ten locations of one-hot tokens, a first layer for each, batch normalisation, a second layer over all."""
 
     title = "two layers that learn patterns of tokens"
     time = describe("iterations", "t", "iterations")
@@ -47,41 +36,32 @@ class TwoLayersSystem(System):
     )
     version = 2  # other sums in the kernels
     parameters = {
-        "token_law": Parameter("choice", "patterns", "how tokens depend on a pattern", choices=("patterns", "planted")),
-        "activation": Parameter("choice", "relu", "activation of the hidden units", choices=("relu", "linear")),
-        "batch_norm": Parameter(
-            "choice",
-            "mean",
-            "normalisation: none, variance constant in the gradient, or in full",
-            choices=("none", "mean", "full"),
+        "token_law": choice("patterns", "how tokens depend on a pattern", ("patterns", "planted")),
+        "activation": choice("relu", "activation of the hidden units", ("relu", "linear")),
+        "batch_norm": choice(
+            "mean", "normalisation: none, variance constant in the gradient, or in full", ("none", "mean", "full")
         ),
-        "tokens": Parameter("count", 5, "tokens that a location allows, of 20", "P", minimum=2, maximum=VOCABULARY),
-        "pattern_count": Parameter("count", 40, "number of patterns", "G", minimum=2, maximum=10_000),
-        "units_per_token": Parameter(
-            "count", 5, "hidden units of a location for each allowed token", "beta", minimum=1, maximum=100
+        "tokens": count(5, "tokens that a location allows, of 20", "P", minimum=2, maximum=VOCABULARY),
+        "pattern_count": count(40, "number of patterns", "G", minimum=2, maximum=10_000),
+        "units_per_token": count(
+            5, "hidden units of a location for each allowed token", "beta", minimum=1, maximum=100
         ),
-        "output_dimension": Parameter("count", 50, "dimension of the output", "D", minimum=2, maximum=1000),
-        "temperature": Parameter("number", 0.1, "temperature", "T", minimum=0.01),
-        "learning_rate": Parameter("number", 0.02, "learning rate", "eta", above=0),
-        "weight_decay": Parameter("number", 0.005, "weight decay (L2)", minimum=0),
+        "output_dimension": count(50, "dimension of the output", "D", minimum=2, maximum=1000),
+        "temperature": number(0.1, "temperature", "T", minimum=0.01),
+        "learning_rate": number(0.02, "learning rate", "eta", above=0),
+        "weight_decay": number(0.005, "weight decay (L2)", minimum=0),
     }
     outputs = {
-        "chi_plus": Output(("time",), describe("match of used tokens", "chi_+")),
-        "chi_minus": Output(("time",), describe("match of unused tokens", "chi_-"), may_be_nan=True),
-        "covered": Output(("time",), describe("share of used tokens with a unit of their own")),
-        "rank": Output(("time",), describe("effective rank of the first layer")),
-        "loss": Output(("time",), describe("loss", "L", "nat")),
-        "chi_plus_location": Output(
-            ("time", "token_location"), describe("match of used tokens", "chi_+"), may_be_nan=True
-        ),
-        "passage_time": Output(("token_location",), describe("passage time", "", "iterations"), may_be_nan=True),
-        "order_correlation": Output((), describe("rank correlation of passage time and dependence"), may_be_nan=True),
+        "chi_plus": output(("time",), "match of used tokens", "chi_+"),
+        "chi_minus": output(("time",), "match of unused tokens", "chi_-", may_be_nan=True),
+        "covered": output(("time",), "share of used tokens with a unit of their own"),
+        "rank": output(("time",), "effective rank of the first layer"),
+        "loss": output(("time",), "loss", "L", "nat"),
+        "chi_plus_location": output(("time", "token_location"), "match of used tokens", "chi_+", may_be_nan=True),
+        "passage_time": output(("token_location",), "passage time", "", "iterations", may_be_nan=True),
+        "order_correlation": output((), "rank correlation of passage time and dependence", may_be_nan=True),
     }
-    claims = {
-        "T3": "clhd.systems.two_layers.claims:SPECIALISATION",
-        "T4": "clhd.systems.two_layers.claims:RANK",
-        "T5": "clhd.systems.two_layers.claims:MODULATION",
-    }
+    claims = {name: f"clhd.systems.two_layers.claims:{name}" for name in ("T3", "T4", "T5")}
     figures = {
         "specialisation": "clhd.systems.two_layers.figures:plot_specialisation",
         "modulation": "clhd.systems.two_layers.figures:plot_modulation",

@@ -13,32 +13,19 @@ The outcomes were known from a prototype when the thresholds were fixed.
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement
-from clhd.claims.verdict import Estimate, above, all_hold, below
+from clhd.claims.measure import list_means
+from clhd.claims.verdict import above, all_hold, below
 from clhd.sweep.results.summary_reader import Summary
-
-
-def list_estimates(data: xr.Dataset, output: str, among: int) -> dict[str, Estimate]:
-    """Return the mean of an output at each point of the grid, by the point as text; `among` intervals hold together."""
-    if "time" in data.dims:
-        data = data.isel(time=-1)
-    mean, error = data[f"{output}_mean"], data[f"{output}_standard_error"]
-    found = {}
-    for place in np.ndindex(mean.shape):
-        at = dict(zip(mean.dims, place, strict=True))
-        where = ", ".join(f"{name} = {mean[name].values[k]}" for name, k in at.items())
-        found[where] = Estimate.with_error(float(mean[at]), float(error.isel(at)), among=among)
-    return found
 
 
 def judge_specialisation(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge T3: relu covers most tokens, and linear units few, at every number of tokens and of hidden units."""
-    data = summaries["specialisation"].dataset[["covered_mean", "covered_standard_error"]]
+    last = summaries["specialisation"].dataset[["covered_mean", "covered_standard_error"]].isel(time=-1)
     relu, linear = (
-        list_estimates(data.sel(activation=name, drop=True), "covered", data["covered_mean"].isel(time=-1).size)
+        list_means(last.sel(activation=name, drop=True), "covered", among=last["covered_mean"].size)
         for name in ("relu", "linear")
     )
     verdicts = {
@@ -55,24 +42,24 @@ def judge_specialisation(summaries: Mapping[str, Summary], thresholds: Mapping[s
     return Judgement.of_all(verdicts, evidence)
 
 
-def judge_below(summaries: Mapping[str, Summary], role: str, output: str, most: float) -> Judgement:
-    """Judge whether an output is below a bound in every network of an experiment."""
-    data = summaries[role].dataset
-    found = list_estimates(data, output, data[f"{output}_mean"].size // data.sizes.get("time", 1))
+def _judge_below(data: xr.Dataset, output: str, most: float) -> Judgement:
+    """Judge whether an output is below a bound in every network, at the last time."""
+    among = data[f"{output}_mean"].size // data.sizes.get("time", 1)
+    found = list_means(data.isel(time=-1, missing_dims="ignore"), output, among=among)
     return Judgement.of_all({where: below(value, most) for where, value in found.items()}, {output: found})
 
 
 def judge_rank(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge T4: the effective rank is below a bound at every output dimension."""
-    return judge_below(summaries, "ranks", "rank", thresholds["most_rank"])
+    return _judge_below(summaries["ranks"].dataset, "rank", thresholds["most_rank"])
 
 
 def judge_modulation(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
     """Judge T5: in every network of the experiment, the more dependent locations pass first."""
-    return judge_below(summaries, "modulation", "order_correlation", thresholds["most_correlation"])
+    return _judge_below(summaries["modulation"].dataset, "order_correlation", thresholds["most_correlation"])
 
 
-SPECIALISATION = Claim(
+T3 = Claim(
     statement="In the networks that we ran, relu units specialise to single tokens, and linear units do not (after the "
     "abstract of arXiv:2206.01342).",
     experiments={"specialisation": "share of tokens with a unit of their own, by activation, tokens and hidden units"},
@@ -82,15 +69,13 @@ SPECIALISATION = Claim(
     },
     judge=judge_specialisation,
 )
-
-RANK = Claim(
+T4 = Claim(
     statement="(Remembered, perhaps not the paper's) The first layer of a linear network collapses to rank one.",
     experiments={"ranks": "effective rank of a linear first layer by output dimension"},
     thresholds={"most_rank": "effective rank that counts as one"},
     judge=judge_rank,
 )
-
-MODULATION = Claim(
+T5 = Claim(
     statement="Of equally frequent tokens, those at locations that depend more on the pattern are learned first (after "
     "the abstract of arXiv:2206.01342).",
     experiments={"modulation": "order in which locations are learned, in planted data"},

@@ -19,9 +19,8 @@ only the dependence on the pattern tells locations apart.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-TokenArray = NDArray[np.int64]
+from clhd.core.arrays import BoolArray, IntArray
 
 LOCATIONS, VOCABULARY, FIXED, BATCH = 10, 20, 5, 128
 DEPENDENCES = tuple(k / LOCATIONS for k in range(1, LOCATIONS + 1))  # of planted data, by location
@@ -42,19 +41,19 @@ class TokenData:
     """
 
     planted: bool
-    allowed: TokenArray
-    patterns: TokenArray
-    fixed: NDArray[np.bool_]
+    allowed: IntArray
+    patterns: IntArray
+    fixed: BoolArray
 
     @property
-    def used(self) -> NDArray[np.bool_]:
+    def used(self) -> BoolArray:
         """True for the tokens that some pattern has at a location, shape (K, V)."""
         used = np.zeros((LOCATIONS, VOCABULARY), bool)
         pattern, location = np.nonzero(self.fixed)
         used[location, self.patterns[pattern, location]] = True
         return used
 
-    def draw_pair(self, random: np.random.Generator) -> TokenArray:
+    def draw_pair(self, random: np.random.Generator) -> IntArray:
         """Return two views of a batch of patterns, shape (2, batch, K)."""
         shape = (2, BATCH, LOCATIONS)
         chosen = random.integers(len(self.patterns), size=BATCH)

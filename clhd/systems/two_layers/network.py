@@ -2,7 +2,7 @@
 
 The input is one-hot at each location, so in a batch a location has at most `vocabulary` different hidden vectors,
 however many samples there are. They are computed and differentiated once for each token, as tables, and samples only
-add up rows of tables. All sums are loops of this file: the bits depend on no BLAS.
+add up rows of tables. All sums are loops: the bits depend on no BLAS.
 
 | symbol | name | shape | unit |
 |---|---|---|---|
@@ -29,9 +29,8 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
+from clhd.core.products import add_product, add_rows, dot
 from clhd.core.vector_math import exponential
-
-TokenArray = IntArray
 
 NONE, MEAN, FULL = 0, 1, 2  # batch normalisation: none; s constant in the gradient; differentiated in full
 EPSILON = 1e-5  # added to variances, as is usual
@@ -39,68 +38,7 @@ MOMENTUM = 0.9
 
 
 @kernel
-def add_product(out: FloatArray, left: FloatArray, right: FloatArray) -> None:
-    """Add left @ right to `out`: two rows of `out` and four of `right` at a time, to load and store each less often.
-
-    Each entry of `out` gets its products one by one, in their order.
-    """
-    rows, inner = left.shape
-    pairs, fours = rows - rows % 2, inner - inner % 4
-    for i in range(0, pairs, 2):
-        for k in range(0, fours, 4):
-            a, b, c, d = left[i, k], left[i, k + 1], left[i, k + 2], left[i, k + 3]
-            e, f, g, h = left[i + 1, k], left[i + 1, k + 1], left[i + 1, k + 2], left[i + 1, k + 3]
-            for j in range(out.shape[1]):
-                p, q, r, s = right[k, j], right[k + 1, j], right[k + 2, j], right[k + 3, j]
-                out[i, j] = out[i, j] + a * p + b * q + c * r + d * s
-                out[i + 1, j] = out[i + 1, j] + e * p + f * q + g * r + h * s
-    for i in range(rows):
-        for k in range(fours if i < pairs else 0, inner):
-            for j in range(out.shape[1]):
-                out[i, j] += left[i, k] * right[k, j]
-
-
-@kernel
-def add_rows(out: FloatArray, rows: FloatArray, chosen: TokenArray) -> None:
-    """Add some rows to the row `out`, one after the other; five at a time, to load and store `out` less often."""
-    fives = len(chosen) - len(chosen) % 5
-    for k in range(0, fives, 5):
-        a, b, c, d, e = chosen[k], chosen[k + 1], chosen[k + 2], chosen[k + 3], chosen[k + 4]
-        for j in range(len(out)):
-            out[j] = out[j] + rows[a, j] + rows[b, j] + rows[c, j] + rows[d, j] + rows[e, j]
-    for k in range(fives, len(chosen)):
-        for j in range(len(out)):
-            out[j] += rows[chosen[k], j]
-
-
-@kernel
-def dot(one: FloatArray, two: FloatArray) -> float:
-    """Return the scalar product, in four sums that the processor forms side by side."""
-    first = second = third = fourth = 0.0
-    fours = len(one) - len(one) % 4
-    for i in range(0, fours, 4):
-        first += one[i] * two[i]
-        second += one[i + 1] * two[i + 1]
-        third += one[i + 2] * two[i + 2]
-        fourth += one[i + 3] * two[i + 3]
-    for i in range(fours, len(one)):
-        first += one[i] * two[i]
-    return (first + second) + (third + fourth)
-
-
-@kernel
-def pack_rows(table: FloatArray, counts: FloatArray) -> Any:
-    """Return the rows of the tokens that are in the batch, and these tokens."""
-    rows, seen, found = np.empty_like(table), np.empty(len(table), np.int64), 0
-    for v in range(len(table)):
-        if counts[v] > 0.0:
-            rows[found], seen[found] = table[v], v
-            found += 1
-    return rows[:found], seen[:found]
-
-
-@kernel
-def sort_samples(tokens: TokenArray, counts: FloatArray) -> TokenArray:
+def sort_samples(tokens: IntArray, counts: FloatArray) -> IntArray:
     """Return the samples in the order of their tokens, of which there are so many."""
     place, samples = np.zeros(len(counts) + 1, np.int64), np.empty(len(tokens), np.int64)
     for v in range(len(counts)):
@@ -112,7 +50,7 @@ def sort_samples(tokens: TokenArray, counts: FloatArray) -> TokenArray:
 
 
 @kernel
-def normalise_table(first: FloatArray, tokens: TokenArray, relu: bool, norm: int) -> Any:
+def normalise_table(first: FloatArray, tokens: IntArray, relu: bool, norm: int) -> Any:
     """Return counts n, table h and 1 / s of one view."""
     batch, locations = tokens.shape
     vocabulary, units = first.shape[1], first.shape[2]
@@ -124,47 +62,38 @@ def normalise_table(first: FloatArray, tokens: TokenArray, relu: bool, norm: int
     inverse = np.ones((locations, units))
     if norm == NONE:
         return counts, table, inverse
-    mean, variance = np.empty(units), np.empty(units)
     for k in range(locations):
-        mean[:], variance[:] = 0.0, 0.0
-        for v in range(vocabulary):
-            share = counts[k, v] / batch
-            for c in range(units):
-                mean[c] += share * table[k, v, c]
-        for v in range(vocabulary):
-            share = counts[k, v] / batch
-            for c in range(units):
-                table[k, v, c] -= mean[c]
-                variance[c] += share * table[k, v, c] * table[k, v, c]
-        for c in range(units):
-            inverse[k, c] = 1.0 / math.sqrt(variance[c] + EPSILON)
+        shares, mean, variance = counts[k] / batch, np.zeros(units), np.zeros(units)
         for v in range(vocabulary):
             for c in range(units):
-                table[k, v, c] *= inverse[k, c]
+                mean[c] += shares[v] * table[k, v, c]
+        table[k] -= mean
+        for v in range(vocabulary):
+            for c in range(units):
+                variance[c] += shares[v] * table[k, v, c] * table[k, v, c]
+        inverse[k] = 1.0 / np.sqrt(variance + EPSILON)
+        table[k] *= inverse[k]
     return counts, table, inverse
 
 
 @kernel
-def compute_outputs(table: FloatArray, counts: FloatArray, second: FloatArray, tokens: TokenArray) -> Any:
-    """Return z and the lengths of y of one view."""
+def view_batch(first: FloatArray, second: FloatArray, tokens: IntArray, relu: bool, norm: int) -> Any:
+    """Return what is known of one view: (counts n, table h, 1 / s, z, lengths of y)."""
+    counts, table, inverse = normalise_table(first, tokens, relu, norm)
     batch, locations = tokens.shape
     vocabulary, size = table.shape[1], second.shape[2]
     outputs, rows = np.zeros((batch, size)), np.empty((locations * vocabulary, size))
     for k in range(locations):
-        hidden, seen = pack_rows(table[k], counts[k])
+        seen = np.nonzero(counts[k])[0]
         products = np.zeros((len(seen), size))
-        add_product(products, hidden, second[k])
-        for i in range(len(seen)):
-            rows[k * vocabulary + seen[i]] = products[i]
-    chosen, lengths = np.empty(locations, np.int64), np.empty(batch)
+        add_product(products, table[k][seen], second[k])
+        rows[k * vocabulary + seen] = products
+    first_rows, lengths = np.arange(locations) * vocabulary, np.empty(batch)
     for i in range(batch):
-        for k in range(locations):
-            chosen[k] = k * vocabulary + tokens[i, k]
-        add_rows(outputs[i], rows, chosen)
+        add_rows(outputs[i], rows, first_rows + tokens[i])
         lengths[i] = math.sqrt(dot(outputs[i], outputs[i]))
-        for d in range(size):
-            outputs[i, d] /= lengths[i]
-    return outputs, lengths
+        outputs[i] /= lengths[i]
+    return counts, table, inverse, outputs, lengths
 
 
 @kernel
@@ -200,7 +129,7 @@ def contrast(one: FloatArray, two: FloatArray, temperature: float) -> Any:
 def add_gradient(
     first: FloatArray,
     second: FloatArray,
-    tokens: TokenArray,
+    tokens: IntArray,
     relu: bool,
     norm: int,
     view: Any,
@@ -208,7 +137,7 @@ def add_gradient(
     d_first: FloatArray,
     d_second: FloatArray,
 ) -> None:
-    """Add the gradient by one view to `d_first` and `d_second`; `view` is (counts, table, inverse, z, lengths)."""
+    """Add the gradient by one view to `d_first` and `d_second`; `view` is that of `view_batch`."""
     counts, table, inverse, outputs, lengths = view
     batch, locations = tokens.shape
     vocabulary, units, size = table.shape[1], table.shape[2], second.shape[2]
@@ -216,9 +145,9 @@ def add_gradient(
         along = dot(outputs[i], d_outputs[i])
         for d in range(size):
             d_outputs[i, d] = (d_outputs[i, d] - along * outputs[i, d]) / lengths[i]
-    d_table = np.empty((vocabulary, units))
     for k in range(locations):
-        h, seen = pack_rows(table[k], counts[k])
+        seen = np.nonzero(counts[k])[0]
+        h = table[k][seen]
         samples = sort_samples(tokens[:, k], counts[k])
         rows = np.zeros((len(seen), size))
         begin = 0
@@ -229,8 +158,7 @@ def add_gradient(
         d_h = np.zeros((len(seen), units))
         add_product(d_second[k], h.T.copy(), rows)
         add_product(d_h, rows, second[k].T.copy())
-        d_table[:] = 0.0
-        mean, slope = np.zeros(units), np.zeros(units)
+        d_table, mean, slope = np.zeros((vocabulary, units)), np.zeros(units), np.zeros(units)
         for i in range(len(seen)):
             d_table[seen[i]] = d_h[i]
             for c in range(units):
@@ -248,18 +176,14 @@ def add_gradient(
 
 
 @kernel
-def evaluate(first: FloatArray, second: FloatArray, pair: TokenArray, relu: bool, norm: int, temperature: float) -> Any:
+def evaluate(first: FloatArray, second: FloatArray, pair: IntArray, relu: bool, norm: int, temperature: float) -> Any:
     """Return the loss of a pair of views, shape (2, B, K), and its gradients by W1 and W2."""
-    counts, table, inverse = normalise_table(first, pair[0], relu, norm)
-    one, lengths = compute_outputs(table, counts, second, pair[0])
-    counts2, table2, inverse2 = normalise_table(first, pair[1], relu, norm)
-    two, lengths2 = compute_outputs(table2, counts2, second, pair[1])
-    loss, d_one, d_two = contrast(one, two, temperature)
+    one = view_batch(first, second, pair[0], relu, norm)
+    two = view_batch(first, second, pair[1], relu, norm)
+    loss, d_one, d_two = contrast(one[3], two[3], temperature)
     d_first, d_second = np.zeros_like(first), np.zeros_like(second)
-    add_gradient(first, second, pair[0], relu, norm, (counts, table, inverse, one, lengths), d_one, d_first, d_second)
-    add_gradient(
-        first, second, pair[1], relu, norm, (counts2, table2, inverse2, two, lengths2), d_two, d_first, d_second
-    )
+    add_gradient(first, second, pair[0], relu, norm, one, d_one, d_first, d_second)
+    add_gradient(first, second, pair[1], relu, norm, two, d_two, d_first, d_second)
     return loss, d_first, d_second
 
 

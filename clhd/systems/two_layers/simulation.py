@@ -9,6 +9,7 @@
 All three are averaged over locations. A unit that answers to one token alone has a match of 1 with this token.
 """
 
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,9 +32,8 @@ def measure_match(first: FloatArray, is_linear: bool) -> FloatArray:
     """Return s_kv, shape (K, V), of first layers of shape (K, V, C); a linear unit may answer by its negative."""
     lengths = np.sqrt((first * first).sum(1, keepdims=True))
     largest = np.abs(first).max(axis=(1, 2), keepdims=True)
-    scaled: FloatArray = first / (lengths + _NEGLIGIBLE * largest)
-    match: FloatArray = (np.abs(scaled) if is_linear else scaled).max(axis=2)
-    return match
+    scaled = first / (lengths + _NEGLIGIBLE * largest)
+    return np.asarray((np.abs(scaled) if is_linear else scaled).max(axis=2))
 
 
 def average_by_location(match: FloatArray, chosen: BoolArray) -> FloatArray:
@@ -65,7 +65,7 @@ def train(values: SimpleNamespace, time: FloatArray, random: np.random.Generator
     weights = [(first.reshape(-1), np.zeros(first.size)), (second.reshape(-1), np.zeros(second.size))]
     held_out = data.draw_pair(random)
     passage = np.full(LOCATIONS, np.nan)
-    found: dict[str, list[Any]] = {name: [] for name in _OVER_TIME}
+    found: defaultdict[str, list[Any]] = defaultdict(list)  # by time
     done = 0
     for end in np.rint(time).astype(int):
         for iteration in range(done + 1, end + 1):
@@ -98,6 +98,3 @@ def correlate_order(passage: FloatArray) -> float:
     if len(np.unique(ranked)) == 1:
         return float("nan")
     return float(stats.spearmanr(ranked, DEPENDENCES).statistic)
-
-
-_OVER_TIME = ("chi_plus", "chi_minus", "covered", "rank", "loss", "chi_plus_location")

@@ -5,17 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from clhd.systems.two_layers.network import (
-    EPSILON,
-    FULL,
-    MEAN,
-    NONE,
-    add_product,
-    add_rows,
-    descend,
-    evaluate,
-    sort_samples,
-)
+from clhd.systems.two_layers.network import EPSILON, FULL, MEAN, NONE, descend, evaluate, sort_samples
 
 LOCATIONS, VOCABULARY, UNITS, SIZE, BATCH = 3, 6, 5, 4, 16
 TEMPERATURE = 0.3
@@ -129,23 +119,6 @@ def test_momentum_and_weight_decay_follow_their_formula():
     descend(weights, velocity, np.array([0.1, 0.2]), 0.02, 0.005)
     np.testing.assert_allclose(velocity, [0.9 * 0.5 + 0.1 + 0.005, 0.2 - 0.01], rtol=1e-15)
     np.testing.assert_allclose(weights, [1 - 0.02 * 0.555, -2 - 0.02 * 0.19], rtol=1e-15)
-
-
-@pytest.mark.parametrize("rows", [0, 1, 2, 5])
-@pytest.mark.parametrize("inner", [0, 1, 3, 4, 7, 8])
-def test_a_product_is_added_also_where_its_blocks_do_not_divide_it(rows, inner):
-    random = np.random.default_rng(7)
-    left, right, out = random.normal(size=(rows, inner)), random.normal(size=(inner, 5)), np.ones((rows, 5))
-    add_product(out, left, right)
-    np.testing.assert_allclose(out, 1 + left @ right, rtol=1e-13)
-
-
-@pytest.mark.parametrize("count", [0, 1, 4, 5, 13])
-def test_rows_are_added_also_where_five_do_not_divide_their_number(count):
-    random = np.random.default_rng(8)
-    rows, out, chosen = random.normal(size=(6, 3)), np.ones(3), random.integers(6, size=count)
-    add_rows(out, rows, chosen)
-    np.testing.assert_allclose(out, 1 + rows[chosen].sum(0), rtol=1e-13)
 
 
 def test_samples_are_sorted_by_token_and_keep_their_order():

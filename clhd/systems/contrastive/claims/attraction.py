@@ -77,11 +77,7 @@ def judge_attraction(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
         evidence=evidence,
     )
     parts = (regions, _judge_stability(summaries, thresholds))
-    return Judgement(
-        verdict=all_hold(part.verdict for part in parts),
-        evidence={"verdicts": {part.id: str(part.verdict) for part in parts}},
-        parts=parts,
-    )
+    return Judgement.of_parts(parts, {"verdicts": {part.id: str(part.verdict) for part in parts}})
 
 
 def _judge_stability(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Part:

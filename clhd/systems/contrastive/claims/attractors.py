@@ -55,16 +55,10 @@ def judge_counters(summaries: Mapping[str, Summary], thresholds: Mapping[str, An
             }
             for role, dataset in found.items()
         }
-        parts.append(
-            Part(
-                id=str(method),
-                statement=f"Clusters by {method} are as many as stable fixed points.",
-                verdict=above(share, thresholds["least_share"]),
-                evidence={"share_of_right_points": share, "points": len(right)} | counts,
-            )
-        )
-    evidence = {"dimension": last["two"]["dimension"].values}
-    return Judgement.of_parts(parts, evidence)
+        statement = f"Clusters by {method} are as many as stable fixed points."
+        evidence = {"share_of_right_points": share, "points": len(right)} | counts
+        parts.append(Part(str(method), statement, above(share, thresholds["least_share"]), evidence))
+    return Judgement.of_parts(parts, {"dimension": last["two"]["dimension"].values})
 
 
 def judge_limits(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
@@ -76,7 +70,7 @@ def judge_limits(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
     few = _share(find_right(fewest))
     early = _share(find_right(summaries["two"].dataset.isel(time=0)))
     verdicts = {
-        "continuum": above(Estimate.exact(float(counts.min(skipna=False))), 1.0) if is_continuum else Verdict.FAILS,
+        "continuum": above(float(counts.min(skipna=False)), 1.0) if is_continuum else Verdict.FAILS,
         "few_neighbours": below(few, thresholds["most_share"]),
         "short_times": below(early, thresholds["most_share"]),
     }

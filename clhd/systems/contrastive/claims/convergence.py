@@ -81,7 +81,6 @@ def judge_convergence(summaries: Mapping[str, Summary], thresholds: Mapping[str,
         "spread_ratio": all_hold(within(ratio, thresholds["spread_ratio_range"]) for ratio in ratios.values()),
     }
     evidence: dict[str, Any] = {
-        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
         "bias_time": float(summaries["bias"].dataset["time"][-1]),
         "bias": {start: _describe_fits(starts[start], found) for start, found in fits.items()},
         "bias_dimensions": summaries["bias"].dataset[_SIZE].values,
@@ -99,7 +98,7 @@ def judge_convergence(summaries: Mapping[str, Summary], thresholds: Mapping[str,
         },
         "from_a_small_cosine_similarity": _describe_weak_start(summaries["weak_start"].dataset),
     }
-    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+    return Judgement.of_all(parts, evidence)
 
 
 def list_starts(bias: xr.Dataset) -> dict[str, xr.Dataset]:

@@ -85,7 +85,7 @@ def _judge_drawn(drawn: Summary, thresholds: Mapping[str, Any]) -> tuple[Verdict
     error = end["cosine_similarity_standard_error"].values
     allowed = (-thresholds["allowance"], thresholds["allowance"])
     found = [
-        all_hold(within(Estimate.with_error(d, e, among=difference.size), allowed) for d, e in zip(*place, strict=True))
+        all_hold(within(estimate, allowed) for estimate in Estimate.of_all(*place, among=difference.size))
         for place in zip(difference, error, strict=True)
     ]
     counts = {str(verdict): found.count(verdict) for verdict in Verdict}

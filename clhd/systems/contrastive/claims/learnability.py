@@ -66,7 +66,6 @@ def judge_learnability(summaries: Mapping[str, Summary], thresholds: Mapping[str
         "equality": all_hold(within(difference, allowed) for difference in differences.values()),
     }
     evidence: dict[str, Any] = {
-        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
         "kurtosis": kurtosis,
         "threshold_by_theory": exact,
         "threshold_by_sgd": by_sgd,
@@ -76,7 +75,7 @@ def judge_learnability(summaries: Mapping[str, Summary], thresholds: Mapping[str
         "border_by_learning_rate": _describe_border(summaries["phase"].dataset, generator),
         "second_moment_at_which_cosine_similarity_passes_one_half": _describe_cut(summaries["cut"].dataset),
     }
-    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+    return Judgement.of_all(parts, evidence)
 
 
 def measure_rates(dataset: xr.Dataset, axis: str, statistic: str = "mean") -> tuple[FloatArray, FloatArray]:

@@ -110,10 +110,7 @@ def steps(mean: FloatArray, error: FloatArray, *, among: int) -> list[Estimate]:
     among : int
         How many steps are judged together, these included.
     """
-    return [
-        Estimate.with_error(change, spread, among=among)
-        for change, spread in zip(np.diff(mean), np.hypot(error[1:], error[:-1]), strict=True)
-    ]
+    return Estimate.of_all(np.diff(mean), np.hypot(error[1:], error[:-1]), among=among)
 
 
 def steps_by_sgd(summary: Summary, axis: str, *, among: int, **place: Any) -> list[Estimate]:

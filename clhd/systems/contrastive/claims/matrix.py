@@ -205,10 +205,7 @@ def _judge_agreement(
     # The theory's own error is the same at every dimension.
     error = (error**2 + _averaging_error(_later(part)) ** 2) ** 0.5
     error = error.broadcast_like(difference).transpose(*difference.dims)
-    estimates = [
-        Estimate.with_error(d, e, among=difference.size)
-        for d, e in zip(difference.values.flat, error.values.flat, strict=True)
-    ]
+    estimates = Estimate.of_all(difference, error)
     verdicts = [within(estimate, (-limit, limit)) for estimate in estimates]
     evidence |= {
         "is_extrapolated": further is not None,
@@ -253,10 +250,7 @@ def _judge_growth(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
     change = (mean.isel(time=-1) - mean.isel(time=0)).transpose("second_moment", "kurtosis").values
     error_of_change = error.isel(time=-1).transpose("second_moment", "kurtosis").values
     spread = Estimate.exact(float(np.ptp(rate, axis=1).max() / np.abs(rate).max()))
-    signed = [
-        Estimate.with_error(c * s, e, among=change.size)
-        for c, s, e in zip(change.flat, np.sign(rate).flat, error_of_change.flat, strict=True)
-    ]
+    signed = Estimate.of_all(change * np.sign(rate), error_of_change)
     verdict = all_hold([below(spread, thresholds["growth_spread"]), *(above(estimate, 0.0) for estimate in signed)])
     evidence = {
         "second_moment": part["second_moment"].values,

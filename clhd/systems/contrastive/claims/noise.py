@@ -50,7 +50,6 @@ def judge_noise(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any])
     }
     first, last = similarity.isel({VARIANCE: 0}, drop=True), similarity.isel({VARIANCE: -1}, drop=True)
     evidence: dict[str, Any] = {
-        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
         "dimension": setting.dataset["dimension"].max().values,
         "augmentation_noise_variance": end[VARIANCE].values,
         "cosine_similarity_by_sgd": end["cosine_similarity_mean"].values,
@@ -63,7 +62,7 @@ def judge_noise(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any])
         "learned_with_noise_only": list_places((first == 0) & (last > 0)),
         "largest_loss_on_map": float(np.nanmax((first - last).values)),
     }
-    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+    return Judgement.of_all(parts, evidence)
 
 
 NOISE = Claim(

@@ -46,7 +46,6 @@ def judge_reduction(summaries: Mapping[str, Summary], thresholds: Mapping[str, A
         "agreement": all_hold(below(error, thresholds["largest_error"]) for error in finest.values()),
     }
     evidence: dict[str, Any] = {
-        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
         "orders": orders,
         "cells": cells.astype(int),
         "learning_rate": dataset["learning_rate"].values,
@@ -54,7 +53,7 @@ def judge_reduction(summaries: Mapping[str, Summary], thresholds: Mapping[str, A
         "difference_on_finest_axis": {place: error.value for place, error in finest.items()},
         "difference_extrapolated_to_infinitely_many_cells": limits,
     }
-    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+    return Judgement.of_all(parts, evidence)
 
 
 def measure_errors(dataset: xr.Dataset, name: str) -> xr.DataArray:

@@ -67,7 +67,6 @@ def judge_sharing(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any
     }
     of_map = summaries["map"].dataset["critical_penalty_theory"].sel(feature=1)
     evidence: dict[str, Any] = {
-        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
         "critical_penalty": critical,
         "dimension": summaries["shared"].experiment["constants"]["dimension"],
         **{
@@ -78,7 +77,7 @@ def judge_sharing(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any
         "critical_penalty_on_map": of_map.values,
         "change_along": {str(dim): _describe_change(of_map, str(dim)) for dim in of_map.dims},
     }
-    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+    return Judgement.of_all(parts, evidence)
 
 
 def _describe_change(critical: xr.DataArray, axis: str) -> dict[str, Any]:

@@ -50,7 +50,6 @@ def judge_weights(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any
     support, differences = judge_support(summaries["support"], thresholds["allowance"])
     parts = {"rate": rate, "size": size, "support": support}
     evidence: dict[str, Any] = {
-        "verdicts": {name: str(verdict) for name, verdict in parts.items()},
         "exponents": exponents,
         "distances": {
             name: {
@@ -67,7 +66,7 @@ def judge_weights(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any
         "support_sgd_minus_theory": differences,
         "best_threshold": describe_best(summaries["support"]),
     }
-    return Judgement(verdict=all_hold(parts.values()), evidence=evidence)
+    return Judgement.of_all(parts, evidence)
 
 
 def _describe_resolution(distances: Distances, ratios: Mapping[str, Estimate], limit: float) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 
 from clhd.core.arrays import FloatArray
 from clhd.core.text import format_number
-from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.figures.series import shift_series, split_series
+from clhd.figures.style import CATEGORIES, INK, MUTED, PAGE, letter_panels, make_figure
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.attraction import by_background, measure_share
 from clhd.systems.contrastive.model.labels import KINDS
@@ -139,20 +140,10 @@ def _plot_selection(axes: Axes, selection: xr.Dataset, limit: xr.Dataset) -> Non
     fine = limit["kurtosis_2"].values
     axes.plot(fine, limit["probability_theory"].sel(outcome="feature_1"), color=INK, label="ODE, small start")
     axes.plot(fine, limit["area_theory"].sel(outcome="feature_1"), color=INK, linestyle=":", label="area of the region")
-    dimensions = selection["dimension"].values
-    for k, (n, colour) in enumerate(zip(dimensions, pick_colours(len(dimensions), ordered=True), strict=True)):
-        kurtosis = selection["kurtosis_2"].values
-        shift = 0.025 * (k - (len(dimensions) - 1) / 2)  # side by side
-        shares, bars = _measure_shares(selection.sel(dimension=n), "kurtosis_2")
-        axes.errorbar(
-            kurtosis + shift,
-            shares,
-            bars,
-            color=colour,
-            marker=MARKERS[k],
-            linestyle="",
-            label=f"SGD, n = {n}",
-        )
+    shifts = shift_series(selection.sizes["dimension"], 0.025)
+    for (n, part, look), shift in zip(split_series(selection, "dimension", ordered=True), shifts, strict=True):
+        shares, bars = _measure_shares(part, "kurtosis_2")
+        axes.errorbar(part["kurtosis_2"].values + shift, shares, bars, **look, label=f"SGD, n = {n}")
     axes.set(xlabel="kurtosis of feature 2", ylabel="share of feature 1", ylim=(0.47, 1.02))
     axes.legend(loc="upper left")
 

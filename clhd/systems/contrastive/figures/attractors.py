@@ -1,18 +1,16 @@
 """The figure of the attractors: clusters of the ends of SGD beside stable fixed points, and clusters in time."""
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from clhd.core.text import format_number
 from clhd.figures.caption import compose_caption
 from clhd.figures.roles import need_axes
-from clhd.figures.style import COLUMN, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.figures.series import shift_series, split_series
+from clhd.figures.style import COLUMN, INK, MUTED, PAGE, letter_panels, make_figure, pick_colours, pick_markers
 from clhd.sweep.results.summary_reader import Summary
 
 
@@ -41,33 +39,28 @@ def _plot_counts(axes: Axes, dataset: xr.Dataset) -> None:
     place = np.arange(last.sizes["case"], dtype=float)
     theory = last["attractors_theory"].isel(cluster_method=0)
     theory = theory.isel(dimension=-1) if "dimension" in theory.dims else theory
-    axes.hlines(theory, place - 0.38, place + 0.38, color=INK, linewidth=1.2)
-    shifts = np.linspace(-0.27, 0.27, len(methods) * len(sizes))
+    axes.hlines(theory, place - 0.38, place + 0.38, color=INK, linewidth=1.2, label="stable fixed points")
     colours = pick_colours(len(methods), ordered=False)
-    handles: list[Any] = [Line2D([], [], color=INK, label="stable fixed points")]
-    for k, (shift, (m, n)) in enumerate(zip(shifts, np.ndindex(len(methods), len(sizes)), strict=True)):
+    markers = pick_markers(len(methods) * len(sizes))
+    shifts = np.linspace(-0.27, 0.27, len(markers))
+    for k, (m, n) in enumerate(np.ndindex(len(methods), len(sizes))):
         mean = last["attractors_mean"].isel(cluster_method=m, dimension=n)
-        axes.plot(place + shift, mean, MARKERS[k], color=colours[m], markerfacecolor="white")
         label = f"{methods[m]}, $n$ = {format_number(sizes[n])}"
-        handles.append(
-            Line2D([], [], linestyle="", marker=MARKERS[k], color=colours[m], markerfacecolor="white", label=label)
-        )
+        axes.plot(place + shifts[k], mean, markers[k], color=colours[m], markerfacecolor="white", label=label)
     axes.set_xticks(place, [_name_case(last.isel(case=int(k))) for k in place])
     axes.set(xlabel="second moment; kurtoses", ylabel="attractors", ylim=(0, None))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(handles=handles, loc="best")
+    axes.legend(loc="best")
 
 
 def _plot_course(axes: Axes, dataset: xr.Dataset) -> None:
     """The counts by the first method, at the largest dimension, against time; dotted: stable fixed points."""
     point = dataset.isel(dimension=-1, cluster_method=0)
-    colours = pick_colours(point.sizes["case"], ordered=False)
-    for k, colour in enumerate(colours):
-        case = point.isel(case=k)
-        # Cases with one count lie on each other: each is drawn a little off.
-        shift = 0.06 * (k - (len(colours) - 1) / 2)
-        axes.plot(case["time"], case["attractors_mean"] + shift, MARKERS[k % len(MARKERS)] + "-", color=colour,
-                  label=_name_case(case).replace("\n", "; "), markerfacecolor="white")  # fmt: skip
+    # Cases with one count lie on each other: each is drawn a little off.
+    series = zip(split_series(point, "case", ordered=False), shift_series(point.sizes["case"], 0.06), strict=True)
+    for (_, case, look), shift in series:
+        look |= {"linestyle": "-", "markerfacecolor": "white", "label": _name_case(case).replace("\n", "; ")}
+        axes.plot(case["time"], case["attractors_mean"] + shift, **look)
     for level in np.unique(point["attractors_theory"].values):
         axes.axhline(level, color=MUTED, linestyle=":", linewidth=0.8, zorder=0)
     highest = float(point["attractors_mean"].max())

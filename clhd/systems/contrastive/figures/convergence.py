@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from clhd.core.statistics import NORMAL_95
 from clhd.core.text import format_number
-from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
+from clhd.figures.style import CATEGORIES, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_looks
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.convergence import (
     QUANTITIES,
@@ -88,19 +88,11 @@ def _plot_guide(axes: Axes, size: Any, height: float, exponent: float, label: st
 
 def _plot_ratios(axes: Axes, datasets: tuple[xr.Dataset, ...], weak_start: xr.Dataset) -> None:
     axes.axhline(1, color=INK, linewidth=0.8)
-    for k, quantity in enumerate(QUANTITIES):
-        for dataset, face in zip(datasets, ("white", CATEGORIES[k]), strict=True):
+    for k, (quantity, look) in enumerate(zip(QUANTITIES, pick_looks(len(QUANTITIES), ordered=False), strict=True)):
+        for dataset, face in zip(datasets, ("white", look["color"]), strict=True):
             ratio, error = spread_ratios(dataset, quantity)
-            axes.errorbar(
-                dataset[_SIZE].values * 1.12 ** (k - 1),
-                ratio,
-                NORMAL_95 * error,
-                color=CATEGORIES[k],
-                marker=MARKERS[k],
-                markerfacecolor=face,
-                linestyle="",
-                elinewidth=0.7,
-            )
+            near = dataset[_SIZE].values * 1.12 ** (k - 1)  # side by side
+            axes.errorbar(near, ratio, NORMAL_95 * error, **look, markerfacecolor=face, elinewidth=0.7)
     ratio, _ = spread_ratios(weak_start, "cosine_similarity")
     axes.plot(weak_start[_SIZE], ratio, color=MUTED, marker="x", linestyle="", markersize=4)
     axes.set(xscale="log", ylabel="measured / predicted spread")

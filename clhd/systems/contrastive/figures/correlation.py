@@ -15,8 +15,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from clhd.core.statistics import NORMAL_95
 from clhd.core.text import format_number
+from clhd.figures.series import draw_means, shift_series
 from clhd.figures.style import CATEGORIES, FAINT, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.correlation import gains_by_switch
@@ -81,17 +81,11 @@ def _plot_similarity(axes: Axes, case: xr.Dataset) -> None:
     for switch, label in _SWITCHES.items():
         line = theory.sel(correlation_acts_on=switch)
         axes.plot(correlation, line, color=_COLOURS[switch], linestyle=_STYLES[switch], label=f"ODE, {label}", zorder=1)
+    shifts = shift_series(end.sizes["dimension"], 0.04)
     for k, n in enumerate(end["dimension"].values):
-        point = end.sel(dimension=n)
-        axes.errorbar(
-            correlation + 0.04 * (k - (case.sizes["dimension"] - 1) / 2),  # side by side
-            point["cosine_similarity_mean"],
-            NORMAL_95 * point["cosine_similarity_standard_error"],
-            color=CATEGORIES[2 + k % 3],
-            marker=MARKERS[k],
-            linestyle="",
-            label=f"SGD, n = {format_number(n)}",
-        )
+        look: Any = {"color": CATEGORIES[2 + k % 3], "marker": MARKERS[k], "linestyle": ""}
+        label = f"SGD, n = {format_number(n)}"
+        draw_means(axes, correlation + shifts[k], end.sel(dimension=n), "cosine_similarity", **look, label=label)
     axes.set(xlabel=_RHO, ylabel="steady similarity $S$", xticks=[-1, 0, 1])
 
 

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from clhd.core.statistics import NORMAL_95
 from clhd.core.text import format_number
-from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.figures.series import draw_means, shift_series, split_series
+from clhd.figures.style import INK, MUTED, PAGE, letter_panels, make_figure, pick_looks
 from clhd.sweep.plan.refine import fill_between
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learnability import CUT, measure_rates
@@ -41,18 +42,10 @@ def _plot_rates(axes: Axes, growth: xr.Dataset) -> None:
     exact = growth["growth_rate_theory"].isel(feature=0).transpose("kurtosis", _MOMENT).values
     axes.axhline(0, color=MUTED, linewidth=0.6)
     axes.plot(moment, exact[0], color=INK, label="theory, every kurtosis")
-    width = 0.1 * float(moment[1] - moment[0])
-    for k, colour in enumerate(pick_colours(len(kurtosis), ordered=True)):
-        axes.errorbar(
-            moment + width * (k - (len(kurtosis) - 1) / 2),
-            rates[k],
-            NORMAL_95 * errors[k],
-            color=colour,
-            marker=MARKERS[k],
-            linestyle="",
-            elinewidth=0.8,
-            label=f"SGD, kurtosis {format_number(kurtosis[k])}",
-        )
+    shifts = shift_series(len(kurtosis), 0.1 * float(moment[1] - moment[0]))
+    for k, look in enumerate(pick_looks(len(kurtosis), ordered=True)):
+        look |= {"elinewidth": 0.8, "label": f"SGD, kurtosis {format_number(kurtosis[k])}"}
+        axes.errorbar(moment + shifts[k], rates[k], NORMAL_95 * errors[k], **look)
     axes.set(xlabel="second moment $m$", ylabel="growth rate of a small overlap, per time")
     axes.legend(loc="upper left")
 
@@ -64,14 +57,12 @@ def _plot_thresholds(axes: Axes, evidence: Mapping[str, Any], tolerance: float) 
     axes.axhline(exact[0], color=INK, label="theory")
     of_ode = [limit + error for limit, error in zip(exact, evidence["systematic_error_of_the_estimator"], strict=True)]
     axes.plot(kurtosis, of_ode, color=INK, marker="_", linestyle="", markersize=9, label="ODE, rate of that overlap")
-    colours = pick_colours(len(kurtosis), ordered=True)
+    looks = pick_looks(len(kurtosis), ordered=True)
     for k, estimate in enumerate(evidence["threshold_by_sgd"]):
         value = estimate["value"]
         if value is not None:
             bars, label = [[value - estimate["low"]], [estimate["high"] - value]], "SGD, 95 %" if k == 0 else None
-            axes.errorbar(
-                [kurtosis[k] + 0.12], [value], bars, color=colours[k], marker=MARKERS[k], linestyle="", label=label
-            )
+            axes.errorbar([kurtosis[k] + 0.12], [value], bars, **looks[k], label=label)
     axes.set(xlabel="kurtosis", ylabel="learnability threshold $m^*$", xticks=kurtosis)
     axes.set(xlim=(0.4, kurtosis[-1] + 0.6), ylim=(exact[0] - 1.5 * tolerance, exact[0] + 2.6 * tolerance))
     axes.legend(loc="upper left", ncols=2)
@@ -80,7 +71,6 @@ def _plot_thresholds(axes: Axes, evidence: Mapping[str, Any], tolerance: float) 
 def _plot_cut(axes: Axes, cut: xr.Dataset, evidence: Mapping[str, Any]) -> None:
     """Cosine similarity at a late time by second moment, and the cut."""
     largest = cut.sel(dimension=cut["dimension"].max()).isel(time=-1, feature=0)
-    kurtosis, moment = cut["kurtosis"].values, cut[_MOMENT].values
     axes.axhline(CUT, color=MUTED, linewidth=0.8, linestyle="--")
     axes.axvline(evidence["threshold_by_theory"][0], color=INK, linewidth=0.8)
     axes.annotate(
@@ -91,22 +81,13 @@ def _plot_cut(axes: Axes, cut: xr.Dataset, evidence: Mapping[str, Any]) -> None:
         ha="right",
         fontsize=7,
     )
-    for k, colour in enumerate(pick_colours(len(kurtosis), ordered=True)):
-        point = largest.sel(kurtosis=kurtosis[k])
-        axes.plot(moment, point["cosine_similarity_theory"], color=colour)
-        axes.errorbar(
-            moment,
-            point["cosine_similarity_mean"],
-            NORMAL_95 * point["cosine_similarity_standard_error"],
-            color=colour,
-            marker=MARKERS[k],
-            linestyle="",
-            elinewidth=0.8,
-            label=f"kurtosis {format_number(kurtosis[k])}",
-        )
-        place = evidence["second_moment_at_which_cosine_similarity_passes_one_half"]["by_sgd"][k]
+    places = evidence["second_moment_at_which_cosine_similarity_passes_one_half"]["by_sgd"]
+    for (kurtosis, point, look), place in zip(split_series(largest, "kurtosis", ordered=True), places, strict=True):
+        axes.plot(point[_MOMENT], point["cosine_similarity_theory"], color=look["color"])
+        look |= {"elinewidth": 0.8, "label": f"kurtosis {format_number(kurtosis)}"}
+        draw_means(axes, point[_MOMENT], point, "cosine_similarity", **look)
         if place is not None:
-            axes.plot([place, place], [-0.03, CUT], color=colour, linestyle=":", linewidth=0.9)
+            axes.plot([place, place], [-0.03, CUT], color=look["color"], linestyle=":", linewidth=0.9)
     when = format_number(float(cut["time"][-1]))
     axes.set(xlabel="second moment $m$", ylabel=f"mean cosine similarity at time {when}", ylim=(-0.03, 1.0))
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.86))

@@ -12,7 +12,8 @@ from matplotlib.patches import FancyBboxPatch
 
 from clhd.core.statistics import NORMAL_95
 from clhd.core.text import format_number
-from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.figures.series import shift_series
+from clhd.figures.style import INK, MUTED, PAGE, letter_panels, make_figure, pick_looks
 
 # For each verdict: the colour of the cell, the colour of its symbol, the symbol.
 _LOOKS = {
@@ -193,26 +194,21 @@ def plot_universality(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
     laws = matrix["universality"]["evidence"]["laws"]
     figure = make_figure(PAGE, 2.5)
     left, right = figure.subplots(1, 2)
-    for k, (law, colour) in enumerate(zip(laws, pick_colours(len(laws), ordered=False), strict=True)):
-        style: Any = {
-            "color": colour,
-            "marker": MARKERS[k % len(MARKERS)],
-            "linestyle": "",
-            "label": law["law"] + (" (control)" if law["is_control"] else ""),
-        }
-        shift = 1.06 ** (k - (len(laws) - 1) / 2)  # side by side
-        size = [n * shift for n in law["dimension"]]
+    looks, shifts = pick_looks(len(laws), ordered=False), shift_series(len(laws), 1.0)
+    for law, look, shift in zip(laws, looks, shifts, strict=True):
+        look["label"] = law["law"] + (" (control)" if law["is_control"] else "")
+        size = [n * 1.06**shift for n in law["dimension"]]
         left.errorbar(
             size,
             [row[-1] for row in law["difference_times_dimension"]],
             [NORMAL_95 * n * row[-1] for n, row in zip(law["dimension"], law["standard_error"], strict=True)],
-            **style,
+            **look,
         )
         right.errorbar(
             size,
             [row[-1] for row in law["ratio_of_standard_deviations"]],
             [row[-1] for row in law["half_interval_of_ratio"]],
-            **style,
+            **look,
         )
     low, high = matrix["thresholds"]["spread_ratio_range"]
     dimensions = sorted({n for law in laws for n in law["dimension"]})

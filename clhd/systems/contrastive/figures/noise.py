@@ -11,7 +11,8 @@ from matplotlib.figure import Figure, SubFigure
 
 from clhd.core.statistics import NORMAL_95
 from clhd.core.text import format_number
-from clhd.figures.style import FAINT, INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.figures.series import draw_means, shift_series, split_series
+from clhd.figures.style import FAINT, INK, MUTED, PAGE, letter_panels, make_figure
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import falls_along, learned_similarity
 from clhd.systems.contrastive.claims.noise import VARIANCE
@@ -117,19 +118,11 @@ def _plot_setting(axes: Axes, setting: xr.Dataset) -> None:
     end = setting.isel(time=-1, feature=0)
     theory = end["cosine_similarity_theory"].isel(dimension=-1)
     axes.plot(theory[VARIANCE], theory, color=INK, label="ODE", zorder=1)
-    dimensions = end["dimension"].values
     width = 0.012 * float(np.ptp(end[VARIANCE].values))
-    for k, (n, colour) in enumerate(zip(dimensions, pick_colours(len(dimensions), ordered=True), strict=True)):
-        point = end.sel(dimension=n)
-        axes.errorbar(
-            point[VARIANCE] + width * (k - (len(dimensions) - 1) / 2),  # side by side
-            point["cosine_similarity_mean"],
-            NORMAL_95 * point["cosine_similarity_standard_error"],
-            color=colour,
-            marker=MARKERS[k],
-            linestyle="",
-            label=f"SGD, n = {format_number(n)}",
-        )
+    shifts = shift_series(end.sizes["dimension"], width)
+    for (n, point, look), shift in zip(split_series(end, "dimension", ordered=True), shifts, strict=True):
+        label = f"SGD, n = {format_number(n)}"
+        draw_means(axes, point[VARIANCE] + shift, point, "cosine_similarity", **look, label=label)
     axes.set(xlabel="variance of the augmentation noise $s_a^2$", ylabel="steady cosine similarity $S$")
     axes.legend(loc="lower left")
 
@@ -138,18 +131,12 @@ def _plot_deviation(axes: Axes, setting: xr.Dataset) -> None:
     """SGD minus the theory, which the left panel cannot resolve."""
     end = setting.isel(time=-1, feature=0)
     axes.axhline(0, color=INK, linewidth=0.8, zorder=1)
-    dimensions = end["dimension"].values
     width = 0.012 * float(np.ptp(end[VARIANCE].values))
-    for k, (n, colour) in enumerate(zip(dimensions, pick_colours(len(dimensions), ordered=True), strict=True)):
-        point = end.sel(dimension=n)
-        axes.errorbar(
-            point[VARIANCE] + width * (k - (len(dimensions) - 1) / 2),
-            1e3 * (point["cosine_similarity_mean"] - point["cosine_similarity_theory"]),
-            1e3 * NORMAL_95 * point["cosine_similarity_standard_error"],
-            color=colour,
-            marker=MARKERS[k],
-            linestyle="",
-        )
+    shifts = shift_series(end.sizes["dimension"], width)
+    for (_, point, look), shift in zip(split_series(end, "dimension", ordered=True), shifts, strict=True):
+        difference = point["cosine_similarity_mean"] - point["cosine_similarity_theory"]
+        error = NORMAL_95 * point["cosine_similarity_standard_error"]
+        axes.errorbar(point[VARIANCE] + shift, 1e3 * difference, 1e3 * error, **look)
     axes.set(xlabel="variance of the augmentation noise $s_a^2$", ylabel=r"SGD minus ODE, $10^{-3}$", yscale="symlog")
 
 

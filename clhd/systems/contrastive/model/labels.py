@@ -82,6 +82,12 @@ WORDS: dict[str, dict[str, str]] = {
     "cosine_similarity_covariance": _words(
         "covariance of cosine similarity", "C_S", "1", "covariance of sqrt(n) (S_n - S) in the limit"
     ),
+    # Clusters of clouds.
+    "attractors": _words("number of attractors", "N", "1", "clusters of a cloud; theory: stable states"),
+    "noise_share": _words("share of the cloud in no cluster", "", "1", ""),
+    "cluster_share": _words("share of the cloud in a cluster", "", "1", "from the largest down"),
+    "cluster_method": _words("method of clustering", "", "1", ""),
+    "cluster_rank": _words("place of a cluster by size", "", "1", ""),
     # Escape and phases.
     "escaped_share": _words("share escaped", "P(T <= t)", "1", "1 if the run has escaped from the uninformative state"),
     "escape_time": _words("escape time", "T", "steps per dimension", "until |S| passes the level"),

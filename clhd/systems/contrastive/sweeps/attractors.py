@@ -29,30 +29,25 @@ from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveTheory
-from clhd.systems.contrastive.sweeps.outputs import NOTHING
+from clhd.systems.contrastive.sweeps.outputs import NOTHING, label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
-from clhd.systems.declarations import Cost, Output, Outputs, Parameter, Result, Status, Value, describe
+from clhd.systems.declarations import Cost, Outputs, Parameter, Result, Status, Value, choice, count, number
 from clhd.systems.protocol import System
 
 # Measured, in seconds: one cloud of 1000 by both methods at one time; all fixed points of a model.
 _CLUSTER_SECONDS, _THEORY_SECONDS = 0.04, 1.0
 _NOT_HERE = {"initial", "initial_cosine_similarity", "initial_overlap", "correlation_acts_on"}
 _OWN: dict[str, Parameter] = {
-    "cloud_size": Parameter("count", 1000, "runs of SGD in a cloud", minimum=10, maximum=10**6, in_theory=False),
-    "cluster_methods": Parameter(
-        "choice",
-        "both",
-        "how clusters are found; hdbscan needs scikit-learn",
-        choices=("both", *METHODS),
-        can_vary=False,
+    "cloud_size": count(1000, "runs of SGD in a cloud", minimum=10, maximum=10**6, in_theory=False),
+    "cluster_methods": choice(
+        "both", "how clusters are found; hdbscan needs scikit-learn", ("both", *METHODS), can_vary=False
     ),
-    "smallest_share": Parameter(
-        "number", 0.02, "share of the cloud below which a cluster does not count", minimum=0, maximum=1, in_theory=False
+    "smallest_share": number(
+        0.02, "share of the cloud below which a cluster does not count", minimum=0, maximum=1, in_theory=False
     ),
-    "cluster_neighbours": Parameter("count", 40, "neighbours, of quickshift++", "k", minimum=2, in_theory=False),
-    "core_fluctuation": Parameter(
-        "number",
+    "cluster_neighbours": count(40, "neighbours, of quickshift++", "k", minimum=2, in_theory=False),
+    "core_fluctuation": number(
         0.9,
         "by how much the density may vary in a core, of quickshift++",
         "beta",
@@ -60,8 +55,7 @@ _OWN: dict[str, Parameter] = {
         maximum=1,
         in_theory=False,
     ),
-    "max_clusters": Parameter(
-        "count",
+    "max_clusters": count(
         64,
         "clusters for whose shares there is room; more fail the run",
         minimum=1,
@@ -69,11 +63,10 @@ _OWN: dict[str, Parameter] = {
         in_theory=False,
         can_vary=False,
     ),
-    "theory": Parameter(
-        "choice",
+    "theory": choice(
         "fixed_points",
         "what is predicted: the number of stable fixed points, or nothing",
-        choices=("fixed_points", "none"),
+        ("fixed_points", "none"),
         in_simulation=False,
         can_vary=False,
     ),
@@ -133,7 +126,7 @@ class AttractorsSimulation:
         if constants.get("simulation", "sgd") == "none":
             return NOTHING
         dims = {"attractors": _DIMS, "noise_share": _DIMS, "cluster_share": (*_DIMS, "cluster_rank")}
-        return _declare(constants, dims)
+        return _declare(constants, dims, "cluster_share")
 
     def cost(self, point: CloudPoint, time: FloatArray) -> Cost:
         of_clusters = _CLUSTER_SECONDS * len(time) * (point.size / 1000)
@@ -144,19 +137,16 @@ class AttractorsSimulation:
         sizes = {"attractors": (), "noise_share": (), "cluster_share": (room,)}
         values = {name: np.full((*shape, len(time), len(methods), *inner), np.nan) for name, inner in sizes.items()}
         status = np.full(shape, Status.OK, np.int8)
-        errors: dict[tuple[int, int], Exception] = {}
-        for i, point in enumerate(points):
-            for j, replica in enumerate(replicas):
-                try:
-                    found = _count(point, time, replica)
-                except ClhdError as error:
-                    status[i, j], errors[i, j] = Status.FAILED, error
-                    continue
-                if found is None:
-                    status[i, j] = Status.DIVERGED
-                    continue
-                for name, array in found.items():
-                    values[name][i, j] = array
+        errors: dict[tuple[int, ...], Exception] = {}
+        for place in np.ndindex(shape):
+            try:
+                found = _count(points[place[0]], time, replicas[place[1]])
+            except ClhdError as error:
+                status[place], errors[place] = Status.FAILED, error
+                continue
+            status[place] = Status.OK if found else Status.DIVERGED
+            for name, array in found.items():
+                values[name][place] = array
         return Result(values=values, status=status, errors=errors)
 
 
@@ -174,7 +164,7 @@ class AttractorsTheory:
     def outputs(self, constants: Mapping[str, Value]) -> Outputs:
         if constants.get("theory", "fixed_points") == "none":
             return NOTHING
-        return _declare(constants, {"attractors": _DIMS}, may_be_nan=True)
+        return _declare(constants, {"attractors": _DIMS}, "attractors")
 
     def cost(self, point: AttractorsTheoryPoint, time: FloatArray) -> Cost:
         return Cost(seconds=_THEORY_SECONDS)
@@ -226,14 +216,14 @@ def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in values.items() if name not in _OWN} | {"initial": "random"}
 
 
-def _count(point: CloudPoint, time: FloatArray, replica: int) -> dict[str, FloatArray] | None:
-    """The clusters of one cloud at each time, by each method; None if a run of the cloud has diverged."""
+def _count(point: CloudPoint, time: FloatArray, replica: int) -> dict[str, FloatArray]:
+    """The clusters of one cloud at each time, by each method; nothing if a run of the cloud has diverged."""
     for method in point.methods:
         check_method(method)  # before the long work
     runs = range(replica * point.size, (replica + 1) * point.size)
     overlap = simulate_points([point.point], time, runs, threads=1)[0, ..., :-1]
     if not np.isfinite(overlap).all():
-        return None
+        return {}
     shape = (len(time), len(point.methods))
     counted, noise, share = np.empty(shape), np.empty(shape), np.full((*shape, point.room), np.nan)
     for k, m in np.ndindex(shape):
@@ -245,25 +235,8 @@ def _count(point: CloudPoint, time: FloatArray, replica: int) -> dict[str, Float
     return {"attractors": counted, "noise_share": noise, "cluster_share": share}
 
 
-_WORDS = {
-    "attractors": describe("number of attractors", "N", description="clusters of a cloud; theory: stable states"),
-    "noise_share": describe("share of the cloud in no cluster"),
-    "cluster_share": describe("share of the cloud in a cluster", description="from the largest down"),
-}
-
-
-def _declare(
-    constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]], *, may_be_nan: bool = False
-) -> Outputs:
-    coordinates: dict[str, tuple[Sequence[Any], Mapping[str, str]]] = {
-        "cluster_method": (list(_list_methods(constants)), describe("method of clustering")),
-        "cluster_rank": (range(1, int(_find(constants, "max_clusters")) + 1), describe("place of a cluster by size")),
-    }
-    used = {dim for of_one in dims.values() for dim in of_one}
-    return Outputs(
-        variables={
-            name: Output(dims=of_one, words=_WORDS[name], may_be_nan=may_be_nan or name == "cluster_share")
-            for name, of_one in dims.items()
-        },
-        coordinates={dim: entry for dim, entry in coordinates.items() if dim in used},
-    )
+def _declare(constants: Mapping[str, Value], dims: Mapping[str, tuple[str, ...]], may_be_nan: str) -> Outputs:
+    """The outputs with these dims."""
+    ranks = range(1, int(_find(constants, "max_clusters")) + 1)
+    coordinates: dict[str, Sequence[Any]] = {"cluster_method": list(_list_methods(constants)), "cluster_rank": ranks}
+    return label_outputs(dims, coordinates, (may_be_nan,))

@@ -26,23 +26,20 @@ from clhd.systems.contrastive.sweeps.halves import ODE, SGD, EndSystem, ModelPoi
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.theory.escape import Growth, escape_distribution, find_reach, predict_growth
-from clhd.systems.declarations import Cost, Outputs, Parameter, Result, Value
+from clhd.systems.declarations import Cost, Outputs, Parameter, Result, Value, choice, number
 
 _OF_STARTS = {name for name in PARAMETERS if name.startswith("initial")}
 NOT_OF_ESCAPE = {*_OF_STARTS, "units", "decorrelation", "decorrelation_function", "correlation_acts_on", "constraint"}
-THEORY = Parameter(
-    kind="choice",
-    default="escape",
-    meaning="what is predicted: the leading order at large dimension, or nothing",
-    choices=("escape", "none"),
+THEORY = choice(
+    "escape",
+    "what is predicted: the leading order at large dimension, or nothing",
+    ("escape", "none"),
     in_simulation=False,
     can_vary=False,
 )
 _OWN: dict[str, Parameter] = {
     "dimension": replace(PARAMETERS["dimension"], in_theory=True),
-    "escape_level": Parameter(
-        kind="number", default=0.5, meaning="cosine similarity beyond which a run has escaped", above=0, maximum=0.99
-    ),
+    "escape_level": number(0.5, "cosine similarity beyond which a run has escaped", above=0, maximum=0.99),
     "theory": THEORY,
 }
 _DIMS: dict[str, tuple[str, ...]] = {"escaped_share": ("time",), "escape_time": ()}

@@ -5,7 +5,7 @@ feature, as in ``kurtosis_2``. Of several units, an initial overlap is that of e
 lists those of each.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -30,7 +30,7 @@ from clhd.systems.contrastive.model.losses import DECORRELATIONS, LOSS_NAMES
 from clhd.systems.contrastive.model.state import parse_norm, parse_units_overlap
 from clhd.systems.contrastive.simulation.point import ENGINES
 from clhd.systems.contrastive.theory.threshold import uninformative_state
-from clhd.systems.declarations import Parameter, Value
+from clhd.systems.declarations import Parameter, Value, choice, count, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,108 +58,74 @@ class Numbers(Parameter):
 
 
 _LATENTS = ("three_point", "two_point", "gaussian", "uniform", "laplace")
-
-
-def _number(default: float | None, meaning: str, symbol: str, **more: Any) -> Parameter:
-    return Parameter(kind="number", default=default, meaning=meaning, symbol=symbol, **more)
-
-
-def _choice(default: str, meaning: str, choices: Sequence[str], **more: Any) -> Parameter:
-    return Parameter(kind="choice", default=default, meaning=meaning, choices=tuple(choices), **more)
-
-
 _PER_DIMENSION = "per unit of time"
 PARAMETERS: dict[str, Parameter] = {
-    "features": Parameter(
-        kind="count", default=1, meaning="number of features", symbol="p", minimum=1, maximum=6, can_vary=False
-    ),
-    "latent": _choice("three_point", "law of the latent variable", _LATENTS, per_component=True),
-    "second_moment": _number(1.0, "second moment of the latent variable", "m", minimum=0, per_component=True),
-    "kurtosis": _number(None, "kurtosis of a three-point latent", "k", minimum=1, per_component=True),
-    "skewness": _number(None, "skewness of a two-point latent", "g", minimum=-1e6, maximum=1e6, per_component=True),
+    "features": count(1, "number of features", "p", minimum=1, maximum=6, can_vary=False),
+    "latent": choice("three_point", "law of the latent variable", _LATENTS, per_component=True),
+    "second_moment": number(1.0, "second moment of the latent variable", "m", minimum=0, per_component=True),
+    "kurtosis": number(None, "kurtosis of a three-point latent", "k", minimum=1, per_component=True),
+    "skewness": number(None, "skewness of a two-point latent", "g", minimum=-1e6, maximum=1e6, per_component=True),
     "activation": Parameter(
         kind="curve", default="tanh", meaning="activation of the unit", symbol="h", choices=tuple(ACTIVATIONS)
     ),
-    "loss": _choice("bilinear", "loss", LOSS_NAMES),
-    "temperature": _number(None, "temperature of infonce; 1 if not given", "T", above=0),
-    "negatives": Parameter(
-        kind="count",
-        default=None,
-        meaning="negatives of infonce; 1 if not given",
-        symbol="M",
-        minimum=1,
-        maximum=MOST_NEGATIVES,
-    ),
-    "batch": Parameter(
-        kind="count",
-        default=None,
-        meaning="samples in one step of the covariance loss; 2 if not given",
-        symbol="B",
-        minimum=1,
-        maximum=MOST_SAMPLES,
+    "loss": choice("bilinear", "loss", LOSS_NAMES),
+    "temperature": number(None, "temperature of infonce; 1 if not given", "T", above=0),
+    "negatives": count(None, "negatives of infonce; 1 if not given", "M", minimum=1, maximum=MOST_NEGATIVES),
+    "batch": count(
+        None, "samples in one step of the covariance loss; 2 if not given", "B", minimum=1, maximum=MOST_SAMPLES
     ),
     "centred": Switch(
         default=None, meaning="whether the covariance loss subtracts the means over the batch; true if not given"
     ),
-    "units": Parameter(
-        kind="count",
-        default=1,
-        meaning="number of units; several need the covariance loss",
-        symbol="d",
-        minimum=1,
-        maximum=MOST_UNITS,
-        can_vary=False,
+    "units": count(
+        1, "number of units; several need the covariance loss", "d", minimum=1, maximum=MOST_UNITS, can_vary=False
     ),
-    "decorrelation": _number(0.0, "weight of the penalty on covariances of different units", "lambda_c", minimum=0),
-    "decorrelation_function": _choice("square", "penalty of the covariance of two units", tuple(DECORRELATIONS)),
-    "learning_rate": _number(0.5, "learning rate", "eta", above=0, units=_PER_DIMENSION),
-    "weight_decay": _number(0.0, "weight decay (L2)", "lambda", minimum=0),
-    "base_noise_variance": _number(0.5, "variance of the noise that two views share", "s_b^2", minimum=0),
-    "augmentation_noise_variance": _number(0.5, "variance of the noise of one view", "s_a^2", minimum=0),
-    "noise_correlation": _number(
+    "decorrelation": number(0.0, "weight of the penalty on covariances of different units", "lambda_c", minimum=0),
+    "decorrelation_function": choice("square", "penalty of the covariance of two units", tuple(DECORRELATIONS)),
+    "learning_rate": number(0.5, "learning rate", "eta", above=0, units=_PER_DIMENSION),
+    "weight_decay": number(0.0, "weight decay (L2)", "lambda", minimum=0),
+    "base_noise_variance": number(0.5, "variance of the noise that two views share", "s_b^2", minimum=0),
+    "augmentation_noise_variance": number(0.5, "variance of the noise of one view", "s_a^2", minimum=0),
+    "noise_correlation": number(
         0.0, "correlation of the augmentation noise of two views", "rho", minimum=-1, maximum=1
     ),
-    "background": _choice("isotropic", "base noise: isotropic, or orthogonal to the features", BACKGROUNDS),
-    "constraint": _choice("none", "constraint on the weights", CONSTRAINTS),
-    "l1_penalty": _number(0.0, "L1 penalty of the elastic net", "lambda_1", minimum=0),
-    "noise_law": _choice("gaussian", "law of the noise of a coordinate", NOISE_LAWS, in_theory=False),
-    "noise_degrees_of_freedom": _number(None, "of the Student-t noise", "nu", above=2, in_theory=False),
-    "feature_law": _choice("gaussian", "law of the entries of a feature", FEATURE_LAWS, in_theory=False),
-    "feature_fraction": _number(
+    "background": choice("isotropic", "base noise: isotropic, or orthogonal to the features", BACKGROUNDS),
+    "constraint": choice("none", "constraint on the weights", CONSTRAINTS),
+    "l1_penalty": number(0.0, "L1 penalty of the elastic net", "lambda_1", minimum=0),
+    "noise_law": choice("gaussian", "law of the noise of a coordinate", NOISE_LAWS, in_theory=False),
+    "noise_degrees_of_freedom": number(None, "of the Student-t noise", "nu", above=2, in_theory=False),
+    "feature_law": choice("gaussian", "law of the entries of a feature", FEATURE_LAWS, in_theory=False),
+    "feature_fraction": number(
         None, "share of non-zero entries of sparse features", "f", above=0, maximum=1, in_theory=False
     ),
-    "dimension": Parameter(
-        kind="count", default=None, meaning="dimension", symbol="n", minimum=3, maximum=10**9, in_theory=False
-    ),
-    "engine": _choice("projected", "engine of the simulation", ENGINES, in_theory=False),
-    "initial": _choice("fixed", "initial state: fixed, or random weights", ("fixed", "random")),
-    "initial_squared_norm": _number(
+    "dimension": count(None, "dimension", "n", minimum=3, maximum=10**9, in_theory=False),
+    "engine": choice("projected", "engine of the simulation", ENGINES, in_theory=False),
+    "initial": choice("fixed", "initial state: fixed, or random weights", ("fixed", "random")),
+    "initial_squared_norm": number(
         1.0,
         "initial squared norm (variance of random weights), or that of the uninformative state",
         "r_0",
         minimum=0,
         choices=("uninformative",),
     ),
-    "initial_cosine_similarity": _number(
+    "initial_cosine_similarity": number(
         None, "initial cosine similarity", "S_0", minimum=-1, maximum=1, per_component=True
     ),
-    "initial_overlap": _number(None, "initial overlap", "q_0", per_component=True),
+    "initial_overlap": number(None, "initial overlap", "q_0", per_component=True),
     "initial_overlaps": Numbers(
         default=None,
         meaning="initial overlaps of several units: those of unit 1 with all features, then those of unit 2, and so on",
         symbol="Q_0",
         can_vary=False,
     ),
-    "correlation_acts_on": _choice(
+    "correlation_acts_on": choice(
         "both",
         "a switch: noise_correlation enters drift and gradient variance, or the other of them is that of correlation 0",
         ("both", "drift", "gradient_variance"),
         in_simulation=False,
     ),
-    "simulation": _choice(
-        "sgd", "what is simulated: SGD, or nothing", ("sgd", "none"), in_theory=False, can_vary=False
-    ),
-    "theory": _choice(
+    "simulation": choice("sgd", "what is simulated: SGD, or nothing", ("sgd", "none"), in_theory=False, can_vary=False),
+    "theory": choice(
         "ode",
         "what is predicted: the ODE, the ODE and its fluctuations (50 times the work), or nothing",
         ("ode", "fluctuations", "none"),

@@ -36,7 +36,7 @@ from clhd.systems.contrastive.theory.drift import Flow, check_pair_averages
 from clhd.systems.contrastive.theory.fixed_points import state_eigenvalues
 from clhd.systems.contrastive.theory.regions import attraction_region
 from clhd.systems.contrastive.theory.separatrix import trace_separatrices
-from clhd.systems.declarations import Cost, NotConvergedError, Outputs, Parameter, Result, Value
+from clhd.systems.declarations import Cost, NotConvergedError, Outputs, Parameter, Result, Value, choice, count
 from clhd.systems.protocol import NoHalf, System
 
 STATES, CURVES, _POINTS = 40, 16, 64
@@ -61,17 +61,8 @@ _OF_MODEL = (
 )
 _OWN: dict[str, Parameter] = {
     "features": replace(PARAMETERS["features"], default=None, minimum=2, maximum=2),
-    "nodes": Parameter(
-        kind="count",
-        default=81,
-        meaning="values of each cosine similarity, from -1 to 1",
-        minimum=3,
-        maximum=1001,
-        can_vary=False,
-    ),
-    "simulation": Parameter(
-        kind="choice", default="none", meaning="there is none", choices=("none",), in_theory=False, can_vary=False
-    ),
+    "nodes": count(81, "values of each cosine similarity, from -1 to 1", minimum=3, maximum=1001, can_vary=False),
+    "simulation": choice("none", "there is none", ("none",), in_theory=False, can_vary=False),
 }
 _PLANE = ("cosine_similarity_1", "cosine_similarity_2")
 _DIMS: dict[str, tuple[str, ...]] = {

@@ -33,7 +33,7 @@ from clhd.systems.contrastive.theory.drift import check_pair_averages
 from clhd.systems.contrastive.theory.pure_states import find_pure_state
 from clhd.systems.contrastive.theory.separatrix import measure_regions
 from clhd.systems.contrastive.theory.threshold import growth_rates
-from clhd.systems.declarations import Cost, Parameter, Value
+from clhd.systems.declarations import Cost, Parameter, Value, choice, number
 
 # Measured, in seconds: two searches for pure states, and all separatrices of one model.
 _EIGENVALUE_SECONDS, _REGION_SECONDS = 0.2, 1.5
@@ -42,20 +42,13 @@ _OF_UNITS = {"units", "decorrelation", "decorrelation_function"}
 _NOT_HERE = {*_OF_STARTS, *_OF_UNITS, "correlation_acts_on"}
 _OWN: dict[str, Parameter] = {
     "features": replace(PARAMETERS["features"], default=None, minimum=2),
-    "initial_radius": Parameter(
-        kind="number",
-        default=0.01,
-        meaning="cosine similarity of the small starts of the theory",
-        symbol="epsilon",
-        above=0,
-        maximum=1,
-        in_simulation=False,
+    "initial_radius": number(
+        0.01, "cosine similarity of the small starts of the theory", "epsilon", above=0, maximum=1, in_simulation=False
     ),
-    "theory": Parameter(
-        kind="choice",
-        default="regions",
-        meaning="what is predicted: shares, areas and eigenvalues, eigenvalues alone (a tenth of the work), or nothing",
-        choices=("regions", "eigenvalues", "none"),
+    "theory": choice(
+        "regions",
+        "what is predicted: shares, areas and eigenvalues, eigenvalues alone (a tenth of the work), or nothing",
+        ("regions", "eigenvalues", "none"),
         in_simulation=False,
         can_vary=False,
     ),

@@ -39,7 +39,7 @@ from clhd.systems.contrastive.sweeps.outcomes import SHARINGS, classify_sharing,
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
 from clhd.systems.contrastive.theory.pair_flow import check_pair
 from clhd.systems.contrastive.theory.shared_states import check_shared, find_critical_penalty, find_shared_state
-from clhd.systems.declarations import Cost, Parameter, Value
+from clhd.systems.declarations import Cost, Parameter, Value, choice
 
 _RATES = ("joint_rate", "antisymmetric_rate", "distance_rate")
 _OF_THEORY = ("critical_penalty", "shared_overlap", *_RATES)
@@ -49,11 +49,10 @@ _THEORY_SECONDS, _START_SECONDS = 5.0, 1.5
 _STARTS = 64
 _NOT_HERE = {"correlation_acts_on", "constraint", "negatives", "temperature", "loss", "units"}
 _OWN: dict[str, Parameter] = {
-    "theory": Parameter(
-        kind="choice",
-        default="shared",
-        meaning="what is predicted: the state in which two units share a feature, where the ODE ends, or nothing",
-        choices=("shared", "selection", "none"),
+    "theory": choice(
+        "shared",
+        "what is predicted: the state in which two units share a feature, where the ODE ends, or nothing",
+        ("shared", "selection", "none"),
         in_simulation=False,
         can_vary=False,
     ),

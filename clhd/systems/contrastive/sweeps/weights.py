@@ -31,7 +31,18 @@ from clhd.systems.contrastive.sweeps.parameters import parse_model_and_start
 from clhd.systems.contrastive.theory.density import integrate_density
 from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.pde import distribution_at
-from clhd.systems.declarations import Cost, NotConvergedError, Output, Outputs, Parameter, Result, Value
+from clhd.systems.declarations import (
+    Cost,
+    NotConvergedError,
+    Output,
+    Outputs,
+    Parameter,
+    Result,
+    Value,
+    choice,
+    count,
+    number,
+)
 from clhd.systems.protocol import System
 
 # Measured, on a core of 2024 with AVX-512: of a PDE with 800 cells per unit of time, where no rate is above 1; and of
@@ -54,33 +65,20 @@ PARAMETERS: dict[str, Parameter] = {
         can_vary=False,
     ),
     "feature_fraction": replace(CONTRASTIVE["feature_fraction"], in_theory=True),
-    "weight_limit": Parameter(
-        kind="number", default=5.0, meaning="largest weight of the distribution", symbol="w", above=0, can_vary=False
-    ),
-    "weight_edges": Parameter(
-        kind="count",
-        default=201,
-        meaning="weights, from -weight_limit to weight_limit, at which the distribution is taken",
+    "weight_limit": number(5.0, "largest weight of the distribution", "w", above=0, can_vary=False),
+    "weight_edges": count(
+        201,
+        "weights, from -weight_limit to weight_limit, at which the distribution is taken",
         minimum=3,
         maximum=100_001,
         can_vary=False,
     ),
-    "cells": Parameter(
-        kind="count",
-        default=800,
-        meaning="cells of the weight axis of the PDE, an even number",
-        minimum=20,
-        maximum=100_000,
-        in_simulation=False,
+    "cells": count(
+        800, "cells of the weight axis of the PDE, an even number", minimum=20, maximum=100_000, in_simulation=False
     ),
     "simulation": CONTRASTIVE["simulation"],
-    "theory": Parameter(
-        kind="choice",
-        default="pde",
-        meaning="what is predicted: the PDE, or nothing",
-        choices=("pde", "none"),
-        in_simulation=False,
-        can_vary=False,
+    "theory": choice(
+        "pde", "what is predicted: the PDE, or nothing", ("pde", "none"), in_simulation=False, can_vary=False
     ),
 }
 _DIMS = {

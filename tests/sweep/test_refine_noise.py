@@ -38,9 +38,9 @@ def choose(values: FloatArray, errors: list[float], known: list[BoolArray] | Non
 def test_points_whose_error_exceeds_the_spacing_get_more_replicas() -> None:
     choice = choose(PLACES - 0.04, [0.3, 0.15, 0.03])
     assert choice.is_done
-    # z = 2.24: within 0.67 of the level a side is open at first, within 0.34 with half the error. So the ends are decided
-    # at once, their neighbours by the second error; the point next to the border has 0.03 in the end, which is still
-    # more than the last spacing.
+    # z = 2.24: within 0.67 of the level a side is open at first, within 0.34 with half the error. So the ends are
+    # decided at once, their neighbours by the second error; the point next to the border has 0.03 in the end, which is
+    # still more than the last spacing.
     assert choice.doublings[[0, 32, 64, 96, 128]].tolist() == [0, 1, 2, 1, 0]
     assert choice.round.max() > choose(PLACES - 0.04, [0.3]).round.max()
     assert choice.doublings[choice.round < 0].max() == 0

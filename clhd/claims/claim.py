@@ -12,6 +12,8 @@ from clhd.claims.verdict import Range, Verdict, all_hold
 from clhd.sweep.results.summary_reader import Summary
 
 Threshold = float | Range
+Summaries = Mapping[str, Summary]  # by role
+Thresholds = Mapping[str, Any]  # by name: numbers, and pairs of numbers
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Claim(Needs):
     """
 
     statement: str
-    judge: Callable[[Mapping[str, Summary], Mapping[str, Any]], Judgement]
+    judge: Callable[[Summaries, Thresholds], Judgement]
     figure: str = ""
 
     def list_figures(self, claim_id: str) -> dict[str, str]:
@@ -102,7 +104,7 @@ class CaseTable(Needs):
         figure and a caption.
     """
 
-    judge: Callable[[Mapping[str, Summary], Mapping[str, Any]], Mapping[str, Any]]
+    judge: Callable[[Summaries, Thresholds], Mapping[str, Any]]
     figures: Mapping[str, str] = field(default_factory=dict)
 
     def list_figures(self, table_id: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clhd.claims.claim import CaseTable, Claim, Threshold
+from clhd.claims.claim import CaseTable, Claim, Summaries, Threshold
 from clhd.claims.verdict import Estimate
 from clhd.core.checks import parse_number
 from clhd.core.files import write_file
@@ -251,7 +251,7 @@ def read_summaries(setting: ClaimSettings, results: Path) -> dict[str, Summary]:
     return {role: read_summary(results / name / "summary.zarr") for role, name in setting.experiments.items()}
 
 
-def _describe_setting(name: str, setting: ClaimSettings, summaries: Mapping[str, Summary]) -> dict[str, Any]:
+def _describe_setting(name: str, setting: ClaimSettings, summaries: Summaries) -> dict[str, Any]:
     """Thresholds and experiments with their meanings, what the verdict rests on, and the names of the figures."""
     claim = setting.claim
     meanings = {**claim.experiments, **claim.optional_experiments}

@@ -12,15 +12,13 @@ conserves. Starts that do not move (the response is b/a or stays 0) say nothing 
 numbers of X1 and X3 are exact: their experiment has fixed starts.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from clhd.claims.claim import Claim, Judgement, Part
+from clhd.claims.claim import Claim, Judgement, Part, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, Verdict, all_hold, below, within
-from clhd.sweep.results.summary_reader import Summary
 
 _NOTHING = 1e-12  # relative to the response, or to the invariants: rounding
 
@@ -47,7 +45,7 @@ def _judge_orders(orders: xr.DataArray, allowed: tuple[float, float]) -> Verdict
     return all_hold(within(order, allowed) for order in orders.values[np.isfinite(orders.values)])
 
 
-def judge_closed_form(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_closed_form(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge X1 from gradient descent at several steps."""
     error = measure_error(summaries["steps"].dataset)
     orders = find_orders(error)
@@ -81,7 +79,7 @@ def measure_exponents(dataset: xr.Dataset) -> list[tuple[float, float, Estimate]
     return list(zip(*theory, measured, strict=True))
 
 
-def judge_phases(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_phases(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge X2 from random starts at several widths."""
     found = measure_exponents(summaries["phases"].dataset)
     tolerance = thresholds["exponent_tolerance"]
@@ -93,7 +91,7 @@ def judge_phases(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
     return Judgement(verdict=all_hold(verdicts), evidence={"scalings": rows})
 
 
-def judge_mechanisms(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_mechanisms(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge X3 from gradient descent at several steps."""
     dataset = summaries["steps"].dataset
     orders = find_orders(dataset["invariant_drift_mean"])
@@ -108,7 +106,7 @@ def judge_mechanisms(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
     return Judgement.of_all(verdicts, evidence)
 
 
-def judge_kernel_phase(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_kernel_phase(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge X4 from the largest width, over the scalings whose kernel freezes by theory and by simulation."""
     dataset = summaries["phases"].dataset
     widest = dataset.sel(network_width=dataset["network_width"].max())

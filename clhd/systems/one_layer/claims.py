@@ -4,18 +4,14 @@ Both statements are those of the paper's abstract, in our words. Numbers for rat
 when the thresholds were fixed.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from clhd.claims.claim import Claim, Judgement, Part
+from clhd.claims.claim import Claim, Judgement, Part, Summaries, Thresholds
 from clhd.claims.measure import find_largest_difference
 from clhd.claims.verdict import Estimate, above, all_hold, below
-from clhd.sweep.results.summary_reader import Summary
 
 
-def judge_optima(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_optima(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge T1: a relu unit has several optima, which are those of the enumeration; a linear unit has one."""
     optima = summaries["optima"].dataset
     relu, linear = optima.sel(activation="relu"), optima.sel(activation="linear")
@@ -57,7 +53,7 @@ def judge_optima(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
     return Judgement.of_parts(parts, whole)
 
 
-def judge_width(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_width(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge T2 by the optima that the widest layer finds, as a share of all, at each ratio of probabilities."""
     layers = summaries["width"].dataset.transpose("probability_ratio", ...)
     ratios = [f"{ratio:g}" for ratio in layers["probability_ratio"].values]

@@ -10,13 +10,10 @@
 All numbers were known, from a prototype, when the thresholds were fixed.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
-from clhd.claims.claim import Claim, Judgement, Part
+from clhd.claims.claim import Claim, Judgement, Part, Summaries, Thresholds
 from clhd.claims.measure import find_largest_difference
 from clhd.claims.verdict import above, below
 from clhd.sweep.results.summary_reader import Summary
@@ -25,7 +22,7 @@ PLAIN = ["gradient_descent", "fixed"]
 MODIFIED = "ratio"
 
 
-def judge_plain_schemes(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_plain_schemes(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge L1: n - 1 for the canonical Hessian, and n - m for random ones."""
     canonical, random = summaries["schedules"].dataset, summaries["random"].dataset
     plain, counts = canonical.sel(schedule=PLAIN), random["negative_eigenvalues"]
@@ -52,7 +49,7 @@ def judge_plain_schemes(summaries: Mapping[str, Summary], thresholds: Mapping[st
     return Judgement.of_parts(parts, {"canonical": of_plain, "random": of_random})
 
 
-def judge_modified_scheme(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_modified_scheme(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge L2: the attraction region, and the region that is common to all step indices at which the scheme begins."""
     modified = summaries["schedules"].dataset.sel(schedule=MODIFIED)
     claimed = (modified["dimension"] - 1) // 2
@@ -84,7 +81,7 @@ def measure_fading(growing: xr.Dataset, dimension: int) -> xr.DataArray:
     return xr.DataArray(fading, {"growth_power": growing["growth_power"]})
 
 
-def judge_stalling(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_stalling(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge L3: contraction fades as k^-p, whose sum is finite for p > 1; there, all but one direction stalls."""
     growing, n = summaries["growing"].dataset, _size(summaries["growing"])
     fading = measure_fading(growing, n)
@@ -104,7 +101,7 @@ def judge_stalling(summaries: Mapping[str, Summary], thresholds: Mapping[str, An
     return Judgement.of_all(verdicts, evidence)
 
 
-def judge_rate(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_rate(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge L4: the slowest contraction of the modified scheme as a share of gradient descent's, at the worst n."""
     schedules = summaries["schedules"].dataset
     rate = -schedules["slowest_contraction_mean"]

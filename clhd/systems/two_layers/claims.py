@@ -10,18 +10,14 @@ T3 and T5 are statements of the abstract of arXiv:2206.01342, in our form; T4 is
 The outcomes were known from a prototype when the thresholds were fixed.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import xarray as xr
 
-from clhd.claims.claim import Claim, Judgement
+from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.measure import list_means
 from clhd.claims.verdict import above, all_hold, below
-from clhd.sweep.results.summary_reader import Summary
 
 
-def judge_specialisation(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_specialisation(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge T3: relu covers most tokens, and linear units few, at every number of tokens and of hidden units."""
     last = summaries["specialisation"].dataset[["covered_mean", "covered_standard_error"]].isel(time=-1)
     relu, linear = (
@@ -49,12 +45,12 @@ def _judge_below(data: xr.Dataset, output: str, most: float) -> Judgement:
     return Judgement.of_all({where: below(value, most) for where, value in found.items()}, {output: found})
 
 
-def judge_rank(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_rank(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge T4: the effective rank is below a bound at every output dimension."""
     return _judge_below(summaries["ranks"].dataset, "rank", thresholds["most_rank"])
 
 
-def judge_modulation(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_modulation(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge T5: in every network of the experiment, the more dependent locations pass first."""
     return _judge_below(summaries["modulation"].dataset, "order_correlation", thresholds["most_correlation"])
 

@@ -18,20 +18,18 @@ growth rates contain the second moment alone. At a pure state the growth of a ri
 of the learned feature (`theory.pure_states`). So C5b has a verdict for each; it holds if both do.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from clhd.claims.claim import Claim, Judgement, Part
+from clhd.claims.claim import Claim, Judgement, Part, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, above, all_hold, below, within
 from clhd.core.arrays import FloatArray
 from clhd.core.statistics import wilson_interval
-from clhd.sweep.results.summary_reader import Summary
 
 
-def judge_attraction(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_attraction(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge C5 from the selection experiment, its limit, and the stability of pure states."""
     selection, limit = summaries["selection"].dataset, summaries["limit"].dataset
     kurtosis = selection["kurtosis_2"].values
@@ -80,7 +78,7 @@ def judge_attraction(summaries: Mapping[str, Summary], thresholds: Mapping[str, 
     return Judgement.of_parts(parts, {"verdicts": {part.id: str(part.verdict) for part in parts}})
 
 
-def _judge_stability(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Part:
+def _judge_stability(summaries: Summaries, thresholds: Thresholds) -> Part:
     """Judge C5b: the growth rates at the uninformative state, and the eigenvalue of a pure state, by kurtosis."""
     growth = summaries["limit"].dataset["growth_rate_theory"].values
     spread = Estimate.exact(float(np.ptp(growth) / np.abs(growth).max()))
@@ -166,7 +164,7 @@ def by_background(values: xr.DataArray) -> dict[str, xr.DataArray]:
     return {str(name): values.sel(background=name, drop=True) for name in values["background"].values}
 
 
-def _describe_stability(summaries: Mapping[str, Summary]) -> dict[str, Any]:
+def _describe_stability(summaries: Summaries) -> dict[str, Any]:
     """The kurtosis at which pure states lose or gain stability, and the eigenvalues of Gaussian and other latents."""
     tanh, expanding, laws = (
         summaries[role].dataset["pure_eigenvalue_theory"].isel(feature=0) for role in ("stability", "expanding", "laws")

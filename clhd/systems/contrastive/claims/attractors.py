@@ -14,15 +14,13 @@ Both statements are this project's. Q1, that Quickshift++ as it is written here 
 is a test (tests/core/test_clusters.py).
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from clhd.claims.claim import Claim, Judgement, Part
+from clhd.claims.claim import Claim, Judgement, Part, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, Verdict, above, below
-from clhd.sweep.results.summary_reader import Summary
 
 
 def find_right(dataset: xr.Dataset) -> xr.DataArray:
@@ -40,7 +38,7 @@ def _share(right: xr.DataArray) -> Estimate:
     return Estimate.exact(float(right.mean(skipna=False)))
 
 
-def judge_counters(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_counters(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge Q2 from clouds of two and three features."""
     last = {role: summaries[role].dataset.isel(time=-1) for role in ("two", "three")}
     parts = []
@@ -61,7 +59,7 @@ def judge_counters(summaries: Mapping[str, Summary], thresholds: Mapping[str, An
     return Judgement.of_parts(parts, {"dimension": last["two"]["dimension"].values})
 
 
-def judge_limits(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_limits(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge Q3 from a circle of attractors, few neighbours, and short times."""
     circle, settings = summaries["circle"].dataset.isel(time=-1), summaries["settings"].dataset.isel(time=-1)
     counts = circle["attractors_mean"]

@@ -26,12 +26,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from clhd.claims.claim import Claim, Judgement
+from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, all_hold, within
 from clhd.core.arrays import FloatArray
 from clhd.core.lazy import special
 from clhd.core.statistics import fit_power_law
-from clhd.sweep.results.summary_reader import Summary
 
 QUANTITIES = ("overlap", "squared_norm", "cosine_similarity")
 _SIZE, _START = "dimension", "initial_squared_norm"
@@ -63,7 +62,7 @@ class BiasFit:
     values: FloatArray
 
 
-def judge_convergence(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_convergence(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge C3 from the bias at small dimensions and the spread at large ones."""
     starts, spread = list_starts(summaries["bias"].dataset), summaries["spread"].dataset
     small = match_spread(summaries)
@@ -108,7 +107,7 @@ def list_starts(bias: xr.Dataset) -> dict[str, xr.Dataset]:
     return {f"squared norm {norm:g}": bias.sel({_START: norm}, drop=True) for norm in bias[_START].values}
 
 
-def match_spread(summaries: Mapping[str, Summary]) -> xr.Dataset:
+def match_spread(summaries: Summaries) -> xr.Dataset:
     """Return the small dimensions of the experiment of bias from the start of the spread's, to the spread's time."""
     bias, spread = summaries["bias"].dataset, summaries["spread"]
     bias = bias.sel(time=bias["time"] <= spread.dataset["time"][-1])

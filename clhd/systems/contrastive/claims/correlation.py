@@ -16,13 +16,12 @@ counts for the linear unit, the isotropic background and the three-view loss, an
 beyond the base noise.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from clhd.claims.claim import Claim, Judgement, Part
+from clhd.claims.claim import Claim, Judgement, Part, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, Verdict, above, all_hold, within
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import at_largest_dimension, list_places, steps_by_sgd
@@ -41,7 +40,7 @@ CORRELATIONS = [-1.0, 0.0, 1.0]
 SWITCHES = ("both", "drift", "gradient_variance")
 
 
-def judge_correlation(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_correlation(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge C7 from the map, and from SGD at places that were drawn."""
     places = read_places(summaries["map"])
     sizes = thresholds["least_change"], thresholds["least_part"]
@@ -78,7 +77,7 @@ def judge_correlation(summaries: Mapping[str, Summary], thresholds: Mapping[str,
     return Judgement(verdict=all_hold(verdicts.values()), evidence=evidence, parts=parts)
 
 
-def _judge_drawn(drawn: Summary, thresholds: Mapping[str, Any]) -> tuple[Verdict, dict[str, Any]]:
+def _judge_drawn(drawn: Summary, thresholds: Thresholds) -> tuple[Verdict, dict[str, Any]]:
     """Whether SGD follows the ODE at the drawn places, at the last time, and the largest deviations."""
     end = drawn.dataset.isel(time=-1, feature=0).transpose("place", "noise", ...)
     difference = (end["cosine_similarity_mean"] - end["cosine_similarity_theory"]).values

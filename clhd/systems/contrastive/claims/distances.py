@@ -16,13 +16,13 @@ A shift by x is a distance of x, and a stretch from sqrt(v) to sqrt(v) + x is a 
 | q, r | overlap, squared_norm | order parameters; sd(q) and sd(r): their spread over replicas |
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import product
 
 import numpy as np
 import xarray as xr
 
+from clhd.claims.claim import Summaries
 from clhd.sweep.results.summary_reader import Summary
 
 Place = tuple[float, float]
@@ -67,7 +67,7 @@ class Distances:
         return Distances(*(getattr(self, field.name).sel(where).isel(dimension=known) for field in fields(self)))
 
 
-def measure_distances(summaries: Mapping[str, Summary]) -> Distances:
+def measure_distances(summaries: Summaries) -> Distances:
     """Return the distances of the roles "small", "large" and, if it is there, "largest", joined along the dimension.
 
     The start is left out. "largest" may have some of the penalties and times only.

@@ -22,17 +22,15 @@ used, the second moment at which the cosine similarity passes 1/2 much later. Th
 an informative state does.
 """
 
-from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from clhd.claims.claim import Claim, Judgement
+from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.verdict import UPPER_TAIL, Estimate, all_hold, within
 from clhd.core.arrays import FloatArray
-from clhd.sweep.results.summary_reader import Summary
 
 CUT = 0.5  # cosine similarity
 _DRAWS, _SEED = 40_000, 4  # some hundred draws beyond each end, also of ten intervals that hold together
@@ -40,7 +38,7 @@ _STEEP = 4.0  # standard errors by which a slope must exceed zero: else the zero
 _MOMENT = "second_moment"
 
 
-def judge_learnability(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_learnability(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge C4 from the growth of a small overlap by kurtosis and second moment."""
     growth, allowed = summaries["growth"].dataset, (-thresholds["tolerance"], thresholds["tolerance"])
     kurtosis, moment = growth["kurtosis"].values, growth[_MOMENT].values

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from clhd.claims.claim import CaseTable
+from clhd.claims.claim import CaseTable, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, Verdict, above, all_hold, below, within
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import describe_last_change, steps
@@ -97,7 +97,7 @@ class Cell:
         return {"verdict": str(self.verdict), "reason": self.reason, "evidence": dict(self.evidence)}
 
 
-def judge_matrix(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> dict[str, Any]:
+def judge_matrix(summaries: Summaries, thresholds: Thresholds) -> dict[str, Any]:
     """Judge every column in every case, and universality.
 
     Parameters
@@ -146,7 +146,7 @@ def judge_matrix(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]
     }
 
 
-def _name_time(summaries: Mapping[str, Summary], column: str) -> str:
+def _name_time(summaries: Summaries, column: str) -> str:
     """The time of a statement about the last time; empty for the others."""
     if column not in _AT_LAST_TIME:
         return ""
@@ -185,7 +185,7 @@ def _has_diverged(part: xr.Dataset) -> bool:
 
 
 def _judge_agreement(
-    larger: Mapping[Case, xr.Dataset], dimensions: Mapping[str, float], thresholds: Mapping[str, Any], part: xr.Dataset
+    larger: Mapping[Case, xr.Dataset], dimensions: Mapping[str, float], thresholds: Thresholds, part: xr.Dataset
 ) -> Cell:
     """C3: SGD minus ODE at every point and time after the start, extrapolated where there are two n."""
     further = larger.get(_name_case(part))
@@ -240,7 +240,7 @@ def _averaging_error(part: xr.Dataset) -> xr.DataArray:
     return part["averaging_error_theory"] * (1 / np.sqrt(norm) + abs(similarity) / (2 * norm))
 
 
-def _judge_growth(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
+def _judge_growth(thresholds: Thresholds, part: xr.Dataset) -> Cell:
     """C4: one growth rate for all kurtoses, of the sign that SGD shows below and above the threshold."""
     if _has_diverged(part):
         return Cell(DIVERGED)
@@ -267,7 +267,7 @@ def _judge_growth(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
     return Cell(verdict, evidence)
 
 
-def _judge_pure_states(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
+def _judge_pure_states(thresholds: Thresholds, part: xr.Dataset) -> Cell:
     """C5: equal growth, and an eigenvalue of the pure state that moves; how far the border moves is not asked."""
     part = part.isel(feature=0)
     rate, eigenvalue = part["growth_rate_theory"].values, part["pure_eigenvalue_theory"].values
@@ -280,7 +280,7 @@ def _judge_pure_states(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
     return Cell(verdict, evidence)
 
 
-def _judge_noise(thresholds: Mapping[str, Any], part: xr.Dataset, *, along: str) -> Cell:
+def _judge_noise(thresholds: Thresholds, part: xr.Dataset, *, along: str) -> Cell:
     """C6 and C7a: by SGD, at the last time, the cosine similarity falls at each step of one of the two noises."""
     if _has_diverged(part):
         return Cell(DIVERGED)
@@ -312,7 +312,7 @@ def _judge_noise(thresholds: Mapping[str, Any], part: xr.Dataset, *, along: str)
     return Cell(verdict, evidence, reason)
 
 
-def _judge_switch(thresholds: Mapping[str, Any], part: xr.Dataset) -> Cell:
+def _judge_switch(thresholds: Thresholds, part: xr.Dataset) -> Cell:
     """C7b: what is left of the gain if the correlation enters the gradient variance alone."""
     last_change = describe_last_change(part)
     part = part.isel(feature=0, time=-1)

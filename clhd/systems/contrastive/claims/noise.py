@@ -12,14 +12,12 @@ The claim asks for three things:
 Where noise lets nothing be learned the similarity counts as 0, so that noise that kills a feature degrades it.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from clhd.claims.claim import Claim, Judgement
+from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.verdict import above, all_hold, below
-from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import (
     at_largest_dimension,
     describe_last_change,
@@ -34,7 +32,7 @@ from clhd.systems.contrastive.claims.learned import (
 VARIANCE = "augmentation_noise_variance"
 
 
-def judge_noise(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_noise(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge C6 from the stated setting and the map."""
     setting, least_change = summaries["setting"], thresholds["least_change"]
     in_time = at_largest_dimension(setting).sel(noise_correlation=0)

@@ -13,22 +13,20 @@ If the order is not the same on all axes, the errors follow no power law: the in
 scatter of the errors around a straight line, and it is wide if they do not follow one. Nothing here is random.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from clhd.claims.claim import Claim, Judgement
+from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.verdict import UPPER_TAIL, Estimate, all_hold, below, within
 from clhd.core.arrays import FloatArray
 from clhd.core.lazy import special
-from clhd.sweep.results.summary_reader import Summary
 
 PARAMETERS = ("overlap", "squared_norm")
 
 
-def judge_reduction(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_reduction(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge C2 from the equation on several weight axes, and the ODE."""
     dataset = summaries["refinement"].dataset
     errors = {name: measure_errors(dataset, name) for name in PARAMETERS}

@@ -12,16 +12,14 @@ Penalties within a margin around the critical one are left out: there the rates 
 How the critical penalty moves with the kurtosis and the noise is shown beside the verdict, and not judged.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from clhd.claims.claim import Claim, Judgement
+from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, above, all_hold
 from clhd.core.statistics import wilson_interval
-from clhd.sweep.results.summary_reader import Summary
 
 PENALTY = "decorrelation"
 
@@ -50,7 +48,7 @@ def measure_outcome(dataset: xr.Dataset, outcome: str, among: int = 1) -> list[E
     return shares
 
 
-def judge_sharing(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_sharing(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge C8 from SGD with both units on one feature and with random weights; the map is shown."""
     shared, random = (summaries[role].dataset for role in ("shared", "random"))
     critical = float(shared["critical_penalty_theory"].sel(feature=1).max(skipna=False))

@@ -15,13 +15,14 @@ control does not hold, everything is undecided: then the law is not the only dif
 ends of the range are many standard errors away.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from clhd.claims.claim import Summaries, Thresholds
 from clhd.claims.verdict import Estimate, Verdict, all_hold, within
 from clhd.core.arrays import FloatArray
 from clhd.core.statistics import NORMAL_95, fit_power_law
@@ -32,7 +33,7 @@ _ROLES = ("universality", "universality_student", "universality_sparse")
 _MEAN, _DEVIATION, _ERROR = (f"cosine_similarity_{s}" for s in ("mean", "standard_deviation", "standard_error"))
 
 
-def judge_universality(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> dict[str, Any]:
+def judge_universality(summaries: Summaries, thresholds: Thresholds) -> dict[str, Any]:
     """Judge all laws that the summaries hold.
 
     Parameters
@@ -92,7 +93,7 @@ def _variants(summary: Summary) -> Iterator[_Variant]:
         yield _Variant(f"{noise} noise, {features} features{detail}", is_chain, is_control, part)
 
 
-def _judge_law(variant: _Variant, chain: xr.Dataset, thresholds: Mapping[str, Any]) -> dict[str, Any]:
+def _judge_law(variant: _Variant, chain: xr.Dataset, thresholds: Thresholds) -> dict[str, Any]:
     part, reference = (p.sel(time=p["time"] > 0) for p in xr.align(variant.part, chain, join="inner"))
     size = part["dimension"].values.astype(float)
     difference = _ordered(part[_MEAN] - reference[_MEAN])

@@ -34,15 +34,14 @@ from typing import Any
 
 import numpy as np
 
-from clhd.claims.claim import Claim, Judgement
+from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, Verdict, all_hold, below, within
 from clhd.core.statistics import fit_power_law
-from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.distances import Distances, measure_distances
 from clhd.systems.contrastive.claims.support import describe_best, judge_support
 
 
-def judge_weights(summaries: Mapping[str, Summary], thresholds: Mapping[str, Any]) -> Judgement:
+def judge_weights(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge C1 from distances by dimension and from the support of a sparse feature."""
     distances = measure_distances(summaries)
     rate, exponents = _judge_rate(distances, thresholds["exponent_range"])

@@ -10,16 +10,8 @@ from numpy.typing import NDArray
 from clhd.core.statistics import NORMAL_95, fit_power_law
 from clhd.core.text import format_number
 from clhd.figures.caption import compose_caption
-from clhd.figures.style import (
-    COLUMN,
-    INK,
-    MUTED,
-    PAGE,
-    letter_panels,
-    make_figure,
-    pick_colours,
-    pick_markers,
-)
+from clhd.figures.series import draw_means, split_series
+from clhd.figures.style import COLUMN, INK, MUTED, PAGE, letter_panels, make_figure, pick_looks
 from clhd.sweep.results.summary_reader import Summary
 
 _QUANTILES = (0.05, 0.5, 0.95)
@@ -59,14 +51,13 @@ def _level(summary: Summary) -> str:
 def _plot_times(axes: Axes, data: Any, size: NDArray[np.float64], rate: float) -> None:
     """Means and quantiles by dimension."""
     time, share = data["time"].values, data["escaped_share_theory"].transpose("dimension", "time").values
-    for level, colour, marker in zip(_QUANTILES, pick_colours(3, ordered=False), pick_markers(3), strict=True):
+    for level, look in zip(_QUANTILES, pick_looks(len(_QUANTILES), ordered=False), strict=True):
         theory = [float(np.interp(level, row, time)) for row in share]
-        axes.plot(size, theory, color=colour, linewidth=0.9)
+        axes.plot(size, theory, color=look["color"], linewidth=0.9)
         seen = data["escape_time_quantile"].sel(quantile=level)
-        axes.plot(size, seen, color=colour, marker=marker, linestyle="", label=f"{100 * level:.0f} % quantile")
+        axes.plot(size, seen, **look, label=f"{100 * level:.0f} % quantile")
     axes.plot(size, data["escape_time_theory"], color=INK)
-    mean, error = data["escape_time_mean"], data["escape_time_standard_error"]
-    axes.errorbar(size, mean, NORMAL_95 * error, color=INK, marker="D", linestyle="", label="mean, 95 %")
+    draw_means(axes, size, data, "escape_time", color=INK, marker="D", linestyle="", label="mean, 95 %")
     axes.plot([], [], color=MUTED, label="theory")
     axes.set(xscale="log", xlabel="dimension $n$", ylabel="escape time $T$, steps per dimension")
     axes.legend(loc="upper left")
@@ -76,16 +67,12 @@ def _plot_distribution(axes: Axes, data: Any, size: NDArray[np.float64], rate: f
     """Distribution functions, shifted onto each other; return the largest distances by dimension."""
     time = data["time"].values
     distances = []
-    for k, (n, colour) in enumerate(zip(size, pick_colours(len(size), ordered=True), strict=True)):
-        row = data.sel(dimension=n)
+    for k, (n, row, look) in enumerate(split_series(data, "dimension", ordered=True)):
         shifted = time - np.log(n) / (2 * rate)
         near = (row["escaped_share_theory"].values > 1e-3) & (row["escaped_share_theory"].values < 1 - 1e-3)
         seen = slice(k, None, len(size))  # points of different n stand beside each other
         points = row["escaped_share_mean"].values[near][seen]
-        marker = pick_markers(len(size))[k]
-        axes.plot(
-            shifted[near][seen], points, color=colour, marker=marker, linestyle="", label=f"$10^{{{np.log10(n):.0f}}}$"
-        )
+        axes.plot(shifted[near][seen], points, **look, label=f"$10^{{{np.log10(n):.0f}}}$")
         gap = float(np.abs(row["escaped_share_mean"] - row["escaped_share_theory"]).max())
         distances.append(f"{gap:.3f} (n = {format_number(n)})")
         if k == len(size) - 1:
@@ -102,19 +89,18 @@ def plot_rare_selection(summary: Summary) -> tuple[Figure, str]:
     The summary is of the system "rare_selection", with the axes ``second_moment_2`` and ``dimension``.
     """
     data = summary.dataset
-    size, moments = data["dimension"].values.astype(float), data["second_moment_2"].values
+    size = data["dimension"].values.astype(float)
     figure = make_figure(COLUMN, 2.9)
     axes = figure.subplots()
     sentences = []
-    looks = zip(moments, pick_colours(len(moments), ordered=False), pick_markers(len(moments)), strict=True)
-    for moment, colour, marker in looks:
-        row = data.sel(second_moment_2=moment).sel(outcome="feature_2")
-        rates = data.sel(second_moment_2=moment)["growth_rate_theory"].isel(dimension=0).values
+    for moment, part, look in split_series(data, "second_moment_2", ordered=False):
+        row = part.sel(outcome="feature_2")
+        rates = part["growth_rate_theory"].isel(dimension=0).values
         exponent = -(rates[0] / rates[1] - 1) / 2
         share, error = row["probability_mean"].values, row["probability_standard_error"].values
-        axes.plot(size, row["probability_theory"], color=colour)
+        axes.plot(size, row["probability_theory"], color=look["color"])
         label = f"$m_2$ = {format_number(moment)}: $n^{{{exponent:.3f}}}$".replace("-", "\N{MINUS SIGN}")
-        axes.errorbar(size, share, NORMAL_95 * error, color=colour, marker=marker, linestyle="", label=label)
+        draw_means(axes, size, row, "probability", **look, label=label)
         slope = fit_power_law(size, share, error)
         seen = "not measured"
         if slope is not None:

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clhd.core.text import format_number
-from clhd.figures.style import INK, MARKERS, MUTED, PAGE, letter_panels, make_figure, pick_colours
+from clhd.figures.series import split_series
+from clhd.figures.style import INK, MUTED, PAGE, letter_panels, make_figure, pick_looks
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.sharing import PENALTY, measure_outcome
 
@@ -34,13 +35,12 @@ def plot_sharing(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> 
 
 def _plot_shares(axes: Axes, shared: xr.Dataset, random: xr.Dataset) -> None:
     """Share of the runs in which each unit has its own feature, with 95 % intervals."""
-    colours = pick_colours(2, ordered=False)
-    starts = (("on one feature", shared), ("random", random))
-    for (label, dataset), colour, marker in zip(starts, colours, MARKERS, strict=False):
+    starts = {"on one feature": shared, "random": random}
+    for (label, dataset), look in zip(starts.items(), pick_looks(2, ordered=False), strict=True):
         shares = measure_outcome(dataset, "each")
         value, low, high = (np.array([getattr(share, name) for share in shares]) for name in ("value", "low", "high"))
         spread = np.maximum([value - low, high - value], 0)
-        axes.errorbar(dataset[PENALTY], value, spread, color=colour, marker=marker, linewidth=0.8, label=label)
+        axes.errorbar(dataset[PENALTY], value, spread, **look | {"linestyle": "-", "linewidth": 0.8, "label": label})
     axes.set(ylim=(-0.03, 1.03), ylabel="share of runs, each its own")
     axes.legend(loc="center left", title="start")
 
@@ -49,8 +49,8 @@ def _plot_rates(axes: Axes, shared: xr.Dataset) -> None:
     """Growth rates of deviations from the state that shares feature 1."""
     theory = shared.sel(feature=1)
     axes.axhline(0, color=INK, linewidth=0.6)
-    for (name, label), colour, marker in zip(_RATES.items(), pick_colours(3, ordered=False), MARKERS, strict=False):
-        axes.plot(theory[PENALTY], theory[f"{name}_theory"], color=colour, marker=marker, label=label)
+    for (name, label), look in zip(_RATES.items(), pick_looks(len(_RATES), ordered=False), strict=True):
+        axes.plot(theory[PENALTY], theory[f"{name}_theory"], **look | {"linestyle": "-", "label": label})
     axes.set(ylabel="growth rate of a deviation")
     axes.legend(loc="upper left", title="deviation")
 
@@ -58,10 +58,8 @@ def _plot_rates(axes: Axes, shared: xr.Dataset) -> None:
 def _plot_map(axes: Axes, dataset: xr.Dataset) -> None:
     """The critical penalty against the kurtosis, by the variance of the augmentation noise."""
     critical = dataset["critical_penalty_theory"].sel(feature=1)
-    variances = critical[_NOISE].values
-    for variance, colour, marker in zip(variances, pick_colours(len(variances), ordered=True), MARKERS, strict=False):
-        line = critical.sel({_NOISE: variance})
-        axes.plot(line["kurtosis"], line, color=colour, marker=marker, label=format_number(variance))
+    for variance, line, look in split_series(critical, _NOISE, ordered=True):
+        axes.plot(line["kurtosis"], line, **look | {"linestyle": "-", "label": format_number(variance)})
     axes.set(xlabel="kurtosis $k$", ylabel=r"critical penalty $\lambda_c^{\ast}$")
     axes.set_ylim(0, 1.45 * float(critical.max()))  # room for the legend
     axes.legend(loc="upper left", title="augmentation noise $s_a^2$", ncols=2)

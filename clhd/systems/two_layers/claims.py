@@ -39,9 +39,9 @@ def judge_specialisation(summaries: Summaries, thresholds: Thresholds) -> Judgem
 
 
 def _judge_below(data: xr.Dataset, output: str, most: float) -> Judgement:
-    """Judge whether an output is below a bound in every network, at the last time."""
-    among = data[f"{output}_mean"].size // data.sizes.get("time", 1)
-    found = list_means(data.isel(time=-1, missing_dims="ignore"), output, among=among)
+    """Judge whether an output is below a bound in every network, at the last time if it has times."""
+    last = data[[f"{output}_mean", f"{output}_standard_error"]].isel(time=-1, missing_dims="ignore")
+    found = list_means(last, output)
     return Judgement.of_all({where: below(value, most) for where, value in found.items()}, {output: found})
 
 

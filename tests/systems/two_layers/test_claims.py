@@ -66,3 +66,11 @@ def test_modulation_asks_for_the_order_in_every_network(orders, error, verdict):
     axes = {"activation": ["linear", "relu"], "batch_norm": ["none", "mean"]}
     summary = make_summary("order_correlation", axes, orders, error, times=())
     assert judge_modulation({"modulation": summary}, T5).verdict == verdict
+
+
+def test_intervals_of_the_order_hold_together_although_other_outputs_have_times():
+    # 0.9 - 0.8 is 2.2 standard errors: enough for one interval of 95 %, not for four that hold together (2.5).
+    axes = {"activation": ["linear", "relu"], "batch_norm": ["none", "mean"]}
+    summary = make_summary("order_correlation", axes, [[-0.99, -0.95], [-0.9, -1.0]], 0.1 / 2.2, times=())
+    with_times = Summary(summary.dataset.assign_coords(time=[0.0, 1000.0, 3000.0, 4000.0, 5000.0]))
+    assert judge_modulation({"modulation": with_times}, T5).verdict == "undecided"

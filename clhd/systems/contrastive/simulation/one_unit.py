@@ -22,7 +22,8 @@ along q, H_l is H without its part along l. With the orthogonal background the b
 | c | latent | (sample, feature, lanes) |
 | X, e, G, H, number of the chi-square | rows of normal, in this order | (number, lanes) |
 | k^xi, k | along_features, elsewhere | (mode, lanes) |
-| tau, 1 / tau^2, 1 / (|q| |l|)^2 | root, inverse, over | (mode, lanes), (lanes,) |
+| tau, 1 / tau^2 | root, inverse | (mode, lanes) |
+| |q|^2, |l|^2, 1 / (|q| |l|)^2 | along, across, over | (lanes,) |
 | z, Delta | pre-activation, force; then Delta_+, Delta_- | (unit = 1, view, lanes) |
 """
 
@@ -88,6 +89,8 @@ def unit_type(features: int, further: int, views: int, samples: int, modes: int,
         "bits": (numbers // 6,),
         "chi_square": (),
         "c": (samples, features),
+        "along": (),
+        "across": (),
         "root": (modes,),
         "inverse": (modes,),
         "square": (modes,),
@@ -117,24 +120,16 @@ def _draw_numbers(state: BitArray, samplers: IntArray, group: Any) -> None:
 
 @kernel
 def _measure(group: Any) -> None:
-    """Write tau, 1 / tau^2, and 1 / (|q| |l|)^2 to `over`; give a part without a direction its last one."""
-    q, rest, root, inverse, square = group.q, group.rest, group.root, group.inverse, group.square
+    """Write |q|^2, |l|^2, tau and the inverses; a part without a direction gets its last one."""
+    root, inverse, square = group.root, group.inverse, group.square
+    _measure_part(group.q, group.along)
+    _measure_part(group.rest, group.across)
     for i in range(LANES):
-        along, across = 0.0, 0.0
-        for j in range(len(q)):
-            along += q[j, i] * q[j, i]
-        for j in range(len(rest)):
-            across += rest[j, i] * rest[j, i]
-        is_short = along < _SHORT * _SHORT
-        q[len(q) - 1, i] = _SHORT if is_short else q[len(q) - 1, i]
-        along = _SHORT * _SHORT if is_short else along
-        is_short = across < _SHORT * _SHORT
-        rest[len(rest) - 1, i] = _SHORT if is_short else rest[len(rest) - 1, i]
-        across = _SHORT * _SHORT if is_short else across
         # One division gives the inverses of all factors.
-        product = along * across
+        lengths = group.along[i] * group.across[i]
+        product = lengths
         for m in range(len(root)):
-            total = group.along_features[m, i] * along + group.elsewhere[m, i] * across
+            total = group.along_features[m, i] * group.along[i] + group.elsewhere[m, i] * group.across[i]
             root[m, i] = math.sqrt(total)
             square[m, i] = total if total > 0.0 else 1.0
             product *= square[m, i]
@@ -142,11 +137,24 @@ def _measure(group: Any) -> None:
         over = quotient
         for m in range(len(root)):
             over *= square[m, i]
-            others = along * across
+            others = lengths
             for k in range(len(root)):
                 others *= square[k, i] if k != m else 1.0
             inverse[m, i] = quotient * others
         group.over[i] = over
+
+
+@kernel
+def _measure_part(part: FloatArray, length: FloatArray) -> None:
+    """Write the squared length of a part of the weights."""
+    last = part[len(part) - 1]
+    for i in range(LANES):
+        total = 0.0
+        for j in range(len(part)):
+            total += part[j, i] * part[j, i]
+        is_short = total < _SHORT * _SHORT
+        last[i] = _SHORT if is_short else last[i]
+        length[i] = _SHORT * _SHORT if is_short else total
 
 
 @kernel
@@ -195,11 +203,7 @@ def _move(group: Any) -> None:
     row_q = views + 1
     row_rest = row_q + (len(q) if len(q) > 1 else 0)
     for i in range(LANES):
-        along, across = 0.0, 0.0
-        for j in range(len(q)):
-            along += q[j, i] * q[j, i]
-        for j in range(len(rest)):
-            across += rest[j, i] * rest[j, i]
+        along, across = group.along[i], group.across[i]
         gain_q, gain, form_q, form, variance = 0.0, 0.0, 0.0, 0.0, 0.0
         for m in range(modes):
             product, square = 0.0, 0.0

@@ -181,7 +181,7 @@ def claims(options: Namespace) -> int:
             print(f"  {part['id']}  {part['verdict']:<14}  {part['statement']}")
     paths = [results / name for name in list_files(settings)] + list_paths(settings, results)
     is_ours = all(type(setting.system).__module__.startswith("clhd.") for setting in settings.values())
-    if is_ours and paths[0].is_file() and not find_claims_faults(config, results):
+    if is_ours and paths[0].is_file() and not find_claims_faults(config, results, find_basis(judged["claims"])):
         for path in paths:
             os.utime(path, follow_symlinks=False)  # a workflow goes by dates
         print(f"{paths[0]} and its figures are those of these verdicts, and stay")

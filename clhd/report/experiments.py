@@ -99,7 +99,7 @@ def prepare_experiment(experiment: Experiment, record: Record, results: Path) ->
         "state": record.state,
         "problems": [
             *(record.status[part]["problem"] for part in STAGES if "problem" in record.status.get(part, {})),
-            *find_figure_faults(results, experiment.name).values(),
+            *find_figure_faults(results, experiment.name, {experiment.name: record.identity}).values(),
         ],
         "stages": [_prepare_stage(kind, record) for kind in KINDS if kind in record.status],
         "figure": _find_picture(experiment, results),

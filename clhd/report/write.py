@@ -68,10 +68,10 @@ def _read_records(config: ConfigContent, results: Path) -> dict[str, Record]:
 def compose_report(config: ConfigContent, results: Path, records: dict[str, Record] | None = None) -> str:
     """Return the report as text; `records` saves reading them again."""
     has_claims = config.claims is not None
-    faults = find_claims_faults(config, results)
+    records = _read_records(config, results) if records is None else records
+    faults = find_claims_faults(config, results, {name: record.identity for name, record in records.items()})
     claims = read_judged_claims(results, faults) if has_claims else []
     cases = read_tables(results) if has_claims else []
-    records = _read_records(config, results) if records is None else records
     systems, pages = describe_systems(config, records)
     sections = {
         "overview": ("Verdicts", has_claims),

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from clhd.core.files import write_file
@@ -111,7 +112,13 @@ def write_record(
     write_file(record, json.dumps(content | {"digest": _digest_table(content)}))
 
 
-def find_faults(record: Path, results: Path, command: str, settings: bytes | None = None) -> dict[str, str]:
+def find_faults(
+    record: Path,
+    results: Path,
+    command: str,
+    settings: bytes | None = None,
+    identities: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
     """Return what is wrong with a product, in one line each: changed files, and what it rests on that has changed.
 
     Parameters
@@ -120,6 +127,8 @@ def find_faults(record: Path, results: Path, command: str, settings: bytes | Non
         The command that makes the product again.
     settings : bytes, optional
         See `write_record`.
+    identities : mapping of experiment to str, optional
+        Identities of summaries that the caller has just read; those of others are read.
 
     Returns
     -------
@@ -152,26 +161,30 @@ def find_faults(record: Path, results: Path, command: str, settings: bytes | Non
         faults[SETTINGS] = f"{product}: was made before its settings changed; {remedy}"
     for key, identity in rests_on.items():
         name = key.removeprefix(_summary_key(""))
-        if name != key and find_identity(results, name) != identity:
+        if name != key and (identities.get(name) or find_identity(results, name)) != identity:
             faults[name] = f"{product}: rests on another summary of {name} than is there now; {remedy}"
     return faults
 
 
-def find_claims_faults(config: "ConfigContent", results: Path) -> dict[str, str]:
+def find_claims_faults(
+    config: "ConfigContent", results: Path, identities: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
     """Return what is wrong with the claims, see `find_faults`; nothing if they have not been judged yet."""
     if config.claims is None or not (results / "claims.json").exists():
         return {}
     path = Path(config.claims)
     settings = path.read_bytes() if path.is_file() else None
-    return find_faults(claims_record(results), results, "clhd claims", settings)
+    return find_faults(claims_record(results), results, "clhd claims", settings, identities)
 
 
-def find_figure_faults(results: Path, name: str) -> dict[str, str]:
-    """Return what is wrong with the figure of an experiment; nothing if it has not been drawn."""
+def find_figure_faults(
+    results: Path, name: str, identities: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """Return what is wrong with the figure of an experiment, see `find_faults`; nothing if it has not been drawn."""
     folder = results / name / "figures"
     if not any(folder.glob(f"{name}.*")):
         return {}
-    return find_faults(figure_record(folder, name), results, "clhd plot FILE")
+    return find_faults(figure_record(folder, name), results, "clhd plot FILE", identities=identities)
 
 
 def find_page_faults(results: Path, name: str) -> dict[str, str]:

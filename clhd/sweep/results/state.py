@@ -15,7 +15,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -278,41 +277,30 @@ def describe_status(
     dict
         ``experiment``, ``path``, ``state`` (the worst of its stages), ``complete``, and an entry for each stage:
         ``state``, ``problem`` if something is wrong, ``wanted`` (runs that the experiment asks for), their counts by
-        status (pending ones are ``not_run``), ``age_seconds`` since the last change, ``bytes``, ``files``. See
-        `clhd.sweep.results.state` for the states.
+        status (pending ones are ``not_run``), ``age_seconds`` since the last change, ``bytes`` and ``files`` if it can
+        be opened. See `clhd.sweep.results.state` for the states.
     """
+    opened = {} if opened is None else opened
     states = find_states(experiment, results, deep=deep, opened=opened)
     worst = max((found.state for found in states.values()), key=list(State).index, default=State.COMPLETE)
     report: dict[str, Any] = {"experiment": experiment.name, "path": str(results / experiment.name)}
     for stage, found in states.items():
         path = stage_path(results / experiment.name, stage)
-        report[stage] = {"state": str(found.state), **found.counts} | (_measure(path) if path.is_dir() else {})
+        report[stage] = {"state": str(found.state), **found.counts} | _measure(path, opened.get(stage))
         if found.problem:
             report[stage]["problem"] = found.problem
     return report | {"state": str(worst), "complete": worst == State.COMPLETE}
 
 
-def _measure(path: Path) -> dict[str, Any]:
-    """Return the age and the size of a store; nothing if it is being replaced in this moment."""
-    sizes = _list_sizes(str(path))
+def _measure(path: Path, files: ChunkFiles | None) -> dict[str, Any]:
+    """Return the age of a store, if there is one, and its size, if it could be opened."""
+    measured: dict[str, Any] = {}
     with suppress(OSError):
-        age = time.time() - (path / FILE).stat().st_mtime
-        return {"age_seconds": round(age, 1), "bytes": sum(sizes), "files": len(sizes)}
-    return {}
-
-
-def _list_sizes(root: str) -> list[int]:
-    """The size of each file below a folder. There may be many, so no Path is made of them."""
-    folders, sizes = [root], []
-    while folders:
-        with suppress(OSError), os.scandir(folders.pop()) as entries:  # a run replaces files meanwhile
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                    continue
-                with suppress(OSError):
-                    sizes.append(entry.stat().st_size)
-    return sizes
+        measured["age_seconds"] = round(time.time() - (path / FILE).stat().st_mtime, 1)
+    if files is not None:
+        sizes = files.list_sizes()
+        measured |= {"bytes": sum(sizes), "files": len(sizes)}
+    return measured
 
 
 def format_status(reports: list[dict[str, Any]]) -> str:

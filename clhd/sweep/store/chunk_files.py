@@ -20,6 +20,7 @@ if the files are gone, gets an error that says so.
 """
 
 import json
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -178,6 +179,26 @@ class ChunkFiles:
             with suppress(FileNotFoundError, NotADirectoryError), self.file(STATUS, index).open("rb") as file:
                 found.update(repr(index).encode() + file.read()[-TRAILER_BYTES:])
         return found.hexdigest()
+
+    def list_sizes(self) -> list[int]:
+        """Return the size of each file that belongs to the store: of metadata, and of chunks that are written.
+
+        They are looked up by their names: of the folders, most hold one file, so listing them takes much longer.
+        """
+        arrays = self.metadata.arrays
+        names = [FILE, *(f"{name}/{FILE}" for name in arrays), *self.metadata.files]
+        if self._guarded:
+            status = arrays[STATUS]
+            chunks = np.ndindex(*chunk_counts(status["shape"], read_chunks(status)))
+            written = [index for index in chunks if os.path.isfile(f"{self.root}/{STATUS}/{chunk_key(index, status)}")]  # noqa: PTH113
+            for name in self._guarded:
+                tail = (0,) * (len(arrays[name]["shape"]) - self._ledger_dims)  # dims within a run are not divided
+                names += [f"{name}/{chunk_key(index + tail, arrays[name])}" for index in written]
+        sizes = []
+        for name in names:
+            with suppress(OSError):  # texts have a file only where there was an error, and a run replaces files
+                sizes.append(os.stat(f"{self.root}/{name}").st_size)  # noqa: PTH116 (a Path of each takes longer)
+        return sizes
 
     def describe_damage(self, path: Path) -> StoreError:
         """Return the error for a damaged or missing file of a chunk: why it is so, and what helps."""

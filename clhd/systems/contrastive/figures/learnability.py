@@ -125,6 +125,10 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
     )
     cut = evidence["second_moment_at_which_cosine_similarity_passes_one_half"]
     kurtosis, of_cut = ([format_number(value) for value in entry["kurtosis"]] for entry in (evidence, cut))
+    border = evidence["border_by_learning_rate"]
+    places = zip(border["learning_rate"], border["by_sgd"], strict=True)
+    unknown = [format_number(rate) for rate, estimate in places if estimate["value"] is None]
+    open_ = f"; at {', '.join(unknown)} the rates leave their slope open" if unknown else ""
     return (
         f"{claim['statement']} The numbers say: {claim['verdict']}. (a) Rate at which a small overlap grows under SGD "
         f"({format_number(growth.replicas)} runs at dimension {_constant(growth, 'dimension')}, from the "
@@ -139,7 +143,7 @@ def _caption(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) -> str:
         f"{format_number(cut['dimension'])}; lines: the ODE) depends on the kurtosis: {_list(of_cut, cut['by_sgd'])}. "
         "Whether a feature begins to grow is one thing, how far it gets another. (d) Measured growth rate by second "
         f"moment and learning rate at dimension {_constant(phase, 'dimension')} (colour), its zero (circles, with "
-        "intervals of 95 %), and theory's border (line).\n"
+        f"intervals of 95 %{open_}), and theory's border (line).\n"
     )
 
 

@@ -42,3 +42,13 @@ def test_learnability_says_its_thresholds(changes, verdict):
     assert f"The numbers say: {verdict}." in caption
     assert "at kurtosis 8" in caption
     assert ("not known at kurtosis 1" in caption) == (verdict == "undecided")
+    assert "leave their slope open" not in caption
+
+
+def test_learnability_says_at_which_learning_rates_the_border_is_not_known():
+    summaries = learnability_summaries.make_summaries()
+    phase = summaries["phase"].dataset
+    phase["overlap_standard_error"][:] = 1.0  # far more than the overlap
+    _, caption = draw(LEARNABILITY, plot_learnability, summaries, learnability_summaries.TOLERANCES)
+    rates = ", ".join(f"{rate:g}" for rate in phase["learning_rate"].values)
+    assert f"intervals of 95 %; at {rates} the rates leave their slope open)" in caption

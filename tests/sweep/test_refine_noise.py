@@ -67,6 +67,23 @@ def test_choice_is_the_same_in_whatever_order_points_and_replicas_become_known()
     assert np.array_equal(choice.doublings, whole.doublings)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_not_known_plays_no_part_in_the_choice(seed: int) -> None:
+    # Points have half of their replicas before they are known. A decision that looked at these, and at others later,
+    # would have had points computed that are not wanted in the end.
+    random = np.random.default_rng(seed)
+    axis, error = np.linspace(-1, 1, 33), np.full((33, 33), 0.1)
+    whole = axis[:, None] + 0.3 * axis - 0.04 + error * random.normal(size=error.shape)
+    half = whole + error * random.normal(size=error.shape)
+    known = np.zeros(whole.shape, dtype=bool)
+    while not (
+        choice := choose_points(find_sides(np.where(known, whole, half), error, 0.0, 2), known, (0, 1), 3)
+    ).is_done:
+        known |= choice.wanted
+    assert np.array_equal(choice.wanted, known)
+    assert choice.round.max() > 1
+
+
 def test_a_margin_follows_a_tongue_that_no_corner_shows() -> None:
     row, column = np.indices((8 * 16 + 1, 8 * 16 + 1))
     tongue = (column == np.round(61 + 20 * np.sin(row / 9))) & (row < 100)

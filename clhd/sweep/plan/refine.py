@@ -157,7 +157,7 @@ def choose_points(
             return Choice(found, doublings, is_done=False)
         # What is not wanted plays no part, even if an earlier run has computed it.
         low, high = np.where(wanted, seen.low, np.inf), np.where(wanted, seen.high, -np.inf)
-        more, noisy = _find_more(seen._replace(low=low, high=high), along, rounds, margin)
+        more, noisy = _find_more(seen._replace(low=low, high=high), wanted, along, rounds, margin)
         more &= ~wanted
         noisy &= doublings < len(doubled)
         if not (more | noisy).any():
@@ -173,7 +173,9 @@ def _mark_lattice(shape: Sequence[int], along: Sequence[int], step: int) -> Bool
     return mask
 
 
-def _find_more(sides: Sides, along: Sequence[int], rounds: int, margin: int) -> tuple[BoolArray, BoolArray]:
+def _find_more(
+    sides: Sides, known: BoolArray, along: Sequence[int], rounds: int, margin: int
+) -> tuple[BoolArray, BoolArray]:
     """The points that split all cells in which points differ, and the corners whose noise hides whether they do."""
     wanted, noisy = (np.zeros(sides.low.shape, dtype=bool) for _ in range(2))
     exists: BoolArray | None = None  # cells of a size are the parts of the larger cells that are split
@@ -184,7 +186,7 @@ def _find_more(sides: Sides, along: Sequence[int], rounds: int, margin: int) -> 
         differs = lowest < highest
         if exists is not None:
             differs &= exists
-        split = differs & ~_mark_noisy(noisy, differs, sides, along, step)
+        split = differs & ~_mark_noisy(noisy, differs, sides, known, along, step)
         if step == 1 or not split.any():
             break
         split = _widen(split, along, margin)
@@ -197,11 +199,14 @@ def _find_more(sides: Sides, along: Sequence[int], rounds: int, margin: int) -> 
     return wanted, noisy
 
 
-def _mark_noisy(noisy: BoolArray, cells: BoolArray, sides: Sides, along: Sequence[int], step: int) -> BoolArray:
+def _mark_noisy(
+    noisy: BoolArray, cells: BoolArray, sides: Sides, known: BoolArray, along: Sequence[int], step: int
+) -> BoolArray:
     """Mark the open corners of some cells whose errors are larger than the corners differ; return the cells with one.
 
     In other words: the error, translated into the axes by the slope across the cell, is larger than the spacing. A
-    corner whose side is decided needs no more replicas, however large its error is.
+    corner whose side is decided needs no more replicas, however large its error is. A cell with an open corner, of
+    which another corner is not known yet, is returned as well: it is decided when that corner is known.
     """
     corners = []
     for shifts in product((0, 1), repeat=len(along)):
@@ -210,14 +215,17 @@ def _mark_noisy(noisy: BoolArray, cells: BoolArray, sides: Sides, along: Sequenc
             region[axis] = slice(shift * step, (shift + cells.shape[axis] - 1) * step + 1, step)
         corners.append(tuple(region))
     least = most = sides.value[corners[0]]
+    is_whole = np.ones(cells.shape, dtype=bool)
     for corner in corners:
         least, most = np.fmin(least, sides.value[corner]), np.fmax(most, sides.value[corner])
+        is_whole &= known[corner]
     found: BoolArray = np.zeros(cells.shape, dtype=bool)
     is_open = sides.low < sides.high
     for corner in corners:
-        is_noisy = cells & is_open[corner] & (sides.reach[corner] > most - least)
+        has_open = cells & is_open[corner]
+        is_noisy = has_open & is_whole & (sides.reach[corner] > most - least)
         noisy[corner] |= is_noisy
-        found |= is_noisy
+        found |= is_noisy | has_open & ~is_whole
     return found
 
 

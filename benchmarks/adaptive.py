@@ -61,7 +61,7 @@ _AXES = {
     "learning_rate": {"start": 0.1, "stop": 1.3, "count": 10},
 }
 # Of the threshold by SGD. `clhd plan` predicts 0.7 ms of one core for a replica: with 900 points, as by theory, 40 s to
-# 5 min. It took 2654 points and 23 min of one core, for noise splits more cells than the border crosses.
+# 5 min. It took 3437 points and 14 min of one core, for noise splits more cells than the border crosses.
 _DIMENSION, _TIME, _REPLICAS = 10_000, 4, {"start": 64, "most": 512}
 _PICTURE = Path(__file__).parents[1] / "docs" / "figures" / "refined_points.png"
 _MAP_ROUNDS, _MAP_COUNT = 5, 12

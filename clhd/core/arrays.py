@@ -1,4 +1,4 @@
-"""Types of arrays, for annotations; `pad`."""
+"""Types of arrays, for annotations; `pad` makes rows of one length."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,5 +9,5 @@ IntArray = NDArray[np.int64]
 
 
 def pad(values: FloatArray, room: int, filling: float = np.nan) -> FloatArray:
-    """Return the values, and a filling behind them for the rest of the room."""
+    """Return values of shape (count,) as an array of shape (room,), with a filling behind them; count <= room."""
     return np.append(values, np.full(room - len(values), filling))

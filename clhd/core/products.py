@@ -8,7 +8,8 @@ from clhd.core.kernels import kernel
 def add_product(out: FloatArray, left: FloatArray, right: FloatArray) -> None:
     """Add left @ right to `out`: two rows of `out` and four of `right` at a time, to load and store each less often.
 
-    Each entry of `out` gets its products one by one, in their order.
+    Each entry of `out` gets its products one by one, in their order. Shapes: (row, column) of `out`, (row, inner) and
+    (inner, column).
     """
     rows, inner = left.shape
     pairs, fours = rows - rows % 2, inner - inner % 4
@@ -28,7 +29,10 @@ def add_product(out: FloatArray, left: FloatArray, right: FloatArray) -> None:
 
 @kernel
 def add_rows(out: FloatArray, rows: FloatArray, chosen: IntArray) -> None:
-    """Add some rows to the row `out`, one after the other; five at a time, to load and store `out` less often."""
+    """Add some rows to the row `out`, one after the other; five at a time, to load and store `out` less often.
+
+    Shapes: (column,) of `out`, (row, column), and (number of chosen rows,) of their indices.
+    """
     fives = len(chosen) - len(chosen) % 5
     for k in range(0, fives, 5):
         a, b, c, d, e = chosen[k], chosen[k + 1], chosen[k + 2], chosen[k + 3], chosen[k + 4]
@@ -41,7 +45,7 @@ def add_rows(out: FloatArray, rows: FloatArray, chosen: IntArray) -> None:
 
 @kernel
 def dot(one: FloatArray, two: FloatArray) -> float:
-    """Return the scalar product, in four sums that the processor forms side by side."""
+    """Return the scalar product of arrays of one length, in four sums that the processor forms side by side."""
     first = second = third = fourth = 0.0
     fours = len(one) - len(one) % 4
     for i in range(0, fours, 4):

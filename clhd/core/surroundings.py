@@ -46,7 +46,7 @@ def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def spare_dask() -> None:
-    """Have xarray not import Dask in this process, which makes no Dask arrays, unless one of both is there already.
+    """Have xarray not import Dask in this process, which makes no Dask arrays; does nothing if Dask is there already.
 
     xarray imports it, for half a second, to see whether an array is one of Dask's. It remembers whether Dask is
     installed, and what its arrays are, the latter in a private part: if that is gone, the import takes its time again.

@@ -12,9 +12,10 @@ axes, up to that of the fine grid; other axes are not refined, and every positio
 Points of a cell differ if the lowest and the highest side in it do. Where the noise dominates, the cell is not split:
 if a corner whose side is open has a larger error than the corners differ from each other, a smaller cell would show
 noise alone, and only more replicas help. If the number of replicas is free, such corners get twice as many; a corner
-whose side is decided needs no more. A cell that was left alone is looked at again when a neighbour adds points to its
-faces, so a border is followed into cells whose corners do not show it. Around a cell that is split, a margin of cells
-is split too, for regions that are thinner than a cell.
+whose side is decided needs no more. A cell with such a corner waits until all of its corners are known. A cell that was
+left alone is looked at again when a neighbour adds points to its faces, so a border is followed into cells whose
+corners do not show it. Around a cell that is split, a margin of cells is split too, for regions that are thinner than a
+cell.
 
 A decision only adds points or replicas. It rests on a state in which all that was wanted before is known, with the
 replicas that were wanted then. So what is wanted in the end does not depend on the order in which points became known,

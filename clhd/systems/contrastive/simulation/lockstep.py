@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
-from clhd.core.streams import aligned_zeros, fill_laplace, fill_normal_pairs, fill_signs, fill_uniforms, seed_states
+from clhd.core.streams import (
+    aligned_zeros,
+    fill_chi_squares,
+    fill_laplace,
+    fill_normal_pairs,
+    fill_signs,
+    fill_uniforms,
+    gamma_constants,
+    seed_states,
+)
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import DISCRETE, GAUSSIAN, SAMPLERS, UNIFORM, Latent
 from clhd.systems.contrastive.simulation.point import Point
@@ -156,6 +165,31 @@ class Lockstep(ABC):
     @abstractmethod
     def order_parameters(self) -> FloatArray:
         """Return a copy of the order parameters of the lanes in use, shape (lanes, order parameter)."""
+
+
+def draw_random_start(state: BitArray, q: FloatArray, n: int) -> FloatArray:
+    """Draw the order parameters of a random vector with n standard normal coordinates, for each lane.
+
+    Parameters
+    ----------
+    state : array of shape (4, lanes)
+    q : array of shape (feature, lanes)
+        Receives the coordinates along the features.
+    n : int
+        Number of dimensions.
+
+    Returns
+    -------
+    array of shape (lanes,)
+        Squared length of the rest of the vector: a chi-square number with n - p degrees of freedom.
+    """
+    normal, spare, d, c, chi_square = np.empty((5, LANES))
+    for row in q:
+        fill_normal_pairs(state, row, spare)
+    fill_normal_pairs(state, normal, spare)
+    gamma_constants(np.full(LANES, float(n - len(q))), d, c)
+    fill_chi_squares(state, normal, d, c, spare, chi_square)
+    return chi_square
 
 
 def family(point: Point) -> tuple[Hashable, ...]:

@@ -37,7 +37,6 @@ from numpy.typing import NDArray
 from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
 from clhd.core.streams import (
-    fill_chi_squares,
     fill_normal_pairs,
     fill_six_normals,
     gamma_constants,
@@ -46,7 +45,13 @@ from clhd.core.streams import (
 from clhd.systems.contrastive.model.activations import activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import COVARIANCE, LOSSES, covariance, forces
-from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep, choose_samplers, sample_latents
+from clhd.systems.contrastive.simulation.lockstep import (
+    LANES,
+    Lockstep,
+    choose_samplers,
+    draw_random_start,
+    sample_latents,
+)
 from clhd.systems.contrastive.simulation.point import Point
 
 BitArray = NDArray[np.uint64]
@@ -288,7 +293,8 @@ def _advance(
         for v in range(z.shape[1]):
             activate(activation, coefficients, z[0, v], h[0, v], d[0, v])
         if loss == COVARIANCE:
-            covariance.forces(centred, 0, group.mean, h, d, group.mean, group.slope, delta)
+            # One unit has no penalty: its weight, for which any row stands here, plays no part.
+            covariance.forces(centred, covariance.SQUARE, group.mean, h, d, group.mean, group.slope, delta)
         else:
             forces(loss, group.temperature, h[0], d[0], delta[0])
         _split_into_modes(group)
@@ -337,14 +343,8 @@ class UnitGroup(Lockstep):
         gamma_constants(full, group["gamma_d"][lanes], group["gamma_c"][lanes])
 
     def _start(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
-        group, state, n = self._group, self._state, pieces[0][0].dimension
-        normal, spare, d, c, chi_square = np.empty((5, LANES))
-        features = len(group["q"])
-        for j in range(features):
-            fill_normal_pairs(state, group["q"][j], spare)
-        fill_normal_pairs(state, normal, spare)
-        gamma_constants(np.full(LANES, float(n - features)), d, c)
-        fill_chi_squares(state, normal, d, c, spare, chi_square)
+        group, n = self._group, pieces[0][0].dimension
+        chi_square = draw_random_start(self._state, group["q"], n)
         begin = 0
         for point, replicas in pieces:
             lanes = slice(begin, begin + len(replicas))

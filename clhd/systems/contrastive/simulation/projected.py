@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
 from clhd.core.streams import (
-    fill_chi_squares,
     fill_normal_pairs,
     fill_six_normals,
     gamma_constants,
@@ -39,7 +38,13 @@ from clhd.core.streams import (
 from clhd.systems.contrastive.model.activations import activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES, forces
-from clhd.systems.contrastive.simulation.lockstep import LANES, Lockstep, choose_samplers, sample_latents
+from clhd.systems.contrastive.simulation.lockstep import (
+    LANES,
+    Lockstep,
+    choose_samplers,
+    draw_random_start,
+    sample_latents,
+)
 from clhd.systems.contrastive.simulation.point import Point
 
 BitArray = NDArray[np.uint64]
@@ -204,15 +209,8 @@ class LaneGroup(Lockstep):
 
     def _start(self, pieces: Sequence[tuple[Point, Sequence[int]]]) -> None:
         """Draw the initial order parameters; lanes with a fixed start also draw, so a group may have both kinds."""
-        group, features = self._group, len(self._group["q"])
-        n = pieces[0][0].dimension
-        work = np.empty((5, LANES))
-        normal, spare, d, c, chi_square = work
-        for j in range(features):
-            fill_normal_pairs(self._state, group["q"][j], spare)
-        fill_normal_pairs(self._state, normal, spare)
-        gamma_constants(np.full(LANES, float(n - features)), d, c)
-        fill_chi_squares(self._state, normal, d, c, spare, chi_square)
+        group, n = self._group, pieces[0][0].dimension
+        chi_square = draw_random_start(self._state, group["q"], n)
         begin = 0
         for point, replicas in pieces:
             lanes = slice(begin, begin + len(replicas))

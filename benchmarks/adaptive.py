@@ -10,9 +10,9 @@ Both thresholds go through a run as any experiment does. The map asks the rule t
 whole map; there is no store. Starts outside the disc have a label of their own, so that the rim is a border too.
 
 The last column compares with the whole fine grid: points, and replicas where there are some. Of these, the whole grid
-gives each point as many as the points inside the widest interval have. It does not have the same widest interval then:
-it has more points near the border, and a narrower one. `whole` estimates its widest interval by its replicas: on lines
-with normal noise, of the size and the slope that SGD has on both sides of the threshold at some learning rates.
+gives each point as many as the points inside the widest interval have. Its own widest interval may be another one:
+`whole` estimates it by the replicas of a point, on lines with normal noise, of the size and the slope that SGD has on
+both sides of the threshold at some learning rates.
 
     python -m benchmarks.adaptive [theory] [sgd] [map] [whole]
 

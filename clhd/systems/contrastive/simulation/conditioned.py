@@ -32,7 +32,7 @@ from clhd.core.kernels import kernel
 from clhd.core.streams import BitArray, aligned_zeros, fill_normal_pairs, seed_lanes, seed_states
 from clhd.systems.contrastive.model.activations import activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.losses import LOSSES, covariance, forces
+from clhd.systems.contrastive.model.losses import COVARIANCE, LOSSES, covariance, forces
 from clhd.systems.contrastive.simulation.full_step import (
     LatentTables,
     draw_latent,
@@ -41,9 +41,6 @@ from clhd.systems.contrastive.simulation.full_step import (
     sum_lanes,
 )
 from clhd.systems.contrastive.simulation.noise import CHUNK, LANES
-
-# Code of the covariance loss in the kernel; the other losses have theirs.
-_COVARIANCE = -1
 
 
 class _Rule(NamedTuple):
@@ -197,7 +194,7 @@ def _advance(steps: int, n: int, rule: _Rule, latents: LatentTables, state: _Sta
             for j in range(p):
                 flat_z[v] += q[j] * c[v, j]
         activate(rule.activation, rule.coefficients, flat_z, flat_h, flat_d)
-        if rule.loss == _COVARIANCE:
+        if rule.loss == COVARIANCE:
             covariance.forces(rule.centred, penalty, no_weight, h, d, mean, slope, delta)
         else:
             forces(rule.loss, rule.temperature, h[0], d[0], delta[0])
@@ -228,7 +225,7 @@ class ConditionedEngine:
         self._rule = _Rule(
             activation=model.unit.code,
             coefficients=model.unit.coefficient_array,
-            loss=_COVARIANCE if is_batch else LOSSES[model.loss].code,
+            loss=COVARIANCE if is_batch else LOSSES[model.loss].code,
             temperature=np.array([model.softmax_temperature]),
             centred=bool(model.centred),
             sample=views // 2 if is_batch else np.maximum(views - 1, 0),

@@ -28,7 +28,7 @@ from clhd.core.kernels import kernel
 from clhd.core.streams import BitArray, aligned_zeros, seed_states
 from clhd.systems.contrastive.model.activations import activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.losses import LOSSES, covariance, forces
+from clhd.systems.contrastive.model.losses import COVARIANCE, LOSSES, covariance, forces
 from clhd.systems.contrastive.simulation.full_step import (
     LatentTables,
     draw_latent,
@@ -45,9 +45,6 @@ from clhd.systems.contrastive.simulation.noise import (
     open_rows,
     pair_mixing,
 )
-
-# Code of the covariance loss in the kernel; the other losses have theirs.
-_COVARIANCE = -1
 
 
 class BatchRule(NamedTuple):
@@ -168,7 +165,7 @@ def advance_batch(
     z, h, d = np.empty((units, views, 1)), np.empty((units, views, 1)), np.empty((units, views, 1))
     flat_z, flat_h, flat_d = z.reshape(units, views), h.reshape(units, views), d.reshape(units, views)
     delta, mean, slope = np.empty((units, views, 1)), np.empty(1), np.empty((units, units, 1))
-    is_batch = rule.loss == _COVARIANCE
+    is_batch = rule.loss == COVARIANCE
     for _ in range(steps):
         _draw(n, latents, source, state, c, overlap, along_noise, base)
         for k in range(units):
@@ -221,7 +218,7 @@ class BatchEngine:
         self._rule = BatchRule(
             activation=model.unit.code,
             coefficients=model.unit.coefficient_array,
-            loss=LOSSES[model.loss].code if model.loss in LOSSES else _COVARIANCE,
+            loss=LOSSES[model.loss].code if model.loss in LOSSES else COVARIANCE,
             temperature=np.array([model.softmax_temperature]),
             centred=bool(model.centred),
             penalty=covariance.DECORRELATIONS[model.decorrelation_function],

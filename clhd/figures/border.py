@@ -57,7 +57,7 @@ def plot_border(summary: Summary) -> tuple[Figure, str]:
         panel.spines[["top", "right"]].set_visible(True)
     panels[0].set_ylabel(label_axis(values[y].attrs, y))
     bar = figure.colorbar(ScalarMappable(norm, SEQUENTIAL), ax=panels, pad=0.02)
-    bar.set_label(label_axis(values.attrs, refine.quantity))
+    bar.set_label(label_axis(values.attrs, refine.quantity).replace(" (", "\n("))  # else it is longer than a small map
     return figure, compose_caption(summary, _describe(summary, refine, values, fixed), with_agreement=False)
 
 

@@ -99,6 +99,8 @@ def unit_type(features: int, further: int, views: int, samples: int, modes: int,
         "root": (modes,),
         "inverse": (modes,),
         "square": (modes,),
+        "product": (modes,),
+        "form": (modes,),
         "over": (),
         "z": (1, views),
         "h": (1, views),
@@ -201,6 +203,21 @@ def _split_into_modes(group: Any) -> None:
 
 
 @kernel
+def _sum_modes(group: Any) -> None:
+    """Write P_m tau_m and W_m of each mode; row by row, since many views in one loop over lanes do not vectorise."""
+    delta, normal, modes = group.delta[0], group.normal, len(group.root)
+    for m in range(modes):
+        product, form = group.product[m], group.form[m]
+        product[:] = 0.0
+        form[:] = 0.0
+        for v in range(m, len(delta), 2 if modes == 2 else (len(delta) if m < 2 else 1)):
+            force, number = delta[v], normal[v]
+            for i in range(LANES):
+                product[i] += force[i] * number[i]
+                form[i] += force[i] * force[i]
+
+
+@kernel
 def _move(group: Any) -> None:
     """Make the step of (q, l) from the forces of the modes."""
     q, rest, c, delta, normal = group.q, group.rest, group.c, group.delta[0], group.normal
@@ -211,12 +228,9 @@ def _move(group: Any) -> None:
         along, across = group.along[i], group.across[i]
         gain_q, gain, form_q, form, variance = 0.0, 0.0, 0.0, 0.0, 0.0
         for m in range(modes):
-            product, square = 0.0, 0.0
-            for v in range(m, views, 2 if modes == 2 else (views if m < 2 else 1)):
-                product += delta[v, i] * normal[v, i]
-                square += delta[v, i] * delta[v, i]
             k_q, k, inverse = group.along_features[m, i], group.elsewhere[m, i], group.inverse[m, i]
-            product *= group.root[m, i] * inverse
+            square = group.form[m, i]
+            product = group.product[m, i] * (group.root[m, i] * inverse)
             gain_q += k_q * product
             gain += k * product
             form_q += k_q * square
@@ -298,6 +312,7 @@ def _advance(
         else:
             forces(loss, group.temperature, h[0], d[0], delta[0])
         _split_into_modes(group)
+        _sum_modes(group)
         _move(group)
         if sphere:
             _return_to_sphere(group.q, group.rest)

@@ -153,7 +153,7 @@ class AttractorsSimulation:
 class AttractorsTheory:
     """The number of stable fixed points; see `clhd.systems.protocol.Half`."""
 
-    version = 1
+    version = 2
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> AttractorsTheoryPoint:

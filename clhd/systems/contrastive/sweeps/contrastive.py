@@ -52,7 +52,7 @@ _FULL_SECONDS, _CONDITIONED_SECONDS = 1.4e-9, 1.8e-9
 # Per step, lane and normal number of the chain of one unit. Of the chain in a frame: per step and lane, and for each
 # number of its views; more for each further unit.
 _UNIT_NUMBER_SECONDS, _FRAME_SECONDS, _FRAME_NUMBER_SECONDS, _UNIT_SHARE = 2.2e-9, 5e-9, 1.5e-9, 0.4
-_FLUCTUATION_SECONDS, _MOST_FLUCTUATION_SECONDS = 1.0, 100.0
+_FLUCTUATION_SECONDS, _MOST_FLUCTUATION_SECONDS = 0.5, 100.0
 # Of one ODE, at least, and of one evaluation, also with wide noise. The number of evaluations follows from the fastest
 # rate, to which the averages add a little, as the steps of an explicit method are about 6 / rate; and it has a limit.
 _ODE_SECONDS, _CALL_SECONDS, _WIDE_CALL_SECONDS, _WIDE_NORM = 0.02, 1e-4, 1e-3, 100
@@ -147,7 +147,7 @@ class ContrastiveTheory:
 
     # 4: a norm that has shrunk below the tolerance is 0; after many evaluations an implicit method goes on; averages
     # under wide noise (r s2 above about 120) come from another quadrature. 5: batches round otherwise.
-    version = 5
+    version = 6
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:

@@ -90,7 +90,7 @@ class PortraitPoint:
 class PortraitTheory:
     """The phase portrait of each point; see `clhd.systems.protocol.Half`."""
 
-    version = 3
+    version = 4
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> PortraitPoint:

@@ -83,7 +83,7 @@ class SelectionSimulation(EndSimulation):
 class SelectionTheory(PointTheory):
     """Selection in the limit of infinite dimension and time."""
 
-    version = 3
+    version = 4
     may_be_nan = ("pure_eigenvalue",)
 
     def point(self, values: Mapping[str, Value], seed: int) -> SelectionTheoryPoint:

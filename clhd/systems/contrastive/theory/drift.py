@@ -142,10 +142,13 @@ class Flow:
 
         On the sphere the squared norm of the state is taken as 1 and its derivative is 0.
         """
-        model, overlap = self.model, np.asarray(state, dtype=np.float64)[:-1]
-        squared_norm = 1.0 if model.is_sphere else max(float(state[-1]), 0.0)
+        state = np.asarray(state, dtype=np.float64)
+        return self._velocity_at(state[:-1], 1.0 if self.model.is_sphere else max(float(state[-1]), 0.0))
+
+    def _velocity_at(self, overlap: FloatArray, squared_norm: float) -> FloatArray:
+        """Return the velocity, whose equation on the sphere is taken beside the sphere as well."""
+        model, eta = self.model, self.model.learning_rate
         g, alignment, gradient_variance = self.terms(overlap, squared_norm)
-        eta = model.learning_rate
         velocity = np.zeros(self.features + 1)
         if model.is_sphere:
             velocity[:-1] = eta * (g - overlap * (g @ overlap)) - 0.5 * eta**2 * gradient_variance * overlap
@@ -157,6 +160,10 @@ class Flow:
 
     def jacobian(self, state: FloatArray) -> FloatArray:
         """Return the Jacobian d velocity_i / d state_j, to about 1e-9, by finite differences of order 8.
+
+        With the orthogonal background they are taken in q and l^2 = r - |q|^2, because the velocity is known for
+        l^2 >= 0 only, and l^2 is small where the weights are almost a feature: d/dq_j at fixed r is d/dq_j at fixed
+        l^2, less 2 q_j d/dl^2.
 
         Parameters
         ----------
@@ -170,32 +177,46 @@ class Flow:
             derivative.
         """
         state = np.array(state, dtype=np.float64)
-        variables = self.features if self.model.is_sphere else self.features + 1
-        jacobian = np.empty((variables, variables))
         squared_norm = 1.0 if self.model.is_sphere else state[-1]
-        widths = self._difference_steps(squared_norm)
-        if np.any(widths[:variables] == 0.0):
-            jacobian[:] = np.nan
-            return jacobian
-        for j in range(variables):
-            points = _points(state[j], widths[j], is_norm=j == self.features)
-            weights = _derivative_weights(points - state[j])
-            column = np.zeros(self.features + 1)
+        variables = self.features if self.model.is_sphere else self.features + 1
+        is_orthogonal = self.sources.is_orthogonal
+        variable = state.copy()
+        inside = float(state[:-1] @ state[:-1])
+        variable[-1] = max(squared_norm - inside, 0.0) if is_orthogonal else squared_norm
+        columns = self.features + 1 if is_orthogonal else variables
+        widths = self._difference_steps(squared_norm, inside)
+        if np.any(widths[:columns] == 0.0):
+            return np.full((variables, variables), np.nan)
+        jacobian = np.zeros((self.features + 1, self.features + 1))
+        for j in range(columns):
+            points = _points(variable[j], widths[j], is_norm=j == self.features)
+            weights = _derivative_weights(points - variable[j])
             for point, weight in zip(points, weights, strict=True):
-                moved = state.copy()
+                moved = variable.copy()
                 moved[j] = point
-                column += weight * self.velocity(moved)
-            jacobian[:, j] = column[:variables]
-        return jacobian
+                norm = moved[-1] + (moved[:-1] @ moved[:-1] if is_orthogonal else 0.0)
+                jacobian[:, j] += weight * self._velocity_at(moved[:-1], max(float(norm), 0.0))
+        if is_orthogonal:
+            jacobian[:, :-1] -= np.outer(jacobian[:, -1], 2 * state[:-1])
+        return jacobian[:variables, :variables]
 
-    def _difference_steps(self, squared_norm: float) -> FloatArray:
-        """Return a step per variable (of sqrt r for the last) over which the averages are smooth, or 0."""
+    def _difference_steps(self, squared_norm: float, inside: float) -> FloatArray:
+        """Return a step per variable (of sqrt r, or l, for the last) over which the averages are smooth, or 0.
+
+        `inside` is |q|^2.
+        """
         reach = np.maximum(1.0, np.abs(self.atoms.values).max(axis=0))
         noise = np.sqrt(self.model.noise_variance)
         steps: FloatArray = _STEP / np.append(reach, max(1.0, noise))
         steps *= min(1.0, self.model.softmax_temperature)  # the softmax varies with h^2 / T
-        if self.model.unit.code == RELU:  # only the noise, of scale sqrt r, smooths the kink
-            steps *= np.sqrt(squared_norm) * np.append(np.full(self.features, min(noise, 1.0)), 1.0)
+        if (
+            self.model.unit.code == RELU
+        ):  # only the noise, of scale sqrt r (less with little base noise), smooths the kink
+            scale = np.sqrt(squared_norm)
+            if self.sources.is_orthogonal and noise > 0:
+                base = self.sources.base_variance / noise**2
+                scale = np.sqrt(max(squared_norm - base * inside, 0.0))
+            steps *= scale * np.append(np.full(self.features, min(noise, 1.0)), 1.0)
         return steps
 
 

@@ -213,13 +213,33 @@ def test_relu_grows_from_the_uninformative_state_as_its_closed_form_says():
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("state", [(0.5, -0.3, 1.0), (0.05, 0.02, 0.01), (1.2, 0.8, 3.0)])
 def test_the_jacobian_is_the_limit_of_difference_quotients(activation, state):
-    flow = Flow(model_with(activation=activation))
+    _compare_with_quotients(Flow(model_with(activation=activation)), np.array(state))
+
+
+@pytest.mark.parametrize("augmentation_noise_variance", [0.0, 0.5])
+@pytest.mark.parametrize("activation", ["tanh", "erf", "relu", (0.0, 1.0, 0.0, 0.2)])
+@pytest.mark.parametrize("state", [(0.0, 0.0, 1.0), (0.5, -0.3, 1.0), (0.977, 0.0, 1.019), (0.9, 0.3, 0.91)])
+def test_with_the_orthogonal_background_the_jacobian_is_right_up_to_the_features(
+    activation, state, augmentation_noise_variance
+):
+    # The velocity is known for |q|^2 <= r only. In the last state r - |q|^2 is 0.01, so quotients take short steps.
+    model = model_with(
+        activation=activation,
+        loss="covariance",
+        batch=2,
+        background="orthogonal",
+        augmentation_noise_variance=augmentation_noise_variance,
+    )
     state = np.array(state)
+    _compare_with_quotients(Flow(model), state, largest=0.1 * (state[2] - state[:2] @ state[:2]))
+
+
+def _compare_with_quotients(flow, state, largest=np.inf):
     found = flow.jacobian(state)
     for j in range(3):
         # Richardson's extrapolation of central differences, independent of the stencil's order. For relu and near
         # r = 0 steps are short against sqrt(r), the width over which the averages vary.
-        step = 0.01 * (min(1.0, state[2]) if j == 2 else min(1.0, math.sqrt(state[2])))
+        step = min(0.01 * (min(1.0, state[2]) if j == 2 else min(1.0, math.sqrt(state[2]))), largest)
         table = []
         for halving in range(4):
             shift = np.zeros(3)

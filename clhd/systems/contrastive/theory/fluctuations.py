@@ -8,6 +8,8 @@ linearised ODE, driven by the noise of the steps (linear noise approximation):
 with the Jacobian J of the velocity v and the diffusion matrix B (`diffusion.py`). For S = q / sqrt r the delta method
 gives C_S = T C T' with T = [I / sqrt r, -q / (2 r^(3/2))].
 
+J and B vary slowly along the solution and take milliseconds, so they are computed at some times and interpolated.
+
 The standard deviation of S_j at dimension n is sqrt(C_S[j, j] / n), with corrections of relative size 1/n. The
 prediction fails if the ODE rests near q = 0 or r = 0, where the fluctuations decide where X_n goes.
 
@@ -25,20 +27,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from clhd.core.arrays import FloatArray
+from clhd.core.chebyshev import interpolate
 from clhd.core.checks import parse_times
 from clhd.core.lazy import integrate, xr
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial, parse_start
-from clhd.systems.contrastive.theory.bounds import WorkBudget
 from clhd.systems.contrastive.theory.diffusion import diffusion_matrix
 from clhd.systems.contrastive.theory.diffusion_nodes import count_products
 from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.ode import integrate_direct
+from clhd.systems.contrastive.theory.ode import follow_direct, integrate_direct
 from clhd.systems.contrastive.theory.pair_fluctuations import predict_pair_fluctuations
 from clhd.systems.declarations import NotConvergedError
 
 _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 1e-8, 1e-10
+# Of J and B between the times at which they are computed, relative to their largest element.
+# The trajectory on which they are taken is smoother than that.
+_ACCURACY, _PATH_TOLERANCE = 1e-8, 1e-11
 # Products of `diffusion_matrix` (2e5 at r = 1, about 5e-9 s each) of one state and of all. The rest of an evaluation
 # takes as long as some products.
 _MOST_PRODUCTS_OF_STATE, _MOST_PRODUCTS, _PRODUCTS_OF_OTHER_WORK = 5e8, 2e10, 1e6
@@ -112,7 +117,7 @@ def _integrate(
     model: ContrastiveModel, state: FloatArray, covariance: FloatArray, times: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return states (time, p + 1) and covariances (time, p + 1, p + 1); NaN after a divergence."""
-    flow, budget = Flow(model), WorkBudget(_MOST_PRODUCTS)
+    flow, products_left = Flow(model), _MOST_PRODUCTS
     size = len(state)
     upper = np.triu_indices(size)
 
@@ -122,51 +127,57 @@ def _integrate(
         matrix.T[upper] = packed
         return matrix
 
-    def give_up(squared_norm: float) -> str:
-        reached = f"was given up at time {max(budget.time, 0.0):.3g} of {times_left[-1]:g}"
-        return f"the covariance of the fluctuations {reached}, with squared norm {squared_norm:.3g}: too much work"
+    def give_up(time: float, squared_norm: float) -> NotConvergedError:
+        reached = f"was given up at time {time:.3g} of {times_left[-1]:g}"
+        return NotConvergedError(
+            f"the covariance of the fluctuations {reached}, with squared norm {squared_norm:.3g}: too much work"
+        )
 
-    def velocity(_: float, variables: FloatArray) -> FloatArray:
-        x = variables[:size]
-        products = count_products(model, x[-1])
-        budget.spend(max(products, _PRODUCTS_OF_OTHER_WORK))
-        if not products < _MOST_PRODUCTS_OF_STATE:
-            raise NotConvergedError(give_up(x[-1]))
-        jacobian = np.zeros((size, size))
-        partial = flow.jacobian(x)
-        jacobian[: len(partial), : len(partial)] = partial
-        drift = jacobian @ unpack(variables[size:])
-        change = drift + drift.T + diffusion_matrix(model, x[:-1], x[-1])
-        return np.concatenate([flow.velocity(x), change[upper]])
+    def linearise(moments: FloatArray) -> FloatArray:
+        """Return J and B at some times on the trajectory, shape (time, 2 (p + 1)^2)."""
+        nonlocal products_left
+        found = np.zeros((len(moments), 2, size, size))
+        for k, x in enumerate(follow(moments)):
+            products = count_products(model, x[-1])
+            products_left -= max(products, _PRODUCTS_OF_OTHER_WORK)
+            if not products < _MOST_PRODUCTS_OF_STATE or products_left < 0:
+                raise give_up(moments[k], x[-1])
+            partial = flow.jacobian(x)
+            found[k, 0, : len(partial), : len(partial)] = partial
+            found[k, 1] = diffusion_matrix(model, x[:-1], x[-1])
+        return found.reshape(len(moments), -1)
+
+    def velocity(time: float, variables: FloatArray) -> FloatArray:
+        jacobian, diffusion = parts(time).reshape(2, size, size)
+        drift = jacobian @ unpack(variables)
+        return np.asarray((drift + drift.T + diffusion)[upper])
 
     # If the ODE diverges, the covariance is integrated only to the last output time before.
     path = integrate_direct(flow, state, times, rtol=_RELATIVE_TOLERANCE, atol=_ABSOLUTE_TOLERANCE)
     times_left = times[np.isfinite(path[:, -2])]
-    states, covariances = np.full((len(times), size), np.nan), np.full((len(times), size, size), np.nan)
-    start = np.concatenate([state, covariance[upper]])
-    if len(times_left) == 0:
-        return states, covariances
+    covariances = np.full((len(times), size, size), np.nan)
+    count = len(times_left)
+    if count == 0:
+        return path[:, :-1], covariances
     if times_left[-1] == 0:
-        reached = start[:, None]
-    else:
-        # Adams' method of variable order needs the fewest right-hand sides, each of which takes milliseconds.
-        reached = integrate.solve_ivp(
-            velocity,
-            (0.0, times_left[-1]),
-            start,
-            method="LSODA",
-            t_eval=times_left,
-            events=budget,
-            rtol=_RELATIVE_TOLERANCE,
-            atol=_ABSOLUTE_TOLERANCE,
-        ).y
-        reached = np.reshape(reached, (len(start), -1))  # an empty list if it ends before the first time
-    count = reached.shape[1]
-    if count < len(times_left) or not np.isfinite(reached).all():
-        raise NotConvergedError(give_up(reached[size - 1, -1] if count else state[-1]))
-    states[:count] = reached[:size].T
-    covariances[:count] = [unpack(packed) for packed in reached[size:].T]
-    return states, covariances
+        covariances[0] = covariance
+        return path[:, :-1], covariances
+    follow = follow_direct(flow, state, times_left[-1], rtol=_PATH_TOLERANCE, atol=_PATH_TOLERANCE)
+    parts = interpolate(linearise, 0.0, float(times_left[-1]), accuracy=_ACCURACY)
+    reached = integrate.solve_ivp(
+        velocity,
+        (0.0, times_left[-1]),
+        covariance[upper],
+        method="LSODA",
+        t_eval=times_left,
+        rtol=_RELATIVE_TOLERANCE,
+        atol=_ABSOLUTE_TOLERANCE,
+    ).y
+    reached = np.reshape(reached, (len(upper[0]), -1))  # an empty list if it ends before the first time
+    if reached.shape[1] < count or not np.isfinite(reached).all():
+        raise give_up(times_left[max(reached.shape[1] - 1, 0)], path[count - 1, -2])
+    covariances[:count] = [unpack(packed) for packed in reached.T]
+    return path[:, :-1], covariances
 
 
 def _as_dataset(model: ContrastiveModel, times: FloatArray, states: FloatArray, covariances: FloatArray) -> xr.Dataset:

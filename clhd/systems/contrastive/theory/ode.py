@@ -18,7 +18,7 @@ method BDF goes on. A trajectory that needs more than `_IMPLICIT_CALLS` again is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -144,7 +144,9 @@ def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: 
 
         rtol, atol = step_tolerances(times, rtol, atol)
         with np.errstate(all="ignore"):  # a solution that ends in finite time overflows before its event is found
-            reached = _solve(flow, state, times, rtol, atol)
+            solutions = _solve(flow, state, times, rtol, atol)
+        # The values are an empty list if a solution ends before its first time.
+        reached = np.concatenate([np.reshape(solution.y, (len(state), -1)).T for solution in solutions])
         reached = reached[: np.count_nonzero(np.cumprod(reached[:, -1] <= DIVERGENCE_LIMIT))]
     for i, point in enumerate(reached):
         norm = 1.0 if flow.model.is_sphere else max(point[-1], 0.0)
@@ -153,9 +155,36 @@ def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: 
     return outcome
 
 
-def _solve(flow: Flow, state: FloatArray, times: FloatArray, rtol: float, atol: float) -> FloatArray:
-    """Return the states at the times before a divergence, shape (reached time, feature + 1)."""
-    pieces: list[FloatArray] = []
+def follow_direct(
+    flow: Flow, state: FloatArray, end: float, *, rtol: float, atol: float
+) -> Callable[[FloatArray], FloatArray]:
+    """Return one trajectory, which does not diverge before its end > 0, as a function of increasing times.
+
+    Returns
+    -------
+    callable
+        Returns the states (time, feature + 1) at an array of times.
+
+    Raises
+    ------
+    NotConvergedError
+        As `integrate_direct` does.
+    """
+    solutions = _solve(flow, state, np.array([0.0, end]), rtol, atol, is_dense=True)
+    ends = np.array([solution.t[-1] for solution in solutions[:-1]])
+
+    def follow(times: FloatArray) -> FloatArray:
+        parts = np.split(times, np.searchsorted(times, ends, side="right"))
+        return np.concatenate([solution.sol(part).T for solution, part in zip(solutions, parts, strict=True)])
+
+    return follow
+
+
+def _solve(
+    flow: Flow, state: FloatArray, times: FloatArray, rtol: float, atol: float, *, is_dense: bool = False
+) -> list[Any]:
+    """Return the solutions of scipy, one for each method, at the times before a divergence."""
+    solutions: list[Any] = []
     begin, end = 0.0, float(times[-1])
     for method, amount in _METHODS:
         budget = WorkBudget(amount)
@@ -169,16 +198,17 @@ def _solve(flow: Flow, state: FloatArray, times: FloatArray, rtol: float, atol: 
             (begin, end),
             state,
             method=method,
-            t_eval=times[times > begin] if pieces else times,
+            t_eval=None if is_dense else times[times > begin] if solutions else times,
+            dense_output=is_dense,
             events=[distance_to_limit, budget],
             rtol=rtol,
             atol=atol,
         )
-        pieces.append(np.reshape(solution.y, (len(state), -1)).T)  # an empty list if it ends before the first time
+        solutions.append(solution)
         if solution.status == -1:
             check_divergence(flow, budget.state, budget.time)
         if not budget.ended_at < end:
-            return np.concatenate(pieces)
+            return solutions
         begin, state = budget.ended_at, budget.state
     raise NotConvergedError(
         f"the ODE was given up at time {begin:.3g} of {end:g}, after {_EXPLICIT_CALLS + _IMPLICIT_CALLS} evaluations: "

@@ -146,7 +146,7 @@ def test_fluctuations_under_wide_noise_say_that_they_take_too_much_work():
 
 def test_a_solver_of_the_fluctuations_that_fails_is_reported(monkeypatch):
     def fail(*_, t_eval, **__):
-        return SimpleNamespace(y=np.ones((9, len(t_eval) - 1)))
+        return SimpleNamespace(y=np.ones((6, len(t_eval) - 1)))
 
     monkeypatch.setattr(fluctuations, "integrate", SimpleNamespace(solve_ivp=fail))  # the library is others' as well
     with pytest.raises(NotConvergedError, match="the covariance of the fluctuations was given up"):

@@ -15,8 +15,11 @@ SGD run i of replica k is run k cloud_size + i of the system "selection": the fi
 are those of a first cloud of 500.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -138,15 +141,18 @@ class AttractorsSimulation:
         values = {name: np.full((*shape, len(time), len(methods), *inner), np.nan) for name, inner in sizes.items()}
         status = np.full(shape, Status.OK, np.int8)
         errors: dict[tuple[int, ...], Exception] = {}
-        for place in np.ndindex(shape):
-            try:
-                found = _count(points[place[0]], time, replicas[place[1]])
-            except ClhdError as error:
-                status[place], errors[place] = Status.FAILED, error
-                continue
-            status[place] = Status.OK if found else Status.DIVERGED
-            for name, array in found.items():
-                values[name][place] = array
+        # Points that differ in how they are clustered share their cloud, which is nearly all of the work.
+        for sharing, (r, replica) in product(_group_by_cloud(points), enumerate(replicas)):
+            cloud = cache(partial(_simulate_cloud, points[sharing[0]], time, replica))
+            for place in ((k, r) for k in sharing):
+                try:
+                    found = _count(points[place[0]], cloud())
+                except ClhdError as error:
+                    status[place], errors[place] = Status.FAILED, error
+                    continue
+                status[place] = Status.OK if found else Status.DIVERGED
+                for name, array in found.items():
+                    values[name][place] = array
         return Result(values=values, status=status, errors=errors)
 
 
@@ -216,15 +222,27 @@ def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in values.items() if name not in _OWN} | {"initial": "random"}
 
 
-def _count(point: CloudPoint, time: FloatArray, replica: int) -> dict[str, FloatArray]:
-    """The clusters of one cloud at each time, by each method; nothing if a run of the cloud has diverged."""
+def _group_by_cloud(points: Sequence[CloudPoint]) -> list[list[int]]:
+    """The places of the points that have the same clouds."""
+    groups: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    for k, point in enumerate(points):
+        groups[point.point.key, point.size].append(k)
+    return list(groups.values())
+
+
+def _simulate_cloud(point: CloudPoint, time: FloatArray, replica: int) -> FloatArray:
+    """The overlaps of a cloud, shape (runs, times, features)."""
     for method in point.methods:
         check_method(method)  # before the long work
     runs = range(replica * point.size, (replica + 1) * point.size)
-    overlap = simulate_points([point.point], time, runs, threads=1)[0, ..., :-1]
+    return simulate_points([point.point], time, runs, threads=1)[0, ..., :-1]
+
+
+def _count(point: CloudPoint, overlap: FloatArray) -> dict[str, FloatArray]:
+    """The clusters of one cloud at each time, by each method; nothing if a run of the cloud has diverged."""
     if not np.isfinite(overlap).all():
         return {}
-    shape = (len(time), len(point.methods))
+    shape = (overlap.shape[1], len(point.methods))
     counted, noise, share = np.empty(shape), np.empty(shape), np.full((*shape, point.room), np.nan)
     for k, m in np.ndindex(shape):
         found = count_clusters(overlap[:, k], method=point.methods[m], **dict(point.settings))

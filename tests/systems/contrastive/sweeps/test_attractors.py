@@ -127,6 +127,25 @@ def test_points_that_differ_in_their_counter_have_keys_of_their_own():
     assert len(keys) == 5
 
 
+def test_points_that_differ_in_their_counter_share_the_clouds_of_each_replica(monkeypatch):
+    """Each cloud is simulated once, and the numbers are those of each point alone."""
+    changes = ({"cluster_neighbours": 20}, {"dimension": 100}, {"cluster_neighbours": 5, "smallest_share": 0.0})
+    alone = [simulate(range(2), **change).values for change in changes]
+    simulated = []
+    monkeypatch.setattr(
+        "clhd.systems.contrastive.sweeps.attractors.simulate_points",
+        lambda points, time, runs, **more: (
+            simulated.append((points[0].dimension, runs)) or simulate_points(points, time, runs, **more)
+        ),
+    )
+    points = [SYSTEM.simulation.point(VALUES | change, 3) for change in changes]
+    together = SYSTEM.simulation.compute(points, TIME, range(2)).values
+    assert sorted(simulated, key=str) == [(n, range(k, k + 300)) for n in (100, 200) for k in (0, 300)]
+    for k, values in enumerate(alone):
+        for name, array in values.items():
+            np.testing.assert_array_equal(together[name][k], array[0])
+
+
 def test_more_neighbours_than_runs_are_refused():
     with pytest.raises(ClhdError, match="cluster_neighbours = 400: must not be greater than cloud_size = 300"):
         SYSTEM.simulation.point(VALUES | {"cluster_neighbours": 400}, 0)

@@ -41,25 +41,23 @@ VIEWS = 2
 
 @kernel
 def list_rows(tokens: IntArray, vocabulary: int) -> Any:
-    """Return the rows of each location: (token of each, n, ends of both views, row of each sample, shape (K, 2 B))."""
+    """Return the rows of each location: (token of each, n, where those of a view end, row of each sample)."""
     _, batch, locations = tokens.shape
-    place = np.zeros((VIEWS, locations, vocabulary), np.int64)
     token, counts = np.zeros((locations, VIEWS * vocabulary), np.int64), np.zeros((locations, VIEWS * vocabulary))
     ends, rows = np.zeros((locations, VIEWS + 1), np.int64), np.zeros((locations, VIEWS * batch), np.int64)
-    for view in range(VIEWS):
-        for i in range(batch):
-            for k in range(locations):
-                place[view, k, tokens[view, i, k]] += 1
-        for k in range(locations):
-            row = ends[k, view]
+    for k in range(locations):
+        row = 0
+        for view in range(VIEWS):
+            found = np.zeros(vocabulary, np.int64)  # how often each token is there, then its row
+            for i in range(batch):
+                found[tokens[view, i, k]] += 1
             for v in range(vocabulary):
-                if place[view, k, v] > 0:
-                    token[k, row], counts[k, row], place[view, k, v] = v, place[view, k, v], row
+                if found[v] > 0:
+                    token[k, row], counts[k, row], found[v] = v, found[v], row
                     row += 1
+            for i in range(batch):
+                rows[k, view * batch + i] = found[tokens[view, i, k]]
             ends[k, view + 1] = row
-        for i in range(batch):
-            for k in range(locations):
-                rows[k, view * batch + i] = place[view, k, tokens[view, i, k]]
     return token, counts, ends, rows
 
 
@@ -81,14 +79,12 @@ def normalise(values: FloatArray, counts: FloatArray, batch: int, inverse: Float
     rows, units = values.shape
     mean, variance = np.zeros(units), np.zeros(units)
     for r in range(rows):
-        share = counts[r] / batch
         for c in range(units):
-            mean[c] += share * values[r, c]
+            mean[c] += counts[r] / batch * values[r, c]
     for r in range(rows):
-        share = counts[r] / batch
         for c in range(units):
             values[r, c] -= mean[c]
-            variance[c] += share * values[r, c] * values[r, c]
+            variance[c] += counts[r] / batch * values[r, c] * values[r, c]
     for c in range(units):
         inverse[c] = 1.0 / math.sqrt(variance[c] + EPSILON)
     for r in range(rows):
@@ -126,67 +122,31 @@ def encode(first: FloatArray, second: FloatArray, lists: Any, relu: bool, norm: 
 
 @kernel
 def contrast(outputs: FloatArray, temperature: float) -> Any:
-    """Return the loss and its derivatives by z1 and z2, which are one below the other.
+    """Return the loss and its derivatives by z.
 
     M is symmetric, but for a diagonal of its own. So sums over rows are sums over columns.
     """
-    batch = len(outputs) // 2
-    one, two = outputs[:batch], outputs[batch:]
+    batch = len(outputs) // VIEWS
+    one, two, d_outputs = outputs[:batch], outputs[batch:], np.zeros(outputs.shape)
     similarity, positive, totals = np.zeros((batch, batch)), np.zeros(batch), np.zeros(batch)
-    turned = transpose(one)
-    add_product(similarity, one, turned)
+    add_product(similarity, one, transpose(one))
     for i in range(batch):
         positive[i] = similarity[i, i] = dot(one[i], two[i])
         for j in range(batch):
             similarity[i, j] = exponential((similarity[i, j] - 1.0) / temperature)  # M is at most 1
             totals[j] += similarity[i, j]
     loss = 0.0
-    shares, own = np.zeros(batch), np.zeros(batch)
+    shares = 1.0 / (totals * batch * temperature)
     for i in range(batch):
-        shares[i] = 1.0 / (totals[i] * batch * temperature)
         loss += (math.log(totals[i]) - (positive[i] - 1.0) / temperature) / batch
-        own[i] = similarity[i, i] * shares[i] - 1.0 / (batch * temperature)
-    for i in range(batch):
+        own = similarity[i, i] * shares[i] - 1.0 / (batch * temperature)
+        for d in range(outputs.shape[1]):
+            d_outputs[i, d], d_outputs[batch + i, d] = own * two[i, d], own * one[i, d]
         for j in range(batch):
             similarity[i, j] *= shares[i] + shares[j]
         similarity[i, i] = 0.0
-    slopes = transpose(two)
-    for d in range(len(slopes)):
-        for i in range(batch):
-            slopes[d, i] *= own[i]
-    add_product(slopes, turned, similarity)
-    by_one, d_outputs = transpose(slopes), np.zeros(outputs.shape)
-    for i in range(batch):
-        for d in range(len(slopes)):
-            d_outputs[i, d] = by_one[i, d]
-            d_outputs[batch + i, d] = own[i] * one[i, d]
+    add_product(d_outputs[:batch], similarity, one)
     return loss, d_outputs
-
-
-@kernel
-def differentiate_norm(
-    d_hidden: FloatArray, counts: FloatArray, hidden: FloatArray, inverse: FloatArray, batch: int, norm: int
-) -> FloatArray:
-    """Return the derivatives by a, of the rows of one view at one location, from those by h."""
-    rows, units = hidden.shape
-    mean, slope, out = np.zeros(units), np.zeros(units), np.zeros((rows, units))
-    for r in range(rows if norm != NONE else 0):
-        for c in range(units):
-            mean[c] += d_hidden[r, c] / batch
-            slope[c] += d_hidden[r, c] * hidden[r, c] / batch if norm == FULL else 0.0
-    for r in range(rows):
-        for c in range(units):
-            out[r, c] = (d_hidden[r, c] - counts[r] * mean[c] - counts[r] * hidden[r, c] * slope[c]) * inverse[c]
-    return out
-
-
-@kernel
-def add_by_token(out: FloatArray, rows: FloatArray, token: IntArray, first: FloatArray, relu: bool) -> None:
-    """Add rows to those of their tokens, where the units are active."""
-    floor = 0.0 if relu else -np.inf
-    for r in range(len(rows)):
-        for c in range(rows.shape[1]):
-            out[token[r], c] += rows[r, c] if first[token[r], c] > floor else 0.0
 
 
 @kernel
@@ -197,25 +157,32 @@ def differentiate(
     token, counts, ends, rows = lists
     hidden, inverse, outputs, lengths = known
     samples, (locations, units, size) = rows.shape[1], second.shape
+    batch, floor = samples // VIEWS, 0.0 if relu else -np.inf
     d_first, d_second = np.zeros(first.shape), np.zeros(second.shape)
     for i in range(samples):  # from dL/dz to dL/dy
         along = dot(outputs[i], d_outputs[i])
         for d in range(size):
             d_outputs[i, d] = (d_outputs[i, d] - along * outputs[i, d]) / lengths[i]
     for k in range(locations):
-        last, begin, by_row = ends[k, VIEWS], 0, sort_samples(rows[k], counts[k])
+        n, last, begin, by_row = counts[k], ends[k, VIEWS], 0, sort_samples(rows[k], counts[k])
         d_rows, d_hidden = np.zeros((last, size)), np.zeros((last, units))
         for r in range(last):
-            end = begin + int(counts[k, r])
+            end = begin + int(n[r])
             add_rows(d_rows[r], d_outputs, by_row[begin:end])
             begin = end
         add_product(d_second[k], transpose(hidden[k, :last]), d_rows)
         add_product(d_hidden, d_rows, transpose(second[k]))
         for view in range(VIEWS):
-            low, high = ends[k, view], ends[k, view + 1]
-            n, h = counts[k, low:high], hidden[k, low:high]
-            d_act = differentiate_norm(d_hidden[low:high], n, h, inverse[k, view], samples // VIEWS, norm)
-            add_by_token(d_first[k], d_act, token[k, low:high], first[k], relu)
+            mean, slope = np.zeros(units), np.zeros(units)
+            for r in range(ends[k, view], ends[k, view + 1]):
+                for c in range(units):
+                    mean[c] += d_hidden[r, c] / batch if norm != NONE else 0.0
+                    slope[c] += d_hidden[r, c] * hidden[k, r, c] / batch if norm == FULL else 0.0
+            for r in range(ends[k, view], ends[k, view + 1]):
+                for c in range(units):
+                    force = d_hidden[r, c] - n[r] * mean[c] - n[r] * hidden[k, r, c] * slope[c]
+                    is_on = first[k, token[k, r], c] > floor
+                    d_first[k, token[k, r], c] += force * inverse[k, view, c] if is_on else 0.0
     return d_first, d_second
 
 

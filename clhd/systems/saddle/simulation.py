@@ -22,7 +22,7 @@ from clhd.systems.saddle.model import Saddle, draw_frame, point_upwards
 STILL = 5.0  # a direction whose length changes by less than a factor e^5 neither shrinks nor grows
 STARTS = 30  # step indices at which the scheme begins, for the common region
 LARGEST_RANKED = 12  # dimension beyond which the rank of the normals is below rounding
-_CUT = 1e-12  # of singular values: next to the smallest, 1e-9 at n = 12, and to rounding, 1e-15
+RANK_CUT = 1e-12  # of singular values: next to the smallest, 1e-9 at n = 12, and to rounding, 1e-15
 _RESOLVED = 35.0  # the rows have converged to rounding: e^-35 = 6e-16
 _OFF, _ESCAPED = 1e-6, -1.0
 _SPREAD, _LONGEST = 1e4, 32  # largest ratio of lengths between two QRs, and largest number of steps
@@ -38,7 +38,7 @@ def simulate_saddle(saddle: Saddle, steps: int, room: int, random: np.random.Gen
     rows = draw_frame(random, n, m)
     if stalled == 0 and (exponents[m - 1] - exponents[m]) * steps > _RESOLVED:
         normals = measure_normals(saddle, steps, rows)
-        common = n - count_rank(normals.reshape(-1, n)) if n <= LARGEST_RANKED else np.nan
+        common = n - np.linalg.matrix_rank(normals.reshape(-1, n), rtol=RANK_CUT) if n <= LARGEST_RANKED else np.nan
         normal = point_upwards(normals[0, 0]) if m == 1 else normal
     return {
         "attraction_dimension": is_attracted.sum(),
@@ -103,12 +103,6 @@ def measure_escape(saddle: Saddle, steps: int, random: np.random.Generator) -> f
             if x @ saddle.hessian @ x / 2 < _ESCAPED:
                 return float(k + 1)
     return np.nan
-
-
-def count_rank(rows: FloatArray) -> int:
-    """Return the rank of rows of unit length."""
-    singular = np.linalg.svd(rows, compute_uv=False)
-    return int((singular > _CUT * singular[0]).sum())
 
 
 def _block_length(step_size: float) -> int:

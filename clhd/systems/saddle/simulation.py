@@ -57,7 +57,7 @@ def measure_exponents(saddle: Saddle, steps: int, frame: FloatArray) -> tuple[Fl
     sums, counted, length = np.zeros(saddle.dimension), 0, _block_length(saddle.step_size)
     for start in range(0, steps, length):
         stop = min(start + length, steps)
-        for matrix in saddle.step_matrices(saddle.first_step + start, saddle.first_step + stop):
+        for matrix in saddle.step_matrices(start, stop):
             frame = matrix @ frame
         frame, triangle = np.linalg.qr(frame)
         if start >= steps // 4:
@@ -78,9 +78,8 @@ def measure_normals(saddle: Saddle, steps: int, rows: FloatArray) -> FloatArray:
     found, length = np.empty((STARTS, saddle.negative, saddle.dimension)), _block_length(saddle.step_size)
     for stop in range(steps, 0, -length):
         start = max(stop - length, 0)
-        matrices = saddle.step_matrices(saddle.first_step + start, saddle.first_step + stop)
-        for k in range(stop - 1, start - 1, -1):
-            rows = matrices[k - start].T @ rows
+        for k, matrix in zip(range(stop - 1, start - 1, -1), saddle.step_matrices(start, stop)[::-1], strict=True):
+            rows = matrix.T @ rows
             if k < STARTS:
                 found[k] = np.linalg.qr(rows)[0].T
         rows = np.linalg.qr(rows)[0]
@@ -98,7 +97,7 @@ def measure_escape(saddle: Saddle, steps: int, random: np.random.Generator) -> f
     x = x + _OFF * negative @ draw_frame(random, saddle.negative, 1)[:, 0]
     for start in range(0, steps, _LONGEST):
         stop = min(start + _LONGEST, steps)
-        for k, matrix in enumerate(saddle.step_matrices(saddle.first_step + start, saddle.first_step + stop), start):
+        for k, matrix in enumerate(saddle.step_matrices(start, stop), start):
             x = matrix @ x
             if x @ saddle.hessian @ x / 2 < _ESCAPED:
                 return float(k + 1)

@@ -80,5 +80,5 @@ def multiply_period(saddle: Saddle) -> tuple[FloatArray, int]:
     if saddle.schedule == "ratio":
         matrices = saddle.matrices_of(np.array([saddle.smoothing]))
     else:
-        matrices = saddle.step_matrices(saddle.first_step, saddle.first_step + (1 if saddle.is_constant else 2))
+        matrices = saddle.step_matrices(0, 1 if saddle.is_constant else 2)
     return reduce(np.matmul, matrices[::-1]), len(matrices)

@@ -45,14 +45,14 @@ def climb(
     blocks, rows, lanes = responses.shape
     shift = overlap / (1 + (count - 1) * overlap)  # |w|^2 (1 - c) = |z|^2 - shift (sum z)^2
     floor = -np.inf if is_linear else 0.0  # below it, h is 0
-    v, mean, total = np.empty((rows, lanes)), np.empty(lanes), np.empty(lanes)
-    along, squares, sums = np.empty(lanes), np.empty(lanes), np.empty(lanes)
+    mean, total, along = np.empty(lanes), np.empty(lanes), np.empty(lanes)
+    squares, sums, largest = np.empty(lanes), np.empty(lanes), np.empty(lanes)
     for block in range(blocks):
         z = responses[block]
         for k in range(steps):
             dt = step_size / (1 + k / SETTLING)
             for j in range(lanes):
-                mean[j], total[j], along[j], squares[j], sums[j] = 0.0, 0.0, 0.0, 0.0, 0.0
+                mean[j], total[j], along[j], squares[j], sums[j], largest[j] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for m in range(0, rows, 2):
                 p, q = probabilities[m], probabilities[m + 1]
                 for j in range(lanes):
@@ -62,25 +62,28 @@ def climb(
                 p, q = probabilities[m], probabilities[m + 1]
                 for j in range(lanes):
                     a, b = z[m, j], z[m + 1, j]
-                    c, d = p * (a - mean[j]) if a > floor else 0.0, q * (b - mean[j]) if b > floor else 0.0
-                    v[m, j], v[m + 1, j] = c, d
-                    total[j] = total[j] + c + d
-                    along[j] = along[j] + a * c + b * d
+                    v, u = p * (a - mean[j]) if a > floor else 0.0, q * (b - mean[j]) if b > floor else 0.0
+                    total[j] = total[j] + v + u
+                    along[j] = along[j] + a * v + b * u
             for m in range(0, rows, 2):
-                other = dt if probabilities[m + 1] > 0 else 0.0
+                p, q = probabilities[m], probabilities[m + 1]
+                other = dt if q > 0 else 0.0
                 for j in range(lanes):
-                    c = dt * ((1 - overlap) * v[m, j] + overlap * total[j] - along[j] * z[m, j])
-                    d = other * ((1 - overlap) * v[m + 1, j] + overlap * total[j] - along[j] * z[m + 1, j])
-                    a, b = z[m, j] + c, z[m + 1, j] + d
-                    v[m, j], v[m + 1, j], z[m, j], z[m + 1, j] = c, d, a, b
+                    a, b = z[m, j], z[m + 1, j]
+                    v, u = p * (a - mean[j]) if a > floor else 0.0, q * (b - mean[j]) if b > floor else 0.0
+                    v = dt * ((1 - overlap) * v + overlap * total[j] - along[j] * a)
+                    u = other * ((1 - overlap) * u + overlap * total[j] - along[j] * b)
+                    a, b = a + v, b + u
+                    z[m, j], z[m + 1, j] = a, b
                     squares[j] = squares[j] + a * a + b * b
                     sums[j] = sums[j] + a + b
+                    largest[j] = max(largest[j], abs(v), abs(u))
             for j in range(lanes):
                 squares[j] = np.sqrt((1 - overlap) / (squares[j] - shift * sums[j] * sums[j]))
             for m in range(rows):
                 for j in range(lanes):
                     z[m, j] *= squares[j]
-            if k % _CHECKED == 0 and np.abs(v).max() < _AT_REST:
+            if k % _CHECKED == 0 and largest.max() < _AT_REST:
                 break
 
 

@@ -15,11 +15,9 @@ SGD run i of replica k is run k cloud_size + i of the system "selection": the fi
 are those of a first cloud of 500.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from itertools import product
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,6 +38,7 @@ from clhd.systems.protocol import System
 
 # Measured, in seconds: one cloud of 1000 by both methods at one time; all fixed points, per square of features.
 _CLUSTER_SECONDS, _THEORY_SECONDS = 0.04, 0.05
+_LARGEST_KEPT = 10_000  # runs of a cloud that is kept for other points
 _NOT_HERE = {"initial", "initial_cosine_similarity", "initial_overlap", "correlation_acts_on"}
 _OWN: dict[str, Parameter] = {
     "cloud_size": count(1000, "runs of SGD in a cloud", minimum=10, maximum=10**6, in_theory=False),
@@ -141,18 +140,15 @@ class AttractorsSimulation:
         values = {name: np.full((*shape, len(time), len(methods), *inner), np.nan) for name, inner in sizes.items()}
         status = np.full(shape, Status.OK, np.int8)
         errors: dict[tuple[int, ...], Exception] = {}
-        # Points that differ in how they are clustered share their cloud, which is nearly all of the work.
-        for sharing, (r, replica) in product(_group_by_cloud(points), enumerate(replicas)):
-            cloud = cache(partial(_simulate_cloud, points[sharing[0]], time, replica))
-            for place in ((k, r) for k in sharing):
-                try:
-                    found = _count(points[place[0]], cloud())
-                except ClhdError as error:
-                    status[place], errors[place] = Status.FAILED, error
-                    continue
-                status[place] = Status.OK if found else Status.DIVERGED
-                for name, array in found.items():
-                    values[name][place] = array
+        for place in np.ndindex(shape):
+            try:
+                found = _count(points[place[0]], time, replicas[place[1]])
+            except ClhdError as error:
+                status[place], errors[place] = Status.FAILED, error
+                continue
+            status[place] = Status.OK if found else Status.DIVERGED
+            for name, array in found.items():
+                values[name][place] = array
         return Result(values=values, status=status, errors=errors)
 
 
@@ -222,27 +218,24 @@ def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in values.items() if name not in _OWN} | {"initial": "random"}
 
 
-def _group_by_cloud(points: Sequence[CloudPoint]) -> list[list[int]]:
-    """The places of the points that have the same clouds."""
-    groups: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-    for k, point in enumerate(points):
-        groups[point.point.key, point.size].append(k)
-    return list(groups.values())
-
-
-def _simulate_cloud(point: CloudPoint, time: FloatArray, replica: int) -> FloatArray:
+def _simulate_cloud(point: Point, size: int, time: tuple[float, ...], replica: int) -> FloatArray:
     """The overlaps of a cloud, shape (runs, times, features)."""
+    return simulate_points([point], time, range(replica * size, (replica + 1) * size), threads=1)[0, ..., :-1]
+
+
+# Points that differ in how they are clustered share their clouds, which are nearly all of the work.
+_recall_cloud = lru_cache(maxsize=16)(_simulate_cloud)
+
+
+def _count(point: CloudPoint, time: FloatArray, replica: int) -> dict[str, FloatArray]:
+    """The clusters of one cloud at each time, by each method; nothing if a run of the cloud has diverged."""
     for method in point.methods:
         check_method(method)  # before the long work
-    runs = range(replica * point.size, (replica + 1) * point.size)
-    return simulate_points([point.point], time, runs, threads=1)[0, ..., :-1]
-
-
-def _count(point: CloudPoint, overlap: FloatArray) -> dict[str, FloatArray]:
-    """The clusters of one cloud at each time, by each method; nothing if a run of the cloud has diverged."""
+    find_cloud = _recall_cloud if point.size <= _LARGEST_KEPT else _simulate_cloud
+    overlap = find_cloud(point.point, point.size, tuple(time), replica)
     if not np.isfinite(overlap).all():
         return {}
-    shape = (overlap.shape[1], len(point.methods))
+    shape = (len(time), len(point.methods))
     counted, noise, share = np.empty(shape), np.empty(shape), np.full((*shape, point.room), np.nan)
     for k, m in np.ndindex(shape):
         found = count_clusters(overlap[:, k], method=point.methods[m], **dict(point.settings))

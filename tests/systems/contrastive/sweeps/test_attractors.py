@@ -10,7 +10,7 @@ from clhd.figures.plot import plot_experiment
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Gaussian, ThreePoint
 from clhd.systems.contrastive.simulation.sgd import simulate_points
-from clhd.systems.contrastive.sweeps.attractors import count_attractors
+from clhd.systems.contrastive.sweeps.attractors import _recall_cloud, count_attractors
 from clhd.systems.declarations import Status
 from clhd.systems.registry import find_system
 
@@ -130,7 +130,11 @@ def test_points_that_differ_in_their_counter_have_keys_of_their_own():
 def test_points_that_differ_in_their_counter_share_the_clouds_of_each_replica(monkeypatch):
     """Each cloud is simulated once, and the numbers are those of each point alone."""
     changes = ({"cluster_neighbours": 20}, {"dimension": 100}, {"cluster_neighbours": 5, "smallest_share": 0.0})
-    alone = [simulate(range(2), **change).values for change in changes]
+    alone = []
+    for change in changes:
+        _recall_cloud.cache_clear()
+        alone.append(simulate(range(2), **change).values)
+    _recall_cloud.cache_clear()
     simulated = []
     monkeypatch.setattr(
         "clhd.systems.contrastive.sweeps.attractors.simulate_points",

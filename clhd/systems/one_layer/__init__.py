@@ -74,7 +74,7 @@ docs/systems/one_layer.md derives them."""
         }
 
     def estimate_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
-        return 1e-3 + _STEP_SECONDS * values.layer_units * values.pattern_count * expect_steps(values)
+        return float(1e-3 + _STEP_SECONDS * values.layer_units * values.pattern_count * expect_steps(values))
 
     def estimate_theory_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
         return float(1e-3 + _CASE_SECONDS * 3**values.pattern_count)

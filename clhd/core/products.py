@@ -1,30 +1,47 @@
 """Products of matrices and vectors for kernels: loops in a fixed order, so that their bits depend on no BLAS."""
 
+import numpy as np
+
 from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
 
 
 @kernel
 def add_product(out: FloatArray, left: FloatArray, right: FloatArray) -> None:
-    """Add left @ right to `out`: two rows of `out` and four of `right` at a time, to load and store each less often.
+    """Add left @ right to `out`: four rows of `out` and of `right` at a time, to load and store each less often.
 
     Each entry of `out` gets its products one by one, in their order. Shapes: (row, column) of `out`, (row, inner) and
     (inner, column).
     """
     rows, inner = left.shape
-    pairs, fours = rows - rows % 2, inner - inner % 4
-    for i in range(0, pairs, 2):
-        for k in range(0, fours, 4):
-            a, b, c, d = left[i, k], left[i, k + 1], left[i, k + 2], left[i, k + 3]
-            e, f, g, h = left[i + 1, k], left[i + 1, k + 1], left[i + 1, k + 2], left[i + 1, k + 3]
+    whole_rows, whole = rows - rows % 4, inner - inner % 4
+    for i in range(0, whole_rows, 4):
+        for k in range(0, whole, 4):
+            a0, b0, c0, d0 = left[i, k], left[i, k + 1], left[i, k + 2], left[i, k + 3]
+            a1, b1, c1, d1 = left[i + 1, k], left[i + 1, k + 1], left[i + 1, k + 2], left[i + 1, k + 3]
+            a2, b2, c2, d2 = left[i + 2, k], left[i + 2, k + 1], left[i + 2, k + 2], left[i + 2, k + 3]
+            a3, b3, c3, d3 = left[i + 3, k], left[i + 3, k + 1], left[i + 3, k + 2], left[i + 3, k + 3]
             for j in range(out.shape[1]):
                 p, q, r, s = right[k, j], right[k + 1, j], right[k + 2, j], right[k + 3, j]
-                out[i, j] = out[i, j] + a * p + b * q + c * r + d * s
-                out[i + 1, j] = out[i + 1, j] + e * p + f * q + g * r + h * s
+                out[i, j] = out[i, j] + a0 * p + b0 * q + c0 * r + d0 * s
+                out[i + 1, j] = out[i + 1, j] + a1 * p + b1 * q + c1 * r + d1 * s
+                out[i + 2, j] = out[i + 2, j] + a2 * p + b2 * q + c2 * r + d2 * s
+                out[i + 3, j] = out[i + 3, j] + a3 * p + b3 * q + c3 * r + d3 * s
     for i in range(rows):
-        for k in range(fours if i < pairs else 0, inner):
+        for k in range(whole if i < whole_rows else 0, inner):
             for j in range(out.shape[1]):
                 out[i, j] += left[i, k] * right[k, j]
+
+
+@kernel
+def transpose(matrix: FloatArray) -> FloatArray:
+    """Return the transpose of a matrix, in the order of its own rows."""
+    rows, columns = matrix.shape
+    out = np.empty((columns, rows))
+    for j in range(columns):
+        for i in range(rows):
+            out[j, i] = matrix[i, j]
+    return out
 
 
 @kernel

@@ -37,7 +37,7 @@ def status_of(values: Mapping[str, Any], outputs: Mapping[str, Output]) -> Statu
     """Return ``DIVERGED`` if an output of a run is infinite, or NaN although it may not be NaN; else ``OK``."""
     for name, output in outputs.items():
         array = np.asarray(values[name])
-        if np.isinf(array).any() or (np.isnan(array).any() and not output.may_be_nan):
+        if (np.isinf(array) if output.may_be_nan else ~np.isfinite(array)).any():
             return Status.DIVERGED
     return Status.OK
 

@@ -83,7 +83,7 @@ def make_start(values: SimpleNamespace, random: np.random.Generator) -> tuple[Fl
 def measure_modes(network: Network, u: FloatArray, w: FloatArray) -> tuple[float, float]:
     """Return P and M; each is a sum of squares, so that one of them can be exactly 0."""
     scaled_u, scaled_w = u / math.sqrt(network.rate_u), w / math.sqrt(network.rate_w)
-    return float(np.sum((scaled_u + scaled_w) ** 2)), float(np.sum((scaled_u - scaled_w) ** 2))
+    return float(((scaled_u + scaled_w) ** 2).sum()), float(((scaled_u - scaled_w) ** 2).sum())
 
 
 def find_time_unit(network: Network, plus: float, minus: float) -> float:
@@ -98,8 +98,8 @@ def find_time_unit(network: Network, plus: float, minus: float) -> float:
 
 def measure_area(u: FloatArray, w: FloatArray) -> float:
     """Return c^2 = u.u w.w - (u.w)^2, the Gram determinant, without cancellation."""
-    squared = float(np.sum(u * u))
+    squared = float((u * u).sum())
     if squared == 0.0:
         return 0.0
-    rest = w - float(np.sum(u * w)) / squared * u
-    return squared * float(np.sum(rest * rest))
+    rest = w - float((u * w).sum()) / squared * u
+    return squared * float((rest * rest).sum())

@@ -23,13 +23,12 @@ def descend(
     Times and step are not in units. Between two output times all steps are equal, and at most `step`. The drift is the
     largest change of c^2 and of delta, relative to (u.u w.w) and to K/g^2 at the start.
     """
-    times = np.concatenate([[0.0], time])
-    states = np.empty((len(times), 5))  # u.u, w.w, u.w, c^2, delta
-    for k, gap in enumerate(np.diff(times, prepend=0.0)):
-        steps = math.ceil(round(gap / step, 9))
-        u, w = _take_steps(u, w, steps, gap / max(steps, 1), network)
-        states[k] = _measure(network, u, w)
-    squared_u, squared_w, product, area, balance = states.T
+    states = [_measure(network, u, w)]
+    for gap in np.diff(time, prepend=0.0).tolist():
+        if steps := math.ceil(round(gap / step, 9)):
+            u, w = take_steps(u, w, steps, gap / steps, network)
+        states.append(_measure(network, u, w))
+    squared_u, squared_w, product, area, balance = np.array(states).T
     norms = np.sqrt(squared_u * squared_w)
     kernels = network.rate_u * squared_w + network.rate_w * squared_u
     drift = max(np.abs(area - area[0]).max() / norms[0] ** 2, np.abs(balance - balance[0]).max() / kernels[0])
@@ -59,14 +58,15 @@ def count_breaks(product: FloatArray, alignment: FloatArray, norms: FloatArray) 
 
 
 def _measure(network: Network, u: FloatArray, w: FloatArray) -> tuple[float, ...]:
-    squared_u, squared_w = float(np.sum(u * u)), float(np.sum(w * w))
+    squared_u, squared_w = (u * u).sum(), (w * w).sum()
     balance = network.rate_u * squared_w - network.rate_w * squared_u
-    return squared_u, squared_w, float(np.sum(u * w)), measure_area(u, w), balance
+    return squared_u, squared_w, (u * w).sum(), measure_area(u, w), balance
 
 
-def _take_steps(
+def take_steps(
     u: FloatArray, w: FloatArray, steps: int, step: float, network: Network
 ) -> tuple[FloatArray, FloatArray]:
+    """Return the weights after some steps of gradient descent."""
     u, w = u.copy(), w.copy()
     rates = step * network.rate_u, step * network.rate_w
     _descend(u, w, steps, *rates, network.scale, network.second_moment, network.cross_moment)

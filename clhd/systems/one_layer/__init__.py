@@ -9,13 +9,11 @@ import numpy as np
 from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
 from clhd.systems.declarations import Words, choice, count, describe, number, output
-from clhd.systems.one_layer.simulation import list_sizes, simulate_layer
+from clhd.systems.one_layer.simulation import expect_steps, list_sizes, simulate_layer
 from clhd.systems.one_layer.theory import predict_layer
 from clhd.systems.protocol import System
 
-_STEP_SECONDS = 1.5e-9  # measured: of one unit and pattern
-_EARLY = 50  # without kinks, units come to rest in a small part of the steps
-_CASE_SECONDS = 1e-5
+_STEP_SECONDS, _CASE_SECONDS = 1.0e-9, 1e-5  # measured: of one unit and pattern; of one case of the enumeration
 
 
 class OneLayerSystem(System):
@@ -76,9 +74,7 @@ docs/systems/one_layer.md derives them."""
         }
 
     def estimate_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
-        most = values.layer_units * values.ascent_steps * values.pattern_count * _STEP_SECONDS
-        has_kinks = values.activation == "relu" and values.pattern_overlap > 0
-        return float(1e-3 + most / (1 if has_kinks else _EARLY))
+        return float(1e-3 + _STEP_SECONDS * values.layer_units * values.pattern_count * expect_steps(values))
 
     def estimate_theory_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
         return float(1e-3 + _CASE_SECONDS * 3**values.pattern_count)

@@ -34,3 +34,9 @@ def find_energy(responses: FloatArray, probabilities: FloatArray, *, is_linear: 
     """Return E for each unit; responses have the shape (units, M)."""
     h = responses if is_linear else np.maximum(responses, 0.0)
     return np.asarray((h**2 @ probabilities - (h @ probabilities) ** 2) / 2)
+
+
+def find_covariance(patterns: FloatArray, probabilities: FloatArray) -> FloatArray:
+    """Return the covariance of the patterns, which are rows."""
+    mean = probabilities @ patterns
+    return np.asarray(patterns.T @ (probabilities[:, None] * patterns) - np.outer(mean, mean))

@@ -17,52 +17,91 @@ from numpy.typing import NDArray
 from clhd.core.arrays import FloatArray, pad
 from clhd.core.kernels import kernel
 from clhd.systems.declarations import NotConvergedError
-from clhd.systems.one_layer.model import find_energy, make_patterns, make_probabilities
+from clhd.systems.one_layer.model import find_covariance, find_energy, make_patterns, make_probabilities
 
 TOLD_APART = 0.03  # largest difference of two weights of one end point
 SETTLING = 500.0  # steps after which the step size has halved
 _LANES = 64  # units that move together
 _CHECKED = 100  # steps between two looks whether all of them are at rest
 _AT_REST = 1e-13  # largest change of a response in one step
+_DECAY = 29.0  # rate times t until then: -log(1e-13), fitted
 
 
 @kernel
 def climb(
-    responses: FloatArray, probabilities: FloatArray, overlap: float, is_linear: bool, step_size: float, steps: int
+    responses: FloatArray,
+    probabilities: FloatArray,
+    overlap: float,
+    count: int,
+    is_linear: bool,
+    step_size: float,
+    steps: int,
 ) -> None:
-    """Move the responses, shape (blocks, M, lanes), up to the ends of the units."""
-    blocks, count, lanes = responses.shape
+    """Move the responses, shape (blocks, rows, lanes), up to the ends of the units.
+
+    Rows are taken in pairs, to load and store each sum half as often. They are the patterns, of this number, and one of
+    probability 0 if it is odd, whose responses stay at 0.
+    """
+    blocks, rows, lanes = responses.shape
     shift = overlap / (1 + (count - 1) * overlap)  # |w|^2 (1 - c) = |z|^2 - shift (sum z)^2
     floor = -np.inf if is_linear else 0.0  # below it, h is 0
-    v, mean, total = np.empty((count, lanes)), np.empty(lanes), np.empty(lanes)
-    along, squares, sums = np.empty(lanes), np.empty(lanes), np.empty(lanes)
+    mean, total, along = np.empty(lanes), np.empty(lanes), np.empty(lanes)
+    squares, sums, largest = np.empty(lanes), np.empty(lanes), np.empty(lanes)
     for block in range(blocks):
         z = responses[block]
         for k in range(steps):
             dt = step_size / (1 + k / SETTLING)
             for j in range(lanes):
-                mean[j], total[j], along[j], squares[j], sums[j] = 0.0, 0.0, 0.0, 0.0, 0.0
-            for m in range(count):
+                mean[j], total[j], along[j], squares[j], sums[j], largest[j] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for m in range(0, rows, 2):
+                p, q = probabilities[m], probabilities[m + 1]
                 for j in range(lanes):
-                    mean[j] += probabilities[m] * (z[m, j] if z[m, j] > floor else 0.0)
-            for m in range(count):
+                    a, b = z[m, j], z[m + 1, j]
+                    mean[j] = mean[j] + p * (a if a > floor else 0.0) + q * (b if b > floor else 0.0)
+            for m in range(0, rows, 2):
+                p, q = probabilities[m], probabilities[m + 1]
                 for j in range(lanes):
-                    v[m, j] = probabilities[m] * (z[m, j] - mean[j]) if z[m, j] > floor else 0.0
-                    total[j] += v[m, j]
-                    along[j] += z[m, j] * v[m, j]
-            for m in range(count):
+                    a, b = z[m, j], z[m + 1, j]
+                    v, u = p * (a - mean[j]) if a > floor else 0.0, q * (b - mean[j]) if b > floor else 0.0
+                    total[j] = total[j] + v + u
+                    along[j] = along[j] + a * v + b * u
+            for m in range(0, rows, 2):
+                p, q = probabilities[m], probabilities[m + 1]
+                other = dt if q > 0 else 0.0
                 for j in range(lanes):
-                    v[m, j] = dt * ((1 - overlap) * v[m, j] + overlap * total[j] - along[j] * z[m, j])
-                    z[m, j] += v[m, j]
-                    squares[j] += z[m, j] * z[m, j]
-                    sums[j] += z[m, j]
+                    a, b = z[m, j], z[m + 1, j]
+                    v, u = p * (a - mean[j]) if a > floor else 0.0, q * (b - mean[j]) if b > floor else 0.0
+                    v = dt * ((1 - overlap) * v + overlap * total[j] - along[j] * a)
+                    u = other * ((1 - overlap) * u + overlap * total[j] - along[j] * b)
+                    a, b = a + v, b + u
+                    z[m, j], z[m + 1, j] = a, b
+                    squares[j] = squares[j] + a * a + b * b
+                    sums[j] = sums[j] + a + b
+                    largest[j] = max(largest[j], abs(v), abs(u))
             for j in range(lanes):
                 squares[j] = np.sqrt((1 - overlap) / (squares[j] - shift * sums[j] * sums[j]))
-            for m in range(count):
+            for m in range(rows):
                 for j in range(lanes):
                     z[m, j] *= squares[j]
-            if k % _CHECKED == 0 and np.abs(v).max() < _AT_REST:
+            if k % _CHECKED == 0 and largest.max() < _AT_REST:
                 break
+
+
+def expect_steps(values: SimpleNamespace) -> float:
+    """Return about how many steps the units take: on a kink all of them, else until they are at rest.
+
+    The slowest direction decays as exp(-rate t), with t = 500 step_size log(1 + k/500) after k steps. The rate is the
+    gap of the largest eigenvalues of a linear unit, and about the smallest probability for relu.
+    """
+    if values.activation == "relu" and values.pattern_overlap > 0:
+        return float(values.ascent_steps)
+    probabilities = make_probabilities(values.pattern_count, values.probability_ratio)
+    rate = probabilities.min()
+    if values.activation == "linear":
+        patterns = make_patterns(values.pattern_count, values.pattern_overlap)
+        rate = np.subtract(*np.linalg.eigvalsh(find_covariance(patterns, probabilities))[:-3:-1])
+    folds = _DECAY / (SETTLING * values.first_step_size * max(rate, 1e-4))
+    return float(min(_CHECKED + SETTLING * np.expm1(min(folds, 10.0)), values.ascent_steps))
 
 
 def list_sizes(units: int) -> list[int]:
@@ -114,11 +153,12 @@ def climb_all(
 ) -> FloatArray:
     """Return the responses of all units at their ends, shape (units, M); the last block is filled with copies."""
     units, count = responses.shape
-    blocks = -(-units // _LANES)
+    blocks, spare = -(-units // _LANES), count % 2
     filled = np.concatenate([responses, np.broadcast_to(responses[0], (blocks * _LANES - units, count))])
-    lanes = np.ascontiguousarray(filled.reshape(blocks, _LANES, count).transpose(0, 2, 1))
-    climb(lanes, probabilities, overlap, is_linear, step_size, steps)
-    return lanes.transpose(0, 2, 1).reshape(-1, count)[:units]
+    rows = np.pad(filled.reshape(blocks, _LANES, count), ((0, 0), (0, 0), (0, spare)))
+    lanes = np.ascontiguousarray(rows.transpose(0, 2, 1))
+    climb(lanes, np.pad(probabilities, (0, spare)), overlap, count, is_linear, step_size, steps)
+    return lanes[:, :count].transpose(0, 2, 1).reshape(-1, count)[:units]
 
 
 def label_ends(weights: FloatArray, is_live: NDArray[np.bool_], *, up_to_sign: bool) -> NDArray[np.int_]:

@@ -17,7 +17,7 @@ import numpy as np
 from clhd.core.arrays import FloatArray, pad
 from clhd.core.lazy import special
 from clhd.systems.declarations import NotConvergedError
-from clhd.systems.one_layer.model import make_patterns, make_probabilities
+from clhd.systems.one_layer.model import find_covariance, make_patterns, make_probabilities
 
 _TOLERANCE = 1e-9  # of signs and of multipliers
 _SAME = 1e-6  # largest difference of the weights of one optimum that two cases find
@@ -54,9 +54,7 @@ def find_linear_energy(patterns: FloatArray, probabilities: FloatArray) -> Float
 
     It raises NotConvergedError if this eigenvalue is a multiple one: then the optima are a continuum.
     """
-    mean = probabilities @ patterns
-    covariance = patterns.T @ (probabilities[:, None] * patterns) - np.outer(mean, mean)
-    eigenvalues = np.linalg.eigvalsh(covariance)
+    eigenvalues = np.linalg.eigvalsh(find_covariance(patterns, probabilities))
     if eigenvalues[-1] - eigenvalues[-2] < _TOLERANCE * eigenvalues[-1]:
         raise NotConvergedError("the largest eigenvalue is a multiple one: the optima are a continuum")
     return np.asarray(eigenvalues[-1] / 2)

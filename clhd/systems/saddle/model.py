@@ -53,8 +53,8 @@ class Saddle:
         )
 
     def strengths(self, start: int, stop: int) -> FloatArray:
-        """Return sigma(k) for k = start, ..., stop - 1."""
-        k = np.arange(start, stop, dtype=np.float64)
+        """Return sigma(k) for the steps start, ..., stop - 1, of which step 0 has k = first_step."""
+        k = self.first_step + np.arange(start, stop, dtype=np.float64)
         if self.schedule == "gradient_descent":
             return np.zeros_like(k)
         if self.schedule == "ratio":
@@ -64,7 +64,7 @@ class Saddle:
         return self.smoothing * (k + 1) ** (self.growth_power if self.schedule == "power" else 0.0)
 
     def step_matrices(self, start: int, stop: int) -> FloatArray:
-        """Return M(k) for k = start, ..., stop - 1; shape (stop - start, n, n)."""
+        """Return M(k) for these steps; shape (stop - start, n, n)."""
         return self.matrices_of(self.strengths(start, stop))
 
     def matrices_of(self, strengths: FloatArray) -> FloatArray:

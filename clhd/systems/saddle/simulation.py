@@ -22,7 +22,7 @@ from clhd.systems.saddle.model import Saddle, draw_frame, point_upwards
 STILL = 5.0  # a direction whose length changes by less than a factor e^5 neither shrinks nor grows
 STARTS = 30  # step indices at which the scheme begins, for the common region
 LARGEST_RANKED = 12  # dimension beyond which the rank of the normals is below rounding
-_CUT = 1e-12  # of singular values: next to the smallest, 1e-9 at n = 12, and to rounding, 1e-15
+RANK_CUT = 1e-12  # of singular values: next to the smallest, 1e-9 at n = 12, and to rounding, 1e-15
 _RESOLVED = 35.0  # the rows have converged to rounding: e^-35 = 6e-16
 _OFF, _ESCAPED = 1e-6, -1.0
 _SPREAD, _LONGEST = 1e4, 32  # largest ratio of lengths between two QRs, and largest number of steps
@@ -38,7 +38,7 @@ def simulate_saddle(saddle: Saddle, steps: int, room: int, random: np.random.Gen
     rows = draw_frame(random, n, m)
     if stalled == 0 and (exponents[m - 1] - exponents[m]) * steps > _RESOLVED:
         normals = measure_normals(saddle, steps, rows)
-        common = n - count_rank(normals.reshape(-1, n)) if n <= LARGEST_RANKED else np.nan
+        common = n - np.linalg.matrix_rank(normals.reshape(-1, n), rtol=RANK_CUT) if n <= LARGEST_RANKED else np.nan
         normal = point_upwards(normals[0, 0]) if m == 1 else normal
     return {
         "attraction_dimension": is_attracted.sum(),
@@ -57,7 +57,7 @@ def measure_exponents(saddle: Saddle, steps: int, frame: FloatArray) -> tuple[Fl
     sums, counted, length = np.zeros(saddle.dimension), 0, _block_length(saddle.step_size)
     for start in range(0, steps, length):
         stop = min(start + length, steps)
-        for matrix in saddle.step_matrices(saddle.first_step + start, saddle.first_step + stop):
+        for matrix in saddle.step_matrices(start, stop):
             frame = matrix @ frame
         frame, triangle = np.linalg.qr(frame)
         if start >= steps // 4:
@@ -78,9 +78,8 @@ def measure_normals(saddle: Saddle, steps: int, rows: FloatArray) -> FloatArray:
     found, length = np.empty((STARTS, saddle.negative, saddle.dimension)), _block_length(saddle.step_size)
     for stop in range(steps, 0, -length):
         start = max(stop - length, 0)
-        matrices = saddle.step_matrices(saddle.first_step + start, saddle.first_step + stop)
-        for k in range(stop - 1, start - 1, -1):
-            rows = matrices[k - start].T @ rows
+        for k, matrix in zip(range(stop - 1, start - 1, -1), saddle.step_matrices(start, stop)[::-1], strict=True):
+            rows = matrix.T @ rows
             if k < STARTS:
                 found[k] = np.linalg.qr(rows)[0].T
         rows = np.linalg.qr(rows)[0]
@@ -98,17 +97,11 @@ def measure_escape(saddle: Saddle, steps: int, random: np.random.Generator) -> f
     x = x + _OFF * negative @ draw_frame(random, saddle.negative, 1)[:, 0]
     for start in range(0, steps, _LONGEST):
         stop = min(start + _LONGEST, steps)
-        for k, matrix in enumerate(saddle.step_matrices(saddle.first_step + start, saddle.first_step + stop), start):
+        for k, matrix in enumerate(saddle.step_matrices(start, stop), start):
             x = matrix @ x
             if x @ saddle.hessian @ x / 2 < _ESCAPED:
                 return float(k + 1)
     return np.nan
-
-
-def count_rank(rows: FloatArray) -> int:
-    """Return the rank of rows of unit length."""
-    singular = np.linalg.svd(rows, compute_uv=False)
-    return int((singular > _CUT * singular[0]).sum())
 
 
 def _block_length(step_size: float) -> int:

@@ -11,6 +11,7 @@ docs/systems/saddle.md proves the dimensions.
 | power, p > 1 | 1, or 0 if the mean grows | not known | 0, and that of the mean |
 """
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -60,8 +61,8 @@ def predict_exponents(saddle: Saddle) -> FloatArray:
         exponents = np.zeros(saddle.dimension)  # of the smoothed directions: steps shrink to nothing
         exponents[-1] = np.log(1 - saddle.step_size * saddle.hessian.sum() / saddle.dimension)
     else:
-        period = find_period(saddle)
-        exponents = np.log(np.abs(np.linalg.eigvals(multiply(period)))) / len(period)
+        product, steps = multiply_period(saddle)
+        exponents = np.log(np.abs(np.linalg.eigvals(product))) / steps
     return np.sort(exponents)[::-1]
 
 
@@ -69,21 +70,15 @@ def predict_normal(saddle: Saddle) -> FloatArray:
     """Return the unit normal of the attraction region of a periodic scheme; NaN if m > 1, or it is not periodic."""
     if saddle.negative > 1 or not (saddle.is_constant or saddle.schedule == "alternating"):
         return np.full(saddle.dimension, np.nan)
-    rates, vectors = np.linalg.eig(multiply(find_period(saddle)).T)
+    rates, vectors = np.linalg.eig(multiply_period(saddle)[0].T)
     normal = np.real(vectors[:, np.argmax(np.abs(rates))])
     return point_upwards(normal / np.linalg.norm(normal))
 
 
-def find_period(saddle: Saddle) -> FloatArray:
-    """Return the step matrices of one period of the limit of a bounded scheme, in their order."""
+def multiply_period(saddle: Saddle) -> tuple[FloatArray, int]:
+    """Return the product of the step matrices of one period of the limit of a bounded scheme, and their number."""
     if saddle.schedule == "ratio":
-        return saddle.matrices_of(np.array([saddle.smoothing]))
-    return saddle.step_matrices(saddle.first_step, saddle.first_step + (1 if saddle.is_constant else 2))
-
-
-def multiply(matrices: FloatArray) -> FloatArray:
-    """Return the product of step matrices, the first one on the right."""
-    product: FloatArray = np.eye(matrices.shape[-1])
-    for matrix in matrices:
-        product = matrix @ product
-    return product
+        matrices = saddle.matrices_of(np.array([saddle.smoothing]))
+    else:
+        matrices = saddle.step_matrices(0, 1 if saddle.is_constant else 2)
+    return reduce(np.matmul, matrices[::-1]), len(matrices)

@@ -10,7 +10,7 @@ from clhd.core.arrays import FloatArray
 from clhd.errors import ClhdError
 from clhd.systems.declarations import choice, count, describe, number, output
 from clhd.systems.protocol import System
-from clhd.systems.two_layers.data import BATCH, LOCATIONS, VOCABULARY
+from clhd.systems.two_layers.data import LOCATIONS, VOCABULARY
 
 _EQUATIONS = """\
 h_k = act(W1_k[token k]), normalised over the batch: (h - mean) / sqrt(variance + 1e-5)
@@ -79,12 +79,11 @@ class TwoLayersSystem(System):
         return {"token_location": (np.arange(1, LOCATIONS + 1), describe("location", "k", description=dependence))}
 
     def estimate_seconds(self, values: SimpleNamespace, time: FloatArray) -> float:
-        # Measured on one core of an AMD EPYC: the batch against itself, sums over samples, tables.
-        size, units = values.output_dimension, values.tokens * values.units_per_token
+        # Measured on one core of an AMD EPYC: random numbers and exponentials, the batch against itself, tables.
+        size, entries = values.output_dimension, LOCATIONS * values.tokens * values.units_per_token
         occurring = values.tokens if values.token_law == "planted" else VOCABULARY
-        work = 1.4e-10 * BATCH * BATCH * size + 1e-9 * BATCH * LOCATIONS * size
-        work += 6e-10 * LOCATIONS * units * (VOCABULARY + occurring * size)
-        return float(1e-3 + time[-1] * (1e-4 + work))
+        work = 1.3e-4 + 2.7e-6 * size + entries * (7e-9 * VOCABULARY + 3.6e-10 * occurring * size)
+        return float(1e-3 + time[-1] * work)
 
     def simulate(self, values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> Mapping[str, Any]:
         from clhd.systems.two_layers.simulation import train  # noqa: PLC0415  compilers are loaded at need

@@ -23,7 +23,7 @@ import numpy as np
 from clhd.core.arrays import BoolArray, IntArray
 
 LOCATIONS, VOCABULARY, FIXED, BATCH = 10, 20, 5, 128
-DEPENDENCES = tuple(k / LOCATIONS for k in range(1, LOCATIONS + 1))  # of planted data, by location
+DEPENDENCES = np.arange(1, LOCATIONS + 1) / LOCATIONS  # of planted data, by location
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,12 @@ class TokenData:
         shape = (2, BATCH, LOCATIONS)
         chosen = random.integers(len(self.patterns), size=BATCH)
         if self.planted:
-            is_fixed = random.random(shape) < np.array(DEPENDENCES)
-            others = self.allowed[np.arange(LOCATIONS), random.integers(self.allowed.shape[1], size=shape)]
+            is_fixed = random.random(shape) < DEPENDENCES
+            tokens = self.allowed.shape[1]
+            # Twice as fast as an index for each location.
+            others = self.allowed.take(random.integers(tokens, size=shape) + tokens * np.arange(LOCATIONS))
         else:
-            is_fixed = np.broadcast_to(self.fixed[chosen], shape)
-            others = random.integers(VOCABULARY, size=shape)
+            is_fixed, others = self.fixed[chosen], random.integers(VOCABULARY, size=shape)
         return np.where(is_fixed, self.patterns[chosen], others)
 
 

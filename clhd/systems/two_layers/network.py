@@ -1,8 +1,8 @@
-"""Compiled steps of the two-layer network: forward, InfoNCE, gradient, one step of SGD with momentum.
+"""Compiled steps of the two-layer network: forward, InfoNCE, gradient, SGD with momentum.
 
-The input is one-hot at each location, so in a batch a location has at most `vocabulary` different hidden vectors,
-however many samples there are. They are computed and differentiated once for each token, as tables, and samples only
-add up rows of tables. All sums are loops: the bits depend on no BLAS.
+The input is one-hot at each location, so in a batch a location has at most `vocabulary` different hidden vectors for
+each view, however many samples there are. They are computed and differentiated once for each token, as rows of tables,
+and samples only add up rows. All sums are loops: the bits depend on no BLAS.
 
 | symbol | name | shape | unit |
 |---|---|---|---|
@@ -10,13 +10,14 @@ add up rows of tables. All sums are loops: the bits depend on no BLAS.
 | B, D | batch, output dimension | | |
 | W1 | first | (K, V, C) | 1 |
 | W2 | second | (K, C, D) | 1 |
-| x | tokens of one view | (B, K) | index of the vocabulary |
-| n | counts of each token in the batch | (K, V) | samples |
-| a | activated, act(W1) | (K, V, C) | 1 |
-| m, s | mean of a over the batch, and root of its variance + eps | (C,), (K, C) | 1 |
-| h | table, (a - m) / s | (K, V, C) | 1 |
-| y | output, sum over k, c of h[k, x_k, c] W2[k, c] | (B, D) | 1 |
-| z | y / abs(y) | (B, D) | 1 |
+| x | tokens of both views | (2, B, K) | index of the vocabulary |
+| R | rows of a location: a view and a token that it has there | at most 2 V | |
+| n | counts of the samples that have a row | (K, R) | samples |
+| a | act(W1) | (K, R, C) | 1 |
+| m, s | mean of a over the batch of a view, and root of its variance + eps | (C,), (K, 2, C) | 1 |
+| h | hidden, (a - m) / s | (K, R, C) | 1 |
+| y | sum over k, c of h[k, row of the sample, c] W2[k, c] | (2 B, D) | 1 |
+| z | outputs, y / abs(y) | (2 B, D) | 1 |
 | M | z1 z1', with z1.z2 on the diagonal | (B, B) | 1 |
 
 The loss is the mean over i of -log softmax(M_i / temperature)_i.
@@ -29,82 +30,106 @@ import numpy as np
 
 from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import kernel
-from clhd.core.products import add_product, add_rows, dot
+from clhd.core.products import add_product, add_rows, dot, transpose
 from clhd.core.vector_math import exponential
 
 NONE, MEAN, FULL = 0, 1, 2  # batch normalisation: none; s constant in the gradient; differentiated in full
 EPSILON = 1e-5  # added to variances, as is usual
 MOMENTUM = 0.9
+VIEWS = 2
 
 
 @kernel
-def sort_samples(tokens: IntArray, counts: FloatArray) -> IntArray:
-    """Return the samples in the order of their tokens, of which there are so many."""
-    place, samples = np.zeros(len(counts) + 1, np.int64), np.empty(len(tokens), np.int64)
-    for v in range(len(counts)):
-        place[v + 1] = place[v] + np.int64(counts[v])
-    for i in range(len(tokens)):
-        samples[place[tokens[i]]] = i
-        place[tokens[i]] += 1
+def list_rows(tokens: IntArray, vocabulary: int) -> Any:
+    """Return the rows of each location: (token of each, n, where those of a view end, row of each sample)."""
+    _, batch, locations = tokens.shape
+    token, counts = np.zeros((locations, VIEWS * vocabulary), np.int64), np.zeros((locations, VIEWS * vocabulary))
+    ends, rows = np.zeros((locations, VIEWS + 1), np.int64), np.zeros((locations, VIEWS * batch), np.int64)
+    for k in range(locations):
+        row = 0
+        for view in range(VIEWS):
+            found = np.zeros(vocabulary, np.int64)  # how often each token is there, then its row
+            for i in range(batch):
+                found[tokens[view, i, k]] += 1
+            for v in range(vocabulary):
+                if found[v] > 0:
+                    token[k, row], counts[k, row], found[v] = v, found[v], row
+                    row += 1
+            for i in range(batch):
+                rows[k, view * batch + i] = found[tokens[view, i, k]]
+            ends[k, view + 1] = row
+    return token, counts, ends, rows
+
+
+@kernel
+def sort_samples(rows: IntArray, counts: FloatArray) -> IntArray:
+    """Return the samples in the order of their rows, of which there are so many."""
+    place, samples = np.zeros(len(counts) + 1, np.int64), np.zeros(len(rows), np.int64)
+    for r in range(len(counts)):
+        place[r + 1] = place[r] + int(counts[r])
+    for i in range(len(rows)):
+        samples[place[rows[i]]] = i
+        place[rows[i]] += 1
     return samples
 
 
 @kernel
-def normalise_table(first: FloatArray, tokens: IntArray, relu: bool, norm: int) -> Any:
-    """Return counts n, table h and 1 / s of one view."""
-    batch, locations = tokens.shape
-    vocabulary, units = first.shape[1], first.shape[2]
-    counts = np.zeros((locations, vocabulary))
-    for i in range(batch):
+def normalise(values: FloatArray, counts: FloatArray, batch: int, inverse: FloatArray) -> None:
+    """Turn a into h, of the rows of one view at one location, and write 1 / s to `inverse`."""
+    rows, units = values.shape
+    mean, variance = np.zeros(units), np.zeros(units)
+    for r in range(rows):
+        for c in range(units):
+            mean[c] += counts[r] / batch * values[r, c]
+    for r in range(rows):
+        for c in range(units):
+            values[r, c] -= mean[c]
+            variance[c] += counts[r] / batch * values[r, c] * values[r, c]
+    for c in range(units):
+        inverse[c] = 1.0 / math.sqrt(variance[c] + EPSILON)
+    for r in range(rows):
+        for c in range(units):
+            values[r, c] *= inverse[c]
+
+
+@kernel
+def encode(first: FloatArray, second: FloatArray, lists: Any, relu: bool, norm: int) -> Any:
+    """Return what is known of both views: (h, 1 / s, z, lengths of y); `lists` is that of `list_rows`."""
+    token, counts, ends, rows = lists
+    samples, (locations, units, size) = rows.shape[1], second.shape
+    most, floor = token.shape[1], 0.0 if relu else -np.inf
+    hidden, inverse = np.zeros((locations, most, units)), np.ones((locations, VIEWS, units))
+    products, outputs, lengths = np.zeros((locations * most, size)), np.zeros((samples, size)), np.zeros(samples)
+    for k in range(locations):
+        last = ends[k, VIEWS]
+        for r in range(last):
+            for c in range(units):
+                hidden[k, r, c] = max(first[k, token[k, r], c], floor)
+        for view in range(VIEWS if norm != NONE else 0):
+            begin, end = ends[k, view], ends[k, view + 1]
+            normalise(hidden[k, begin:end], counts[k, begin:end], samples // VIEWS, inverse[k, view])
+        add_product(products[k * most : k * most + last], hidden[k, :last], second[k])
+    chosen = np.zeros(locations, np.int64)
+    for i in range(samples):
         for k in range(locations):
-            counts[k, tokens[i, k]] += 1.0
-    table = np.maximum(first, 0.0) if relu else first.copy()
-    inverse = np.ones((locations, units))
-    if norm == NONE:
-        return counts, table, inverse
-    for k in range(locations):
-        shares, mean, variance = counts[k] / batch, np.zeros(units), np.zeros(units)
-        for v in range(vocabulary):
-            for c in range(units):
-                mean[c] += shares[v] * table[k, v, c]
-        table[k] -= mean
-        for v in range(vocabulary):
-            for c in range(units):
-                variance[c] += shares[v] * table[k, v, c] * table[k, v, c]
-        inverse[k] = 1.0 / np.sqrt(variance + EPSILON)
-        table[k] *= inverse[k]
-    return counts, table, inverse
-
-
-@kernel
-def view_batch(first: FloatArray, second: FloatArray, tokens: IntArray, relu: bool, norm: int) -> Any:
-    """Return what is known of one view: (counts n, table h, 1 / s, z, lengths of y)."""
-    counts, table, inverse = normalise_table(first, tokens, relu, norm)
-    batch, locations = tokens.shape
-    vocabulary, size = table.shape[1], second.shape[2]
-    outputs, rows = np.zeros((batch, size)), np.empty((locations * vocabulary, size))
-    for k in range(locations):
-        seen = np.nonzero(counts[k])[0]
-        products = np.zeros((len(seen), size))
-        add_product(products, table[k][seen], second[k])
-        rows[k * vocabulary + seen] = products
-    first_rows, lengths = np.arange(locations) * vocabulary, np.empty(batch)
-    for i in range(batch):
-        add_rows(outputs[i], rows, first_rows + tokens[i])
+            chosen[k] = k * most + rows[k, i]
+        add_rows(outputs[i], products, chosen)
         lengths[i] = math.sqrt(dot(outputs[i], outputs[i]))
-        outputs[i] /= lengths[i]
-    return counts, table, inverse, outputs, lengths
+        for d in range(size):
+            outputs[i, d] /= lengths[i]
+    return hidden, inverse, outputs, lengths
 
 
 @kernel
-def contrast(one: FloatArray, two: FloatArray, temperature: float) -> Any:
-    """Return the loss and its derivatives with respect to z1 and z2.
+def contrast(outputs: FloatArray, temperature: float) -> Any:
+    """Return the loss and its derivatives by z.
 
     M is symmetric, but for a diagonal of its own. So sums over rows are sums over columns.
     """
-    batch = len(one)
-    similarity, positive, totals = np.zeros((batch, batch)), np.empty(batch), np.zeros(batch)
-    add_product(similarity, one, one.T.copy())
+    batch = len(outputs) // VIEWS
+    one, two, d_outputs = outputs[:batch], outputs[batch:], np.zeros(outputs.shape)
+    similarity, positive, totals = np.zeros((batch, batch)), np.zeros(batch), np.zeros(batch)
+    add_product(similarity, one, transpose(one))
     for i in range(batch):
         positive[i] = similarity[i, i] = dot(one[i], two[i])
         for j in range(batch):
@@ -112,78 +137,61 @@ def contrast(one: FloatArray, two: FloatArray, temperature: float) -> Any:
             totals[j] += similarity[i, j]
     loss = 0.0
     shares = 1.0 / (totals * batch * temperature)
-    d_one, d_two = np.zeros_like(one), np.empty_like(one)
     for i in range(batch):
         loss += (math.log(totals[i]) - (positive[i] - 1.0) / temperature) / batch
         own = similarity[i, i] * shares[i] - 1.0 / (batch * temperature)
-        d_one[i] = own * two[i]
-        d_two[i] = own * one[i]
+        for d in range(outputs.shape[1]):
+            d_outputs[i, d], d_outputs[batch + i, d] = own * two[i, d], own * one[i, d]
         for j in range(batch):
             similarity[i, j] *= shares[i] + shares[j]
         similarity[i, i] = 0.0
-    add_product(d_one, similarity, one)
-    return loss, d_one, d_two
+    add_product(d_outputs[:batch], similarity, one)
+    return loss, d_outputs
 
 
 @kernel
-def add_gradient(
-    first: FloatArray,
-    second: FloatArray,
-    tokens: IntArray,
-    relu: bool,
-    norm: int,
-    view: Any,
-    d_outputs: FloatArray,
-    d_first: FloatArray,
-    d_second: FloatArray,
-) -> None:
-    """Add the gradient by one view to `d_first` and `d_second`; `view` is that of `view_batch`."""
-    counts, table, inverse, outputs, lengths = view
-    batch, locations = tokens.shape
-    vocabulary, units, size = table.shape[1], table.shape[2], second.shape[2]
-    for i in range(batch):  # from dL/dz to dL/dy
+def differentiate(
+    first: FloatArray, second: FloatArray, lists: Any, relu: bool, norm: int, known: Any, d_outputs: FloatArray
+) -> Any:
+    """Return the gradients by W1 and W2; `known` is that of `encode`, and `d_outputs` the derivatives by z."""
+    token, counts, ends, rows = lists
+    hidden, inverse, outputs, lengths = known
+    samples, (locations, units, size) = rows.shape[1], second.shape
+    batch, floor = samples // VIEWS, 0.0 if relu else -np.inf
+    d_first, d_second = np.zeros(first.shape), np.zeros(second.shape)
+    for i in range(samples):  # from dL/dz to dL/dy
         along = dot(outputs[i], d_outputs[i])
         for d in range(size):
             d_outputs[i, d] = (d_outputs[i, d] - along * outputs[i, d]) / lengths[i]
     for k in range(locations):
-        seen = np.nonzero(counts[k])[0]
-        h = table[k][seen]
-        samples = sort_samples(tokens[:, k], counts[k])
-        rows = np.zeros((len(seen), size))
-        begin = 0
-        for i in range(len(seen)):
-            end = begin + int(counts[k, seen[i]])
-            add_rows(rows[i], d_outputs, samples[begin:end])
+        n, last, begin, by_row = counts[k], ends[k, VIEWS], 0, sort_samples(rows[k], counts[k])
+        d_rows, d_hidden = np.zeros((last, size)), np.zeros((last, units))
+        for r in range(last):
+            end = begin + int(n[r])
+            add_rows(d_rows[r], d_outputs, by_row[begin:end])
             begin = end
-        d_h = np.zeros((len(seen), units))
-        add_product(d_second[k], h.T.copy(), rows)
-        add_product(d_h, rows, second[k].T.copy())
-        d_table, mean, slope = np.zeros((vocabulary, units)), np.zeros(units), np.zeros(units)
-        for i in range(len(seen)):
-            d_table[seen[i]] = d_h[i]
-            for c in range(units):
-                mean[c] += d_h[i, c] / batch
-                slope[c] += d_h[i, c] * h[i, c] / batch
-        for v in range(vocabulary):
-            for c in range(units):
-                force = d_table[v, c]
-                if norm != NONE:
-                    force -= counts[k, v] * mean[c]
-                if norm == FULL:
-                    force -= counts[k, v] * table[k, v, c] * slope[c]
-                is_on = first[k, v, c] > 0.0 or not relu
-                d_first[k, v, c] += force * inverse[k, c] if is_on else 0.0
+        add_product(d_second[k], transpose(hidden[k, :last]), d_rows)
+        add_product(d_hidden, d_rows, transpose(second[k]))
+        for view in range(VIEWS):
+            mean, slope = np.zeros(units), np.zeros(units)
+            for r in range(ends[k, view], ends[k, view + 1]):
+                for c in range(units):
+                    mean[c] += d_hidden[r, c] / batch if norm != NONE else 0.0
+                    slope[c] += d_hidden[r, c] * hidden[k, r, c] / batch if norm == FULL else 0.0
+            for r in range(ends[k, view], ends[k, view + 1]):
+                for c in range(units):
+                    force = d_hidden[r, c] - n[r] * mean[c] - n[r] * hidden[k, r, c] * slope[c]
+                    is_on = first[k, token[k, r], c] > floor
+                    d_first[k, token[k, r], c] += force * inverse[k, view, c] if is_on else 0.0
+    return d_first, d_second
 
 
-@kernel
 def evaluate(first: FloatArray, second: FloatArray, pair: IntArray, relu: bool, norm: int, temperature: float) -> Any:
     """Return the loss of a pair of views, shape (2, B, K), and its gradients by W1 and W2."""
-    one = view_batch(first, second, pair[0], relu, norm)
-    two = view_batch(first, second, pair[1], relu, norm)
-    loss, d_one, d_two = contrast(one[3], two[3], temperature)
-    d_first, d_second = np.zeros_like(first), np.zeros_like(second)
-    add_gradient(first, second, pair[0], relu, norm, one, d_one, d_first, d_second)
-    add_gradient(first, second, pair[1], relu, norm, two, d_two, d_first, d_second)
+    lists = list_rows(pair, first.shape[1])
+    known = encode(first, second, lists, relu, norm)
+    loss, d_outputs = contrast(known[2], temperature)
+    d_first, d_second = differentiate(first, second, lists, relu, norm, known, d_outputs)
     return loss, d_first, d_second
 
 

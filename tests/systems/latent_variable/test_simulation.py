@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clhd.systems.latent_variable.model import Network, find_time_unit, measure_area, measure_modes
-from clhd.systems.latent_variable.simulation import _take_steps, count_breaks, descend
+from clhd.systems.latent_variable.simulation import count_breaks, descend, take_steps
 from clhd.systems.latent_variable.theory import predict_start
 from tests.systems.latent_variable.starts import draw_case
 
@@ -13,7 +13,7 @@ from tests.systems.latent_variable.starts import draw_case
 def test_steps_are_those_of_plain_descent(width):
     network = Network(scale=0.7, rate_u=1.3, rate_w=0.4, second_moment=1.2, cross_moment=-0.5)
     u, w = np.random.default_rng(width).normal(size=(2, width))
-    found = _take_steps(u, w, 5, 0.02, network)
+    found = take_steps(u, w, 5, 0.02, network)
     for _ in range(5):
         slope = 2 * network.scale * (network.second_moment * network.scale * (u @ w) - network.cross_moment)
         u, w = u - 0.02 * network.rate_u * slope * w, w - 0.02 * network.rate_w * slope * u
@@ -40,7 +40,7 @@ def test_a_step_shrinks_both_invariants_by_one_factor():
     force = 2 * network.scale * (network.cross_moment - network.second_moment * network.scale * (u @ w))
     step = 0.03
     factor = 1 - (step * force * network.root_rate) ** 2
-    after = _take_steps(u, w, 1, step, network)
+    after = take_steps(u, w, 1, step, network)
     assert np.sqrt(measure_area(*after) / measure_area(u, w)) == pytest.approx(factor, rel=1e-12)
     before, later = (network.rate_u * (b @ b) - network.rate_w * (a @ a) for a, b in ((u, w), after))
     assert later / before == pytest.approx(factor, rel=1e-12)

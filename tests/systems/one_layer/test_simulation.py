@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 from clhd.systems.declarations import NotConvergedError
 from clhd.systems.one_layer.model import find_energy, make_patterns, make_probabilities
-from clhd.systems.one_layer.simulation import climb_all, label_ends, simulate_layer
+from clhd.systems.one_layer.simulation import climb_all, expect_steps, label_ends, simulate_layer
 from clhd.systems.one_layer.theory import enumerate_optima, find_dead_share, predict_layer
 from tests.systems.one_layer.values import make_values
 
@@ -128,3 +128,21 @@ def test_a_unit_has_nearly_the_same_end_with_fewer_others():
 def test_more_ends_than_there_is_room_for_are_told():
     with pytest.raises(NotConvergedError, match="distinct end points found: there is room for 2"):
         simulate(4, 0.0, room_for_optima=2)
+
+
+@pytest.mark.parametrize(("activation", "overlap"), [("linear", 0.0), ("linear", 0.8), ("relu", 0.0)])
+def test_units_rest_after_about_as_many_steps_as_are_expected(activation, overlap):
+    """A third of these steps is too few, and after three times as many nothing moves."""
+    values = make_values(6, overlap, activation=activation)
+    starts, probabilities = make_starts(6, 64, overlap), make_probabilities(6, values.probability_ratio)
+    few, most, all_steps = (
+        climb_all(starts, probabilities, overlap, activation == "linear", values.first_step_size, int(steps))
+        for steps in (expect_steps(values) / 3, 3 * expect_steps(values), values.ascent_steps)
+    )
+    np.testing.assert_array_equal(most, all_steps)
+    assert (few != all_steps).any()
+
+
+def test_units_on_kinks_are_expected_to_take_all_steps():
+    values = make_values(6, 0.5)
+    assert expect_steps(values) == values.ascent_steps

@@ -17,6 +17,7 @@ are those of a first cloud of 500.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,9 @@ from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
 from clhd.systems.declarations import Cost, Outputs, Parameter, Result, Status, Value, choice, count, number
 from clhd.systems.protocol import System
 
-# Measured, in seconds: one cloud of 1000 by both methods at one time; all fixed points of a model.
-_CLUSTER_SECONDS, _THEORY_SECONDS = 0.04, 1.0
+# Measured, in seconds: one cloud of 1000 by both methods at one time; all fixed points, per square of features.
+_CLUSTER_SECONDS, _THEORY_SECONDS = 0.04, 0.05
+_LARGEST_KEPT = 10_000  # runs of a cloud that is kept for other points
 _NOT_HERE = {"initial", "initial_cosine_similarity", "initial_overlap", "correlation_acts_on"}
 _OWN: dict[str, Parameter] = {
     "cloud_size": count(1000, "runs of SGD in a cloud", minimum=10, maximum=10**6, in_theory=False),
@@ -167,7 +169,7 @@ class AttractorsTheory:
         return _declare(constants, {"attractors": _DIMS}, "attractors")
 
     def cost(self, point: AttractorsTheoryPoint, time: FloatArray) -> Cost:
-        return Cost(seconds=_THEORY_SECONDS)
+        return Cost(seconds=_THEORY_SECONDS * point.model.features**2)
 
     def compute(self, points: Sequence[AttractorsTheoryPoint], time: FloatArray, replicas: Sequence[int]) -> Result:
         counts = [np.full((len(time), point.methods), count_attractors(point.model)) for point in points]
@@ -216,12 +218,21 @@ def _contrastive(values: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in values.items() if name not in _OWN} | {"initial": "random"}
 
 
+def _simulate_cloud(point: Point, size: int, time: tuple[float, ...], replica: int) -> FloatArray:
+    """The overlaps of a cloud, shape (runs, times, features)."""
+    return simulate_points([point], time, range(replica * size, (replica + 1) * size), threads=1)[0, ..., :-1]
+
+
+# Points that differ in how they are clustered share their clouds, which are nearly all of the work.
+_recall_cloud = lru_cache(maxsize=16)(_simulate_cloud)
+
+
 def _count(point: CloudPoint, time: FloatArray, replica: int) -> dict[str, FloatArray]:
     """The clusters of one cloud at each time, by each method; nothing if a run of the cloud has diverged."""
     for method in point.methods:
         check_method(method)  # before the long work
-    runs = range(replica * point.size, (replica + 1) * point.size)
-    overlap = simulate_points([point.point], time, runs, threads=1)[0, ..., :-1]
+    find_cloud = _recall_cloud if point.size <= _LARGEST_KEPT else _simulate_cloud
+    overlap = find_cloud(point.point, point.size, tuple(time), replica)
     if not np.isfinite(overlap).all():
         return {}
     shape = (len(time), len(point.methods))

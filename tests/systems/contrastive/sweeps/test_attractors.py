@@ -10,7 +10,7 @@ from clhd.figures.plot import plot_experiment
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Gaussian, ThreePoint
 from clhd.systems.contrastive.simulation.sgd import simulate_points
-from clhd.systems.contrastive.sweeps.attractors import count_attractors
+from clhd.systems.contrastive.sweeps.attractors import _recall_cloud, count_attractors
 from clhd.systems.declarations import Status
 from clhd.systems.registry import find_system
 
@@ -125,6 +125,29 @@ def test_points_that_differ_in_their_counter_have_keys_of_their_own():
         {}, {"cloud_size": 301}, {"cluster_neighbours": 21}, {"core_fluctuation": 0.5}, {"smallest_share": 0.1}
     )}  # fmt: skip
     assert len(keys) == 5
+
+
+def test_points_that_differ_in_their_counter_share_the_clouds_of_each_replica(monkeypatch):
+    """Each cloud is simulated once, and the numbers are those of each point alone."""
+    changes = ({"cluster_neighbours": 20}, {"dimension": 100}, {"cluster_neighbours": 5, "smallest_share": 0.0})
+    alone = []
+    for change in changes:
+        _recall_cloud.cache_clear()
+        alone.append(simulate(range(2), **change).values)
+    _recall_cloud.cache_clear()
+    simulated = []
+    monkeypatch.setattr(
+        "clhd.systems.contrastive.sweeps.attractors.simulate_points",
+        lambda points, time, runs, **more: (
+            simulated.append((points[0].dimension, runs)) or simulate_points(points, time, runs, **more)
+        ),
+    )
+    points = [SYSTEM.simulation.point(VALUES | change, 3) for change in changes]
+    together = SYSTEM.simulation.compute(points, TIME, range(2)).values
+    assert sorted(simulated, key=str) == [(n, range(k, k + 300)) for n in (100, 200) for k in (0, 300)]
+    for k, values in enumerate(alone):
+        for name, array in values.items():
+            np.testing.assert_array_equal(together[name][k], array[0])
 
 
 def test_more_neighbours_than_runs_are_refused():

@@ -1,0 +1,145 @@
+"""What of numba the decorators of `kernels.py` need: compilation, code on disk that is checked, bit casts.
+
+numba takes longer to import than most commands to run, so `kernels.py` imports this module when a kernel is called.
+"""
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from llvmlite import ir
+from llvmlite.binding import Linkage
+from numba import config as _config
+from numba import float64, njit, uint64
+from numba.core.caching import IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary
+from numba.core.registry import cpu_target
+from numba.core.typing.templates import Signature
+from numba.extending import intrinsic
+
+from clhd.errors import InputError
+
+_settings: Any = _config  # numba makes its attributes from variables of the environment
+if _settings.DISABLE_JIT:
+    raise InputError("NUMBA_DISABLE_JIT=1: kernels work only compiled; unset this variable")
+
+
+def _keep_callees_apart(library: JITCodeLibrary) -> None:
+    """Give compiled code its own copies of the functions that it calls, then optimise it.
+
+    In numba 0.68 a compiled kernel carries copies of its callees as weak symbols, each optimised in its own way, and
+    all callers in a process use the copy that was loaded first. The last bits of a result therefore depended on what
+    the process had loaded before. Worse, a symbol names a record type by a counter of the process. Two processes that
+    compiled kernels for different record types at the same time gave their callees the same names, and a process that
+    loaded both kernels from the cache silently computed wrong numbers.
+    """
+    for function in library._final_module.functions:
+        is_copy = not function.is_declaration and function.linkage == Linkage.linkonce_odr
+        if is_copy and function.name.startswith("_ZN"):  # numba's mangled names: compiled from Python
+            function.linkage = Linkage.internal
+    _optimize(library)
+
+
+_optimize: Callable[[Any], None] = JITCodeLibrary._optimize_final_module
+JITCodeLibrary._optimize_final_module = _keep_callees_apart  # type: ignore[method-assign,assignment]
+
+
+class _CheckedCacheFile(IndexDataCacheFile):
+    """A file of machine code that records its source and its types, and is not loaded for others.
+
+    numba numbers these files in an index. Two processes may read the index before either has written it; an entry can
+    then name code for other types or another processor, or, if a process was killed, code of an older source.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        with suppress(OSError):  # a full disk costs time in the next run, and no result in this one
+            super().save(key, (self._source_stamp, key, data))  # type: ignore[no-untyped-call]
+
+    def load(self, key: Any) -> Any:
+        try:
+            held: Any = super().load(key)  # type: ignore[no-untyped-call]
+        except Exception:  # a file that may not be read, or was cut off: numba raises anything
+            return None
+        return held[2] if held is not None and held[:2] == (self._source_stamp, key) else None
+
+
+def _compile(function: Callable[..., Any], *, cached: bool) -> Any:
+    return njit(function, nogil=True, cache=cached, error_model="numpy", fastmath={"contract"})
+
+
+def _compile_cached(function: Callable[..., Any]) -> Any:
+    """A compiled function whose code is kept on disk; in a temporary folder if there is no other place."""
+    try:
+        return _compile(function, cached=True)
+    except RuntimeError as error:  # numba 0.68: cannot cache function, no locator available
+        if "no locator" not in str(error):
+            raise
+    _make_temporary_cache()
+    return _compile(function, cached=True)
+
+
+def _make_temporary_cache() -> None:
+    """Have numba keep compiled code in a temporary folder, in this process and those that it starts."""
+    folder = tempfile.mkdtemp(prefix="clhd-kernels-")
+    process = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == process:  # a copy of this process made by fork must leave the folder
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    _settings.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = folder
+    print(  # noqa: T201
+        "compiled kernels cannot be kept, since neither the folder of clhd nor your home can be written: each run "
+        "compiles them again, for some 20 s. To keep them, set NUMBA_CACHE_DIR to a folder of yours.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def compile_kernel(function: Callable[..., Any], stamp: str) -> Any:
+    """Return a compiled function whose code is kept on disk under a stamp; of an empty one, none is kept."""
+    if not stamp:
+        return _compile(function, cached=False)
+    compiled = _compile_cached(function)
+    # Change the class of the existing object: only numba has the arguments of its constructor.
+    compiled._cache._cache_file.__class__ = _CheckedCacheFile
+    compiled._cache._cache_file._source_stamp = stamp
+    return compiled
+
+
+def compile_inlined(function: Callable[..., Any]) -> Any:
+    """Return a compiled function that callers always inline."""
+    return njit(function, nogil=True, forceinline=True, error_model="numpy", fastmath={"contract"})
+
+
+def find_type(compiled: Any) -> Any:
+    """Return the type that numba gives to a compiled function or an intrinsic where a kernel names it."""
+    cpu_target.typing_context.refresh()  # it may be newer than what numba has registered
+    return cpu_target.typing_context.resolve_value_type(compiled)
+
+
+def _float_to_bits(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
+    """Reinterpret the 64 bits of a float64 as a uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return uint64(float64), generate
+
+
+def _bits_to_float(typing_context: Any, x: Any) -> tuple[Signature, Callable[..., Any]]:
+    """Reinterpret the 64 bits of a uint64 as a float64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return float64(uint64), generate
+
+
+float_to_bits, bits_to_float = intrinsic(_float_to_bits), intrinsic(_bits_to_float)

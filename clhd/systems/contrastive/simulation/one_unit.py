@@ -44,7 +44,7 @@ from clhd.core.streams import (
 )
 from clhd.systems.contrastive.model.activations import activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.losses import COVARIANCE, LOSSES, covariance, forces
+from clhd.systems.contrastive.model.losses import LOSSES, covariance, forces
 from clhd.systems.contrastive.simulation.lockstep import (
     LANES,
     Lockstep,
@@ -286,31 +286,55 @@ def _return_to_sphere(q: FloatArray, rest: FloatArray) -> None:
             rest[j, i] *= factor
 
 
+# One kernel for batches and one for three views: each compiles the forces of its own losses only.
 @kernel
-def _advance(
+def _advance_batch(
     steps: int,
     activation: int,
     coefficients: FloatArray,
-    loss: int,
     centred: bool,
     sphere: bool,
     samplers: IntArray,
     state: BitArray,
     group: Any,
 ) -> None:
-    """Advance all lanes of a group by `steps` steps, in place."""
-    z, h, d, delta = group.z, group.h, group.d, group.delta
+    """Advance all lanes of a group by `steps` steps of the covariance loss, in place."""
+    z, h, d = group.z, group.h, group.d
     for _ in range(steps):
         _draw_numbers(state, samplers, group)
         _measure(group)
         _project(group)
         for v in range(z.shape[1]):
             activate(activation, coefficients, z[0, v], h[0, v], d[0, v])
-        if loss == COVARIANCE:
-            # One unit has no penalty: its weight, for which any row stands here, plays no part.
-            covariance.forces(centred, covariance.SQUARE, group.mean, h, d, group.mean, group.slope, delta)
-        else:
-            forces(loss, group.temperature, h[0], d[0], delta[0])
+        # One unit has no penalty: its weight, for which any row stands here, plays no part.
+        covariance.forces(centred, covariance.SQUARE, group.mean, h, d, group.mean, group.slope, group.delta)
+        _split_into_modes(group)
+        _sum_modes(group)
+        _move(group)
+        if sphere:
+            _return_to_sphere(group.q, group.rest)
+
+
+@kernel
+def _advance_views(
+    steps: int,
+    activation: int,
+    coefficients: FloatArray,
+    loss: int,
+    sphere: bool,
+    samplers: IntArray,
+    state: BitArray,
+    group: Any,
+) -> None:
+    """Advance all lanes of a group by `steps` steps of a loss of three or more views, in place."""
+    z, h, d = group.z, group.h, group.d
+    for _ in range(steps):
+        _draw_numbers(state, samplers, group)
+        _measure(group)
+        _project(group)
+        for v in range(z.shape[1]):
+            activate(activation, coefficients, z[0, v], h[0, v], d[0, v])
+        forces(loss, group.temperature, h[0], d[0], group.delta[0])
         _split_into_modes(group)
         _sum_modes(group)
         _move(group)
@@ -329,8 +353,7 @@ class UnitGroup(Lockstep):
         return (
             model.unit.code,
             model.unit.coefficient_array,
-            LOSSES[model.loss].code if model.loss in LOSSES else COVARIANCE,
-            bool(model.centred),
+            bool(model.centred) if model.loss == "covariance" else LOSSES[model.loss].code,
             model.is_sphere,
             choose_samplers(model, len(self._group["bits"])),
         )
@@ -389,8 +412,8 @@ class UnitGroup(Lockstep):
         self._group["rest"][-1, : self.lanes] = 0.0
 
     def advance(self, steps: int) -> None:
-        arguments: Any = (steps, *self._codes, self._state, self._group)
-        _advance(*arguments)
+        advance: Any = _advance_batch if len(self._group["root"]) == 2 else _advance_views
+        advance(steps, *self._codes, self._state, self._group)
 
     def order_parameters(self) -> FloatArray:
         weights = np.vstack([self._group["q"], self._group["rest"]])[:, : self.lanes].T

@@ -69,7 +69,9 @@ class _CheckedCacheFile(IndexDataCacheFile):
 
 
 def _compile(function: Callable[..., Any], *, cached: bool) -> Any:
-    return njit(function, nogil=True, cache=cached, error_model="numpy", fastmath={"contract"})
+    # numba 0.68: a function whose options do not say so is forced inline if the caller that it is first compiled for is.
+    # Its bits, and the time to compile all its callers, would depend on what a process calls first.
+    return njit(function, nogil=True, cache=cached, error_model="numpy", fastmath={"contract"}, forceinline=False)
 
 
 def _compile_cached(function: Callable[..., Any]) -> Any:

@@ -276,3 +276,40 @@ def test_a_cache_that_cannot_be_read_or_written_costs_time_and_no_result(tmp_pat
     kept.unlink()
     kept.mkdir()  # a file that can be neither read nor replaced
     assert run() == "[66.0, 30.0] 1"
+
+
+# A kernel between an inlined function, which calls it, and the kernel that is called first.
+NESTED = """
+import sys
+from clhd.core.kernels import inlined, kernel
+
+@kernel
+def add_up(x):
+    total = 0.0
+    for i in range(int(x)):
+        total += x / (i + 1.0)
+    return total
+
+@inlined
+def between(x):
+    return 1.0 + add_up(x)
+
+@kernel
+def above(x):
+    return between(x) * between(x + 1.0)
+
+if sys.argv[1] == "callee":
+    add_up(2.0)
+above(2.0)
+(code,) = add_up.inspect_llvm().values()
+print("alwaysinline" in code)
+"""
+
+
+@pytest.mark.parametrize("first", ["callee", "caller"])
+def test_a_kernel_is_not_forced_inline_by_the_caller_that_it_is_first_compiled_for(tmp_path: Path, first: str) -> None:
+    script = tmp_path / "nested.py"
+    script.write_text(NESTED)
+    environment = {**os.environ, "PYTHONPATH": str(Path(clhd.__file__).parents[1]), "NUMBA_CACHE_DIR": ""}
+    done = subprocess.run([sys.executable, script, first], env=environment, capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "False"

@@ -7,7 +7,7 @@ or texts, and Zstandard; `clhd.sweep.store.documents.find_danger` has refused al
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numcodecs.zstd import decompress
@@ -18,20 +18,26 @@ from clhd.sweep.plan.blocks import chunk_region
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.documents import Document, read_chunks
 
-_TEXT = "string"
-_LENGTH_BYTES = 4
+TEXT = "string"
+LENGTH_BYTES = 4  # of the number of texts, and of each length
 
 
 def find_dtype(document: Document) -> np.dtype[Any]:
     """Return the type of the values of an array, as numpy has them."""
     kind = document["data_type"]
-    return np.dtypes.StringDType() if kind == _TEXT else np.dtype(kind)
+    return np.dtypes.StringDType() if kind == TEXT else np.dtype(kind)
 
 
 def find_fill_value(document: Document) -> Any:
     """Return the value of what was not written, from the metadata of an array, which write NaN as a text."""
     value = document["fill_value"]
-    return value if document["data_type"] == _TEXT else np.dtype(document["data_type"]).type(value)
+    return value if document["data_type"] == TEXT else np.dtype(document["data_type"]).type(value)
+
+
+def find_byte_order(document: Document) -> Literal["big", "little"]:
+    """Return the order of the bytes of a number, from the metadata of an array."""
+    configuration = document["codecs"][0].get("configuration") or {}
+    return "big" if configuration.get("endian") == "big" else "little"
 
 
 def read_array(files: ChunkFiles, name: str, region: Sequence[slice] = ()) -> NDArray[Any]:
@@ -94,18 +100,17 @@ def read_dataset(files: ChunkFiles) -> xr.Dataset:
 def _decode(content: bytes, document: Document) -> NDArray[Any]:
     """Return the values of a whole chunk; at the end of a dim it holds fill values behind those of the array."""
     data, shape = decompress(content), read_chunks(document)
-    if document["data_type"] == _TEXT:
+    if document["data_type"] == TEXT:
         return np.array(_decode_texts(data), dtype=np.dtypes.StringDType()).reshape(shape)
-    configuration = document["codecs"][0].get("configuration") or {}
-    dtype = np.dtype(document["data_type"]).newbyteorder("big" if configuration.get("endian") == "big" else "little")
+    dtype = np.dtype(document["data_type"]).newbyteorder(find_byte_order(document))
     return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _decode_texts(data: bytes) -> list[str]:
     """Return texts from their number and, for each, its length and its UTF-8."""
-    count, place, texts = int.from_bytes(data[:_LENGTH_BYTES], "little"), _LENGTH_BYTES, []
+    count, place, texts = int.from_bytes(data[:LENGTH_BYTES], "little"), LENGTH_BYTES, []
     for _ in range(count):
-        start = place + _LENGTH_BYTES
+        start = place + LENGTH_BYTES
         place = start + int.from_bytes(data[place:start], "little")
         if place > len(data):
             raise ValueError("the texts of a chunk end too early")

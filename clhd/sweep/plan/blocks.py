@@ -131,7 +131,8 @@ def choose_chunks(stage: Stage) -> tuple[int, ...]:
     table, shape = stage.cost_table, stage.shape
     longest_run, seconds = table.longest_run, table.seconds(stage.entries or 1)
     bound = max(1, _MAX_FILES // _count_variables(stage))
-    most_seconds = max(min(MAX_CHUNK_SECONDS, max(seconds / _CHUNKS_OF_STORE, _find_least(table))), seconds / bound)
+    short = max(seconds / _CHUNKS_OF_STORE, _find_least(table, seconds))
+    most_seconds = max(min(short, MAX_CHUNK_SECONDS), seconds / bound)
     most_entries = max(1, CHUNK_BYTES // stage.entry_bytes)
     # Replicas of one point: whole kernel calls, as many as the time allows.
     groups = max(1, int(most_seconds / max(longest_run.seconds * longest_run.runs_per_call, 1e-9)))
@@ -150,9 +151,10 @@ def choose_chunks(stage: Stage) -> tuple[int, ...]:
     return chunks
 
 
-def _find_least(table: CostTable) -> float:
-    """The least seconds of a chunk and of a block of cheap points."""
-    return max(_LEAST_SECONDS, _LEAST_ENTRIES * table.longest_run.seconds)
+def _find_least(table: CostTable, seconds: float) -> float:
+    """The least seconds of a chunk and of a block of cheap points; infinite for work that is hardly worth dividing."""
+    enough = max(_LEAST_SECONDS, _LEAST_ENTRIES * table.longest_run.seconds)
+    return enough if seconds > MIN_BLOCK_SECONDS else math.inf
 
 
 def _keep_small(stage: Stage, chunks: tuple[int, ...], bound: int) -> tuple[int, ...]:
@@ -197,8 +199,8 @@ def _join_chunks(
         of_chunks = table.chunk_seconds([sizes[axis] for axis in places], sizes[-1] if stage.has_replicas else 1)
         return float(of_chunks.max())
 
-    least = min(MIN_BLOCK_SECONDS, _find_least(table))
-    most = max(1, int(min(table.seconds(stage.entries or 1) / least, bound)))
+    seconds = table.seconds(stage.entries or 1)
+    most = max(1, int(min(seconds / min(MIN_BLOCK_SECONDS, _find_least(table, seconds)), bound)))
     if count() <= most:
         return chunks
     most_seconds = max(most_seconds, 2 * find_longest())  # a few expensive points must not keep all cheap ones apart
@@ -286,7 +288,7 @@ def plan_blocks(stage: Stage, needed: BoolArray, chunks: tuple[int, ...], worker
             mask = masks.setdefault((part.shape, part.tobytes()), part.copy())
             groups[kind].append((index, mask, entries))
     seconds = sum(table.padded_seconds(*of_kind) for of_kind in total.items())
-    enough = _choose_seconds(seconds, workers, min(MIN_BLOCK_SECONDS, _find_least(table)))
+    enough = _choose_seconds(seconds, workers, min(MIN_BLOCK_SECONDS, _find_least(table, seconds)))
     most_entries = max(1, MOST_BYTES_AT_ONCE // stage.entry_bytes)
     blocks = [block for entries in groups.values() for block in _divide(table, entries, enough, most_entries)]
     blocks.sort(key=lambda block: (-block.seconds, block.chunks[0][0]))

@@ -32,7 +32,8 @@ def generator(key: str, replica: int) -> np.random.Generator:
         From 0.
     """
     digest = blake2b(f"{key}|{replica}".encode(), digest_size=16, person=b"clhd generator").digest()
-    return np.random.Generator(np.random.Philox(_Key(np.frombuffer(digest, "<u8"))))
+    words: Any = _Key(np.frombuffer(digest, "<u8"))  # the types of numpy know no seeds but its own
+    return np.random.Generator(np.random.Philox(words))
 
 
 class _Key(ISeedSequence):

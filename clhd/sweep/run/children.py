@@ -93,9 +93,10 @@ def run_in_children(
         queue.fill()
         meanwhile()
         while left and children:
-            for pipe in wait([child.pipe for child in children], _LOOK_SECONDS):
+            ready: list[Any] = wait([child.pipe for child in children], _LOOK_SECONDS)
+            for pipe in ready:
                 try:
-                    number, report = pipe.recv()  # type: ignore[union-attr]
+                    number, report = pipe.recv()
                 except (EOFError, OSError):  # it has died, or ends because another one has
                     queue.stop()
                     _end([child for child in children if child.pipe is pipe])

@@ -4,7 +4,7 @@
 |---|---|---|
 | coordinate | one | written at creation |
 | output, ledger | all of one shape, see `clhd.sweep.store.store` | written by tasks |
-| variable of a summary | as Zarr chooses | written at creation |
+| variable of a summary | one, or more of up to 32 MB | written at creation |
 
 *Generations*: a store or a summary is replaced under its name in one step, and whoever reads it keeps what was there.
 
@@ -23,6 +23,7 @@ A process that is killed leaves files that no record names; `remove_leftovers` d
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -38,11 +39,12 @@ import numpy as np
 from clhd.core.files import make_folder, sync_folder
 from clhd.core.lazy import xr
 from clhd.errors import explain_unwritable
+from clhd.sweep.plan.blocks import CHUNK_BYTES, chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.documents import FILE, KEY_ENCODINGS, Document, chunk_key, parse_chunk_key
-from clhd.sweep.store.encode import CODEC, describe_array, encode_chunk
+from clhd.sweep.store.encode import describe_array, encode_chunk
 from clhd.sweep.store.layout import FORMAT, make_column
 from clhd.sweep.store.ledger import LEDGER
 from clhd.sweep.store.metadata import (
@@ -171,10 +173,8 @@ def write_dataset(dataset: xr.Dataset, path: Path) -> None:
     basis = json.dumps([dataset.attrs.get(name) for name in ("experiment", "rests_on", "code")])
     rests_on = json.loads(basis, parse_int=float)
     attributes = encode_attributes(dataset.attrs) | {"identity": make_identity(rests_on), "generation": generation}
-    encoding = {name: {"compressors": [CODEC], "chunk_key_encoding": keys} for name in dataset.variables}
-    whole: dict[str, Any] = {"zarr_format": 3, "consolidated": False, "write_empty_chunks": True}
-    dataset.assign_attrs(attributes).to_zarr(str(hidden), encoding=encoding, **whole)
-    names = [str(name) for name in dataset.variables]
+    hidden.mkdir()
+    names = _write_variables(hidden, dataset.assign_attrs(attributes), keys)
     write_checksum(hidden, names, whole=names)
     metadata = check_metadata(hidden)
     store = ChunkFiles(hidden, metadata)
@@ -182,6 +182,35 @@ def write_dataset(dataset: xr.Dataset, path: Path) -> None:
         for file in list_chunks(hidden / name, document):
             store.bind(file)
     publish(path)
+
+
+def _write_variables(folder: Path, dataset: xr.Dataset, keys: Mapping[str, Any]) -> list[str]:
+    """Write all variables of a dataset, and its attributes, as xarray does; return the names of the variables."""
+    variables, attributes = xr.conventions.encode_dataset_coordinates(dataset)
+    document = {"attributes": _as_plain(attributes), "zarr_format": 3, "node_type": "group"}
+    (folder / FILE).write_text(json.dumps(document), encoding="utf-8")
+    for name, variable in variables.items():
+        values, words = variable.values, dict(variable.attrs)
+        dtype: Any = values.dtype
+        fill: Any = 0
+        if dtype.kind in "OTU":
+            dtype, fill = str, ""
+        elif dtype.kind == "f":  # xarray has what is missing as NaN, and says so in the form of Zarr
+            fill, words = math.nan, words | {"_FillValue": base64.b64encode(np.float64("nan").tobytes()).decode()}
+        chunks = widen_chunks(values.shape, (1,) * values.ndim, CHUNK_BYTES // 8)
+        document = describe_array(values.shape, chunks, dtype, fill, keys, variable.dims, _as_plain(words))
+        _write_metadata(folder / str(name), document)
+        for index in np.ndindex(*chunk_counts(values.shape, chunks)):
+            file = folder / str(name) / chunk_key(index, document)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = values[chunk_region(index, values.shape, chunks)] if values.ndim else values
+            file.write_bytes(encode_chunk(part, document))
+    return [str(name) for name in variables]
+
+
+def _as_plain(words: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return attributes with lists and numbers of Python in place of numpy's."""
+    return {name: own.tolist() if isinstance(own, np.ndarray | np.generic) else own for name, own in words.items()}
 
 
 def make_identity(*parts: Any) -> str:

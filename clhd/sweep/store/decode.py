@@ -6,7 +6,7 @@ or texts, and Zstandard; `clhd.sweep.store.documents.find_danger` has refused al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -81,20 +81,47 @@ def read_array(files: ChunkFiles, name: str, region: Sequence[slice] = ()) -> ND
     return values
 
 
-def read_dataset(files: ChunkFiles) -> xr.Dataset:
-    """Return all variables in memory, with tables in the attributes as tables; raises what `read_array` does."""
+def read_dataset(
+    files: ChunkFiles, only: Collection[str] | None = None, places: Mapping[str, Sequence[int]] | None = None
+) -> xr.Dataset:
+    """Return variables in memory, with tables in the attributes as tables; raises what `read_array` does.
+
+    Parameters
+    ----------
+    files : ChunkFiles
+    only : collection of str, optional
+        The variables; by default all.
+    places : mapping of dim to positions, optional
+        What of each dim is wanted, ascending; by default all.
+    """
     variables: dict[str, xr.Variable] = {}
     attributes = dict(files.metadata.attributes)
     names = set(str(attributes.pop("coordinates", "")).split())  # as xarray writes coordinates that are no dim
     for name, document in files.metadata.arrays.items():
-        values, words = read_array(files, name), dict(document["attributes"])
+        if only is not None and name not in only:
+            continue
+        values, words = _read_places(files, name, places or {}), dict(document["attributes"])
         words.pop("_FillValue", None)  # it is NaN
         names |= set(str(words.pop("coordinates", "")).split())
         values = values.astype(words.pop("dtype", values.dtype))  # xarray writes truth values as numbers
         variables[name] = xr.Variable(document.get("dimension_names") or (), values, words)
     names |= {name for name, variable in variables.items() if variable.dims == (name,)}
-    coordinates = {name: variables.pop(name) for name in sorted(names)}
+    coordinates = {name: variables.pop(name) for name in sorted(names & variables.keys())}
     return xr.Dataset(variables, coordinates, attributes)
+
+
+def _read_places(files: ChunkFiles, name: str, places: Mapping[str, Sequence[int]]) -> NDArray[Any]:
+    """Return the values of a variable at some positions along its dims; only chunks between them are read."""
+    dims = files.metadata.arrays[name].get("dimension_names") or ()
+    wanted = [places.get(dim) for dim in dims]
+    if not any(own is not None for own in wanted):
+        return read_array(files, name)
+    region = [slice(None) if own is None else slice(min(own, default=0), max(own, default=-1) + 1) for own in wanted]
+    values = read_array(files, name, region)
+    for axis, (own, piece) in enumerate(zip(wanted, region, strict=True)):
+        if own is not None:
+            values = values.take([position - piece.start for position in own], axis)
+    return values
 
 
 def _decode(content: bytes, document: Document) -> NDArray[Any]:

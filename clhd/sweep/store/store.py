@@ -31,7 +31,7 @@ from clhd.core.files import check_folders
 from clhd.sweep.plan.blocks import ChunkIndex, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.store.chunk_files import ChunkFiles, StoreError
-from clhd.sweep.store.decode import find_dtype, find_fill_value, read_array
+from clhd.sweep.store.decode import find_dtype, find_fill_value, read_array, read_dataset
 from clhd.sweep.store.documents import FILE, read_chunks
 from clhd.sweep.store.encode import encode_chunk
 from clhd.sweep.store.layout import FORMAT, read_layout, read_outputs
@@ -88,11 +88,23 @@ class Store:
         files = BoundStore(self.files, read_only=self._mode == "r")
         return zarr.open_group(files, mode=self._mode, zarr_format=3, use_consolidated=True)  # type: ignore[arg-type]
 
-    def open_dataset(self) -> "xr.Dataset":
-        """Open all variables, see `BoundStore.open_dataset`."""
-        from clhd.sweep.store.bound import BoundStore  # noqa: PLC0415
+    def read_dataset(self, names: Sequence[str], places: Mapping[str, Sequence[int]]) -> "xr.Dataset":
+        """Return variables and all coordinates at some positions along each dim, in memory.
 
-        return BoundStore(self.files).open_dataset()
+        Raises
+        ------
+        DamagedChunkError
+            If a chunk is damaged, or is missing although it has a status.
+        """
+        try:
+            return read_dataset(self.files, {*names, *self.coordinates}, places)
+        except StoreError:
+            raise
+        except Exception:  # codecs and file systems raise errors of any type
+            damaged = next((path for name in names for path, _ in self._find_damage_of(name)), None)
+            if damaged is None:
+                raise
+            raise self.files.describe_damage(damaged) from None
 
     def stored_system(self) -> System | None:
         """Return the system as the store describes it, which computes nothing; None in stores of earlier versions."""

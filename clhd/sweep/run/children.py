@@ -17,6 +17,7 @@ while the parent does something else.
 """
 
 import ctypes
+import gc
 import mmap
 import os
 import signal
@@ -189,6 +190,7 @@ def _serve(
             signal.signal(number, signal.SIG_IGN)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         queue.release_sender()
+        gc.freeze()  # what is here from the parent is no garbage, and to look through it takes as long as many points
         while os.getppid() == parent and (taken := queue.take()) is not None:
             try:
                 report = compute(blocks[taken])

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.files import read_small
 from clhd.errors import ResultsError
 from clhd.sweep.plan.blocks import ChunkIndex, chunk_counts
 from clhd.sweep.store.documents import FILE, chunk_key, parse_chunk_key, read_chunks
@@ -63,6 +64,7 @@ class ChunkFiles:
     def __init__(self, root: Path, metadata: Metadata) -> None:
         self.root = root
         self.metadata = metadata
+        self._identity = metadata.identity
         status = metadata.arrays.get(STATUS) if "outputs" in metadata.attributes else None  # a summary has none
         # Variables whose chunks exist where there is a status, and the number of dims of the status.
         self._guarded = {*LEDGER, *metadata.attributes["outputs"]} if status else set()
@@ -73,7 +75,11 @@ class ChunkFiles:
 
     def file(self, name: str, index: ChunkIndex) -> Path:
         """Return the path of the file of one chunk of a variable."""
-        return self.root / name / chunk_key(index, self.metadata.arrays[name])
+        return Path(self._name_file(name, index))
+
+    def _name_file(self, name: str, index: ChunkIndex) -> str:
+        """Return the path as a text: to make a Path of each of many files takes as long as reading them."""
+        return f"{self.root}/{name}/{chunk_key(index, self.metadata.arrays[name])}"
 
     def _list_labels(self) -> Iterator[list[Any]]:
         """Yield what the chunks along each dim of the ledger hold: values of an axis, or a range of replicas."""
@@ -98,7 +104,7 @@ class ChunkFiles:
 
     def add_trailer(self, name: str, index: ChunkIndex, data: bytes) -> bytes:
         """Return the content of the file of a chunk that is written now: what Zarr wrote, and the trailer."""
-        if not self.metadata.identity:
+        if not self._identity:
             return data
         place = index[: self._ledger_dims]
         version = (self._versions.get(place) or self.read_version(place) or 0) if name in self._guarded else 0
@@ -106,13 +112,13 @@ class ChunkFiles:
 
     def make_trailer(self, name: str, index: ChunkIndex, version: int, data: bytes) -> bytes:
         """Return the trailer of a chunk."""
-        where = json.dumps([self.metadata.identity, name, self._find_place(name, index), version]).encode()
+        where = json.dumps([self._identity, name, self._find_place(name, index), version]).encode()
         digest = blake2b(data, key=blake2b(where, digest_size=32).digest(), digest_size=_DIGEST_BYTES).digest()
         return _HEAD.pack(_MAGIC, TRAILER_BYTES - 8, version) + digest
 
     def write_chunk(self, name: str, index: ChunkIndex, data: bytes) -> None:
         """Write the file of a chunk in one step: what Zarr would write, and the trailer. It is not synced."""
-        path = str(self.file(name, index))
+        path = self._name_file(name, index)
         partial = f"{path}.{uuid.uuid4().hex}.partial"
         content = self.add_trailer(name, index, data)
         try:
@@ -152,37 +158,37 @@ class ChunkFiles:
         is_guarded = name in self._guarded
         # Read the version of the status before the data: a task that is writing now writes the status last.
         floor = self.read_version(index[: self._ledger_dims]) if is_guarded and name != STATUS else 0
-        path = self.file(name, index)
+        place = self._name_file(name, index)
         try:
-            content = path.read_bytes()
+            content = read_small(place)
         except (FileNotFoundError, NotADirectoryError):
             if is_guarded and name in TEXTS and floor is not None:
                 return None
             if is_guarded and (name == STATUS or floor is None):
                 self._check_kept()
                 return None
-            raise self.describe_damage(path) from None
-        if not self.metadata.identity:
+            raise self.describe_damage(Path(place)) from None
+        if not self._identity:
             return content
-        if self._check_trailer(path, name, index, content) < (floor or 0):
-            raise self.describe_damage(path)
+        if self._check_trailer(place, name, index, content) < (floor or 0):
+            raise self.describe_damage(Path(place))
         return content[:-TRAILER_BYTES]
 
     def read_version(self, index: ChunkIndex) -> int | None:
         """Return the version of the status of a chunk; None if it has no status."""
-        path = self.file(STATUS, index)
+        place = self._name_file(STATUS, index)
         try:
-            content = path.read_bytes()
+            content = read_small(place)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return self._check_trailer(path, STATUS, index, content) if self.metadata.identity else 0
+        return self._check_trailer(place, STATUS, index, content) if self._identity else 0
 
-    def _check_trailer(self, path: Path, name: str, index: ChunkIndex, content: bytes) -> int:
+    def _check_trailer(self, path: str, name: str, index: ChunkIndex, content: bytes) -> int:
         """Return the version in the trailer of a chunk file; raise DamagedChunkError if the trailer is wrong."""
         data, trailer = content[:-TRAILER_BYTES], content[-TRAILER_BYTES:]
         version = int(_HEAD.unpack_from(trailer)[2]) if len(trailer) == TRAILER_BYTES else 0
         if trailer != self.make_trailer(name, index, version, data):
-            raise self.describe_damage(path)
+            raise self.describe_damage(Path(path))
         return version
 
     def begin_write(self, index: ChunkIndex) -> None:
@@ -198,8 +204,8 @@ class ChunkFiles:
         found = blake2b(self.metadata.identity.encode(), digest_size=8)
         status = self.metadata.arrays[STATUS]
         for index in np.ndindex(*chunk_counts(status["shape"], read_chunks(status))):
-            with suppress(FileNotFoundError, NotADirectoryError), self.file(STATUS, index).open("rb") as file:
-                found.update(repr(index).encode() + file.read()[-TRAILER_BYTES:])
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found.update(repr(index).encode() + read_small(self._name_file(STATUS, index))[-TRAILER_BYTES:])
         return found.hexdigest()
 
     def list_sizes(self) -> list[int]:

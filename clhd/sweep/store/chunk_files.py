@@ -70,6 +70,7 @@ class ChunkFiles:
         self._guarded = {*LEDGER, *metadata.attributes["outputs"]} if status else set()
         self._ledger_dims = len(status["shape"]) if status else 0
         self._labels = list(self._list_labels()) if status else []
+        self.sizes: dict[str, int] = {}  # of files that somebody has looked up, by path
         self._versions: dict[ChunkIndex, int] = {}  # of chunks that are being written
         self._seen: tuple[int, int] | None = None  # the record, when it was last found to be of this generation
 
@@ -215,18 +216,37 @@ class ChunkFiles:
         """
         arrays = self.metadata.arrays
         names = [FILE, *(f"{name}/{FILE}" for name in arrays), *self.metadata.files]
+        sizes = [size for name in names if (size := self._find_size(name)) is not None]
         if self._guarded:
             status = arrays[STATUS]
-            chunks = np.ndindex(*chunk_counts(status["shape"], read_chunks(status)))
-            written = [index for index in chunks if os.path.isfile(f"{self.root}/{STATUS}/{chunk_key(index, status)}")]  # noqa: PTH113
-            for name in self._guarded:
+            written = []
+            for index in np.ndindex(*chunk_counts(status["shape"], read_chunks(status))):
+                size = self._find_size(f"{STATUS}/{chunk_key(index, status)}")
+                if size is not None:
+                    sizes.append(size)
+                    written.append(index)
+            for name in self._guarded - {STATUS}:
+                if name in TEXTS and not self._has_chunks(name):
+                    continue
                 tail = (0,) * (len(arrays[name]["shape"]) - self._ledger_dims)  # dims within a run are not divided
-                names += [f"{name}/{chunk_key(index + tail, arrays[name])}" for index in written]
-        sizes = []
-        for name in names:
-            with suppress(OSError):  # texts have a file only where there was an error, and a run replaces files
-                sizes.append(os.stat(f"{self.root}/{name}").st_size)  # noqa: PTH116 (a Path of each takes longer)
+                found = (self._find_size(f"{name}/{chunk_key(index + tail, arrays[name])}") for index in written)
+                sizes += [size for size in found if size is not None]
         return sizes
+
+    def _find_size(self, name: str) -> int | None:
+        """Return the size of a file; None if there is none, as of errors mostly, or while a run replaces it."""
+        path = f"{self.root}/{name}"
+        try:
+            return self.sizes.get(path) or os.stat(path).st_size  # noqa: PTH116 (a Path of each takes longer)
+        except OSError:
+            return None
+
+    def _has_chunks(self, name: str) -> bool:
+        """Return False if the folder of a variable has nothing but its metadata, as mostly that of errors."""
+        try:
+            return any(entry != FILE for entry in os.listdir(f"{self.root}/{name}"))  # noqa: PTH208
+        except OSError:
+            return True
 
     def describe_damage(self, path: Path) -> StoreError:
         """Return the error for a damaged or missing file of a chunk: why it is so, and what helps."""

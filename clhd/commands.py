@@ -129,10 +129,12 @@ def status(options: Namespace) -> int:
     spare_collections()
     from clhd.sweep.results.products import find_product_faults
     from clhd.sweep.results.state import describe_status, format_status
+    from clhd.sweep.run.children import map_in_children
 
     config = _find_list(options)
     results, deep = config.results, options.deep
-    reports = [describe_status(experiment, results, deep=deep) for experiment in config.experiments.values()]
+    experiments = list(config.experiments.values())
+    reports = map_in_children(lambda experiment: describe_status(experiment, results, deep=deep), experiments)
     print(json.dumps(reports, indent=2) if options.json else format_status(reports))
     if not (options.check or deep):
         return 0

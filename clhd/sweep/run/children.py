@@ -1,5 +1,7 @@
 """`run_in_children`: blocks computed by forked copies of this process, for runs of minutes on this machine.
 
+`map_in_children`: many results read by such copies.
+
 A worker process of Dask imports all libraries and loads all kernels again, for seconds, which is more than most stages
 take. A fork has them. It is made only where that is safe: on Linux, in a process whose threads are all known to sleep.
 
@@ -30,16 +32,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-from clhd.core.machine import find_memory
-from clhd.sweep.plan.blocks import Block
+from clhd.core.machine import count_cores, find_memory
 
 # Threads that sleep while no store is read or written, and hold no lock then: of Zarr's event loop.
 _SLEEPING = ("zarr_io", "asyncio_")
 # Seconds between two looks at the memory of the children; and the part of its share at which a child is killed.
 _LOOK_SECONDS, _MOST_OF_SHARE = 0.1, 0.95
 _PR_SET_PDEATHSIG = 1
+# The most children that read, since a disk is shared; and the fewest items for which it is worth to fork.
+_MOST_READERS, _FEWEST_ITEMS = 4, 8
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass
@@ -61,18 +66,31 @@ def can_fork() -> bool:
     )
 
 
+def map_in_children(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """Return what a function returns for each item, in their order; by children, where that is safe and worth it.
+
+    The function changes nothing here, and what it returns is sent by pickle. What no child returns, because of an error
+    or a death, this process asks for itself.
+    """
+    workers, found = min(count_cores(), _MOST_READERS), dict[int, _Result]()
+    if workers > 1 and len(items) >= _FEWEST_ITEMS and can_fork():
+        with suppress(Exception):
+            found.update(run_in_children(range(len(items)), workers, lambda number: function(items[number])))
+    return [found[number] if number in found else function(item) for number, item in enumerate(items)]
+
+
 def run_in_children(
-    blocks: Sequence[Block],
+    blocks: Sequence[_Item],
     workers: int,
-    compute: Callable[[Block], Any],
+    compute: Callable[[_Item], _Result],
     meanwhile: Callable[[], None] = lambda: None,
-) -> Generator[tuple[Block, Any], None, list[Block]]:
+) -> Generator[tuple[_Item, _Result], None, list[_Item]]:
     """Compute blocks in forked children; yield each with its report, and return the blocks that a death left over.
 
     Parameters
     ----------
-    blocks : sequence of Block
-        In the order in which they begin.
+    blocks : sequence
+        Of blocks, or of anything else; in the order in which they begin.
     workers : int
         Number of children.
     compute : callable
@@ -161,7 +179,7 @@ class _Queue:
 
 
 def _fork(
-    children: list[_Child], count: int, blocks: Sequence[Block], compute: Callable[[Block], Any], queue: _Queue
+    children: list[_Child], count: int, blocks: Sequence[Any], compute: Callable[[Any], Any], queue: _Queue
 ) -> None:
     """Start children, which compute blocks of the queue; add each to the list as soon as it lives."""
     parent = os.getpid()
@@ -179,7 +197,7 @@ def _fork(
 
 
 def _serve(
-    pipe: Connection, blocks: Sequence[Block], compute: Callable[[Block], Any], queue: _Queue, parent: int
+    pipe: Connection, blocks: Sequence[Any], compute: Callable[[Any], Any], queue: _Queue, parent: int
 ) -> NoReturn:
     """Compute blocks of the queue until there is none; this is all that a child does."""
     try:

@@ -65,11 +65,12 @@ class ChunkFiles:
         self.root = root
         self.metadata = metadata
         self._identity = metadata.identity
+        self._identity_text = json.dumps(self._identity)
         status = metadata.arrays.get(STATUS) if "outputs" in metadata.attributes else None  # a summary has none
         # Variables whose chunks exist where there is a status, and the number of dims of the status.
         self._guarded = {*LEDGER, *metadata.attributes["outputs"]} if status else set()
         self._ledger_dims = len(status["shape"]) if status else 0
-        self._labels = list(self._list_labels()) if status else []
+        self._labels = [list(map(json.dumps, labels)) for labels in self._list_labels()] if status else []
         self.sizes: dict[str, int] = {}  # of files that somebody has looked up, by path
         self._versions: dict[ChunkIndex, int] = {}  # of chunks that are being written
         self._seen: tuple[int, int] | None = None  # the record, when it was last found to be of this generation
@@ -97,11 +98,11 @@ class ChunkFiles:
                 columns = axes[dim]["together"]
                 yield [{name: column[start : start + size] for name, column in columns.items()} for start in starts]
 
-    def _find_place(self, name: str, index: ChunkIndex) -> list[Any]:
-        """Return the place of a chunk, to which its trailer binds it."""
+    def _find_place(self, name: str, index: ChunkIndex) -> str:
+        """Return the place of a chunk, to which its trailer binds it, as JSON."""
         if name not in self._guarded:
-            return [self.metadata.generation, *index]
-        return [labels[i] for labels, i in zip(self._labels, index, strict=False)]
+            return json.dumps([self.metadata.generation, *index])
+        return f"[{', '.join([labels[i] for labels, i in zip(self._labels, index, strict=False)])}]"
 
     def add_trailer(self, name: str, index: ChunkIndex, data: bytes) -> bytes:
         """Return the content of the file of a chunk that is written now: what Zarr wrote, and the trailer."""
@@ -113,7 +114,7 @@ class ChunkFiles:
 
     def make_trailer(self, name: str, index: ChunkIndex, version: int, data: bytes) -> bytes:
         """Return the trailer of a chunk."""
-        where = json.dumps([self._identity, name, self._find_place(name, index), version]).encode()
+        where = f"[{self._identity_text}, {json.dumps(name)}, {self._find_place(name, index)}, {version}]".encode()
         digest = blake2b(data, key=blake2b(where, digest_size=32).digest(), digest_size=_DIGEST_BYTES).digest()
         return _HEAD.pack(_MAGIC, TRAILER_BYTES - 8, version) + digest
 

@@ -299,6 +299,7 @@ def _list_arrays(path: Path) -> list[str]:
 def _check_arrays(path: Path, group: Document, remedy: str) -> dict[str, Document]:
     """Return the metadata of all arrays, after a check that their files agree with the record."""
     arrays = _get_arrays(group)
+    right: Any
     for name, right in arrays.items():
         is_plain = is_plain_name(name)
         document = read_document(f"{path}/{name}/{FILE}") if is_plain else "has a name that clhd does not use"

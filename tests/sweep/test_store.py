@@ -71,7 +71,7 @@ def test_a_task_killed_between_any_two_files_leaves_no_status_without_its_values
         store.merge_chunk((0, 0, 0), some, fill(store, 1.0, Status.OK), 0)
         if before != Status.NOT_RUN:
             store.merge_chunk((0, 0, 0), ~some, fill(store, np.nan, before), 0)
-        written = []
+        written: list[str] = []
 
         def write(
             files: ChunkFiles, name: str, place: Any, data: bytes, written: list[str] = written, last: int = survived

@@ -72,8 +72,8 @@ ChunkIndex = tuple[int, ...]
 # enough to do. In shorter blocks, the cost of a task and its files (some ms) would show; with longer chunks, the end of
 # a run would wait for its last block, and an interruption would lose more.
 MAX_CHUNK_SECONDS, MIN_BLOCK_SECONDS = 2.0, 0.5
-# Where points are cheap, chunks and blocks are shorter, so that workers end together and an interruption loses fewer
-# points: a store has about so many chunks, each with at least so many entries, and of at least so many seconds.
+# Where runs are cheap and computed one by one, chunks and blocks are shorter, so that workers end together and an
+# interruption loses fewer: a store has about so many chunks, each with so many runs or more, and of so many seconds.
 _CHUNKS_OF_STORE, _LEAST_ENTRIES, _LEAST_SECONDS = 100, 100, 0.1
 # The most files of a store, each in a folder of its own; where the work is longer, each chunk takes longer. A chunk is
 # one file for each output and each number of the ledger. docs/scaling.md says what so many files cost.
@@ -152,9 +152,14 @@ def choose_chunks(stage: Stage) -> tuple[int, ...]:
 
 
 def _find_least(table: CostTable, seconds: float) -> float:
-    """The least seconds of a chunk and of a block of cheap points; infinite for work that is hardly worth dividing."""
-    enough = max(_LEAST_SECONDS, _LEAST_ENTRIES * table.longest_run.seconds)
-    return enough if seconds > MIN_BLOCK_SECONDS else math.inf
+    """The least seconds of a chunk and of a block of cheap points; infinite where the usual ones are short enough.
+
+    That is so for work that is hardly worth dividing, and for kernels that compute many runs at once.
+    """
+    run = table.longest_run
+    if run.runs_per_call > 1 or seconds <= MIN_BLOCK_SECONDS:
+        return math.inf
+    return max(_LEAST_SECONDS, _LEAST_ENTRIES * run.seconds)
 
 
 def _keep_small(stage: Stage, chunks: tuple[int, ...], bound: int) -> tuple[int, ...]:
@@ -200,7 +205,8 @@ def _join_chunks(
         return float(of_chunks.max())
 
     seconds = table.seconds(stage.entries or 1)
-    most = max(1, int(min(seconds / min(MIN_BLOCK_SECONDS, _find_least(table, seconds)), bound)))
+    least = min(MIN_BLOCK_SECONDS, _find_least(table, seconds) / 2)  # points of different costs stay apart if they can
+    most = max(1, int(min(seconds / least, bound)))
     if count() <= most:
         return chunks
     most_seconds = max(most_seconds, 2 * find_longest())  # a few expensive points must not keep all cheap ones apart

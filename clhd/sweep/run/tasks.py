@@ -184,9 +184,10 @@ def _compute(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, 
     for chunk, own in groupby(range(len(points)), key=lambda k: points[k].chunk):
         numbers, data = list(own), written[chunk]
         where = _find_places(stage, [points[k] for k in numbers], replicas)
+        chosen: Any = numbers if where else 0  # without axes and replicas, a chunk is one number
         for name, values in result.values.items():
-            data[name][where] = values[numbers]
-        data["status"][where] = result.status[numbers]
+            data[name][where] = values[chosen]
+        data["status"][where] = result.status[chosen]
         data["seconds"][where] = share
         data["error_type"][where] = data["error_message"][where] = ""
     for (k, *entry), found in result.errors.items():

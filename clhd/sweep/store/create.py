@@ -173,7 +173,7 @@ def write_dataset(dataset: xr.Dataset, path: Path) -> None:
     basis = json.dumps([dataset.attrs.get(name) for name in ("experiment", "rests_on", "code")])
     rests_on = json.loads(basis, parse_int=float)
     attributes = encode_attributes(dataset.attrs) | {"identity": make_identity(rests_on), "generation": generation}
-    hidden.mkdir()
+    hidden.mkdir(parents=True)
     names = _write_variables(hidden, dataset.assign_attrs(attributes), keys)
     write_checksum(hidden, names, whole=names)
     metadata = check_metadata(hidden)

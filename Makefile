@@ -31,7 +31,9 @@ export CONFIG
 CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}
 HOMELESS := $(shell mkdir -p "$(CACHE)" 2>/dev/null && test -w "$(CACHE)" || echo yes)
 # With -P, a yaml.py of the user in this folder is not taken for the library of that name.
-WORKFLOW = $(if $(HOMELESS),XDG_CACHE_HOME="$(CURDIR)/.snakemake/cache") $(BIN)/python -P -m snakemake $(if $(CONFIG),--configfile "$$CONFIG")
+# A process without threads can be forked, and then several processes look whether all is done.
+SINGLE = OPENBLAS_NUM_THREADS="$${OPENBLAS_NUM_THREADS:-1}"
+WORKFLOW = $(SINGLE) $(if $(HOMELESS),XDG_CACHE_HOME="$(CURDIR)/.snakemake/cache") $(BIN)/python -P -m snakemake $(if $(CONFIG),--configfile "$$CONFIG")
 
 all: $(INSTALLED)  ## run the experiments of config/config.yaml: results/ (CONFIG=file for another list)
 	@test -z "$$CONFIG" || test -f "$$CONFIG" || { echo "CONFIG=$$CONFIG: there is no such file" >&2; exit 2; }

@@ -6,12 +6,13 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from clhd.core.surroundings import spare_collections, spare_dask
+from clhd.core.surroundings import has_settings, spare_collections, spare_dask
 from clhd.errors import InputError, check_link
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ def _check_count(option: str, value: int | None) -> None:
         raise InputError(f"{option} = {value}: must be 1 or more")
 
 
-def _compute(options: Namespace, experiment: "Experiment", stages: Sequence[Any]) -> bool:
-    """Run stages of an experiment; return True if they are complete."""
+def _compute(
+    options: Namespace, experiment: "Experiment", stages: Sequence[Any], meanwhile: Callable[[], None] = lambda: None
+) -> bool:
+    """Run stages of an experiment, and do something else meanwhile; return True if they are complete."""
     from clhd.core.text import format_seconds
     from clhd.sweep.cluster.place import Cluster
     from clhd.sweep.run.run_stage import run_stage, set_aside
@@ -64,6 +67,7 @@ def _compute(options: Namespace, experiment: "Experiment", stages: Sequence[Any]
             repair=options.repair,
             wait=options.wait,
             checked=stages,
+            meanwhile=meanwhile,
         )
         if report is not None:
             found = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
@@ -93,15 +97,27 @@ def summarise(options: Namespace) -> int:
     return 0
 
 
+def _load_xarray() -> None:
+    """Load what a summary is made with, for a third of a second: best while other processes compute."""
+    spare_dask()
+    import_module("xarray")
+
+
+def _check_settings() -> None:
+    """Load the libraries that longer work and readers need, if they have settings, so that wrong ones are told now."""
+    if has_settings():
+        spare_dask()
+        import_module("dask.config")
+        import_module("zarr").create_array({}, shape=(1,), dtype="float64")  # what they name is looked for only then
+
+
 def run(options: Namespace) -> int:
     """Simulate, predict and summarise."""
-    spare_dask()
-    import dask.config  # noqa: F401 (xarray needs it for the summary: wrong settings are told before anything is computed)
-
     from clhd.sweep.results.summary import write_summary
 
+    _check_settings()  # before anything is computed
     experiment, stages = _read(options)
-    is_complete = _compute(options, experiment, stages)
+    is_complete = _compute(options, experiment, stages, _load_xarray)
     print(write_summary(experiment, options.results, wait=options.wait))
     return 0 if is_complete else 1
 
@@ -113,10 +129,12 @@ def status(options: Namespace) -> int:
     spare_collections()
     from clhd.sweep.results.products import find_product_faults
     from clhd.sweep.results.state import describe_status, format_status
+    from clhd.sweep.run.children import map_in_children
 
     config = _find_list(options)
     results, deep = config.results, options.deep
-    reports = [describe_status(experiment, results, deep=deep) for experiment in config.experiments.values()]
+    experiments = list(config.experiments.values())
+    reports = map_in_children(lambda experiment: describe_status(experiment, results, deep=deep), experiments)
     print(json.dumps(reports, indent=2) if options.json else format_status(reports))
     if not (options.check or deep):
         return 0

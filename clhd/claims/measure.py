@@ -1,9 +1,11 @@
 """What judges measure of a summary: estimates of means by point, and how far counts are from what they should be."""
 
+from __future__ import annotations
+
 import numpy as np
-import xarray as xr
 
 from clhd.claims.verdict import Estimate
+from clhd.core.lazy import xr
 
 
 def list_means(data: xr.Dataset, output: str, *, among: int | None = None) -> dict[str, Estimate]:

@@ -13,8 +13,9 @@
 
 import gc
 import os
+import site
 import sys
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -43,6 +44,28 @@ def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
     if "numpy" not in sys.modules:
         for name, value in ONE_THREAD.items():
             environment.setdefault(name, value)
+
+
+def has_settings(libraries: Sequence[str] = ("dask", "zarr")) -> bool:
+    """True if this machine has settings of libraries, which can be wrong: in files, or in variables.
+
+    Dask writes a file of comments for every user, which is no setting.
+    """
+    above = ["/etc", *(f"{prefix}/etc" for prefix in (sys.prefix, *site.PREFIXES)), "~/.config"]
+    folders = [Path(f"{folder}/{name}").expanduser() for folder in above for name in libraries]
+    variables = tuple(f"{name.upper()}_" for name in libraries)
+    return any(name.startswith(variables) for name in os.environ) or any(
+        _says_something(file) for folder in folders if folder.exists() for file in folder.glob("*")
+    )
+
+
+def _says_something(file: Path) -> bool:
+    """False if a file has comments alone; True also if it cannot be read."""
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError:
+        return True
+    return any(line.strip() and not line.lstrip().startswith(b"#") for line in lines)
 
 
 def spare_dask() -> None:

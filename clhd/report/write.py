@@ -34,6 +34,7 @@ from clhd.report.text import (
     split_estimate,
 )
 from clhd.sweep.results.products import find_claims_faults, report_record, write_record
+from clhd.sweep.run.children import map_in_children
 from clhd.sweep.spec.config import ConfigContent
 from clhd.sweep.store.provenance import describe_code, now
 
@@ -62,7 +63,8 @@ def write_report(config: ConfigContent, results: Path) -> Path:
 
 
 def _read_records(config: ConfigContent, results: Path) -> dict[str, Record]:
-    return {name: read_record(experiment, results) for name, experiment in config.experiments.items()}
+    records = map_in_children(lambda experiment: read_record(experiment, results), list(config.experiments.values()))
+    return dict(zip(config.experiments, records, strict=True))
 
 
 def compose_report(config: ConfigContent, results: Path, records: dict[str, Record] | None = None) -> str:

@@ -6,11 +6,13 @@ depend on the point and the replica alone. An exception in one run fails that ru
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
 from clhd.core.arrays import FloatArray
@@ -30,7 +32,19 @@ def generator(key: str, replica: int) -> np.random.Generator:
         From 0.
     """
     digest = blake2b(f"{key}|{replica}".encode(), digest_size=16, person=b"clhd generator").digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    words: Any = _Key(np.frombuffer(digest, "<u8"))  # the types of numpy know no seeds but its own
+    return np.random.Generator(np.random.Philox(words))
+
+
+class _Key(ISeedSequence):
+    """The key of a Philox as numpy asks for it: given as a number, it takes three times as long, for nothing."""
+
+    def __init__(self, words: NDArray[np.uint64]) -> None:
+        self._words = words
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[Any]:
+        """Return the two words of the key, all that a Philox asks for."""
+        return self._words[:n_words].astype(dtype)
 
 
 def status_of(values: Mapping[str, Any], outputs: Mapping[str, Output]) -> Status:
@@ -143,9 +157,14 @@ class PlainHalf:
         except Exception as error:  # an author's function raises what it likes
             raise InputError(f"system {self.name}, {word}: {type(error).__name__}: {error}") from None
 
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        """The default of each parameter of this half."""
+        return {name: parameter.default for name, parameter in self.parameters.items()}
+
     def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """A value for each parameter of this half; of a parameter with a value for each component, a tuple."""
-        defaults = {name: parameter.default for name, parameter in self.parameters.items()}
+        defaults = self._defaults
         count = values.get(self.components, defaults.get(self.components)) or 1
         found: dict[str, Any] = {}
         for name, parameter in self.parameters.items():
@@ -154,11 +173,18 @@ class PlainHalf:
                 found[name] = tuple(values.get(f"{name}_{j}", value) for j in range(1, int(count) + 1))
         return found
 
+    @cached_property
+    def _usual(self) -> dict[str, Any]:
+        """All parameters at their defaults."""
+        return self._complete({})
+
     def point(self, values: Mapping[str, Any], seed: int) -> PlainPoint:
         """The checked parameters and their key; raises ClhdError where one is not given or they do not go together."""
         found = self._complete(values)
-        default = self._complete({self.components: found[self.components]} if self.components in found else {})
-        default |= {self.components: self.parameters[self.components].default} if self.components in found else {}
+        default = self._usual
+        if self.components in found:
+            default = self._complete({self.components: found[self.components]})
+            default[self.components] = self.parameters[self.components].default
         for name, value in found.items():
             if value is None or (isinstance(value, tuple) and None in value):
                 raise InputError(f"{name}: must be given, as a constant or an axis")

@@ -13,9 +13,9 @@ def test_after_an_interruption_at_a_change_of_a_file_all_is_as_if_nothing_had_be
         "-m",
         "tests.chaos.crash_points",
         "--every",
-        "420",
+        "210",
         "--kill-every",
-        "600",
+        "300",
         "--flips",
         "0",
     ]

@@ -96,6 +96,26 @@ def test_cheap_points_share_blocks_and_files() -> None:
     assert len(plan.blocks) == 1
 
 
+@pytest.mark.parametrize(
+    ("work", "count", "chunks", "blocks"),
+    [
+        (0.001, 1000, (25, 1, 4), 40),  # a hundred runs, which take a tenth of a second
+        (0.01, 1000, (25, 1, 4), 20),  # chunks of a hundred runs, in blocks as long as is usual
+        (0.01, 10_000, (50, 1, 4), 200),  # as long as is usual, in a store with enough chunks
+        (0.1, 1000, (5, 1, 4), 200),
+        (0.001, 100, (100, 1, 4), 1),  # hardly worth dividing
+    ],
+)
+def test_cheap_runs_have_short_blocks(
+    toy: MakeExperiment, work: float, count: int, chunks: tuple[int, ...], blocks: int
+) -> None:
+    slopes = {"start": 1, "stop": count, "count": count}
+    stage = Stage(toy(axes={"slope": slopes, "size": [4]}, constants={"work": work}, replicas=4), "simulation")
+    assert choose_chunks(stage) == chunks
+    plan = plan_blocks(stage, np.ones(stage.shape, dtype=bool), chunks, workers=2)
+    assert len(plan.blocks) == blocks
+
+
 def test_a_worker_that_is_killed_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     axes = {"second_moment": [0.5, 1.0, 1.5], "dimension": [2000, 3000]}
     experiment = contrastive(axes=axes, times=[20], replicas=256).experiment

@@ -14,7 +14,7 @@ import pytest
 from clhd.core.machine import ONE_THREAD
 from clhd.sweep.plan.blocks import Block
 from clhd.sweep.run import children
-from clhd.sweep.run.children import run_in_children
+from clhd.sweep.run.children import map_in_children, run_in_children
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,3 +118,39 @@ for block, process in run_in_children([Block((), 1.0, number) for number in rang
         assert int(parent.stdout.readline()) != parent.pid
         parent.kill()
         assert parent.stdout.read() == ""  # ends when the last process that has it open has ended: the child
+
+
+def test_children_go_on_while_this_process_does_something_else() -> None:
+    ended: list[float] = []
+
+    def do_something() -> None:
+        time.sleep(0.5)
+        ended.append(time.monotonic())
+
+    running = run_in_children(make_blocks(6), 2, lambda block: time.monotonic(), do_something)
+    assert all(computed < ended[0] for _, computed in running)
+
+
+def test_what_no_child_returns_this_process_asks_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "count_cores", lambda: 2)
+    monkeypatch.setattr(children, "can_fork", lambda: True)
+    own = os.getpid()
+
+    def find(number: int) -> tuple[int, bool]:
+        if number == 5 and os.getpid() != own:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number, os.getpid() == own
+
+    found = map_in_children(find, range(9))
+    assert [number for number, _ in found] == list(range(9))
+    assert found[5][1]
+    assert not found[0][1]
+
+    def fail(number: int) -> int:
+        if number == 3:
+            raise FileNotFoundError(2, "no such file", "here")
+        return number
+
+    with pytest.raises(FileNotFoundError) as raised:
+        map_in_children(fail, range(9))
+    assert raised.value.filename == "here"

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-import zarr
 
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import choose_chunks
@@ -66,22 +65,24 @@ def test_a_task_killed_between_any_two_files_leaves_no_status_without_its_values
 ) -> None:
     some = np.zeros(store.chunks, dtype=bool)
     some.flat[0] = True
-    setitem = zarr.Array.__setitem__
+    write_chunk = ChunkFiles.write_chunk
     for survived in range(7):
         store.delete_chunk((0, 0, 0))
         store.merge_chunk((0, 0, 0), some, fill(store, 1.0, Status.OK), 0)
         if before != Status.NOT_RUN:
             store.merge_chunk((0, 0, 0), ~some, fill(store, np.nan, before), 0)
-        written = []
+        written: list[str] = []
 
-        def write(array: Any, place: Any, values: Any, written: list[str] = written, last: int = survived) -> None:
+        def write(
+            files: ChunkFiles, name: str, place: Any, data: bytes, written: list[str] = written, last: int = survived
+        ) -> None:
             if len(written) == last:
                 raise Killed
-            written.append(array.name)
-            setitem(array, place, values)
+            written.append(name)
+            write_chunk(files, name, place, data)
 
         with monkeypatch.context() as patch:
-            patch.setattr(zarr.Array, "__setitem__", write)
+            patch.setattr(ChunkFiles, "write_chunk", write)
             with contextlib.suppress(Killed):
                 store.merge_chunk((0, 0, 0), ~some, fill(store, 2.0, Status.OK), 1)
         assert len(written) <= survived

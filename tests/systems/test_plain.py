@@ -1,6 +1,8 @@
 """A system written as plain functions: its streams, its keys, and a bad run that harms no other."""
 
+import pickle
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -288,3 +290,13 @@ def test_the_store_and_the_summary_have_the_theory_of_each_run(decay: Experiment
 def test_a_theory_of_each_run_needs_the_runs(decay: Experiment, change: dict[str, Any], message: str) -> None:
     with pytest.raises(clhd.ClhdError, match=message):
         check_experiment(parse_experiment(decay.resolved() | change))
+
+
+def test_the_random_numbers_of_a_run_are_those_of_numpy_for_its_key() -> None:
+    for replica in range(20):
+        digest = blake2b(f"text|{replica}".encode(), digest_size=16, person=b"clhd generator").digest()
+        expected = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+        found = clhd.generator("text", replica)
+        assert found.normal(size=9).tobytes() == expected.normal(size=9).tobytes()
+        assert found.integers(0, 9, 7).tobytes() == expected.integers(0, 9, 7).tobytes()
+        assert pickle.loads(pickle.dumps(found)).random() == expected.random()

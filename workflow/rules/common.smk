@@ -21,6 +21,7 @@ from clhd.sweep.spec.config import parse_config
 from clhd.sweep.run.needs import predict_needs
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.state import find_unfinished
+from clhd.sweep.run.children import map_in_children
 
 # The list of experiments is Snakemake's config: config/config.yaml, the files of --configfile instead, or the `config:` of
 # a module statement; and --config changes single keys.
@@ -65,7 +66,16 @@ def list_unfinished(name):
 
     Their stores were deleted by hand, points have failed, or a run was killed.
     """
-    return find_unfinished(EXPERIMENTS[name], RESULTS)
+    if workflow.dag_settings.targets:  # some files are asked for, not everything
+        return find_unfinished(EXPERIMENTS[name], RESULTS)
+    return list_all_unfinished()[name]
+
+
+@cache
+def list_all_unfinished():
+    """Return the same for all experiments: several processes read their results."""
+    found = map_in_children(lambda name: find_unfinished(EXPERIMENTS[name], RESULTS), list(EXPERIMENTS))
+    return dict(zip(EXPERIMENTS, found))
 
 
 def force(path):

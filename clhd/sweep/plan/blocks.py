@@ -72,6 +72,9 @@ ChunkIndex = tuple[int, ...]
 # enough to do. In shorter blocks, the cost of a task and its files (some ms) would show; with longer chunks, the end of
 # a run would wait for its last block, and an interruption would lose more.
 MAX_CHUNK_SECONDS, MIN_BLOCK_SECONDS = 2.0, 0.5
+# Where runs are cheap and computed one by one, chunks and blocks are shorter, so that workers end together and an
+# interruption loses fewer: a store has about so many chunks, each with so many runs or more, and of so many seconds.
+_CHUNKS_OF_STORE, _LEAST_ENTRIES, _LEAST_SECONDS = 100, 100, 0.1
 # The most files of a store, each in a folder of its own; where the work is longer, each chunk takes longer. A chunk is
 # one file for each output and each number of the ledger. docs/scaling.md says what so many files cost.
 _MAX_FILES, _LEDGER_NUMBERS = 500_000, 4
@@ -128,7 +131,8 @@ def choose_chunks(stage: Stage) -> tuple[int, ...]:
     table, shape = stage.cost_table, stage.shape
     longest_run, seconds = table.longest_run, table.seconds(stage.entries or 1)
     bound = max(1, _MAX_FILES // _count_variables(stage))
-    most_seconds = max(MAX_CHUNK_SECONDS, seconds / bound)
+    short = max(seconds / _CHUNKS_OF_STORE, _find_least(table, seconds))
+    most_seconds = max(min(short, MAX_CHUNK_SECONDS), seconds / bound)
     most_entries = max(1, CHUNK_BYTES // stage.entry_bytes)
     # Replicas of one point: whole kernel calls, as many as the time allows.
     groups = max(1, int(most_seconds / max(longest_run.seconds * longest_run.runs_per_call, 1e-9)))
@@ -145,6 +149,17 @@ def choose_chunks(stage: Stage) -> tuple[int, ...]:
     chunks = _keep_small(stage, chunks, bound)
     check_chunks(stage, math.prod(chunk_counts(shape, chunks)))
     return chunks
+
+
+def _find_least(table: CostTable, seconds: float) -> float:
+    """The least seconds of a chunk and of a block of cheap points; infinite where the usual ones are short enough.
+
+    That is so for work that is hardly worth dividing, and for kernels that compute many runs at once.
+    """
+    run = table.longest_run
+    if run.runs_per_call > 1 or seconds <= MIN_BLOCK_SECONDS:
+        return math.inf
+    return max(_LEAST_SECONDS, _LEAST_ENTRIES * run.seconds)
 
 
 def _keep_small(stage: Stage, chunks: tuple[int, ...], bound: int) -> tuple[int, ...]:
@@ -189,7 +204,9 @@ def _join_chunks(
         of_chunks = table.chunk_seconds([sizes[axis] for axis in places], sizes[-1] if stage.has_replicas else 1)
         return float(of_chunks.max())
 
-    most = max(1, int(min(table.seconds(stage.entries or 1) / MIN_BLOCK_SECONDS, bound)))
+    seconds = table.seconds(stage.entries or 1)
+    least = min(MIN_BLOCK_SECONDS, _find_least(table, seconds) / 2)  # points of different costs stay apart if they can
+    most = max(1, int(min(seconds / least, bound)))
     if count() <= most:
         return chunks
     most_seconds = max(most_seconds, 2 * find_longest())  # a few expensive points must not keep all cheap ones apart
@@ -276,7 +293,8 @@ def plan_blocks(stage: Stage, needed: BoolArray, chunks: tuple[int, ...], worker
                 total[of_kind] += more
             mask = masks.setdefault((part.shape, part.tobytes()), part.copy())
             groups[kind].append((index, mask, entries))
-    enough = _choose_seconds(sum(table.padded_seconds(*of_kind) for of_kind in total.items()), workers)
+    seconds = sum(table.padded_seconds(*of_kind) for of_kind in total.items())
+    enough = _choose_seconds(seconds, workers, min(MIN_BLOCK_SECONDS, _find_least(table, seconds)))
     most_entries = max(1, MOST_BYTES_AT_ONCE // stage.entry_bytes)
     blocks = [block for entries in groups.values() for block in _divide(table, entries, enough, most_entries)]
     blocks.sort(key=lambda block: (-block.seconds, block.chunks[0][0]))
@@ -292,14 +310,17 @@ def _count_entries(kinds: IntArray, needed: BoolArray) -> Mapping[int, int]:
     return entries
 
 
-def _choose_seconds(total: float, workers: int) -> float:
-    """The shortest time that a block should take.
+def _choose_seconds(total: float, workers: int, least: float) -> float:
+    """The shortest time that a block should take, no less than `least`.
 
     Blocks of w / rate seconds keep w workers busy. The work then ends after total / w + w / rate, where the second term
     is the last block. The sum is smallest for w = sqrt(total * rate): more workers would need longer blocks and end
     later.
     """
-    even = min(max(total / (workers * _BLOCKS_PER_WORKER), MIN_BLOCK_SECONDS), MAX_CHUNK_SECONDS)
+    count = workers * _BLOCKS_PER_WORKER
+    if least < MIN_BLOCK_SECONDS:
+        count = max(count, _CHUNKS_OF_STORE)
+    even = min(max(total / count, least), MAX_CHUNK_SECONDS)
     useful = min(workers, math.sqrt(total * _BLOCKS_PER_SECOND))
     return max(even, useful / _BLOCKS_PER_SECOND)
 

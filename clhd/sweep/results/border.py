@@ -11,12 +11,14 @@ The interval holds the spacing of the points, and their noise: a point whose sta
 inside. NaN where a line of points has fewer crossings, or is not known around one.
 """
 
+from __future__ import annotations
+
 from itertools import pairwise
 
 import numpy as np
-import xarray as xr
 
 from clhd.core.arrays import FloatArray
+from clhd.core.lazy import xr
 from clhd.sweep.plan.refine import find_sides
 from clhd.sweep.spec.refinement import LABEL, Refinement
 

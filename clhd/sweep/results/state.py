@@ -29,12 +29,12 @@ from clhd.core.text import format_age, format_bytes
 from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.products import digest_stores
-from clhd.sweep.spec.experiment import Experiment, parse_experiment
+from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import KINDS, STAGES, StageKind, StageName, stage_path
 from clhd.sweep.store.chunk_files import ChunkFiles, DamagedChunkError
 from clhd.sweep.store.decode import read_array
 from clhd.sweep.store.documents import FILE
-from clhd.sweep.store.layout import check_summary
+from clhd.sweep.store.layout import check_summary, parse_stored
 from clhd.sweep.store.match import ChangedError, check_source, find_stored, share_positions
 from clhd.sweep.store.metadata import MetadataError, check_array_files
 from clhd.sweep.store.repair import find_missing
@@ -142,7 +142,7 @@ def _find_state(
         check_array_files(path, store.files.metadata)
         find_stored(store, experiment, kind, computes=computes)
         check_source(store, experiment)
-        for file in find_missing(store).values():
+        for file in find_missing(store, store.files.sizes).values():
             state = State.DAMAGED if file.exists() else State.MISSING
             return StageState(state, str(store.files.describe_damage(file)))
         if deep:
@@ -232,7 +232,7 @@ def find_stale(
     """Return why a summary is out of date, by its attributes; empty if it is not. `opened`: see `digest_stores`."""
     path = stage_path(folder, "summary")
     stored = attributes["experiment"]
-    wanted = json.loads(json.dumps(experiment.typed_like(parse_experiment(stored, check=False)).resolved()))
+    wanted = json.loads(json.dumps(experiment.typed_like(parse_stored(json.dumps(stored))).resolved()))
     # A key that clhd learned later is no change of the experiment.
     changed = sorted(key for key, value in stored.items() if wanted.get(key) != value)
     if changed:

@@ -170,10 +170,9 @@ def _read_stage(
     wanted, store, available = open_stage(experiment, kind, results)
     positions = find_places(available, wanted)
     outputs = [name for name in store.outputs if name in names or not names]
-    opened = store.open_dataset()
     # The status first: a task that is writing just now writes it last.
-    status = opened["status"].isel(positions, missing_dims="ignore").load()
-    values = opened[outputs].isel(positions, missing_dims="ignore").load()
+    status = store.read_dataset(["status"], positions)["status"]
+    values = store.read_dataset(outputs, positions)
     if kind == "simulation" and experiment.sampling.is_open:
         entries = find_wanted_counts(store, experiment).entries[np.ix_(*positions_in(available, wanted)[:-1])]
         status = status.where(select_first(entries, status.shape[-1]), Status.NOT_RUN)

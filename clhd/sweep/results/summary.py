@@ -175,9 +175,9 @@ def _summarise_simulation(experiment: Experiment, results: Path) -> xr.Dataset:
         words = {"long_name": "the errors are at their targets", "units": "1", "description": "or below"}
         variables["until_reached"] = xr.Variable(axes, found.has_reached, words)
     summary = xr.Dataset(variables).isel(positions, missing_dims="ignore")
-    simulation = store.open_dataset()
+    simulation = store.read_dataset([], positions)
     kept = [name for name in simulation.coords if store.dims[-1] not in simulation[name].dims]
-    coordinates = simulation[kept].isel(positions, missing_dims="ignore").load().coords
+    coordinates = simulation[kept].coords
     names = [status.name.lower() for status in Status]
     if not wanted.has_moments:
         words = {"long_name": "quantile", "units": "1", "description": "level"}

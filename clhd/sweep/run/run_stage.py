@@ -6,7 +6,7 @@ With ``--fresh``, `set_aside` moves the old stores first, so that after a kill t
 """
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,19 @@ _THREADS_BELOW_SECONDS = 3.0
 _CHILDREN_BELOW_SECONDS = 300.0
 
 
-def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, client: "Client | None", token: str) -> int:
+def _do_nothing() -> None:
+    """What most callers have to do meanwhile."""
+
+
+def execute_plan(
+    store: Store,
+    stage: Stage,
+    plan: Plan,
+    cluster: Cluster,
+    client: "Client | None",
+    token: str,
+    meanwhile: Callable[[], None] = _do_nothing,
+) -> int:
     """Run the blocks of a plan, by the token of the store's lock; return how many runs were computed.
 
     Raises
@@ -74,7 +86,7 @@ def execute_plan(store: Store, stage: Stage, plan: Plan, cluster: Cluster, clien
             raise explain_file_error(store.path, error) from None
 
     note_run()
-    finished = _run_blocks(plan, store, stage, run, token, progress, cluster, client)
+    finished = _run_blocks(plan, store, stage, run, token, progress, cluster, client, meanwhile)
     try:
         with closing(finished):
             for block, found in finished:
@@ -107,6 +119,7 @@ def _run_blocks(
     progress: Progress,
     cluster: Cluster,
     client: "Client | None",
+    meanwhile: Callable[[], None],
 ) -> Generator[tuple[Block, BlockReport | Obstacle], None, None]:
     """Compute the blocks of a plan where that takes least; yield each block or part with what came of it."""
     blocks: Sequence[Block] = plan.blocks
@@ -115,7 +128,7 @@ def _run_blocks(
         def compute(block: Block) -> BlockReport | Obstacle:
             return try_block(str(store.path.absolute()), block.chunks, run, token, stage.reference)
 
-        blocks = yield from run_in_children(blocks, cluster.count_workers(), compute)
+        blocks = yield from run_in_children(blocks, cluster.count_workers(), compute, meanwhile)
         if not blocks:
             return
         store.remove_leftover_files()
@@ -193,6 +206,7 @@ def run_stage(
     repair: bool = False,
     wait: bool = False,
     checked: Sequence[Stage] = (),
+    meanwhile: Callable[[], None] = _do_nothing,
 ) -> StageReport | None:
     """Compute the entries of a stage's store that are not known yet.
 
@@ -208,6 +222,8 @@ def run_stage(
         Wait for another run of the same store to end, instead of refusing.
     checked : sequence of Stage
         What `check_experiment` returned, so that the costs of the points need not be found again.
+    meanwhile : callable
+        What this process can do while its children compute; without children it is not called.
 
     Returns
     -------
@@ -231,13 +247,21 @@ def run_stage(
             if repair:
                 repair_store(path, wanted.system)
             store, available = prepare_store(wanted, path)
-        computed, mask, status = _compute_rounds(store, available, wanted, cluster or Cluster(), client, token)
+        computed, mask, status = _compute_rounds(
+            store, available, wanted, cluster or Cluster(), client, token, meanwhile
+        )
         counts = store.count_runs(mask, status)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
 
 
 def _compute_rounds(
-    store: Store, available: Stage, requested: Stage, cluster: Cluster, client: "Client | None", token: str
+    store: Store,
+    available: Stage,
+    requested: Stage,
+    cluster: Cluster,
+    client: "Client | None",
+    token: str,
+    meanwhile: Callable[[], None],
 ) -> tuple[int, BoolArray, NDArray[np.int8]]:
     """Compute what is wanted, and what is wanted then, and so on.
 
@@ -260,7 +284,7 @@ def _compute_rounds(
             plan = plan_blocks(available, needed, store.chunks, workers)
             if client is None and requested.experiment.has_rounds:
                 client = stack.enter_context(_start_workers(cluster, requested))
-            computed += execute_plan(store, available, plan, cluster, client, token)
+            computed += execute_plan(store, available, plan, cluster, client, token, meanwhile)
             tried |= needed
 
 

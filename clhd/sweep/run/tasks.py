@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,8 +156,9 @@ def _group(
         starts = [piece.start for piece in store.region(index)]
         by_point = needed if stage.has_replicas else needed[..., None]
         first = starts[-1] if stage.has_replicas else 0
+        every = tuple(range(first, first + by_point.shape[-1])) if by_point.all() else ()
         for place in map(tuple, np.argwhere(by_point.any(axis=-1)).tolist()):
-            replicas = tuple((first + np.flatnonzero(by_point[place])).tolist())
+            replicas = every or tuple((first + np.flatnonzero(by_point[place])).tolist())
             position = tuple(start + step for start, step in zip(starts, place, strict=False))
             groups[replicas].append(_PlacedPoint(stage.point(stage.grid.values(position)), chunk, place, first))
     return groups
@@ -179,11 +181,13 @@ def _compute(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, 
         _compute(stage, points[half:], replicas, written)
         return
     share = (time.perf_counter() - begin) / (len(points) * len(replicas))
-    for k, placed in enumerate(points):
-        where, data = _find_place(stage, placed, replicas), written[placed.chunk]
+    for chunk, own in groupby(range(len(points)), key=lambda k: points[k].chunk):
+        numbers, data = list(own), written[chunk]
+        where = _find_places(stage, [points[k] for k in numbers], replicas)
+        chosen: Any = numbers if where else 0  # without axes and replicas, a chunk is one number
         for name, values in result.values.items():
-            data[name][where] = values[k]
-        data["status"][where] = result.status[k]
+            data[name][where] = values[chosen]
+        data["status"][where] = result.status[chosen]
         data["seconds"][where] = share
         data["error_type"][where] = data["error_message"][where] = ""
     for (k, *entry), found in result.errors.items():
@@ -194,6 +198,14 @@ def _compute(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, 
 def _find_place(stage: Stage, placed: _PlacedPoint, replicas: tuple[int, ...]) -> Any:
     """Index, into the arrays of a chunk, of the replicas of a point."""
     return (*placed.place, [replica - placed.first for replica in replicas]) if stage.has_replicas else placed.place
+
+
+def _find_places(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, ...]) -> Any:
+    """Index, into the arrays of a chunk, of the replicas of some of its points, of shape (points, replicas)."""
+    columns = [np.array(column) for column in zip(*(placed.place for placed in points), strict=True)]
+    if not stage.has_replicas:
+        return tuple(columns)
+    return (*(column[:, None] for column in columns), np.array(replicas) - points[0].first)
 
 
 def _record_failure(

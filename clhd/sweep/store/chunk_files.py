@@ -22,6 +22,7 @@ if the files are gone, gets an error that says so.
 import json
 import os
 import struct
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from clhd.core.files import read_small
 from clhd.errors import ResultsError
 from clhd.sweep.plan.blocks import ChunkIndex, chunk_counts
 from clhd.sweep.store.documents import FILE, chunk_key, parse_chunk_key, read_chunks
@@ -62,17 +64,24 @@ class ChunkFiles:
     def __init__(self, root: Path, metadata: Metadata) -> None:
         self.root = root
         self.metadata = metadata
+        self._identity = metadata.identity
+        self._identity_text = json.dumps(self._identity)
         status = metadata.arrays.get(STATUS) if "outputs" in metadata.attributes else None  # a summary has none
         # Variables whose chunks exist where there is a status, and the number of dims of the status.
         self._guarded = {*LEDGER, *metadata.attributes["outputs"]} if status else set()
         self._ledger_dims = len(status["shape"]) if status else 0
-        self._labels = list(self._list_labels()) if status else []
+        self._labels = [list(map(json.dumps, labels)) for labels in self._list_labels()] if status else []
+        self.sizes: dict[str, int] = {}  # of files that somebody has looked up, by path
         self._versions: dict[ChunkIndex, int] = {}  # of chunks that are being written
         self._seen: tuple[int, int] | None = None  # the record, when it was last found to be of this generation
 
     def file(self, name: str, index: ChunkIndex) -> Path:
         """Return the path of the file of one chunk of a variable."""
-        return self.root / name / chunk_key(index, self.metadata.arrays[name])
+        return Path(self._name_file(name, index))
+
+    def _name_file(self, name: str, index: ChunkIndex) -> str:
+        """Return the path as a text: to make a Path of each of many files takes as long as reading them."""
+        return f"{self.root}/{name}/{chunk_key(index, self.metadata.arrays[name])}"
 
     def _list_labels(self) -> Iterator[list[Any]]:
         """Yield what the chunks along each dim of the ledger hold: values of an axis, or a range of replicas."""
@@ -89,15 +98,15 @@ class ChunkFiles:
                 columns = axes[dim]["together"]
                 yield [{name: column[start : start + size] for name, column in columns.items()} for start in starts]
 
-    def _find_place(self, name: str, index: ChunkIndex) -> list[Any]:
-        """Return the place of a chunk, to which its trailer binds it."""
+    def _find_place(self, name: str, index: ChunkIndex) -> str:
+        """Return the place of a chunk, to which its trailer binds it, as JSON."""
         if name not in self._guarded:
-            return [self.metadata.generation, *index]
-        return [labels[i] for labels, i in zip(self._labels, index, strict=False)]
+            return json.dumps([self.metadata.generation, *index])
+        return f"[{', '.join([labels[i] for labels, i in zip(self._labels, index, strict=False)])}]"
 
     def add_trailer(self, name: str, index: ChunkIndex, data: bytes) -> bytes:
         """Return the content of the file of a chunk that is written now: what Zarr wrote, and the trailer."""
-        if not self.metadata.identity:
+        if not self._identity:
             return data
         place = index[: self._ledger_dims]
         version = (self._versions.get(place) or self.read_version(place) or 0) if name in self._guarded else 0
@@ -105,9 +114,30 @@ class ChunkFiles:
 
     def make_trailer(self, name: str, index: ChunkIndex, version: int, data: bytes) -> bytes:
         """Return the trailer of a chunk."""
-        where = json.dumps([self.metadata.identity, name, self._find_place(name, index), version]).encode()
+        where = f"[{self._identity_text}, {json.dumps(name)}, {self._find_place(name, index)}, {version}]".encode()
         digest = blake2b(data, key=blake2b(where, digest_size=32).digest(), digest_size=_DIGEST_BYTES).digest()
         return _HEAD.pack(_MAGIC, TRAILER_BYTES - 8, version) + digest
+
+    def write_chunk(self, name: str, index: ChunkIndex, data: bytes) -> None:
+        """Write the file of a chunk in one step: what Zarr would write, and the trailer. It is not synced."""
+        path = self._name_file(name, index)
+        partial = f"{path}.{uuid.uuid4().hex}.partial"
+        content = self.add_trailer(name, index, data)
+        try:
+            try:
+                file = open(partial, "xb", buffering=0)  # noqa: PTH123, SIM115 (called for each of many small files)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+                file = open(partial, "xb", buffering=0)  # noqa: PTH123, SIM115
+            with file:
+                written = file.write(content)
+                while written < len(content):  # a disk that is full takes a part, and then says so
+                    written += file.write(content[written:])
+            os.replace(partial, path)  # noqa: PTH105
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(partial)  # noqa: PTH108
+            raise
 
     def bind(self, path: Path) -> None:
         """Add the trailer to a chunk file that Zarr has just written without this store."""
@@ -130,37 +160,37 @@ class ChunkFiles:
         is_guarded = name in self._guarded
         # Read the version of the status before the data: a task that is writing now writes the status last.
         floor = self.read_version(index[: self._ledger_dims]) if is_guarded and name != STATUS else 0
-        path = self.file(name, index)
+        place = self._name_file(name, index)
         try:
-            content = path.read_bytes()
+            content = read_small(place)
         except (FileNotFoundError, NotADirectoryError):
             if is_guarded and name in TEXTS and floor is not None:
                 return None
             if is_guarded and (name == STATUS or floor is None):
                 self._check_kept()
                 return None
-            raise self.describe_damage(path) from None
-        if not self.metadata.identity:
+            raise self.describe_damage(Path(place)) from None
+        if not self._identity:
             return content
-        if self._check_trailer(path, name, index, content) < (floor or 0):
-            raise self.describe_damage(path)
+        if self._check_trailer(place, name, index, content) < (floor or 0):
+            raise self.describe_damage(Path(place))
         return content[:-TRAILER_BYTES]
 
     def read_version(self, index: ChunkIndex) -> int | None:
         """Return the version of the status of a chunk; None if it has no status."""
-        path = self.file(STATUS, index)
+        place = self._name_file(STATUS, index)
         try:
-            content = path.read_bytes()
+            content = read_small(place)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return self._check_trailer(path, STATUS, index, content) if self.metadata.identity else 0
+        return self._check_trailer(place, STATUS, index, content) if self._identity else 0
 
-    def _check_trailer(self, path: Path, name: str, index: ChunkIndex, content: bytes) -> int:
+    def _check_trailer(self, path: str, name: str, index: ChunkIndex, content: bytes) -> int:
         """Return the version in the trailer of a chunk file; raise DamagedChunkError if the trailer is wrong."""
         data, trailer = content[:-TRAILER_BYTES], content[-TRAILER_BYTES:]
         version = int(_HEAD.unpack_from(trailer)[2]) if len(trailer) == TRAILER_BYTES else 0
         if trailer != self.make_trailer(name, index, version, data):
-            raise self.describe_damage(path)
+            raise self.describe_damage(Path(path))
         return version
 
     def begin_write(self, index: ChunkIndex) -> None:
@@ -176,8 +206,8 @@ class ChunkFiles:
         found = blake2b(self.metadata.identity.encode(), digest_size=8)
         status = self.metadata.arrays[STATUS]
         for index in np.ndindex(*chunk_counts(status["shape"], read_chunks(status))):
-            with suppress(FileNotFoundError, NotADirectoryError), self.file(STATUS, index).open("rb") as file:
-                found.update(repr(index).encode() + file.read()[-TRAILER_BYTES:])
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found.update(repr(index).encode() + read_small(self._name_file(STATUS, index))[-TRAILER_BYTES:])
         return found.hexdigest()
 
     def list_sizes(self) -> list[int]:
@@ -187,18 +217,37 @@ class ChunkFiles:
         """
         arrays = self.metadata.arrays
         names = [FILE, *(f"{name}/{FILE}" for name in arrays), *self.metadata.files]
+        sizes = [size for name in names if (size := self._find_size(name)) is not None]
         if self._guarded:
             status = arrays[STATUS]
-            chunks = np.ndindex(*chunk_counts(status["shape"], read_chunks(status)))
-            written = [index for index in chunks if os.path.isfile(f"{self.root}/{STATUS}/{chunk_key(index, status)}")]  # noqa: PTH113
-            for name in self._guarded:
+            written = []
+            for index in np.ndindex(*chunk_counts(status["shape"], read_chunks(status))):
+                size = self._find_size(f"{STATUS}/{chunk_key(index, status)}")
+                if size is not None:
+                    sizes.append(size)
+                    written.append(index)
+            for name in self._guarded - {STATUS}:
+                if name in TEXTS and not self._has_chunks(name):
+                    continue
                 tail = (0,) * (len(arrays[name]["shape"]) - self._ledger_dims)  # dims within a run are not divided
-                names += [f"{name}/{chunk_key(index + tail, arrays[name])}" for index in written]
-        sizes = []
-        for name in names:
-            with suppress(OSError):  # texts have a file only where there was an error, and a run replaces files
-                sizes.append(os.stat(f"{self.root}/{name}").st_size)  # noqa: PTH116 (a Path of each takes longer)
+                found = (self._find_size(f"{name}/{chunk_key(index + tail, arrays[name])}") for index in written)
+                sizes += [size for size in found if size is not None]
         return sizes
+
+    def _find_size(self, name: str) -> int | None:
+        """Return the size of a file; None if there is none, as of errors mostly, or while a run replaces it."""
+        path = f"{self.root}/{name}"
+        try:
+            return self.sizes.get(path) or os.stat(path).st_size  # noqa: PTH116 (a Path of each takes longer)
+        except OSError:
+            return None
+
+    def _has_chunks(self, name: str) -> bool:
+        """Return False if the folder of a variable has nothing but its metadata, as mostly that of errors."""
+        try:
+            return any(entry != FILE for entry in os.listdir(f"{self.root}/{name}"))  # noqa: PTH208
+        except OSError:
+            return True
 
     def describe_damage(self, path: Path) -> StoreError:
         """Return the error for a damaged or missing file of a chunk: why it is so, and what helps."""

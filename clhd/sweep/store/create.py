@@ -4,7 +4,7 @@
 |---|---|---|
 | coordinate | one | written at creation |
 | output, ledger | all of one shape, see `clhd.sweep.store.store` | written by tasks |
-| variable of a summary | as Zarr chooses | written at creation |
+| variable of a summary | one, or more of up to 32 MB | written at creation |
 
 *Generations*: a store or a summary is replaced under its name in one step, and whoever reads it keeps what was there.
 
@@ -23,7 +23,9 @@ A process that is killed leaves files that no record names; `remove_leftovers` d
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,10 +39,12 @@ import numpy as np
 from clhd.core.files import make_folder, sync_folder
 from clhd.core.lazy import xr
 from clhd.errors import explain_unwritable
+from clhd.sweep.plan.blocks import CHUNK_BYTES, chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK
 from clhd.sweep.store.chunk_files import ChunkFiles
-from clhd.sweep.store.documents import FILE, KEY_ENCODINGS, parse_chunk_key
+from clhd.sweep.store.documents import FILE, KEY_ENCODINGS, Document, chunk_key, parse_chunk_key
+from clhd.sweep.store.encode import describe_array, encode_chunk
 from clhd.sweep.store.layout import FORMAT, make_column
 from clhd.sweep.store.ledger import LEDGER
 from clhd.sweep.store.metadata import (
@@ -124,7 +128,6 @@ _BLOCK_WORDS = {
     "description": f"index of a block of {REPLICAS_PER_BLOCK} consecutive replicas, from 0",
 }
 _REPLICA_WORDS = describe("replica", description="index of the independent run, from 0")
-_CODEC: dict[str, Any] = {"name": "zstd", "configuration": {"level": 3, "checksum": True}}
 # long_name, units, coordinates, flag_values and flag_meanings are those of these conventions.
 CONVENTIONS = "CF-1.11"
 # A coordinate: its name, dim, values and attributes.
@@ -170,10 +173,8 @@ def write_dataset(dataset: xr.Dataset, path: Path) -> None:
     basis = json.dumps([dataset.attrs.get(name) for name in ("experiment", "rests_on", "code")])
     rests_on = json.loads(basis, parse_int=float)
     attributes = encode_attributes(dataset.attrs) | {"identity": make_identity(rests_on), "generation": generation}
-    encoding = {name: {"compressors": [_CODEC], "chunk_key_encoding": keys} for name in dataset.variables}
-    whole: dict[str, Any] = {"zarr_format": 3, "consolidated": False, "write_empty_chunks": True}
-    dataset.assign_attrs(attributes).to_zarr(str(hidden), encoding=encoding, **whole)
-    names = [str(name) for name in dataset.variables]
+    hidden.mkdir(parents=True)
+    names = _write_variables(hidden, dataset.assign_attrs(attributes), keys)
     write_checksum(hidden, names, whole=names)
     metadata = check_metadata(hidden)
     store = ChunkFiles(hidden, metadata)
@@ -181,6 +182,35 @@ def write_dataset(dataset: xr.Dataset, path: Path) -> None:
         for file in list_chunks(hidden / name, document):
             store.bind(file)
     publish(path)
+
+
+def _write_variables(folder: Path, dataset: xr.Dataset, keys: Mapping[str, Any]) -> list[str]:
+    """Write all variables of a dataset, and its attributes, as xarray does; return the names of the variables."""
+    variables, attributes = xr.conventions.encode_dataset_coordinates(dataset)
+    document = {"attributes": _as_plain(attributes), "zarr_format": 3, "node_type": "group"}
+    (folder / FILE).write_text(json.dumps(document), encoding="utf-8")
+    for name, variable in variables.items():
+        values, words = variable.values, dict(variable.attrs)
+        dtype: Any = values.dtype
+        fill: Any = 0
+        if dtype.kind in "OTU":
+            dtype, fill = str, ""
+        elif dtype.kind == "f":  # xarray has what is missing as NaN, and says so in the form of Zarr
+            fill, words = math.nan, words | {"_FillValue": base64.b64encode(np.float64("nan").tobytes()).decode()}
+        chunks = widen_chunks(values.shape, (1,) * values.ndim, CHUNK_BYTES // 8)
+        document = describe_array(values.shape, chunks, dtype, fill, keys, variable.dims, _as_plain(words))
+        _write_metadata(folder / str(name), document)
+        for index in np.ndindex(*chunk_counts(values.shape, chunks)):
+            file = folder / str(name) / chunk_key(index, document)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = values[chunk_region(index, values.shape, chunks)] if values.ndim else values
+            file.write_bytes(encode_chunk(part, document))
+    return [str(name) for name in variables]
+
+
+def _as_plain(words: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return attributes with lists and numbers of Python in place of numpy's."""
+    return {name: own.tolist() if isinstance(own, np.ndarray | np.generic) else own for name, own in words.items()}
 
 
 def make_identity(*parts: Any) -> str:
@@ -221,41 +251,29 @@ def _write_arrays(
 ) -> None:
     """Write the group, the coordinates and empty arrays of a store."""
     shape, dims = stage.shape, tuple(axis.name for axis in stage.grid.axes) + stage.entry_dim
-    keys: Any = KEY_ENCODINGS[state["generation"] % 2]
+    keys = KEY_ENCODINGS[state["generation"] % 2]
     attributes = encode_attributes(_describe_stage(stage, dims) | {"runs": [dict(run) for run in runs]} | state)
-    import zarr  # noqa: PLC0415 (slow to load, and `clhd plan` creates nothing)
-
-    group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes=attributes)
+    _write_metadata(path, {"attributes": attributes, "zarr_format": 3, "node_type": "group"})
     sizes: dict[str, int] = {}
     for name, dim, values, words in _list_columns(stage):
-        _write_coordinate(group, name, dim, values, words, keys)
+        _write_coordinate(path / name, dim, values, words, keys)
         sizes[name] = len(values)
     for name, output in stage.stored.variables.items():
         tail = tuple(sizes[dim] for dim in output.dims)
-        group.create_array(
-            name,
-            shape=shape + tail,
-            chunks=chunks + tail,
-            dtype="float64",
-            fill_value=float("nan"),
-            compressors=[_CODEC],
-            chunk_key_encoding=keys,
-            dimension_names=dims + output.dims,
-            attributes=dict(output.words),
-        )
+        places = shape + tail, chunks + tail
+        document = describe_array(*places, np.float64, math.nan, keys, dims + output.dims, output.words)
+        _write_metadata(path / name, document)
     for name, (dtype, fill, meaning) in LEDGER.items():
-        group.create_array(
-            name,
-            shape=shape,
-            chunks=chunks,
-            dtype=dtype,
-            fill_value=fill if dtype is str else np.dtype(dtype).type(fill),
-            compressors=[_CODEC],
-            chunk_key_encoding=keys,
-            dimension_names=dims,
-            attributes=_describe_entry(name, meaning),
+        _write_metadata(
+            path / name, describe_array(shape, chunks, dtype, fill, keys, dims, _describe_entry(name, meaning))
         )
     write_checksum(path, [*sizes, *stage.stored.variables, *LEDGER], whole=sizes.keys())
+
+
+def _write_metadata(folder: Path, document: Document) -> None:
+    """Write the metadata of a group or of an array into a new folder; nobody reads them before they are published."""
+    folder.mkdir(parents=True)
+    (folder / FILE).write_text(json.dumps(document, indent=2), encoding="utf-8")
 
 
 def _describe_stage(stage: Stage, dims: Sequence[str]) -> dict[str, Any]:
@@ -308,22 +326,15 @@ def _list_columns(stage: Stage) -> Iterator[_Column]:
             yield axis.name, axis.name, labels, words
 
 
-def _write_coordinate(group: Any, name: str, dim: str, values: Any, words: Mapping[str, str], keys: Any) -> None:
+def _write_coordinate(folder: Path, dim: str, values: Any, words: Mapping[str, str], keys: Mapping[str, Any]) -> None:
+    """Write the metadata of a coordinate, and its values in one chunk; the trailer comes later."""
     column = make_column(values)
-    is_text = column.dtype == object
-    array = group.create_array(
-        name,
-        shape=column.shape,
-        chunks=column.shape,
-        dtype=str if is_text else column.dtype,
-        fill_value="" if is_text else column.dtype.type(0),
-        compressors=[_CODEC],
-        chunk_key_encoding=keys,
-        dimension_names=(dim,),
-        attributes=dict(words),
-        config={"write_empty_chunks": True},  # Zarr writes no file for a chunk of fill values otherwise
-    )
-    array[...] = column
+    dtype, fill = (str, "") if column.dtype == object else (column.dtype, 0)
+    document = describe_array(column.shape, column.shape, dtype, fill, keys, (dim,), words)
+    _write_metadata(folder, document)
+    file = folder / chunk_key((0,), document)
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(encode_chunk(column, document))
 
 
 def describe_words(parameter: Parameter, name: str, component: str) -> dict[str, str]:

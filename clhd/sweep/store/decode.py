@@ -6,8 +6,8 @@ or texts, and Zstandard; `clhd.sweep.store.documents.find_danger` has refused al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numcodecs.zstd import decompress
@@ -18,20 +18,26 @@ from clhd.sweep.plan.blocks import chunk_region
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.documents import Document, read_chunks
 
-_TEXT = "string"
-_LENGTH_BYTES = 4
+TEXT = "string"
+LENGTH_BYTES = 4  # of the number of texts, and of each length
 
 
 def find_dtype(document: Document) -> np.dtype[Any]:
     """Return the type of the values of an array, as numpy has them."""
     kind = document["data_type"]
-    return np.dtypes.StringDType() if kind == _TEXT else np.dtype(kind)
+    return np.dtypes.StringDType() if kind == TEXT else np.dtype(kind)
 
 
 def find_fill_value(document: Document) -> Any:
     """Return the value of what was not written, from the metadata of an array, which write NaN as a text."""
     value = document["fill_value"]
-    return value if document["data_type"] == _TEXT else np.dtype(document["data_type"]).type(value)
+    return value if document["data_type"] == TEXT else np.dtype(document["data_type"]).type(value)
+
+
+def find_byte_order(document: Document) -> Literal["big", "little"]:
+    """Return the order of the bytes of a number, from the metadata of an array."""
+    configuration = document["codecs"][0].get("configuration") or {}
+    return "big" if configuration.get("endian") == "big" else "little"
 
 
 def read_array(files: ChunkFiles, name: str, region: Sequence[slice] = ()) -> NDArray[Any]:
@@ -75,37 +81,63 @@ def read_array(files: ChunkFiles, name: str, region: Sequence[slice] = ()) -> ND
     return values
 
 
-def read_dataset(files: ChunkFiles) -> xr.Dataset:
-    """Return all variables in memory, with tables in the attributes as tables; raises what `read_array` does."""
+def read_dataset(
+    files: ChunkFiles, only: Collection[str] | None = None, places: Mapping[str, Sequence[int]] | None = None
+) -> xr.Dataset:
+    """Return variables in memory, with tables in the attributes as tables; raises what `read_array` does.
+
+    Parameters
+    ----------
+    files : ChunkFiles
+    only : collection of str, optional
+        The variables; by default all.
+    places : mapping of dim to positions, optional
+        What of each dim is wanted, ascending; by default all.
+    """
     variables: dict[str, xr.Variable] = {}
     attributes = dict(files.metadata.attributes)
     names = set(str(attributes.pop("coordinates", "")).split())  # as xarray writes coordinates that are no dim
     for name, document in files.metadata.arrays.items():
-        values, words = read_array(files, name), dict(document["attributes"])
+        if only is not None and name not in only:
+            continue
+        values, words = _read_places(files, name, places or {}), dict(document["attributes"])
         words.pop("_FillValue", None)  # it is NaN
         names |= set(str(words.pop("coordinates", "")).split())
         values = values.astype(words.pop("dtype", values.dtype))  # xarray writes truth values as numbers
         variables[name] = xr.Variable(document.get("dimension_names") or (), values, words)
     names |= {name for name, variable in variables.items() if variable.dims == (name,)}
-    coordinates = {name: variables.pop(name) for name in sorted(names)}
+    coordinates = {name: variables.pop(name) for name in sorted(names & variables.keys())}
     return xr.Dataset(variables, coordinates, attributes)
+
+
+def _read_places(files: ChunkFiles, name: str, places: Mapping[str, Sequence[int]]) -> NDArray[Any]:
+    """Return the values of a variable at some positions along its dims; only chunks between them are read."""
+    dims = files.metadata.arrays[name].get("dimension_names") or ()
+    wanted = [places.get(dim) for dim in dims]
+    if not any(own is not None for own in wanted):
+        return read_array(files, name)
+    region = [slice(None) if own is None else slice(min(own, default=0), max(own, default=-1) + 1) for own in wanted]
+    values = read_array(files, name, region)
+    for axis, (own, piece) in enumerate(zip(wanted, region, strict=True)):
+        if own is not None:
+            values = values.take([position - piece.start for position in own], axis)
+    return values
 
 
 def _decode(content: bytes, document: Document) -> NDArray[Any]:
     """Return the values of a whole chunk; at the end of a dim it holds fill values behind those of the array."""
     data, shape = decompress(content), read_chunks(document)
-    if document["data_type"] == _TEXT:
+    if document["data_type"] == TEXT:
         return np.array(_decode_texts(data), dtype=np.dtypes.StringDType()).reshape(shape)
-    configuration = document["codecs"][0].get("configuration") or {}
-    dtype = np.dtype(document["data_type"]).newbyteorder("big" if configuration.get("endian") == "big" else "little")
+    dtype = np.dtype(document["data_type"]).newbyteorder(find_byte_order(document))
     return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _decode_texts(data: bytes) -> list[str]:
     """Return texts from their number and, for each, its length and its UTF-8."""
-    count, place, texts = int.from_bytes(data[:_LENGTH_BYTES], "little"), _LENGTH_BYTES, []
+    count, place, texts = int.from_bytes(data[:LENGTH_BYTES], "little"), LENGTH_BYTES, []
     for _ in range(count):
-        start = place + _LENGTH_BYTES
+        start = place + LENGTH_BYTES
         place = start + int.from_bytes(data[place:start], "little")
         if place > len(data):
             raise ValueError("the texts of a chunk end too early")

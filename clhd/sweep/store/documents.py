@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clhd.core.files import write_file
+from clhd.core.files import read_small, write_file
 from clhd.sweep.spec.grid import is_plain_name
 
 FILE = "zarr.json"
@@ -43,8 +43,7 @@ Document = Mapping[str, Any]
 def read_document(path: Path | str) -> dict[str, Any] | str:
     """Read a JSON document; return a text if it cannot be read, which says why."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 (a Path for each of many files takes as long as reading them)
-            document = json.loads(file.read())
+        document = json.loads(read_small(str(path)))
     except FileNotFoundError:
         return "is missing"
     except OSError as error:

@@ -11,8 +11,10 @@
 The checksum of the metadata shows that a store is as it was written; these checks show that it was written correctly.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +152,15 @@ def _refuse(path: Path, text: str) -> MetadataError:
 def _parse(path: Path, table: Mapping[str, Any]) -> Experiment:
     """Return the experiment in the attributes of a store; its parameters are not checked."""
     try:
-        return parse_experiment(table, check=False)
+        return parse_stored(json.dumps(table))
     except ClhdError as error:
         raise _refuse(path, str(error).splitlines()[0]) from None
+
+
+@lru_cache(maxsize=8)
+def parse_stored(text: str) -> Experiment:
+    """Return the experiment that results hold as JSON: mostly the same in all stages, so it is parsed once."""
+    return parse_experiment(json.loads(text), check=False)
 
 
 def _check_shapes(path: Path, layout: Layout, arrays: Mapping[str, Document]) -> None:

@@ -20,6 +20,7 @@ only what passes `find_danger`.
 """
 
 import json
+import marshal
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -298,13 +299,14 @@ def _list_arrays(path: Path) -> list[str]:
 def _check_arrays(path: Path, group: Document, remedy: str) -> dict[str, Document]:
     """Return the metadata of all arrays, after a check that their files agree with the record."""
     arrays = _get_arrays(group)
+    right: Any
     for name, right in arrays.items():
         is_plain = is_plain_name(name)
         document = read_document(f"{path}/{name}/{FILE}") if is_plain else "has a name that clhd does not use"
         if not isinstance(document, str):
             check_folders(path, f"{path}/{name}/c")
-            # Mostly in the same order, too; texts, since 1 is not 1.0 here.
-            is_same = repr(document) == repr(right) or _encode(document) == _encode(right)
+            # Mostly in the same order, too; bytes or texts, since 1 is not 1.0 here.
+            is_same = marshal.dumps(document, 0) == marshal.dumps(right, 0) or _encode(document) == _encode(right)
             document = "" if is_same else _find_difference(document, right)
         if document:
             raise MetadataError(f"{path / name / FILE}: {document}; {remedy}")

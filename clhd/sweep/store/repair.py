@@ -51,8 +51,13 @@ _THREADS = 10
 _CHUNKS_PER_THREAD = 200
 
 
-def find_missing(store: Store) -> dict[ChunkIndex, Path]:
+def find_missing(store: Store, sizes: dict[str, int] | None = None) -> dict[ChunkIndex, Path]:
     """Find chunks that have a status but lack files, or have empty files.
+
+    Parameters
+    ----------
+    sizes : dict, optional
+        Takes the sizes of the files that were found, by path.
 
     Returns
     -------
@@ -74,10 +79,10 @@ def find_missing(store: Store) -> dict[ChunkIndex, Path]:
     def look_for(chunks: Sequence[ChunkIndex]) -> dict[ChunkIndex, Path]:
         missing = {}
         for index in chunks:
-            if _exists(f"{status}/{chunk_key(index, ledger)}"):
+            if _exists(f"{status}/{chunk_key(index, ledger)}", sizes):
                 for (folder, document), tail in zip(places, tails, strict=True):
                     file = f"{folder}/{chunk_key(index + tail, document)}"
-                    if not (_exists(file) or _exists_after_refresh(file)):
+                    if not (_exists(file, sizes) or _exists_after_refresh(file)):
                         missing[index] = Path(file)
                         break
         return missing
@@ -95,10 +100,13 @@ def _batch(indices: Iterator[ChunkIndex]) -> Iterator[list[ChunkIndex]]:
         yield batch
 
 
-def _exists(file: str) -> bool:
+def _exists(file: str, sizes: dict[str, int] | None = None) -> bool:
     """Return False if there is no such file, or it is empty; raise StoreError if that is unknown."""
     try:
-        return os.stat(file).st_size > 0  # noqa: PTH116  # a Path for each of many files would take most of the time
+        size = os.stat(file).st_size  # noqa: PTH116  # a Path for each of many files would take most of the time
+        if sizes is not None:
+            sizes[file] = size
+        return size > 0
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:

@@ -16,6 +16,7 @@ whatever the store holds besides. Nothing about rounds is stored.
 A value that is NaN in every replica, such as the ratio of two zeros, has no error and stops nobody.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.arrays import BoolArray, FloatArray, IntArray
-from clhd.sweep.plan.blocks import chunk_counts, chunk_region
+from clhd.sweep.plan.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.store import Store
@@ -32,6 +33,8 @@ from clhd.systems.declarations import Status
 
 _RESULTS = (Status.OK, Status.DIVERGED, Status.NOT_CONVERGED)
 _TIME = "time"
+# The most numbers of an output that are read at once.
+_MOST_NUMBERS = 2**20
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,12 @@ def find_counts(store: Store, experiment: Experiment) -> Counts:
     counts = Counts(np.full(shape, rounds[-1]), is_decided, np.zeros(shape, dtype=bool))
     if not sampling.until:
         return counts
-    for index in np.ndindex(*chunk_counts(shape, store.chunks[:-1])):
-        part = chunk_region(index, shape, store.chunks[:-1])
+    numbers = store.shape[-1] * max(
+        math.prod(store.inner_shape(name if store.entry_size == 1 else f"{name}_mean")) for name in sampling.until
+    )
+    chunks = widen_chunks(shape, store.chunks[:-1], _MOST_NUMBERS // numbers)
+    for index in np.ndindex(*chunk_counts(shape, chunks)):
+        part = chunk_region(index, shape, chunks)
         _follow_rounds(store, experiment, rounds, part, status[part], counts)
     return counts
 
@@ -100,13 +107,14 @@ def _follow_rounds(
     decided[...] = False
     length = _count_results(status)
     goes_on = np.ones(length.shape, dtype=bool)
+    known: dict[str, list[FloatArray]] = {}
     for count in rounds:
         wanted[goes_on] = count
         goes_on &= length >= count
         if not goes_on.any():
             return
         is_met = np.zeros(length.shape, dtype=bool)
-        is_met[goes_on] = _is_small(store, experiment, part, count, status[..., :count], goes_on)
+        is_met[goes_on] = _is_small(store, experiment, part, count, status[..., :count], goes_on, known)
         has_none = ~(status[..., :count] == Status.OK).any(axis=-1)
         reached |= goes_on & is_met & ~has_none
         decided |= goes_on & (is_met | has_none | (count == rounds[-1]))
@@ -120,21 +128,28 @@ def _is_small(
     count: int,
     status: NDArray[np.int8],
     chosen: BoolArray,
+    known: dict[str, list[FloatArray]],
 ) -> BoolArray:
-    """True for those chosen points of a part whose errors over the first `count` entries are at most their targets."""
+    """True for those chosen points of a part whose errors over the first `count` entries are at most their targets.
+
+    `known` keeps what has been read of the part.
+    """
     is_ok = status[chosen] == Status.OK
     is_met = np.ones(len(is_ok), dtype=bool)
     for name, target in experiment.sampling.until.items():
-        errors = _read_errors(store, experiment, name, (*part, slice(0, count)), chosen, is_ok)
+        if name not in known or known[name][0].shape[chosen.ndim] < count:
+            last = store.chunks[-1] * math.ceil(count / store.chunks[-1])  # whole chunks, which are read as a whole
+            known[name] = read_moments(store, name, (*part, slice(0, last)))
+        parts = [moment[chosen][:, :count] for moment in known[name]]
+        errors = _find_own_errors(store, experiment, name, parts, is_ok)
         is_met &= (errors <= target).reshape(len(is_ok), -1).all(axis=1)
     return is_met
 
 
-def _read_errors(
-    store: Store, experiment: Experiment, name: str, region: tuple[slice, ...], chosen: BoolArray, is_ok: BoolArray
+def _find_own_errors(
+    store: Store, experiment: Experiment, name: str, parts: list[FloatArray], is_ok: BoolArray
 ) -> FloatArray:
-    """The standard errors of an output at chosen points, first dim; 0 where it is NaN in every replica."""
-    parts = [moment[chosen] for moment in read_moments(store, name, region)]
+    """The standard errors of an output at some points, first dim, by its moments; 0 where all replicas are NaN."""
     parts[0] = np.where(is_ok.reshape(is_ok.shape + (1,) * (parts[0].ndim - 2)), parts[0], 0.0)
     dims = store.list_inner_dims(name if store.entry_size == 1 else f"{name}_mean")
     if _TIME in dims:

@@ -31,8 +31,9 @@ from clhd.core.files import check_folders
 from clhd.sweep.plan.blocks import ChunkIndex, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.store.chunk_files import ChunkFiles, StoreError
-from clhd.sweep.store.decode import find_dtype, find_fill_value, read_array
+from clhd.sweep.store.decode import find_dtype, find_fill_value, read_array, read_dataset
 from clhd.sweep.store.documents import FILE, read_chunks
+from clhd.sweep.store.encode import encode_chunk
 from clhd.sweep.store.layout import FORMAT, read_layout, read_outputs
 from clhd.sweep.store.ledger import LEDGER, STATUS, TEXTS
 from clhd.sweep.store.metadata import MetadataError, change_attributes, check_metadata
@@ -70,7 +71,6 @@ class Store:
         self.coordinates = tuple(metadata.arrays.keys() - {*self.layout.outputs, *LEDGER})
         self.files = ChunkFiles(path, metadata)
         self._mode = mode
-        self._arrays: dict[str, zarr.Array[Any]] = {}
         status = metadata.arrays[STATUS]
         self.dims, self.shape, self.chunks = self.layout.dims, self.layout.shape, tuple(read_chunks(status))
         self.kind, self.experiment = self.layout.kind, self.layout.experiment
@@ -80,7 +80,7 @@ class Store:
 
     @cached_property
     def group(self) -> "zarr.Group":
-        """The store as a group of Zarr, which is loaded here, for it is slow to load: only writing needs it."""
+        """The store as a group of Zarr, which is loaded here, for it is slow to load, and clhd does without it."""
         import zarr  # noqa: PLC0415
 
         from clhd.sweep.store.bound import BoundStore  # noqa: PLC0415
@@ -88,19 +88,23 @@ class Store:
         files = BoundStore(self.files, read_only=self._mode == "r")
         return zarr.open_group(files, mode=self._mode, zarr_format=3, use_consolidated=True)  # type: ignore[arg-type]
 
-    def open_dataset(self) -> "xr.Dataset":
-        """Open all variables, see `BoundStore.open_dataset`."""
-        from clhd.sweep.store.bound import BoundStore  # noqa: PLC0415
+    def read_dataset(self, names: Sequence[str], places: Mapping[str, Sequence[int]]) -> "xr.Dataset":
+        """Return variables and all coordinates at some positions along each dim, in memory.
 
-        return BoundStore(self.files).open_dataset()
-
-    def _array(self, name: str) -> "zarr.Array[Any]":
-        """Return a variable to write. Opening takes as long as writing a chunk, so each variable is opened once."""
-        if name not in self._arrays:
-            array: Any = self.group[name]
-            # A chunk of NaN alone has a file, too, so that a missing file is noticed.
-            self._arrays[name] = array if name in TEXTS else array.with_config({"write_empty_chunks": True})
-        return self._arrays[name]
+        Raises
+        ------
+        DamagedChunkError
+            If a chunk is damaged, or is missing although it has a status.
+        """
+        try:
+            return read_dataset(self.files, {*names, *self.coordinates}, places)
+        except StoreError:
+            raise
+        except Exception:  # codecs and file systems raise errors of any type
+            damaged = next((path for name in names for path, _ in self._find_damage_of(name)), None)
+            if damaged is None:
+                raise
+            raise self.files.describe_damage(damaged) from None
 
     def stored_system(self) -> System | None:
         """Return the system as the store describes it, which computes nothing; None in stores of earlier versions."""
@@ -221,13 +225,15 @@ class Store:
 
     def write_chunk(self, index: ChunkIndex, chunk: Mapping[str, NDArray[Any]]) -> None:
         """Write one chunk of every variable, the status last."""
-        region = self.region(index)
         self.files.begin_write(index)
         for name in (*self.outputs, *LEDGER):
             self._check_folders(name, index)
-            if name in TEXTS and not np.any(chunk[name] != "") and not self._file(name, index).exists():
-                continue  # without an error there is no file
-            self._array(name)[region] = chunk[name]
+            if name in TEXTS and not np.any(chunk[name] != ""):  # without an error there is no file
+                if (file := self._file(name, index)).exists():
+                    file.unlink()
+                continue
+            data = encode_chunk(chunk[name], self._metadata.arrays[name])
+            self.files.write_chunk(name, index + (0,) * self.count_inner_dims(name), data)
 
     def take_chunk(self, index: ChunkIndex, other: "Store", source: ChunkIndex) -> None:
         """Take the files of a chunk with the same points and replicas from another store of the same encoding.

@@ -12,13 +12,15 @@ conserves. Starts that do not move (the response is b/a or stays 0) say nothing 
 numbers of X1 and X3 are exact: their experiment has fixed starts.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Part, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, Verdict, all_hold, below, within
+from clhd.core.lazy import xr
 
 _NOTHING = 1e-12  # relative to the response, or to the invariants: rounding
 

@@ -10,12 +10,14 @@
 All numbers were known, from a prototype, when the thresholds were fixed.
 """
 
+from __future__ import annotations
+
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Part, Summaries, Thresholds
 from clhd.claims.measure import find_largest_difference
 from clhd.claims.verdict import above, below
+from clhd.core.lazy import xr
 from clhd.sweep.results.summary_reader import Summary
 
 PLAIN = ["gradient_descent", "fixed"]

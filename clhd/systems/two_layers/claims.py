@@ -10,11 +10,12 @@ T3 and T5 are statements of the abstract of arXiv:2206.01342, in our form; T4 is
 The outcomes were known from a prototype when the thresholds were fixed.
 """
 
-import xarray as xr
+from __future__ import annotations
 
 from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.measure import list_means
 from clhd.claims.verdict import above, all_hold, below
+from clhd.core.lazy import xr
 
 
 def judge_specialisation(summaries: Summaries, thresholds: Thresholds) -> Judgement:

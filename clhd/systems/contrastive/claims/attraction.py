@@ -18,14 +18,16 @@ growth rates contain the second moment alone. At a pure state the growth of a ri
 of the learned feature (`theory.pure_states`). So C5b has a verdict for each; it holds if both do.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Part, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, above, all_hold, below, within
 from clhd.core.arrays import FloatArray
+from clhd.core.lazy import xr
 from clhd.core.statistics import wilson_interval
 
 

@@ -14,13 +14,15 @@ Both statements are this project's. Q1, that Quickshift++ as it is written here 
 is a test (tests/core/test_clusters.py).
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Part, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, Verdict, above, below
+from clhd.core.lazy import xr
 
 
 def find_right(dataset: xr.Dataset) -> xr.DataArray:

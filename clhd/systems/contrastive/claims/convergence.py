@@ -19,17 +19,18 @@ n, a start at a small cosine similarity and earlier times are evidence only. So 
 exponents of every start at every time.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, all_hold, within
 from clhd.core.arrays import FloatArray
-from clhd.core.lazy import special
+from clhd.core.lazy import special, xr
 from clhd.core.statistics import fit_power_law
 
 QUANTITIES = ("overlap", "squared_norm", "cosine_similarity")

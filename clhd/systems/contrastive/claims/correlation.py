@@ -16,13 +16,15 @@ counts for the linear unit, the isotropic background and the three-view loss, an
 beyond the base noise.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Part, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, Verdict, above, all_hold, within
+from clhd.core.lazy import xr
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import at_largest_dimension, list_places, steps_by_sgd
 from clhd.systems.contrastive.claims.where import (

@@ -16,13 +16,15 @@ A shift by x is a distance of x, and a stretch from sqrt(v) to sqrt(v) + x is a 
 | q, r | overlap, squared_norm | order parameters; sd(q) and sd(r): their spread over replicas |
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, fields
 from itertools import product
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import Summaries
+from clhd.core.lazy import xr
 from clhd.sweep.results.summary_reader import Summary
 
 Place = tuple[float, float]
@@ -60,7 +62,7 @@ class Distances:
         """All pairs of penalty and time, by name."""
         return {name_place(*place): place for place in list_places(self.mean)}
 
-    def at(self, place: Place) -> "Distances":
+    def at(self, place: Place) -> Distances:
         """Return the distances at one penalty and time, over the dimensions that an experiment has there."""
         where = {"l1_penalty": place[0], "time": place[1]}
         known = self.runs.sel(where).notnull().values

@@ -22,15 +22,17 @@ used, the second moment at which the cosine similarity passes 1/2 much later. Th
 an informative state does.
 """
 
+from __future__ import annotations
+
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.verdict import UPPER_TAIL, Estimate, all_hold, within
 from clhd.core.arrays import FloatArray
+from clhd.core.lazy import xr
 
 CUT = 0.5  # cosine similarity
 _DRAWS, _SEED = 40_000, 4  # some hundred draws beyond each end, also of ten intervals that hold together

@@ -9,13 +9,15 @@
 "Learned" is not a cut on the cosine similarity: a weight that dies on the way may keep a direction (docs/theory.md).
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.verdict import Estimate
 from clhd.core.arrays import FloatArray
+from clhd.core.lazy import xr
 from clhd.sweep.results.summary_reader import Summary
 
 REST = 1e-4

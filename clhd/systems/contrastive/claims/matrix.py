@@ -25,16 +25,18 @@ A cell holds a verdict, the numbers, and a reason where these need one. Beside t
 `clhd.claims.verdict` there are: no theory (it does not exist), not computed (no experiment has the case), diverged.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import CaseTable, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, Verdict, above, all_hold, below, within
+from clhd.core.lazy import xr
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import describe_last_change, steps
 from clhd.systems.contrastive.claims.universality import judge_universality

@@ -13,15 +13,16 @@ If the order is not the same on all axes, the errors follow no power law: the in
 scatter of the errors around a straight line, and it is wide if they do not follow one. Nothing here is random.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.verdict import UPPER_TAIL, Estimate, all_hold, below, within
 from clhd.core.arrays import FloatArray
-from clhd.core.lazy import special
+from clhd.core.lazy import special, xr
 
 PARAMETERS = ("overlap", "squared_norm")
 

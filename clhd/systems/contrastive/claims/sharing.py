@@ -12,13 +12,15 @@ Penalties within a margin around the critical one are left out: there the rates 
 How the critical penalty moves with the kurtosis and the noise is shown beside the verdict, and not judged.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import Claim, Judgement, Summaries, Thresholds
 from clhd.claims.verdict import Estimate, above, all_hold
+from clhd.core.lazy import xr
 from clhd.core.statistics import wilson_interval
 
 PENALTY = "decorrelation"

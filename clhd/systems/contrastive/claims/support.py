@@ -4,14 +4,16 @@ A coordinate is taken for one of the support where abs(weight) exceeds a thresho
 as the errors of the two signs of one replica, are added up as if they were fully correlated.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.verdict import Estimate, Verdict, all_hold, within
 from clhd.core.arrays import FloatArray
+from clhd.core.lazy import xr
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.distances import list_places, name_place, sign_shares
 

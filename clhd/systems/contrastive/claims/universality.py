@@ -15,16 +15,18 @@ control does not hold, everything is undecided: then the law is not the only dif
 ends of the range are many standard errors away.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from clhd.claims.claim import Summaries, Thresholds
 from clhd.claims.verdict import Estimate, Verdict, all_hold, within
 from clhd.core.arrays import FloatArray
+from clhd.core.lazy import xr
 from clhd.core.statistics import NORMAL_95, fit_power_law
 from clhd.sweep.results.summary_reader import Summary
 

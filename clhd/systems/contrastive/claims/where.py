@@ -13,11 +13,13 @@ variance alone.
 | D | ``variance_change`` | D(-1) / D(0) - 1 at the same state, the start |
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
+from clhd.core.lazy import xr
 from clhd.sweep.results.summary_reader import Summary
 from clhd.systems.contrastive.claims.learned import LEAST_OVERLAP, REST, learned_similarity, share_of_places
 

@@ -224,3 +224,25 @@ def test_a_unit_without_states_gives_an_empty_dataset():
 def test_l1_penalty_is_refused():
     with pytest.raises(ClhdError, match=r"l1_penalty = 0\.1: must be 0"):
         find_fixed_points(replace(PAIR, l1_penalty=0.1))
+
+
+@pytest.mark.parametrize(
+    ("latent", "augmentation", "expected"),
+    [
+        (TwoPoint(second_moment=1.0, skewness=1.5), 0.0, 0.9972672823),
+        (Atoms(values=(-3.0, 0.0, 3.0), weights=(0.1, 0.8, 0.1)), 0.001, 0.9995279257),
+    ],
+)
+def test_relu_finds_the_state_next_to_a_feature_where_hardly_any_noise_is_left(latent, augmentation, expected):
+    model = ContrastiveModel(
+        latents=(latent,), activation="relu", loss="covariance", batch=64, background="orthogonal", learning_rate=0.3,
+        constraint="sphere", base_noise_variance=1.0 if augmentation == 0.0 else 0.5,
+        augmentation_noise_variance=augmentation,
+    )  # fmt: skip
+    states = find_fixed_points(model)
+    assert states.overlap.values[-1] == pytest.approx([expected], abs=1e-9)
+    assert states.stable.values[-1]
+    # The ODE ends there.
+    velocity = Flow(model).velocity
+    end = solve_ivp(lambda _, x: velocity(x), (0, 300), [0.9, 1.0], method="LSODA", rtol=1e-9, atol=1e-11).y[:, -1]
+    assert end[0] == pytest.approx(expected, abs=1e-7)

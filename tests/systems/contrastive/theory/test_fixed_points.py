@@ -246,3 +246,22 @@ def test_relu_finds_the_state_next_to_a_feature_where_hardly_any_noise_is_left(l
     velocity = Flow(model).velocity
     end = solve_ivp(lambda _, x: velocity(x), (0, 300), [0.9, 1.0], method="LSODA", rtol=1e-9, atol=1e-11).y[:, -1]
     assert end[0] == pytest.approx(expected, abs=1e-7)
+
+
+def test_relu_states_without_a_jacobian_have_no_eigenvalues():
+    base = ContrastiveModel(latents=(Atoms(values=(-0.5, 1.5), weights=(0.4, 0.6)),), activation="relu")
+    for decay, is_stable in ((3.0, True), (0.3, False)):
+        model = replace(base, weight_decay=decay, learning_rate=0.3)
+        states = find_fixed_points(model)
+        assert states.kind.values.tolist() == ["collapsed"]
+        assert np.isnan(states.eigenvalues.values).all()
+        assert states.stable.values.tolist() == [is_stable]
+        velocity = Flow(model).velocity
+        assert (velocity(np.array([0.5, 1.0]))[-1] < 0) == is_stable
+    noiseless = replace(
+        base, latents=(TwoPoint(second_moment=1.0, skewness=1.5),), constraint="sphere", base_noise_variance=0.0,
+        augmentation_noise_variance=0.0,
+    )  # fmt: skip
+    states = find_fixed_points(noiseless)
+    assert np.isnan(states.eigenvalues.values).all()
+    assert not states.stable.values.any()

@@ -1,6 +1,7 @@
 """States of rest: known answers, zeros of the velocity, eigenvalues, completeness against trajectories, symmetries."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -265,3 +266,30 @@ def test_relu_states_without_a_jacobian_have_no_eigenvalues():
     states = find_fixed_points(noiseless)
     assert np.isnan(states.eigenvalues.values).all()
     assert not states.stable.values.any()
+
+
+@pytest.mark.parametrize("augmentation", [0.0, 0.002])
+def test_rival_rates_next_to_a_feature_with_the_orthogonal_background(augmentation):
+    """The slope along a silent feature must not leave the states that exist, where r - |q|^2 is small."""
+    model = ContrastiveModel(
+        latents=(Atoms(values=(-0.5, 1.5), weights=(0.4, 0.6)), ThreePoint(second_moment=2.0)),
+        activation=(0.0, 1.0, 0.2, -0.1), loss="covariance", batch=64, background="orthogonal", learning_rate=0.05,
+        weight_decay=0.3, base_noise_variance=0.5, augmentation_noise_variance=augmentation,
+    )  # fmt: skip
+    states = find_fixed_points(model)
+    rest = states.squared_norm.values - (states.overlap.values**2).sum(axis=1)
+    close = [k for k in range(states.sizes["state"]) if states.kind.values[k] == "pure" and rest[k] < 3e-3]
+    assert close
+    flow = Flow(model)
+    for k in close:
+        state = np.append(states.overlap.values[k], states.squared_norm.values[k])
+        # The silent overlap moves by less than the rest of the weights.
+        step = 0.2 * np.sqrt(rest[k])
+        slopes = []
+        for size in (step, step / 2, step / 4):
+            moved = state.copy()
+            moved[1] = size
+            slopes.append(flow.velocity(moved)[1] / size)
+        once = [(4 * fine - coarse) / 3 for coarse, fine in pairwise(slopes)]
+        rate = (16 * once[1] - once[0]) / 15
+        assert np.abs(states.eigenvalues.values[k] - rate).min() < 1e-8

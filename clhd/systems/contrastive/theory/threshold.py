@@ -255,7 +255,11 @@ def _slope_along(flow: Flow, feature: int, overlap: FloatArray, squared_norm: fl
     if model.unit.code == RELU:
         if r == 0:  # with a quadratic loss the gain at zero overlap is the same at all r
             r = 1.0 if is_scale_free(model) else _NEARLY_COLLAPSED
-        step, weights = _RELU_STEP * math.sqrt(r) * min(math.sqrt(model.noise_variance), 1.0), _RELU_WEIGHTS
+        smooth = r  # the noise of the pre-activations, per noise variance, which alone smooths the kink
+        if flow.sources.is_orthogonal and model.noise_variance > 0:
+            smooth -= model.base_noise_variance / model.noise_variance * float(overlap @ overlap)
+        step = _RELU_STEP * math.sqrt(max(smooth, 0.0)) * min(math.sqrt(model.noise_variance), 1.0)
+        weights = _RELU_WEIGHTS
         if step == 0:
             return math.nan  # without noise nothing smooths the kink
     step /= max(1.0, float(np.abs(flow.atoms.values[:, feature]).max()))

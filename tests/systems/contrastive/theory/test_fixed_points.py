@@ -11,7 +11,7 @@ from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Atoms, Gaussian, ThreePoint, TwoPoint
 from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
+from clhd.systems.contrastive.theory.fixed_points import find_fixed_points, silent_rates
 from clhd.systems.contrastive.theory.root_search import sign_symmetries
 from clhd.systems.contrastive.theory.threshold import uninformative_state
 
@@ -293,3 +293,15 @@ def test_rival_rates_next_to_a_feature_with_the_orthogonal_background(augmentati
         once = [(4 * fine - coarse) / 3 for coarse, fine in pairwise(slopes)]
         rate = (16 * once[1] - once[0]) / 15
         assert np.abs(states.eigenvalues.values[k] - rate).min() < 1e-8
+
+
+def test_relu_rates_of_silent_features_where_little_noise_smooths_the_kink():
+    model = ContrastiveModel(
+        latents=(Atoms(values=(-3.0, 0.0, 3.0), weights=(0.1, 0.8, 0.1)), ThreePoint(second_moment=1.0, kurtosis=2.0)),
+        activation="relu", loss="covariance", batch=5, background="orthogonal", learning_rate=0.05,
+        constraint="sphere", augmentation_noise_variance=0.0,
+    )  # fmt: skip
+    rest = 1e-5
+    q, step = np.sqrt(1 - rest), 0.0025 * np.sqrt(rest)
+    slopes = [Flow(model).velocity(np.array([q, size, 1.0]))[1] / size for size in (2 * step, step)]
+    assert silent_rates(model, np.array([q, 0.0]), 1.0) == pytest.approx([(4 * slopes[1] - slopes[0]) / 3], abs=1e-6)

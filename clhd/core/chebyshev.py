@@ -18,8 +18,9 @@ import numpy as np
 from clhd.core.arrays import FloatArray
 
 _FEWEST, _MOST = 8, 64
-# An interval this much shorter than the whole is not halved: what jumps inside it hardly counts.
-_SHORTEST = 2.0**-10
+# An interval is not halved if it is this much shorter than the time from the beginning to its end, or this much shorter
+# than the whole: what jumps inside it hardly counts. The whole may be long, and the function vary near its beginning.
+_SHORTEST, _SHORTEST_OF_WHOLE = 2.0**-10, 2.0**-40
 
 
 class _Piece(NamedTuple):
@@ -64,7 +65,8 @@ def interpolate(
     intervals = [(begin, end)]
     while intervals:
         left, right = intervals.pop()
-        piece = _interpolate_once(function, left, right, accuracy, is_last=right - left <= _SHORTEST * (end - begin))
+        shortest = max(_SHORTEST * (right - begin), _SHORTEST_OF_WHOLE * (end - begin))
+        piece = _interpolate_once(function, left, right, accuracy, is_last=right - left <= shortest)
         if piece is not None:
             pieces.append(piece)
         else:

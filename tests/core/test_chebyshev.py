@@ -50,3 +50,13 @@ def test_a_jump_costs_a_bounded_number_of_values():
     assert function.count < 600
     assert found(1.4) == pytest.approx(0.0, abs=1e-8)
     assert found(1.5) == pytest.approx(1.0, abs=1e-8)
+
+
+@pytest.mark.parametrize("end", [1e5, 1e8])
+def test_what_happens_near_the_beginning_of_a_long_time_is_met(end):
+    function = Counted(lambda times: 1.0 + np.tanh(times[:, None] - 20.0))
+    found = interpolate(function, 0.0, end, accuracy=1e-8)
+    times = np.linspace(0.0, 60.0, 1001)
+    error = np.abs([found(time) for time in times] - function.function(times)).max()
+    assert error < 1e-7
+    assert function.count < 1000

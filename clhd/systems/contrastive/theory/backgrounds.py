@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from clhd.core.arrays import FloatArray
 from clhd.core.kernels import inlined, kernel
+from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import combine
 from clhd.systems.contrastive.theory.averages import PairRule
@@ -74,13 +75,19 @@ def noise_sources(model: ContrastiveModel) -> Sources:
 
 @kernel
 def rule_at_state(sources: Sources, rule: PairRule, overlap: FloatArray, squared_norm: float) -> PairRule:
-    """Return the rule whose s2 and kappa, times r, are the covariance of the noise of the pre-activations."""
+    """Return the rule whose s2 and kappa, times r, are the covariance of the noise of the pre-activations.
+
+    Where |q|^2 > r, by rounding or in a search for roots, the variance may be negative. With relu r - |q|^2 then counts
+    as |q|^2 - r: its averages need a variance, and A_b (r - |q|^2), with A_b of order |r - |q|^2|^(-1/2), stays small.
+    """
     if not sources.is_orthogonal:
         return rule
     inside = 0.0
     for j in range(len(overlap)):
         inside += overlap[j] * overlap[j]
     base = sources.base_variance * (1.0 - inside / squared_norm if squared_norm > 0.0 else 1.0)
+    if rule.activation == RELU and base + sources.augmentation_variance < 0.0:
+        base = -base
     return PairRule(
         rule.activation,
         rule.coefficients,

@@ -29,6 +29,7 @@ found by a search from many starts, which may miss some.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
@@ -107,8 +108,9 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
     feature), "same", "each" (a feature of its own) or "mixed" (a unit has several); ``multiplicity`` also counts the
     exchange of the units and their signs; the list is that of a search, which may miss states (`pair_states.py`).
 
-    For relu the collapsed state has no Jacobian: its eigenvalues are the growth rates in the direction S = 0, and it
-    is stable only if the norm shrinks in every direction at rest.
+    For relu the collapsed state has no Jacobian: its eigenvalues are the growth rates in the direction S = 0 (NaN if
+    a latent has a mean), and it is stable only if the norm shrinks in every direction at rest. Without noise, a relu
+    unit has no Jacobian at any state: the eigenvalues are NaN, and neither stable nor marginal is true.
 
     Raises
     ------
@@ -146,7 +148,8 @@ def _states_without_overlap(model: ContrastiveModel) -> Iterator[_State]:
 def state_eigenvalues(model: ContrastiveModel, overlap: FloatArray, r: float) -> tuple[complex, ...]:
     """Return the eigenvalues of the Jacobian at a state of rest, by falling real part.
 
-    They are the eigenvalues of the block of active features and norm, and one for each silent feature.
+    They are the eigenvalues of the block of active features and norm (NaN if it has no Jacobian), and one for each
+    silent feature.
 
     Parameters
     ----------
@@ -160,7 +163,11 @@ def state_eigenvalues(model: ContrastiveModel, overlap: FloatArray, r: float) ->
     values = [complex(rate) for rate in silent_rates(model, overlap, r)]
     if active:
         block = Flow(replace(model, latents=tuple(model.latents[j] for j in active)))
-        values += [complex(value) for value in np.linalg.eigvals(block.jacobian(np.append(overlap[list(active)], r)))]
+        jacobian = block.jacobian(np.append(overlap[list(active)], r))
+        if np.isfinite(jacobian).all():
+            values += [complex(value) for value in np.linalg.eigvals(jacobian)]
+        else:
+            values += [complex(math.nan)] * len(jacobian)
     elif not model.is_sphere:
         values.append(complex(_norm_eigenvalue(Flow(probe_model(model)), r)))
     return tuple(sorted(values, key=lambda value: (-value.real, -value.imag)))
@@ -262,7 +269,7 @@ def _collapse_is_stable(model: ContrastiveModel, eigenvalues: FloatArray) -> boo
     directions = find_fixed_points(replace(model, constraint="sphere", weight_decay=0.0))
     flow = Flow(model)
     rates = [flow.velocity(np.append(q, 1.0))[-1] for q in directions.overlap.values]
-    return bool(eigenvalues.real.max() < 0) and max(rates) < 0
+    return not np.any(eigenvalues.real >= 0) and max(rates) < 0
 
 
 def _as_dataset(model: ContrastiveModel, states: list[_State]) -> xr.Dataset:

@@ -175,7 +175,9 @@ def follow_direct(
 
     def follow(times: FloatArray) -> FloatArray:
         parts = np.split(times, np.searchsorted(times, ends, side="right"))
-        return np.concatenate([solution.sol(part).T for solution, part in zip(solutions, parts, strict=True)])
+        # A solution takes no empty array of times.
+        known = [solution.sol(part).T for solution, part in zip(solutions, parts, strict=True) if len(part) > 0]
+        return np.concatenate(known)
 
     return follow
 

@@ -245,16 +245,25 @@ def feature_gain(probe: Flow, overlap: FloatArray, squared_norm: float) -> float
 
 
 def _slope_along(flow: Flow, feature: int, overlap: FloatArray, squared_norm: float) -> float:
-    """Return dg_j/dq_j at q_j = 0 and the given other overlaps, for a latent c_j of mean zero."""
+    """Return dg_j/dq_j at q_j = 0 and the given other overlaps, for a latent c_j of mean zero.
+
+    Where the moved overlaps would not fit into r, the norm moves with them: with the orthogonal background g_j is known
+    for |q|^2 <= r only, and at q_j = 0 the slope at fixed r - |q|^2 is that at fixed r.
+    """
     model, r, weights = flow.model, squared_norm, _WEIGHTS
     step = _STEP * min(1.0, model.softmax_temperature)  # the softmax of infonce varies with h^2 / T
     if model.unit.code == RELU:
         if r == 0:  # with a quadratic loss the gain at zero overlap is the same at all r
             r = 1.0 if is_scale_free(model) else _NEARLY_COLLAPSED
-        step, weights = _RELU_STEP * math.sqrt(r) * min(math.sqrt(model.noise_variance), 1.0), _RELU_WEIGHTS
+        smooth = r  # the noise of the pre-activations, per noise variance, which alone smooths the kink
+        if flow.sources.is_orthogonal and model.noise_variance > 0:
+            smooth -= model.base_noise_variance / model.noise_variance * float(overlap @ overlap)
+        step = _RELU_STEP * math.sqrt(max(smooth, 0.0)) * min(math.sqrt(model.noise_variance), 1.0)
+        weights = _RELU_WEIGHTS
         if step == 0:
             return math.nan  # without noise nothing smooths the kink
     step /= max(1.0, float(np.abs(flow.atoms.values[:, feature]).max()))
+    is_tight = r > 0 and flow.sources.is_orthogonal and float(overlap @ overlap) + (len(weights) * step) ** 2 > r
     slope = 0.0
     # With symmetric latents g_j is odd in q_j; otherwise the average over both signs removes its even part.
     signs = (1.0,) if model.has_symmetric_latents else (1.0, -1.0)
@@ -262,7 +271,8 @@ def _slope_along(flow: Flow, feature: int, overlap: FloatArray, squared_norm: fl
         for sign in signs:
             moved = overlap.copy()
             moved[feature] = sign * k * step
-            slope += weight * flow.terms(moved, r)[0][feature] / (sign * k * step) / len(signs)
+            norm = r + (k * step) ** 2 if is_tight else r
+            slope += weight * flow.terms(moved, norm)[0][feature] / (sign * k * step) / len(signs)
     return slope
 
 

@@ -280,3 +280,19 @@ def test_the_limit_does_not_depend_on_the_laws_of_noise_and_features(law):
 def test_an_l1_penalty_is_refused_with_the_reason():
     with pytest.raises(ClhdError, match=r"l1_penalty = 0\.1: must be 0 here, because .* partial differential equation"):
         Flow(model_with(l1_penalty=0.1))
+
+
+@pytest.mark.parametrize("values", [(-1.0, 2.0), (-1.0, 0.0, 1.0)])
+def test_relu_has_a_velocity_where_the_weights_are_a_feature_up_to_rounding(values):
+    """Rounding of |q|^2 beyond r must not matter, though no base noise is left there."""
+    model = ContrastiveModel(
+        latents=(Atoms(values=values, weights=(1 / len(values),) * len(values)),), activation="relu",
+        loss="covariance", background="orthogonal", augmentation_noise_variance=0.0, weight_decay=0.3,
+    )  # fmt: skip
+    flow = Flow(model)
+    norms = np.linspace(0.1, 2.0, 40)
+    beyond = [r for r in norms if np.sqrt(r) ** 2 > r]
+    assert beyond
+    for r in beyond:
+        found, inside = (flow.velocity(np.array([np.sqrt(r), norm])) for norm in (r, r * (1 + 1e-14)))
+        np.testing.assert_allclose(found, inside, rtol=0, atol=1e-6)

@@ -1,6 +1,7 @@
 """States of rest: known answers, zeros of the velocity, eigenvalues, completeness against trajectories, symmetries."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Atoms, Gaussian, ThreePoint, TwoPoint
 from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
+from clhd.systems.contrastive.theory.fixed_points import find_fixed_points, silent_rates
 from clhd.systems.contrastive.theory.root_search import sign_symmetries
 from clhd.systems.contrastive.theory.threshold import uninformative_state
 
@@ -224,3 +225,83 @@ def test_a_unit_without_states_gives_an_empty_dataset():
 def test_l1_penalty_is_refused():
     with pytest.raises(ClhdError, match=r"l1_penalty = 0\.1: must be 0"):
         find_fixed_points(replace(PAIR, l1_penalty=0.1))
+
+
+@pytest.mark.parametrize(
+    ("latent", "augmentation", "expected"),
+    [
+        (TwoPoint(second_moment=1.0, skewness=1.5), 0.0, 0.9972672823),
+        (Atoms(values=(-3.0, 0.0, 3.0), weights=(0.1, 0.8, 0.1)), 0.001, 0.9995279257),
+    ],
+)
+def test_relu_finds_the_state_next_to_a_feature_where_hardly_any_noise_is_left(latent, augmentation, expected):
+    model = ContrastiveModel(
+        latents=(latent,), activation="relu", loss="covariance", batch=64, background="orthogonal", learning_rate=0.3,
+        constraint="sphere", base_noise_variance=1.0 if augmentation == 0.0 else 0.5,
+        augmentation_noise_variance=augmentation,
+    )  # fmt: skip
+    states = find_fixed_points(model)
+    assert states.overlap.values[-1] == pytest.approx([expected], abs=1e-9)
+    assert states.stable.values[-1]
+    # The ODE ends there.
+    velocity = Flow(model).velocity
+    end = solve_ivp(lambda _, x: velocity(x), (0, 300), [0.9, 1.0], method="LSODA", rtol=1e-9, atol=1e-11).y[:, -1]
+    assert end[0] == pytest.approx(expected, abs=1e-7)
+
+
+def test_relu_states_without_a_jacobian_have_no_eigenvalues():
+    base = ContrastiveModel(latents=(Atoms(values=(-0.5, 1.5), weights=(0.4, 0.6)),), activation="relu")
+    for decay, is_stable in ((3.0, True), (0.3, False)):
+        model = replace(base, weight_decay=decay, learning_rate=0.3)
+        states = find_fixed_points(model)
+        assert states.kind.values.tolist() == ["collapsed"]
+        assert np.isnan(states.eigenvalues.values).all()
+        assert states.stable.values.tolist() == [is_stable]
+        velocity = Flow(model).velocity
+        assert (velocity(np.array([0.5, 1.0]))[-1] < 0) == is_stable
+    noiseless = replace(
+        base, latents=(TwoPoint(second_moment=1.0, skewness=1.5),), constraint="sphere", base_noise_variance=0.0,
+        augmentation_noise_variance=0.0,
+    )  # fmt: skip
+    states = find_fixed_points(noiseless)
+    assert np.isnan(states.eigenvalues.values).all()
+    assert not states.stable.values.any()
+
+
+@pytest.mark.parametrize("augmentation", [0.0, 0.002])
+def test_rival_rates_next_to_a_feature_with_the_orthogonal_background(augmentation):
+    """The slope along a silent feature must not leave the states that exist, where r - |q|^2 is small."""
+    model = ContrastiveModel(
+        latents=(Atoms(values=(-0.5, 1.5), weights=(0.4, 0.6)), ThreePoint(second_moment=2.0)),
+        activation=(0.0, 1.0, 0.2, -0.1), loss="covariance", batch=64, background="orthogonal", learning_rate=0.05,
+        weight_decay=0.3, base_noise_variance=0.5, augmentation_noise_variance=augmentation,
+    )  # fmt: skip
+    states = find_fixed_points(model)
+    rest = states.squared_norm.values - (states.overlap.values**2).sum(axis=1)
+    close = [k for k in range(states.sizes["state"]) if states.kind.values[k] == "pure" and rest[k] < 3e-3]
+    assert close
+    flow = Flow(model)
+    for k in close:
+        state = np.append(states.overlap.values[k], states.squared_norm.values[k])
+        # The silent overlap moves by less than the rest of the weights.
+        step = 0.2 * np.sqrt(rest[k])
+        slopes = []
+        for size in (step, step / 2, step / 4):
+            moved = state.copy()
+            moved[1] = size
+            slopes.append(flow.velocity(moved)[1] / size)
+        once = [(4 * fine - coarse) / 3 for coarse, fine in pairwise(slopes)]
+        rate = (16 * once[1] - once[0]) / 15
+        assert np.abs(states.eigenvalues.values[k] - rate).min() < 1e-8
+
+
+def test_relu_rates_of_silent_features_where_little_noise_smooths_the_kink():
+    model = ContrastiveModel(
+        latents=(Atoms(values=(-3.0, 0.0, 3.0), weights=(0.1, 0.8, 0.1)), ThreePoint(second_moment=1.0, kurtosis=2.0)),
+        activation="relu", loss="covariance", batch=5, background="orthogonal", learning_rate=0.05,
+        constraint="sphere", augmentation_noise_variance=0.0,
+    )  # fmt: skip
+    rest = 1e-5
+    q, step = np.sqrt(1 - rest), 0.0025 * np.sqrt(rest)
+    slopes = [Flow(model).velocity(np.array([q, size, 1.0]))[1] / size for size in (2 * step, step)]
+    assert silent_rates(model, np.array([q, 0.0]), 1.0) == pytest.approx([(4 * slopes[1] - slopes[0]) / 3], abs=1e-6)

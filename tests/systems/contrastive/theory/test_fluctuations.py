@@ -198,6 +198,16 @@ def test_the_start_is_at_time_zero_whatever_the_first_output_time():
     assert early.order_parameter.values.tolist() == ["overlap_1", "overlap_2", "squared_norm"]
 
 
+def test_a_late_output_time_does_not_change_the_early_ones():
+    """The ODE is then finished by an implicit method, and escapes within a tiny part of the time."""
+    model = ContrastiveModel(latents=(ThreePoint(second_moment=1.5),), learning_rate=0.4, weight_decay=0.3)
+    early = predict_fluctuations(model, [1e-6], 1.0, [1.0, 5.0, 100.0, 400.0])
+    late = predict_fluctuations(model, [1e-6], 1.0, [1.0, 5.0, 100.0, 400.0, 1e6])
+    np.testing.assert_allclose(late.covariance.values[:4], early.covariance.values, rtol=1e-6)
+    # The ODE rests there.
+    np.testing.assert_allclose(late.covariance.values[4], early.covariance.values[3], rtol=1e-4)
+
+
 def test_divergence_and_collapse_are_nan():
     linear = replace(MODEL, activation="linear", weight_decay=0.0)
     data = predict_fluctuations(linear, [0.3, 0.2], 1.0, [0.0, 1.0, 500.0])

@@ -69,7 +69,7 @@ class _CheckedCacheFile(IndexDataCacheFile):
 
 
 def _compile(function: Callable[..., Any], *, cached: bool) -> Any:
-    # numba 0.68: a function whose options do not say so is forced inline if the caller that it is first compiled for is.
+    # numba 0.68 forces a function inline if the caller that it is first compiled for is, and the options do not say no.
     # Its bits, and the time to compile all its callers, would depend on what a process calls first.
     return njit(function, nogil=True, cache=cached, error_model="numpy", fastmath={"contract"}, forceinline=False)
 

@@ -201,10 +201,7 @@ def _serve(
 ) -> NoReturn:
     """Compute blocks of the queue until there is none; this is all that a child does."""
     try:
-        for number in (
-            signal.SIGINT,
-            signal.SIGTERM,
-        ):  # all processes get them; the parent answers
+        for number in (signal.SIGINT, signal.SIGTERM):  # all processes get them; the parent answers
             signal.signal(number, signal.SIG_IGN)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         queue.release_sender()

@@ -12,6 +12,7 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Atoms, Gaussian, ThreePoint, TwoPoint
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.fixed_points import find_fixed_points, silent_rates
+from clhd.systems.contrastive.theory.ode import integrate_ode
 from clhd.systems.contrastive.theory.root_search import sign_symmetries
 from clhd.systems.contrastive.theory.threshold import uninformative_state
 
@@ -305,3 +306,21 @@ def test_relu_rates_of_silent_features_where_little_noise_smooths_the_kink():
     q, step = np.sqrt(1 - rest), 0.0025 * np.sqrt(rest)
     slopes = [Flow(model).velocity(np.array([q, size, 1.0]))[1] / size for size in (2 * step, step)]
     assert silent_rates(model, np.array([q, 0.0]), 1.0) == pytest.approx([(4 * slopes[1] - slopes[0]) / 3], abs=1e-6)
+
+
+def test_a_stable_mixed_state_that_few_starts_reach_is_listed() -> None:
+    # Between it and the stable uninformative state lies a saddle at 0.417; the trajectory from (0.6, 0.6) ends there.
+    model = ContrastiveModel(
+        latents=(TwoPoint(second_moment=1.0, skewness=1.5),) * 2,
+        loss="covariance",
+        batch=5,
+        background="orthogonal",
+        constraint="sphere",
+        weight_decay=0.0,
+        learning_rate=0.05,
+        base_noise_variance=1.0,
+        augmentation_noise_variance=0.5,
+    )
+    states = find_fixed_points(model)
+    end = integrate_ode(model, overlap=[0.6, 0.6], time=[4000.0]).overlap.values[0]
+    np.testing.assert_allclose(states.overlap.values[states.stable.values], [[0.0, 0.0], end], rtol=0, atol=1e-7)

@@ -7,7 +7,6 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -100,15 +99,17 @@ def summarise(options: Namespace) -> int:
 def _load_xarray() -> None:
     """Load what a summary is made with, for a third of a second: best while other processes compute."""
     spare_dask()
-    import_module("xarray")
+    import xarray as xr  # noqa: F401
 
 
 def _check_settings() -> None:
     """Load the libraries that longer work and readers need, if they have settings, so that wrong ones are told now."""
     if has_settings():
         spare_dask()
-        import_module("dask.config")
-        import_module("zarr").create_array({}, shape=(1,), dtype="float64")  # what they name is looked for only then
+        import dask.config  # noqa: F401
+        import zarr
+
+        zarr.create_array({}, shape=(1,), dtype="float64")  # what they name is looked for only then
 
 
 def run(options: Namespace) -> int:

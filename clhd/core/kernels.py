@@ -24,9 +24,14 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar, cast
 
+from clhd.errors import InputError
+
 # A compiled function keeps the type of its Python function: mypy checks calls of kernels like any others.
 Function = TypeVar("Function", bound=Callable[..., Any])
 _LOCK = RLock()
+# numba would tell only when the first kernel is called, and takes long to import.
+if os.environ.get("NUMBA_DISABLE_JIT", "0") not in {"", "0"}:
+    raise InputError("NUMBA_DISABLE_JIT=1: kernels work only compiled; unset this variable")
 
 
 _OWN = ("clhd.core.", "clhd.systems.")

@@ -25,8 +25,8 @@ from numba.extending import intrinsic
 from clhd.errors import InputError
 
 _settings: Any = _config  # numba makes its attributes from variables of the environment
-if _settings.DISABLE_JIT:
-    raise InputError("NUMBA_DISABLE_JIT=1: kernels work only compiled; unset this variable")
+if _settings.DISABLE_JIT:  # by its own file of settings; `kernels.py` looks at the variable
+    raise InputError(".numba_config.yaml: disable_jit: kernels work only compiled; remove this key")
 
 
 def _keep_callees_apart(library: JITCodeLibrary) -> None:

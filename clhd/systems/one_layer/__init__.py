@@ -58,6 +58,7 @@ docs/systems/one_layer.md derives them."""
     }
     claims = {name: f"clhd.systems.one_layer.claims:{name}" for name in ("T1", "T2")}
     figures = {"one_layer": "clhd.systems.one_layer.figures:plot_optima"}
+    theory_version = 2  # a sum that does not depend on the threads of a BLAS
 
     def check(self, values: SimpleNamespace) -> None:
         least = -1 / (values.pattern_count - 1)

@@ -125,4 +125,4 @@ def find_dead_share(count: int, overlap: float) -> float:
     else:
         narrowing = np.sqrt(1 + count * ratio)
         powers = (special.wofz(np.sqrt(-ratio / 2) * nodes / narrowing) ** count).real / (2.0**count * narrowing)
-    return float(weights @ powers / weights.sum())
+    return float(np.sum(weights * powers) / weights.sum())  # not a product: its bits depend on the threads of a BLAS

@@ -147,6 +147,7 @@ class ContrastiveTheory:
 
     # 4: a norm that has shrunk below the tolerance is 0; after many evaluations an implicit method goes on; averages
     # under wide noise (r s2 above about 120) come from another quadrature. 5: batches round otherwise.
+    # 6: the Jacobian next to a feature; fluctuations from interpolated Jacobians and noise.
     version = 6
     per_replica = False
 

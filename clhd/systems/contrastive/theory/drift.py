@@ -209,9 +209,7 @@ class Flow:
         noise = np.sqrt(self.model.noise_variance)
         steps: FloatArray = _STEP / np.append(reach, max(1.0, noise))
         steps *= min(1.0, self.model.softmax_temperature)  # the softmax varies with h^2 / T
-        if (
-            self.model.unit.code == RELU
-        ):  # only the noise, of scale sqrt r (less with little base noise), smooths the kink
+        if self.model.unit.code == RELU:  # only the noise smooths the kink; its scale is sqrt r, or less near a feature
             scale = np.sqrt(squared_norm)
             if self.sources.is_orthogonal and noise > 0:
                 base = self.sources.base_variance / noise**2

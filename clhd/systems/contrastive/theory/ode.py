@@ -160,6 +160,16 @@ def follow_direct(
 ) -> Callable[[FloatArray], FloatArray]:
     """Return one trajectory, which does not diverge before its end > 0, as a function of increasing times.
 
+    Parameters
+    ----------
+    flow : Flow
+    state : array of shape (feature + 1,)
+        (q, r) at time 0.
+    end : float
+        Last time, in steps per dimension.
+    rtol, atol : float
+        Tolerances of the integration.
+
     Returns
     -------
     callable

@@ -44,10 +44,6 @@ _THREADS_BELOW_SECONDS = 3.0
 _CHILDREN_BELOW_SECONDS = 300.0
 
 
-def _do_nothing() -> None:
-    """What most callers have to do meanwhile."""
-
-
 def execute_plan(
     store: Store,
     stage: Stage,
@@ -55,7 +51,7 @@ def execute_plan(
     cluster: Cluster,
     client: "Client | None",
     token: str,
-    meanwhile: Callable[[], None] = _do_nothing,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> int:
     """Run the blocks of a plan, by the token of the store's lock; return how many runs were computed.
 
@@ -206,7 +202,7 @@ def run_stage(
     repair: bool = False,
     wait: bool = False,
     checked: Sequence[Stage] = (),
-    meanwhile: Callable[[], None] = _do_nothing,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> StageReport | None:
     """Compute the entries of a stage's store that are not known yet.
 

@@ -25,7 +25,7 @@ _SIMILARITIES, _NORMS = 40, 40
 _SMALLEST_NORM, _LARGEST_NORM = 1e-3, 30.0
 # Number of starts of the search for mixed states, by the number of active features: more features cost more.
 _STARTS = {2: 32, 3: 32, 4: 24, 5: 16, 6: 12}
-_ALMOST_ALL = 0.95
+_ALMOST_ALL = 0.95  # |S| of starts from which the search reaches states in which the features share nearly all weights
 _TRAJECTORIES, _TRAJECTORY_TIME = 3, 100.0  # the time in units of 1 / eta, on which overlaps change
 # A root has a velocity below the first number (its rounding error is 1e-12). Roots closer to each other than the second
 # are one root; a root that close to a subspace with fewer active features belongs to that subspace.
@@ -132,7 +132,6 @@ def search_several(model: ContrastiveModel, known: list[list[FloatArray]]) -> li
     norms = [state[-1] for states in known for state in states] or [1.0]
     logs = np.log(min(norms) / 3) + np.modf(7.3 * points[:, 0])[0] * np.log(9 * max(norms) / min(norms))
     starts = [np.append(d * s, y) for d, s, y in zip(directions, radii, logs, strict=True)]
-    # States in which the features share almost all of the weights.
     signs = [(1.0, -1.0) if negative else (1.0,) for negative in search.may_be_negative]
     starts += [np.append(_ALMOST_ALL * np.array(corner) / np.sqrt(size), np.mean(logs)) for corner in product(*signs)]
     if all(known):

@@ -38,7 +38,7 @@ from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.diffusion_nodes import relu_pair_nodes, smooth_pair_nodes
-from clhd.systems.contrastive.theory.power_sums import BatchAverages, Polynomial, add, multiply, power_sum
+from clhd.systems.contrastive.theory.power_sums import Polynomial, add, average_batches, multiply, power_sum
 
 _MAX_ATOMS = 128
 
@@ -79,22 +79,26 @@ def batch_diffusion(model: ContrastiveModel, overlap: FloatArray, squared_norm: 
     u = [statistics.step(sample.latents[:, j] + direction[j] * pull) for j in range(p)]
     omega = statistics.step(z)
     square = statistics.square(model.noise_variance, model.noise_covariance)
-    averages = BatchAverages(np.array(statistics.functions), sample.weights, (0, 1) if centred else ())
     parts = [*(add((eta, x)) for x in u), add((2 * eta, omega), (eta**2, square))]
-    means = [averages.average(part, batch) for part in parts]
+    pairs = [(i, j) for i in range(p + 1) for j in range(i + 1)]
+    products = [multiply(parts[i], parts[j]) for i, j in pairs]
+    averages = average_batches(
+        [*parts, *products, square], statistics.functions, sample.weights, batch, (0, 1) if centred else ()
+    )
+    means, both, (mean_of_square,) = np.split(averages, [p + 1, p + 1 + len(pairs)])
     matrix = np.empty((p + 1, p + 1))
-    for i in range(p + 1):
-        for j in range(i + 1):
-            product = averages.average(multiply(parts[i], parts[j]), batch)
-            matrix[i, j] = matrix[j, i] = product - means[i] * means[j]
+    for (i, j), product in zip(pairs, both, strict=True):
+        matrix[i, j] = matrix[j, i] = product - means[i] * means[j]
     along, across = np.outer(q, direction), np.eye(p)
     if model.background == "isotropic":
-        matrix[:p, :p] += eta**2 * averages.average(square, batch) * (across - along)
+        matrix[:p, :p] += eta**2 * mean_of_square * (across - along)
         return matrix
     s_a = model.augmentation_noise_variance
-    own = statistics.mean_square(averages, s_a, model.noise_correlation * s_a)
+    own = statistics.mean_square(sample.weights, s_a, model.noise_correlation * s_a)
     matrix[:p, :p] += eta**2 * own * (across - along)
-    matrix[:p, :p] += eta**2 * remainder * statistics.mean_square(averages, 1.0, 1.0) * np.outer(direction, direction)
+    matrix[:p, :p] += (
+        eta**2 * remainder * statistics.mean_square(sample.weights, 1.0, 1.0) * np.outer(direction, direction)
+    )
     return matrix
 
 
@@ -135,9 +139,9 @@ class _Statistics:
             result = add((1.0, result), (-2.0 / size, first), (-2.0 / size, second), (1.0 / size**2, of_means))
         return add((self._factor**2, result))
 
-    def mean_square(self, averages: BatchAverages, variance: float, covariance: float) -> float:
+    def mean_square(self, weights: FloatArray, variance: float, covariance: float) -> float:
         """Return E d with another covariance of the noise, which is linear in it (`losses/covariance_averages.py`)."""
-        (a, b), (d_1, d_2), weights = self.functions[:2], self._slopes, averages.weights
+        (a, b), (d_1, d_2) = self.functions[:2], self._slopes
         square, product = weights @ (d_1 * b) ** 2, weights @ (d_1 * d_2 * a * b)
         if self._centred:
             square += (weights @ d_1**2) * (weights @ b**2) / (self._batch - 1)

@@ -31,7 +31,7 @@ import numpy as np
 from clhd.core.arrays import FloatArray
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.diffusion_nodes import smooth_pair_nodes
-from clhd.systems.contrastive.theory.power_sums import BatchAverages, Polynomial, add, multiply, power_sum
+from clhd.systems.contrastive.theory.power_sums import Polynomial, add, average_batches, multiply, power_sum
 
 # The force on the two views of each sample is the sum of the terms: a polynomial over the batch times functions of
 # the sample, shape (2, node).
@@ -67,9 +67,7 @@ class SharedAverages:
         self._place_nodes(overlap, squared_norm)
         h, self._slope, self._curvature = model.unit(self.z)
         self._outputs = h - float(self._weights @ h[0]) if self._is_centred else h
-        # Numbered downwards: products begin with their newest function, and the averages of the others are reused.
-        self._functions: dict[int, FloatArray] = {}
-        self._averages = BatchAverages(self._functions, self._weights, (-1, -2) if self._is_centred else ())
+        self._functions: list[FloatArray] = []
         self._sums = (self._sum(self._outputs[0]), self._sum(self._outputs[1]))
         self._covariance = self._cross(self._outputs, self._sums)
         self.force = self._pull(self._scale(1.0), self._slope, self._outputs, self._sums)
@@ -139,9 +137,9 @@ class SharedAverages:
         return add(product, (-self._factor / self._batch, multiply(*sums))) if self._is_centred else add(product)
 
     def _sum(self, function: FloatArray) -> Polynomial:
-        number = -1 - len(self._functions)
-        self._functions[number] = function
-        return power_sum(number)
+        self._functions.append(function)
+        return power_sum(len(self._functions) - 1)
 
     def _average(self, polynomial: Polynomial) -> float:
-        return self._averages.average(polynomial, self._batch)
+        centred = (0, 1) if self._is_centred else ()
+        return float(average_batches([polynomial], self._functions, self._weights, self._batch, centred)[0])

@@ -8,7 +8,8 @@ import pytest
 from tests.golden.results import NAMES, RECORD, compute, describe_machine
 
 # On another processor the compiler may contract other operations: a few units in the last place, grown along a run.
-_RELATIVE, _ABSOLUTE = 1e-7, 1e-10
+# A z-score is a quotient of differences of close numbers, some of which have lost seven digits.
+_RELATIVE, _RELATIVE_OF_SCORES, _ABSOLUTE = 1e-7, 1e-5, 1e-10
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -23,4 +24,5 @@ def test_an_experiment_gives_the_recorded_numbers(name: str, tmp_path: Path) -> 
         if is_same_machine:
             assert found[key].tobytes() == values.tobytes(), key
         else:
-            np.testing.assert_allclose(found[key], values, rtol=_RELATIVE, atol=_ABSOLUTE, err_msg=key)
+            relative = _RELATIVE_OF_SCORES if key.endswith("z_score") else _RELATIVE
+            np.testing.assert_allclose(found[key], values, rtol=relative, atol=_ABSOLUTE, err_msg=key)

@@ -13,6 +13,8 @@ A store of replicas may be larger than memory, so it is read part by part. A sto
 |---|---|---|
 | one prediction for each point | the prediction | (mean - theory) / standard error |
 | one prediction for each run (``per_replica``) | mean of the predictions | mean of run minus prediction, by its error |
+
+Where the runs of a point differ by rounding alone there is no z-score.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 STATISTICS = ("mean", "standard_deviation", "standard_error")
 # The most numbers of an output that are read at once; sorting them takes a few times their memory.
 _MOST_NUMBERS = 2**22
+# Below this share of the numbers of the runs, the standard error is made of rounding errors.
+_ROUNDING = 1e-13
 Statistics = dict[tuple[str, str], FloatArray]  # by output and name of the statistic
 
 
@@ -239,8 +243,14 @@ def _add_deviation(
         label = f"{statistic.replace('_', ' ')} of the deviation of the {words['long_name']}"
         attributes = {**words, "long_name": label, "description": _DEVIATION}
         summary[f"{name}_deviation_{statistic}"] = xr.Variable(deviation.dims[1:], values, attributes)
-    score = summary[f"{name}_deviation_mean"] / summary[f"{name}_deviation_standard_error"].where(error > 0)
+    score = summary[f"{name}_deviation_mean"] / _resolve_error(summary, name, f"{name}_deviation_standard_error")
     summary[f"{name}_z_score"] = score.assign_attrs(summary[f"{name}_z_score"].attrs)
+
+
+def _resolve_error(summary: xr.Dataset, name: str, error: str) -> xr.DataArray:
+    """Return a standard error, NaN where runs differ by rounding alone: a z-score would be one of rounding errors."""
+    size = abs(summary[f"{name}_mean"]) + summary[f"{name}_standard_deviation"]
+    return summary[error].where(summary[error] > _ROUNDING * size)
 
 
 def _add_comparison(
@@ -260,8 +270,7 @@ def _add_comparison(
     if f"{name}_fluctuation" in theory and size is not None:
         spread = theory[f"{name}_fluctuation"] / np.sqrt(size)
         add("theory_standard_deviation", "predicted standard deviation", spread)
-    error = summary[f"{name}_standard_error"]
-    score = (mean - theory[name]) / error.where(error > 0)
+    score = (mean - theory[name]) / _resolve_error(summary, name, f"{name}_standard_error")
     description = "(mean - theory) / standard error"
     add("z_score", "z-score", score, symbol=f"z({words['symbol']})", description=description)
 

@@ -10,7 +10,7 @@ For each output X of the simulation, along the axes of the grid and the dims of 
 | X_theory_standard_deviation | predicted standard deviation, X_fluctuation / sqrt(size) |
 | X_distance_mean, X_distance_standard_error | distance of a distribution function X from the theory |
 | X_deviation_STATISTIC | mean, standard_deviation, standard_error, largest of run minus theory, if each run has one |
-| X_z_score | (mean - theory) / standard error: a bias of order 1/n shows in it |
+| X_z_score | (mean - theory) / standard error: a bias of order 1/n shows in it; NaN if runs differ by rounding alone |
 | replica_count (status) | number of replicas by status |
 | until_reached | whether the standard errors are at their targets, where ``replicas`` has targets |
 | theory_status | status of the prediction |

@@ -147,8 +147,9 @@ class ContrastiveTheory:
 
     # 4: a norm that has shrunk below the tolerance is 0; after many evaluations an implicit method goes on; averages
     # under wide noise (r s2 above about 120) come from another quadrature. 5: batches round otherwise.
-    # 6: the Jacobian next to a feature; fluctuations from interpolated Jacobians and noise.
-    version = 6
+    # 6: the Jacobian next to a feature; fluctuations from interpolated Jacobians and noise. 7: the kernel of batches
+    # integrates single starts too, and its steps end at output times; relu units that collapse are not diverged.
+    version = 7
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:

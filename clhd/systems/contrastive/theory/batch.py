@@ -19,7 +19,7 @@ from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import ERF, TANH
 from clhd.systems.contrastive.theory.drift import Flow, check_pair_averages
 from clhd.systems.contrastive.theory.drift_table import build_drift_table
-from clhd.systems.contrastive.theory.runge_kutta import GIVEN_UP, LEFT_TABLE, Equation, integrate_chunk
+from clhd.systems.contrastive.theory.runge_kutta import GIVEN_UP, LEFT_TABLE, MOST_LANDINGS, Equation, integrate_chunk
 from clhd.systems.contrastive.theory.tables import PairTable, atom_shares, build_table, no_table
 
 # Inside a step the continuous output has up to 60 times the error of the step's end (measured for tanh and erf with
@@ -32,12 +32,12 @@ _TABLE_TOLERANCE = 1e-10
 # A table of drift terms has some thousand nodes, each a right-hand side; a trajectory takes some hundred.
 _MIN_FOR_DRIFT_TABLE = 60
 _CHUNK = 64
+# Steps of one trajectory, rejected ones included, after which it is given up.
+_MAX_STEPS = 20_000
 
 
-def step_tolerances(times: FloatArray, rtol: float, atol: float) -> tuple[float, float]:
-    """Return tolerances of one step that keep the error at the output times near (rtol, atol)."""
-    if np.count_nonzero(times) <= 1:  # the only output is at the end of the last step
-        return rtol, atol
+def step_tolerances(rtol: float, atol: float) -> tuple[float, float]:
+    """Return tolerances of one step that keep the error at output times inside of steps near (rtol, atol)."""
     return max(_OUTPUT_FACTOR * rtol, 1e-13), _OUTPUT_FACTOR * atol
 
 
@@ -50,6 +50,8 @@ class BatchIntegrator:
         The ODE.
     rtol, atol : float
         Relative and absolute tolerance.
+    most_direct_steps : int
+        Steps, rejected ones included, after which a trajectory without a table is given up.
 
     Attributes
     ----------
@@ -64,11 +66,13 @@ class BatchIntegrator:
         If the loss does not factorise over the samples, or the gradient variance comes from another model.
     """
 
-    def __init__(self, flow: Flow, *, rtol: float = 1e-9, atol: float = 1e-11) -> None:
+    def __init__(
+        self, flow: Flow, *, rtol: float = 1e-9, atol: float = 1e-11, most_direct_steps: int = _MAX_STEPS
+    ) -> None:
         check_pair_averages(flow.model)
         if not flow.has_pair_averages:
             raise InputError("gradient_variance_of: must be None where many trajectories are integrated at once")
-        self.flow, self.rtol, self.atol = flow, rtol, atol
+        self.flow, self.rtol, self.atol, self._most_direct_steps = flow, rtol, atol, most_direct_steps
         self.table = no_table()
         self.given_up = np.empty(0, dtype=np.int64)
         self._slope = float(np.sqrt((flow.atoms.values**2).sum(axis=1).max()))
@@ -136,7 +140,9 @@ class BatchIntegrator:
         outcome = np.full((len(pilots), len(times), self.flow.features + 2), np.nan)
         status = np.empty(len(pilots), dtype=np.int64)
         nowhere = np.empty((0, states.shape[1]))
-        integrate_chunk(self._equation(no_table()), pilots, times, 1e-3, 1e-5, outcome, status, nowhere, 0.0)
+        integrate_chunk(
+            self._equation(no_table()), pilots, times, 1e-3, 1e-5, outcome, status, nowhere, 0.0, _MAX_STEPS
+        )
         return math.sqrt(max(float(norms.max()), float(np.nanmax(outcome[:, :, -2], initial=0.0))))
 
     def _equation(self, table: PairTable) -> Equation:
@@ -163,13 +169,16 @@ class BatchIntegrator:
         outcome: FloatArray,
     ) -> IntArray:
         """Integrate the pending starts, chunk by chunk; return those that left the table."""
-        equation, (rtol, atol) = self._equation(table), step_tolerances(times, self.rtol, self.atol)
+        equation, (rtol, atol) = self._equation(table), (self.rtol, self.atol)
+        if len(times) > MOST_LANDINGS:
+            rtol, atol = step_tolerances(rtol, atol)
+        most_steps = _MAX_STEPS if len(table.values) > 0 else self._most_direct_steps
         left = [np.empty(0, dtype=np.int64)]
         for first in range(0, len(pending), _CHUNK):
             chunk = pending[first : first + _CHUNK]
             status = np.empty(len(chunk), dtype=np.int64)
             values = np.full((len(chunk), *outcome.shape[1:]), np.nan)
-            integrate_chunk(equation, states[chunk], times, rtol, atol, values, status, *goal)
+            integrate_chunk(equation, states[chunk], times, rtol, atol, values, status, *goal, most_steps)
             outcome[chunk] = values
             left.append(chunk[status == LEFT_TABLE])
             self.given_up = np.append(self.given_up, chunk[status == GIVEN_UP])

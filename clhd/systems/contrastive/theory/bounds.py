@@ -14,7 +14,7 @@ from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.declarations import NotConvergedError
 
 # Growth rate of the squared norm, times the time passed, above which a solution ends in finite time.
-_BLOW_UP = 1e6
+BLOW_UP = 1e6
 
 
 class WorkBudget:
@@ -67,5 +67,5 @@ def check_divergence(flow: Flow, state: FloatArray, time: float) -> None:
     The steps of a solution that ends in finite time become too short when its norm grows at a rate near 1 / eps.
     """
     growth = flow.velocity(state)[-1] / max(float(state[-1]), 1e-300)
-    if not growth * time > _BLOW_UP:
+    if not growth * time > BLOW_UP:
         raise NotConvergedError(f"the steps of the ODE become too short at time {time:.3g}: no tolerance is met there")

@@ -140,10 +140,13 @@ class Flow:
     def velocity(self, state: FloatArray) -> FloatArray:
         """Return the time derivative of a state (overlap, squared norm), shape (feature + 1,), per unit of time.
 
-        On the sphere the squared norm of the state is taken as 1 and its derivative is 0.
+        On the sphere the squared norm of the state is taken as 1 and its derivative is 0. Else a squared norm below 0,
+        or for relu below |q|^2, is an error of an integration, and is taken as this bound.
         """
         state = np.asarray(state, dtype=np.float64)
-        return self._velocity_at(state[:-1], 1.0 if self.model.is_sphere else max(float(state[-1]), 0.0))
+        overlap = state[:-1]
+        least = float(overlap @ overlap) if self.model.unit.code == RELU else 0.0
+        return self._velocity_at(overlap, 1.0 if self.model.is_sphere else max(float(state[-1]), least))
 
     def _velocity_at(self, overlap: FloatArray, squared_norm: float) -> FloatArray:
         """Return the velocity, whose equation on the sphere is taken beside the sphere as well."""

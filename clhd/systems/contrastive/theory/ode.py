@@ -1,8 +1,9 @@
 """`integrate_ode` returns trajectories of the order parameters in the limit of high dimension, as labelled data.
 
-One start is integrated by scipy's DOP853 with the direct right-hand side (`drift.py`), several by `BatchIntegrator`,
-which needs pair averages; a test compares the two. A loss that does not factorise over the samples is always integrated
-directly. Its averages over a point set have an error, which is measured by integrating with independent point sets.
+`BatchIntegrator` integrates where pair averages give the drift. Where they do not, scipy's DOP853 integrates with the
+right-hand side of `drift.py`: for a loss that does not factorise over the samples, and where D is that of another
+model. A test compares the two. Averages over a point set have an error, which is measured by integrating with
+independent point sets.
 
 Work has bounds. The steps of an explicit method near a state of rest are as short as the fastest rate asks, at any
 tolerance, so a long time or a strong decay needs very many: after `_EXPLICIT_CALLS` of the right-hand side the implicit
@@ -39,6 +40,7 @@ from clhd.systems.declarations import NotConvergedError
 _SCRAMBLINGS = 5
 # Evaluations of the right-hand side, which takes .0001 to .002 s: together at most a few minutes.
 _EXPLICIT_CALLS, _IMPLICIT_CALLS = 24_000, 96_000
+_CALLS_PER_STEP = 12  # of DOP853
 _METHODS: tuple[tuple[Literal["DOP853", "BDF"], int], ...] = (("DOP853", _EXPLICIT_CALLS), ("BDF", _IMPLICIT_CALLS))
 _LOOSE = {"rtol": 1e-5, "atol": 1e-7}
 
@@ -102,11 +104,13 @@ def integrate_ode(
     rtol = parse_number("rtol", rtol, minimum=1e-13, maximum=1e-1)
     atol = parse_number("atol", atol, above=0)
     flow = Flow(model, gradient_variance_of)
-    if len(states) > 1 and flow.has_pair_averages:
+    if flow.has_pair_averages:
         from clhd.systems.contrastive.theory.batch import BatchIntegrator  # noqa: PLC0415 (it imports scipy)
 
-        integrator = BatchIntegrator(flow, rtol=rtol, atol=atol)
+        # A trajectory that it gives up is integrated anew, with the implicit method.
+        integrator = BatchIntegrator(flow, rtol=rtol, atol=atol, most_direct_steps=_EXPLICIT_CALLS // _CALLS_PER_STEP)
         outcome, pending = integrator.integrate(states, times), integrator.given_up
+        outcome[pending] = np.nan
     else:
         outcome, pending = np.full((len(states), len(times), flow.features + 2), np.nan), np.arange(len(states))
     given_up: dict[int, str] = {}
@@ -142,7 +146,8 @@ def integrate_direct(flow: Flow, state: FloatArray, times: FloatArray, *, rtol: 
     else:
         from clhd.systems.contrastive.theory.batch import step_tolerances  # noqa: PLC0415 (it imports scipy)
 
-        rtol, atol = step_tolerances(times, rtol, atol)
+        if np.count_nonzero(times) > 1:  # else the only output is at the end of the last step
+            rtol, atol = step_tolerances(rtol, atol)
         with np.errstate(all="ignore"):  # a solution that ends in finite time overflows before its event is found
             solutions = _solve(flow, state, times, rtol, atol)
         # The values are an empty list if a solution ends before its first time.

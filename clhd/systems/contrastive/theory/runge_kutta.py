@@ -19,18 +19,21 @@ from scipy.integrate import DOP853
 
 from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.kernels import inlined, kernel
+from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT
 from clhd.systems.contrastive.theory.atoms import FoldedAtoms
 from clhd.systems.contrastive.theory.averages import PairRule
 from clhd.systems.contrastive.theory.backgrounds import Sources, combine_terms
+from clhd.systems.contrastive.theory.bounds import BLOW_UP
 from clhd.systems.contrastive.theory.drift import drift_terms
 from clhd.systems.contrastive.theory.drift_table import read_drift
 from clhd.systems.contrastive.theory.stencil import STENCIL
 from clhd.systems.contrastive.theory.tables import PairTable, TableWork, add_from_table
 
 FINISHED, DIVERGED, LEFT_TABLE, GIVEN_UP = range(4)
-# Steps of one trajectory, rejected ones included, after which it is given up.
-_MAX_STEPS = 20000
+# Of at most so many output times, each ends a step, which costs half a step. For more of them, the continuous output
+# is less work, although its steps are shorter by 1.8 (`step_tolerances`).
+MOST_LANDINGS = 16
 
 _STAGES = 12
 # Rows 0-11: the stages of a step; 12: its end; 13-15: the extra stages of the continuous output.
@@ -85,11 +88,13 @@ def integrate_chunk(
     status: IntArray,
     targets: FloatArray,
     reach: float,
+    most_steps: int,
 ) -> None:
     """Integrate every state from time 0; write (q, r, D) to `outcome` (start, time, feature + 2), and its status.
 
-    A trajectory that comes closer than `reach` to one of the `targets` (target, feature + 1) ends there; its state is
-    then written at the last output time. The caller fills `outcome` with NaN: other entries are not written.
+    A trajectory that needs more than `most_steps` steps, rejected ones included, is given up. One that comes closer
+    than `reach` to one of the `targets` (target, feature + 1) ends there; its state is then written at the last output
+    time. The caller fills `outcome` with NaN: other entries are not written.
     """
     size = states.shape[1]
     work = Work(
@@ -103,7 +108,7 @@ def integrate_chunk(
     )
     for start in range(len(states)):
         status[start] = _integrate_one(
-            equation, states[start].copy(), times, rtol, atol, outcome[start], work, targets, reach
+            equation, states[start].copy(), times, rtol, atol, outcome[start], work, targets, reach, most_steps
         )
 
 
@@ -133,10 +138,12 @@ def _integrate_one(
     work: Work,
     targets: FloatArray,
     reach: float,
+    most_steps: int,
 ) -> int:
     """Integrate one state; return FINISHED, DIVERGED, LEFT_TABLE or GIVEN_UP."""
     size, stages, trial = len(state), work.stages, work.trial
-    time, end, done = 0.0, times[-1], 0
+    time, goal, done = 0.0, times[-1], 0
+    lands = len(times) <= MOST_LANDINGS
     variance, is_inside = _velocity(equation, state, stages[0], work)
     if not is_inside:
         return LEFT_TABLE
@@ -147,10 +154,14 @@ def _integrate_one(
         return FINISHED
     step = _first_step(equation, state, rtol, atol, work)
     was_rejected = False
-    for _ in range(_MAX_STEPS):
+    for _ in range(most_steps):
         if not step > 16.0 * np.finfo(np.float64).eps * time:
-            return DIVERGED  # the solution ends in finite time: no step is small enough
-        step = min(step, end - time)
+            growth = stages[0, size - 1] / max(state[size - 1], 1e-300)
+            return DIVERGED if growth * time > BLOW_UP else GIVEN_UP
+        if lands:
+            goal = times[done]
+        wanted = step
+        step = min(step, goal - time)
         for stage in range(1, 13):
             for j in range(size):
                 change = 0.0
@@ -165,8 +176,12 @@ def _integrate_one(
             step *= max(_MIN_FACTOR, _SAFETY * error ** (-1 / 8)) if error < np.inf else _MIN_FACTOR
             was_rejected = True
             continue
-        reached = end if step == end - time else time + step
-        if done < len(times) and times[done] <= reached:
+        reached = goal if step == goal - time else time + step
+        if lands:
+            if reached == goal:
+                _write_output(trial, variance, outcome[done])
+                done += 1
+        elif times[done] <= reached:
             first = done
             while done < len(times) and times[done] <= reached:
                 done += 1
@@ -183,7 +198,7 @@ def _integrate_one(
         factor = min(factor, 1.0) if was_rejected else factor
         was_rejected = False
         time = reached
-        step *= factor
+        step = max(wanted, step * factor) if step < wanted else step * factor
         for j in range(size):
             state[j] = trial[j]
             stages[0, j] = stages[12, j]
@@ -297,7 +312,11 @@ def _velocity(equation: Equation, state: FloatArray, velocity: FloatArray, work:
     """Write the velocity of a state; return D, and False if the state is outside the table."""
     features = len(state) - 1
     eta = equation.learning_rate
-    squared_norm = 1.0 if equation.is_sphere else max(state[features], 0.0)
+    least = 0.0
+    if equation.rule.activation == RELU:  # A is infinite at r = 0, next to a state that has collapsed
+        for j in range(features):
+            least += state[j] * state[j]
+    squared_norm = 1.0 if equation.is_sphere else max(state[features], least)
     if equation.table.values.shape[0] == 0:
         alignment, variance, _ = drift_terms(
             equation.sources, equation.rule, equation.atoms, state[:features], squared_norm, work.g

@@ -10,7 +10,12 @@ import sys
 if sys.path[0] == os.getcwd():  # noqa: PTH109 (pathlib is not imported yet); not so with -P
     sys.path.append(sys.path.pop(0))
 
-from clhd.cli import main
+from clhd.helper import ask
 
 if __name__ == "__main__":
-    sys.exit(main())
+    answer = ask(sys.argv[1:])
+    if answer is None:
+        from clhd.cli import main
+
+        answer = main()
+    sys.exit(answer)

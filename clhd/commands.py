@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from clhd.core.surroundings import has_settings, spare_collections, spare_dask
+from clhd.core.surroundings import has_settings, spare_collections, spare_dask, spare_docstrings
 from clhd.errors import InputError, check_link
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ def plot(options: Namespace) -> int:
     spare_dask()
     experiment = read_experiment(options.experiment, check=False)
     folder = options.results / experiment.name
+    spare_docstrings()
     for path in plot_experiment(folder / "summary.zarr", folder / "figures", experiment):
         print(path)
     return 0

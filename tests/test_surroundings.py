@@ -182,3 +182,14 @@ def test_the_environment_of_a_copied_project_is_refused(tmp_path: Path, monkeypa
         check_installation(str(original / "clhd/__main__.py"), original / "clhd")
     monkeypatch.setenv("PYTHONPATH", str(original))
     check_installation(str(original / "clhd/__main__.py"), original / "clhd")
+
+
+def test_the_command_draws_what_a_program_does_without_the_docstrings_of_matplotlib(folder: Path) -> None:
+    plot = "from clhd.cli import main; main(['plot', 'toy.yaml'])"
+    draw = "from clhd.figures.plot import plot_experiment; plot_experiment('results/toy/summary.zarr', 'others')"
+    look = "from matplotlib.lines import Line2D; print(Line2D.set.__doc__)"
+    assert run_shell(folder, "clhd run toy.yaml").returncode == 0
+    assert run_shell(folder, f'"{sys.executable}" -c "{plot}; {look}"').stdout.endswith("\nNone\n")
+    assert "Set multiple properties" in run_shell(folder, f'"{sys.executable}" -c "{draw}; {look}"').stdout
+    for name in ("toy.pdf", "toy.png", "toy.rst"):
+        assert (folder / "results/toy/figures" / name).read_bytes() == (folder / "others" / name).read_bytes()

@@ -95,6 +95,18 @@ def spare_collections() -> None:
     gc.set_threshold(_OBJECTS)
 
 
+def spare_docstrings() -> None:
+    """Have matplotlib write no docstrings for its classes, in a command that draws one figure and ends.
+
+    As it is imported it collects the properties of each class for them, a tenth of the time of a figure. The method is
+    private: if it is gone, the docstrings take their time again.
+    """
+    from matplotlib import artist  # noqa: PLC0415 (only where a figure is drawn anyway)
+
+    artist.kwdoc = lambda _: ""  # type: ignore[assignment]
+    artist.Artist._update_set_signature_and_docstring = classmethod(lambda _: None)  # type: ignore[attr-defined]
+
+
 def explain_settings(error: BaseException) -> str | None:
     """Return one line about an error in the settings of a library; None if the error is about something else."""
     trace = error.__traceback__

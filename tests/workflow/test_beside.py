@@ -1,12 +1,13 @@
 """Snakemake beside another Snakemake that is at work in the same folder: neither disturbs the other.
 
-This starts Snakemake eight times on a toy system: about a minute.
+This starts Snakemake nine times on a toy system: about a minute.
 """
 
 import re
+import time
 from pathlib import Path
 
-from tests.workflow.project import Project, Run
+from tests.workflow.project import PATIENCE_SECONDS, Project, Run
 
 MARKER = "results/first/.simulation.done"
 
@@ -47,3 +48,19 @@ def test_two_runs_beside_each_other_end_as_one_does(project: Project, tmp_path: 
     for run in (first, second):
         assert run.finish() == 0, run.output
     assert project.plan() == set()
+
+
+def test_a_helper_works_for_the_jobs_and_ends_with_its_snakemake_however_that_ends(
+    project: Project, tmp_path: Path
+) -> None:
+    run = start_and_hold(project)
+    of_run = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text(encoding="ascii").split()
+    (helper,) = (Path(f"/proc/{pid}") for pid in of_run if b"clhd.helper" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    run.wait_until((tmp_path / "results/first/figures/first.png").exists)
+    assert "matplotlib" in (helper / "maps").read_text(encoding="utf-8"), "it was asked for the figure"
+    run.process.kill()
+    (tmp_path / "held").unlink()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while helper.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

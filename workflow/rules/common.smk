@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shlex
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -15,6 +17,7 @@ from clhd.core.machine import count_cores
 from clhd.core.surroundings import check_installation
 from clhd.errors import ClhdError, check_link
 from clhd.figures.plot import NO_FIGURE, find_figure
+from clhd.helper import VARIABLE
 from clhd.sweep.results.products import find_claims_faults, find_figure_faults, find_report_faults
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.spec.config import parse_config
@@ -246,6 +249,14 @@ def find_figures():
         except ClhdError as error:
             raise ClhdError(f"{FILES[name]}: {error}") from None
     return drawn
+
+
+def start_helper():
+    """Start the process that makes summaries and figures for the jobs on this machine; it ends with this one."""
+    global HELPER  # its standard input must stay open
+    command = [sys.executable, "-P", "-m", "clhd.helper", *{experiment.system for experiment in EXPERIMENTS.values()}]
+    HELPER = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    os.environ[VARIABLE] = HELPER.stdout.readline().strip()
 
 
 def name_files():

@@ -203,7 +203,7 @@ def _serve(
     try:
         for number in (signal.SIGINT, signal.SIGTERM):  # all processes get them; the parent answers
             signal.signal(number, signal.SIG_IGN)
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()
         queue.release_sender()
         gc.freeze()  # what is here from the parent is no garbage, and to look through it takes as long as many points
         while os.getppid() == parent and (taken := queue.take()) is not None:
@@ -214,6 +214,11 @@ def _serve(
             pipe.send((taken, report))
     finally:
         os._exit(0)
+
+
+def die_with_parent() -> None:
+    """Have the kernel of the system kill this process when its parent ends, however that ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(children: Sequence[_Child]) -> None:

@@ -52,10 +52,10 @@ _FULL_SECONDS, _CONDITIONED_SECONDS = 1.4e-9, 1.8e-9
 # Per step, lane and normal number of the chain of one unit. Of the chain in a frame: per step and lane, and for each
 # number of its views; more for each further unit.
 _UNIT_NUMBER_SECONDS, _FRAME_SECONDS, _FRAME_NUMBER_SECONDS, _UNIT_SHARE = 2.2e-9, 5e-9, 1.5e-9, 0.4
-_FLUCTUATION_SECONDS, _MOST_FLUCTUATION_SECONDS = 0.5, 100.0
+_FLUCTUATION_SECONDS, _MOST_FLUCTUATION_SECONDS = 0.2, 100.0
 # Of one ODE, at least, and of one evaluation, also with wide noise. The number of evaluations follows from the fastest
 # rate, to which the averages add a little, as the steps of an explicit method are about 6 / rate; and it has a limit.
-_ODE_SECONDS, _CALL_SECONDS, _WIDE_CALL_SECONDS, _WIDE_NORM = 0.02, 1e-4, 1e-3, 100
+_ODE_SECONDS, _CALL_SECONDS, _WIDE_CALL_SECONDS, _WIDE_NORM = 0.007, 3.5e-5, 1e-3, 100
 _CALLS_PER_RATE, _OTHER_DECAY, _MOST_CALLS = 2.0, 0.1, 30_000
 # Products of one diffusion matrix for which the other work of a fluctuation theory still counts.
 _PRODUCTS = 1e6

@@ -44,7 +44,7 @@ from clhd.systems.declarations import Cost, Parameter, Value, choice
 _RATES = ("joint_rate", "antisymmetric_rate", "distance_rate")
 _OF_THEORY = ("critical_penalty", "shared_overlap", *_RATES)
 # Measured, in seconds: the theory of one feature; one start of the ODE.
-_THEORY_SECONDS, _START_SECONDS = 5.0, 1.5
+_THEORY_SECONDS, _START_SECONDS = 0.5, 1.5
 # Starts of the ODE for random weights; each share has an error of about 1 / this number.
 _STARTS = 64
 _NOT_HERE = {"correlation_acts_on", "constraint", "negatives", "temperature", "loss", "units"}

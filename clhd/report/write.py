@@ -11,11 +11,12 @@ The page has no script and fetches nothing: its content security policy forbids 
 every text. The page says what does not exist yet, so that a report can be made at any time.
 """
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
 
 from clhd.core.files import write_file
 from clhd.core.text import format_bytes, format_name, format_seconds, join_words
@@ -122,8 +123,10 @@ def _read_file(path: Path) -> dict[str, Any]:
 @cache
 def make_environment() -> Environment:
     """Return the environment of the templates: it escapes every text, and an unknown name is an error."""
+    compiled = Path(__file__).parent / "__pycache__"  # where Python keeps that of modules, if it may
     environment = Environment(
         loader=PackageLoader("clhd.report"),
+        bytecode_cache=FileSystemBytecodeCache(str(compiled)) if os.access(compiled, os.W_OK) else None,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from clhd.errors import ClhdError
-from clhd.report.write import compose_report, write_report
+from clhd.report import write
+from clhd.report.write import compose_report, make_environment, write_report
 from clhd.sweep.spec.config import ConfigContent
 from tests.report.conftest import CLAIMS
 from tests.report.page import Page
@@ -184,3 +185,13 @@ def test_a_broken_file_is_one_line(project: ConfigContent, tmp_path: Path, name:
         write_report(project, tmp_path)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_templates_are_compiled_once_and_their_code_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    (Path(write.__file__).parent / "__pycache__").mkdir(exist_ok=True)
+    make_environment.__wrapped__().get_template("page.html")
+    environment = make_environment.__wrapped__()
+    monkeypatch.setattr(environment, "compile", lambda *_: pytest.fail("the template is compiled again"))
+    environment.get_template("page.html")
+    monkeypatch.setattr("clhd.report.write.os.access", lambda path, mode: False)
+    assert make_environment.__wrapped__().bytecode_cache is None

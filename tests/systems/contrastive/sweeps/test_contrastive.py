@@ -141,7 +141,7 @@ def test_the_switch_changes_nothing_where_there_is_no_correlation() -> None:
         for acts_on in PARAMETERS["correlation_acts_on"].choices
     ]
     norms = SYSTEM.theory.compute(points, np.array([3.0]), []).values["squared_norm"][:, 0]
-    np.testing.assert_allclose(norms, norms[0], rtol=1e-13)
+    np.testing.assert_allclose(norms, norms[0], rtol=1e-8)  # with a D of another model, scipy integrates: both to 1e-9
 
 
 def test_infonce_has_parameters_of_its_own_and_an_averaging_error() -> None:
@@ -308,6 +308,7 @@ def test_a_theory_without_an_answer_is_not_converged_and_keeps_the_other_points(
     for name, values in alone.values.items():
         assert values[0].tobytes() == result.values[name][0].tobytes()
     monkeypatch.setattr(ode, "_METHODS", (("DOP853", 30), ("BDF", 30)))
+    monkeypatch.setattr(ode, "_EXPLICIT_CALLS", 30)
     given_up = SYSTEM.theory.compute([SYSTEM.theory.point(BASE, 0)], np.array([100.0]), [])
     assert given_up.status.tolist() == [Status.NOT_CONVERGED]
     assert "the ODE was given up" in str(given_up.errors[0,])

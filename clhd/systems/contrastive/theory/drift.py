@@ -36,6 +36,8 @@ from clhd.systems.contrastive.theory.point_sets import average_points, draw_poin
 # Step of finite differences over nine points: their truncation error is below the rounding error of the averages.
 _STEP = 0.02
 _HALF_STENCIL = 4
+# At |q|^2 = r without noise, a pre-activation can lie on the kink of relu; just beyond, the velocity is its limit.
+BEYOND = 1.0 + 1e-14
 
 
 class Flow:
@@ -141,12 +143,13 @@ class Flow:
         """Return the time derivative of a state (overlap, squared norm), shape (feature + 1,), per unit of time.
 
         On the sphere the squared norm of the state is taken as 1 and its derivative is 0. Else a squared norm below 0,
-        or for relu below |q|^2, is an error of an integration, and is taken as this bound.
+        or for relu below |q|^2, is an error of an integration, and is taken as this bound, for relu as just beyond it.
         """
         state = np.asarray(state, dtype=np.float64)
-        overlap = state[:-1]
-        least = float(overlap @ overlap) if self.model.unit.code == RELU else 0.0
-        return self._velocity_at(overlap, 1.0 if self.model.is_sphere else max(float(state[-1]), least))
+        overlap, squared_norm = state[:-1], max(float(state[-1]), 0.0)
+        if self.model.unit.code == RELU and squared_norm < (inside := float(overlap @ overlap)):
+            squared_norm = inside * BEYOND
+        return self._velocity_at(overlap, 1.0 if self.model.is_sphere else squared_norm)
 
     def _velocity_at(self, overlap: FloatArray, squared_norm: float) -> FloatArray:
         """Return the velocity, whose equation on the sphere is taken beside the sphere as well."""

@@ -25,7 +25,7 @@ from clhd.systems.contrastive.theory.atoms import FoldedAtoms
 from clhd.systems.contrastive.theory.averages import PairRule
 from clhd.systems.contrastive.theory.backgrounds import Sources, combine_terms
 from clhd.systems.contrastive.theory.bounds import BLOW_UP
-from clhd.systems.contrastive.theory.drift import drift_terms
+from clhd.systems.contrastive.theory.drift import BEYOND, drift_terms
 from clhd.systems.contrastive.theory.drift_table import read_drift
 from clhd.systems.contrastive.theory.stencil import STENCIL
 from clhd.systems.contrastive.theory.tables import PairTable, TableWork, add_from_table
@@ -312,11 +312,13 @@ def _velocity(equation: Equation, state: FloatArray, velocity: FloatArray, work:
     """Write the velocity of a state; return D, and False if the state is outside the table."""
     features = len(state) - 1
     eta = equation.learning_rate
-    least = 0.0
+    squared_norm = max(state[features], 0.0)
     if equation.rule.activation == RELU:  # A is infinite at r = 0, next to a state that has collapsed
+        inside = 0.0
         for j in range(features):
-            least += state[j] * state[j]
-    squared_norm = 1.0 if equation.is_sphere else max(state[features], least)
+            inside += state[j] * state[j]
+        squared_norm = inside * BEYOND if squared_norm < inside else squared_norm
+    squared_norm = 1.0 if equation.is_sphere else squared_norm
     if equation.table.values.shape[0] == 0:
         alignment, variance, _ = drift_terms(
             equation.sources, equation.rule, equation.atoms, state[:features], squared_norm, work.g

@@ -28,6 +28,7 @@ from clhd.sweep.results.summary_reader import Summary
 
 MOST_COLOURS, MOST_COLUMNS, MOST_ROWS = 6, 4, 3
 _CHARACTERS, _LINE = 130, 0.14  # of a line of the legend: how many, and its height in inches
+_FEW_PLACES = 4  # on a logarithmic axis: each of them is a tick
 _SCORE_LINEAR_TO = 4.0  # standard errors; beyond, the scale of the lower panels is logarithmic
 
 
@@ -134,7 +135,7 @@ def _title(mean: xr.DataArray, roles: Roles, column: int, row: int) -> str:
 
 def _align(panels: Any, mean: xr.DataArray, roles: Roles, group: int, summary: Summary) -> None:
     """Set scales, ticks and labels: shared along rows, written at the left and at the foot."""
-    _, logarithmic, labels = find_places(mean[roles.x])
+    places, logarithmic, labels = find_places(mean[roles.x])
     uppers = panels[::group].ravel()
     limits = [panel.get_ylim() for panel in uppers]
     for panel in uppers:
@@ -153,6 +154,9 @@ def _align(panels: Any, mean: xr.DataArray, roles: Roles, group: int, summary: S
         panel.set_xlabel(label_axis(mean[roles.x].attrs, roles.x))
         if logarithmic:
             panel.set_xscale("log")
+            if len(places) <= _FEW_PLACES:  # over one or two decades matplotlib would write 2 x 10^0 and its like
+                panel.set_xticks(places, [format_number(place) for place in places])
+                panel.minorticks_off()
         if labels is not None:
             panel.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
 

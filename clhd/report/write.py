@@ -8,7 +8,8 @@
 | equations, sources | what the results declare of their systems, or pages of installed systems |
 
 The page has no script and fetches nothing: its content security policy forbids both. Templates make the HTML and escape
-every text. The page says what does not exist yet, so that a report can be made at any time.
+every text. The page says what does not exist yet, so that a report can be made at any time. Experiments without results
+come last.
 """
 
 import os
@@ -100,8 +101,8 @@ def compose_report(config: ConfigContent, results: Path, records: dict[str, Reco
             files={name: _read_file(path) for name, path in config.files.items()},
             totals=sum_costs(records),
             experiments=[
-                prepare_experiment(experiment, records[name], results)
-                for name, experiment in config.experiments.items()
+                prepare_experiment(config.experiments[name], records[name], results)
+                for name in sorted(config.experiments, key=lambda name: records[name].state == "pending")
             ],
             **pages,
         )

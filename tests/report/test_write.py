@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -112,6 +113,14 @@ def test_experiments_show_state_counts_and_cost(html: str) -> None:
     assert re.search(r"In total \S+ s of core time, \S+ s of wall time, and \S+ kB on disk", text)
 
 
+def test_experiments_of_which_nothing_is_known_come_last_and_miss_no_figure(project: ConfigContent) -> None:
+    names = ["second", "first"]
+    turned = replace(project, experiments={name: project.experiments[name] for name in names})
+    html = compose_report(turned, project.results)
+    assert html.index("experiment-first") < html.index("experiment-second")
+    assert "The figure second.png does not exist." not in Page(html).text
+
+
 def find_section(html: str, name: str) -> str:
     return html[html.index(f'<section class="claim" id="{name}"' if "claim-" in name else f'id="{name}"') :].partition(
         "</section>"
@@ -130,7 +139,9 @@ def test_a_table_of_cases_has_its_title_verdicts_and_reasons(page: Page) -> None
 
 def test_what_is_not_there_is_said(page: Page, project: ConfigContent, tmp_path: Path) -> None:
     assert "The figure C5.svg does not exist." in page.text
-    assert "The figure second.png does not exist." in page.text
+    copy = shutil.copytree(project.results, tmp_path / "copy")
+    (copy / "first" / "figures" / "first.png").unlink()
+    assert "The figure first.png does not exist." in Page(compose_report(project, copy)).text
     empty = Page(compose_report(project, tmp_path))
     assert empty.faults == []
     assert "The claims have not been judged yet" in empty.text

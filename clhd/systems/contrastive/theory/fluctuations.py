@@ -139,6 +139,7 @@ def _integrate(
         nonlocal products_left
         found = np.zeros((len(moments), 2, size, size))
         for k, x in enumerate(follow(moments)):
+            x[-1] = max(x[-1], 0.0)  # a norm that has collapsed may be a little below
             products = count_products(model, x[-1])
             products_left -= max(products, _PRODUCTS_OF_OTHER_WORK)
             if not products < _MOST_PRODUCTS_OF_STATE or products_left < 0:

@@ -214,7 +214,7 @@ def average_points(
                 activate(activation, coefficients, z, h[v], d[v])
                 activate_second(activation, coefficients, z, h[v], d[v], s[v])
             for b in range(atoms):
-                for i in range(_LANES):  # numba compiles the copy of a slice, with its message about shapes, for seconds
+                for i in range(_LANES):  # a copy of slices compiles for seconds, with its message about shapes
                     h[2, i], d[2, i], s[2, i] = own[b, 0, i], own[b, 1, i], own[b, 2, i]
                 forces(loss, temperatures, h, d, delta)
                 differentiate_forces(loss, temperatures, noise_variance, noise_covariance, h, d, s, curvature)

@@ -102,7 +102,7 @@ def _make_temporary_cache() -> None:
     _settings.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = folder
     print(  # noqa: T201
         "compiled kernels cannot be kept, since neither the folder of clhd nor your home can be written: each run "
-        "compiles them again, for some 20 s. To keep them, set NUMBA_CACHE_DIR to a folder of yours.",
+        "compiles them again, for up to two minutes. To keep them, set NUMBA_CACHE_DIR to a folder of yours.",
         file=sys.stderr,
         flush=True,
     )

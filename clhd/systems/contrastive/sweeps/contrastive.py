@@ -149,7 +149,8 @@ class ContrastiveTheory:
     # under wide noise (r s2 above about 120) come from another quadrature. 5: batches round otherwise.
     # 6: the Jacobian next to a feature; fluctuations from interpolated Jacobians and noise. 7: the kernel of batches
     # integrates single starts too, and its steps end at output times; relu units that collapse are not diverged.
-    version = 7
+    # 8: scipy integrates points with fluctuations, once for the ODE and the covariance.
+    version = 8
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:
@@ -293,25 +294,32 @@ def _guess_norm(point: TheoryPoint, end: float) -> float:
 
 def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
     """The outputs of one point of the theory."""
-    start = np.zeros(point.model.features) if point.overlap is None else np.array(point.overlap)
-    is_exact = point.model.loss_terms.factorises
+    limit = (_predict_fluctuations if point.fluctuations else _integrate)(point, time)
+    if point.model.loss_terms.factorises:
+        limit = limit.assign(averaging_error=xr.zeros_like(limit["squared_norm"]))
+    values = {name: limit[name].values for name in _OF_THEORY}
+    is_switched = point.gradient_variance_of is not None
+    values["growth_rate"] = (
+        np.full(point.model.features, np.nan)
+        if is_switched
+        else growth_rates(point.model, squared_norm=point.squared_norm)
+    )
+    return values | (_find_spread(limit) if point.fluctuations else {})
+
+
+def _integrate(point: TheoryPoint, time: FloatArray) -> xr.Dataset:
+    """The ODE of a point."""
     flow = integrate_ode(
         point.model,
-        overlap=start,
+        overlap=np.zeros(point.model.features) if point.overlap is None else np.array(point.overlap),
         squared_norm=point.squared_norm,
         time=time,
         gradient_variance_of=point.gradient_variance_of,
-        **({} if is_exact else _TOLERANCES_OF_POINT_SETS),
+        **({} if point.model.loss_terms.factorises else _TOLERANCES_OF_POINT_SETS),
     )
     if flow["not_converged"]:
         raise NotConvergedError(flow.attrs["not_converged"])
-    if is_exact:
-        flow = flow.assign(averaging_error=xr.zeros_like(flow["squared_norm"]))
-    values = {name: flow[name].values for name in _OF_THEORY}
-    is_switched = point.gradient_variance_of is not None
-    rates = np.full_like(start, np.nan) if is_switched else growth_rates(point.model, squared_norm=point.squared_norm)
-    values["growth_rate"] = rates
-    return values | (_predict_spread(point, time) if point.fluctuations else {})
+    return flow
 
 
 def _predict_units(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
@@ -321,15 +329,14 @@ def _predict_units(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray
     return {name: flow[name].values for name in (*_OF_UNITS, "averaging_error")}
 
 
-def _predict_spread(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
+def _predict_fluctuations(point: TheoryPoint, time: FloatArray) -> xr.Dataset:
+    """The ODE of a point, with the covariance of its fluctuations."""
+    initial = "random" if point.overlap is None else "fixed"
+    return predict_fluctuations(point.model, point.overlap, point.squared_norm, time, initial=initial)
+
+
+def _find_spread(limit: xr.Dataset) -> dict[str, FloatArray]:
     """The standard deviation of the fluctuations of each quantity, times sqrt(n)."""
-    limit = predict_fluctuations(
-        point.model,
-        None if point.overlap is None else point.overlap,
-        point.squared_norm,
-        time,
-        initial="random" if point.overlap is None else "fixed",
-    )
     variance = np.diagonal(limit["covariance"].values, axis1=1, axis2=2)
     similarity_variance = np.diagonal(limit["cosine_similarity_covariance"].values, axis1=1, axis2=2)
     # Rounding may leave a variance of zero a little below it.

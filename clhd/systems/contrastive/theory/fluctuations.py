@@ -36,11 +36,12 @@ from clhd.systems.contrastive.model.state import cosine_similarity, parse_initia
 from clhd.systems.contrastive.theory.diffusion import diffusion_matrix
 from clhd.systems.contrastive.theory.diffusion_nodes import count_products
 from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.ode import follow_direct, integrate_direct
+from clhd.systems.contrastive.theory.ode import follow_direct, integrate_direct, write_collapsed
 from clhd.systems.contrastive.theory.pair_fluctuations import predict_pair_fluctuations
 from clhd.systems.declarations import NotConvergedError
 
 _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 1e-8, 1e-10
+_RTOL_OF_ODE, _ATOL_OF_ODE = 1e-9, 1e-11  # as of `integrate_ode`
 # Of J and B between the times at which they are computed, relative to their largest element.
 # The trajectory on which they are taken is smoother than that.
 _ACCURACY, _PATH_TOLERANCE = 1e-8, 1e-11
@@ -82,6 +83,7 @@ def predict_fluctuations(
     | overlap | time, feature | q of the ODE |
     | squared_norm | time | r of the ODE |
     | cosine_similarity | time, feature | overlap / sqrt(squared_norm), NaN at 0 |
+    | gradient_variance | time | D; not of two units |
     | covariance | time, order_parameter, order_parameter_2 | of sqrt(n) (X_n - x); X = overlap_1, ..., squared_norm |
     | cosine_similarity_covariance | time, feature, feature_2 | of sqrt(n) (S_n - S), NaN where squared_norm is 0 |
 
@@ -109,14 +111,13 @@ def predict_fluctuations(
     if initial == "random":
         np.fill_diagonal(covariance, np.append(np.full(model.features, state[-1]), 2 * state[-1] ** 2))
         covariance[-1, -1] *= not model.is_sphere
-    states, covariances = _integrate(model, state, covariance, times)
-    return _as_dataset(model, times, states, covariances)
+    return _as_dataset(model, times, *_integrate(model, state, covariance, times))
 
 
 def _integrate(
     model: ContrastiveModel, state: FloatArray, covariance: FloatArray, times: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return states (time, p + 1) and covariances (time, p + 1, p + 1); NaN after a divergence."""
+    """Return (q, r, D), shape (time, p + 2), and covariances (time, p + 1, p + 1); NaN after a divergence."""
     flow, products_left = Flow(model), _MOST_PRODUCTS
     size = len(state)
     upper = np.triu_indices(size)
@@ -138,6 +139,7 @@ def _integrate(
         nonlocal products_left
         found = np.zeros((len(moments), 2, size, size))
         for k, x in enumerate(follow(moments)):
+            x[-1] = max(x[-1], 0.0)  # a norm that has collapsed may be a little below
             products = count_products(model, x[-1])
             products_left -= max(products, _PRODUCTS_OF_OTHER_WORK)
             if not products < _MOST_PRODUCTS_OF_STATE or products_left < 0:
@@ -153,15 +155,16 @@ def _integrate(
         return np.asarray((drift + drift.T + diffusion)[upper])
 
     # If the ODE diverges, the covariance is integrated only to the last output time before.
-    path = integrate_direct(flow, state, times, rtol=_RELATIVE_TOLERANCE, atol=_ABSOLUTE_TOLERANCE)
+    path = integrate_direct(flow, state, times, rtol=_RTOL_OF_ODE, atol=_ATOL_OF_ODE)
+    write_collapsed(path[None], state[None], _ATOL_OF_ODE)
     times_left = times[np.isfinite(path[:, -2])]
     covariances = np.full((len(times), size, size), np.nan)
     count = len(times_left)
     if count == 0:
-        return path[:, :-1], covariances
+        return path, covariances
     if times_left[-1] == 0:
         covariances[0] = covariance
-        return path[:, :-1], covariances
+        return path, covariances
     follow = follow_direct(flow, state, times_left[-1], rtol=_PATH_TOLERANCE, atol=_PATH_TOLERANCE)
     parts = interpolate(linearise, 0.0, float(times_left[-1]), accuracy=_ACCURACY)
     reached = integrate.solve_ivp(
@@ -177,12 +180,12 @@ def _integrate(
     if reached.shape[1] < count or not np.isfinite(reached).all():
         raise give_up(times_left[max(reached.shape[1] - 1, 0)], path[count - 1, -2])
     covariances[:count] = [unpack(packed) for packed in reached.T]
-    return path[:, :-1], covariances
+    return path, covariances
 
 
-def _as_dataset(model: ContrastiveModel, times: FloatArray, states: FloatArray, covariances: FloatArray) -> xr.Dataset:
+def _as_dataset(model: ContrastiveModel, times: FloatArray, path: FloatArray, covariances: FloatArray) -> xr.Dataset:
     p = model.features
-    overlap, squared_norm = states[:, :-1], states[:, -1]
+    overlap, squared_norm = path[:, :-2], path[:, -2]
     norm = np.sqrt(np.where(squared_norm > 0, squared_norm, np.nan))
     similarity = cosine_similarity(overlap, squared_norm)
     slope = np.zeros((len(times), p, p + 1))
@@ -195,6 +198,7 @@ def _as_dataset(model: ContrastiveModel, times: FloatArray, states: FloatArray, 
             "overlap": (("time", "feature"), overlap),
             "squared_norm": (("time",), squared_norm),
             "cosine_similarity": (("time", "feature"), similarity),
+            "gradient_variance": (("time",), path[:, -1]),
             "covariance": (("time", "order_parameter", "order_parameter_2"), covariances),
             "cosine_similarity_covariance": (
                 ("time", "feature", "feature_2"),

@@ -119,7 +119,7 @@ def integrate_ode(
             outcome[k] = integrate_direct(flow, states[k], times, rtol=rtol, atol=atol)
         except NotConvergedError as error:
             given_up[k] = str(error)
-    _write_collapsed(outcome, states, atol)
+    write_collapsed(outcome, states, atol)
     dataset = _label(outcome, times, given_up)
     if not model.loss_terms.factorises:
         errors = measure_averaging_error(model, gradient_variance_of, states, times, outcome)
@@ -257,8 +257,8 @@ def measure_averaging_error(
     return np.asarray(np.std(runs, axis=0, ddof=1).max(axis=-1), dtype=np.float64)
 
 
-def _write_collapsed(outcome: FloatArray, states: FloatArray, atol: float) -> None:
-    """Set overlaps and squared norm to 0 where a norm has shrunk to at most `atol`.
+def write_collapsed(outcome: FloatArray, states: FloatArray, atol: float) -> None:
+    """Set overlaps and squared norm to 0 where a norm has shrunk to at most `atol`, in (start, time, feature + 2).
 
     Its digits are errors of the integration: they may be negative, and give any cosine similarity.
     """

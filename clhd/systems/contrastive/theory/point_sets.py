@@ -214,7 +214,8 @@ def average_points(
                 activate(activation, coefficients, z, h[v], d[v])
                 activate_second(activation, coefficients, z, h[v], d[v], s[v])
             for b in range(atoms):
-                h[2], d[2], s[2] = own[b, 0], own[b, 1], own[b, 2]
+                for i in range(_LANES):  # a copy of slices compiles for seconds, with its message about shapes
+                    h[2, i], d[2, i], s[2, i] = own[b, 0, i], own[b, 1, i], own[b, 2, i]
                 forces(loss, temperatures, h, d, delta)
                 differentiate_forces(loss, temperatures, noise_variance, noise_covariance, h, d, s, curvature)
                 weight = points.weights[a] * points.weights[b]

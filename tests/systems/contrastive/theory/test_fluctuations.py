@@ -221,6 +221,10 @@ def test_divergence_and_collapse_are_nan():
     resting = predict_fluctuations(MODEL, [0.0, 0.0], 0.0, [0.0, 1.0])
     assert np.all(np.isnan(resting.cosine_similarity_covariance.values))
     assert np.all(resting.covariance.values == 0)
+    ended = predict_fluctuations(replace(MODEL, weight_decay=30.0), [0.3, 0.2], 1.0, [0.0, 1.0, 50.0])
+    assert np.all(ended.squared_norm.values[2] == 0)
+    assert np.all(np.isnan(ended.cosine_similarity.values[2]))
+    assert np.all(np.abs(ended.covariance.values[2]) < 1e-9)
 
 
 @pytest.mark.parametrize(

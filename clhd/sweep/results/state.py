@@ -142,6 +142,7 @@ def _find_state(
         check_array_files(path, store.files.metadata)
         find_stored(store, experiment, kind, computes=computes)
         check_source(store, experiment)
+        store.files.sizes, store.files.trailers = [], {}
         for file in find_missing(store, store.files.sizes).values():
             state = State.DAMAGED if file.exists() else State.MISSING
             return StageState(state, str(store.files.describe_damage(file)))

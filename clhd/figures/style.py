@@ -122,10 +122,10 @@ def _lay_out(figure: Figure, suffix: str) -> None:
 
     If matplotlib knew of a layout still, also of "none", it would draw each format twice.
     """
-    engine, canvas = figure.get_layout_engine(), figure.canvas
-    if engine is not None:
+    layout, canvas = figure.get_layout_engine(), figure.canvas
+    if layout is not None:
         get_registered_canvas_class(suffix)(figure)
-        engine.execute(figure)
+        layout.execute(figure)
         figure.set_canvas(canvas)
         figure.set_layout_engine(None)
 

@@ -279,6 +279,7 @@ def archive(options: Namespace) -> int:
 
 def plan(options: Namespace) -> int:
     """Print what an experiment takes, and how much is pending."""
+    spare_collections()
     from clhd.core.machine import count_cores
     from clhd.sweep.run.needs import format_plan, plan_stages
 
@@ -301,6 +302,7 @@ def _parse_place(texts: Sequence[str]) -> dict[str, str]:
 
 def why(options: Namespace) -> int:
     """Print everything that is stored about one simulated point, or a line about each of several."""
+    spare_collections()
     from clhd.sweep.results.inspect import explain_points, format_points
     from clhd.sweep.spec.experiment import read_experiment
 

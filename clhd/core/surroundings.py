@@ -9,6 +9,7 @@
 | preloads in Dask's settings | ignored on this machine; they are for the user's own clusters |
 | *_NUM_THREADS | 1 where nothing else is set: the cores are used by several blocks, or jobs, at once |
 | NUMBA_DISABLE_JIT | one line: kernels work only compiled |
+| plugins of pydantic | not loaded: to look for them takes a fiftieth of a second |
 """
 
 import gc
@@ -23,7 +24,7 @@ from typing import TextIO
 from clhd.core.machine import ONE_THREAD
 from clhd.errors import InputError
 
-_OBJECTS = 100_000  # new ones until the next look; some 10 MB
+_OBJECTS = 1_000_000  # new ones until the next look: three times those of a figure, some 100 MB
 _IGNORED = ("MPLBACKEND", "ZARR_")  # names, or how they begin
 # Files of the libraries that read settings: an error which comes out of one is about a setting.
 _READERS = {"dask/config.py": "Dask", "donfig/config_obj.py": "Zarr", "zarr/registry.py": "Zarr"}
@@ -34,6 +35,7 @@ def ignore_settings(environment: MutableMapping[str, str] = os.environ) -> None:
     for name in list(environment):
         if name.startswith(_IGNORED):
             del environment[name]
+    environment["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 
 
 def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:

@@ -4,7 +4,7 @@ import base64
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree as ET
+from xml.parsers import expat
 
 from markupsafe import Markup
 
@@ -69,11 +69,18 @@ def read_picture(path: Path, text: str) -> Picture:
 
 def _measure_svg(path: Path, data: bytes) -> float:
     """Width of a drawing in pixels."""
+    parser, elements = expat.ParserCreate(), list[dict[str, str]]()
+
+    def begin(_: str, attributes: dict[str, str]) -> None:
+        elements.append(attributes)
+        parser.StartElementHandler = None  # the rest is only checked
+
+    parser.StartElementHandler = begin
     try:
-        root = ET.fromstring(data)
-    except ET.ParseError as error:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
         raise ResultsError(f"{path}: is no SVG: {error}") from None
-    match = re.fullmatch(r"([0-9.]+)(pt|px|in|)", root.get("width", "").strip())
+    match = re.fullmatch(r"([0-9.]+)(pt|px|in|)", elements[0].get("width", "").strip())
     return float(match[1]) * _PIXELS[match[2]] if match else 640.0
 
 

@@ -139,8 +139,7 @@ def restore_system(declaration: Declaration, kind: str, outputs: Outputs, versio
 
 def _restore_parameter(stored: StoredParameter) -> Parameter:
     """A parameter without its limits: what stands in results was checked when it was computed."""
-    table: dict[str, Any] = stored.model_dump()
-    table = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    table: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored}
     return Parameter(**table)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from fontTools.subset import Options
 from matplotlib.axes import Axes
+from matplotlib.backends import _backend_pdf_ps
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -259,6 +261,19 @@ def test_the_same_summary_gives_the_same_bytes(
     path = stored(make_summary(AXES["lines"]))
     first = [p.read_bytes() for p in plot_experiment(path, tmp_path / "a")]
     assert [p.read_bytes() for p in plot_experiment(path, tmp_path / "b")] == first
+
+
+def test_fonts_in_a_pdf_have_no_rules_for_kerning_and_others_keep_theirs(
+    make_summary: MakeSummary, stored: Callable[[Summary], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fonts, embed = [], _backend_pdf_ps.font_as_file
+    monkeypatch.setattr(_backend_pdf_ps, "font_as_file", lambda font: (fonts.append(set(font.keys())), embed(font))[1])
+    plot_experiment(stored(make_summary(AXES["lines"])), tmp_path)
+    assert fonts
+    for tables in fonts:
+        assert {"glyf", "hmtx"} <= tables
+        assert not {"GDEF", "GPOS", "GSUB", "kern"} & tables
+    assert "GPOS" not in Options().drop_tables
 
 
 class OwnSystem(System):

@@ -185,8 +185,9 @@ def test_what_is_wrong_with_a_store_stands_beside_its_experiment(project: Config
         ("claims.json", json.dumps({"claims": [CLAIMS[0] | {"thresholds": []}]}), "is not a file of claims"),
         ("claims_matrix.json", json.dumps({"rows": [{}]}), "is not a table of cases"),
         ("figures/C1.svg", "<svg", "is no SVG"),
+        ("figures/C1.svg", '<svg width="9pt"><g/>', "is no SVG"),
     ],
-    ids=["no JSON", "no claims", "no table of thresholds", "no table of cases", "no SVG"],
+    ids=["no JSON", "no claims", "no table of thresholds", "no table of cases", "no SVG", "half an SVG"],
 )
 def test_a_broken_file_is_one_line(project: ConfigContent, tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / "figures").mkdir()

@@ -43,6 +43,20 @@ def test_a_chunk_without_a_status_lacks_nothing(store: Store) -> None:
     assert find_missing(store) == {}
 
 
+def test_status_counts_each_file_once_with_its_size(toy: MakeExperiment, store: Store) -> None:
+    def check() -> None:
+        report = describe_status(toy(), store.path.parent.parent)["simulation"]
+        sizes = [file.stat().st_size for file in store.path.rglob("*") if file.is_file()]
+        assert (report["files"], report["bytes"]) == (len(sizes), sum(sizes))
+
+    check()
+    for name in ("seconds", "height"):  # the first is missing from a chunk that has all others
+        files_of(store, name)[-1].unlink()
+        check()
+    (store.path / "status" / "zarr.json").write_text("{}")  # nobody looks at the chunks of such a store
+    check()
+
+
 def test_a_file_that_is_there_once_its_folder_was_read_is_not_missing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

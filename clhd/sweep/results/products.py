@@ -19,6 +19,7 @@ Dates play no part: a copy, an archive or a clock that was set back changes noth
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import blake2b
@@ -26,7 +27,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from clhd.core.files import write_file
+from clhd.core.files import read_small, write_file
 from clhd.errors import ClhdError
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.stages import KINDS, StageName, stage_path
@@ -182,7 +183,7 @@ def find_figure_faults(
 ) -> dict[str, str]:
     """Return what is wrong with the figure of an experiment, see `find_faults`; nothing if it has not been drawn."""
     folder = results / name / "figures"
-    if not any(folder.glob(f"{name}.*")):
+    if not folder.is_dir() or not any(entry.startswith(f"{name}.") for entry in os.listdir(folder)):  # noqa: PTH208
         return {}
     return find_faults(figure_record(folder, name), results, "clhd plot FILE", identities=identities)
 
@@ -222,10 +223,10 @@ def find_identity(results: Path, name: str) -> str:
 @cache
 def digest_code() -> str:
     """Return the digest of clhd's own source."""
-    root = Path(__file__).parents[2]
-    found = blake2b(digest_size=_DIGEST_BYTES)
-    for path in sorted(path for path in root.rglob("*") if path.suffix in {".py", ".html", ".css", ".js"}):
-        found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    root, found = str(Path(__file__).parents[2]), blake2b(digest_size=_DIGEST_BYTES)
+    names = [f"{folder}/{name}" for folder, _, names in os.walk(root) for name in names]
+    for name in sorted(name for name in names if name.endswith((".py", ".html", ".css", ".js"))):
+        found.update(name.removeprefix(root).encode() + b"\0" + read_small(name) + b"\0")
     return found.hexdigest()
 
 

@@ -142,7 +142,10 @@ def _find_state(
         check_array_files(path, store.files.metadata)
         find_stored(store, experiment, kind, computes=computes)
         check_source(store, experiment)
-        for file in find_missing(store, store.files.sizes).values():
+        store.files.trailers, sizes = {}, list[int]()
+        missing = find_missing(store, sizes)
+        store.files.sizes = sizes
+        for file in missing.values():
             state = State.DAMAGED if file.exists() else State.MISSING
             return StageState(state, str(store.files.describe_damage(file)))
         if deep:

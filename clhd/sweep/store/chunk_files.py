@@ -71,7 +71,9 @@ class ChunkFiles:
         self._guarded = {*LEDGER, *metadata.attributes["outputs"]} if status else set()
         self._ledger_dims = len(status["shape"]) if status else 0
         self._labels = [list(map(json.dumps, labels)) for labels in self._list_labels()] if status else []
-        self.sizes: dict[str, int] = {}  # of files that somebody has looked up, by path
+        self.sizes: list[int] | None = None  # of the chunks of numbers that are written, if somebody has looked at all
+        # Trailers of the status that were read, if whoever has opened the store looks at it once, as at one moment.
+        self.trailers: dict[ChunkIndex, bytes] | None = None
         self._versions: dict[ChunkIndex, int] = {}  # of chunks that are being written
         self._seen: tuple[int, int] | None = None  # the record, when it was last found to be of this generation
 
@@ -178,6 +180,8 @@ class ChunkFiles:
 
     def read_version(self, index: ChunkIndex) -> int | None:
         """Return the version of the status of a chunk; None if it has no status."""
+        if self.trailers and index in self.trailers:
+            return int(_HEAD.unpack_from(self.trailers[index])[2])
         place = self._name_file(STATUS, index)
         try:
             content = read_small(place)
@@ -191,6 +195,8 @@ class ChunkFiles:
         version = int(_HEAD.unpack_from(trailer)[2]) if len(trailer) == TRAILER_BYTES else 0
         if trailer != self.make_trailer(name, index, version, data):
             raise self.describe_damage(Path(path))
+        if name == STATUS and self.trailers is not None:
+            self.trailers[index] = trailer
         return version
 
     def begin_write(self, index: ChunkIndex) -> None:
@@ -205,9 +211,11 @@ class ChunkFiles:
         """
         found = blake2b(self.metadata.identity.encode(), digest_size=8)
         status = self.metadata.arrays[STATUS]
+        known = self.trailers or {}
         for index in np.ndindex(*chunk_counts(status["shape"], read_chunks(status))):
             with suppress(FileNotFoundError, NotADirectoryError):
-                found.update(repr(index).encode() + read_small(self._name_file(STATUS, index))[-TRAILER_BYTES:])
+                trailer = known.get(index) or read_small(self._name_file(STATUS, index))[-TRAILER_BYTES:]
+                found.update(repr(index).encode() + trailer)
         return found.hexdigest()
 
     def list_sizes(self) -> list[int]:
@@ -215,30 +223,22 @@ class ChunkFiles:
 
         They are looked up by their names: of the folders, most hold one file, so listing them takes much longer.
         """
-        arrays = self.metadata.arrays
-        names = [FILE, *(f"{name}/{FILE}" for name in arrays), *self.metadata.files]
-        sizes = [size for name in names if (size := self._find_size(name)) is not None]
-        if self._guarded:
-            status = arrays[STATUS]
-            written = []
-            for index in np.ndindex(*chunk_counts(status["shape"], read_chunks(status))):
-                size = self._find_size(f"{STATUS}/{chunk_key(index, status)}")
-                if size is not None:
-                    sizes.append(size)
-                    written.append(index)
-            for name in self._guarded - {STATUS}:
-                if name in TEXTS and not self._has_chunks(name):
-                    continue
-                tail = (0,) * (len(arrays[name]["shape"]) - self._ledger_dims)  # dims within a run are not divided
-                found = (self._find_size(f"{name}/{chunk_key(index + tail, arrays[name])}") for index in written)
-                sizes += [size for size in found if size is not None]
-        return sizes
+        arrays, known = self.metadata.arrays, self.sizes
+        files = [FILE, *(f"{name}/{FILE}" for name in arrays), *self.metadata.files]
+        for name in self._guarded if known is None else self._guarded.intersection(TEXTS):
+            if name not in TEXTS or self._has_chunks(name):
+                shape, status = arrays[name]["shape"], arrays[STATUS]
+                tail = (0,) * (len(shape) - self._ledger_dims)  # dims within a run are not divided
+                indices = np.ndindex(*chunk_counts(status["shape"], read_chunks(status)))
+                files += [f"{name}/{chunk_key(index + tail, arrays[name])}" for index in indices]
+        found = (self._find_size(f"{self.root}/{file}") for file in files)
+        return [*(known or ()), *(size for size in found if size is not None)]
 
-    def _find_size(self, name: str) -> int | None:
+    @staticmethod
+    def _find_size(path: str) -> int | None:
         """Return the size of a file; None if there is none, as of errors mostly, or while a run replaces it."""
-        path = f"{self.root}/{name}"
         try:
-            return self.sizes.get(path) or os.stat(path).st_size  # noqa: PTH116 (a Path of each takes longer)
+            return os.stat(path).st_size  # noqa: PTH116 (a Path of each takes longer)
         except OSError:
             return None
 

@@ -7,6 +7,7 @@ or texts, and Zstandard; `clhd.sweep.store.documents.find_danger` has refused al
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,6 @@ from numcodecs.zstd import decompress
 from numpy.typing import NDArray
 
 from clhd.core.lazy import xr
-from clhd.sweep.plan.blocks import chunk_region
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.documents import Document, read_chunks
 
@@ -65,20 +65,22 @@ def read_array(files: ChunkFiles, name: str, region: Sequence[slice] = ()) -> ND
     values = np.full(lengths, find_fill_value(document), find_dtype(document))
     if not values.size:
         return values
-    places = [(start // size, -(-stop // size)) for (start, stop, _), size in zip(bounds, sizes, strict=True)]
-    for offset in np.ndindex(*(last - first for first, last in places)):
-        index = tuple(first + step for (first, _), step in zip(places, offset, strict=True))
-        content = files.read_chunk(name, index)
-        if content is None:
-            continue
-        held = chunk_region(index, shape, sizes)
-        own, there = [], []
-        for piece, (start, stop, _) in zip(held, bounds, strict=True):
-            first, last = max(piece.start, start), min(piece.stop, stop)
-            own.append(slice(first - piece.start, last - piece.start))
-            there.append(slice(first - start, last - start))
-        values[tuple(there)] = _decode(content, document)[tuple(own)]
+    pieces = [_divide(*bound, size) for bound, size in zip(bounds, sizes, strict=True)]
+    for parts in product(*pieces):
+        content = files.read_chunk(name, tuple(number for number, _, _ in parts))
+        if content is not None:
+            own, there = (tuple(part[k] for part in parts) for k in (1, 2))
+            values[there] = _decode(content, document)[own]
     return values
+
+
+def _divide(start: int, stop: int, _: int, size: int) -> list[tuple[int, slice, slice]]:
+    """Return, for each chunk along a dim that has a part of a range, its number, this part in it, and in the range."""
+    found = []
+    for number in range(start // size, -(-stop // size)):
+        first, last = max(number * size, start), min((number + 1) * size, stop)
+        found.append((number, slice(first - number * size, last - number * size), slice(first - start, last - start)))
+    return found
 
 
 def read_dataset(

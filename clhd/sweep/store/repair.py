@@ -51,13 +51,13 @@ _THREADS = 10
 _CHUNKS_PER_THREAD = 200
 
 
-def find_missing(store: Store, sizes: dict[str, int] | None = None) -> dict[ChunkIndex, Path]:
+def find_missing(store: Store, sizes: list[int] | None = None) -> dict[ChunkIndex, Path]:
     """Find chunks that have a status but lack files, or have empty files.
 
     Parameters
     ----------
-    sizes : dict, optional
-        Takes the sizes of the files that were found, by path.
+    sizes : list, optional
+        Takes the sizes of the files that were found.
 
     Returns
     -------
@@ -70,21 +70,20 @@ def find_missing(store: Store, sizes: dict[str, int] | None = None) -> dict[Chun
         If the file system cannot be asked.
     """
     # Texts have a file only where there was an error.
-    variables = [name for name in (*store.outputs, *LEDGER) if name not in TEXTS]
+    variables = [name for name in (*store.outputs, *LEDGER) if name not in (STATUS, *TEXTS)]
     # Texts, since paths would take most of the time: for each variable, its folder, and what its chunks are called.
     places = [(f"{store.path}/{name}", store.files.metadata.arrays[name]) for name in variables]
     tails = [(0,) * store.count_inner_dims(name) for name in variables]
     status, ledger = f"{store.path}/{STATUS}", store.files.metadata.arrays[STATUS]
 
     def look_for(chunks: Sequence[ChunkIndex]) -> dict[ChunkIndex, Path]:
-        missing = {}
+        missing: dict[ChunkIndex, Path] = {}
         for index in chunks:
             if _exists(f"{status}/{chunk_key(index, ledger)}", sizes):
                 for (folder, document), tail in zip(places, tails, strict=True):
                     file = f"{folder}/{chunk_key(index + tail, document)}"
                     if not (_exists(file, sizes) or _exists_after_refresh(file)):
-                        missing[index] = Path(file)
-                        break
+                        missing.setdefault(index, Path(file))
         return missing
 
     batches = list(_batch(store.chunk_indices()))
@@ -100,12 +99,12 @@ def _batch(indices: Iterator[ChunkIndex]) -> Iterator[list[ChunkIndex]]:
         yield batch
 
 
-def _exists(file: str, sizes: dict[str, int] | None = None) -> bool:
+def _exists(file: str, sizes: list[int] | None = None) -> bool:
     """Return False if there is no such file, or it is empty; raise StoreError if that is unknown."""
     try:
         size = os.stat(file).st_size  # noqa: PTH116  # a Path for each of many files would take most of the time
         if sizes is not None:
-            sizes[file] = size
+            sizes.append(size)
         return size > 0
     except (FileNotFoundError, NotADirectoryError):
         return False

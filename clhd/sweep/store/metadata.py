@@ -20,7 +20,6 @@ only what passes `find_danger`.
 """
 
 import json
-import marshal
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -305,8 +304,8 @@ def _check_arrays(path: Path, group: Document, remedy: str) -> dict[str, Documen
         document = read_document(f"{path}/{name}/{FILE}") if is_plain else "has a name that clhd does not use"
         if not isinstance(document, str):
             check_folders(path, f"{path}/{name}/c")
-            # Mostly in the same order, too; not by ==, since 1 is not 1.0 here. Version 2 writes no references.
-            is_same = marshal.dumps(document, 2) == marshal.dumps(right, 2) or _encode(document) == _encode(right)
+            # Mostly in the same order, too; texts, since 1 is not 1.0 here.
+            is_same = repr(document) == repr(right) or _encode(document) == _encode(right)
             document = "" if is_same else _find_difference(document, right)
         if document:
             raise MetadataError(f"{path / name / FILE}: {document}; {remedy}")

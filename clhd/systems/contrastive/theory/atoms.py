@@ -20,12 +20,13 @@ from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.systems.contrastive.model.activations import ERF, TANH
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.theory.averages import PairRule, average_atoms
+from clhd.systems.contrastive.theory.averages import PairRule
 
 # Atoms of a product of quadrature rules that contribute less are dropped; their sum stays below 1e-10.
 _MIN_WEIGHT = 1e-14
 # Nodes and step of the interpolation along m for very many atoms: 1e-11 without noise, less with it.
 _LINE_NODES, _LINE_STEP = 12, 0.045
+_BEFORE = _LINE_NODES // 2 - 1  # nodes before the cell of an atom
 
 
 class FoldedAtoms(NamedTuple):
@@ -64,8 +65,8 @@ def fold_atoms(model: ContrastiveModel) -> FoldedAtoms:
 
 
 @kernel
-def average_many(rule: PairRule, means: FloatArray, squared_norm: float, averages: FloatArray) -> None:
-    """Write the pair averages of any number of atoms; very many are interpolated along m, with an error of 1e-11.
+def place_nodes(rule: PairRule, means: FloatArray, squared_norm: float) -> tuple[FloatArray, float]:
+    """Return the means at which pair averages are needed for all atoms, and their step; 0 if they are the atoms' own.
 
     Interpolation is by polynomials through twelve nodes. The noise that both views share smooths the averages along m,
     so the step grows with it.
@@ -75,23 +76,24 @@ def average_many(rule: PairRule, means: FloatArray, squared_norm: float, average
     step = _LINE_STEP * math.sqrt(1.0 + 4.0 * max(shared_variance, 0.0))
     cells = int((high - low) / step) + 1
     if rule.activation not in (TANH, ERF) or 2 * (cells + _LINE_NODES) > len(means):
-        average_atoms(rule, means, squared_norm, averages)
-        return
-    before = _LINE_NODES // 2 - 1
-    nodes = low + step * (np.arange(cells + _LINE_NODES) - before)
-    line = np.empty((len(nodes), averages.shape[1]))
-    average_atoms(rule, nodes, squared_norm, line)
-    weights = np.empty(_LINE_NODES)
+        return means, 0.0
+    return low + step * (np.arange(cells + _LINE_NODES) - _BEFORE), step
+
+
+@kernel
+def interpolate_atoms(line: FloatArray, step: float, means: FloatArray) -> FloatArray:
+    """Return the pair averages of all atoms, shape (atom, pair), from those at nodes; the error is 1e-11."""
+    averages, weights, low = np.zeros((len(means), line.shape[1])), np.empty(_LINE_NODES), means.min()
     for atom in range(len(means)):
         position = (means[atom] - low) / step
         first = int(position)  # first node of the stencil; the cell begins at the node first + before
-        _lagrange_weights(position - first + before, weights)
+        _lagrange_weights(position - first + _BEFORE, weights)
         row = averages[atom]
-        row[:] = 0.0
         for k in range(_LINE_NODES):
             source, weight = line[first + k], weights[k]
             for pair in range(len(row)):
                 row[pair] += weight * source[pair]
+    return averages
 
 
 @kernel

@@ -28,8 +28,8 @@ from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES
-from clhd.systems.contrastive.theory.atoms import FoldedAtoms, average_many, fold_atoms
-from clhd.systems.contrastive.theory.averages import PairRule, pair_rule
+from clhd.systems.contrastive.theory.atoms import FoldedAtoms, fold_atoms, interpolate_atoms, place_nodes
+from clhd.systems.contrastive.theory.averages import PairRule, average_atoms, pair_rule
 from clhd.systems.contrastive.theory.backgrounds import Sources, combine_terms, noise_sources, rule_at_state
 from clhd.systems.contrastive.theory.point_sets import average_points, draw_points
 
@@ -270,8 +270,12 @@ def drift_terms(
     for atom in range(count):
         for j in range(features):
             means[atom] += atoms.values[atom, j] * overlap[j]
-    averages = np.empty((count, pairs))
-    average_many(rule_at_state(sources, rule, overlap, squared_norm), means, squared_norm, averages)
+    rule_here = rule_at_state(sources, rule, overlap, squared_norm)
+    nodes, step = place_nodes(rule_here, means, squared_norm)
+    averages = np.empty((len(nodes), pairs))
+    average_atoms(rule_here, nodes, squared_norm, averages)
+    if step > 0.0:
+        averages = interpolate_atoms(averages, step, means)
     mean, moment = np.zeros(pairs), np.zeros((features, pairs))
     for atom in range(count):
         add_atom(atoms, atom, rule.signs, averages[atom], mean, moment)

@@ -106,10 +106,81 @@ def integrate_chunk(
         np.empty(size - 1),
         TableWork(np.empty(STENCIL), np.empty(STENCIL)),
     )
+    stages, trial, lands = work.stages, work.trial, len(times) <= MOST_LANDINGS
+    # One kernel for the loop and what it repeats: numba optimises all that a kernel calls once more for each level.
     for start in range(len(states)):
-        status[start] = _integrate_one(
-            equation, states[start].copy(), times, rtol, atol, outcome[start], work, targets, reach, most_steps
-        )
+        state = states[start].copy()
+        status[start] = GIVEN_UP
+        time, goal, done = 0.0, times[-1], 0
+        variance, is_inside = _velocity(equation, state, stages[0], work)
+        if not is_inside:
+            status[start] = LEFT_TABLE
+            continue
+        if times[0] == 0.0:
+            _write_output(state, variance, outcome[start, 0])
+            done = 1
+        if done == len(times):
+            status[start] = FINISHED
+            continue
+        step = _first_step(equation, state, rtol, atol, work)
+        was_rejected = False
+        for _ in range(most_steps):
+            if not step > 16.0 * np.finfo(np.float64).eps * time:
+                growth = stages[0, size - 1] / max(state[size - 1], 1e-300)
+                status[start] = DIVERGED if growth * time > BLOW_UP else GIVEN_UP
+                break
+            if lands:
+                goal = times[done]
+            wanted = step
+            step = min(step, goal - time)
+            for stage in range(1, 13):
+                for j in range(size):
+                    change = 0.0
+                    for k in range(stage):
+                        change += _A[stage, k] * stages[k, j]
+                    trial[j] = state[j] + step * change
+                variance, is_inside = _velocity(equation, trial, stages[stage], work)
+                if not is_inside:
+                    break
+            if not is_inside:
+                status[start] = LEFT_TABLE
+                break
+            error = _error_norm(state, trial, stages, step, rtol, atol)
+            if not error < 1.0:  # NaN, from an overflow, counts as an error
+                step *= max(_MIN_FACTOR, _SAFETY * error ** (-1 / 8)) if error < np.inf else _MIN_FACTOR
+                was_rejected = True
+                continue
+            reached = goal if step == goal - time else time + step
+            if lands:
+                if reached == goal:
+                    _write_output(trial, variance, outcome[start, done])
+                    done += 1
+            elif times[done] <= reached:
+                first = done
+                while done < len(times) and times[done] <= reached:
+                    done += 1
+                inner, values = times[first:done], outcome[start, first:done]
+                if not _write_between(equation, state, trial, time, step, inner, values, work):
+                    status[start] = LEFT_TABLE
+                    break
+            if not trial[size - 1] <= DIVERGENCE_LIMIT:
+                status[start] = DIVERGED
+                break
+            if done == len(times):
+                status[start] = FINISHED
+                break
+            if _is_near(trial, targets, reach):
+                _write_output(trial, variance, outcome[start, -1])
+                status[start] = FINISHED
+                break
+            factor = _MAX_FACTOR if error == 0.0 else min(_MAX_FACTOR, _SAFETY * error ** (-1 / 8))
+            factor = min(factor, 1.0) if was_rejected else factor
+            was_rejected = False
+            time = reached
+            step = max(wanted, step * factor) if step < wanted else step * factor
+            for j in range(size):
+                state[j] = trial[j]
+                stages[0, j] = stages[12, j]
 
 
 class Work(NamedTuple):
@@ -125,84 +196,6 @@ class Work(NamedTuple):
     sums: FloatArray
     g: FloatArray
     table: TableWork
-
-
-@kernel
-def _integrate_one(
-    equation: Equation,
-    state: FloatArray,
-    times: FloatArray,
-    rtol: float,
-    atol: float,
-    outcome: FloatArray,
-    work: Work,
-    targets: FloatArray,
-    reach: float,
-    most_steps: int,
-) -> int:
-    """Integrate one state; return FINISHED, DIVERGED, LEFT_TABLE or GIVEN_UP."""
-    size, stages, trial = len(state), work.stages, work.trial
-    time, goal, done = 0.0, times[-1], 0
-    lands = len(times) <= MOST_LANDINGS
-    variance, is_inside = _velocity(equation, state, stages[0], work)
-    if not is_inside:
-        return LEFT_TABLE
-    if times[0] == 0.0:
-        _write_output(state, variance, outcome[0])
-        done = 1
-    if done == len(times):
-        return FINISHED
-    step = _first_step(equation, state, rtol, atol, work)
-    was_rejected = False
-    for _ in range(most_steps):
-        if not step > 16.0 * np.finfo(np.float64).eps * time:
-            growth = stages[0, size - 1] / max(state[size - 1], 1e-300)
-            return DIVERGED if growth * time > BLOW_UP else GIVEN_UP
-        if lands:
-            goal = times[done]
-        wanted = step
-        step = min(step, goal - time)
-        for stage in range(1, 13):
-            for j in range(size):
-                change = 0.0
-                for k in range(stage):
-                    change += _A[stage, k] * stages[k, j]
-                trial[j] = state[j] + step * change
-            variance, is_inside = _velocity(equation, trial, stages[stage], work)
-            if not is_inside:
-                return LEFT_TABLE
-        error = _error_norm(state, trial, stages, step, rtol, atol)
-        if not error < 1.0:  # NaN, from an overflow, counts as an error
-            step *= max(_MIN_FACTOR, _SAFETY * error ** (-1 / 8)) if error < np.inf else _MIN_FACTOR
-            was_rejected = True
-            continue
-        reached = goal if step == goal - time else time + step
-        if lands:
-            if reached == goal:
-                _write_output(trial, variance, outcome[done])
-                done += 1
-        elif times[done] <= reached:
-            first = done
-            while done < len(times) and times[done] <= reached:
-                done += 1
-            if not _write_between(equation, state, trial, time, step, times[first:done], outcome[first:done], work):
-                return LEFT_TABLE
-        if not trial[size - 1] <= DIVERGENCE_LIMIT:
-            return DIVERGED
-        if done == len(times):
-            return FINISHED
-        if _is_near(trial, targets, reach):
-            _write_output(trial, variance, outcome[-1])
-            return FINISHED
-        factor = _MAX_FACTOR if error == 0.0 else min(_MAX_FACTOR, _SAFETY * error ** (-1 / 8))
-        factor = min(factor, 1.0) if was_rejected else factor
-        was_rejected = False
-        time = reached
-        step = max(wanted, step * factor) if step < wanted else step * factor
-        for j in range(size):
-            state[j] = trial[j]
-            stages[0, j] = stages[12, j]
-    return GIVEN_UP
 
 
 @kernel

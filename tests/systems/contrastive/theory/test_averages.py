@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Atoms, Gaussian, Laplace, ThreePoint, Uniform
-from clhd.systems.contrastive.theory.atoms import average_many, fold_atoms
+from clhd.systems.contrastive.theory.atoms import fold_atoms, interpolate_atoms, place_nodes
 from clhd.systems.contrastive.theory.averages import pair_averages, pair_rule
 from clhd.systems.contrastive.theory.relu import owens_t as own_owens_t
 
@@ -246,8 +246,9 @@ def test_very_many_atoms_have_the_averages_of_few(activation, correlation):
     rule = pair_rule(model_with(activation, 1.0, correlation))
     means = np.random.default_rng(1).uniform(-3, 3, 1500)
     for squared_norm in (0.0, 0.3, 4.0):
-        averages = np.empty((len(means), len(rule.pairs)))
-        average_many(rule, means, squared_norm, averages)
+        nodes, step = place_nodes(rule, means, squared_norm)
+        assert len(nodes) < len(means) / 2
+        averages = interpolate_atoms(pair_averages(rule, nodes, squared_norm), step, means)
         chosen = slice(0, None, 50)
         np.testing.assert_allclose(
             averages[chosen], pair_averages(rule, means[chosen], squared_norm), rtol=0, atol=2e-11

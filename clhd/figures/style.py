@@ -125,7 +125,8 @@ def _lay_out(figure: Figure, suffix: str) -> None:
     layout, canvas = figure.get_layout_engine(), figure.canvas
     if layout is not None:
         get_registered_canvas_class(suffix)(figure)
-        layout.execute(figure)
+        if figure.axes:  # else there is nothing to lay out, of which matplotlib would warn
+            layout.execute(figure)
         figure.set_canvas(canvas)
         figure.set_layout_engine(None)
 

@@ -82,7 +82,7 @@ def place_nodes(rule: PairRule, means: FloatArray, squared_norm: float) -> tuple
 
 @kernel
 def interpolate_atoms(line: FloatArray, step: float, means: FloatArray) -> FloatArray:
-    """Return the pair averages of all atoms, shape (atom, pair), from those at nodes; the error is 1e-11."""
+    """Return the pair averages of all atoms, (atom, pair), from `line` at the nodes, (node, pair); error 1e-11."""
     averages, weights, low = np.zeros((len(means), line.shape[1])), np.empty(_LINE_NODES), means.min()
     for atom in range(len(means)):
         position = (means[atom] - low) / step

@@ -129,7 +129,7 @@ $(INSTALLED): $(LOCK) $(BUILD_LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "clhd needs Python 3.11 or newer, which $(PYTHON) is not: name another one, as in:" \
 			"make PYTHON=python3.12" >&2; exit 1; }
-	@echo "installing into $(VENV), half a minute the first time"
+	@echo "installing into $(VENV), about a minute the first time"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python $(INSTALL) --require-hashes -r $(BUILD_LOCK)
 	@$(BIN)/python $(INSTALL) --require-hashes --no-build-isolation -r $(LOCK)

@@ -4,12 +4,17 @@ numba takes longer to import than most commands to run, so `kernels.py` imports 
 """
 
 import atexit
+import fcntl
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
@@ -18,12 +23,15 @@ from numba import config as _config
 from numba import float64, njit, uint64
 from numba.core.caching import IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
-from numba.core.registry import cpu_target
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
 from clhd.errors import InputError
 
+# The file of the locks in a folder of machine code; seconds between two looks at a lock, and of the longest wait.
+_LOCKS, _LOOK_SECONDS, _LONGEST_WAIT = "clhd.locks", 0.005, 300.0
 _settings: Any = _config  # numba makes its attributes from variables of the environment
 if _settings.DISABLE_JIT:  # by its own file of settings; `kernels.py` looks at the variable
     raise InputError(".numba_config.yaml: disable_jit: kernels work only compiled; remove this key")
@@ -66,6 +74,52 @@ class _CheckedCacheFile(IndexDataCacheFile):
         except Exception:  # a file that may not be read, or was cut off: numba raises anything
             return None
         return held[2] if held is not None and held[:2] == (self._source_stamp, key) else None
+
+
+class _SharedDispatcher(CPUDispatcher):
+    """A compiled function that one process compiles while others, which want the same code, wait for it."""
+
+    _cache: Any
+    _source_stamp: str
+
+    def compile(self, sig: Any) -> Any:
+        """Compile for a signature, or load what another process has compiled meanwhile."""
+        # numba's lock comes first: two threads of a process would not wait for each other's file locks.
+        with global_compiler_lock, _hold(Path(self._cache.cache_path), f"{self._source_stamp} {sig}"):
+            return super().compile(sig)
+
+
+@contextmanager
+def _hold(folder: Path, name: str) -> Iterator[None]:
+    """Hold the lock of a name against other processes; without it if the folder has no locks, or after a long wait.
+
+    A lock is a byte of one file, so that no files are left over, and ends with its process.
+    """
+    place = int.from_bytes(blake2b(name.encode(), digest_size=7).digest())
+    file = _open_locks(folder)
+    end = time.monotonic() + _LONGEST_WAIT
+    with suppress(OSError):
+        while file is not None and time.monotonic() < end:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            except (BlockingIOError, PermissionError):  # another process has it
+                time.sleep(_LOOK_SECONDS)
+            else:
+                break
+    try:
+        yield
+    finally:
+        if file is not None:
+            with suppress(OSError):
+                fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+
+
+@cache
+def _open_locks(folder: Path) -> int | None:
+    """The file of the locks of a folder; a process that closed it would lose all its locks there."""
+    with suppress(OSError):
+        return os.open(folder / _LOCKS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    return None
 
 
 # Without the code that C would call: nothing does, and it takes a tenth of the time to compile.
@@ -115,7 +169,8 @@ def compile_kernel(function: Callable[..., Any], stamp: str) -> Any:
     compiled = _compile_cached(function)
     # Change the class of the existing object: only numba has the arguments of its constructor.
     compiled._cache._cache_file.__class__ = _CheckedCacheFile
-    compiled._cache._cache_file._source_stamp = stamp
+    compiled._cache._cache_file._source_stamp = compiled._source_stamp = stamp
+    compiled.__class__ = _SharedDispatcher
     return compiled
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import clhd
 from clhd.core.kernels import source_stamp
+from clhd.core.machine_code import _hold
 from clhd.systems.contrastive.model.activations import activate
 
 # Prints the value of the kernel at 1 and whether its code came from disk.
@@ -82,6 +84,47 @@ def test_machine_code_of_other_types_is_not_taken_for_that_of_the_index(tmp_path
     first, second = sorted((tmp_path / "__pycache__").glob("*.nbc"))
     shutil.copy(first, second)
     assert run() == "[66.0, 30.0] 1"
+
+
+def test_processes_that_want_the_same_code_at_once_compile_it_once(tmp_path: Path) -> None:
+    script = tmp_path / "sums.py"
+    # All have numba loaded before one of them begins.
+    script.write_text(SUMS.replace("values =", "add_up.stats\nprint('ready', flush=True)\ninput()\nvalues ="))
+    environment = {**os.environ, "PYTHONPATH": str(Path(clhd.__file__).parents[1]), "NUMBA_CACHE_DIR": ""}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen([sys.executable, script], env=environment, **pipes) for _ in range(3)]
+    assert [process.stdout.readline() for process in started] == ["ready\n"] * 3
+    for process in started:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    found = [process.communicate()[0].split() for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert {(first, second) for first, second, _ in found} == {("[66.0,", "30.0]")}
+    assert sum(int(loaded) for _, _, loaded in found) == 4, "two signatures: of three processes, two load each"
+
+
+FAILING = """
+import sys
+from pathlib import Path
+from clhd.core.machine_code import _hold
+
+with _hold(Path(sys.argv[1]), "name"):
+    print("held", flush=True)
+    input()
+"""
+
+
+def test_code_is_compiled_while_another_process_has_died_or_the_locks_cannot_be_opened(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", FAILING, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    begin = time.monotonic()
+    holder.kill()
+    with _hold(tmp_path, "name"), _hold(tmp_path, "name"), _hold(tmp_path / "absent", "name"):
+        assert time.monotonic() - begin < 60, "the longest wait is 300 s"
+    holder.communicate()
 
 
 # Two kernels for records of different shapes, which call a third one that is too long to be inlined.

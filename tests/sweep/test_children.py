@@ -154,3 +154,46 @@ def test_what_no_child_returns_this_process_asks_for_itself(monkeypatch: pytest.
     with pytest.raises(FileNotFoundError) as raised:
         map_in_children(fail, range(9))
     assert raised.value.filename == "here"
+
+
+AHEAD = """
+import os, sys, time
+from pathlib import Path
+from clhd.sweep.run import children
+
+def work():
+    print("lost")
+    Path(sys.argv[1]).write_text(str(os.getpid()))
+    if sys.argv[2] == "fails":
+        raise ValueError
+    time.sleep(60)
+
+children.count_cores = lambda: int(sys.argv[3])
+children.start_beside(work)
+print("before", flush=True)
+end = time.monotonic() + 20 * (sys.argv[3] == "2")
+while time.monotonic() < end and not (Path(sys.argv[1]).exists() and Path(sys.argv[1]).read_text()):
+    time.sleep(0.01)
+print("after")
+"""
+
+
+@pytest.mark.parametrize(("way", "cores"), [("sleeps", 2), ("fails", 2), ("sleeps", 1)])
+def test_a_child_that_works_ahead_neither_speaks_nor_survives(tmp_path: Path, way: str, cores: int) -> None:
+    note = tmp_path / "note"
+    done = subprocess.run(  # ends when the child has ended too, if it has the output open
+        [sys.executable, "-c", AHEAD, note, way, str(cores)],
+        cwd=ROOT,
+        env={**os.environ, **ONE_THREAD},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("before\nafter\n", "")
+    assert note.exists() is (cores == 2)
+    if note.exists():
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{note.read_text()}").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not Path(f"/proc/{note.read_text()}").exists()

@@ -24,7 +24,7 @@ from clhd.sweep.spec.config import parse_config
 from clhd.sweep.run.needs import predict_needs
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.state import find_unfinished
-from clhd.sweep.run.children import map_in_children
+from clhd.sweep.run.children import map_in_children, start_beside
 
 # The list of experiments is Snakemake's config: config/config.yaml, the files of --configfile instead, or the `config:` of
 # a module statement; and --config changes single keys.
@@ -36,6 +36,7 @@ if not workflow.overwrite_configfiles:
 CONFIG_FILES = [str(file) for file in workflow.configfiles]
 ALL_CORES = 1000  # Snakemake takes it for all that there are
 PARTS = 20  # a stage takes one core if it then lasts less than this part of the whole run
+MOST_REHEARSED = 1.0  # predicted seconds of a run that may be computed to have its kernels compiled
 MOST_URGENT = 1000  # the priority of summaries, figures and claims, which take seconds and are looked at
 # Messages name these as the source of a mistake.
 SOURCE = ", ".join(CONFIG_FILES + ["--config"] * bool(workflow.config_settings.config)) or "config"
@@ -209,6 +210,19 @@ def is_checked(name):
     return any(marker.is_file() and marker.stat().st_mtime > changed for marker in markers)
 
 
+def rehearse():
+    """Compute one run of each stage of the first figure, and drop it: its kernels are then compiled, and kept on disk.
+
+    The check of all points compiles kernels as well, for up to a minute, and on one core.
+    """
+    for kind in ("simulation", "theory"):
+        stage = Stage(EXPERIMENTS[FIRST], kind)
+        if stage.outputs.variables:
+            point = stage.point(stage.grid.values((0,) * len(stage.grid.shape)))
+            if stage.cost(point).seconds < MOST_REHEARSED:
+                stage.compute([point], [0])
+
+
 @cache
 def find_needs(name, kind, workers):
     """Return time and memory for the runs that a stage still has to compute, as `clhd plan` does."""
@@ -284,6 +298,8 @@ try:
     DRAWN = find_figures()
     # The experiment whose figure comes first: learning curves, which take seconds.
     FIRST = "trajectories" if "trajectories" in DRAWN else next(iter(DRAWN), "")
+    if workflow.is_main_process and FIRST and not is_checked(FIRST):
+        start_beside(rehearse)
     CLAIM_EXPERIMENTS, CLAIM_FILES, CLAIM_FIGURES = [], [], []
     if CONFIG.claims:
         from clhd.claims.judge import list_figures, list_files, read_claims  # half a second: only at need

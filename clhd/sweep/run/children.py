@@ -1,6 +1,6 @@
 """`run_in_children`: blocks computed by forked copies of this process, for runs of minutes on this machine.
 
-`map_in_children`: many results read by such copies.
+`map_in_children`: many results read by such copies. `start_beside`: one copy that works ahead of this process.
 
 A worker process of Dask imports all libraries and loads all kernels again, for seconds, which is more than most stages
 take. A fork has them. It is made only where that is safe: on Linux, in a process whose threads are all known to sleep.
@@ -77,6 +77,25 @@ def map_in_children(function: Callable[[_Item], _Result], items: Sequence[_Item]
         with suppress(Exception):
             found.update(run_in_children(range(len(items)), workers, lambda number: function(items[number])))
     return [found[number] if number in found else function(item) for number, item in enumerate(items)]
+
+
+def start_beside(function: Callable[[], None]) -> None:
+    """Call a function in a child and go on; on one core, or where a fork is not safe, leave it.
+
+    The child ends with this process. What it prints or raises is lost, so it may only do what somebody would do anyway.
+    """
+    if count_cores() == 1 or not can_fork() or os.fork() != 0:
+        return
+    try:
+        die_with_parent()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        silence = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(silence, stream)
+        function()
+    finally:
+        os._exit(0)
 
 
 def run_in_children(

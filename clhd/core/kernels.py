@@ -151,3 +151,16 @@ def _cast(name: str) -> Any:
 # the unsigned numpy numbers that kernels mix them with.
 float_to_bits: Callable[[float], Any] = _cast("float_to_bits")
 bits_to_float: Callable[[Any], float] = _cast("bits_to_float")
+
+
+# A kernel that calls another one holds a copy of it, and numba optimises the copy once more. Inside a kernel,
+# `call_at(pointer, arguments, like)` calls a long one without a copy; what it returns has the type of `like`.
+Pointer = tuple[int, int]  # of this process: the address of machine code, and a number for the types of its arguments
+call_at: Callable[[Pointer, tuple[Any, ...], Any], Any] = _cast("call_at")
+
+
+def find_pointer(compiled: Callable[..., Any], *examples: Any) -> Pointer:
+    """Return the pointer to the code of a kernel for arguments of the types of these examples."""
+    from clhd.core import machine_code  # noqa: PLC0415 (it imports numba)
+
+    return machine_code.find_pointer(compiled, *examples)

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import blake2b
@@ -20,7 +20,8 @@ from typing import Any
 from llvmlite import ir
 from llvmlite.binding import Linkage
 from numba import config as _config
-from numba import float64, njit, uint64
+from numba import float64, njit, typeof, uint64
+from numba.core import cgutils as _cgutils
 from numba.core.caching import IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
@@ -32,6 +33,8 @@ from clhd.errors import InputError
 
 # The file of the locks in a folder of machine code; seconds between two looks at a lock, and of the longest wait.
 _LOCKS, _LOOK_SECONDS, _LONGEST_WAIT = "clhd.locks", 0.005, 300.0
+_build: Any = _cgutils
+_typeof: Any = typeof
 _settings: Any = _config  # numba makes its attributes from variables of the environment
 if _settings.DISABLE_JIT:  # by its own file of settings; `kernels.py` looks at the variable
     raise InputError(".numba_config.yaml: disable_jit: kernels work only compiled; remove this key")
@@ -204,3 +207,40 @@ def _bits_to_float(typing_context: Any, x: Any) -> tuple[Signature, Callable[...
 
 
 float_to_bits, bits_to_float = intrinsic(_float_to_bits), intrinsic(_bits_to_float)
+
+
+def find_pointer(compiled: Any, *examples: Any) -> tuple[int, int]:
+    """Return the pointer to the code of a kernel for arguments of the types of these examples, for `call_at`."""
+    kinds = tuple(_typeof(example) for example in examples)
+    if kinds not in compiled.overloads:
+        compiled.compile(kinds)
+    result = compiled.overloads[kinds]
+    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name), _number_types(kinds)
+
+
+def _number_types(kinds: Iterable[Any]) -> int:
+    """A number for the types of some arguments."""
+    return int.from_bytes(blake2b(repr([str(kind) for kind in kinds]).encode(), digest_size=7).digest())
+
+
+def _call_at(typing_context: Any, pointer: Any, arguments: Any, like: Any) -> tuple[Signature, Callable[..., Any]]:
+    """Call the kernel at a pointer with a tuple of arguments; `like` has the type of what it returns."""
+    kinds = tuple(arguments)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        address, number = _build.unpack_tuple(builder, values[0])
+        expected = ir.Constant(number.type, _number_types(kinds))
+        with _build.if_unlikely(builder, builder.icmp_unsigned("!=", number, expected)):
+            context.call_conv.return_user_exc(builder, TypeError, (f"a pointer to a kernel for other types: {kinds}",))
+        function = builder.inttoptr(address, context.call_conv.get_function_type(like, kinds).as_pointer())
+        passed = _build.unpack_tuple(builder, values[1], len(kinds))
+        status, returned = context.call_conv.call_function(builder, function, like, kinds, passed)
+        with _build.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return returned
+
+    signature: Signature = like(pointer, arguments, like)
+    return signature, generate
+
+
+call_at = intrinsic(_call_at)

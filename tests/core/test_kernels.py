@@ -356,3 +356,44 @@ def test_a_kernel_is_not_forced_inline_by_the_caller_that_it_is_first_compiled_f
     environment = {**os.environ, "PYTHONPATH": str(Path(clhd.__file__).parents[1]), "NUMBA_CACHE_DIR": ""}
     done = subprocess.run([sys.executable, script, first], env=environment, capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "False"
+
+
+POINTED = """
+import sys
+import numpy as np
+from clhd.core.kernels import call_at, find_pointer, kernel
+
+@kernel
+def add_up(x, scale):
+    if scale < 0.0:
+        raise ValueError("below 0")
+    total = 0.0
+    for i in range(len(x)):
+        total += scale * x[i]
+    return total, 2.0 * total
+
+@kernel
+def above(pointer, x, scale):
+    total, twice = call_at(pointer, (x, scale), (0.0, 0.0))
+    return total + twice
+
+values = np.arange(4.0)
+pointer = find_pointer(add_up, np.empty(0), 1.0)
+print(above(pointer, values, 0.5), "add_up" in "".join(above.inspect_llvm().values()))
+for arguments in ((values, -1.0), (values[::2], 1.0)):
+    try:
+        above(pointer, *arguments)
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}"[:40])
+"""
+
+
+def test_a_kernel_calls_another_one_at_a_pointer_without_a_copy_of_it(tmp_path: Path) -> None:
+    script = tmp_path / "pointed.py"
+    script.write_text(POINTED)
+    environment = {**os.environ, "PYTHONPATH": str(Path(clhd.__file__).parents[1]), "NUMBA_CACHE_DIR": ""}
+    for _ in range(2):  # compiled, then loaded: the address is that of each process
+        done = subprocess.run([sys.executable, script], env=environment, capture_output=True, check=True, text=True)
+        value, *errors = done.stdout.splitlines()
+        assert value == "9.0 False"
+        assert errors == ["ValueError: below 0", "TypeError: a pointer to a kernel for oth"]

@@ -15,9 +15,10 @@ import math
 import numpy as np
 
 from clhd.core.arrays import FloatArray, IntArray
+from clhd.core.kernels import find_pointer
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import ERF, TANH
-from clhd.systems.contrastive.theory.drift import Flow, check_pair_averages
+from clhd.systems.contrastive.theory.drift import Flow, check_pair_averages, drift_terms
 from clhd.systems.contrastive.theory.drift_table import build_drift_table
 from clhd.systems.contrastive.theory.runge_kutta import GIVEN_UP, LEFT_TABLE, MOST_LANDINGS, Equation, integrate_chunk
 from clhd.systems.contrastive.theory.tables import PairTable, atom_shares, build_table, no_table
@@ -148,10 +149,10 @@ class BatchIntegrator:
     def _equation(self, table: PairTable) -> Equation:
         model = self.flow.model
         is_drift = self.flow.sources.is_orthogonal
+        terms = self.flow.sources, self.flow.rule, self.flow.atoms
         return Equation(
-            sources=self.flow.sources,
-            rule=self.flow.rule,
-            atoms=self.flow.atoms,
+            *terms,
+            drift=find_pointer(drift_terms, *terms, np.empty(0), 1.0, np.empty(0)),
             table=table,
             shares=np.ones((2, 1, 1, table.values.shape[2])) if is_drift else atom_shares(table, self.flow.atoms),
             learning_rate=model.learning_rate,

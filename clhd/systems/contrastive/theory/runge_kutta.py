@@ -18,14 +18,14 @@ import numpy as np
 from scipy.integrate import DOP853
 
 from clhd.core.arrays import FloatArray, IntArray
-from clhd.core.kernels import inlined, kernel
+from clhd.core.kernels import Pointer, call_at, inlined, kernel
 from clhd.systems.contrastive.model.activations import RELU
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT
 from clhd.systems.contrastive.theory.atoms import FoldedAtoms
 from clhd.systems.contrastive.theory.averages import PairRule
 from clhd.systems.contrastive.theory.backgrounds import Sources, combine_terms
 from clhd.systems.contrastive.theory.bounds import BLOW_UP
-from clhd.systems.contrastive.theory.drift import BEYOND, drift_terms
+from clhd.systems.contrastive.theory.drift import BEYOND
 from clhd.systems.contrastive.theory.drift_table import read_drift
 from clhd.systems.contrastive.theory.stencil import STENCIL
 from clhd.systems.contrastive.theory.tables import PairTable, TableWork, add_from_table
@@ -56,6 +56,8 @@ class Equation(NamedTuple):
         Rule of the pair averages.
     atoms : FoldedAtoms
         Atoms of the latents.
+    drift : Pointer
+        To `drift_terms`.
     table : PairTable
         Table of the pair averages, or of the drift terms with the orthogonal background; `no_table` for the direct
         rule.
@@ -70,6 +72,7 @@ class Equation(NamedTuple):
     sources: Sources
     rule: PairRule
     atoms: FoldedAtoms
+    drift: Pointer
     table: PairTable
     shares: FloatArray
     learning_rate: float
@@ -313,8 +316,10 @@ def _velocity(equation: Equation, state: FloatArray, velocity: FloatArray, work:
         squared_norm = inside * BEYOND if squared_norm < inside else squared_norm
     squared_norm = 1.0 if equation.is_sphere else squared_norm
     if equation.table.values.shape[0] == 0:
-        alignment, variance, _ = drift_terms(
-            equation.sources, equation.rule, equation.atoms, state[:features], squared_norm, work.g
+        alignment, variance, _ = call_at(
+            equation.drift,
+            (equation.sources, equation.rule, equation.atoms, state[:features], squared_norm, work.g),
+            (0.0, 0.0, 0.0),
         )
     elif equation.sources.is_orthogonal:
         is_inside, alignment, variance = read_drift(

@@ -39,7 +39,8 @@ from clhd.systems.protocol import System
 # Measured, in seconds: one cloud of 1000 by both methods at one time; all fixed points, per square of features.
 _CLUSTER_SECONDS, _THEORY_SECONDS = 0.04, 0.05
 _LARGEST_KEPT = 10_000  # runs of a cloud that is kept for other points
-_NOT_HERE = {"initial", "initial_cosine_similarity", "initial_overlap", "correlation_acts_on"}
+_OF_STARTS = {"initial", "initial_cosine_similarity", "initial_overlap", "initial_overlaps"}
+_NOT_HERE = {*_OF_STARTS, "correlation_acts_on", "units", "decorrelation", "decorrelation_function"}
 _OWN: dict[str, Parameter] = {
     "cloud_size": count(1000, "runs of SGD in a cloud", minimum=10, maximum=10**6, in_theory=False),
     "cluster_methods": choice(

@@ -34,6 +34,7 @@ from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import count_steps, simulate_points, split_values
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, number_features, predict_each
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
+from clhd.systems.contrastive.theory.diffusion import check_diffusion
 from clhd.systems.contrastive.theory.diffusion_nodes import count_products
 from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
 from clhd.systems.contrastive.theory.ode import integrate_ode
@@ -163,8 +164,10 @@ class ContrastiveTheory:
             _ = model.loss_terms  # refuses a model without a theory
         if model.l1_penalty > 0:
             raise InputError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
-        if fluctuations and acts_on != "both":
-            raise InputError(f"correlation_acts_on = {acts_on!r}: must be 'both' with theory = 'fluctuations'")
+        if fluctuations:
+            if acts_on != "both":
+                raise InputError(f"correlation_acts_on = {acts_on!r}: must be 'both' with theory = 'fluctuations'")
+            check_diffusion(model)
         independent = model if acts_on == "both" else replace(model, noise_correlation=0.0)
         return TheoryPoint(
             model=independent if acts_on == "gradient_variance" else model,

@@ -25,6 +25,7 @@ from clhd.systems.contrastive.simulation.sgd import simulate_points
 from clhd.systems.contrastive.sweeps.halves import ODE, SGD, EndSystem, ModelPoint, PointTheory
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
+from clhd.systems.contrastive.theory.diffusion import check_diffusion
 from clhd.systems.contrastive.theory.escape import Growth, escape_distribution, find_reach, predict_growth
 from clhd.systems.declarations import Cost, Outputs, Parameter, Result, Value, choice, number
 
@@ -97,8 +98,7 @@ class EscapeTheory(PointTheory):
         if "dimension" not in values:
             raise InputError("dimension: must be given, as a constant or an axis")
         model = ODE.point(start_at_rest(values), seed).model
-        if model.loss != "covariance" and model.background != "isotropic":
-            raise InputError(f"loss = {model.loss!r}: must be 'covariance' for an escape with this background")
+        check_diffusion(model)
         return EscapeTheoryPoint(model=model, dimension=int(values["dimension"]), level=_level(values))  # type: ignore[arg-type]
 
     def dims(self, theory: Value) -> Mapping[str, tuple[str, ...]]:

@@ -22,6 +22,7 @@ from clhd.systems.contrastive.sweeps.halves import ODE, EndSystem, ModelPoint, P
 from clhd.systems.contrastive.sweeps.outcomes import name_outcomes
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.sweeps.selection import SelectionSimulation
+from clhd.systems.contrastive.theory.diffusion import check_diffusion
 from clhd.systems.contrastive.theory.drift import check_pair_averages
 from clhd.systems.contrastive.theory.escape import Growth, find_border, predict_growth, weaker_probability
 from clhd.systems.declarations import Parameter, Value
@@ -57,6 +58,7 @@ class RareSelectionTheory(PointTheory):
             raise InputError("features, dimension: must be given")
         model = ODE.point(start_at_rest(values), seed).model
         check_pair_averages(model)
+        check_diffusion(model)
         first, second = (law.moment(2) for law in model.latents)
         if not first > second:
             raise InputError(f"second_moment_2 = {second:g}: must be below second_moment_1 = {first:g}")

@@ -160,14 +160,18 @@ def _at_state(model: ContrastiveModel, q: FloatArray, r: float) -> ContrastiveMo
     return replace(model, base_noise_variance=model.base_noise_variance * max(1.0 - float(q @ q) / r, 0.0))
 
 
+def check_atoms(model: ContrastiveModel) -> None:
+    """Raise ClhdError if the latents have more atoms together than batches can be averaged over."""
+    count = len(model.latent_atoms()[1])
+    if count > _MAX_ATOMS:
+        raise InputError(
+            f"latents: {count} atoms together, must be at most {_MAX_ATOMS} for the fluctuations of loss = 'covariance'"
+        )
+
+
 def _law_of_sample(model: ContrastiveModel, q: FloatArray, r: float) -> _Sample:
     """Return the product of the latents' atoms and the nodes of a pair's noise."""
     values, weights = model.latent_atoms()
-    if len(weights) > _MAX_ATOMS:
-        raise InputError(
-            f"latents: {len(weights)} atoms together, must be at most {_MAX_ATOMS} for the fluctuations of "
-            "loss = 'covariance'"
-        )
     if model.unit.code == RELU:
         s2 = model.noise_variance
         correlation = model.noise_covariance / s2 if s2 > 0 else 0.0

@@ -36,7 +36,7 @@ from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import RELU, activate
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import LOSSES, forces
-from clhd.systems.contrastive.theory.batch_diffusion import batch_diffusion
+from clhd.systems.contrastive.theory.batch_diffusion import batch_diffusion, check_atoms
 from clhd.systems.contrastive.theory.diffusion_nodes import (
     negative_nodes,
     project_latents,
@@ -45,6 +45,21 @@ from clhd.systems.contrastive.theory.diffusion_nodes import (
 )
 
 _SUMS = 14
+
+
+def check_diffusion(model: ContrastiveModel) -> None:
+    """Raise ClhdError if the matrix B of a model of one unit is not known."""
+    if model.loss == "covariance":
+        check_atoms(model)
+        return
+    if model.background != "isotropic":
+        raise InputError(
+            f"background = {model.background!r}: must be 'isotropic' for the fluctuations of loss = {model.loss!r}; "
+            "only those of loss = 'covariance' are known for both"
+        )
+    if model.loss_terms.degree == 0:
+        known = ", ".join(["covariance", *(name for name, loss in LOSSES.items() if loss.degree > 0)])
+        raise InputError(f"loss = {model.loss!r}: fluctuations are known for polynomial losses only ({known})")
 
 
 def diffusion_matrix(model: ContrastiveModel, overlap: FloatArray, squared_norm: float) -> FloatArray:
@@ -68,20 +83,13 @@ def diffusion_matrix(model: ContrastiveModel, overlap: FloatArray, squared_norm:
     ------
     ClhdError
         If the loss is not a polynomial of the outputs of three views, or of a batch (`batch_diffusion.py`), or has
-        three views and the orthogonal background.
+        three views and the orthogonal background, or the latents of a batch have too many atoms.
     """
+    check_diffusion(model)
     r = 1.0 if model.is_sphere else max(float(squared_norm), 0.0)
     q = np.asarray(overlap, dtype=np.float64)
     if model.loss == "covariance":
         return _on_sphere(batch_diffusion(model, q, r), q) if model.is_sphere else batch_diffusion(model, q, r)
-    if model.background != "isotropic":
-        raise InputError(
-            f"background = {model.background!r}: must be 'isotropic' for the fluctuations of loss = {model.loss!r}; "
-            "only those of loss = 'covariance' are known for both"
-        )
-    if model.loss_terms.degree == 0:
-        known = ", ".join(name for name, loss in LOSSES.items() if loss.degree > 0)
-        raise InputError(f"loss = {model.loss!r}: fluctuations are known for polynomial losses only ({known})")
     direction = q / r if r > 0 else np.zeros_like(q)
     deviation = math.sqrt(r * model.noise_variance)
     latents = project_latents(model, q, direction, deviation)

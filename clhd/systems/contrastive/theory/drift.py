@@ -299,7 +299,7 @@ def add_atom(
 def check_pair_averages(model: ContrastiveModel) -> None:
     """Raise ClhdError for a loss whose averages do not factorise over the samples: tables cannot hold them."""
     if not model.loss_terms.factorises:
-        allowed = " or ".join(name for name, loss in LOSSES.items() if loss.factorises)
+        allowed = " or ".join(["covariance", *(name for name, loss in LOSSES.items() if loss.factorises)])
         raise InputError(
             f"loss = {model.loss!r}: must be {allowed} where many trajectories are integrated at once, "
             "because its averages must factorise over the samples"

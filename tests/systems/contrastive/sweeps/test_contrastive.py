@@ -276,6 +276,18 @@ def test_starts_of_several_units_that_do_not_go_together_are_refused(changes: di
         ({**UNITS, "correlation_acts_on": "drift"}, "correlation_acts_on = 'drift': must be 'both' with units = 2"),
         ({**UNITS, "activation": "relu"}, "activation = 'relu': must be a smooth one"),
         ({"loss": "infonce", "temperature": 0.5, "background": "orthogonal"}, "background = .*; set theory: none"),
+        (
+            {"loss": "infonce", "temperature": 0.5, "theory": "fluctuations"},
+            r"loss = 'infonce': .* polynomial losses only \(covariance, bilinear, spectral\)",
+        ),
+        (
+            {"loss": "bilinear", "background": "orthogonal", "theory": "fluctuations"},
+            "background = 'orthogonal': must be 'isotropic' for the fluctuations of loss = 'bilinear'",
+        ),
+        (
+            {"loss": "covariance", "features": 6, "latent": "three_point", "kurtosis": 2.0, "theory": "fluctuations"},
+            "latents: 729 atoms together, must be at most 128",
+        ),
     ],
 )
 def test_a_point_without_a_theory_is_refused_before_it_is_computed(changes: dict[str, Any], message: str) -> None:

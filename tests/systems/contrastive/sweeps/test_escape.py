@@ -39,6 +39,15 @@ def test_the_stronger_feature_comes_first():
         system.theory.point(values, 0)
 
 
+@pytest.mark.parametrize("name", ["escape", "rare_selection"])
+def test_a_loss_whose_noise_is_not_known_is_refused_before_anything_is_computed(name):
+    values = {**VALUES, "loss": "bilinear", "background": "orthogonal"}
+    if name == "rare_selection":
+        values |= {"features": 2, "second_moment_1": 2.0, "second_moment_2": 1.5}
+    with pytest.raises(ClhdError, match="background = 'orthogonal': must be 'isotropic' for the fluctuations"):
+        find_system(name).theory.point(values, 0)
+
+
 def test_the_phase_of_a_run_is_told_by_its_end():
     """A feature that is weaker than the base noise is not learned at any rate (docs/theory.md, section 12)."""
     system = find_system("phases")

@@ -24,7 +24,7 @@ VALUES = {
 
 
 def test_a_loss_that_does_not_factorise_is_refused():
-    with pytest.raises(ClhdError, match="loss = 'infonce': must be bilinear or spectral"):
+    with pytest.raises(ClhdError, match="loss = 'infonce': must be covariance or bilinear or spectral"):
         SYSTEM.theory.point(VALUES | {"loss": "infonce"}, 0)
 
 

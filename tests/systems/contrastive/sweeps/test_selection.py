@@ -101,7 +101,7 @@ def test_points_are_keyed_by_what_they_depend_on():
 BAD_INPUT = {
     "no features": ({"features": None}, "features: must be given"),
     "three": ({"features": 3}, "features = 3: must be 2 for attraction regions; set theory: eigenvalues or none"),
-    "loss": ({"loss": "infonce"}, "loss = 'infonce': must be bilinear or spectral"),
+    "loss": ({"loss": "infonce"}, "loss = 'infonce': must be covariance or bilinear or spectral"),
     "penalty": ({"l1_penalty": 0.1}, "l1_penalty = 0.1: must be 0 for the ODE"),
 }
 

@@ -204,7 +204,7 @@ def test_few_starts_use_the_table_of_an_earlier_call():
 
 def test_what_is_not_made_of_pair_averages_is_refused():
     infonce = model_with(loss="infonce")
-    with pytest.raises(ClhdError, match="loss = 'infonce': must be bilinear or spectral"):
+    with pytest.raises(ClhdError, match="loss = 'infonce': must be covariance or bilinear or spectral"):
         BatchIntegrator(Flow(infonce))
     switched = Flow(model_with(), gradient_variance_of=model_with(noise_correlation=-1.0))
     with pytest.raises(ClhdError, match="gradient_variance_of: must be None"):

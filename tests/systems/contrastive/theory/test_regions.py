@@ -77,7 +77,7 @@ BAD_INPUT = {
     "norm": ({"squared_norm": -1}, "squared_norm = -1: must be a finite number greater than 0"),
     "no norm": ({"squared_norm": 0}, "squared_norm = 0: must be a finite number greater than 0"),
     "norm on the sphere": ({"model": ON_SPHERE, "squared_norm": 2}, "squared_norm = 2: must be 1 with constraint"),
-    "loss": ({"model": INFONCE}, "loss = 'infonce': must be bilinear or spectral"),
+    "loss": ({"model": INFONCE}, "loss = 'infonce': must be covariance or bilinear or spectral"),
     "time": ({"time": float("nan")}, "time = nan: must be a finite number greater than 0"),
 }
 

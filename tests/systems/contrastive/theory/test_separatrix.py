@@ -126,7 +126,7 @@ BAD_INPUT = {
         {"model": ON_SPHERE, "squared_norm": 2.0},
         r"squared_norm = 2\.0: must be 1 with constraint",
     ),
-    "loss": ({"model": INFONCE}, "loss = 'infonce': must be bilinear or spectral"),
+    "loss": ({"model": INFONCE}, "loss = 'infonce': must be covariance or bilinear or spectral"),
 }
 
 

@@ -2,7 +2,7 @@
 
 A step needs the noise of each view along the weights, and what its sum over the views adds in the other directions,
 which is Gaussian once the forces are known. So a step draws V + p + 2 numbers, of which one makes a chi-square number,
-not the V (p + 1) of `frame_chain.py`. The equations and their derivation are in docs/theory.md, "One unit". The noise of
+not the V (p + 1) of `frame_chain.py`. Equations and derivation: docs/theory.md, "One unit". The noise of
 the views a, b of a pair is x_+ + x_- and x_+ - x_-; the *mode* x_m has the variance k_m, and k^xi_m along a feature.
 With independent normal numbers X, e, G, H:
 

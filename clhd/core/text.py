@@ -119,9 +119,15 @@ def _mark_minus(text: str) -> str:
 
 
 def format_place(coordinate: Any, value: Any) -> str:
-    """Return one position along a coordinate, such as ``$n$ = 1,000``; a label of a joint axis stays as it is."""
+    """Return one position along a coordinate, such as ``$n$ = 1,000``; of a joint axis, that of each parameter.
+
+    A label that the experiment gives stays as it is.
+    """
     if isinstance(value, str):
-        return str(value)
+        joint = [other for name, other in coordinate.coords.items() if f"{name}=" in value]
+        joint.sort(key=lambda other: value.index(f"{other.name}="))
+        position = coordinate.values.tolist().index(value) if joint else 0
+        return ", ".join(format_place(other, other.values[position]) for other in joint) or str(value)
     symbol = format_symbol(str(coordinate.attrs.get("symbol", "")))
     return f"{symbol or str(coordinate.attrs.get('long_name', coordinate.name))} = {format_number(value)}"
 

@@ -187,7 +187,8 @@ def _add_legend(
     handles: list[Any] = []
     if coordinate is not None:
         for position, colour, marker in zip(shown, colours, markers, strict=True):
-            label = format_number(coordinate.values[position])
+            value = coordinate.values[position]
+            label = format_place(coordinate, value) if isinstance(value, str) else format_number(value)
             handles.append(Line2D([], [], color=colour, marker=marker, markeredgewidth=0, label=label))
     handles.append(Line2D([], [], color=MUTED, marker="o", linestyle="", markeredgewidth=0, label="simulation"))
     if has_theory:

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from clhd.core.text import format_plain, join_words
+from clhd.core.text import format_place, format_plain, join_words
 from clhd.errors import InputError
 from clhd.sweep.results.summary_reader import Summary
 
@@ -114,7 +114,8 @@ def find_places(coordinate: xr.DataArray) -> tuple[NDArray[np.float64], bool, li
         Numbers stand at their value. Words stand side by side under their labels.
     """
     if coordinate.dtype.kind not in "iuf":
-        return np.arange(float(coordinate.size)), False, [str(label) for label in coordinate.values]
+        labels = [format_place(coordinate, str(value)) for value in coordinate.values]
+        return np.arange(float(coordinate.size)), False, labels
     places = coordinate.values.astype(float)
     logarithmic = bool(places.size > 1 and places.min() > 0 and places.max() / places.min() >= _LOGARITHMIC_FROM)
     return places, logarithmic, None

@@ -1,9 +1,10 @@
 """Text on figures."""
 
 import pytest
+import xarray as xr
 from matplotlib.mathtext import MathTextParser
 
-from clhd.core.text import cut_lines, format_age, format_number, format_symbol, join_words, label_axis
+from clhd.core.text import cut_lines, format_age, format_number, format_place, format_symbol, join_words, label_axis
 from clhd.systems.contrastive.model.labels import WORDS
 
 
@@ -36,6 +37,16 @@ def test_an_axis_is_labelled_with_name_symbol_and_unit() -> None:
 )
 def test_a_number_is_shown_as_people_write_it(value: float, shown: str) -> None:
     assert format_number(value) == shown
+
+
+def test_a_position_of_a_joint_axis_is_named_by_the_symbols_of_its_parameters() -> None:
+    axis = xr.DataArray(["rate=0.5, count=1000", "rate=1, count=10"], dims="pair", name="pair")
+    rates = xr.DataArray([0.5, 1.0], dims="pair", attrs={"symbol": "eta"})
+    axis = axis.assign_coords(pair=axis, count=("pair", [1000, 10]), rate=rates, other=("pair", [3, 4]))
+    assert format_place(axis["pair"], "rate=0.5, count=1000") == "$\\eta$ = 0.5, count = 1,000"
+    assert format_place(axis["pair"], "rate=1, count=10") == "$\\eta$ = 1, count = 10"
+    named = axis["pair"].assign_coords(pair=["slow", "fast"])
+    assert format_place(named["pair"], "fast") == "fast"
 
 
 def test_words_are_joined_as_in_a_sentence() -> None:

@@ -161,39 +161,46 @@ import os, sys, time
 from pathlib import Path
 from clhd.sweep.run import children
 
+note, way, cores, seconds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+
 def work():
     print("lost")
-    Path(sys.argv[1]).write_text(str(os.getpid()))
-    if sys.argv[2] == "fails":
+    note.write_text(str(os.getpid()))
+    if way == "fails":
         raise ValueError
     time.sleep(60)
 
-children.count_cores = lambda: int(sys.argv[3])
-children.start_beside(work)
-print("before", flush=True)
-end = time.monotonic() + 20 * (sys.argv[3] == "2")
-while time.monotonic() < end and not (Path(sys.argv[1]).exists() and Path(sys.argv[1]).read_text()):
+children.count_cores = lambda: cores
+with children.work_ahead(work, 0.5):
+    print("before", flush=True)
+    time.sleep(seconds)
+end = time.monotonic() + (20 if cores == 2 and seconds > 0.5 else 2)
+while time.monotonic() < end and not (note.exists() and note.read_text()):
     time.sleep(0.01)
 print("after")
 """
 
 
-@pytest.mark.parametrize(("way", "cores"), [("sleeps", 2), ("fails", 2), ("sleeps", 1)])
-def test_a_child_that_works_ahead_neither_speaks_nor_survives(tmp_path: Path, way: str, cores: int) -> None:
+@pytest.mark.parametrize(
+    ("way", "cores", "seconds", "works"),
+    [("sleeps", 2, 1.0, True), ("fails", 2, 1.0, True), ("sleeps", 1, 1.0, False), ("sleeps", 2, 0.0, False)],
+)
+def test_a_child_works_ahead_of_a_long_block_and_neither_speaks_nor_survives(
+    tmp_path: Path, way: str, cores: int, seconds: float, works: bool
+) -> None:
     note = tmp_path / "note"
-    done = subprocess.run(  # ends when the child has ended too, if it has the output open
-        [sys.executable, "-c", AHEAD, note, way, str(cores)],
+    done = subprocess.run(
+        [sys.executable, "-c", AHEAD, note, way, str(cores), str(seconds)],
         cwd=ROOT,
         env={**os.environ, **ONE_THREAD},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=True,
     )
     assert (done.stdout, done.stderr) == ("before\nafter\n", "")
-    assert note.exists() is (cores == 2)
-    if note.exists():
-        deadline = time.monotonic() + 10
-        while Path(f"/proc/{note.read_text()}").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not Path(f"/proc/{note.read_text()}").exists()
+    assert note.exists() is works
+    deadline = time.monotonic() + 10
+    while works and Path(f"/proc/{note.read_text()}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not works or not Path(f"/proc/{note.read_text()}").exists()

@@ -24,7 +24,7 @@ from clhd.sweep.spec.config import parse_config
 from clhd.sweep.run.needs import predict_needs
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.state import find_unfinished
-from clhd.sweep.run.children import map_in_children, start_beside
+from clhd.sweep.run.children import map_in_children, work_ahead
 
 # The list of experiments is Snakemake's config: config/config.yaml, the files of --configfile instead, or the `config:` of
 # a module statement; and --config changes single keys.
@@ -37,6 +37,7 @@ CONFIG_FILES = [str(file) for file in workflow.configfiles]
 ALL_CORES = 1000  # Snakemake takes it for all that there are
 PARTS = 20  # a stage takes one core if it then lasts less than this part of the whole run
 MOST_REHEARSED = 1.0  # predicted seconds of a run that may be computed to have its kernels compiled
+PATIENCE = 3.0  # seconds of checking after which kernels are being compiled
 MOST_URGENT = 1000  # the priority of summaries, figures and claims, which take seconds and are looked at
 # Messages name these as the source of a mistake.
 SOURCE = ", ".join(CONFIG_FILES + ["--config"] * bool(workflow.config_settings.config)) or "config"
@@ -213,9 +214,9 @@ def is_checked(name):
 def rehearse():
     """Compute one run of each stage of the first figure, and drop it: its kernels are then compiled, and kept on disk.
 
-    The check of all points compiles kernels as well, for up to a minute, and on one core.
+    The first check of all points compiles other kernels, for up to a minute, on one core.
     """
-    for kind in ("simulation", "theory"):
+    for kind in ("simulation", "theory") if FIRST else ():
         stage = Stage(EXPERIMENTS[FIRST], kind)
         if stage.outputs.variables:
             point = stage.point(stage.grid.values((0,) * len(stage.grid.shape)))
@@ -298,8 +299,6 @@ try:
     DRAWN = find_figures()
     # The experiment whose figure comes first: learning curves, which take seconds.
     FIRST = "trajectories" if "trajectories" in DRAWN else next(iter(DRAWN), "")
-    if workflow.is_main_process and FIRST and not is_checked(FIRST):
-        start_beside(rehearse)
     CLAIM_EXPERIMENTS, CLAIM_FILES, CLAIM_FIGURES = [], [], []
     if CONFIG.claims:
         from clhd.claims.judge import list_figures, list_files, read_claims  # half a second: only at need
@@ -309,9 +308,10 @@ try:
         CLAIM_FILES, CLAIM_FIGURES = list_files(settings), list_figures(settings)
     CHECKED = {}  # checked stages, whose costs are known, by experiment and kind
     if workflow.is_main_process:
-        for name, experiment in EXPERIMENTS.items():
-            if not is_checked(name):
-                CHECKED |= {(name, stage.kind): stage for stage in check_experiment(experiment, FILES[name])}
+        with work_ahead(rehearse, PATIENCE):
+            for name, experiment in EXPERIMENTS.items():
+                if not is_checked(name):
+                    CHECKED |= {(name, stage.kind): stage for stage in check_experiment(experiment, FILES[name])}
 except ClhdError as error:
     print(error, file=sys.stderr)
     sys.exit(2)

@@ -1,6 +1,6 @@
 """`run_in_children`: blocks computed by forked copies of this process, for runs of minutes on this machine.
 
-`map_in_children`: many results read by such copies. `start_beside`: one copy that works ahead of this process.
+`map_in_children`: many results read by such copies. `work_ahead`: one copy that works ahead of this process.
 
 A worker process of Dask imports all libraries and loads all kernels again, for seconds, which is more than most stages
 take. A fork has them. It is made only where that is safe: on Linux, in a process whose threads are all known to sleep.
@@ -22,13 +22,14 @@ import ctypes
 import gc
 import mmap
 import os
+import select
 import signal
 import struct
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
@@ -79,23 +80,35 @@ def map_in_children(function: Callable[[_Item], _Result], items: Sequence[_Item]
     return [found[number] if number in found else function(item) for number, item in enumerate(items)]
 
 
-def start_beside(function: Callable[[], None]) -> None:
-    """Call a function in a child and go on; on one core, or where a fork is not safe, leave it.
+@contextmanager
+def work_ahead(function: Callable[[], None], patience: float) -> Iterator[None]:
+    """Have a child call a function if the block takes longer than `patience` seconds, and also after its end.
 
     The child ends with this process. What it prints or raises is lost, so it may only do what somebody would do anyway.
+    On one core, or where a fork is not safe, there is none.
     """
-    if count_cores() == 1 or not can_fork() or os.fork() != 0:
+    if count_cores() == 1 or not can_fork():
+        yield
         return
+    ended, ending = os.pipe()
+    if os.fork() == 0:
+        try:
+            die_with_parent()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            os.close(ending)
+            if not select.select([ended], [], [], patience)[0]:
+                silence = os.open(os.devnull, os.O_RDWR)
+                for stream in range(3):
+                    os.dup2(silence, stream)
+                function()
+        finally:
+            os._exit(0)
+    os.close(ended)
     try:
-        die_with_parent()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        silence = os.open(os.devnull, os.O_RDWR)
-        for stream in range(3):
-            os.dup2(silence, stream)
-        function()
+        yield
     finally:
-        os._exit(0)
+        os.close(ending)
 
 
 def run_in_children(

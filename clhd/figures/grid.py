@@ -43,7 +43,10 @@ def plot_grid(summary: Summary) -> tuple[Figure, str]:
     norm = Normalize(float(both.min()), float(both.max()))
     levels = np.linspace(norm.vmin or 0.0, norm.vmax or 1.0, _LEVELS + 2)[1:-1]
     figure = make_figure(PAGE, 1.15 * len(rows) + 0.75 if len(rows) > 1 else 2.2)
-    panels = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=True)
+    panels = figure.subplots(len(rows), len(columns), squeeze=False)
+    # Axes that share limits, or seek them, would look at all panels for each text, map and contour.
+    for panel in panels.flat:
+        panel.set(xlim=(0, mean.sizes[roles.x]), ylim=(0, mean.sizes[roles.colour]))
     for r, row in enumerate(rows):
         for c, column in enumerate(columns):
             place = ({} if roles.column is None else {roles.column: column}) | (
@@ -86,14 +89,17 @@ def _draw_map(
 
 
 def _label(figure: Figure, panels: Any, mean: xr.DataArray, roles: Roles, columns: list[int], rows: list[int]) -> None:
-    for axis, name in ((panels[-1, 0].xaxis, roles.x), (panels[0, 0].yaxis, roles.colour)):
+    for axis, name in (("x", roles.x), ("y", roles.colour)):
         coordinate = mean[name]
         ticks = spread_ticks(coordinate.size, _MOST_TICKS if name == roles.colour or len(columns) < 4 else 3)
         labels = [format_number(coordinate.values[k]) for k in ticks]
-        axis.set_ticks([k + 0.5 for k in ticks], labels)
+        for panel in panels.flat:
+            panel.set(**{f"{axis}ticks": [k + 0.5 for k in ticks], f"{axis}ticklabels": labels})
         if name == roles.x and coordinate.dtype.kind not in "iuf":
             for panel in panels[-1]:
                 panel.tick_params(axis="x", rotation=30)
+    for panel in panels.flat:
+        panel.label_outer()
     for c, column in enumerate(columns):
         if roles.column is not None:
             panels[0, c].set_title(format_place(mean[roles.column], mean[roles.column].values[column]))

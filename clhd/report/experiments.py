@@ -23,8 +23,7 @@ from clhd.sweep.results.products import find_figure_faults
 from clhd.sweep.results.state import describe_status
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import KINDS, STAGES, StageName
-from clhd.sweep.store.chunk_files import ChunkFiles
-from clhd.sweep.store.decode import read_array
+from clhd.sweep.store.chunk_files import ChunkFiles, read_array
 from clhd.systems.stored import Declaration
 
 _DECLARING: tuple[StageName, ...] = ("summary", "simulation", "theory")

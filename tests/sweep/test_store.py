@@ -20,10 +20,10 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import read_experiment
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.create import create_store
-from clhd.sweep.store.documents import write_document
 from clhd.sweep.store.metadata import MetadataError, check_metadata
 from clhd.sweep.store.repair import repair_store
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.zarr_format import write_document
 from clhd.systems.declarations import Status
 from tests.sweep.conftest import Killed, MakeExperiment, killed_at
 from tests.sweep.toy import ToySystem

@@ -15,7 +15,7 @@ from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import parse_place, parse_places
-from clhd.sweep.store.ledger import LEDGER
+from clhd.sweep.store.chunk_files import LEDGER
 from clhd.sweep.store.match import open_stage, positions_in
 from clhd.sweep.store.store import Store
 from clhd.sweep.store.wanted import find_wanted_counts

@@ -31,9 +31,7 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.products import digest_stores
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import KINDS, STAGES, StageKind, StageName, stage_path
-from clhd.sweep.store.chunk_files import ChunkFiles, DamagedChunkError
-from clhd.sweep.store.decode import read_array
-from clhd.sweep.store.documents import FILE
+from clhd.sweep.store.chunk_files import ChunkFiles, DamagedChunkError, read_array
 from clhd.sweep.store.layout import check_summary, parse_stored
 from clhd.sweep.store.match import ChangedError, check_source, find_stored, share_positions
 from clhd.sweep.store.metadata import MetadataError, check_array_files
@@ -41,6 +39,7 @@ from clhd.sweep.store.repair import find_missing
 from clhd.sweep.store.stopping import select_first
 from clhd.sweep.store.store import Store
 from clhd.sweep.store.wanted import find_points, find_wanted_counts
+from clhd.sweep.store.zarr_format import FILE
 from clhd.systems.declarations import Status
 
 

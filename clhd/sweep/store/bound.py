@@ -1,7 +1,7 @@
 """`BoundStore`: the files of a store as Zarr sees them, see `clhd.sweep.store.chunk_files`.
 
 Zarr takes a third of a second to load, and a millisecond for each array that it opens. So it is loaded only to write,
-and to open results that are read later; `clhd.sweep.store.decode` reads without it.
+and to open results that are read later; `clhd.sweep.store.chunk_files` reads without it.
 """
 
 import json
@@ -15,7 +15,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore
 
 from clhd.sweep.store.chunk_files import ChunkFiles
-from clhd.sweep.store.documents import FILE, parse_chunk_key
+from clhd.sweep.store.zarr_format import FILE, parse_chunk_key
 
 if TYPE_CHECKING:
     import xarray as xr

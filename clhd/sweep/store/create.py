@@ -42,11 +42,8 @@ from clhd.errors import explain_unwritable
 from clhd.sweep.plan.blocks import CHUNK_BYTES, chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK
-from clhd.sweep.store.chunk_files import ChunkFiles
-from clhd.sweep.store.documents import FILE, KEY_ENCODINGS, Document, chunk_key, parse_chunk_key
-from clhd.sweep.store.encode import describe_array, encode_chunk
+from clhd.sweep.store.chunk_files import LEDGER, ChunkFiles
 from clhd.sweep.store.layout import FORMAT, make_column
-from clhd.sweep.store.ledger import LEDGER
 from clhd.sweep.store.metadata import (
     MetadataError,
     check_metadata,
@@ -57,6 +54,15 @@ from clhd.sweep.store.metadata import (
 )
 from clhd.sweep.store.provenance import now
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.zarr_format import (
+    FILE,
+    KEY_ENCODINGS,
+    Document,
+    chunk_key,
+    describe_array,
+    encode_chunk,
+    parse_chunk_key,
+)
 from clhd.systems.declarations import Parameter, Status, describe
 
 

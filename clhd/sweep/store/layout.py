@@ -28,10 +28,7 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.stages import StageKind
-from clhd.sweep.store.chunk_files import ChunkFiles
-from clhd.sweep.store.decode import read_array
-from clhd.sweep.store.documents import FILE, Document, read_chunks
-from clhd.sweep.store.ledger import LEDGER
+from clhd.sweep.store.chunk_files import LEDGER, ChunkFiles, read_array
 from clhd.sweep.store.metadata import (
     FRESH,
     REPAIR,
@@ -41,6 +38,7 @@ from clhd.sweep.store.metadata import (
     check_metadata,
     choose_remedy,
 )
+from clhd.sweep.store.zarr_format import FILE, Document, read_chunks
 from clhd.systems.declarations import Output, Outputs
 from clhd.systems.stored import Declaration, restore_output
 

@@ -34,7 +34,7 @@ from pydantic import BaseModel, ValidationError
 from clhd.core.files import check_folders, make_folder
 from clhd.errors import ResultsError
 from clhd.sweep.spec.grid import is_plain_name
-from clhd.sweep.store.documents import (
+from clhd.sweep.store.zarr_format import (
     FILE,
     Document,
     find_danger,

@@ -38,9 +38,8 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.validation import describe_size
 from clhd.sweep.spec.yaml_file import ExperimentError
-from clhd.sweep.store.chunk_files import StoreError
+from clhd.sweep.store.chunk_files import LEDGER, StoreError
 from clhd.sweep.store.create import create_store, publish, remove_leftovers, write_empty
-from clhd.sweep.store.ledger import LEDGER
 from clhd.sweep.store.match import check_changes, positions_in
 from clhd.sweep.store.metadata import FRESH, restore_array_files
 from clhd.sweep.store.repair import delete_incomplete_chunks

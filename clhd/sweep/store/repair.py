@@ -28,11 +28,8 @@ from typing import Any
 from clhd.core.text import format_count
 from clhd.sweep.plan.blocks import ChunkIndex
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.store.chunk_files import ChunkFiles, StoreError
-from clhd.sweep.store.decode import read_array
-from clhd.sweep.store.documents import chunk_key
+from clhd.sweep.store.chunk_files import LEDGER, STATUS, TEXTS, ChunkFiles, StoreError, read_array
 from clhd.sweep.store.layout import Layout, check_stage, list_coordinates, read_layout
-from clhd.sweep.store.ledger import LEDGER, STATUS, TEXTS
 from clhd.sweep.store.metadata import (
     FRESH,
     Metadata,
@@ -45,6 +42,7 @@ from clhd.sweep.store.metadata import (
     write_checksum,
 )
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.zarr_format import chunk_key
 from clhd.systems.protocol import System
 
 _THREADS = 10

@@ -30,13 +30,10 @@ from clhd.core.arrays import BoolArray
 from clhd.core.files import check_folders
 from clhd.sweep.plan.blocks import ChunkIndex, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
-from clhd.sweep.store.chunk_files import ChunkFiles, StoreError
-from clhd.sweep.store.decode import find_dtype, find_fill_value, read_array, read_dataset
-from clhd.sweep.store.documents import FILE, read_chunks
-from clhd.sweep.store.encode import encode_chunk
+from clhd.sweep.store.chunk_files import LEDGER, STATUS, TEXTS, ChunkFiles, StoreError, read_array, read_dataset
 from clhd.sweep.store.layout import FORMAT, read_layout, read_outputs
-from clhd.sweep.store.ledger import LEDGER, STATUS, TEXTS
 from clhd.sweep.store.metadata import MetadataError, change_attributes, check_metadata
+from clhd.sweep.store.zarr_format import FILE, encode_chunk, find_dtype, find_fill_value, read_chunks
 from clhd.systems.declarations import Status
 from clhd.systems.protocol import System
 from clhd.systems.stored import restore_system

@@ -24,9 +24,8 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import read_experiment
 from clhd.sweep.spec.sampling import Sampling
-from clhd.sweep.store.points import read_means
-from clhd.sweep.store.stopping import find_counts, find_errors
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.wanted import find_counts, find_errors, read_means
 
 _GRID = Path(__file__).parents[1] / "config" / "experiments" / "grid.yaml"
 _QUANTITY, _TARGETS, _MOST_ON_GRID = "cosine_similarity", (0.015, 0.005), 16384

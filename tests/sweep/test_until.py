@@ -25,8 +25,8 @@ from clhd.sweep.run.needs import format_plan, plan_stages
 from clhd.sweep.run.run_stage import StageReport, run_stage
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.store.stopping import find_counts, find_errors
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.wanted import find_counts, find_errors
 from clhd.systems.declarations import Status
 from tests.sweep.conftest import Killed, MakeExperiment
 from tests.sweep.toy import LOG, ToyTheory

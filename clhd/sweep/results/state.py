@@ -36,9 +36,8 @@ from clhd.sweep.store.layout import check_summary, parse_stored
 from clhd.sweep.store.match import ChangedError, check_source, find_stored, share_positions
 from clhd.sweep.store.metadata import MetadataError, check_array_files
 from clhd.sweep.store.repair import find_missing
-from clhd.sweep.store.stopping import select_first
 from clhd.sweep.store.store import Store
-from clhd.sweep.store.wanted import find_points, find_wanted_counts
+from clhd.sweep.store.wanted import find_points, find_wanted_counts, select_first
 from clhd.sweep.store.zarr_format import FILE
 from clhd.systems.declarations import Status
 

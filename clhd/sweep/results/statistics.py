@@ -34,9 +34,8 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import StageKind
 from clhd.sweep.store.match import find_places, open_stage, positions_in
-from clhd.sweep.store.stopping import select_first
 from clhd.sweep.store.store import Store
-from clhd.sweep.store.wanted import find_wanted_counts
+from clhd.sweep.store.wanted import find_wanted_counts, select_first
 from clhd.systems.declarations import Status
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

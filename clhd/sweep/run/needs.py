@@ -31,9 +31,8 @@ from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.match import check_changes, share_positions
 from clhd.sweep.store.prepare import predict_growth_seconds
 from clhd.sweep.store.repair import find_missing
-from clhd.sweep.store.stopping import select_first
 from clhd.sweep.store.store import Store
-from clhd.sweep.store.wanted import find_points, find_wanted_counts
+from clhd.sweep.store.wanted import find_points, find_wanted_counts, select_first
 from clhd.systems.declarations import Status
 
 _BYTES_PER_NUMBER = 8

@@ -20,7 +20,7 @@ from clhd.errors import ClhdError
 from clhd.report.pictures import Picture, read_picture
 from clhd.report.text import make_anchor
 from clhd.sweep.results.products import find_figure_faults
-from clhd.sweep.results.state import describe_status
+from clhd.sweep.results.status import describe_status
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.stages import KINDS, STAGES, StageName
 from clhd.sweep.store.chunk_files import ChunkFiles, read_array
@@ -36,7 +36,7 @@ class Record:
     Parameters
     ----------
     status : mapping
-        Result of `clhd.sweep.results.state.describe_status`.
+        Result of `clhd.sweep.results.status.describe_status`.
     seconds : mapping of stage to float
         Core time, s.
     runs : mapping of stage to list

@@ -14,8 +14,8 @@ from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.moments import count_runs, pool_blocks, reduce_blocks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.inspect import explain_points, replay_point, verify_share
-from clhd.sweep.results.state import describe_status
 from clhd.sweep.results.statistics import compute_statistics
+from clhd.sweep.results.status import describe_status
 from clhd.sweep.run.needs import plan_stages
 from clhd.sweep.run.run_stage import StageReport, run_stage, set_aside
 from clhd.sweep.run_experiment import run_experiment

@@ -14,7 +14,8 @@ from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.results.inspect import explain_points, replay_point, verify_share
-from clhd.sweep.results.state import describe_status, find_unfinished, format_status
+from clhd.sweep.results.state import find_unfinished
+from clhd.sweep.results.status import describe_status, format_status
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.run_experiment import run_experiment

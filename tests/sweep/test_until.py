@@ -18,7 +18,8 @@ from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.results.inspect import explain_points, replay_point
-from clhd.sweep.results.state import count_wanted, describe_status, format_status
+from clhd.sweep.results.state import count_wanted
+from clhd.sweep.results.status import describe_status, format_status
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run import run_stage as run_stage_module
 from clhd.sweep.run.needs import format_plan, plan_stages

@@ -9,7 +9,8 @@ import pytest
 
 import clhd.systems.registry
 from clhd.sweep.cluster.cluster import Cluster
-from clhd.sweep.results.state import describe_status, find_unfinished
+from clhd.sweep.results.state import find_unfinished
+from clhd.sweep.results.status import describe_status
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store

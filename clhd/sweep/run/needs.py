@@ -30,8 +30,7 @@ from clhd.sweep.plan.stage import Stage, format_work
 from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.match import check_changes, share_positions
 from clhd.sweep.store.prepare import predict_growth_seconds
-from clhd.sweep.store.repair import find_missing
-from clhd.sweep.store.store import Store
+from clhd.sweep.store.store import Store, find_missing
 from clhd.sweep.store.wanted import find_points, find_wanted_counts, select_first
 from clhd.systems.declarations import Status
 

@@ -21,6 +21,7 @@ chunk of the new store takes one region of the old store:
 """
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -42,8 +43,7 @@ from clhd.sweep.store.chunk_files import LEDGER, StoreError
 from clhd.sweep.store.create import create_store, publish, remove_leftovers, write_empty
 from clhd.sweep.store.match import check_changes, positions_in
 from clhd.sweep.store.metadata import FRESH, restore_array_files
-from clhd.sweep.store.repair import delete_incomplete_chunks
-from clhd.sweep.store.store import Store
+from clhd.sweep.store.store import Store, find_missing
 from clhd.systems.declarations import Status
 
 # Seconds to take a chunk; to assemble it from one old chunk; and for each further old chunk. Measured by growing stores
@@ -208,6 +208,16 @@ def prepare_store(requested: Stage, path: Path) -> tuple[Store, Stage]:
         return store, available
     # Stores of earlier versions, whose chunks have no trailers, are copied too.
     return grow_store(store, available, positions_in(available, stored)), available
+
+
+def delete_incomplete_chunks(store: Store) -> None:
+    """Delete chunks that have a status but lack files, and print how many, so that they are computed again."""
+    missing = find_missing(store)
+    for index in missing:
+        store.delete_chunk(index)
+    if missing:
+        first, chunks = next(iter(missing.values())), format_count(len(missing), "chunk")
+        print(f"{first}: is missing; {chunks} deleted, to be computed again where requested", file=sys.stderr)  # noqa: T201
 
 
 def predict_growth_seconds(store: Store, stored: Stage, requested: Stage) -> float:

@@ -12,14 +12,19 @@
 A theory has no replicas; ``keep: moments`` has blocks of replicas, ``replica_block``. All these variables share one
 chunk shape, so a task writes whole files. It writes the status last: a chunk with a status is complete. Chunks carry
 trailers, see `clhd.sweep.store.chunk_files`. A chunk file is replaced in one step but not synced, so a power failure
-can leave damaged or missing files, which `Store.find_damage` finds.
+can leave damaged or missing files, which `Store.find_damage` finds. `find_missing` finds missing files without reading
+any, which is fast. On a network file system each look-up asks another machine, so several run at a time; and for a
+minute a machine may not see a file that another machine has written, so a file that seems to be missing is looked up
+twice.
 """
 
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +38,7 @@ from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.store.chunk_files import LEDGER, STATUS, TEXTS, ChunkFiles, StoreError, read_array, read_dataset
 from clhd.sweep.store.layout import FORMAT, read_layout, read_outputs
 from clhd.sweep.store.metadata import MetadataError, change_attributes, check_metadata
-from clhd.sweep.store.zarr_format import FILE, encode_chunk, find_dtype, find_fill_value, read_chunks
+from clhd.sweep.store.zarr_format import FILE, chunk_key, encode_chunk, find_dtype, find_fill_value, read_chunks
 from clhd.systems.declarations import Status
 from clhd.systems.protocol import System
 from clhd.systems.stored import restore_system
@@ -41,6 +46,9 @@ from clhd.systems.stored import restore_system
 if TYPE_CHECKING:
     import xarray as xr
     import zarr
+
+# Of `find_missing`.
+_THREADS, _CHUNKS_PER_THREAD = 10, 200
 
 
 class Store:
@@ -305,3 +313,73 @@ class Store:
             (self.path / FILE).stat()
             raise
         self.attributes.update(changes)
+
+
+def find_missing(store: Store, sizes: list[int] | None = None) -> dict[ChunkIndex, Path]:
+    """Find chunks that have a status but lack files, or have empty files.
+
+    Parameters
+    ----------
+    sizes : list, optional
+        Takes the sizes of the files that were found.
+
+    Returns
+    -------
+    dict of tuple of int to Path
+        The first missing file of each such chunk.
+
+    Raises
+    ------
+    StoreError
+        If the file system cannot be asked.
+    """
+    # Texts have a file only where there was an error.
+    variables = [name for name in (*store.outputs, *LEDGER) if name not in (STATUS, *TEXTS)]
+    # Texts, since paths would take most of the time: for each variable, its folder, and what its chunks are called.
+    places = [(f"{store.path}/{name}", store.files.metadata.arrays[name]) for name in variables]
+    tails = [(0,) * store.count_inner_dims(name) for name in variables]
+    status, ledger = f"{store.path}/{STATUS}", store.files.metadata.arrays[STATUS]
+
+    def look_for(chunks: Sequence[ChunkIndex]) -> dict[ChunkIndex, Path]:
+        missing: dict[ChunkIndex, Path] = {}
+        for index in chunks:
+            if _exists(f"{status}/{chunk_key(index, ledger)}", sizes):
+                for (folder, document), tail in zip(places, tails, strict=True):
+                    file = f"{folder}/{chunk_key(index + tail, document)}"
+                    if not (_exists(file, sizes) or _exists_after_refresh(file)):
+                        missing.setdefault(index, Path(file))
+        return missing
+
+    batches = list(_batch(store.chunk_indices()))
+    if len(batches) == 1:
+        return look_for(batches[0])
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = list(threads.map(look_for, batches))
+    return {index: file for missing in found for index, file in missing.items()}
+
+
+def _batch(indices: Iterator[ChunkIndex]) -> Iterator[list[ChunkIndex]]:
+    while batch := list(islice(indices, _CHUNKS_PER_THREAD)):
+        yield batch
+
+
+def _exists(file: str, sizes: list[int] | None = None) -> bool:
+    """Return False if there is no such file, or it is empty; raise StoreError if that is unknown."""
+    try:
+        size = os.stat(file).st_size  # noqa: PTH116  # a Path for each of many files would take most of the time
+        if sizes is not None:
+            sizes.append(size)
+        return size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be looked up: {error.strerror}") from None
+
+
+def _exists_after_refresh(file: str) -> bool:
+    """Look up a file once more, after listing its folder, which refreshes what a network file system remembers."""
+    for folder in Path(file).parents:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            next(folder.iterdir(), None)
+            break
+    return _exists(file)

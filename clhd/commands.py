@@ -335,8 +335,7 @@ def _verify_archive(path: Path, fraction: float) -> int:
 
     from clhd.publish.archive import unpack_archive
     from clhd.sweep.results.inspect import verify_share
-    from clhd.sweep.spec.experiment import read_experiment
-    from clhd.sweep.spec.stages import stage_path
+    from clhd.sweep.spec.experiment import read_experiment, stage_path
 
     code = 0
     with TemporaryDirectory(prefix="clhd-") as folder:

@@ -15,8 +15,7 @@ import xarray as xr
 from clhd.cli import main
 from clhd.sweep.plan.blocks import choose_chunks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.spec.experiment import read_experiment
-from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.spec.experiment import read_experiment, stage_path
 from clhd.sweep.store.create import create_store
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status

@@ -23,7 +23,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 from clhd.core.files import replace_file
 from clhd.errors import FileError, InputError, explain_unwritable
 from clhd.sweep.spec.config import ConfigContent
-from clhd.sweep.spec.stages import STAGES, stage_path
+from clhd.sweep.spec.experiment import STAGES, stage_path
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.provenance import describe_code, now
 from clhd.systems.registry import is_file_name

@@ -21,8 +21,7 @@ from clhd.report.pictures import Picture, read_picture
 from clhd.report.text import make_anchor
 from clhd.sweep.results.products import find_figure_faults
 from clhd.sweep.results.status import describe_status
-from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.spec.stages import KINDS, STAGES, StageName
+from clhd.sweep.spec.experiment import KINDS, STAGES, Experiment, StageName
 from clhd.sweep.store.chunk_files import ChunkFiles, read_array
 from clhd.systems.stored import Declaration
 

@@ -23,8 +23,7 @@ from clhd.sweep.results.inspect import explain_points
 from clhd.sweep.results.products import page_path, page_record, write_record
 from clhd.sweep.results.state import find_stale
 from clhd.sweep.results.summary_reader import Summary, read_summary
-from clhd.sweep.spec.experiment import Experiment, parse_experiment
-from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.spec.experiment import Experiment, parse_experiment, stage_path
 from clhd.sweep.store.provenance import describe_code, now
 
 _RESULTS = Path("results")  # where `clhd why` looks without --results

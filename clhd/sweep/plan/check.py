@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from clhd.errors import ClhdError, InputError
 from clhd.sweep.plan.blocks import check_bytes, choose_chunks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.experiment import KINDS, Experiment
 from clhd.sweep.spec.grid import Grid
-from clhd.sweep.spec.stages import KINDS
 from clhd.sweep.spec.yaml_file import ExperimentError
 from clhd.systems.declarations import Cost, Value
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from clhd.errors import ClhdError, InputError, check_link
 from clhd.sweep.results.products import read_stored_experiment
 from clhd.sweep.spec.config import ConfigContent, parse_config
-from clhd.sweep.spec.experiment import Experiment, parse_experiment
-from clhd.sweep.spec.stages import STAGES, stage_path
+from clhd.sweep.spec.experiment import STAGES, Experiment, parse_experiment, stage_path
 from clhd.sweep.spec.yaml_file import read_yaml
 
 DEFAULT = Path("config/config.yaml")

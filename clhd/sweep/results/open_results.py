@@ -9,7 +9,7 @@ from xarray.backends import BackendEntrypoint
 
 from clhd.core.lazy import xr
 from clhd.errors import ResultsError
-from clhd.sweep.spec.stages import STAGES, stage_path
+from clhd.sweep.spec.experiment import STAGES, stage_path
 from clhd.sweep.store.bound import BoundStore
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.layout import check_summary

@@ -29,8 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from clhd.core.files import read_small, write_file
 from clhd.errors import ClhdError
-from clhd.sweep.spec.experiment import Experiment, parse_experiment
-from clhd.sweep.spec.stages import KINDS, StageName, stage_path
+from clhd.sweep.spec.experiment import KINDS, Experiment, StageName, parse_experiment, stage_path
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.metadata import check_metadata

@@ -13,8 +13,7 @@ from typing import Any, NoReturn, TextIO
 
 from clhd.core.text import format_age, format_bytes, format_count
 from clhd.sweep.results.state import State, find_states
-from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.spec.stages import STAGES, StageName, stage_path
+from clhd.sweep.spec.experiment import STAGES, Experiment, StageName, stage_path
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.provenance import now
 from clhd.sweep.store.zarr_format import FILE

@@ -34,8 +34,7 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.border import add_border
 from clhd.sweep.results.products import digest_stores
 from clhd.sweep.results.statistics import QUANTILES, STATISTICS, add_distances, add_theory, reduce_runs
-from clhd.sweep.spec.experiment import Experiment, read_experiment
-from clhd.sweep.spec.stages import KINDS, stage_path
+from clhd.sweep.spec.experiment import KINDS, Experiment, read_experiment, stage_path
 from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.create import write_dataset
 from clhd.sweep.store.lock import hold_lock

@@ -27,7 +27,7 @@ from clhd.core.text import format_bytes, format_count, format_seconds
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
 from clhd.sweep.plan.stage import Stage, format_work
-from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.spec.experiment import stage_path
 from clhd.sweep.store.match import check_changes, share_positions
 from clhd.sweep.store.prepare import predict_growth_seconds
 from clhd.sweep.store.store import Store, find_missing

@@ -15,12 +15,14 @@
 | refine | table | where the grid is refined, see `clhd.sweep.spec.refinement` |
 
 All mistakes of a file are reported at once, one line each: file, key, value found, what is allowed.
+
+The results of an experiment are stages, each in a store of its own, ``results/EXPERIMENT/STAGE.zarr``.
 """
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import (
@@ -37,7 +39,7 @@ from pydantic_core.core_schema import ValidationInfo
 from clhd.core.checks import parse_count, parse_number
 from clhd.core.text import format_html_table, format_value
 from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
-from clhd.sweep.spec.refinement import LABEL, Refinement, check_refinement
+from clhd.sweep.spec.refinement import LABEL, Refinement, StageKind, check_refinement
 from clhd.sweep.spec.sampling import Sampling, check_sampling, parse_sampling
 from clhd.sweep.spec.validation import (
     Context,
@@ -60,6 +62,10 @@ from clhd.systems.declarations import Value
 from clhd.systems.protocol import System
 from clhd.systems.registry import Reference, is_file_name, load_system, refer_to
 
+StageName = Literal["simulation", "theory", "summary"]
+# The stages that compute points, and all stages in their order.
+KINDS: tuple[StageKind, ...] = ("simulation", "theory")
+STAGES: tuple[StageName, ...] = (*KINDS, "summary")
 # With keep: moments. As many as one kernel call computes, which is the least that can be computed alone.
 REPLICAS_PER_BLOCK = 256
 _KEEP = ("replicas", "moments")
@@ -380,3 +386,8 @@ def parse_experiment(
         experiment = experiment.model_copy(update={"refine": experiment.refine.keep_coarse(experiment.axes)})
     experiment._folder, experiment._reference = folder, context.references.get(experiment.system)
     return experiment
+
+
+def stage_path(folder: Path, stage: StageName) -> Path:
+    """Return the path of the store of a stage; the folder holds the results of one experiment, as ``results/grid``."""
+    return folder / f"{stage}.zarr"

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,10 @@ from clhd.core.checks import parse_count, parse_number
 from clhd.core.text import format_value, join_words
 from clhd.errors import ClhdError, InputError
 from clhd.sweep.spec.grid import Axis, round_value
-from clhd.sweep.spec.stages import StageKind
 from clhd.systems.declarations import Outputs, Value
 from clhd.systems.protocol import System
 
+StageKind = Literal["simulation", "theory"]  # a stage that computes points
 LABEL = "label"
 # With more rounds, the spacing would be a ten thousandth of the coarse one.
 MOST_ROUNDS = 12

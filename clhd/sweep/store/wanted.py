@@ -36,10 +36,9 @@ from clhd.sweep.plan.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.plan.refine import LABEL_MARGIN, Choice, Sides, choose_points, find_labels, find_sides
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.experiment import Experiment, stage_path
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.refinement import LABEL, Refinement
-from clhd.sweep.spec.stages import stage_path
 from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.match import find_stored, positions_in, select_requested, share_positions
 from clhd.sweep.store.store import Store

@@ -143,7 +143,7 @@ def write_merged(
 @lru_cache(maxsize=4)
 def _open(path: str, token: str, reference: Reference) -> tuple[Store, Stage]:
     """A store and its stage, kept open: they stay the same while a run lasts, and opening costs as much as a write."""
-    store = Store(Path(path), "r+")
+    store = Store(Path(path))
     return store, Stage(store.experiment, store.kind, load_system(reference))
 
 

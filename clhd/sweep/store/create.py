@@ -162,7 +162,7 @@ def create_store(
     with explain_unwritable(path):
         write_empty(path, stage, chunks, runs, identity)
         publish(path)
-    return Store(path, "r+")
+    return Store(path)
 
 
 def write_dataset(dataset: xr.Dataset, path: Path) -> None:

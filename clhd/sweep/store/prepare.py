@@ -106,12 +106,12 @@ def grow_store(old: Store, available: Stage, places: Sequence[Sequence[int]]) ->
     if seconds > _LONG_SECONDS:
         progress.say(f"copies {count} into a larger store, {format_seconds(seconds)} predicted")
     hidden = write_empty(path, available, chunks, old.attributes["runs"], old.attributes.get("identity", ""))
-    _fill(Store(hidden, "r+"), old, origins, progress)
+    _fill(Store(hidden), old, origins, progress)
     sync_tree(hidden)  # once the next run deletes the old files, the copy is all there is
     publish(path)
     if progress.is_shown:
         progress.finish(f"{count} copied")
-    return Store(path, "r+")
+    return Store(path)
 
 
 def predict_growth(old: Store, available: Stage, places: Sequence[Sequence[int]]) -> float:
@@ -200,7 +200,7 @@ def prepare_store(requested: Stage, path: Path) -> tuple[Store, Stage]:
         return create_store(path, requested, choose_chunks(requested)), requested
     remove_leftovers(path)
     restore_array_files(path)
-    store = Store(path, "r+")
+    store = Store(path)
     stored = check_changes(store, requested)
     delete_incomplete_chunks(store)
     available = _unite(stored, requested, path)

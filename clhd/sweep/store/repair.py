@@ -11,9 +11,12 @@ A store of an earlier clhd, without a checksum of its metadata, is upgraded if i
 with its experiment. Repair that is killed can be repeated.
 """
 
+import math
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+
+from clhd.sweep.plan.blocks import chunk_counts, chunk_region
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.store.chunk_files import LEDGER, ChunkFiles, read_array
 from clhd.sweep.store.layout import Layout, check_stage, list_coordinates, read_layout
@@ -29,6 +32,7 @@ from clhd.sweep.store.metadata import (
     write_checksum,
 )
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.zarr_format import encode_chunk, read_chunks
 from clhd.systems.protocol import System
 
 
@@ -47,7 +51,7 @@ def repair_store(path: Path, system: System) -> None:
         _restore_coordinates(path, check_metadata(path, files=False), system)
     else:
         _upgrade(path, system)
-    store = Store(path, "r+")
+    store = Store(path)
     for _, index in store.find_damage():
         store.delete_chunk(index)
 
@@ -65,23 +69,21 @@ def _restore_coordinates(path: Path, metadata: Metadata, system: System) -> Layo
 
     A coordinate that can be read but has other values stays: nobody knows which values are right.
     """
-    import zarr  # noqa: PLC0415 (slow to load, and `clhd status` repairs nothing)
-
-    from clhd.sweep.store.bound import BoundStore  # noqa: PLC0415
-
     layout, files = read_layout(path, metadata), ChunkFiles(path, metadata)
-    group = zarr.open_group(BoundStore(files, read_only=False), mode="r+", zarr_format=3, use_consolidated=True)
     stage = Stage(layout.experiment, layout.kind, system)
     expected = list_coordinates(path, layout, stage)
     for name in expected.keys() & metadata.arrays.keys():
-        array: Any = group[name]
+        document, values = metadata.arrays[name], expected[name]
+        counts = chunk_counts(values.shape, read_chunks(document))
         try:
             read_array(files, name)
-            is_whole = len(list_chunks(path / name, metadata.arrays[name])) >= array.nchunks
+            is_whole = len(list_chunks(path / name, document)) >= math.prod(counts)
         except Exception:  # codecs raise errors of any type
             is_whole = False
         if not is_whole:
             if metadata.attributes.get("version") != stage.version:  # which may have had other coordinates
                 raise MetadataError(f"{path / name}: is damaged or missing, and of another version of clhd; {FRESH}")
-            array.with_config({"write_empty_chunks": True})[...] = expected[name]
+            for index in np.ndindex(*counts):
+                part = values[chunk_region(index, values.shape, read_chunks(document))]
+                files.write_chunk(name, index, encode_chunk(part, document))
     return layout

@@ -23,7 +23,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +44,6 @@ from clhd.systems.stored import restore_system
 
 if TYPE_CHECKING:
     import xarray as xr
-    import zarr
 
 # Of `find_missing`.
 _THREADS, _CHUNKS_PER_THREAD = 10, 200
@@ -54,18 +52,13 @@ _THREADS, _CHUNKS_PER_THREAD = 10, 200
 class Store:
     """An open store.
 
-    Parameters
-    ----------
-    mode : str
-        "r" to read, "r+" to write.
-
     Raises
     ------
     ClhdError
         If there is no store, another program wrote it, or its metadata are damaged.
     """
 
-    def __init__(self, path: Path, mode: str = "r") -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         metadata = check_metadata(path)
         self.attributes: dict[str, Any] = metadata.attributes
@@ -75,23 +68,12 @@ class Store:
         self._metadata = metadata
         self.coordinates = tuple(metadata.arrays.keys() - {*self.layout.outputs, *LEDGER})
         self.files = ChunkFiles(path, metadata)
-        self._mode = mode
         status = metadata.arrays[STATUS]
         self.dims, self.shape, self.chunks = self.layout.dims, self.layout.shape, tuple(read_chunks(status))
         self.kind, self.experiment = self.layout.kind, self.layout.experiment
         self.outputs = list(self.layout.outputs)
         # Replicas of one entry along the last dim: 1, or the size of a block.
         self.entry_size = int(self.attributes.get("replicas_per_entry", 1))
-
-    @cached_property
-    def group(self) -> "zarr.Group":
-        """The store as a group of Zarr, which is loaded here, for it is slow to load, and clhd does without it."""
-        import zarr  # noqa: PLC0415
-
-        from clhd.sweep.store.bound import BoundStore  # noqa: PLC0415
-
-        files = BoundStore(self.files, read_only=self._mode == "r")
-        return zarr.open_group(files, mode=self._mode, zarr_format=3, use_consolidated=True)  # type: ignore[arg-type]
 
     def read_dataset(self, names: Sequence[str], places: Mapping[str, Sequence[int]]) -> "xr.Dataset":
         """Return variables and all coordinates at some positions along each dim, in memory.

@@ -109,13 +109,7 @@ def _count_cost(stage: Stage, values: dict[str, Value]) -> Cost:
 
 
 class PointCheck:
-    """Makes an object for each point of a grid, in any order, and remembers the impossible points.
-
-    Parameters
-    ----------
-    make : callable
-        Returns the object of a point from its parameters, or raises ClhdError.
-    """
+    """Makes an object of the parameters of each point of a grid, in any order, and remembers the impossible points."""
 
     def __init__(self, grid: Grid, make: Callable[[dict[str, Value]], Any]) -> None:
         self.grid = grid
@@ -142,10 +136,7 @@ class PointCheck:
     def finish(self) -> NDArray[np.object_]:
         """Return all objects, in the shape of the grid.
 
-        Raises
-        ------
-        ClhdError
-            If points are impossible: one line for each reason, with the first such point and the number of them.
+        Raises ClhdError if points are impossible: one line for each reason, with the first point and their number.
         """
         first = sorted((*self._examples[reason], reason) for reason in self._counts)
         if first:

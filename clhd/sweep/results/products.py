@@ -42,12 +42,7 @@ if TYPE_CHECKING:
 def digest_stores(folder: Path, opened: Mapping[StageName, ChunkFiles] | None = None) -> dict[str, str]:
     """Return the digests of the stores of an experiment, on which its summary rests, by stage.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the experiment.
-    opened : mapping, optional
-        Files of stores that are open already.
+    The folder is that of the experiment; `opened` are files of stores that are open already.
     """
     stores = {kind: path for kind in KINDS if (path := stage_path(folder, kind)).is_dir()}
     files = {kind: (opened or {}).get(kind) or ChunkFiles(path, check_metadata(path)) for kind, path in stores.items()}

@@ -49,19 +49,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class StageState:
-    """The state of one stage of an experiment.
-
-    Parameters
-    ----------
-    problem : str
-        What is wrong and what helps, in one line; empty for complete, pending and failed.
-    counts : mapping of str to int
-        Runs that the experiment asks for (``wanted``) and their number by status; empty where a store cannot be read,
-        and for a summary.
-    """
+    """The state of one stage of an experiment."""
 
     state: State
-    problem: str = ""
+    problem: str = ""  # what is wrong and what helps, in one line; empty for complete, pending and failed
+    # Runs that the experiment asks for (``wanted``) and their number by status; empty where a store cannot be read, and
+    # for a summary.
     counts: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -111,15 +111,7 @@ def _list_cells(stage: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
 
 
 def watch_status(find_reports: Callable[[], Sequence[Mapping[str, Any]]], stream: TextIO) -> NoReturn:
-    """Show the status of experiments until Ctrl-C.
-
-    Parameters
-    ----------
-    find_reports : callable
-        Returns what `describe_status` says of each experiment.
-    stream : file
-        Where the table is shown.
-    """
+    """Show the status of experiments on a stream until Ctrl-C; `find_reports` asks `describe_status` for each."""
     before = None
     while True:
         began = time.monotonic()

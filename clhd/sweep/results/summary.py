@@ -48,17 +48,9 @@ from clhd.systems.stored import Declaration
 
 
 def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) -> Path:
-    """Summarise all results of an experiment, and write the summary in one step.
+    """Summarise all results of an experiment, write the summary in one step, and return its path.
 
-    Parameters
-    ----------
-    wait : bool
-        Wait for another process that writes the summary, instead of refusing.
-
-    Returns
-    -------
-    Path
-        The summary.
+    With `wait`, wait for another process that writes the summary, instead of refusing.
 
     Raises
     ------

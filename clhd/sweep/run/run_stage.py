@@ -55,12 +55,8 @@ def execute_plan(
 ) -> int:
     """Run the blocks of a plan, by the token of the store's lock; return how many runs were computed.
 
-    Raises
-    ------
-    ClhdError
-        If the store cannot be written any more, or the scheduler is lost; all finished blocks are kept.
-    KeyboardInterrupt
-        After Ctrl-C; all finished blocks are kept.
+    All finished blocks are kept, also after Ctrl-C, or if the store cannot be written any more or the scheduler is lost
+    (ClhdError).
     """
     run = len(store.attributes["runs"])
     begin = time.perf_counter()
@@ -137,24 +133,12 @@ def _run_blocks(
 
 @dataclass(frozen=True)
 class StageReport:
-    """The outcome of a stage.
+    """The outcome of a stage."""
 
-    Parameters
-    ----------
-    path : Path
-        The store.
-    counts : mapping of status to int
-        Number of runs of the experiment by status.
-    computed : int
-        Number of runs that were computed now.
-    seconds : float
-        Wall time.
-    """
-
-    path: Path
-    counts: dict[str, int]
-    computed: int
-    seconds: float
+    path: Path  # the store
+    counts: dict[str, int]  # number of runs of the experiment by status
+    computed: int  # number of runs that were computed now
+    seconds: float  # wall time
 
     @property
     def is_complete(self) -> bool:
@@ -171,16 +155,7 @@ def find_needed(status: Any, wanted: BoolArray) -> BoolArray:
 def set_aside(stages: Sequence[Stage], results: Path, *, wait: bool = False) -> None:
     """Move the stores of stages to other names, before everything is computed again; nothing is deleted.
 
-    Parameters
-    ----------
-    stages : sequence of Stage
-    wait : bool
-        Wait for another run of the same store to end, instead of refusing.
-
-    Raises
-    ------
-    ClhdError
-        If another run holds a store, or a store cannot be moved.
+    With `wait`, wait for another run of the same store to end, instead of refusing.
     """
     paths = [stage_path(results / stage.experiment.name, stage.kind) for stage in stages]
     with ExitStack() as locks:

@@ -89,22 +89,8 @@ def compute_block(
 ) -> BlockReport:
     """Compute the needed entries of some chunks of a store, and write them.
 
-    Parameters
-    ----------
-    path : str
-        Path of the store.
-    chunks : sequence of (chunk index, needed)
-    run : int
-        Number of this run among the runs of the store.
-    token : str
-        Token of the run.
-    reference : Reference
-        Reference to the system.
-
-    Raises
-    ------
-    SupersededError, MovedError
-        If the run has ended, or the store has been moved: then nothing is written.
+    The run is known by its number among the runs of the store, and by the token of its lock. If it has ended, or the
+    store has been moved, nothing is written, but SupersededError or MovedError raised.
     """
     check_lease(Path(path), token)
     store, stage = _open(path, token, reference)
@@ -126,13 +112,7 @@ def compute_block(
 def write_merged(
     store: Store, token: str, index: ChunkIndex, needed: BoolArray, data: Mapping[str, NDArray[Any]], run: int
 ) -> None:
-    """Write computed entries into a chunk by `Store.merge_chunk`, as its only writer.
-
-    Raises
-    ------
-    SupersededError, MovedError
-        If the run has ended, or the store has been moved: then nothing is written.
-    """
+    """Write computed entries into a chunk by `Store.merge_chunk`, as its only writer, or raise as `compute_block`."""
     with guard_writing(store.path, token, store.chunk_number(index)):
         store.merge_chunk(index, needed, data, run)
         if not store.exists():  # a store that was just moved away must not appear again

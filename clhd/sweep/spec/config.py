@@ -78,13 +78,7 @@ class ConfigContent:
 
 
 def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
-    """Return a config with all its experiments, read from files.
-
-    Raises
-    ------
-    ExperimentError
-        With one line for each mistake in any of the files.
-    """
+    """Return a config with all its experiments, read from files; raises as `parse_config` does."""
     return parse_config(read_yaml(Path(path)), str(path), check=check)
 
 

@@ -149,10 +149,7 @@ def _parse(value: Any, most: int) -> int:
 def refine_axis(axis: Axis, rounds: int) -> Axis:
     """Return an axis with the values that some rounds put between its own.
 
-    Raises
-    ------
-    ClhdError
-        If it has words or one value, several parameters vary along it, or it cannot be that fine.
+    Raises ClhdError if it has words or one value, several parameters vary along it, or it cannot be that fine.
     """
     if not axis.is_single:
         raise InputError(f"{axis.name}: cannot be refined, because several parameters vary along it")
@@ -191,16 +188,7 @@ def check_refinement(
 ) -> Iterator[str]:
     """Yield one line for each mistake in a refinement that a single key does not show: key, value, what is allowed.
 
-    Parameters
-    ----------
-    refine : Refinement
-    axes : sequence of Axis
-        All axes of the experiment, refined.
-    times : sequence of float
-    constants : mapping of name to value
-    system : System
-    replicas : int
-        Of each point, at first.
+    The axes are all axes of the experiment, refined; the replicas are those of each point at first.
     """
     try:
         outputs = system.half(refine.kind).outputs(constants)
@@ -255,16 +243,9 @@ def _check_most(refine: Refinement, axes: Sequence[Axis]) -> Iterator[str]:
 def predict_points(coarse: Sequence[int], rounds: int) -> int:
     """Return the predicted number of points of a refinement: that of a border which crosses the grid once, obliquely.
 
-    Parameters
-    ----------
-    coarse : sequence of int
-        Number of positions of the coarse grid along each refined axis.
-    rounds : int
-
-    Notes
-    -----
-    A plane that crosses the grid obliquely meets, for each axis, about as many cells as the grid has in the projection
-    along this axis. To split a cell of d axes adds 3^d - 2^d points. Neighbours share some, but borders also turn.
+    The coarse grid has so many positions along each refined axis. A plane that crosses it obliquely meets, for each
+    axis, about as many cells as the grid has in the projection along this axis. To split a cell of d axes adds
+    3^d - 2^d points. Neighbours share some, but borders also turn.
     """
     intervals = [length - 1 for length in coarse]
     total, dims = math.prod(coarse), len(coarse)

@@ -50,22 +50,13 @@ SAMPLING_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many replicas each point gets.
+    """How many replicas each point gets."""
 
-    Parameters
-    ----------
-    start, most : int
-        Replicas of the first and of the last round; the same if the number is fixed.
-    until : mapping of output to number
-        Standard error to reach; empty if the number is fixed, or a refinement decides.
-    at : float or None
-        The output time that counts; None for every one.
-    """
-
-    start: int
-    most: int
+    start: int  # replicas of the first round
+    most: int  # of the last round; the same if the number is fixed
+    # Standard error to reach, by output; empty if the number is fixed, or a refinement decides.
     until: Mapping[str, float] = field(default_factory=dict)
-    at: float | None = None
+    at: float | None = None  # the output time that counts; None for every one
 
     @property
     def is_open(self) -> bool:
@@ -91,13 +82,7 @@ class Sampling:
 
 
 def parse_sampling(value: Any, *, minimum: int = 1) -> Sampling:
-    """Return what the key ``replicas`` says.
-
-    Raises
-    ------
-    ClhdError
-        With one line for each mistake.
-    """
+    """Return what the key ``replicas`` says; raise ClhdError with one line for each mistake."""
     if not isinstance(value, Mapping):
         count = parse_count("replicas", value, minimum=minimum)
         return Sampling(count, count)
@@ -144,13 +129,7 @@ def _parse_targets(value: Any) -> dict[str, float]:
 def check_sampling(sampling: Sampling, names: Collection[str] | None, times: Sequence[float] | None) -> None:
     """Raise ClhdError, with one line for each mistake, if outputs or the time of a target do not exist.
 
-    Parameters
-    ----------
-    sampling : Sampling
-    names : collection of str or None
-        Outputs of the simulation; None if they are not known.
-    times : sequence of float or None
-        Output times; None if they are not known.
+    The names are the outputs of the simulation. Names or times that are not known are None.
     """
     mistakes = []
     if names is not None:

@@ -83,13 +83,7 @@ class DamagedChunkError(StoreError):
 
 
 class ChunkFiles:
-    """The chunk files of a store, or of a summary, with its metadata as they were when it was opened.
-
-    Parameters
-    ----------
-    root : Path
-    metadata : Metadata
-    """
+    """The chunk files of a store, or of a summary, with its metadata as they were when it was opened."""
 
     def __init__(self, root: Path, metadata: Metadata) -> None:
         self.root = root
@@ -312,14 +306,7 @@ class ChunkFiles:
 
 
 def read_array(files: ChunkFiles, name: str, region: Sequence[slice] = ()) -> NDArray[Any]:
-    """Return the values of a variable, all or those of a region.
-
-    Parameters
-    ----------
-    files : ChunkFiles
-    name : str
-    region : sequence of slice, optional
-        Slices with step 1; dims without a slice are read in full.
+    """Return the values of a variable, all or those of a region: slices with step 1, for the first dims or for all.
 
     Raises
     ------
@@ -359,13 +346,7 @@ def read_dataset(
 ) -> xr.Dataset:
     """Return variables in memory, with tables in the attributes as tables; raises what `read_array` does.
 
-    Parameters
-    ----------
-    files : ChunkFiles
-    only : collection of str, optional
-        The variables; by default all.
-    places : mapping of dim to positions, optional
-        What of each dim is wanted, ascending; by default all.
+    By default these are all variables as a whole; `places` are the wanted positions along some dims, ascending.
     """
     variables: dict[str, xr.Variable] = {}
     attributes = dict(files.metadata.attributes)

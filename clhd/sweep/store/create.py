@@ -143,21 +143,9 @@ _Column = tuple[str, str, Any, Mapping[str, str]]
 def create_store(
     path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]] = (), identity: str = ""
 ) -> Store:
-    """Create an empty store for a stage in the hidden folder, and publish it; return the open store.
+    """Create an empty store for a stage, with chunks of some shape, and publish it; return the open store.
 
-    Parameters
-    ----------
-    chunks : tuple of int
-        Shape of a chunk.
-    runs : sequence of mapping
-        Runs that have filled the store so far.
-    identity : str
-        Identity of the results that it will hold; by default, that of the stage.
-
-    Raises
-    ------
-    ClhdError
-        If it cannot be written.
+    It notes the runs that have filled it so far, and the identity of its results: by default, that of the stage.
     """
     with explain_unwritable(path):
         write_empty(path, stage, chunks, runs, identity)

@@ -188,21 +188,9 @@ def _lock_bytes(descriptor: int, start: int, length: int, *, wait: bool) -> None
 
 @contextmanager
 def guard_writing(store: Path, token: str, chunk: int) -> Iterator[None]:
-    """Be the only writer of a chunk while the context lasts.
+    """Be the only writer of the chunk of some number while the context lasts; the token is that of `hold_lock`.
 
-    Parameters
-    ----------
-    token : str
-        Of the task's run, from `hold_lock`.
-    chunk : int
-        Number of the chunk.
-
-    Raises
-    ------
-    SupersededError
-        If the run has ended, or another run has the lock.
-    MovedError
-        If the store was moved or deleted.
+    Raises as `check_lease` does.
     """
     try:
         descriptor = open_fixed(_writing_path(store), create=False)

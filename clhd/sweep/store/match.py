@@ -58,10 +58,7 @@ def find_stored(store: Store, experiment: Experiment, kind: StageKind, *, comput
 def check_changes(store: Store, requested: Stage) -> Stage:
     """Return the stage that a store holds, after a check that its results are of the requested experiment.
 
-    Raises
-    ------
-    ChangedError, MetadataError
-        See `find_stored`.
+    Raises as `find_stored` does.
     """
     old, new = store.experiment.system, requested.experiment.system
     if old != new:

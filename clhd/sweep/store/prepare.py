@@ -58,24 +58,12 @@ _ENCODING = ("data_type", "chunk_grid", "fill_value", "codecs", "storage_transfo
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """The part of the old store from which a chunk of the new store is filled, along one dim.
+    """The part of the old store from which a chunk of the new store is filled, along one dim."""
 
-    Parameters
-    ----------
-    source : slice
-        Positions in the old store.
-    known : array of bool
-        True at the positions of the chunk that the source fills.
-    chunks : range
-        Numbers of the chunks of the old store that hold the source.
-    is_same : bool
-        True if the chunk equals one chunk of the old store.
-    """
-
-    source: slice
-    known: BoolArray
-    chunks: range
-    is_same: bool
+    source: slice  # positions in the old store
+    known: BoolArray  # True at the positions of the chunk that the source fills
+    chunks: range  # numbers of the chunks of the old store that hold the source
+    is_same: bool  # True if the chunk equals one chunk of the old store
 
 
 _Origins = list[list[_Origin]]  # along each dim, of each chunk
@@ -84,17 +72,7 @@ _Origins = list[list[_Origin]]  # along each dim, of each chunk
 def grow_store(old: Store, available: Stage, places: Sequence[Sequence[int]]) -> Store:
     """Copy a store into a larger one, which takes its name; return the open new store. The caller holds the lock.
 
-    Parameters
-    ----------
-    available : Stage
-        The stage whose points and replicas the new store has a place for.
-    places : sequence of sequence of int
-        Positions in the new store of what the old store holds, along each dim; ascending.
-
-    Raises
-    ------
-    StoreError
-        If a chunk of the store is missing, or damaged where it must be read.
+    The places are the positions in the new store of what the old store holds, along each dim, ascending.
     """
     path = old.path
     chunks = keep_chunks(old.chunks, available)
@@ -189,10 +167,7 @@ def _assemble_chunk(new: Store, old: Store, index: ChunkIndex, parts: Sequence[_
 def prepare_store(requested: Stage, path: Path) -> tuple[Store, Stage]:
     """Return the store of a stage, created or grown if need be, and the available stage. The caller holds its lock.
 
-    Raises
-    ------
-    ClhdError
-        If the store is damaged, cannot be written, or has results of other constants.
+    Raises ClhdError if the store is damaged, cannot be written, or has results of other constants.
     """
     if path.is_symlink():
         raise StoreError(f"{path}: is a link, which a growing store would replace; link {path.parent} instead")

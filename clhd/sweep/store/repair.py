@@ -37,12 +37,9 @@ from clhd.systems.protocol import System
 
 
 def repair_store(path: Path, system: System) -> None:
-    """Repair a store, if there is one. This comes before growth, which needs all files.
+    """Repair a store, if there is one; raise MetadataError if its metadata cannot be restored.
 
-    Raises
-    ------
-    MetadataError
-        If its metadata cannot be restored: names ``--fresh``.
+    This comes before growth, which needs all files.
     """
     if not path.is_dir():
         return

@@ -76,13 +76,7 @@ class Store:
         self.entry_size = int(self.attributes.get("replicas_per_entry", 1))
 
     def read_dataset(self, names: Sequence[str], places: Mapping[str, Sequence[int]]) -> "xr.Dataset":
-        """Return variables and all coordinates at some positions along each dim, in memory.
-
-        Raises
-        ------
-        DamagedChunkError
-            If a chunk is damaged, or is missing although it has a status.
-        """
+        """Return variables and all coordinates at some positions along each dim, in memory; raises as `read` does."""
         try:
             return read_dataset(self.files, {*names, *self.coordinates}, places)
         except StoreError:
@@ -125,12 +119,7 @@ class Store:
         return int(np.ravel_multi_index(index, chunk_counts(self.shape, self.chunks))) if index else 0
 
     def read(self, name: str, region: Sequence[slice] = ()) -> NDArray[Any]:
-        """Return the values of a variable, all or those of a region.
-
-        Parameters
-        ----------
-        region : sequence of slice, optional
-            Slices with step 1; dims without a slice are read in full.
+        """Return the values of a variable, all or those of a region, see `clhd.sweep.store.chunk_files.read_array`.
 
         Raises
         ------
@@ -298,17 +287,9 @@ class Store:
 
 
 def find_missing(store: Store, sizes: list[int] | None = None) -> dict[ChunkIndex, Path]:
-    """Find chunks that have a status but lack files, or have empty files.
+    """Return the first missing file of each chunk that has a status but lacks files, or has empty files.
 
-    Parameters
-    ----------
-    sizes : list, optional
-        Takes the sizes of the files that were found.
-
-    Returns
-    -------
-    dict of tuple of int to Path
-        The first missing file of each such chunk.
+    The list, if there is one, takes the sizes of the files that were found.
 
     Raises
     ------

@@ -52,31 +52,15 @@ _MOST_NUMBERS = 2**20
 
 @dataclass(frozen=True)
 class Counts:
-    """How much of each point is wanted, as arrays of the shape of a store's grid.
+    """How much of each point is wanted, as arrays of the shape of a store's grid."""
 
-    Parameters
-    ----------
-    entries : array of int
-        Entries of the store that are wanted: the first replicas, or blocks of them.
-    is_decided : array of bool
-        True where no more will be wanted: the last wanted round is complete.
-    has_reached : array of bool
-        True where it is decided and every error is at most its target.
-    """
-
-    entries: IntArray
-    is_decided: BoolArray
-    has_reached: BoolArray
+    entries: IntArray  # of the store that are wanted: the first replicas, or blocks of them
+    is_decided: BoolArray  # True where no more will be wanted: the last wanted round is complete
+    has_reached: BoolArray  # True where it is decided and every error is at most its target
 
 
 def find_counts(store: Store, experiment: Experiment) -> Counts:
-    """Return how many entries of each point of a simulation's store an experiment wants.
-
-    Raises
-    ------
-    DamagedChunkError
-        If a chunk of results is damaged or missing.
-    """
+    """Return how many entries of each point of a simulation's store an experiment wants by its targets."""
     sampling, shape = experiment.sampling, store.shape[:-1]
     rounds = [count // store.entry_size for count in sampling.counts]
     status = store.status()
@@ -193,21 +177,11 @@ def find_errors(moments: Sequence[FloatArray]) -> FloatArray:
 
 
 class PointMeans(NamedTuple):
-    """A quantity at each point of a store, as arrays of the shape of its grid.
+    """A quantity at each point of a store, as arrays of the shape of its grid."""
 
-    Parameters
-    ----------
-    mean : array
-        Over the replicas that are ok; NaN for none.
-    error : array
-        Standard error of the mean; NaN for fewer than two replicas; 0 of a theory.
-    known : array of bool
-        True where every replica has a status; it may be a failure.
-    """
-
-    mean: FloatArray
-    error: FloatArray
-    known: BoolArray
+    mean: FloatArray  # over the replicas that are ok; NaN for none
+    error: FloatArray  # standard error of the mean; NaN for fewer than two replicas; 0 of a theory
+    known: BoolArray  # True where every replica has a status; it may be a failure
 
 
 def read_means(
@@ -219,19 +193,12 @@ def read_means(
 
     Parameters
     ----------
-    store : Store
-    output : str
     place : sequence of int
         Position along each dim of the output, such as the time.
     entries : int, optional
         Use the first entries of each point only: replicas, or blocks of them. By default all.
     counts : Counts, optional
         How many of these each point wants, where its error decides; a point is known once that is decided.
-
-    Raises
-    ------
-    DamagedChunkError
-        If a chunk is damaged or missing.
     """
     has_entries = store.layout.has_replicas
     dims = len(store.shape) - has_entries
@@ -266,54 +233,28 @@ def read_means(
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an experiment wants of a store.
+    """What an experiment wants of a store."""
 
-    Parameters
-    ----------
-    mask : array of bool, of the shape of the store
-    is_done : bool
-        False if more may be wanted once all of this is known.
-    problem : str
-        Why the refinement cannot go on: the level is met nowhere on the coarse grid, or too many points are wanted.
-    """
-
-    mask: BoolArray
-    is_done: bool
+    mask: BoolArray  # of the shape of the store
+    is_done: bool  # False if more may be wanted once all of this is known
+    # Why the refinement cannot go on: the level is met nowhere on the coarse grid, or too many points are wanted.
     problem: str = ""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The points that the deciding stage of a refined experiment wants.
+    """The points that the deciding stage of a refined experiment wants."""
 
-    Parameters
-    ----------
-    choice : Choice
-        Along the axes of that stage.
-    axes : tuple of str
-        Their names.
-    problem : str
-        See `Wanted`.
-    entries : array of int, optional
-        How many entries of each point of the stage's store are wanted, if the refinement decides on the replicas.
-    """
-
-    choice: Choice
+    choice: Choice  # along the axes of that stage
     axes: tuple[str, ...]
-    problem: str
-    entries: IntArray | None
+    problem: str  # see `Wanted`
+    entries: IntArray | None  # wanted of each point of the stage's store, if the refinement decides on the replicas
 
 
 def select_wanted(store: Store, available: Stage, requested: Stage) -> Wanted:
     """Return the entries of a store that an experiment wants.
 
-    Parameters
-    ----------
-    store : Store
-    available : Stage
-        The stage whose points the store has a place for.
-    requested : Stage
-        The stage as the experiment's file describes it.
+    The store has a place for the points of the stage `available`; `requested` is the stage that the file describes.
     """
     mask = select_requested(available, requested)
     points, found = find_points(requested.experiment, requested.grid.axes, store.path.parent)
@@ -330,13 +271,7 @@ def select_wanted(store: Store, available: Stage, requested: Stage) -> Wanted:
 def find_wanted_counts(store: Store, experiment: Experiment, found: Found | None = None) -> Counts:
     """Return how many entries of each point of a simulation's store an experiment wants, if it wants the point.
 
-    Parameters
-    ----------
-    store : Store
-        Of the simulation.
-    experiment : Experiment
-    found : Found, optional
-        What `find_points` has found, which saves finding it again.
+    `found` is what `find_points` has found, which saves finding it again.
     """
     counts = find_counts(store, experiment)
     if experiment.refine is None or not experiment.sampling.is_open or experiment.sampling.until:
@@ -350,13 +285,7 @@ def find_wanted_counts(store: Store, experiment: Experiment, found: Found | None
 def find_points(experiment: Experiment, axes: Sequence[Axis], folder: Path) -> tuple[BoolArray, Found | None]:
     """Return a mask of the points that an experiment wants, and what the deciding stage says if there is one.
 
-    Parameters
-    ----------
-    experiment : Experiment
-    axes : sequence of Axis
-        Those of the stage whose points are asked for.
-    folder : Path
-        Folder of the stores of the experiment.
+    The axes are those of the stage whose points are asked for; the folder holds the stores of the experiment.
     """
     shape = tuple(len(axis) for axis in axes)
     if experiment.refine is None:
@@ -369,21 +298,7 @@ def find_points(experiment: Experiment, axes: Sequence[Axis], folder: Path) -> t
 
 
 def find_choice(experiment: Experiment, refine: Refinement, folder: Path) -> Found:
-    """Return the points that the deciding stage of a refined experiment wants.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    refine : Refinement
-        That of the experiment.
-    folder : Path
-        Folder of the stores of the experiment.
-
-    Raises
-    ------
-    ClhdError
-        If the stage has no store that can be read.
-    """
+    """Return the points that the deciding stage wants; raise ClhdError if it has no store that can be read."""
     path = stage_path(folder, refine.kind)
     if not path.is_dir():
         command = "simulate" if refine.kind == "simulation" else "predict"

@@ -160,15 +160,7 @@ def describe_array(
     dims: Sequence[str],
     attributes: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the metadata of an array.
-
-    Parameters
-    ----------
-    dtype : type
-        `str` for texts.
-    keys : mapping
-        How the files of its chunks are named: one of `KEY_ENCODINGS`.
-    """
+    """Return the metadata of an array; texts have the dtype `str`, and the keys are one of `KEY_ENCODINGS`."""
     is_text = dtype is str
     kind = TEXT if is_text else np.dtype(dtype).name
     fill = fill_value if is_text else np.dtype(dtype).type(fill_value).item()

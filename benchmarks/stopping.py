@@ -23,7 +23,7 @@ from scipy.stats import t as student
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import read_experiment
-from clhd.sweep.spec.sampling import Sampling
+from clhd.sweep.spec.rounds import Sampling
 from clhd.sweep.store.store import Store
 from clhd.sweep.store.wanted import find_counts, find_errors, read_means
 

@@ -21,7 +21,7 @@ from clhd.sweep.run.run_stage import StageReport, run_stage
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.grid import Axis
-from clhd.sweep.spec.refinement import halve, predict_points
+from clhd.sweep.spec.rounds import halve, predict_points
 from tests.sweep.conftest import Killed, MakeExperiment
 
 FloatArray = np.typing.NDArray[np.float64]

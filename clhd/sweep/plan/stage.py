@@ -29,7 +29,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.moments import describe_moments, expand_blocks, reduce_blocks
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, Experiment
 from clhd.sweep.spec.grid import Grid
-from clhd.sweep.spec.refinement import StageKind
+from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.spec.yaml_file import ExperimentError
 from clhd.systems.check import check_result
 from clhd.systems.declarations import Cost, Outputs, Result, Value

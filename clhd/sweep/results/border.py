@@ -20,7 +20,7 @@ import numpy as np
 from clhd.core.arrays import FloatArray
 from clhd.core.lazy import xr
 from clhd.sweep.plan.refine import find_sides
-from clhd.sweep.spec.refinement import LABEL, Refinement
+from clhd.sweep.spec.rounds import LABEL, Refinement
 
 _CROSSING = "crossing"
 

@@ -25,7 +25,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.products import digest_stores
 from clhd.sweep.spec.experiment import KINDS, Experiment, StageName, stage_path
-from clhd.sweep.spec.refinement import StageKind
+from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.store.chunk_files import ChunkFiles, DamagedChunkError, read_array
 from clhd.sweep.store.layout import check_summary, parse_stored
 from clhd.sweep.store.match import ChangedError, check_source, find_stored, share_positions

@@ -32,7 +32,7 @@ from clhd.sweep.plan.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.spec.refinement import StageKind
+from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.store.match import find_places, open_stage, positions_in
 from clhd.sweep.store.store import Store
 from clhd.sweep.store.wanted import find_wanted_counts, select_first

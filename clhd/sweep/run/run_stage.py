@@ -25,7 +25,7 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.children import can_fork, run_in_children
 from clhd.sweep.run.tasks import BlockReport, Obstacle, check_report, try_block
 from clhd.sweep.spec.experiment import Experiment, stage_path
-from clhd.sweep.spec.refinement import StageKind
+from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.spec.yaml_file import ExperimentError
 from clhd.sweep.store.lock import check_lease, hold_lock
 from clhd.sweep.store.prepare import move_aside, prepare_store

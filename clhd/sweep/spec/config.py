@@ -25,8 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from clhd.core.text import cut_lines
 from clhd.sweep.spec.experiment import Experiment, read_experiment
-from clhd.sweep.spec.refinement import describe_schema
-from clhd.sweep.spec.sampling import SAMPLING_SCHEMA
+from clhd.sweep.spec.rounds import SAMPLING_SCHEMA, describe_schema
 from clhd.sweep.spec.yaml_file import ExperimentError, describe_mistakes, read_yaml
 from clhd.systems.declarations import Parameter
 from clhd.systems.registry import find_system, list_systems

@@ -7,12 +7,12 @@
 | constants | name: value | parameters that all points share |
 | axes | name: values | parameters that vary: lists, ranges, or several parameters together |
 | times | list or range | output times, in the system's unit; left out if the system has no time |
-| replicas | count or table | independent runs of each point: a number, or a target, see `clhd.sweep.spec.sampling` |
+| replicas | count or table | independent runs of each point: a number, or a target, see `clhd.sweep.spec.rounds` |
 | seed | count | root of all random streams |
 | keep | text | whether the store holds every replica, or moments of blocks of replicas |
 | figure | text | a figure of clhd or of the system, or none |
 | quantity | text | which output the figure draws; by default the one that the system names |
-| refine | table | where the grid is refined, see `clhd.sweep.spec.refinement` |
+| refine | table | where the grid is refined, see `clhd.sweep.spec.rounds` |
 
 All mistakes of a file are reported at once, one line each: file, key, value found, what is allowed.
 
@@ -39,8 +39,15 @@ from pydantic_core.core_schema import ValidationInfo
 from clhd.core.checks import parse_count, parse_number
 from clhd.core.text import format_html_table, format_value
 from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
-from clhd.sweep.spec.refinement import LABEL, Refinement, StageKind, check_refinement
-from clhd.sweep.spec.sampling import Sampling, check_sampling, parse_sampling
+from clhd.sweep.spec.rounds import (
+    LABEL,
+    Refinement,
+    Sampling,
+    StageKind,
+    check_refinement,
+    check_sampling,
+    parse_sampling,
+)
 from clhd.sweep.spec.validation import (
     Context,
     check_table,

@@ -24,8 +24,7 @@ from pydantic_core.core_schema import ValidationInfo
 from clhd.core.checks import parse_count
 from clhd.errors import ClhdError, InputError
 from clhd.sweep.spec.grid import Axis, count_values
-from clhd.sweep.spec.refinement import MOST_ROUNDS, Refinement, refine_axis
-from clhd.sweep.spec.sampling import parse_sampling
+from clhd.sweep.spec.rounds import MOST_ROUNDS, Refinement, parse_sampling, refine_axis
 from clhd.sweep.spec.yaml_file import UNKNOWN_SYSTEM
 from clhd.systems.declarations import Outputs, Parameter, Value
 from clhd.systems.protocol import System

@@ -27,7 +27,7 @@ from clhd.sweep.plan.moments import MEAN_OF_BLOCK
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.grid import Axis
-from clhd.sweep.spec.refinement import StageKind
+from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.store.chunk_files import LEDGER, ChunkFiles, read_array
 from clhd.sweep.store.metadata import (
     FRESH,

@@ -23,7 +23,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage, format_work
 from clhd.sweep.spec.experiment import Experiment, stage_path
 from clhd.sweep.spec.grid import Axis
-from clhd.sweep.spec.refinement import StageKind
+from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.layout import check_stage
 from clhd.sweep.store.metadata import FRESH

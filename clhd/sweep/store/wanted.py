@@ -38,7 +38,7 @@ from clhd.sweep.plan.refine import LABEL_MARGIN, Choice, Sides, choose_points, f
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment, stage_path
 from clhd.sweep.spec.grid import Axis
-from clhd.sweep.spec.refinement import LABEL, Refinement
+from clhd.sweep.spec.rounds import LABEL, Refinement
 from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.match import find_stored, positions_in, select_requested, share_positions
 from clhd.sweep.store.store import Store

@@ -146,12 +146,6 @@ class StageReport:
         return self.counts["failed"] == 0 and self.counts["not_run"] == 0
 
 
-def find_needed(status: Any, wanted: BoolArray) -> BoolArray:
-    """Return the wanted entries that never ran, or failed; a divergence is a result."""
-    needed: BoolArray = wanted & ((status == Status.NOT_RUN) | (status == Status.FAILED))
-    return needed
-
-
 def set_aside(stages: Sequence[Stage], results: Path, *, wait: bool = False) -> None:
     """Move the stores of stages to other names, before everything is computed again; nothing is deleted.
 
@@ -246,7 +240,8 @@ def _compute_rounds(
             wanted = select_wanted(store, available, requested)
             _check_refinement(requested, wanted)
             status = store.status()
-            needed = find_needed(status, wanted.mask) & ~tried
+            lacks_result = (status == Status.NOT_RUN) | (status == Status.FAILED)  # a divergence is a result
+            needed = wanted.mask & lacks_result & ~tried
             if not needed.any():
                 return computed, wanted.mask, status
             if not tried.any():

@@ -175,11 +175,6 @@ def _compute(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, 
         _record_failure(stage, placed, tuple(replicas[i] for i in entry), written, found)
 
 
-def _find_place(stage: Stage, placed: _PlacedPoint, replicas: tuple[int, ...]) -> Any:
-    """Index, into the arrays of a chunk, of the replicas of a point."""
-    return (*placed.place, [replica - placed.first for replica in replicas]) if stage.has_replicas else placed.place
-
-
 def _find_places(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, ...]) -> Any:
     """Index, into the arrays of a chunk, of the replicas of some of its points, of shape (points, replicas)."""
     columns = [np.array(column) for column in zip(*(placed.place for placed in points), strict=True)]
@@ -191,7 +186,7 @@ def _find_places(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[i
 def _record_failure(
     stage: Stage, placed: _PlacedPoint, replicas: tuple[int, ...], written: list[_Arrays], error: Exception
 ) -> None:
-    where, data = _find_place(stage, placed, replicas), written[placed.chunk]
+    where, data = _find_places(stage, [placed], replicas), written[placed.chunk]
     data["status"][where] = Status.NOT_CONVERGED if isinstance(error, NotConvergedError) else Status.FAILED
     data["error_type"][where] = type(error).__name__
     data["error_message"][where] = str(error)[:_LONGEST_MESSAGE]

@@ -55,7 +55,6 @@ from clhd.sweep.spec.validation import (
     count_components,
     get_context,
     get_system,
-    has_simulation,
     list_outputs,
     list_simulated,
     number_components,
@@ -193,7 +192,7 @@ class Experiment(BaseModel):
     @classmethod
     def _parse_sampling(cls, value: Any, info: ValidationInfo) -> Sampling:
         check = get_context(info).check
-        if not check or has_simulation(info):
+        if not check or list_simulated(info) != []:
             if value is None and check:
                 raise ValueError(MUST_BE_GIVEN)
             sampling = parse_sampling(value or 0, minimum=1 if check else 0)

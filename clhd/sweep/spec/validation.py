@@ -127,11 +127,6 @@ def list_simulated(info: ValidationInfo) -> list[str] | None:
     return None  # reported when the points are checked
 
 
-def has_simulation(info: ValidationInfo) -> bool:
-    """Return False if the system simulates nothing with the constants that were found right."""
-    return list_simulated(info) != []
-
-
 def parameter_finder(info: ValidationInfo, constants: Mapping[str, Any] | None) -> Callable[[str], Parameter]:
     """A function that finds a parameter of the system by name; without constants, a component may have any number."""
     if "system" not in info.data:

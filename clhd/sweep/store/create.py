@@ -230,38 +230,29 @@ def write_empty(
     """Write an empty store into the hidden folder of `path`, as its next generation; return the hidden path."""
     generation, hidden = next_generation(path), hidden_path(path)
     remove_tree(hidden)
-    _write_arrays(
-        hidden, stage, chunks, {"identity": identity or _identify_stage(stage), "generation": generation}, runs
-    )
-    metadata = check_metadata(hidden)
-    store = ChunkFiles(hidden, metadata)
-    for file in metadata.files:
-        store.bind(hidden / file)
-    return hidden
-
-
-def _write_arrays(
-    path: Path, stage: Stage, chunks: tuple[int, ...], state: dict[str, Any], runs: Sequence[Mapping[str, Any]]
-) -> None:
-    """Write the group, the coordinates and empty arrays of a store."""
     shape, dims = stage.shape, tuple(axis.name for axis in stage.grid.axes) + stage.entry_dim
-    keys = KEY_ENCODINGS[state["generation"] % 2]
-    attributes = encode_attributes(_describe_stage(stage, dims) | {"runs": [dict(run) for run in runs]} | state)
-    _write_metadata(path, {"attributes": attributes, "zarr_format": 3, "node_type": "group"})
+    keys = KEY_ENCODINGS[generation % 2]
+    state = {"runs": list(runs), "identity": identity or _identify_stage(stage), "generation": generation}
+    attributes = encode_attributes(_describe_stage(stage, dims) | state)
+    _write_metadata(hidden, {"attributes": attributes, "zarr_format": 3, "node_type": "group"})
     sizes: dict[str, int] = {}
     for name, dim, values, words in _list_columns(stage):
-        _write_coordinate(path / name, dim, values, words, keys)
+        _write_coordinate(hidden / name, dim, values, words, keys)
         sizes[name] = len(values)
     for name, output in stage.stored.variables.items():
         tail = tuple(sizes[dim] for dim in output.dims)
         places = shape + tail, chunks + tail
         document = describe_array(*places, np.float64, math.nan, keys, dims + output.dims, output.words)
-        _write_metadata(path / name, document)
+        _write_metadata(hidden / name, document)
     for name, (dtype, fill, meaning) in LEDGER.items():
-        _write_metadata(
-            path / name, describe_array(shape, chunks, dtype, fill, keys, dims, _describe_entry(name, meaning))
-        )
-    write_checksum(path, [*sizes, *stage.stored.variables, *LEDGER], whole=sizes.keys())
+        document = describe_array(shape, chunks, dtype, fill, keys, dims, _describe_entry(name, meaning))
+        _write_metadata(hidden / name, document)
+    write_checksum(hidden, [*sizes, *stage.stored.variables, *LEDGER], whole=sizes.keys())
+    metadata = check_metadata(hidden)
+    store = ChunkFiles(hidden, metadata)
+    for file in metadata.files:
+        store.bind(hidden / file)
+    return hidden
 
 
 def _write_metadata(folder: Path, document: Document) -> None:

@@ -138,9 +138,7 @@ def _write_entry(descriptor: int, entry: Mapping[str, Any] | None) -> None:
     """Write the content of the lock file, so that readers on other machines see it; None if the run has ended."""
     content = b"" if entry is None else json.dumps(entry).encode()
     os.pwrite(descriptor, content, 0)
-    os.ftruncate(
-        descriptor, len(content)
-    )  # last, so that a run killed before it does not look as if it had ended normally
+    os.ftruncate(descriptor, len(content))  # last: a run that is killed before must not look as if it had ended
     os.fsync(descriptor)
 
 

@@ -15,9 +15,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from clhd.core.arrays import BoolArray
 from clhd.core.text import format_count, format_number, format_value
 from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage, format_work
@@ -148,13 +145,6 @@ def _resolve(stage: Stage, constants: Mapping[str, Value], name: str) -> Value |
     if name not in stage.system.parameters and base in constants:
         return constants[base]
     return stage.system.find_parameter(name, {}).default
-
-
-def select_requested(available: Stage, requested: Stage) -> BoolArray:
-    """Return a mask of the requested entries, of the shape of the store."""
-    mask = np.zeros(available.shape, dtype=bool)
-    mask[np.ix_(*positions_in(available, requested))] = True
-    return mask
 
 
 def positions_in(available: Stage, part: Stage) -> list[list[int]]:

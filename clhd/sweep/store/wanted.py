@@ -40,7 +40,7 @@ from clhd.sweep.spec.experiment import Experiment, stage_path
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.rounds import LABEL, Refinement
 from clhd.sweep.store.chunk_files import StoreError
-from clhd.sweep.store.match import find_stored, positions_in, select_requested, share_positions
+from clhd.sweep.store.match import find_stored, positions_in, share_positions
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 
@@ -256,16 +256,12 @@ def select_wanted(store: Store, available: Stage, requested: Stage) -> Wanted:
 
     The store has a place for the points of the stage `available`; `requested` is the stage that the file describes.
     """
-    mask = select_requested(available, requested)
     points, found = find_points(requested.experiment, requested.grid.axes, store.path.parent)
+    mask = np.zeros(available.shape, dtype=bool)
+    mask[np.ix_(*positions_in(available, requested))] = points if requested.entries is None else points[..., None]
     if requested.experiment.sampling.is_open and requested.is_simulation:
         mask &= select_first(find_wanted_counts(store, requested.experiment, found).entries, store.shape[-1])
-    if found is None:
-        return Wanted(mask, is_done=True)
-    if requested.entries is not None:
-        points = np.broadcast_to(points[..., None], requested.shape)
-    mask[np.ix_(*positions_in(available, requested))] &= points
-    return Wanted(mask, found.choice.is_done, found.problem)
+    return Wanted(mask, is_done=True) if found is None else Wanted(mask, found.choice.is_done, found.problem)
 
 
 def find_wanted_counts(store: Store, experiment: Experiment, found: Found | None = None) -> Counts:

@@ -30,27 +30,13 @@ _DECLARING: tuple[StageName, ...] = ("summary", "simulation", "theory")
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one experiment.
+    """What is known of one experiment."""
 
-    Parameters
-    ----------
-    status : mapping
-        Result of `clhd.sweep.results.status.describe_status`.
-    seconds : mapping of stage to float
-        Core time, s.
-    runs : mapping of stage to list
-        The attribute ``runs`` of each store.
-    declaration : Declaration or None
-        None if no result has one.
-    identity : str
-        Of the summary; empty if there is none.
-    """
-
-    status: Mapping[str, Any]
-    seconds: Mapping[str, float]
-    runs: Mapping[str, list[Mapping[str, Any]]]
-    declaration: Declaration | None
-    identity: str = ""
+    status: Mapping[str, Any]  # result of `clhd.sweep.results.status.describe_status`
+    seconds: Mapping[str, float]  # core time of each stage, s
+    runs: Mapping[str, list[Mapping[str, Any]]]  # the attribute ``runs`` of the store of each stage
+    declaration: Declaration | None  # None if no result has one
+    identity: str = ""  # of the summary; empty if there is none
 
     @property
     def state(self) -> str:

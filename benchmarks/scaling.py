@@ -34,7 +34,7 @@ from clhd.core.progress import Progress
 from clhd.sweep.plan.blocks import choose_chunks, plan_blocks
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.results.state import describe_status
+from clhd.sweep.results.status import describe_status
 from clhd.sweep.results.summary import write_summary
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment

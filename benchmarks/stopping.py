@@ -23,10 +23,9 @@ from scipy.stats import t as student
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.spec.experiment import read_experiment
-from clhd.sweep.spec.sampling import Sampling
-from clhd.sweep.store.points import read_means
-from clhd.sweep.store.stopping import find_counts, find_errors
+from clhd.sweep.spec.rounds import Sampling
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.wanted import find_counts, find_errors, read_means
 
 _GRID = Path(__file__).parents[1] / "config" / "experiments" / "grid.yaml"
 _QUANTITY, _TARGETS, _MOST_ON_GRID = "cosine_similarity", (0.015, 0.005), 16384

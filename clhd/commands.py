@@ -129,7 +129,7 @@ def status(options: Namespace) -> int:
         return _watch(options)
     spare_collections()
     from clhd.sweep.results.products import find_product_faults
-    from clhd.sweep.results.state import describe_status, format_status
+    from clhd.sweep.results.status import describe_status, format_status
     from clhd.sweep.run.children import map_in_children
 
     config = _find_list(options)
@@ -147,8 +147,7 @@ def status(options: Namespace) -> int:
 
 def _watch(options: Namespace) -> NoReturn:
     """Show the status of the experiments until Ctrl-C; those that begin meanwhile come in."""
-    from clhd.sweep.results.state import describe_status
-    from clhd.sweep.results.watch import watch_status
+    from clhd.sweep.results.status import describe_status, watch_status
 
     for name in ("json", "check", "deep"):
         if getattr(options, name):
@@ -258,7 +257,7 @@ def archive(options: Namespace) -> int:
     """Write results, with all that is needed to compute them again, as one zip."""
     from clhd.publish.archive import write_archive
     from clhd.sweep.results.listing import DEFAULT
-    from clhd.sweep.results.state import describe_status
+    from clhd.sweep.results.status import describe_status
     from clhd.sweep.spec.config import read_config
 
     source = options.config or DEFAULT
@@ -336,8 +335,7 @@ def _verify_archive(path: Path, fraction: float) -> int:
 
     from clhd.publish.archive import unpack_archive
     from clhd.sweep.results.inspect import verify_share
-    from clhd.sweep.spec.experiment import read_experiment
-    from clhd.sweep.spec.stages import stage_path
+    from clhd.sweep.spec.experiment import read_experiment, stage_path
 
     code = 0
     with TemporaryDirectory(prefix="clhd-") as folder:

@@ -9,17 +9,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
 from clhd.cli import main
 from clhd.sweep.plan.blocks import choose_chunks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.spec.experiment import read_experiment
-from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.spec.experiment import read_experiment, stage_path
 from clhd.sweep.store.create import create_store
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
+from tests.sweep.stages import overwrite
 
 EXPERIMENT = """
 system: contrastive
@@ -114,14 +115,16 @@ def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_computed(
 def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "small.yaml"]) == 0
     assert main(["verify", "small.yaml", "--fraction", "1"]) == 0
-    store = Store(Path("results/small/simulation.zarr"), "r+")
-    store.group["squared_norm"][0, 1, 2, 1] = 0.5  # type: ignore[index]
+    store = Store(Path("results/small/simulation.zarr"))
+    values = store.read("squared_norm")
+    values[0, 1, 2, 1] = 0.5
+    overwrite(store, "squared_norm", values)
     capsys.readouterr()
     assert main(["verify", "small.yaml", "--fraction", "1"]) == 1
     output = capsys.readouterr().out
     assert "second_moment=1, dimension=50: squared_norm came out otherwise" in output
     assert output.endswith("4 points computed again: 9 runs with the same bits, 1 point with others\n")
-    store.group["status"][...] = Status.NOT_RUN  # type: ignore[index]
+    overwrite(store, "status", np.full_like(store.read("status"), Status.NOT_RUN))
     assert main(["verify", "small.yaml"]) == 0
     assert capsys.readouterr().out == "nothing to compare: no chosen point is known\n"
 

@@ -34,32 +34,18 @@ from clhd.systems.registry import Reference, import_named, load_system, locate
 
 @dataclass(frozen=True)
 class ClaimSettings:
-    """A claim or table, and what the claims file says of it.
-
-    Parameters
-    ----------
-    claim : Claim or CaseTable
-    system : System
-        The system that lists it.
-    experiments : mapping of role to str
-    thresholds : mapping of name to value
-    """
+    """A claim or table, and what the claims file says of it."""
 
     claim: Claim | CaseTable
-    system: System
-    experiments: Mapping[str, str]
+    system: System  # which lists it
+    experiments: Mapping[str, str]  # by role
     thresholds: Mapping[str, Threshold]
 
 
 def read_claims(path: str | Path, experiments: Mapping[str, Experiment]) -> dict[str, ClaimSettings]:
-    """Read a claims file, and find its claims.
+    """Read a claims file, such as config/claims.yaml, and find its claims.
 
-    Parameters
-    ----------
-    path : path
-        A YAML file such as config/claims.yaml.
-    experiments : mapping of name to Experiment
-        All experiments that can play a role. Their systems list the claims.
+    The experiments are all that can play a role. Their systems list the claims.
 
     Raises
     ------

@@ -21,7 +21,7 @@ from clhd.figures.style import COLUMN, INK, PAGE, SEQUENTIAL, make_figure
 from clhd.sweep.plan.refine import fill_between
 from clhd.sweep.results.border import select_quantity
 from clhd.sweep.results.summary_reader import Summary
-from clhd.sweep.spec.refinement import LABEL, Refinement
+from clhd.sweep.spec.rounds import LABEL, Refinement
 
 _MOST_PANELS = 4
 

@@ -27,19 +27,10 @@ def draw_claims(
     *,
     for_paper: Path | None = None,
 ) -> list[Path]:
-    """Draw the figures of every claim and every table.
+    """Draw the figures of every claim and every table, of which `clhd.claims.judge` has returned both.
 
-    Parameters
-    ----------
-    claims : mapping
-        What `clhd.claims.judge.judge_claims` returned.
-    tables : mapping of id to mapping
-        What `clhd.claims.judge.judge_tables` returned.
-    settings : mapping of id to ClaimSettings
-    results : Path
-        Folder of all results; the figures go to its folder ``figures``.
-    for_paper : Path, optional
-        Folder for figures with fonts like those of TeX, as pdf alone, without captions.
+    They go to the folder ``figures`` of all results; or to the folder `for_paper`, with fonts like those of TeX, as pdf
+    alone, without captions.
 
     Returns
     -------

@@ -22,20 +22,13 @@ _LOGARITHMIC_FROM = 20.0
 
 @dataclass(frozen=True)
 class Roles:
-    """Which axis of a figure shows what.
-
-    Parameters
-    ----------
-    x, colour, column, row : str or None
-    fixed : mapping of axis to position
-        The axes for which there is no role, at the one position that is drawn.
-    """
+    """Which axis of a figure shows what."""
 
     x: str
     colour: str | None
     column: str | None
     row: str | None
-    fixed: dict[str, int]
+    fixed: dict[str, int]  # axes for which there is no role, at the one position that is drawn
 
 
 def assign_roles(summary: Summary, wish: Sequence[str], *, roles: int = 4) -> Roles:

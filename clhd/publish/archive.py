@@ -23,7 +23,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 from clhd.core.files import replace_file
 from clhd.errors import FileError, InputError, explain_unwritable
 from clhd.sweep.spec.config import ConfigContent
-from clhd.sweep.spec.stages import STAGES, stage_path
+from clhd.sweep.spec.experiment import STAGES, stage_path
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.provenance import describe_code, now
 from clhd.systems.registry import is_file_name
@@ -180,18 +180,8 @@ def describe_crate(
 ) -> dict[str, Any]:
     """Return the metadata of an archive.
 
-    Parameters
-    ----------
-    title, date : str
-        The date as ISO 8601 writes it.
-    code : str
-        Version of clhd, with its commit.
-    experiments : mapping of folder to description
-        Folders of results.
-    files : sequence of str
-        Other files that are worth a name.
-    licence : str, optional
-        Its address, such as ``https://creativecommons.org/licenses/by/4.0/``.
+    The date is as ISO 8601 writes it; `code` is the version of clhd with its commit; the experiments are descriptions
+    of folders of results, and the files are others that are worth a name; `licence` is an address.
     """
     folders = {f"{folder}/": text for folder, text in experiments.items()}
     clhd = {"@id": "#clhd", "@type": "SoftwareApplication", "name": "clhd", "version": code}

@@ -27,7 +27,7 @@ from clhd.report.evidence import Remark, Table, arrange_evidence
 from clhd.sweep.results.products import find_claims_faults
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.spec.config import ConfigContent
-from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.spec.experiment import stage_path
 from clhd.sweep.store.provenance import describe_code
 
 FOLDER = "latex"

@@ -24,20 +24,12 @@ _LONGEST_CELL = 40  # characters; a longer text stands below the tables
 
 @dataclass(frozen=True)
 class Table:
-    """A table as templates show it.
-
-    Parameters
-    ----------
-    rows : list of rows of plain values
-        The first value of each row is its head.
-    is_titled : bool
-        False hides the caption from all but screen readers, because a heading says the same.
-    """
+    """A table as templates show it."""
 
     caption: str
     head: list[str]
-    rows: list[list[Any]]
-    is_titled: bool = False
+    rows: list[list[Any]]  # of plain values, the first of which is the head of its row
+    is_titled: bool = False  # False hides the caption from all but screen readers, because a heading says the same
 
 
 @dataclass(frozen=True)
@@ -49,16 +41,10 @@ class Remark:
 
 
 def arrange_evidence(evidence: Mapping[str, Any], title: str, path: tuple[str, ...] = ()) -> list[Table | Remark]:
-    """Return the tables and remarks of evidence: rows, columns, remarks, then the inner tables.
+    """Return the tables and remarks of evidence, as claims.json holds it: rows, columns, remarks, then inner tables.
 
-    Parameters
-    ----------
-    evidence : mapping
-        Plain values, as claims.json holds them.
-    title : str
-        Caption of the outermost tables, which show none. Inner tables show the names on the way to them.
-    path : tuple of str
-        Names on the way from the outermost evidence.
+    The title is the caption of the outermost tables, which show none. Inner tables show the path: the names on the way
+    to them.
     """
     name, titled = ": ".join(path) or title, bool(path)
     columns = _find_columns(evidence)

@@ -20,11 +20,9 @@ from clhd.errors import ClhdError
 from clhd.report.pictures import Picture, read_picture
 from clhd.report.text import make_anchor
 from clhd.sweep.results.products import find_figure_faults
-from clhd.sweep.results.state import describe_status
-from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.spec.stages import KINDS, STAGES, StageName
-from clhd.sweep.store.chunk_files import ChunkFiles
-from clhd.sweep.store.decode import read_array
+from clhd.sweep.results.status import describe_status
+from clhd.sweep.spec.experiment import KINDS, STAGES, Experiment, StageName
+from clhd.sweep.store.chunk_files import ChunkFiles, read_array
 from clhd.systems.stored import Declaration
 
 _DECLARING: tuple[StageName, ...] = ("summary", "simulation", "theory")
@@ -32,27 +30,13 @@ _DECLARING: tuple[StageName, ...] = ("summary", "simulation", "theory")
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one experiment.
+    """What is known of one experiment."""
 
-    Parameters
-    ----------
-    status : mapping
-        Result of `clhd.sweep.results.state.describe_status`.
-    seconds : mapping of stage to float
-        Core time, s.
-    runs : mapping of stage to list
-        The attribute ``runs`` of each store.
-    declaration : Declaration or None
-        None if no result has one.
-    identity : str
-        Of the summary; empty if there is none.
-    """
-
-    status: Mapping[str, Any]
-    seconds: Mapping[str, float]
-    runs: Mapping[str, list[Mapping[str, Any]]]
-    declaration: Declaration | None
-    identity: str = ""
+    status: Mapping[str, Any]  # result of `clhd.sweep.results.status.describe_status`
+    seconds: Mapping[str, float]  # core time of each stage, s
+    runs: Mapping[str, list[Mapping[str, Any]]]  # the attribute ``runs`` of the store of each stage
+    declaration: Declaration | None  # None if no result has one
+    identity: str = ""  # of the summary; empty if there is none
 
     @property
     def state(self) -> str:

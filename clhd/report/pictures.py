@@ -18,43 +18,18 @@ _LARGEST = 1.45  # a figure is shown at most this much larger than it was made
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as templates show it.
+    """A figure as templates show it."""
 
-    Parameters
-    ----------
-    file : str
-        Name of the file.
-    text : str
-        Description for readers who do not see the figure.
-    source : str
-        The picture as a data URL; empty if the file does not exist. Browsers run no script of an image.
-    least, most : int
-        Width in pixels of the page.
-    """
-
-    file: str
-    text: str
-    source: str
-    least: int
+    file: str  # its name
+    text: str  # description for readers who do not see the figure
+    source: str  # the picture as a data URL; empty if the file does not exist. Browsers run no script of an image
+    least: int  # width in pixels of the page
     most: int
     caption: Markup
 
 
 def read_picture(path: Path, text: str) -> Picture:
-    """Return a figure with the caption beside it, if there is one.
-
-    Parameters
-    ----------
-    path : Path
-        An SVG or PNG file.
-    text : str
-        Description of the figure.
-
-    Raises
-    ------
-    ClhdError
-        If the file is no picture.
-    """
+    """Return a figure, from an SVG or PNG file, with the caption beside it; raise ClhdError if it is no picture."""
     file = path.with_suffix(".rst")
     caption = mark_caption(file.read_text(encoding="utf-8")) if file.is_file() else Markup()
     if not path.is_file():

@@ -23,22 +23,14 @@ from clhd.sweep.results.inspect import explain_points
 from clhd.sweep.results.products import page_path, page_record, write_record
 from clhd.sweep.results.state import find_stale
 from clhd.sweep.results.summary_reader import Summary, read_summary
-from clhd.sweep.spec.experiment import Experiment, parse_experiment
-from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.spec.experiment import Experiment, parse_experiment, stage_path
 from clhd.sweep.store.provenance import describe_code, now
 
 _RESULTS = Path("results")  # where `clhd why` looks without --results
 
 
 def write_page(name: str, file: Path, results: Path) -> Path:
-    """Write the page of an experiment.
-
-    Parameters
-    ----------
-    name : str
-        Name of the experiment.
-    file : Path
-        Its YAML file, which the commands on the page name. It is not read.
+    """Write the page of an experiment; the commands on it name its YAML file, which is not read.
 
     Raises
     ------
@@ -67,18 +59,9 @@ def _compose_page(summary: Summary, name: str, file: Path, results: Path) -> str
 def render_page(
     summary: Summary, experiment: Experiment, answers: Sequence[Mapping[str, Any]], notes: Sequence[str], command: str
 ) -> str:
-    """Return the page as text.
+    """Return the page as text; for experiment and answers see `describe_results`.
 
-    Parameters
-    ----------
-    experiment : Experiment
-        As the summary describes it.
-    answers : sequence of mapping
-        What `clhd.sweep.results.inspect.explain_points` says of all points; empty if that is not known.
-    notes : sequence of str
-        What readers must know before they look.
-    command : str
-        The command that tells about a point, without the point.
+    Notes are what readers must know before they look; the command is one that tells about a point, without the point.
     """
     content = describe_results(summary, experiment, answers)
     templates = make_environment().overlay(

@@ -17,8 +17,7 @@ from clhd.figures.plot import find_figure, plot_experiment
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.config import read_config
-from clhd.sweep.spec.experiment import read_experiment
-from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.spec.experiment import read_experiment, stage_path
 from clhd.sweep.store.match import ChangedError
 
 ROOT = Path(__file__).parents[2]

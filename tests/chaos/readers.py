@@ -23,7 +23,7 @@ import clhd.systems.registry
 from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster
 from clhd.sweep.results.open_results import open_results
-from clhd.sweep.results.state import describe_status
+from clhd.sweep.results.status import describe_status
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment

@@ -45,7 +45,7 @@ def test_swapped_and_older_chunks_are_noticed(tmp_path: Path, monkeypatch: pytes
     assert main(["run", "toy.yaml", "--repair"]) == 0
     assert main(["status", "config.yaml", "--deep"]) == 0, "the same bits as before"
     assert (first.read_bytes(), second.read_bytes()) == contents
-    store = Store(folder.parent, "r+")
+    store = Store(folder.parent)
     chunk = store.read_chunk((0, 0, 0))
     store.write_chunk((0, 0, 0), chunk)
     assert main(["summarise", "toy.yaml"]) == 0

@@ -27,7 +27,7 @@ from clhd.figures.trajectories import plot_trajectories
 from clhd.sweep.results.border import add_border
 from clhd.sweep.results.summary_reader import Summary
 from clhd.sweep.spec.experiment import parse_experiment, read_experiment
-from clhd.sweep.spec.refinement import Refinement
+from clhd.sweep.spec.rounds import Refinement
 from clhd.systems.contrastive.figures.presets import plot_moments, plot_noise_correlation
 from clhd.systems.protocol import NoHalf, System
 from clhd.systems.registry import list_systems

@@ -14,8 +14,15 @@ import zarr
 from clhd.sweep.plan.blocks import chunk_counts, chunk_region
 from clhd.sweep.store.chunk_files import TRAILER_BYTES
 from clhd.sweep.store.create import write_dataset
-from clhd.sweep.store.documents import FILE, KEY_ENCODINGS, chunk_key, find_danger
-from clhd.sweep.store.encode import CODEC, describe_array, encode_chunk
+from clhd.sweep.store.zarr_format import (
+    CODEC,
+    FILE,
+    KEY_ENCODINGS,
+    chunk_key,
+    describe_array,
+    encode_chunk,
+    find_danger,
+)
 
 TYPES = [(np.float64, math.nan), (np.float32, 0.0), (np.int8, 0), (np.int16, -1), (np.int64, 0), (bool, False)]
 

@@ -227,7 +227,7 @@ def test_a_summary_from_the_middle_of_a_run_that_was_killed_is_out_of_date(
 ) -> None:
     run_experiment(toy(), client, results=results)
     assert find_unfinished(toy(), results) == []
-    store = Store(results / "toy" / "simulation.zarr", "r+")
+    store = Store(results / "toy" / "simulation.zarr")
     chunk = store.read_chunk((0, 0, 0))
     chunk["attempts"] += 1  # as a block of a run that was killed would have left it
     store.write_chunk((0, 0, 0), chunk)

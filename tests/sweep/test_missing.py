@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from clhd.sweep.results.state import describe_status, find_unfinished
+from clhd.sweep.results.state import find_unfinished
+from clhd.sweep.results.status import describe_status
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.store.chunk_files import DamagedChunkError, StoreError
-from clhd.sweep.store.repair import find_missing
-from clhd.sweep.store.store import Store
+from clhd.sweep.store.store import Store, find_missing
 from tests.sweep.conftest import MakeExperiment
 
 

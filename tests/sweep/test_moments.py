@@ -14,8 +14,8 @@ from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.moments import count_runs, pool_blocks, reduce_blocks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.inspect import explain_points, replay_point, verify_share
-from clhd.sweep.results.state import describe_status
 from clhd.sweep.results.statistics import compute_statistics
+from clhd.sweep.results.status import describe_status
 from clhd.sweep.run.needs import plan_stages
 from clhd.sweep.run.run_stage import StageReport, run_stage, set_aside
 from clhd.sweep.run_experiment import run_experiment
@@ -23,6 +23,7 @@ from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Result, Status
 from tests.sweep.conftest import MakeExperiment
+from tests.sweep.stages import overwrite
 from tests.sweep.toy import LOG
 
 SMALL = {"slope": [-1, 1, 2], "size": [4]}
@@ -165,10 +166,10 @@ def test_a_point_of_moments_is_explained_and_replayed_to_the_bit(
     assert "failed" not in answer
     replay = replay_point(experiment, results, {"slope": "-1", "size": "4"})
     assert (replay.replicas, replay.different) == (512, ())
-    store = Store(results / "toy" / "simulation.zarr", "r+")
+    store = Store(results / "toy" / "simulation.zarr")
     changed = store.read("height_squares")
     changed[2, 0, 1, 1, 0] += 1e-9
-    store.group["height_squares"][...] = changed  # type: ignore[index]
+    overwrite(store, "height_squares", changed)
     different = [replay for replay in verify_share(experiment, results, 1.0) if replay.different]
     assert [(replay.place, replay.different) for replay in different] == [("slope=2, size=4", ("height_squares",))]
 

@@ -17,6 +17,7 @@ from clhd.sweep.store.layout import LEDGER
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
 from tests.sweep.conftest import MakeExperiment
+from tests.sweep.stages import overwrite
 from tests.sweep.toy import LOG
 
 
@@ -114,11 +115,11 @@ def test_a_rate_is_measured_once_there_is_enough_of_it(
 ) -> None:
     experiment = toy(constants={"work": 0.5})
     run_stage(experiment, "simulation", results, client=client)
-    store = Store(results / "toy" / "simulation.zarr", "r+")
+    store = Store(results / "toy" / "simulation.zarr")
     status = store.read("status")
     status[0] = Status.NOT_RUN
-    store.group["status"][...] = status  # type: ignore[index]
-    store.group["seconds"][...] = np.full(store.shape, 0.5 * factor)  # type: ignore[index]
+    overwrite(store, "status", status)
+    overwrite(store, "seconds", np.full(store.shape, 0.5 * factor))
     needs = predict(experiment, results)
     assert needs.rate == (None if rate is None else pytest.approx(rate))
     assert needs.core_seconds == pytest.approx(8 * 0.5 * (rate or 1.0))

@@ -15,13 +15,13 @@ from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.refine import choose_points, fill_between, find_labels, find_sides
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.border import find_crossings
-from clhd.sweep.results.state import describe_status
+from clhd.sweep.results.status import describe_status
 from clhd.sweep.run.needs import format_plan, plan_stages
 from clhd.sweep.run.run_stage import StageReport, run_stage
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.grid import Axis
-from clhd.sweep.spec.refinement import halve, predict_points
+from clhd.sweep.spec.rounds import halve, predict_points
 from tests.sweep.conftest import Killed, MakeExperiment
 
 FloatArray = np.typing.NDArray[np.float64]

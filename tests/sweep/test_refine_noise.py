@@ -12,7 +12,7 @@ from clhd.errors import ClhdError
 from clhd.figures.caption import describe_points
 from clhd.sweep.plan.refine import LABEL_MARGIN, Choice, Sides, choose_points, fill_between, find_labels, find_sides
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.results.state import describe_status
+from clhd.sweep.results.status import describe_status
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run import run_stage as run_stage_module
 from clhd.sweep.run.needs import plan_stages

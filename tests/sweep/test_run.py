@@ -14,12 +14,13 @@ from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.results.inspect import explain_points, replay_point, verify_share
-from clhd.sweep.results.state import describe_status, find_unfinished, format_status
+from clhd.sweep.results.open_results import BoundStore
+from clhd.sweep.results.state import find_unfinished
+from clhd.sweep.results.status import describe_status, format_status
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
-from clhd.sweep.store.bound import BoundStore
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.metadata import decode_attributes

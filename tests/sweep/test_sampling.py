@@ -6,7 +6,7 @@ import pytest
 
 from clhd.errors import ClhdError
 from clhd.sweep.spec.experiment import parse_experiment
-from clhd.sweep.spec.sampling import Sampling, parse_sampling
+from clhd.sweep.spec.rounds import Sampling, parse_sampling
 from tests.sweep.conftest import MakeExperiment
 
 RIGHT: dict[str, Any] = {"start": 4, "most": 40, "until": {"height": 0.1}}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clhd.sweep.results.state import format_status
+from clhd.sweep.results.status import format_status
 
 KNOWN = {"state": "complete", "wanted": 12, "ok": 12, "failed": 0, "diverged": 0, "not_converged": 0, "not_run": 0}
 HELD = {"age_seconds": 70.0, "bytes": 2500, "files": 9}

@@ -18,15 +18,16 @@ from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.results.inspect import explain_points, replay_point
-from clhd.sweep.results.state import count_wanted, describe_status, format_status
+from clhd.sweep.results.state import count_wanted
+from clhd.sweep.results.status import describe_status, format_status
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run import run_stage as run_stage_module
 from clhd.sweep.run.needs import format_plan, plan_stages
 from clhd.sweep.run.run_stage import StageReport, run_stage
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.store.stopping import find_counts, find_errors
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.wanted import find_counts, find_errors
 from clhd.systems.declarations import Status
 from tests.sweep.conftest import Killed, MakeExperiment
 from tests.sweep.toy import LOG, ToyTheory

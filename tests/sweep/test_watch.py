@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from clhd.cli import main
-from clhd.sweep.results import watch
-from clhd.sweep.results.watch import watch_status
+from clhd.sweep.results.status import watch_status
 
 STAGE = {"state": "pending", "wanted": 4, "ok": 0, "failed": 0, "diverged": 0, "not_converged": 0, "not_run": 4}
 
@@ -39,7 +38,7 @@ def play(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, reports: list[dic
             raise KeyboardInterrupt
         return [report]
 
-    monkeypatch.setattr(watch.time, "sleep", lambda _: None)
+    monkeypatch.setattr("clhd.sweep.results.status.time.sleep", lambda _: None)
     with pytest.raises(KeyboardInterrupt):
         watch_status(find_reports, stream)
     return stream.getvalue()
@@ -56,7 +55,9 @@ def test_without_a_terminal_each_change_is_printed_once(monkeypatch: pytest.Monk
 
 
 def test_on_a_terminal_the_table_stays_in_place_and_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch.shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((40, 4)))
+    monkeypatch.setattr(
+        "clhd.sweep.results.status.shutil.get_terminal_size", lambda *_, **__: os.terminal_size((40, 4))
+    )
     text = play(monkeypatch, Terminal(), [make_report(0, 1), make_report(0, 3)])
     first, second = text.split("\x1b[H")[1:]
     for shown in (first, second):

@@ -4,16 +4,17 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import clhd.systems.registry
 from clhd.sweep.cluster.cluster import Cluster
-from clhd.sweep.results.state import describe_status, find_unfinished
+from clhd.sweep.results.state import find_unfinished
+from clhd.sweep.results.status import describe_status
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Status
+from tests.sweep.stages import overwrite
 
 TABLE = {"system": "toy", "name": "toy", "axes": {"slope": [0, 1], "size": [4]}, "times": [0, 1], "replicas": 2}
 
@@ -55,10 +56,13 @@ def test_a_chunk_that_was_deleted_is_noticed(results: Path, part: str) -> None:
 
 
 def test_a_failed_point_is_unfinished_and_a_diverged_one_is_not(results: Path) -> None:
-    status = Store(results / "toy" / "simulation.zarr", "r+").group["status"]
-    status[0, 0, 0] = np.int8(Status.DIVERGED)  # type: ignore[index]
+    store = Store(results / "toy" / "simulation.zarr")
+    status = store.read("status")
+    status[0, 0, 0] = Status.DIVERGED
+    overwrite(store, "status", status)
     assert find_unfinished(change(), results) == ["summary"]
-    status[0, 0, 0] = np.int8(Status.FAILED)  # type: ignore[index]
+    status[0, 0, 0] = Status.FAILED
+    overwrite(store, "status", status)
     assert find_unfinished(change(), results) == ["simulation", "summary"]
 
 

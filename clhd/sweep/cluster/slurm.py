@@ -137,24 +137,11 @@ def _provide_security(tls: Path | None, shared: str) -> Iterator[Security]:
 
 @contextmanager
 def open_slurm(tls: Path | None, variables: Mapping[str, str]) -> Iterator[Any]:
-    """Start a scheduler in this process, for which `start_jobs` submits SLURM jobs; end both with the context.
+    """Start a SLURMCluster in this process, for which `start_jobs` submits SLURM jobs; end both with the context.
 
-    Parameters
-    ----------
-    tls : Path or None
-        Folder of the certificates. By default a new certificate, in a folder that only the user can read and that is
-        removed at the end, in dask-jobqueue's ``shared-temp-directory`` or else the working directory.
-    variables : mapping of str to str
-        Environment of the workers.
-
-    Yields
-    ------
-    dask_jobqueue.SLURMCluster
-
-    Raises
-    ------
-    ClhdError
-        If the certificates cannot be read or written.
+    `tls` is the folder of the certificates. By default there is a new certificate, in a folder that only the user can
+    read and that is removed at the end, in dask-jobqueue's ``shared-temp-directory`` or else the working directory.
+    The variables are the environment of the workers.
     """
     make_cluster = import_slurm_cluster()
     site = dask.config.get("jobqueue.slurm")
@@ -187,10 +174,7 @@ def open_slurm(tls: Path | None, variables: Mapping[str, str]) -> Iterator[Any]:
 def start_jobs(cluster: Any, jobs: int) -> None:
     """Keep up to `jobs` SLURM jobs running, each a worker of one core, as long as there is work.
 
-    Raises
-    ------
-    ClhdError
-        If SLURM refuses such jobs.
+    Raises ClhdError if SLURM refuses such jobs.
     """
     _try_submission(cluster)
     cluster.adapt(

@@ -93,21 +93,12 @@ _Entry = tuple[ChunkIndex, BoolArray, Mapping[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What one task computes.
+    """What one task computes."""
 
-    Parameters
-    ----------
-    chunks : tuple of (chunk index, needed)
-        `needed`, of the shape of the chunk, is True for the replicas of the points that the task must compute.
-    seconds : float
-        Predicted cost.
-    entries : int
-        Number of entries of the store: replicas of points, or replica blocks with ``keep: moments``.
-    """
-
+    # With each chunk a mask of its shape: True for the replicas of the points that the task must compute.
     chunks: tuple[tuple[ChunkIndex, BoolArray], ...]
-    seconds: float
-    entries: int
+    seconds: float  # predicted cost
+    entries: int  # number of entries of the store: replicas of points, or replica blocks with ``keep: moments``
 
 
 @dataclass(frozen=True)
@@ -230,12 +221,7 @@ def _join_chunks(
 def keep_chunks(chunks: tuple[int, ...], stage: Stage) -> tuple[int, ...]:
     """Return the shape of a chunk of a store that grows: the old shape if it is about as good, so that files can stay.
 
-    Parameters
-    ----------
-    chunks : tuple of int
-        The old shape of a chunk.
-    stage : Stage
-        What the grown store holds.
+    The stage is what the grown store holds.
     """
     best = choose_chunks(stage)
     counts = [math.prod(chunk_counts(stage.shape, sizes)) for sizes in (chunks, best)]
@@ -265,17 +251,10 @@ def widen_chunks(shape: Sequence[int], chunks: Sequence[int], most: int) -> tupl
 
 
 def plan_blocks(stage: Stage, needed: BoolArray, chunks: tuple[int, ...], workers: int) -> Plan:
-    """Return the blocks of all chunks in which something is needed.
+    """Return the blocks of all chunks in which something is needed; the stage is what the store holds.
 
-    Parameters
-    ----------
-    stage : Stage
-        What the store holds.
-    needed : array of bool, of the shape of the store's dims
-    chunks : shape of a chunk
-    workers : int
-        Number of workers. Each gets several blocks, and blocks are long enough that workers do not wait for the
-        scheduler. The number changes no bits of the results.
+    Each worker gets several blocks, and blocks are long enough that workers do not wait for the scheduler. The number
+    of workers changes no bits of the results.
     """
     table, dims = stage.cost_table, stage.cost_table.numbers.ndim
     kinds = table.chunk_kinds(chunks[:dims])
@@ -327,24 +306,20 @@ def _choose_seconds(total: float, workers: int, least: float) -> float:
 
 def _divide(table: CostTable, chunks: Iterable[_Entry], enough: float, most_entries: int) -> Iterator[Block]:
     """Yield blocks of some chunks; only the last one, and blocks of many entries, are shorter than `enough` seconds."""
-    pending: list[_Entry] = []
+    pending: list[tuple[ChunkIndex, BoolArray]] = []
     runs: dict[int, int] = {}
     seconds, count = 0.0, 0
     enough *= 1 - 1e-9  # the sum below has rounding errors
-    for chunk in chunks:
-        of_chunk = sum(chunk[2].values())
+    for index, needed, entries in chunks:
+        of_chunk = sum(entries.values())
         if seconds >= enough or (pending and count + of_chunk > most_entries):
-            yield _make_block(pending, seconds, count)
+            yield Block(tuple(pending), seconds, count)
             pending, runs, seconds, count = [], {}, 0.0, 0
-        pending.append(chunk)
+        pending.append((index, needed))
         count += of_chunk
-        for kind, more in chunk[2].items():
+        for kind, more in entries.items():
             before = runs.get(kind, 0)
             runs[kind] = before + more
             seconds += table.padded_seconds(kind, before + more) - table.padded_seconds(kind, before)
     if pending:
-        yield _make_block(pending, seconds, count)
-
-
-def _make_block(chunks: Sequence[_Entry], seconds: float, entries: int) -> Block:
-    return Block(tuple((index, part) for index, part, _ in chunks), seconds, entries)
+        yield Block(tuple(pending), seconds, count)

@@ -6,9 +6,8 @@ points are counted, and the first one is named. The costs of the points, found o
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,7 @@ from numpy.typing import NDArray
 from clhd.errors import ClhdError, InputError
 from clhd.sweep.plan.blocks import check_bytes, choose_chunks
 from clhd.sweep.plan.stage import Stage
-from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.spec.grid import Grid
-from clhd.sweep.spec.stages import KINDS
+from clhd.sweep.spec.experiment import KINDS, Experiment
 from clhd.sweep.spec.yaml_file import ExperimentError
 from clhd.systems.declarations import Cost, Value
 
@@ -80,16 +77,9 @@ def _check_points(stages: Sequence[Stage]) -> None:
     order = sorted(axes, key=lambda name: not all(name in names for names in known))
     # For each stage: its check, the places of its axes in `order`, and the places of the axes that it lacks.
     visits = []
-    shared: dict[Cost, Cost] = {}  # few costs differ, and keeping each once saves memory
     for stage, names in zip(stages, known, strict=True):
-
-        def find_cost(values: dict[str, Value], stage: Stage = stage) -> Cost:
-            cost = _count_cost(stage, values)
-            return shared.setdefault(cost, cost)
-
-        check = PointCheck(stage.grid, find_cost)
         own = [order.index(axis.name) for axis in stage.grid.axes]
-        visits.append((check, own, [k for k, name in enumerate(order) if name not in names]))
+        visits.append((PointCheck(stage), own, [k for k, name in enumerate(order) if name not in names]))
     for place in product(*(range(len(axes[name])) for name in order)):
         for check, own, lacking in visits:
             if not any(place[k] for k in lacking):
@@ -110,30 +100,25 @@ def _count_cost(stage: Stage, values: dict[str, Value]) -> Cost:
 
 
 class PointCheck:
-    """Makes an object for each point of a grid, in any order, and remembers the impossible points.
+    """Makes each point of a stage, in any order; notes its cost, and remembers the impossible points."""
 
-    Parameters
-    ----------
-    make : callable
-        Returns the object of a point from its parameters, or raises ClhdError.
-    """
-
-    def __init__(self, grid: Grid, make: Callable[[dict[str, Value]], Any]) -> None:
-        self.grid = grid
-        self._make = make
-        self._made = np.empty(grid.shape, dtype=object)  # takes a tenth of the memory of a dict
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self._grid = stage, stage.grid
+        self._costs = np.empty(stage.grid.shape, dtype=object)  # takes a tenth of the memory of a dict
+        self._known: dict[Cost, Cost] = {}  # few costs differ, and keeping each once saves memory
         # For each axis, the parameters that each position sets.
-        self._settings = [[dict(zip(axis.parameters, v, strict=True)) for v in axis.values] for axis in grid.axes]
+        self._settings = [[dict(zip(axis.parameters, v, strict=True)) for v in axis.values] for axis in stage.grid.axes]
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, tuple[tuple[int, ...], str]] = {}
 
     def visit(self, index: tuple[int, ...]) -> None:
         """Make one point."""
-        values = dict(self.grid.constants)
+        values = dict(self._grid.constants)
         for settings, position in zip(self._settings, index, strict=True):
             values.update(settings[position])
         try:
-            self._made[index] = self._make(values)
+            cost = _count_cost(self._stage, values)
+            self._costs[index] = self._known.setdefault(cost, cost)
         except ClhdError as error:
             # Messages that differ only in the value are one reason.
             reason = str(error).partition(" = ")[0]
@@ -141,21 +126,18 @@ class PointCheck:
             self._examples[reason] = min(self._examples.get(reason, (index, str(error))), (index, str(error)))
 
     def finish(self) -> NDArray[np.object_]:
-        """Return all objects, in the shape of the grid.
+        """Return all costs, in the shape of the grid.
 
-        Raises
-        ------
-        ClhdError
-            If points are impossible: one line for each reason, with the first such point and the number of them.
+        Raises ClhdError if points are impossible: one line for each reason, with the first point and their number.
         """
         first = sorted((*self._examples[reason], reason) for reason in self._counts)
         if first:
             raise InputError("\n".join(self._describe(*entry) for entry in first[:_MOST_MESSAGES]))
-        return self._made
+        return self._costs
 
     def _describe(self, place: tuple[int, ...], example: str, reason: str) -> str:
-        if not self.grid.axes:
+        if not self._grid.axes:
             return example
-        count, size = self._counts[reason], self.grid.size
+        count, size = self._counts[reason], self._grid.size
         many = "every point is" if count == size else f"{count} of {size} points {'is' if count == 1 else 'are'}"
-        return f"axes: {many} impossible, the first at {self.grid.describe(place)}: {example}"
+        return f"axes: {many} impossible, the first at {self._grid.describe(place)}: {example}"

@@ -113,14 +113,9 @@ def expand_blocks(blocks: Sequence[int], size: int) -> list[int]:
 
 
 def count_runs(status: NDArray[np.int8], size: int, counts: Mapping[str, FloatArray] | None = None) -> dict[str, int]:
-    """Return the number of runs (replicas of points) by status.
+    """Return the number of runs (replicas of points) by status, from the status of single runs, or of blocks of `size`.
 
-    Parameters
-    ----------
-    status : array
-        Of single runs, or of blocks of `size`.
-    counts : mapping of name to array of the same shape, optional
-        Of blocks: ``ok_count`` and ``diverged_count``.
+    Of blocks, the counts are ``ok_count`` and ``diverged_count``, of the same shape.
     """
     entries = np.bincount(status.ravel(), minlength=len(Status))
     runs = {name.name.lower(): int(count) * size for name, count in zip(Status, entries, strict=True)}

@@ -39,40 +39,21 @@ LABEL_MARGIN = 1
 
 
 class Sides(NamedTuple):
-    """What decides, of each point of the fine grid.
+    """What decides, of each point of the fine grid."""
 
-    Parameters
-    ----------
-    low, high : array
-        The lowest and the highest side on which a point can lie; +inf and -inf where that is not known.
-    value, reach : array
-        Of a quantity: mean, and the standard errors within which its side is open. Of a label, 0.
-    """
-
-    low: FloatArray
-    high: FloatArray
-    value: FloatArray
-    reach: FloatArray
+    low: FloatArray  # the lowest side on which a point can lie; +inf where that is not known
+    high: FloatArray  # the highest side; -inf where that is not known
+    value: FloatArray  # mean of a quantity; 0 of a label
+    reach: FloatArray  # the standard errors within which the side of a quantity is open; 0 of a label
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The points that are wanted so far.
+    """The points of the fine grid that are wanted so far."""
 
-    Parameters
-    ----------
-    round : array of int
-        Of each point of the fine grid, the round in which it was first wanted, 0 for the coarse grid; -1 if it is not
-        wanted.
-    doublings : array of int
-        Of each point, how often its first number of replicas is doubled.
-    is_done : bool
-        False if wanted points are not known yet: more may be wanted then.
-    """
-
-    round: IntArray
-    doublings: IntArray
-    is_done: bool
+    round: IntArray  # in which each point was first wanted, 0 for the coarse grid; -1 if it is not wanted
+    doublings: IntArray  # how often the first number of replicas of each point is doubled
+    is_done: bool  # False if wanted points are not known yet: more may be wanted then
 
     @property
     def wanted(self) -> BoolArray:
@@ -83,24 +64,15 @@ class Choice:
 def count_errors(dims: int) -> float:
     """Return the standard errors by which a corner of a cell must differ from the level, so that its side is decided.
 
-    Parameters
-    ----------
-    dims : int
-        Number of refined axes; a cell has 2^dims corners, whose sides hold together at 95 %.
+    With so many refined axes, a cell has 2^dims corners, whose sides hold together at 95 %.
     """
     return NormalDist().inv_cdf(1 - _ERROR_RATE / (2 * 2**dims))
 
 
 def find_sides(values: FloatArray, errors: FloatArray, level: float, dims: int) -> Sides:
-    """Return the side of the level on which each point lies; a value that is NaN has none.
+    """Return the side of the level on which each point of the fine grid lies, by its value and standard error.
 
-    Parameters
-    ----------
-    values, errors : array
-        Of each point of the fine grid, with its standard error; an error that is NaN leaves the side open.
-    level : float
-    dims : int
-        Number of refined axes.
+    A value that is NaN has no side; an error that is NaN leaves it open. For `dims` see `count_errors`.
     """
     known = np.isfinite(values)
     reach = np.where(np.isnan(errors), np.inf, errors) * count_errors(dims)

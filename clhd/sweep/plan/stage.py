@@ -29,7 +29,7 @@ from clhd.errors import ClhdError
 from clhd.sweep.plan.moments import describe_moments, expand_blocks, reduce_blocks
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, Experiment
 from clhd.sweep.spec.grid import Grid
-from clhd.sweep.spec.stages import StageKind
+from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.spec.yaml_file import ExperimentError
 from clhd.systems.check import check_result
 from clhd.systems.declarations import Cost, Outputs, Result, Value
@@ -42,18 +42,10 @@ MIXED = -1
 
 @dataclass(frozen=True)
 class CostTable:
-    """The costs of one entry of each point of a grid.
+    """The costs of one entry of each point of a grid."""
 
-    Parameters
-    ----------
-    kinds : tuple of Cost
-        All that differ, in the order in which they appear.
-    numbers : array of int, of the shape of the grid
-        Of each point, which of the kinds it is.
-    """
-
-    kinds: tuple[Cost, ...]
-    numbers: IntArray
+    kinds: tuple[Cost, ...]  # all that differ, in the order in which they appear
+    numbers: IntArray  # which of the kinds each point is, of the shape of the grid
 
     @classmethod
     def gather(cls, costs: NDArray[np.object_]) -> "CostTable":
@@ -117,17 +109,11 @@ def format_work(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Stage:
-    """The simulation or the theory of an experiment.
-
-    Parameters
-    ----------
-    given : System, optional
-        The system, where it is not to be found by its name in the experiment: what a store remembers of it.
-    """
+    """The simulation or the theory of an experiment."""
 
     experiment: Experiment
     kind: StageKind
-    given: System | None = None
+    given: System | None = None  # where it is not to be found by its name: what a store remembers of the system
 
     @cached_property
     def system(self) -> System:
@@ -273,12 +259,9 @@ class Stage:
         return self.grid.shape + ((self.entries,) if self.entries is not None else ())
 
     def compute(self, points: Sequence[Any], entries: Sequence[int]) -> Result:
-        """Compute some entries of some points, and check what came of it; a theory without replicas ignores entries.
+        """Compute some entries of some points; a theory without replicas ignores entries.
 
-        Raises
-        ------
-        ResultError
-            If the system does not return what it declares.
+        Raises ResultError if the system does not return what it declares.
         """
         replicas = expand_blocks(entries, self.entry_size) if self.has_moments else list(entries)
         result = self.half.compute(points, self.time, replicas)

@@ -20,27 +20,16 @@ import numpy as np
 from clhd.core.arrays import FloatArray
 from clhd.core.lazy import xr
 from clhd.sweep.plan.refine import find_sides
-from clhd.sweep.spec.refinement import LABEL, Refinement
+from clhd.sweep.spec.rounds import LABEL, Refinement
 
 _CROSSING = "crossing"
 
 
 def find_crossings(places: FloatArray, values: FloatArray, errors: FloatArray, level: float, dims: int) -> FloatArray:
-    """Return where values along a line of points cross a level.
+    """Return where values along a line of points cross a level: estimate, low and high end of its interval, in rows.
 
-    Parameters
-    ----------
-    places : array of shape (point,)
-        Ascending.
-    values, errors : array of shape (point,)
-        With the standard errors; NaN for a point that is not known.
-    dims : int
-        Number of refined axes, for the level of the test; see `clhd.sweep.plan.refine.count_errors`.
-
-    Returns
-    -------
-    array of shape (crossing, 3)
-        Estimate, low and high end of its interval.
+    The places ascend. A value, with its standard error, is NaN if the point is not known. The number of refined axes
+    decides the level of the test, see `clhd.sweep.plan.refine.count_errors`.
     """
     known = np.isfinite(values)
     places, values = places[known], values[known]
@@ -49,9 +38,8 @@ def find_crossings(places: FloatArray, values: FloatArray, errors: FloatArray, l
     found = []
     for first, last in pairwise(decided.tolist()):
         if low[first] != low[last]:
-            found.append(
-                (_meet(places[first : last + 1], values[first : last + 1], level), places[first], places[last])
-            )
+            inside = slice(first, last + 1)
+            found.append((_meet(places[inside], values[inside], level), places[first], places[last]))
     return np.array(found, dtype=float).reshape(-1, 3)
 
 
@@ -63,15 +51,7 @@ def _meet(places: FloatArray, values: FloatArray, level: float) -> float:
 
 
 def add_border(summary: xr.Dataset, refinement: Refinement, choice: xr.DataArray) -> xr.Dataset:
-    """Add the round in which each point was wanted, and the border if there is a level, to a summary.
-
-    Parameters
-    ----------
-    summary : xarray.Dataset
-        It is changed.
-    choice : DataArray of int
-        Round in which each point was first wanted; -1 if it is not wanted.
-    """
+    """Add the round in which each point was first wanted, -1 for never, and the border if there is a level."""
     words = {"long_name": "round of refinement", "units": "1", "description": "0: coarse grid; -1: not wanted"}
     summary["refinement_round"] = choice.astype(np.int8).assign_attrs(words)
     if refinement.level == LABEL:

@@ -15,7 +15,7 @@ from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.grid import parse_place, parse_places
-from clhd.sweep.store.ledger import LEDGER
+from clhd.sweep.store.chunk_files import LEDGER
 from clhd.sweep.store.match import open_stage, positions_in
 from clhd.sweep.store.store import Store
 from clhd.sweep.store.wanted import find_wanted_counts
@@ -29,12 +29,8 @@ def explain_points(
 ) -> list[dict[str, Any]]:
     """Return everything that the ledger knows of the points of the simulation at a place.
 
-    Parameters
-    ----------
-    place : mapping of axis to text
-        An axis that is left out stands for all of its values.
-    computes : bool
-        Load the system: only the system makes the key of a point. Without it no code of a system runs.
+    An axis that the place leaves out stands for all of its values. `computes` loads the system: only the system makes
+    the key of a point. Without it no code of a system runs.
 
     Returns
     -------
@@ -132,21 +128,11 @@ def _simulation(experiment: Experiment) -> Stage:
 
 @dataclass(frozen=True)
 class Replay:
-    """The outcome of computing a point again.
+    """The outcome of computing a point again."""
 
-    Parameters
-    ----------
-    place : str
-        Values of the point along the axes.
-    replicas : int
-        Number of compared replicas: those that the store knows.
-    different : tuple of str
-        Outputs whose bits differ; empty if all bits are the same.
-    """
-
-    place: str
-    replicas: int
-    different: tuple[str, ...]
+    place: str  # values of the point along the axes
+    replicas: int  # number of compared replicas: those that the store knows
+    different: tuple[str, ...]  # outputs whose bits differ; empty if all bits are the same
     largest_difference: float
 
 

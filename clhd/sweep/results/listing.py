@@ -14,27 +14,16 @@ from pathlib import Path
 from clhd.errors import ClhdError, InputError, check_link
 from clhd.sweep.results.products import read_stored_experiment
 from clhd.sweep.spec.config import ConfigContent, parse_config
-from clhd.sweep.spec.experiment import Experiment, parse_experiment
-from clhd.sweep.spec.stages import STAGES, stage_path
+from clhd.sweep.spec.experiment import STAGES, Experiment, parse_experiment, stage_path
 from clhd.sweep.spec.yaml_file import read_yaml
 
 DEFAULT = Path("config/config.yaml")
 
 
 def find_list(path: Path | None, results: Path | None) -> ConfigContent:
-    """Return the experiments to show.
+    """Return the experiments to show; raise ClhdError if a file is wrong, or there is neither a list nor a result.
 
-    Parameters
-    ----------
-    path : Path or None
-        File of a list or of an experiment; None if the user names none.
-    results : Path or None
-        Folder of all results; None for that of the list.
-
-    Raises
-    ------
-    ClhdError
-        If a file is wrong, or there is neither a list nor a result.
+    The path is that of a list or of an experiment, if the user names one. By default, results are in the list's folder.
     """
     if path is not None or DEFAULT.is_file():
         file = path or DEFAULT
@@ -56,19 +45,9 @@ def find_list(path: Path | None, results: Path | None) -> ConfigContent:
 
 
 def find_experiment(text: str, results: Path | None) -> tuple[str, Path, Path]:
-    """Return name, file and folder of all results of the experiment that a user names.
+    """Return name, file and folder of all results of the experiment whose name, or path of its file, a user gives.
 
-    Parameters
-    ----------
-    text : str
-        Name of an experiment, or path of its file.
-    results : Path or None
-        Folder of all results; None for that of the list, or ``results``.
-
-    Raises
-    ------
-    ClhdError
-        If there is no such experiment, or its file is wrong.
+    Raises ClhdError if there is no such experiment, or its file is wrong. By default, results are in the list's folder.
     """
     path = Path(text)
     content = find_list(path if path.suffix in {".yaml", ".yml"} else None, results)

@@ -29,8 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from clhd.core.files import read_small, write_file
 from clhd.errors import ClhdError
-from clhd.sweep.spec.experiment import Experiment, parse_experiment
-from clhd.sweep.spec.stages import KINDS, StageName, stage_path
+from clhd.sweep.spec.experiment import KINDS, Experiment, StageName, parse_experiment, stage_path
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.metadata import check_metadata
@@ -43,12 +42,7 @@ if TYPE_CHECKING:
 def digest_stores(folder: Path, opened: Mapping[StageName, ChunkFiles] | None = None) -> dict[str, str]:
     """Return the digests of the stores of an experiment, on which its summary rests, by stage.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the experiment.
-    opened : mapping, optional
-        Files of stores that are open already.
+    The folder is that of the experiment; `opened` are files of stores that are open already.
     """
     stores = {kind: path for kind in KINDS if (path := stage_path(folder, kind)).is_dir()}
     files = {kind: (opened or {}).get(kind) or ChunkFiles(path, check_metadata(path)) for kind, path in stores.items()}

@@ -9,15 +9,11 @@
 | changed | the store has results of other constants, times, seed or version | see its problem |
 | missing | a file that was written is gone | ``clhd run FILE`` |
 | damaged | a file is not what was written | ``clhd run FILE --repair`` |
-
-`describe_status`: counts by status of each experiment, from the ledgers alone; no system or compiler is loaded.
 """
 
 import json
 import math
-import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -25,22 +21,17 @@ from typing import Any
 
 import numpy as np
 
-from clhd.core.text import format_age, format_bytes
 from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.products import digest_stores
-from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.spec.stages import KINDS, STAGES, StageKind, StageName, stage_path
-from clhd.sweep.store.chunk_files import ChunkFiles, DamagedChunkError
-from clhd.sweep.store.decode import read_array
-from clhd.sweep.store.documents import FILE
+from clhd.sweep.spec.experiment import KINDS, Experiment, StageName, stage_path
+from clhd.sweep.spec.rounds import StageKind
+from clhd.sweep.store.chunk_files import ChunkFiles, DamagedChunkError, read_array
 from clhd.sweep.store.layout import check_summary, parse_stored
 from clhd.sweep.store.match import ChangedError, check_source, find_stored, share_positions
 from clhd.sweep.store.metadata import MetadataError, check_array_files
-from clhd.sweep.store.repair import find_missing
-from clhd.sweep.store.stopping import select_first
-from clhd.sweep.store.store import Store
-from clhd.sweep.store.wanted import find_points, find_wanted_counts
+from clhd.sweep.store.store import Store, find_missing
+from clhd.sweep.store.wanted import find_points, find_wanted_counts, select_first
 from clhd.systems.declarations import Status
 
 
@@ -58,19 +49,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class StageState:
-    """The state of one stage of an experiment.
-
-    Parameters
-    ----------
-    problem : str
-        What is wrong and what helps, in one line; empty for complete, pending and failed.
-    counts : mapping of str to int
-        Runs that the experiment asks for (``wanted``) and their number by status; empty where a store cannot be read,
-        and for a summary.
-    """
+    """The state of one stage of an experiment."""
 
     state: State
-    problem: str = ""
+    problem: str = ""  # what is wrong and what helps, in one line; empty for complete, pending and failed
+    # Runs that the experiment asks for (``wanted``) and their number by status; empty where a store cannot be read, and
+    # for a summary.
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -248,91 +232,3 @@ def find_stale(
     if any(basis.get(kind) != digest for kind, digest in present.items()):
         return f"{path}: does not rest on the results that are there now; `clhd summarise FILE` writes it again"
     return ""
-
-
-# Columns of the table, and the key of a report that each shows.
-_COLUMNS = {
-    "runs": "wanted",
-    "ok": "ok",
-    "failed": "failed",
-    "diverged": "diverged",
-    "not converged": "not_converged",
-    "pending": "not_run",
-    "not wanted": "not_wanted",
-}
-_RARE = ("not converged", "not wanted")
-
-
-def describe_status(
-    experiment: Experiment, results: Path, *, deep: bool = False, opened: dict[StageName, ChunkFiles] | None = None
-) -> dict[str, Any]:
-    """Return state, counts by status, age and size of the stages of one experiment.
-
-    Parameters
-    ----------
-    deep : bool
-        Read and check every file.
-    opened : dict, optional
-        See `find_states`.
-
-    Returns
-    -------
-    dict
-        ``experiment``, ``path``, ``state`` (the worst of its stages), ``complete``, and an entry for each stage:
-        ``state``, ``problem`` if something is wrong, ``wanted`` (runs that the experiment asks for), their counts by
-        status (pending ones are ``not_run``), ``age_seconds`` since the last change, ``bytes`` and ``files`` if it can
-        be opened. See `clhd.sweep.results.state` for the states.
-    """
-    opened = {} if opened is None else opened
-    states = find_states(experiment, results, deep=deep, opened=opened)
-    worst = max((found.state for found in states.values()), key=list(State).index, default=State.COMPLETE)
-    report: dict[str, Any] = {"experiment": experiment.name, "path": str(results / experiment.name)}
-    for stage, found in states.items():
-        path = stage_path(results / experiment.name, stage)
-        report[stage] = {"state": str(found.state), **found.counts} | _measure(path, opened.get(stage))
-        if found.problem:
-            report[stage]["problem"] = found.problem
-    return report | {"state": str(worst), "complete": worst == State.COMPLETE}
-
-
-def _measure(path: Path, files: ChunkFiles | None) -> dict[str, Any]:
-    """Return the age of a store, if there is one, and its size, if it could be opened."""
-    measured: dict[str, Any] = {}
-    with suppress(OSError):
-        measured["age_seconds"] = round(time.time() - (path / FILE).stat().st_mtime, 1)
-    if files is not None:
-        sizes = files.list_sizes()
-        measured |= {"bytes": sum(sizes), "files": len(sizes)}
-    return measured
-
-
-def format_status(reports: list[dict[str, Any]]) -> str:
-    """Return the reports as a table for people; the text of a problem takes the place of the numbers."""
-    stages = [(report["experiment"], kind, report.get(kind)) for report in reports for kind in STAGES]
-    columns = dict(_COLUMNS)
-    for name in _RARE:
-        if not any(stage and stage.get(columns[name]) for *_, stage in stages):
-            del columns[name]
-    rows = [["experiment", "stage", "state", *columns, "age", "size"]]
-    for name, kind, stage in stages:
-        if stage is not None:
-            cells = [stage["problem"]] if "problem" in stage else _list_cells(stage, columns.values())
-            rows.append([name, kind, stage["state"], *cells])
-        elif kind != "simulation":
-            rows.append([name, kind, "none"])
-    table = [row for row in rows if len(row) == len(rows[0])]
-    widths = [max(len(row[column]) for row in (rows if column < 3 else table)) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column < 3 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def _list_cells(stage: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    """The cells of one row of the table."""
-    age = format_age(stage["age_seconds"]) if "age_seconds" in stage else ""
-    size = format_bytes(stage["bytes"]) if "bytes" in stage else ""
-    return [*(str(stage.get(key, "")) for key in keys), age, size]

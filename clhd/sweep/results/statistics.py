@@ -32,11 +32,10 @@ from clhd.sweep.plan.blocks import chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.spec.stages import StageKind
+from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.store.match import find_places, open_stage, positions_in
-from clhd.sweep.store.stopping import select_first
 from clhd.sweep.store.store import Store
-from clhd.sweep.store.wanted import find_wanted_counts
+from clhd.sweep.store.wanted import find_wanted_counts, select_first
 from clhd.systems.declarations import Status
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -49,24 +48,11 @@ Statistics = dict[tuple[str, str], FloatArray]  # by output and name of the stat
 
 
 def reduce_runs(store: Store, wanted: Stage, entries: IntArray) -> tuple[Statistics, NDArray[np.int32]]:
-    """Return statistics over the first replicas of each point, as many as the experiment wants.
+    """Return statistics over the first entries of each point, as many as are wanted, and the numbers of runs by status.
 
-    Parameters
-    ----------
-    wanted : Stage
-        The stage that the experiment wants; the store may hold more points and replicas.
-    entries : array of int, of the shape of the store's grid
-        How many entries of each point are wanted.
-
-    Returns
-    -------
-    (statistics, counts) : mapping, array
-        Statistics by output and name, whose first dims are the grid of the store; number of runs, last dim status.
-
-    Raises
-    ------
-    DamagedChunkError
-        If a chunk is damaged or missing.
+    The stage is what the experiment wants; the store may hold more points and replicas. The first dims of what is
+    returned are the grid of the store, the last dim of the numbers is the status. A damaged or missing chunk is an
+    error, DamagedChunkError.
     """
     return (_pool if wanted.has_moments else _reduce_replicas)(store, wanted, entries)
 
@@ -100,7 +86,8 @@ def _pool(store: Store, wanted: Stage, entries: IntArray) -> tuple[Statistics, N
 def _reduce_replicas(store: Store, wanted: Stage, entries: IntArray) -> tuple[Statistics, NDArray[np.int32]]:
     """The same as `reduce_runs`, from single replicas, part by part."""
     shape = store.shape[:-1]
-    chunks = widen_chunks(shape, store.chunks[:-1], _MOST_NUMBERS // (store.shape[-1] * _count_largest(store)))
+    largest = max(math.prod(store.inner_shape(name)) for name in store.outputs)  # numbers of one replica
+    chunks = widen_chunks(shape, store.chunks[:-1], _MOST_NUMBERS // (store.shape[-1] * largest))
     out: Statistics = {}
     counts = np.zeros((*shape, len(Status)), np.int32)
     for name in store.outputs:
@@ -126,22 +113,10 @@ def _reduce_replicas(store: Store, wanted: Stage, entries: IntArray) -> tuple[St
     return out, counts
 
 
-def _count_largest(store: Store) -> int:
-    """The number of values of one replica in the largest output."""
-    return max(math.prod(store.inner_shape(name)) for name in store.outputs)
-
-
 def compute_statistics(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return mean, standard deviation, standard error and quantiles along the first dim; NaN are left out.
 
-    Parameters
-    ----------
-    values : array of shape (replica, ...)
-
-    Returns
-    -------
-    arrays of shape (...), and (..., quantile)
-        NaN for no value; deviation and error also for one value.
+    They are NaN for no value, deviation and error also for one. The quantiles have a last dim of their own.
     """
     count = np.isfinite(values).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -185,13 +160,7 @@ def _read_stage(
 
 
 def add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr.Dataset:
-    """Put the theory beside the simulation, along all axes of both.
-
-    Parameters
-    ----------
-    summary : xarray.Dataset
-        Statistics of the simulation, or nothing; it is changed.
-    """
+    """Put the theory beside the statistics of the simulation, if there is one, along all axes of both."""
     theory, wanted = _read_stage(experiment, "theory", results)
     runs: xr.Dataset | None = None
     predictions = theory

@@ -34,8 +34,7 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.border import add_border
 from clhd.sweep.results.products import digest_stores
 from clhd.sweep.results.statistics import QUANTILES, STATISTICS, add_distances, add_theory, reduce_runs
-from clhd.sweep.spec.experiment import Experiment, read_experiment
-from clhd.sweep.spec.stages import KINDS, stage_path
+from clhd.sweep.spec.experiment import KINDS, Experiment, read_experiment, stage_path
 from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.create import write_dataset
 from clhd.sweep.store.lock import hold_lock
@@ -49,17 +48,9 @@ from clhd.systems.stored import Declaration
 
 
 def write_summary(experiment: Experiment, results: Path, *, wait: bool = False) -> Path:
-    """Summarise all results of an experiment, and write the summary in one step.
+    """Summarise all results of an experiment, write the summary in one step, and return its path.
 
-    Parameters
-    ----------
-    wait : bool
-        Wait for another process that writes the summary, instead of refusing.
-
-    Returns
-    -------
-    Path
-        The summary.
+    With `wait`, wait for another process that writes the summary, instead of refusing.
 
     Raises
     ------

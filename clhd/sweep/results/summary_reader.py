@@ -20,9 +20,8 @@ from pydantic import ValidationError
 
 from clhd.core.lazy import xr
 from clhd.errors import ClhdError, ResultsError
-from clhd.sweep.spec.sampling import Sampling, parse_sampling
-from clhd.sweep.store.chunk_files import ChunkFiles
-from clhd.sweep.store.decode import read_dataset
+from clhd.sweep.spec.rounds import Sampling, parse_sampling
+from clhd.sweep.store.chunk_files import ChunkFiles, read_dataset
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.metadata import SUMMARISE, MetadataError, decode_attributes
 from clhd.systems.registry import find_system, list_systems

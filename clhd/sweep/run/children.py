@@ -119,21 +119,8 @@ def run_in_children(
 ) -> Generator[tuple[_Item, _Result], None, list[_Item]]:
     """Compute blocks in forked children; yield each with its report, and return the blocks that a death left over.
 
-    Parameters
-    ----------
-    blocks : sequence
-        Of blocks, or of anything else; in the order in which they begin.
-    workers : int
-        Number of children.
-    compute : callable
-        Computes a block and returns its report, which is sent by pickle.
-    meanwhile : callable
-        What this process does once the children have begun.
-
-    Raises
-    ------
-    Exception
-        As `compute` raises it.
+    The blocks, which may be anything, begin in their order. `compute` returns the report of one, which is sent by
+    pickle; an error that it raises is raised here. `meanwhile` is what this process does once the children have begun.
     """
     left = dict(enumerate(blocks))
     share = find_memory() / workers

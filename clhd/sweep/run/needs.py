@@ -3,13 +3,6 @@
 The prediction uses the blocks that would run. Their cost is the prediction of the system, corrected by the ledger as
 soon as it holds enough measurements. Wall time and memory are meant for requests to a batch system, so they are larger
 than what is likely. If a store must grow, one process copies it first.
-
-| symbol | name | unit |
-|---|---|---|
-| ``rate`` | measured seconds per predicted second of the known runs; None if too few are known | 1 |
-| ``growth_seconds`` | time for copying a store that must grow, else 0 | s |
-| ``wall_seconds`` | time in which the rest is done, with `SAFETY` and the time of the start | s |
-| ``memory_mb`` | memory of all processes of a run | MB |
 """
 
 import math
@@ -27,13 +20,11 @@ from clhd.core.text import format_bytes, format_count, format_seconds
 from clhd.errors import ClhdError
 from clhd.sweep.plan.blocks import Plan, choose_chunks, count_files, plan_blocks
 from clhd.sweep.plan.stage import Stage, format_work
-from clhd.sweep.spec.stages import stage_path
+from clhd.sweep.spec.experiment import stage_path
 from clhd.sweep.store.match import check_changes, share_positions
 from clhd.sweep.store.prepare import predict_growth_seconds
-from clhd.sweep.store.repair import find_missing
-from clhd.sweep.store.stopping import select_first
-from clhd.sweep.store.store import Store
-from clhd.sweep.store.wanted import find_points, find_wanted_counts
+from clhd.sweep.store.store import Store, find_missing
+from clhd.sweep.store.wanted import find_points, find_wanted_counts, select_first
 from clhd.systems.declarations import Status
 
 _BYTES_PER_NUMBER = 8
@@ -55,37 +46,17 @@ _COPIES = 4
 
 @dataclass(frozen=True)
 class Needs:
-    """The resources that a run needs to compute the pending entries of a store.
+    """The resources that a run needs to compute the pending entries of a store."""
 
-    Parameters
-    ----------
-    runs : int
-        Number of pending runs; where targets decide, the most that may still be wanted.
-    least_runs : int
-        Number of pending runs that are wanted in any case.
-    core_seconds : float
-        Seconds of one core, corrected by the rate.
-    rate : float or None
-        Measured seconds per predicted second; None if too few runs are known.
-    growth_seconds : float
-        Predicted time for the growth of the store.
-    wall_seconds : float
-        Time to request, with the growth.
-    memory_mb : int
-        Memory to request for all processes together.
-    obstacle : str
-        Why a run would refuse the existing store; mostly empty.
-    """
-
-    runs: int
-    least_runs: int
-    core_seconds: float
-    rate: float | None
+    runs: int  # pending; where targets decide, the most that may still be wanted
+    least_runs: int  # pending runs that are wanted in any case
+    core_seconds: float  # of one core, corrected by the rate
+    rate: float | None  # measured seconds per predicted second; None if too few runs are known
     workers: int
-    growth_seconds: float
-    wall_seconds: float
-    memory_mb: int
-    obstacle: str
+    growth_seconds: float  # predicted for the growth of the store
+    wall_seconds: float  # to request, with the growth
+    memory_mb: int  # to request, for all processes together
+    obstacle: str  # why a run would refuse the existing store; mostly empty
 
 
 def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[str, Any]:
@@ -124,7 +95,9 @@ def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[st
             "left": asdict(predict_needs(stage, results, workers)),
         }
         if refined is not None:
-            plan[stage.kind]["refined"] = refined.describe()
+            numbers = refined._asdict()
+            del numbers["mask"]
+            plan[stage.kind]["refined"] = numbers
         if stage.is_simulation and stage.experiment.sampling.is_open:
             plan[stage.kind]["targets"] = _describe_least(stage, workers, share)
     return plan
@@ -181,7 +154,9 @@ def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:
     found, growth, obstacle = _find_store(stage, results)
     known, seconds = _read_ledger(stage, found)
     refined = _predict_refined(stage, results)
-    needed = ~known if refined is None else ~known & _spread(refined.mask, stage)
+    needed = ~known
+    if refined is not None:
+        needed &= refined.mask if stage.entries is None else refined.mask[..., None]
     least, most = _select_open(stage, found)
     least, needed = needed & least, needed & most
     left = plan_blocks(stage, needed, choose_chunks(stage), workers)
@@ -207,33 +182,14 @@ def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:
 
 
 class Refined(NamedTuple):
-    """How far a refinement has come.
+    """How far a refinement has come."""
 
-    Parameters
-    ----------
-    points : int
-        Predicted number of points that will be wanted; their number, once it is known.
-    wanted : int
-        Number of points that are wanted so far.
-    rounds, most_rounds : int
-        Rounds that have begun, and rounds that there are.
-    size : int
-        Number of points of the whole fine grid.
-    mask : array of bool
-        The points that are wanted so far.
-    """
-
-    points: int
-    wanted: int
-    rounds: int
+    points: int  # predicted number that will be wanted; their number, once it is known
+    wanted: int  # number of points that are wanted so far
+    rounds: int  # that have begun
     most_rounds: int
-    size: int
-    mask: BoolArray
-
-    def describe(self) -> dict[str, int]:
-        """Return the numbers by name."""
-        numbers: dict[str, Any] = self._asdict()
-        return {name: number for name, number in numbers.items() if name != "mask"}
+    size: int  # number of points of the whole fine grid
+    mask: BoolArray  # the points that are wanted so far
 
 
 def _predict_refined(stage: Stage, results: Path) -> Refined | None:
@@ -249,11 +205,6 @@ def _predict_refined(stage: Stage, results: Path) -> Refined | None:
     wanted = int(mask.sum())
     is_done, rounds = (True, 0) if found is None else (found.choice.is_done, int(found.choice.round.max()))
     return Refined(wanted if is_done else max(expected, wanted), wanted, rounds, refine.rounds, stage.grid.size, mask)
-
-
-def _spread(points: BoolArray, stage: Stage) -> BoolArray:
-    """A mask of points as one of entries of the store."""
-    return points if stage.entries is None else np.broadcast_to(points[..., None], stage.shape)
 
 
 def _predict_memory(stage: Stage, left: Plan, workers: int) -> int:

@@ -24,8 +24,8 @@ from clhd.sweep.plan.blocks import Block, Plan, plan_blocks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.children import can_fork, run_in_children
 from clhd.sweep.run.tasks import BlockReport, Obstacle, check_report, try_block
-from clhd.sweep.spec.experiment import Experiment
-from clhd.sweep.spec.stages import StageKind, stage_path
+from clhd.sweep.spec.experiment import Experiment, stage_path
+from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.spec.yaml_file import ExperimentError
 from clhd.sweep.store.lock import check_lease, hold_lock
 from clhd.sweep.store.prepare import move_aside, prepare_store
@@ -55,12 +55,8 @@ def execute_plan(
 ) -> int:
     """Run the blocks of a plan, by the token of the store's lock; return how many runs were computed.
 
-    Raises
-    ------
-    ClhdError
-        If the store cannot be written any more, or the scheduler is lost; all finished blocks are kept.
-    KeyboardInterrupt
-        After Ctrl-C; all finished blocks are kept.
+    All finished blocks are kept, also after Ctrl-C, or if the store cannot be written any more or the scheduler is lost
+    (ClhdError).
     """
     run = len(store.attributes["runs"])
     begin = time.perf_counter()
@@ -137,24 +133,12 @@ def _run_blocks(
 
 @dataclass(frozen=True)
 class StageReport:
-    """The outcome of a stage.
+    """The outcome of a stage."""
 
-    Parameters
-    ----------
-    path : Path
-        The store.
-    counts : mapping of status to int
-        Number of runs of the experiment by status.
-    computed : int
-        Number of runs that were computed now.
-    seconds : float
-        Wall time.
-    """
-
-    path: Path
-    counts: dict[str, int]
-    computed: int
-    seconds: float
+    path: Path  # the store
+    counts: dict[str, int]  # number of runs of the experiment by status
+    computed: int  # number of runs that were computed now
+    seconds: float  # wall time
 
     @property
     def is_complete(self) -> bool:
@@ -162,25 +146,10 @@ class StageReport:
         return self.counts["failed"] == 0 and self.counts["not_run"] == 0
 
 
-def find_needed(status: Any, wanted: BoolArray) -> BoolArray:
-    """Return the wanted entries that never ran, or failed; a divergence is a result."""
-    needed: BoolArray = wanted & ((status == Status.NOT_RUN) | (status == Status.FAILED))
-    return needed
-
-
 def set_aside(stages: Sequence[Stage], results: Path, *, wait: bool = False) -> None:
     """Move the stores of stages to other names, before everything is computed again; nothing is deleted.
 
-    Parameters
-    ----------
-    stages : sequence of Stage
-    wait : bool
-        Wait for another run of the same store to end, instead of refusing.
-
-    Raises
-    ------
-    ClhdError
-        If another run holds a store, or a store cannot be moved.
+    With `wait`, wait for another run of the same store to end, instead of refusing.
     """
     paths = [stage_path(results / stage.experiment.name, stage.kind) for stage in stages]
     with ExitStack() as locks:
@@ -271,7 +240,8 @@ def _compute_rounds(
             wanted = select_wanted(store, available, requested)
             _check_refinement(requested, wanted)
             status = store.status()
-            needed = find_needed(status, wanted.mask) & ~tried
+            lacks_result = (status == Status.NOT_RUN) | (status == Status.FAILED)  # a divergence is a result
+            needed = wanted.mask & lacks_result & ~tried
             if not needed.any():
                 return computed, wanted.mask, status
             if not tried.any():

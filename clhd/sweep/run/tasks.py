@@ -89,22 +89,8 @@ def compute_block(
 ) -> BlockReport:
     """Compute the needed entries of some chunks of a store, and write them.
 
-    Parameters
-    ----------
-    path : str
-        Path of the store.
-    chunks : sequence of (chunk index, needed)
-    run : int
-        Number of this run among the runs of the store.
-    token : str
-        Token of the run.
-    reference : Reference
-        Reference to the system.
-
-    Raises
-    ------
-    SupersededError, MovedError
-        If the run has ended, or the store has been moved: then nothing is written.
+    The run is known by its number among the runs of the store, and by the token of its lock. If it has ended, or the
+    store has been moved, nothing is written, but SupersededError or MovedError raised.
     """
     check_lease(Path(path), token)
     store, stage = _open(path, token, reference)
@@ -126,13 +112,7 @@ def compute_block(
 def write_merged(
     store: Store, token: str, index: ChunkIndex, needed: BoolArray, data: Mapping[str, NDArray[Any]], run: int
 ) -> None:
-    """Write computed entries into a chunk by `Store.merge_chunk`, as its only writer.
-
-    Raises
-    ------
-    SupersededError, MovedError
-        If the run has ended, or the store has been moved: then nothing is written.
-    """
+    """Write computed entries into a chunk by `Store.merge_chunk`, as its only writer, or raise as `compute_block`."""
     with guard_writing(store.path, token, store.chunk_number(index)):
         store.merge_chunk(index, needed, data, run)
         if not store.exists():  # a store that was just moved away must not appear again
@@ -143,7 +123,7 @@ def write_merged(
 @lru_cache(maxsize=4)
 def _open(path: str, token: str, reference: Reference) -> tuple[Store, Stage]:
     """A store and its stage, kept open: they stay the same while a run lasts, and opening costs as much as a write."""
-    store = Store(Path(path), "r+")
+    store = Store(Path(path))
     return store, Stage(store.experiment, store.kind, load_system(reference))
 
 
@@ -195,11 +175,6 @@ def _compute(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, 
         _record_failure(stage, placed, tuple(replicas[i] for i in entry), written, found)
 
 
-def _find_place(stage: Stage, placed: _PlacedPoint, replicas: tuple[int, ...]) -> Any:
-    """Index, into the arrays of a chunk, of the replicas of a point."""
-    return (*placed.place, [replica - placed.first for replica in replicas]) if stage.has_replicas else placed.place
-
-
 def _find_places(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[int, ...]) -> Any:
     """Index, into the arrays of a chunk, of the replicas of some of its points, of shape (points, replicas)."""
     columns = [np.array(column) for column in zip(*(placed.place for placed in points), strict=True)]
@@ -211,7 +186,7 @@ def _find_places(stage: Stage, points: Sequence[_PlacedPoint], replicas: tuple[i
 def _record_failure(
     stage: Stage, placed: _PlacedPoint, replicas: tuple[int, ...], written: list[_Arrays], error: Exception
 ) -> None:
-    where, data = _find_place(stage, placed, replicas), written[placed.chunk]
+    where, data = _find_places(stage, [placed], replicas), written[placed.chunk]
     data["status"][where] = Status.NOT_CONVERGED if isinstance(error, NotConvergedError) else Status.FAILED
     data["error_type"][where] = type(error).__name__
     data["error_message"][where] = str(error)[:_LONGEST_MESSAGE]

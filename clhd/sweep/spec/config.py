@@ -25,8 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from clhd.core.text import cut_lines
 from clhd.sweep.spec.experiment import Experiment, read_experiment
-from clhd.sweep.spec.refinement import describe_schema
-from clhd.sweep.spec.sampling import SAMPLING_SCHEMA
+from clhd.sweep.spec.rounds import SAMPLING_SCHEMA, describe_schema
 from clhd.sweep.spec.yaml_file import ExperimentError, describe_mistakes, read_yaml
 from clhd.systems.declarations import Parameter
 from clhd.systems.registry import find_system, list_systems
@@ -78,13 +77,7 @@ class ConfigContent:
 
 
 def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
-    """Return a config with all its experiments, read from files.
-
-    Raises
-    ------
-    ExperimentError
-        With one line for each mistake in any of the files.
-    """
+    """Return a config with all its experiments, read from files; raises as `parse_config` does."""
     return parse_config(read_yaml(Path(path)), str(path), check=check)
 
 

@@ -7,20 +7,22 @@
 | constants | name: value | parameters that all points share |
 | axes | name: values | parameters that vary: lists, ranges, or several parameters together |
 | times | list or range | output times, in the system's unit; left out if the system has no time |
-| replicas | count or table | independent runs of each point: a number, or a target, see `clhd.sweep.spec.sampling` |
+| replicas | count or table | independent runs of each point: a number, or a target, see `clhd.sweep.spec.rounds` |
 | seed | count | root of all random streams |
 | keep | text | whether the store holds every replica, or moments of blocks of replicas |
 | figure | text | a figure of clhd or of the system, or none |
 | quantity | text | which output the figure draws; by default the one that the system names |
-| refine | table | where the grid is refined, see `clhd.sweep.spec.refinement` |
+| refine | table | where the grid is refined, see `clhd.sweep.spec.rounds` |
 
 All mistakes of a file are reported at once, one line each: file, key, value found, what is allowed.
+
+The results of an experiment are stages, each in a store of its own, ``results/EXPERIMENT/STAGE.zarr``.
 """
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import (
@@ -37,8 +39,15 @@ from pydantic_core.core_schema import ValidationInfo
 from clhd.core.checks import parse_count, parse_number
 from clhd.core.text import format_html_table, format_value
 from clhd.sweep.spec.grid import Axis, check_labels, describe_axis, is_plain_name, parse_axis, parse_numbers
-from clhd.sweep.spec.refinement import LABEL, Refinement, check_refinement
-from clhd.sweep.spec.sampling import Sampling, check_sampling, parse_sampling
+from clhd.sweep.spec.rounds import (
+    LABEL,
+    Refinement,
+    Sampling,
+    StageKind,
+    check_refinement,
+    check_sampling,
+    parse_sampling,
+)
 from clhd.sweep.spec.validation import (
     Context,
     check_table,
@@ -46,7 +55,6 @@ from clhd.sweep.spec.validation import (
     count_components,
     get_context,
     get_system,
-    has_simulation,
     list_outputs,
     list_simulated,
     number_components,
@@ -60,6 +68,10 @@ from clhd.systems.declarations import Value
 from clhd.systems.protocol import System
 from clhd.systems.registry import Reference, is_file_name, load_system, refer_to
 
+StageName = Literal["simulation", "theory", "summary"]
+# The stages that compute points, and all stages in their order.
+KINDS: tuple[StageKind, ...] = ("simulation", "theory")
+STAGES: tuple[StageName, ...] = (*KINDS, "summary")
 # With keep: moments. As many as one kernel call computes, which is the least that can be computed alone.
 REPLICAS_PER_BLOCK = 256
 _KEEP = ("replicas", "moments")
@@ -180,7 +192,7 @@ class Experiment(BaseModel):
     @classmethod
     def _parse_sampling(cls, value: Any, info: ValidationInfo) -> Sampling:
         check = get_context(info).check
-        if not check or has_simulation(info):
+        if not check or list_simulated(info) != []:
             if value is None and check:
                 raise ValueError(MUST_BE_GIVEN)
             sampling = parse_sampling(value or 0, minimum=1 if check else 0)
@@ -380,3 +392,8 @@ def parse_experiment(
         experiment = experiment.model_copy(update={"refine": experiment.refine.keep_coarse(experiment.axes)})
     experiment._folder, experiment._reference = folder, context.references.get(experiment.system)
     return experiment
+
+
+def stage_path(folder: Path, stage: StageName) -> Path:
+    """Return the path of the store of a stage; the folder holds the results of one experiment, as ``results/grid``."""
+    return folder / f"{stage}.zarr"

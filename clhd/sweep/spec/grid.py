@@ -32,19 +32,11 @@ _MOST_VALUES = 1_000_000
 
 @dataclass(frozen=True)
 class Axis:
-    """One dim of a grid.
+    """One dim of a grid."""
 
-    Parameters
-    ----------
-    name : str
-        Name of the dim: the parameter, or any word if several parameters vary along the axis.
-    values : tuple of tuple
-        One entry for each position, with one value for each parameter.
-    """
-
-    name: str
+    name: str  # of the dim: the parameter, or any word if several parameters vary along the axis
     parameters: tuple[str, ...]
-    values: tuple[tuple[Value, ...], ...]
+    values: tuple[tuple[Value, ...], ...]  # for each position, one value for each parameter
 
     def __len__(self) -> int:
         return len(self.values)
@@ -59,13 +51,7 @@ class Axis:
         return ", ".join(f"{p}={format_value(v)}" for p, v in zip(self.parameters, self.values[position], strict=True))
 
     def merged(self, other: "Axis") -> "Axis":
-        """Return the axis with the values of both.
-
-        Raises
-        ------
-        ClhdError
-            If a value of `other` has the label of another value of this axis.
-        """
+        """Return the axis with the values of both; raise ClhdError if two different values have one label."""
         held = set(self.values)
         check_labels(self, [value for value in other.values if value not in held])
         return Axis(self.name, self.parameters, _order({*self.values, *other.values}))
@@ -113,13 +99,7 @@ def describe_axis(axis: Axis) -> Any:
 
 
 def parse_axis(name: str, entry: Any, find_parameter: Callable[[str], Parameter]) -> Axis:
-    """Make an axis of its entry in the file.
-
-    Raises
-    ------
-    ClhdError
-        If it is empty, a value is repeated or not allowed, or no such parameter can vary.
-    """
+    """Make an axis of its entry in the file; raise ClhdError if it is empty, or a value or parameter is not allowed."""
     if not (isinstance(entry, Mapping) and "together" in entry):
         column = _parse_column(name, entry, find_parameter(name))
         return _sort(Axis(name, (name,), tuple((value,) for value in column)))
@@ -174,10 +154,7 @@ def _order(values: Iterable[tuple[Value, ...]]) -> tuple[tuple[Value, ...], ...]
 def count_values(name: str, entry: Any) -> int:
     """Return the number of values along an axis from its entry in the file; no value is made.
 
-    Raises
-    ------
-    ClhdError
-        If the entry is no list, range or table of these.
+    Raises ClhdError if the entry is no list, range or table of these.
     """
     if isinstance(entry, list | tuple):
         return len(entry)
@@ -221,16 +198,9 @@ def round_value(value: float) -> float:
 
 @dataclass(frozen=True)
 class Grid:
-    """The product of some axes, with constants.
+    """The product of some axes, with constants."""
 
-    Parameters
-    ----------
-    axes : tuple of Axis
-        The first varies slowest.
-    constants : mapping of name to value
-    """
-
-    axes: tuple[Axis, ...]
+    axes: tuple[Axis, ...]  # the first varies slowest
     constants: Mapping[str, Value]
 
     @property
@@ -262,10 +232,7 @@ class Grid:
 def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
     """Return the position of the point that a user names by the values of its axes, as text.
 
-    Raises
-    ------
-    ClhdError
-        If an axis is missing or unknown, or has no such value; the message names its values.
+    Raises ClhdError if an axis is missing or unknown, or has no such value; the message names its values.
     """
     _check_names(grid, place)
     for axis in grid.axes:
@@ -278,10 +245,7 @@ def parse_place(grid: Grid, place: Mapping[str, str]) -> tuple[int, ...]:
 def parse_places(grid: Grid, place: Mapping[str, str]) -> list[tuple[int, ...]]:
     """Return the positions of all points that have the values that a user names; any axis may be left out.
 
-    Raises
-    ------
-    ClhdError
-        If an axis is unknown, or has no such value; the message names its values.
+    Raises as `parse_place` does.
     """
     _check_names(grid, place)
     return list(product(*(_find_positions(axis, place) for axis in grid.axes)))

@@ -24,8 +24,7 @@ from pydantic_core.core_schema import ValidationInfo
 from clhd.core.checks import parse_count
 from clhd.errors import ClhdError, InputError
 from clhd.sweep.spec.grid import Axis, count_values
-from clhd.sweep.spec.refinement import MOST_ROUNDS, Refinement, refine_axis
-from clhd.sweep.spec.sampling import parse_sampling
+from clhd.sweep.spec.rounds import MOST_ROUNDS, Refinement, parse_sampling, refine_axis
 from clhd.sweep.spec.yaml_file import UNKNOWN_SYSTEM
 from clhd.systems.declarations import Outputs, Parameter, Value
 from clhd.systems.protocol import System
@@ -39,12 +38,8 @@ MOST_POINTS, MOST_ENTRIES = 4_000_000, 400_000_000
 def check_table(table: Mapping[str, Any], block: int) -> None:
     """Raise ClhdError if an experiment asks for too many points or runs, before any value of a range is made.
 
-    Parameters
-    ----------
-    table : mapping
-        The content of the file. Other mistakes in it are reported later, all together.
-    block : int
-        Replicas of one block with ``keep: moments``.
+    The table is the content of the file, of which other mistakes are reported later, all together; with ``keep:
+    moments``, a block has so many replicas.
     """
     axes, counts, replicas = table.get("axes"), {}, 0
     for name, entry in axes.items() if isinstance(axes, Mapping) else ():
@@ -68,13 +63,7 @@ def check_table(table: Mapping[str, Any], block: int) -> None:
 def describe_size(counts: Mapping[str, int], replicas: int, entry_size: int) -> str:
     """Return a message about too many points or runs of an experiment or store; empty if there are not too many.
 
-    Parameters
-    ----------
-    counts : mapping of axis to number of values
-    replicas : int
-        0 without a simulation.
-    entry_size : int
-        Replicas of one entry of the store: 1, or those of a block with ``keep: moments``.
+    The counts are the numbers of values of the axes; one entry of the store has `entry_size` replicas.
     """
     points = math.prod(counts.values())
     if points > MOST_POINTS:
@@ -93,21 +82,12 @@ def _format(count: int) -> str:
 
 @dataclass(frozen=True)
 class Context:
-    """How an experiment is validated.
+    """How an experiment is validated."""
 
-    Parameters
-    ----------
-    check : bool
-        False takes parameters as they stand and loads no system: code that only reads results does not wait for one.
-    folder : Path or None
-        Folder of the experiment's file, from which the file of a system is found.
-    recalled : System or None
-        With `check` false: the system as results remember it, which says what form the parameters have.
-    """
-
+    # False takes parameters as they stand and loads no system: code that only reads results does not wait for one.
     check: bool = True
-    folder: Path | None = None
-    recalled: System | None = None
+    folder: Path | None = None  # of the experiment's file, from which the file of a system is found
+    recalled: System | None = None  # without a check: as results remember the system, with the form of parameters
     references: dict[str, Reference] = field(default_factory=dict)
 
     def refer_to(self, name: str) -> Reference:
@@ -145,11 +125,6 @@ def list_simulated(info: ValidationInfo) -> list[str] | None:
     with suppress(ClhdError):
         return [*system.simulation.outputs(constants).variables]
     return None  # reported when the points are checked
-
-
-def has_simulation(info: ValidationInfo) -> bool:
-    """Return False if the system simulates nothing with the constants that were found right."""
-    return list_simulated(info) != []
 
 
 def parameter_finder(info: ValidationInfo, constants: Mapping[str, Any] | None) -> Callable[[str], Parameter]:

@@ -47,14 +47,7 @@ def describe_unknown(key: str, known: Iterable[str]) -> str:
 def describe_mistakes(error: ValidationError, source: str, known: Iterable[str]) -> str:
     """Return one line for each mistake that pydantic found, or for the first of very many.
 
-    A line holds source, key, value found, and what is allowed.
-
-    Parameters
-    ----------
-    source : str
-        Begins each line; mostly a file.
-    known : iterable of str
-        The keys that there are.
+    A line holds source, which is mostly a file, key, value found, and what is allowed: such as the known keys.
     """
     lines = []
     for mistake in error.errors():
@@ -192,13 +185,7 @@ def _make_fast_loader() -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the table that a YAML file holds.
-
-    Raises
-    ------
-    ClhdError
-        If the file cannot be read, is too large, is no YAML, or holds no table; names file, line and column.
-    """
+    """Return the table that a YAML file holds; raise ClhdError, which names file, line and column, if it holds none."""
     text = _read_text(path)
     try:
         table = _load(text)

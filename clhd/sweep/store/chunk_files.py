@@ -17,27 +17,57 @@ was put back from an earlier write.
 
 The metadata are read once. Then a reader that is open while the store is replaced reads either what it has opened or,
 if the files are gone, gets an error that says so.
+
+`LEDGER`: the variables of every store that tell the state of each run.
+
+`read_array` returns the values of a variable, or of a region, from its chunk files; `read_dataset` those of all. They
+do without Zarr, which is slow to load and to open. They read what clhd writes, see `clhd.sweep.store.zarr_format`.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import struct
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clhd.core.files import read_small
+from clhd.core.lazy import xr
 from clhd.errors import ResultsError
 from clhd.sweep.plan.blocks import ChunkIndex, chunk_counts
-from clhd.sweep.store.documents import FILE, chunk_key, parse_chunk_key, read_chunks
-from clhd.sweep.store.ledger import LEDGER, STATUS, TEXTS
 from clhd.sweep.store.metadata import REPAIR, Metadata, MetadataError, check_metadata, choose_remedy
+from clhd.sweep.store.zarr_format import (
+    FILE,
+    chunk_key,
+    decode_chunk,
+    find_dtype,
+    find_fill_value,
+    parse_chunk_key,
+    read_chunks,
+)
+from clhd.systems.declarations import Status
 
+STATUS = "status"
+# Variables that have a file only where there was an error.
+TEXTS = ("error_type", "error_message")
+# Type, fill value, meaning. The status is last, as it is written.
+LEDGER: dict[str, tuple[Any, Any, str]] = {
+    "attempts": (np.int16, 0, "number of attempts"),
+    "seconds": (np.float32, 0.0, "share of the wall time of its block, s"),
+    "run": (np.int16, -1, "index of the run that computed it, in the attribute runs"),
+    "error_type": (str, "", "type of the last error"),
+    "error_message": (str, "", "message of the last error"),
+    STATUS: (np.int8, Status.NOT_RUN, "result of the last attempt"),
+}
 _MAGIC = 0x184D2A5C
 _DIGEST_BYTES = 16
 _HEAD = struct.Struct("<III")  # magic number, bytes that follow, version
@@ -53,13 +83,7 @@ class DamagedChunkError(StoreError):
 
 
 class ChunkFiles:
-    """The chunk files of a store, or of a summary, with its metadata as they were when it was opened.
-
-    Parameters
-    ----------
-    root : Path
-    metadata : Metadata
-    """
+    """The chunk files of a store, or of a summary, with its metadata as they were when it was opened."""
 
     def __init__(self, root: Path, metadata: Metadata) -> None:
         self.root = root
@@ -279,3 +303,76 @@ class ChunkFiles:
             return (self.root / FILE).exists()
         is_same = now.identity == self.metadata.identity or not self._guarded  # a summary is replaced in its folder
         return is_same and now.generation - self.metadata.generation in (0, 1)
+
+
+def read_array(files: ChunkFiles, name: str, region: Sequence[slice] = ()) -> NDArray[Any]:
+    """Return the values of a variable, all or those of a region: slices with step 1, for the first dims or for all.
+
+    Raises
+    ------
+    StoreError
+        If a chunk is damaged or missing, see `ChunkFiles.read_chunk`.
+    ValueError, RuntimeError
+        If the content of a chunk cannot be understood.
+    """
+    document = files.metadata.arrays[name]
+    shape, sizes = document["shape"], read_chunks(document)
+    bounds = [piece.indices(length) for piece, length in zip(region, shape, strict=False)]
+    bounds += [(0, length, 1) for length in shape[len(bounds) :]]
+    lengths = [max(stop - start, 0) for start, stop, _ in bounds]
+    values = np.full(lengths, find_fill_value(document), find_dtype(document))
+    if not values.size:
+        return values
+    pieces = [_divide(*bound, size) for bound, size in zip(bounds, sizes, strict=True)]
+    for parts in product(*pieces):
+        content = files.read_chunk(name, tuple(number for number, _, _ in parts))
+        if content is not None:
+            own, there = (tuple(part[k] for part in parts) for k in (1, 2))
+            values[there] = decode_chunk(content, document)[own]
+    return values
+
+
+def _divide(start: int, stop: int, _: int, size: int) -> list[tuple[int, slice, slice]]:
+    """Return, for each chunk along a dim that has a part of a range, its number, this part in it, and in the range."""
+    found = []
+    for number in range(start // size, -(-stop // size)):
+        first, last = max(number * size, start), min((number + 1) * size, stop)
+        found.append((number, slice(first - number * size, last - number * size), slice(first - start, last - start)))
+    return found
+
+
+def read_dataset(
+    files: ChunkFiles, only: Collection[str] | None = None, places: Mapping[str, Sequence[int]] | None = None
+) -> xr.Dataset:
+    """Return variables in memory, with tables in the attributes as tables; raises what `read_array` does.
+
+    By default these are all variables as a whole; `places` are the wanted positions along some dims, ascending.
+    """
+    variables: dict[str, xr.Variable] = {}
+    attributes = dict(files.metadata.attributes)
+    names = set(str(attributes.pop("coordinates", "")).split())  # as xarray writes coordinates that are no dim
+    for name, document in files.metadata.arrays.items():
+        if only is not None and name not in only:
+            continue
+        values, words = _read_places(files, name, places or {}), dict(document["attributes"])
+        words.pop("_FillValue", None)  # it is NaN
+        names |= set(str(words.pop("coordinates", "")).split())
+        values = values.astype(words.pop("dtype", values.dtype))  # xarray writes truth values as numbers
+        variables[name] = xr.Variable(document.get("dimension_names") or (), values, words)
+    names |= {name for name, variable in variables.items() if variable.dims == (name,)}
+    coordinates = {name: variables.pop(name) for name in sorted(names & variables.keys())}
+    return xr.Dataset(variables, coordinates, attributes)
+
+
+def _read_places(files: ChunkFiles, name: str, places: Mapping[str, Sequence[int]]) -> NDArray[Any]:
+    """Return the values of a variable at some positions along its dims; only chunks between them are read."""
+    dims = files.metadata.arrays[name].get("dimension_names") or ()
+    wanted = [places.get(dim) for dim in dims]
+    if not any(own is not None for own in wanted):
+        return read_array(files, name)
+    region = [slice(None) if own is None else slice(min(own, default=0), max(own, default=-1) + 1) for own in wanted]
+    values = read_array(files, name, region)
+    for axis, (own, piece) in enumerate(zip(wanted, region, strict=True)):
+        if own is not None:
+            values = values.take([position - piece.start for position in own], axis)
+    return values

@@ -42,11 +42,8 @@ from clhd.errors import explain_unwritable
 from clhd.sweep.plan.blocks import CHUNK_BYTES, chunk_counts, chunk_region, widen_chunks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK
-from clhd.sweep.store.chunk_files import ChunkFiles
-from clhd.sweep.store.documents import FILE, KEY_ENCODINGS, Document, chunk_key, parse_chunk_key
-from clhd.sweep.store.encode import describe_array, encode_chunk
+from clhd.sweep.store.chunk_files import LEDGER, ChunkFiles
 from clhd.sweep.store.layout import FORMAT, make_column
-from clhd.sweep.store.ledger import LEDGER
 from clhd.sweep.store.metadata import (
     MetadataError,
     check_metadata,
@@ -57,6 +54,15 @@ from clhd.sweep.store.metadata import (
 )
 from clhd.sweep.store.provenance import now
 from clhd.sweep.store.store import Store
+from clhd.sweep.store.zarr_format import (
+    FILE,
+    KEY_ENCODINGS,
+    Document,
+    chunk_key,
+    describe_array,
+    encode_chunk,
+    parse_chunk_key,
+)
 from clhd.systems.declarations import Parameter, Status, describe
 
 
@@ -137,26 +143,14 @@ _Column = tuple[str, str, Any, Mapping[str, str]]
 def create_store(
     path: Path, stage: Stage, chunks: tuple[int, ...], runs: Sequence[Mapping[str, Any]] = (), identity: str = ""
 ) -> Store:
-    """Create an empty store for a stage in the hidden folder, and publish it; return the open store.
+    """Create an empty store for a stage, with chunks of some shape, and publish it; return the open store.
 
-    Parameters
-    ----------
-    chunks : tuple of int
-        Shape of a chunk.
-    runs : sequence of mapping
-        Runs that have filled the store so far.
-    identity : str
-        Identity of the results that it will hold; by default, that of the stage.
-
-    Raises
-    ------
-    ClhdError
-        If it cannot be written.
+    It notes the runs that have filled it so far, and the identity of its results: by default, that of the stage.
     """
     with explain_unwritable(path):
         write_empty(path, stage, chunks, runs, identity)
         publish(path)
-    return Store(path, "r+")
+    return Store(path)
 
 
 def write_dataset(dataset: xr.Dataset, path: Path) -> None:
@@ -236,38 +230,29 @@ def write_empty(
     """Write an empty store into the hidden folder of `path`, as its next generation; return the hidden path."""
     generation, hidden = next_generation(path), hidden_path(path)
     remove_tree(hidden)
-    _write_arrays(
-        hidden, stage, chunks, {"identity": identity or _identify_stage(stage), "generation": generation}, runs
-    )
-    metadata = check_metadata(hidden)
-    store = ChunkFiles(hidden, metadata)
-    for file in metadata.files:
-        store.bind(hidden / file)
-    return hidden
-
-
-def _write_arrays(
-    path: Path, stage: Stage, chunks: tuple[int, ...], state: dict[str, Any], runs: Sequence[Mapping[str, Any]]
-) -> None:
-    """Write the group, the coordinates and empty arrays of a store."""
     shape, dims = stage.shape, tuple(axis.name for axis in stage.grid.axes) + stage.entry_dim
-    keys = KEY_ENCODINGS[state["generation"] % 2]
-    attributes = encode_attributes(_describe_stage(stage, dims) | {"runs": [dict(run) for run in runs]} | state)
-    _write_metadata(path, {"attributes": attributes, "zarr_format": 3, "node_type": "group"})
+    keys = KEY_ENCODINGS[generation % 2]
+    state = {"runs": list(runs), "identity": identity or _identify_stage(stage), "generation": generation}
+    attributes = encode_attributes(_describe_stage(stage, dims) | state)
+    _write_metadata(hidden, {"attributes": attributes, "zarr_format": 3, "node_type": "group"})
     sizes: dict[str, int] = {}
     for name, dim, values, words in _list_columns(stage):
-        _write_coordinate(path / name, dim, values, words, keys)
+        _write_coordinate(hidden / name, dim, values, words, keys)
         sizes[name] = len(values)
     for name, output in stage.stored.variables.items():
         tail = tuple(sizes[dim] for dim in output.dims)
         places = shape + tail, chunks + tail
         document = describe_array(*places, np.float64, math.nan, keys, dims + output.dims, output.words)
-        _write_metadata(path / name, document)
+        _write_metadata(hidden / name, document)
     for name, (dtype, fill, meaning) in LEDGER.items():
-        _write_metadata(
-            path / name, describe_array(shape, chunks, dtype, fill, keys, dims, _describe_entry(name, meaning))
-        )
-    write_checksum(path, [*sizes, *stage.stored.variables, *LEDGER], whole=sizes.keys())
+        document = describe_array(shape, chunks, dtype, fill, keys, dims, _describe_entry(name, meaning))
+        _write_metadata(hidden / name, document)
+    write_checksum(hidden, [*sizes, *stage.stored.variables, *LEDGER], whole=sizes.keys())
+    metadata = check_metadata(hidden)
+    store = ChunkFiles(hidden, metadata)
+    for file in metadata.files:
+        store.bind(hidden / file)
+    return hidden
 
 
 def _write_metadata(folder: Path, document: Document) -> None:

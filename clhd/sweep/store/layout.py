@@ -27,11 +27,8 @@ from clhd.sweep.plan.moments import MEAN_OF_BLOCK
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.grid import Axis
-from clhd.sweep.spec.stages import StageKind
-from clhd.sweep.store.chunk_files import ChunkFiles
-from clhd.sweep.store.decode import read_array
-from clhd.sweep.store.documents import FILE, Document, read_chunks
-from clhd.sweep.store.ledger import LEDGER
+from clhd.sweep.spec.rounds import StageKind
+from clhd.sweep.store.chunk_files import LEDGER, ChunkFiles, read_array
 from clhd.sweep.store.metadata import (
     FRESH,
     REPAIR,
@@ -41,6 +38,7 @@ from clhd.sweep.store.metadata import (
     check_metadata,
     choose_remedy,
 )
+from clhd.sweep.store.zarr_format import FILE, Document, read_chunks
 from clhd.systems.declarations import Output, Outputs
 from clhd.systems.stored import Declaration, restore_output
 
@@ -75,24 +73,14 @@ class _Attributes(BaseModel):
 
 @dataclass(frozen=True)
 class Layout:
-    """The variables, dims and shape of a store.
+    """The variables, dims and shape of a store."""
 
-    Parameters
-    ----------
-    experiment : Experiment
-        The experiment whose points and replicas have a place in the store.
-    dims, shape : tuple
-        Of the variables of the ledger; outputs have more dims behind these.
-    declaration : Declaration or None
-        What the store says of its system; None in stores of earlier versions.
-    """
-
-    experiment: Experiment
+    experiment: Experiment  # whose points and replicas have a place in the store
     kind: StageKind
-    dims: tuple[str, ...]
+    dims: tuple[str, ...]  # of the variables of the ledger; outputs have more dims behind these
     shape: tuple[int, ...]
     outputs: tuple[str, ...]
-    declaration: Declaration | None
+    declaration: Declaration | None  # what the store says of its system; None in stores of earlier versions
 
     @property
     def has_replicas(self) -> bool:
@@ -114,13 +102,7 @@ class Layout:
 
 
 def read_layout(path: Path, metadata: Metadata) -> Layout:
-    """Return the layout of a store, after a check against the experiment in its attributes.
-
-    Raises
-    ------
-    MetadataError
-        If the metadata are not of a store, or contradict the experiment.
-    """
+    """Return the layout of a store; raise MetadataError if its metadata contradict the experiment in its attributes."""
     try:
         attributes = _Attributes.model_validate(metadata.attributes)
     except ValidationError as error:
@@ -202,11 +184,6 @@ def read_outputs(files: ChunkFiles, layout: Layout) -> Outputs:
     """Return the outputs of a stage, as its system declared them, from the metadata of its store.
 
     Where the store holds moments X_count, X_mean and X_squares, the output is X.
-
-    Raises
-    ------
-    MetadataError
-        If a coordinate cannot be read.
     """
     declaration, metadata = layout.declaration, files.metadata
     assert declaration is not None  # the caller has checked
@@ -260,13 +237,7 @@ def _read_column(files: ChunkFiles, name: str) -> NDArray[Any]:
 
 
 def check_stage(files: ChunkFiles, layout: Layout, stage: Stage) -> None:
-    """Check that a store has the dims, the outputs and the coordinates of a stage.
-
-    Raises
-    ------
-    MetadataError
-        If it has others.
-    """
+    """Raise MetadataError if a store has other dims, outputs or coordinates than a stage."""
     path = files.root
     outputs, axes = _find_outputs(path, stage)
     dims = tuple(axis.name for axis in axes) + stage.entry_dim

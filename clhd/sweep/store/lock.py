@@ -138,9 +138,7 @@ def _write_entry(descriptor: int, entry: Mapping[str, Any] | None) -> None:
     """Write the content of the lock file, so that readers on other machines see it; None if the run has ended."""
     content = b"" if entry is None else json.dumps(entry).encode()
     os.pwrite(descriptor, content, 0)
-    os.ftruncate(
-        descriptor, len(content)
-    )  # last, so that a run killed before it does not look as if it had ended normally
+    os.ftruncate(descriptor, len(content))  # last: a run that is killed before must not look as if it had ended
     os.fsync(descriptor)
 
 
@@ -188,21 +186,9 @@ def _lock_bytes(descriptor: int, start: int, length: int, *, wait: bool) -> None
 
 @contextmanager
 def guard_writing(store: Path, token: str, chunk: int) -> Iterator[None]:
-    """Be the only writer of a chunk while the context lasts.
+    """Be the only writer of the chunk of some number while the context lasts; the token is that of `hold_lock`.
 
-    Parameters
-    ----------
-    token : str
-        Of the task's run, from `hold_lock`.
-    chunk : int
-        Number of the chunk.
-
-    Raises
-    ------
-    SupersededError
-        If the run has ended, or another run has the lock.
-    MovedError
-        If the store was moved or deleted.
+    Raises as `check_lease` does.
     """
     try:
         descriptor = open_fixed(_writing_path(store), create=False)

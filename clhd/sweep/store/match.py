@@ -15,15 +15,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from clhd.core.arrays import BoolArray
 from clhd.core.text import format_count, format_number, format_value
 from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage, format_work
-from clhd.sweep.spec.experiment import Experiment
+from clhd.sweep.spec.experiment import Experiment, stage_path
 from clhd.sweep.spec.grid import Axis
-from clhd.sweep.spec.stages import StageKind, stage_path
+from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.layout import check_stage
 from clhd.sweep.store.metadata import FRESH
@@ -58,10 +55,7 @@ def find_stored(store: Store, experiment: Experiment, kind: StageKind, *, comput
 def check_changes(store: Store, requested: Stage) -> Stage:
     """Return the stage that a store holds, after a check that its results are of the requested experiment.
 
-    Raises
-    ------
-    ChangedError, MetadataError
-        See `find_stored`.
+    Raises as `find_stored` does.
     """
     old, new = store.experiment.system, requested.experiment.system
     if old != new:
@@ -151,13 +145,6 @@ def _resolve(stage: Stage, constants: Mapping[str, Value], name: str) -> Value |
     if name not in stage.system.parameters and base in constants:
         return constants[base]
     return stage.system.find_parameter(name, {}).default
-
-
-def select_requested(available: Stage, requested: Stage) -> BoolArray:
-    """Return a mask of the requested entries, of the shape of the store."""
-    mask = np.zeros(available.shape, dtype=bool)
-    mask[np.ix_(*positions_in(available, requested))] = True
-    return mask
 
 
 def positions_in(available: Stage, part: Stage) -> list[list[int]]:

@@ -34,7 +34,7 @@ from pydantic import BaseModel, ValidationError
 from clhd.core.files import check_folders, make_folder
 from clhd.errors import ResultsError
 from clhd.sweep.spec.grid import is_plain_name
-from clhd.sweep.store.documents import (
+from clhd.sweep.store.zarr_format import (
     FILE,
     Document,
     find_danger,
@@ -69,21 +69,11 @@ class Checksum(BaseModel):
 
 @dataclass(frozen=True)
 class Metadata:
-    """The metadata of a store.
+    """The metadata of a store."""
 
-    Parameters
-    ----------
-    document : mapping
-        The record: the ``zarr.json`` of the group.
-    arrays : mapping of name to document
-        Metadata of each array.
-    files : tuple of str
-        Chunk files that must exist, relative to the store.
-    """
-
-    document: Document
-    arrays: dict[str, Document]
-    files: tuple[str, ...] = ()
+    document: Document  # the record: the ``zarr.json`` of the group
+    arrays: dict[str, Document]  # metadata of each array, by its name
+    files: tuple[str, ...] = ()  # chunk files that must exist, relative to the store
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
@@ -161,15 +151,7 @@ def has_checksum(path: Path) -> bool:
 
 
 def write_checksum(path: Path, names: Iterable[str], whole: Collection[str]) -> None:
-    """Write the record of a store and its checksum.
-
-    Parameters
-    ----------
-    names : iterable of str
-        All arrays.
-    whole : collection of str
-        Arrays of which all files exist and must exist from now on.
-    """
+    """Write the record of a store, of all arrays, and its checksum; files of whole arrays must exist from now on."""
     record = _consolidate(path, names)
     found = [file for name in whole for file in list_chunks(path / name, record["metadata"][name])]
     files = sorted(str(file.relative_to(path)) for file in found)

@@ -21,6 +21,7 @@ chunk of the new store takes one region of the old store:
 """
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,13 +39,11 @@ from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.validation import describe_size
 from clhd.sweep.spec.yaml_file import ExperimentError
-from clhd.sweep.store.chunk_files import StoreError
+from clhd.sweep.store.chunk_files import LEDGER, StoreError
 from clhd.sweep.store.create import create_store, publish, remove_leftovers, write_empty
-from clhd.sweep.store.ledger import LEDGER
 from clhd.sweep.store.match import check_changes, positions_in
 from clhd.sweep.store.metadata import FRESH, restore_array_files
-from clhd.sweep.store.repair import delete_incomplete_chunks
-from clhd.sweep.store.store import Store
+from clhd.sweep.store.store import Store, find_missing
 from clhd.systems.declarations import Status
 
 # Seconds to take a chunk; to assemble it from one old chunk; and for each further old chunk. Measured by growing stores
@@ -59,24 +58,12 @@ _ENCODING = ("data_type", "chunk_grid", "fill_value", "codecs", "storage_transfo
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """The part of the old store from which a chunk of the new store is filled, along one dim.
+    """The part of the old store from which a chunk of the new store is filled, along one dim."""
 
-    Parameters
-    ----------
-    source : slice
-        Positions in the old store.
-    known : array of bool
-        True at the positions of the chunk that the source fills.
-    chunks : range
-        Numbers of the chunks of the old store that hold the source.
-    is_same : bool
-        True if the chunk equals one chunk of the old store.
-    """
-
-    source: slice
-    known: BoolArray
-    chunks: range
-    is_same: bool
+    source: slice  # positions in the old store
+    known: BoolArray  # True at the positions of the chunk that the source fills
+    chunks: range  # numbers of the chunks of the old store that hold the source
+    is_same: bool  # True if the chunk equals one chunk of the old store
 
 
 _Origins = list[list[_Origin]]  # along each dim, of each chunk
@@ -85,17 +72,7 @@ _Origins = list[list[_Origin]]  # along each dim, of each chunk
 def grow_store(old: Store, available: Stage, places: Sequence[Sequence[int]]) -> Store:
     """Copy a store into a larger one, which takes its name; return the open new store. The caller holds the lock.
 
-    Parameters
-    ----------
-    available : Stage
-        The stage whose points and replicas the new store has a place for.
-    places : sequence of sequence of int
-        Positions in the new store of what the old store holds, along each dim; ascending.
-
-    Raises
-    ------
-    StoreError
-        If a chunk of the store is missing, or damaged where it must be read.
+    The places are the positions in the new store of what the old store holds, along each dim, ascending.
     """
     path = old.path
     chunks = keep_chunks(old.chunks, available)
@@ -107,12 +84,12 @@ def grow_store(old: Store, available: Stage, places: Sequence[Sequence[int]]) ->
     if seconds > _LONG_SECONDS:
         progress.say(f"copies {count} into a larger store, {format_seconds(seconds)} predicted")
     hidden = write_empty(path, available, chunks, old.attributes["runs"], old.attributes.get("identity", ""))
-    _fill(Store(hidden, "r+"), old, origins, progress)
+    _fill(Store(hidden), old, origins, progress)
     sync_tree(hidden)  # once the next run deletes the old files, the copy is all there is
     publish(path)
     if progress.is_shown:
         progress.finish(f"{count} copied")
-    return Store(path, "r+")
+    return Store(path)
 
 
 def predict_growth(old: Store, available: Stage, places: Sequence[Sequence[int]]) -> float:
@@ -190,10 +167,7 @@ def _assemble_chunk(new: Store, old: Store, index: ChunkIndex, parts: Sequence[_
 def prepare_store(requested: Stage, path: Path) -> tuple[Store, Stage]:
     """Return the store of a stage, created or grown if need be, and the available stage. The caller holds its lock.
 
-    Raises
-    ------
-    ClhdError
-        If the store is damaged, cannot be written, or has results of other constants.
+    Raises ClhdError if the store is damaged, cannot be written, or has results of other constants.
     """
     if path.is_symlink():
         raise StoreError(f"{path}: is a link, which a growing store would replace; link {path.parent} instead")
@@ -201,7 +175,7 @@ def prepare_store(requested: Stage, path: Path) -> tuple[Store, Stage]:
         return create_store(path, requested, choose_chunks(requested)), requested
     remove_leftovers(path)
     restore_array_files(path)
-    store = Store(path, "r+")
+    store = Store(path)
     stored = check_changes(store, requested)
     delete_incomplete_chunks(store)
     available = _unite(stored, requested, path)
@@ -209,6 +183,16 @@ def prepare_store(requested: Stage, path: Path) -> tuple[Store, Stage]:
         return store, available
     # Stores of earlier versions, whose chunks have no trailers, are copied too.
     return grow_store(store, available, positions_in(available, stored)), available
+
+
+def delete_incomplete_chunks(store: Store) -> None:
+    """Delete chunks that have a status but lack files, and print how many, so that they are computed again."""
+    missing = find_missing(store)
+    for index in missing:
+        store.delete_chunk(index)
+    if missing:
+        first, chunks = next(iter(missing.values())), format_count(len(missing), "chunk")
+        print(f"{first}: is missing; {chunks} deleted, to be computed again where requested", file=sys.stderr)  # noqa: T201
 
 
 def predict_growth_seconds(store: Store, stored: Stage, requested: Stage) -> float:

@@ -12,14 +12,18 @@
 A theory has no replicas; ``keep: moments`` has blocks of replicas, ``replica_block``. All these variables share one
 chunk shape, so a task writes whole files. It writes the status last: a chunk with a status is complete. Chunks carry
 trailers, see `clhd.sweep.store.chunk_files`. A chunk file is replaced in one step but not synced, so a power failure
-can leave damaged or missing files, which `Store.find_damage` finds.
+can leave damaged or missing files, which `Store.find_damage` finds. `find_missing` finds missing files without reading
+any, which is fast. On a network file system each look-up asks another machine, so several run at a time; and for a
+minute a machine may not see a file that another machine has written, so a file that seems to be missing is looked up
+twice.
 """
 
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,29 +34,23 @@ from clhd.core.arrays import BoolArray
 from clhd.core.files import check_folders
 from clhd.sweep.plan.blocks import ChunkIndex, chunk_counts, chunk_region
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
-from clhd.sweep.store.chunk_files import ChunkFiles, StoreError
-from clhd.sweep.store.decode import find_dtype, find_fill_value, read_array, read_dataset
-from clhd.sweep.store.documents import FILE, read_chunks
-from clhd.sweep.store.encode import encode_chunk
+from clhd.sweep.store.chunk_files import LEDGER, STATUS, TEXTS, ChunkFiles, StoreError, read_array, read_dataset
 from clhd.sweep.store.layout import FORMAT, read_layout, read_outputs
-from clhd.sweep.store.ledger import LEDGER, STATUS, TEXTS
 from clhd.sweep.store.metadata import MetadataError, change_attributes, check_metadata
+from clhd.sweep.store.zarr_format import FILE, chunk_key, encode_chunk, find_dtype, find_fill_value, read_chunks
 from clhd.systems.declarations import Status
 from clhd.systems.protocol import System
 from clhd.systems.stored import restore_system
 
 if TYPE_CHECKING:
     import xarray as xr
-    import zarr
+
+# Of `find_missing`.
+_THREADS, _CHUNKS_PER_THREAD = 10, 200
 
 
 class Store:
     """An open store.
-
-    Parameters
-    ----------
-    mode : str
-        "r" to read, "r+" to write.
 
     Raises
     ------
@@ -60,7 +58,7 @@ class Store:
         If there is no store, another program wrote it, or its metadata are damaged.
     """
 
-    def __init__(self, path: Path, mode: str = "r") -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         metadata = check_metadata(path)
         self.attributes: dict[str, Any] = metadata.attributes
@@ -70,7 +68,6 @@ class Store:
         self._metadata = metadata
         self.coordinates = tuple(metadata.arrays.keys() - {*self.layout.outputs, *LEDGER})
         self.files = ChunkFiles(path, metadata)
-        self._mode = mode
         status = metadata.arrays[STATUS]
         self.dims, self.shape, self.chunks = self.layout.dims, self.layout.shape, tuple(read_chunks(status))
         self.kind, self.experiment = self.layout.kind, self.layout.experiment
@@ -78,24 +75,8 @@ class Store:
         # Replicas of one entry along the last dim: 1, or the size of a block.
         self.entry_size = int(self.attributes.get("replicas_per_entry", 1))
 
-    @cached_property
-    def group(self) -> "zarr.Group":
-        """The store as a group of Zarr, which is loaded here, for it is slow to load, and clhd does without it."""
-        import zarr  # noqa: PLC0415
-
-        from clhd.sweep.store.bound import BoundStore  # noqa: PLC0415
-
-        files = BoundStore(self.files, read_only=self._mode == "r")
-        return zarr.open_group(files, mode=self._mode, zarr_format=3, use_consolidated=True)  # type: ignore[arg-type]
-
     def read_dataset(self, names: Sequence[str], places: Mapping[str, Sequence[int]]) -> "xr.Dataset":
-        """Return variables and all coordinates at some positions along each dim, in memory.
-
-        Raises
-        ------
-        DamagedChunkError
-            If a chunk is damaged, or is missing although it has a status.
-        """
+        """Return variables and all coordinates at some positions along each dim, in memory; raises as `read` does."""
         try:
             return read_dataset(self.files, {*names, *self.coordinates}, places)
         except StoreError:
@@ -138,12 +119,7 @@ class Store:
         return int(np.ravel_multi_index(index, chunk_counts(self.shape, self.chunks))) if index else 0
 
     def read(self, name: str, region: Sequence[slice] = ()) -> NDArray[Any]:
-        """Return the values of a variable, all or those of a region.
-
-        Parameters
-        ----------
-        region : sequence of slice, optional
-            Slices with step 1; dims without a slice are read in full.
+        """Return the values of a variable, all or those of a region, see `clhd.sweep.store.chunk_files.read_array`.
 
         Raises
         ------
@@ -308,3 +284,65 @@ class Store:
             (self.path / FILE).stat()
             raise
         self.attributes.update(changes)
+
+
+def find_missing(store: Store, sizes: list[int] | None = None) -> dict[ChunkIndex, Path]:
+    """Return the first missing file of each chunk that has a status but lacks files, or has empty files.
+
+    The list, if there is one, takes the sizes of the files that were found.
+
+    Raises
+    ------
+    StoreError
+        If the file system cannot be asked.
+    """
+    # Texts have a file only where there was an error.
+    variables = [name for name in (*store.outputs, *LEDGER) if name not in (STATUS, *TEXTS)]
+    # Texts, since paths would take most of the time: for each variable, its folder, and what its chunks are called.
+    places = [(f"{store.path}/{name}", store.files.metadata.arrays[name]) for name in variables]
+    tails = [(0,) * store.count_inner_dims(name) for name in variables]
+    status, ledger = f"{store.path}/{STATUS}", store.files.metadata.arrays[STATUS]
+
+    def look_for(chunks: Sequence[ChunkIndex]) -> dict[ChunkIndex, Path]:
+        missing: dict[ChunkIndex, Path] = {}
+        for index in chunks:
+            if _exists(f"{status}/{chunk_key(index, ledger)}", sizes):
+                for (folder, document), tail in zip(places, tails, strict=True):
+                    file = f"{folder}/{chunk_key(index + tail, document)}"
+                    if not (_exists(file, sizes) or _exists_after_refresh(file)):
+                        missing.setdefault(index, Path(file))
+        return missing
+
+    batches = list(_batch(store.chunk_indices()))
+    if len(batches) == 1:
+        return look_for(batches[0])
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = list(threads.map(look_for, batches))
+    return {index: file for missing in found for index, file in missing.items()}
+
+
+def _batch(indices: Iterator[ChunkIndex]) -> Iterator[list[ChunkIndex]]:
+    while batch := list(islice(indices, _CHUNKS_PER_THREAD)):
+        yield batch
+
+
+def _exists(file: str, sizes: list[int] | None = None) -> bool:
+    """Return False if there is no such file, or it is empty; raise StoreError if that is unknown."""
+    try:
+        size = os.stat(file).st_size  # noqa: PTH116  # a Path for each of many files would take most of the time
+        if sizes is not None:
+            sizes.append(size)
+        return size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be looked up: {error.strerror}") from None
+
+
+def _exists_after_refresh(file: str) -> bool:
+    """Look up a file once more, after listing its folder, which refreshes what a network file system remembers."""
+    for folder in Path(file).parents:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            next(folder.iterdir(), None)
+            break
+    return _exists(file)

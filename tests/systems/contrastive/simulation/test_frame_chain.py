@@ -109,13 +109,27 @@ def simulate(system, dimension, overlap, time, **more):
     return flatten(run.overlap, run.squared_norm)
 
 
+def run_full_repeatedly(system, dimension, overlap, steps, runs):
+    """End states of independent runs in n dimensions: the weights are set back, the streams go on."""
+    point = Point(model=system, dimension=dimension, overlap=overlap, engine="full")
+    replica = FullReplica(system, dimension, point.key, 0, overlap=np.array(overlap), squared_norm=1.0)
+    start = replica.weights.copy()
+    ends = np.empty((runs, *start.shape))
+    for end in ends:
+        replica.weights[:] = start
+        replica.advance(steps)
+        end[:] = replica.weights
+    ends = ends.reshape(runs, system.units, dimension)
+    return flatten(ends @ replica.features.T / dimension, ends @ ends.transpose(0, 2, 1) / dimension)
+
+
 @pytest.mark.parametrize("case", LAWS)
 def test_projected_chain_and_full_engine_have_the_law_of_sgd_in_n_dimensions(case):
     system, dimension, overlap = LAWS[case]
     assert choose_chain(system) is not LaneGroup
     expected = flatten(*naive_sgd(system, dimension, overlap, 3 * dimension, REPLICAS, np.random.default_rng(2)))
     assert_same_laws(simulate(system, dimension, overlap, 3, replicas=REPLICAS, seed=1), expected)
-    assert_same_laws(simulate(system, dimension, overlap, 3, replicas=3000, seed=1, engine="full"), expected)
+    assert_same_laws(run_full_repeatedly(system, dimension, overlap, 3 * dimension, 3000), expected)
 
 
 @pytest.mark.parametrize(
@@ -182,20 +196,6 @@ def differences(one, other):
     """Differences of the mean moments, in standard errors."""
     error = np.sqrt(one.var(axis=0) / len(one) + other.var(axis=0) / len(other))
     return (one.mean(axis=0) - other.mean(axis=0)) / error
-
-
-def run_full_repeatedly(system, dimension, overlap, steps, runs):
-    """End states of independent runs in n dimensions: the weights are set back, the streams go on."""
-    point = Point(model=system, dimension=dimension, overlap=overlap, engine="full")
-    replica = FullReplica(system, dimension, point.key, 0, overlap=np.array(overlap), squared_norm=1.0)
-    start = replica.weights.copy()
-    ends = np.empty((runs, *start.shape))
-    for end in ends:
-        replica.weights[:] = start
-        replica.advance(steps)
-        end[:] = replica.weights
-    ends = ends.reshape(runs, system.units, dimension)
-    return flatten(ends @ replica.features.T / dimension, ends @ ends.transpose(0, 2, 1) / dimension)
 
 
 @pytest.mark.parametrize("case", REFERENCES)

@@ -227,9 +227,13 @@ class PlainHalf:
                 status[place] = Status.NOT_CONVERGED if is_known else Status.FAILED
                 errors[place if self.has_replicas else place[:1]] = error
                 continue
-            status[place] = status_of(run, self.variables)
             for name, array in run.items():
                 values[name][place] = array
+        diverged = np.zeros(shape, bool)
+        for name, output in self.variables.items():
+            is_bad = np.isinf(values[name]) if output.may_be_nan else ~np.isfinite(values[name])
+            diverged |= is_bad.any(axis=tuple(range(2, is_bad.ndim)))
+        status[diverged & (status == Status.OK)] = Status.DIVERGED  # see `status_of`; for all at once
         if not self.has_replicas:
             values, status = {name: array[:, 0] for name, array in values.items()}, status[:, 0]
         return Result(values=values, status=status, errors=errors)

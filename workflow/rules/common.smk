@@ -37,7 +37,7 @@ CONFIG_FILES = [str(file) for file in workflow.configfiles]
 ALL_CORES = 1000  # Snakemake takes it for all that there are
 PARTS = 20  # a stage takes one core if it then lasts less than this part of the whole run
 MOST_REHEARSED = 1.0  # predicted seconds of a run that may be computed to have its kernels compiled
-PATIENCE = 3.0  # seconds of checking after which kernels are being compiled
+PATIENCE = 2.0  # seconds of checking after which kernels are being compiled
 MOST_URGENT = 1000  # the priority of summaries, figures and claims, which take seconds and are looked at
 # Messages name these as the source of a mistake.
 SOURCE = ", ".join(CONFIG_FILES + ["--config"] * bool(workflow.config_settings.config)) or "config"
@@ -212,9 +212,10 @@ def is_checked(name):
 
 
 def rehearse():
-    """Compute one run of each stage of the first figure, and drop it: its kernels are then compiled, and kept on disk.
+    """Have kernels compiled, and kept on disk, while this process compiles others for the check of all points.
 
-    The first check of all points compiles other kernels, for up to a minute, on one core.
+    First those of the first figure, by one run of each of its stages that is dropped; then those of the checks, from the
+    last experiment on.
     """
     for kind in ("simulation", "theory") if FIRST else ():
         stage = Stage(EXPERIMENTS[FIRST], kind)
@@ -222,6 +223,8 @@ def rehearse():
             point = stage.point(stage.grid.values((0,) * len(stage.grid.shape)))
             if stage.cost(point).seconds < MOST_REHEARSED:
                 stage.compute([point], [0])
+    for experiment in reversed(EXPERIMENTS.values()):
+        check_experiment(experiment)
 
 
 @cache

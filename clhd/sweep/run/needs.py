@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +95,7 @@ def plan_stages(stages: Sequence[Stage], results: Path, workers: int) -> dict[st
             "left": asdict(predict_needs(stage, results, workers)),
         }
         if refined is not None:
-            numbers = refined._asdict()
+            numbers = asdict(refined)
             del numbers["mask"]
             plan[stage.kind]["refined"] = numbers
         if stage.is_simulation and stage.experiment.sampling.is_open:
@@ -181,7 +181,8 @@ def predict_needs(stage: Stage, results: Path, workers: int) -> Needs:
     )
 
 
-class Refined(NamedTuple):
+@dataclass(frozen=True)
+class Refined:
     """How far a refinement has come."""
 
     points: int  # predicted number that will be wanted; their number, once it is known

@@ -215,7 +215,9 @@ def test_the_averaging_error_covers_a_larger_set(monkeypatch):
 def test_relu_and_fluctuations_are_refused_with_the_reason():
     with pytest.raises(ClhdError, match="activation = 'relu': must be a smooth one for the theory of loss = 'infonce'"):
         Flow(replace(MODEL, activation="relu"))
-    with pytest.raises(ClhdError, match=r"loss = 'infonce': .* polynomial losses only \(bilinear, spectral\)"):
+    with pytest.raises(
+        ClhdError, match=r"loss = 'infonce': .* polynomial losses only \(covariance, bilinear, spectral\)"
+    ):
         clhd.predict_fluctuations(MODEL, [0.3, 0.2], 1.0, [1.0])
     with pytest.raises(ClhdError, match="activation = 'relu': fixed points with loss = 'spectral'"):
         clhd.find_fixed_points(replace(SPECTRAL, activation="relu"))

@@ -124,10 +124,11 @@ def format_place(coordinate: Any, value: Any) -> str:
     A label that the experiment gives stays as it is.
     """
     if isinstance(value, str):
-        joint = [other for name, other in coordinate.coords.items() if f"{name}=" in value]
-        joint.sort(key=lambda other: value.index(f"{other.name}="))
-        position = coordinate.values.tolist().index(value) if joint else 0
-        return ", ".join(format_place(other, other.values[position]) for other in joint) or str(value)
+        names = re.findall(r"(?:^|, )(\w+)=", value)
+        if not names or not all(name in coordinate.coords for name in names):
+            return str(value)
+        position = coordinate.values.tolist().index(value)
+        return ", ".join(format_place(coordinate[name], coordinate[name].values[position]) for name in names)
     symbol = format_symbol(str(coordinate.attrs.get("symbol", "")))
     return f"{symbol or str(coordinate.attrs.get('long_name', coordinate.name))} = {format_number(value)}"
 

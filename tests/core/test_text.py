@@ -42,7 +42,7 @@ def test_a_number_is_shown_as_people_write_it(value: float, shown: str) -> None:
 def test_a_position_of_a_joint_axis_is_named_by_the_symbols_of_its_parameters() -> None:
     axis = xr.DataArray(["rate=0.5, count=1000", "rate=1, count=10"], dims="pair", name="pair")
     rates = xr.DataArray([0.5, 1.0], dims="pair", attrs={"symbol": "eta"})
-    axis = axis.assign_coords(pair=axis, count=("pair", [1000, 10]), rate=rates, other=("pair", [3, 4]))
+    axis = axis.assign_coords(pair=axis, count=("pair", [1000, 10]), rate=rates, ate=("pair", [3, 4]))
     assert format_place(axis["pair"], "rate=0.5, count=1000") == "$\\eta$ = 0.5, count = 1,000"
     assert format_place(axis["pair"], "rate=1, count=10") == "$\\eta$ = 1, count = 10"
     named = axis["pair"].assign_coords(pair=["slow", "fast"])

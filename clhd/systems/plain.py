@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
-from clhd.core.arrays import FloatArray
+from clhd.core.arrays import BoolArray, FloatArray
 from clhd.errors import ClhdError, InputError, SimulationStopped
 from clhd.systems.check import ResultError
 from clhd.systems.declarations import Cost, NotConvergedError, Output, Outputs, Parameter, Result, Status
@@ -49,11 +49,14 @@ class _Key(ISeedSequence):
 
 def status_of(values: Mapping[str, Any], outputs: Mapping[str, Output]) -> Status:
     """Return ``DIVERGED`` if an output of a run is infinite, or NaN although it may not be NaN; else ``OK``."""
-    for name, output in outputs.items():
-        array = np.asarray(values[name])
-        if (np.isinf(array) if output.may_be_nan else ~np.isfinite(array)).any():
-            return Status.DIVERGED
-    return Status.OK
+    is_diverged = any(_find_bad(np.asarray(values[name]), output).any() for name, output in outputs.items())
+    return Status.DIVERGED if is_diverged else Status.OK
+
+
+def _find_bad(values: NDArray[Any], output: Output) -> BoolArray:
+    """Which values of an output are infinite, or NaN although they may not be NaN."""
+    bad: BoolArray = np.isinf(values) if output.may_be_nan else ~np.isfinite(values)
+    return bad
 
 
 def write_exactly(value: Any) -> str:
@@ -231,9 +234,8 @@ class PlainHalf:
                 values[name][place] = array
         diverged = np.zeros(shape, bool)
         for name, output in self.variables.items():
-            is_bad = np.isinf(values[name]) if output.may_be_nan else ~np.isfinite(values[name])
-            diverged |= is_bad.any(axis=tuple(range(2, is_bad.ndim)))
-        status[diverged & (status == Status.OK)] = Status.DIVERGED  # see `status_of`; for all at once
+            diverged |= _find_bad(values[name], output).any(axis=tuple(range(2, values[name].ndim)))
+        status[diverged & (status == Status.OK)] = Status.DIVERGED  # as `status_of` says, for all runs at once
         if not self.has_replicas:
             values, status = {name: array[:, 0] for name, array in values.items()}, status[:, 0]
         return Result(values=values, status=status, errors=errors)

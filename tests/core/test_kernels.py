@@ -103,7 +103,7 @@ def test_processes_that_want_the_same_code_at_once_compile_it_once(tmp_path: Pat
     assert sum(int(loaded) for _, _, loaded in found) == 4, "two signatures: of three processes, two load each"
 
 
-FAILING = """
+HOLDING = """
 import sys
 from pathlib import Path
 from clhd.core.machine_code import _hold
@@ -116,7 +116,7 @@ with _hold(Path(sys.argv[1]), "name"):
 
 def test_code_is_compiled_while_another_process_has_died_or_the_locks_cannot_be_opened(tmp_path: Path) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", FAILING, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDING, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"

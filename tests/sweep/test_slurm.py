@@ -17,6 +17,7 @@ from distributed.core import Status
 import clhd.sweep.cluster.slurm
 from clhd.cli import main
 from clhd.errors import ClhdError
+from clhd.sweep.cluster.cluster import WORKER_SETTINGS, WORKER_VARIABLES
 from clhd.sweep.cluster.dask_quirks import import_slurm_cluster
 from clhd.sweep.cluster.slurm import ReplacingAdaptive, check_jobs, open_slurm
 
@@ -189,14 +190,15 @@ def test_a_job_that_slurm_refuses_after_all_does_not_keep_the_cluster_from_endin
         assert job.status is Status.created
 
 
-def test_the_jobs_are_told_to_put_no_results_aside_as_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_jobs_get_the_settings_of_all_workers_by_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with open_slurm(None, {"OMP_NUM_THREADS": "1"}) as cluster:
+    with open_slurm(None, {"OMP_NUM_THREADS": "1"} | WORKER_VARIABLES) as cluster:
         said = re.findall(r"^export (\w+)=(\S+)$", cluster.job_script(), re.MULTILINE)
     told = dict(said)
     assert told["OMP_NUM_THREADS"] == "1"
-    memory = dask.config.collect_env(told)["distributed"]["worker"]["memory"]
-    assert memory == {"target": False, "spill": False}
+    with dask.config.set(dask.config.collect_env(told)):
+        assert {key: dask.config.get(key) for key in WORKER_SETTINGS} == WORKER_SETTINGS
+    assert WORKER_SETTINGS["distributed.worker.memory.spill"] is False, "else pickles in a folder that users share"
 
 
 def test_ctrl_c_ends_a_run_that_waits_for_slurm_to_try_a_job(

@@ -1,11 +1,9 @@
 """Python imports this at its start where its folder is on the path: processes of a workflow then know a toy system."""
 
-import os
+from clhd.core.surroundings import limit_threads
 
-from clhd.core.machine import ONE_THREAD
+limit_threads()  # as the command does, before the next import has numpy start threads
 
-os.environ |= ONE_THREAD  # as the command sets them, before the next import has numpy start threads
-
-from clhd.systems.registry import list_systems
+from clhd.systems.registry import list_systems  # noqa: E402
 
 list_systems()["flaky"] = "tests.workflow.flaky:FlakySystem"

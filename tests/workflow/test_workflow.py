@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 import yaml
@@ -63,6 +64,41 @@ def test_a_stage_on_which_there_is_nothing_to_compute_has_no_job(project: Projec
     assert project.plan() == set()
     shutil.rmtree(tmp_path / "results" / "theory" / "theory.zarr")
     assert project.plan() >= {("theory", "predict"), ("theory", "summarise")}
+
+
+THREADS = """\
+import os
+import sys
+
+import clhd
+
+
+class Threads(clhd.System):
+    title = "threads of a process that computes"
+    parameters = {"slope": clhd.Parameter(kind="number", default=1.0, meaning="slope")}
+    outputs = {name: clhd.Output(dims=(), words=clhd.describe(name)) for name in ("threads", "has_dask", "cores")}
+    time = None
+
+    def simulate(self, values, time, random):
+        cores, threads = int(sys.argv[sys.argv.index("--workers") + 1]), int(os.environ["OPENBLAS_NUM_THREADS"])
+        return {"threads": threads, "has_dask": "distributed" in sys.modules, "cores": cores}
+"""
+
+
+def test_a_stage_of_two_cores_forks_since_snakemake_starts_no_threads_in_it(project: Project, tmp_path: Path) -> None:
+    project.write("config/threads.py", THREADS)
+    project.write(
+        "config/threads.yaml", "system: threads.py:Threads\naxes: {slope: [0, 1]}\nreplicas: 4\nfigure: none\n"
+    )
+    project.write("config/config.yaml", "experiments: [config/threads.yaml]\n")
+    run = project.run()
+    assert run.code == 0, run.output
+    with xr.open_zarr(tmp_path / "results" / "threads" / "simulation.zarr") as found:
+        assert {name: np.unique(found[name]).tolist() for name in ("threads", "has_dask", "cores")} == {
+            "threads": [1],
+            "has_dask": [0],
+            "cores": [2],
+        }
 
 
 @pytest.mark.parametrize(

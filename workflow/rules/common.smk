@@ -13,7 +13,7 @@ from pathlib import Path
 _FOLDERS = {str(Path(source.get_path_or_uri(secret_free=True)).parent) for source in workflow.included}
 sys.path.sort(key=lambda folder: folder in _FOLDERS)
 
-from clhd.core.machine import count_cores
+from clhd.core.machine import ONE_THREAD, count_cores
 from clhd.core.surroundings import check_installation
 from clhd.errors import ClhdError, check_link
 from clhd.figures.plot import NO_FIGURE, find_figure
@@ -44,11 +44,13 @@ SOURCE = ", ".join(CONFIG_FILES + ["--config"] * bool(workflow.config_settings.c
 
 # A shell prefix replaces Snakemake's own, so the strict mode of bash is repeated here. PATH makes the rules use the clhd
 # of this snakemake, even if its environment is not activated. PYTHONSAFEPATH keeps a yaml.py of the user, in the folder
-# of the project, from being taken for the library.
+# of the project, from being taken for the library. Snakemake tells libraries to use as many threads as the stage has cores;
+# clhd computes one block on each core instead, in forks of its process, which may have no threads of its own.
 BIN = shlex.quote(str(Path(sys.executable).parent))
 # mark writes a marker anew, never through a link of its name.
 MARK = 'mark() {{ rm -f -- "$1"; (set -o noclobber; date > "$1"); }}; '
-shell.prefix(f'set -euo pipefail; export PATH={BIN}:"$PATH" PYTHONSAFEPATH=1; {MARK}')
+THREADS = " ".join(f"{name}={shlex.quote(os.environ.get(name, one))}" for name, one in ONE_THREAD.items())
+shell.prefix(f'set -euo pipefail; export PATH={BIN}:"$PATH" PYTHONSAFEPATH=1 {THREADS}; {MARK}')
 
 
 def mark(stage):

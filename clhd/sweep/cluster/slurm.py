@@ -30,8 +30,6 @@ from clhd.sweep.cluster.tls import load_security, make_certificates
 _MEMORY = "2GiB"
 _LOG_FOLDER = ".slurm-logs"
 _KEY_FOLDER = ".clhd-keys-"
-# As on this machine (clhd/sweep/cluster/cluster.py): workers write no results to disk as pickles.
-_ALL_IN_MEMORY = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{step}": "False" for step in ("TARGET", "SPILL")}
 # A block takes about a second, so this asks for a worker for each block that is ready.
 _TARGET_SECONDS = "500ms"
 # A job is cancelled after so many idle seconds, not at once: it may have waited long in the queue.
@@ -157,7 +155,7 @@ def open_slurm(tls: Path | None, variables: Mapping[str, str]) -> Iterator[Any]:
             log_directory=_find_logs(),
             job_script_prologue=[
                 *site["job-script-prologue"],
-                *(f"export {name}={value}" for name, value in {**_ALL_IN_MEMORY, **variables}.items()),
+                *(f"export {name}={value}" for name, value in variables.items()),
             ],
             worker_extra_args=[*site["worker-extra-args"], "--dashboard-address", "127.0.0.1:0"],
             scheduler_options={**site["scheduler-options"], "dashboard_address": "127.0.0.1:0"},

@@ -40,8 +40,8 @@ _LOOPBACK = "127.0.0.1"
 _STARTS = 3
 _POLL_SECONDS = 0.05
 # Settings of all workers that clhd starts. One that is short of memory would write results as pickles into a folder of
-# /tmp that Dask shares among users. And by default Dask looks 50 times a second whether each of its servers is awake, and
-# 100 times what a worker does: with two workers 18 % of a core (dask 2026.8), and 6 % at these intervals.
+# /tmp that Dask shares among users. By default Dask also looks 50 times a second whether each of its servers is awake,
+# and 100 times what a worker does: with two workers 18 % of a core (dask 2026.8), and 6 % at these intervals.
 WORKER_SETTINGS: dict[str, Any] = {f"distributed.worker.memory.{step}": False for step in ("target", "spill")} | {
     "distributed.admin.tick.interval": "1s",
     "distributed.worker.profile.interval": "100ms",

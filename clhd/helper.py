@@ -1,16 +1,18 @@
-"""`serve`: a process that has loaded what summaries and figures need, and forks for each; `ask`: what its clients do.
+"""`serve`: a process that has loaded what jobs of a workflow need, and forks for each; `ask`: what its clients do.
 
-Half of the time of a figure goes by while Python, numpy, xarray and matplotlib are loaded, and a workflow has a hundred
-such jobs. Each is still a job of its own, with its log, its messages and its exit code: its process asks
-the helper, a fork of which works with the streams, the folder and the environment of the job.
+Half of the time of a figure, and a second of each stage, goes by while Python and libraries are loaded, and a workflow
+has two hundred such jobs. Each is still a job of its own, with its log, its messages and its exit code: its process
+asks the helper, a fork of which works with the streams, the folder and the environment of the job.
 
 | promise | how it is kept |
 |---|---|
 | no failure is lost | the exit code is that of the command; if there is no answer, the job runs the command itself |
 | no other user can ask | the socket has no address in a network, and the kernel tells whose process asks |
+| a job can be cancelled | when its process ends, however it does, the kernel sends SIGTERM to the fork |
 | no process survives the run | the helper ends when its standard input does; its forks are killed when it ends |
 """
 
+import fcntl
 import gc
 import json
 import os
@@ -19,15 +21,15 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from clhd.errors import ClhdError
 
 VARIABLE = "CLHD_HELPER"  # the address, for processes of jobs
-_COMMANDS = ("summarise", "plot")
+_COMMANDS = ("simulate", "predict", "summarise", "plot")
 _ABSTRACT = "\0"  # begins an address of Linux that is no file, and is free again when its process ends
 # All processes of a run get the first two, and those of jobs answer; nobody waits for a fork that ends.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
@@ -66,8 +68,7 @@ def serve(systems: tuple[str, ...] = ()) -> None:
     from clhd.core.surroundings import ignore_settings, limit_threads  # noqa: PLC0415 (clients do without)
     from clhd.sweep.run.children import can_fork  # noqa: PLC0415
 
-    for name in _SIGNALS:
-        signal.signal(name, signal.SIG_IGN)
+    answers = {name: signal.signal(name, signal.SIG_IGN) for name in _SIGNALS}
     ignore_settings()
     limit_threads()
     if not can_fork():
@@ -84,7 +85,7 @@ def serve(systems: tuple[str, ...] = ()) -> None:
                     continue
                 _load(systems)
                 if can_fork() and os.fork() == 0:
-                    _run(connection)
+                    _run(connection, answers)
 
 
 def _is_ours(connection: socket.socket) -> bool:
@@ -95,15 +96,17 @@ def _is_ours(connection: socket.socket) -> bool:
 
 @cache
 def _load(systems: tuple[str, ...]) -> None:
-    """Import what summaries and figures need; only the first client waits for it."""
+    """Import what jobs need; only the first clients wait for it."""
     from clhd.core.surroundings import spare_dask  # noqa: PLC0415
 
     spare_dask()
     import matplotlib.backends.backend_pdf  # noqa: F401, PLC0415
+    import numba  # noqa: F401, PLC0415
 
     import clhd.figures.lines  # noqa: PLC0415
     import clhd.sweep.results.summary  # noqa: PLC0415
-    import clhd.sweep.results.summary_reader  # noqa: F401, PLC0415
+    import clhd.sweep.results.summary_reader  # noqa: PLC0415
+    import clhd.sweep.run.run_stage  # noqa: F401, PLC0415
     from clhd.systems.registry import find_system, list_systems  # noqa: PLC0415
 
     for name in list_systems().keys() & systems:
@@ -112,15 +115,15 @@ def _load(systems: tuple[str, ...]) -> None:
     gc.freeze()  # see `clhd.sweep.run.children`
 
 
-def _run(connection: socket.socket) -> NoReturn:
-    """Run the command of a client; this is all that a fork does."""
+def _run(connection: socket.socket, answers: Mapping[signal.Signals, Any]) -> NoReturn:
+    """Run the command of a client, with the answers to signals that it would have; this is all that a fork does."""
     from clhd.cli import main  # noqa: PLC0415
     from clhd.sweep.run.children import die_with_parent  # noqa: PLC0415
 
     try:
         die_with_parent()
-        for name in _SIGNALS:
-            signal.signal(name, signal.SIG_DFL)
+        for name, answer in answers.items():
+            signal.signal(name, answer)
         _, streams, _, _ = socket.recv_fds(connection, 1, 3)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
@@ -130,9 +133,28 @@ def _run(connection: socket.socket) -> NoReturn:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
-        connection.send(bytes([main(arguments)]))
+        sys.argv[1:] = arguments
+        with _end_with(connection):
+            code = main(arguments)
+        connection.send(bytes([code]))
     finally:
         os._exit(0)
+
+
+@contextmanager
+def _end_with(connection: socket.socket) -> Iterator[None]:
+    """Have the kernel of the system send SIGTERM to this process if the other end of a connection is closed."""
+    descriptor = connection.fileno()
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGTERM)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
+    state = select.poll()
+    state.register(descriptor, 0)
+    if state.poll(0):  # it was closed before
+        os.kill(os.getpid(), signal.SIGTERM)
+    yield
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
 
 
 if __name__ == "__main__":

@@ -272,8 +272,10 @@ def find_figures():
 
 
 def start_helper():
-    """Start the process that makes summaries and figures for the jobs on this machine; it ends with this one."""
+    """Start the process that forks for jobs if they run on this machine; it ends with this one."""
     global HELPER  # its standard input must stay open
+    if workflow.non_local_exec:  # a job of SLURM that happens to run here has cores and memory of its own
+        return
     command = [sys.executable, "-P", "-m", "clhd.helper", *{experiment.system for experiment in EXPERIMENTS.values()}]
     HELPER = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     os.environ[VARIABLE] = HELPER.stdout.readline().strip()

@@ -17,12 +17,12 @@ import pytest
 
 import clhd.systems.registry
 from clhd.errors import ClhdError
-from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.run.needs import predict_needs
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import read_experiment
 from clhd.sweep.store.store import Store
+from tests.clients import open_threads
 from tests.cluster.slurm import DIE_WITH_PARENT, Slurm, find_missing, run_slurm
 
 # All tests together have less than twice this time where they run unseen: what hangs has to show where.
@@ -170,7 +170,7 @@ def local_bits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Of the slow experiment, computed here and at once."""
     folder = tmp_path_factory.mktemp("local")
     (folder / "toy.yaml").write_text(SLOW, encoding="utf-8")
-    with open_client(Cluster(workers=1), processes=False) as client:
+    with open_threads(1) as client:
         run_experiment(folder / "toy.yaml", client, results=folder / "results")
     return read_bits(Store(folder / "results" / "toy" / "simulation.zarr"))
 
@@ -212,7 +212,7 @@ def test_the_further_systems_come_to_the_bits_of_a_local_run(
     assert project.finish(process) == 0, project.output
     assert len(project.list_jobs()) == len(SYSTEMS)
 
-    with open_client(Cluster(workers=1), processes=False) as client:
+    with open_threads(1) as client:
         for name in SYSTEMS:
             run_experiment(project.folder / "config" / f"{name}.yaml", client, results=tmp_path)
             stores = (folder / name / "simulation.zarr" for folder in (project.folder / "results", tmp_path))

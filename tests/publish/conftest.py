@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import clhd.systems.registry
-from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.config import ConfigContent, read_config
+from tests.clients import open_threads
 
 EXPERIMENT = """\
 system: toy
@@ -28,6 +28,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfigContent]
         Path("hills.yaml").write_text(EXPERIMENT, encoding="utf-8")
         Path("list.yaml").write_text("experiments: [hills.yaml]\n", encoding="utf-8")
         config = read_config("list.yaml")
-        with open_client(Cluster(workers=1), processes=False) as client:
+        with open_threads(1) as client:
             run_experiment(config.experiments["hills"], client, results=config.results)
         yield config

@@ -10,10 +10,10 @@ import pytest
 import clhd.systems.registry
 from clhd.claims.verdict import Estimate
 from clhd.figures.style import make_figure, save_figure, use_style
-from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.results.products import claims_record, figure_record, find_identity, write_record
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.config import ConfigContent, read_config
+from tests.clients import open_threads
 
 EXPERIMENT = """\
 # <b>a comment</b> & more
@@ -111,7 +111,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfigContent]
             "experiments: [first.yaml, second.yaml]\nclaims: claims.yaml\n", encoding="utf-8"
         )
         config = read_config("config.yaml", check=False)
-        with open_client(Cluster(workers=1), processes=False) as client:
+        with open_threads(1) as client:
             run_experiment(config.experiments["first"], client, results=config.results)
         draw(config.results / "first" / "figures", "first", "png")
         for name in ("C1", "C7"):

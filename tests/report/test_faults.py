@@ -10,13 +10,13 @@ import pytest
 import clhd.systems.registry
 from clhd.cli import main
 from clhd.report.write import compose_report
-from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.results import products
 from clhd.sweep.results.products import find_product_faults
 from clhd.sweep.results.summary import write_summary
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.config import ConfigContent, read_config
 from clhd.sweep.spec.experiment import read_experiment
+from tests.clients import open_threads
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def change_settings(results: Path) -> None:
 def grow(results: Path) -> None:
     text = Path("first.yaml").read_text().replace("slope: [-1, 0, 1]", "slope: [-1, 0, 1, 2]")
     Path("first.yaml").write_text(text)
-    with open_client(Cluster(workers=1), processes=False) as client:
+    with open_threads(1) as client:
         run_experiment("first.yaml", client, results=results)
 
 

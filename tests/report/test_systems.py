@@ -14,10 +14,10 @@ import clhd.systems.registry
 from clhd.report.experiments import Record
 from clhd.report.systems import describe_systems
 from clhd.report.write import compose_report
-from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.config import ConfigContent, read_config
 from clhd.systems.registry import list_systems
+from tests.clients import open_threads
 from tests.report.page import Page
 
 MODEL = """\
@@ -48,7 +48,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ConfigContent:
     )
     Path("config.yaml").write_text("experiments: [walk.yaml]\n", encoding="utf-8")
     experiment = read_config("config.yaml").experiments["walk"]
-    with open_client(Cluster(workers=1), processes=False) as client:
+    with open_threads(1) as client:
         run_experiment(experiment, client)
     Path("model.py").write_text(TRAP, encoding="utf-8")
     return read_config("config.yaml", check=False)

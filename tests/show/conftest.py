@@ -9,10 +9,10 @@ import pytest
 import xarray as xr
 
 import clhd.systems.registry
-from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.results.summary_reader import Summary
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
+from tests.clients import open_threads
 
 EXPERIMENT = """\
 system: toy
@@ -33,7 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(folder)
         patch.setitem(clhd.systems.registry.list_systems(), "toy", "tests.sweep.toy:ToySystem")
         Path("first.yaml").write_text(EXPERIMENT, encoding="utf-8")
-        with open_client(Cluster(workers=1), processes=False) as client:
+        with open_threads(1) as client:
             run_experiment("first.yaml", client)
         yield folder
 

@@ -10,12 +10,12 @@ import pytest
 from distributed import Client
 
 import clhd.systems.registry
-from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.blocks import choose_chunks
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.create import create_store
 from clhd.sweep.store.store import Store
+from tests.clients import open_threads
 from tests.sweep.toy import LOG
 
 MakeExperiment = Callable[..., Experiment]
@@ -24,7 +24,7 @@ MakeExperiment = Callable[..., Experiment]
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
     """Two threads: what processes change is tested where they matter."""
-    with open_client(Cluster(workers=2), processes=False) as client:
+    with open_threads(2) as client:
         yield client
 
 

@@ -3,6 +3,7 @@
 import gc
 import json
 import socket
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,10 @@ import xarray as xr
 from distributed import LocalCluster
 
 import clhd.sweep.cluster.cluster
-from clhd.sweep.cluster.cluster import Cluster, open_client
+import clhd.sweep.run.run_stage
+from clhd.sweep.cluster.cluster import Cluster
 from clhd.sweep.run.run_stage import run_stage
+from clhd.sweep.run.tasks import try_block
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 
 
@@ -69,10 +72,22 @@ def test_one_two_and_four_workers_and_a_scheduler_by_address_or_file_give_the_sa
         assert all(first[name].values.tobytes() == other[name].values.tobytes() for name in first)
 
 
-def test_work_of_seconds_is_done_by_threads_of_this_process() -> None:
-    with open_client(Cluster(workers=2), processes=False) as client:
-        assert client.scheduler.address.startswith("inproc://")
-        assert sum(client.nthreads().values()) == 2
+def test_work_of_seconds_is_done_by_threads_of_this_process_where_none_can_be_forked(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[str] = []
+
+    def compute_here(*arguments: Any) -> Any:
+        computed.append(threading.current_thread().name)
+        return try_block(*arguments)
+
+    expected = compute(experiment, tmp_path / "as_ever", Cluster(workers=2))
+    monkeypatch.setattr(clhd.sweep.run.run_stage, "can_fork", lambda: False)
+    monkeypatch.setattr(clhd.sweep.run.run_stage, "try_block", compute_here)
+    found = compute(experiment, tmp_path / "threads", Cluster(workers=2))
+    assert computed, "not by another process"
+    assert all(name.startswith("ThreadPoolExecutor") for name in computed)
+    assert all(found[name].values.tobytes() == expected[name].values.tobytes() for name in found)
 
 
 @pytest.mark.parametrize("is_taken", [False, True])

@@ -14,7 +14,6 @@ from distributed import Client
 
 from clhd.errors import ClhdError
 from clhd.figures.caption import describe_points
-from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.plan.moments import pool_blocks
 from clhd.sweep.results.inspect import explain_points, replay_point
@@ -29,6 +28,7 @@ from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.store.store import Store
 from clhd.sweep.store.wanted import find_counts, find_errors
 from clhd.systems.declarations import Status
+from tests.clients import open_threads
 from tests.sweep.conftest import Killed, MakeExperiment
 from tests.sweep.toy import LOG, ToyTheory
 
@@ -97,7 +97,7 @@ def test_workers_and_chunks_and_an_earlier_store_change_nothing(
     simulate(until(), results, client)
     entries = count_replicas(until(), results)
     grown = tmp_path / "grown"
-    with monkeypatch.context() as patch, open_client(Cluster(workers=1), processes=False) as single:
+    with monkeypatch.context() as patch, open_threads(1) as single:
         patch.setattr("clhd.sweep.plan.blocks.MAX_CHUNK_SECONDS", 30.0)
         simulate(until(axes={"slope": [1], "size": [16]}, replicas=7), grown, single)
         simulate(until(0.2, axes={"slope": [1, 2], "size": [4, 16]}), grown, single)

@@ -60,11 +60,10 @@ LOST = (
 
 
 @contextmanager
-def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]:
+def open_client(cluster: Cluster) -> Iterator[Client]:
     """A client of the cluster, closed with the context.
 
-    With `processes`, each worker has one, so that the death of one leaves the others alive. Work of a few seconds needs
-    none: to start them would take longer than the work. All sockets listen on loopback only.
+    Each worker is a process, so that the death of one leaves the others alive. All sockets listen on loopback only.
 
     Raises
     ------
@@ -77,7 +76,7 @@ def open_client(cluster: Cluster, *, processes: bool = True) -> Iterator[Client]
     elif cluster.slurm is not None:
         opened = _open_slurm(cluster.slurm, cluster.tls)
     else:
-        opened = _open_local(cluster.count_workers(), processes)
+        opened = _open_local(cluster.count_workers())
     with hide_cancel_traceback(), opened as client, ignore_late_loop_errors(client):
         yield client
 
@@ -119,16 +118,15 @@ def _open_slurm(jobs: int, tls: Path | None) -> Iterator[Client]:
 
 
 @contextmanager
-def _open_local(workers: int, processes: bool) -> Iterator[Client]:
+def _open_local(workers: int) -> Iterator[Client]:
     """A client of workers on this machine, which are killed at the end."""
     with (
         quiet(*HANDSHAKE_LOGGERS),
         ExitStack() as end,
-        _start_local(workers, processes=processes) as local,
+        _start_local(workers) as local,
         Client(local) as client,
     ):
-        if processes:
-            _serve_dashboard(local)
+        _serve_dashboard(local)
         try:
             yield client
         finally:
@@ -136,47 +134,31 @@ def _open_local(workers: int, processes: bool) -> Iterator[Client]:
             kill_workers(local)
 
 
-def _start_local(workers: int, *, processes: bool) -> Any:
-    """Start workers on this machine, one core each, and a scheduler; as threads of this process unless `processes`.
+def _start_local(workers: int) -> Any:
+    """Start workers on this machine, one core each, and a scheduler; try again if one of them is killed meanwhile.
 
-    The LocalCluster is open, to be closed by its context.
+    Dask would then end all the others. The LocalCluster is open, to be closed by its context.
     """
     # These options override the user's Dask settings, which are meant for other clusters: they must neither open a
-    # socket here nor ask for other certificates. Without an address of its own, the server of a worker that is a thread
-    # would listen on all interfaces.
-    kind = (
-        {
-            "host": _LOOPBACK,
-            "protocol": "tls://",
-            "env": ONE_THREAD,
-            "security": Security.temporary(),
-            "worker_class": OwnNanny,
-        }
-        if processes
-        else {
-            "protocol": "inproc://",
-            "worker_dashboard_address": f"{_LOOPBACK}:0",
-            "security": Security(require_encryption=False, tls_ca_file=None),
-        }
-    )
-    return _start_cluster(
-        workers if processes else 1,
-        processes=processes,
-        threads_per_worker=1 if processes else workers,
-        dashboard_address=f"{_LOOPBACK}:0",
-        **kind,
-    )
-
-
-def _start_cluster(workers: int, *, processes: bool, **options: Any) -> Any:
-    """Start a LocalCluster; try again if a worker is killed meanwhile, since Dask then ends all the others."""
-    options |= {"n_workers": 0, "processes": processes, "memory_limit": MEMORY_LIMIT // workers}
+    # socket here nor ask for other certificates.
+    options: dict[str, Any] = {
+        "n_workers": 0,
+        "processes": True,
+        "threads_per_worker": 1,
+        "memory_limit": MEMORY_LIMIT // workers,
+        "host": _LOOPBACK,
+        "protocol": "tls://",
+        "env": ONE_THREAD,
+        "security": Security.temporary(),
+        "worker_class": OwnNanny,
+        "dashboard_address": f"{_LOOPBACK}:0",
+    }
     problem = ""
     for _ in range(_STARTS):
         try:
             with quiet(*SHUTDOWN_LOGGERS), ignore_start_warnings(), dask.config.set(_SETTINGS), ExitStack() as stack:
-                if processes:  # a copy, so that workers which replace killed ones get these settings as well
-                    options["config"] = copy.deepcopy(dask.config.config)
+                # A copy, so that workers which replace killed ones get these settings as well.
+                options["config"] = copy.deepcopy(dask.config.config)
                 with block_sigint():
                     local = stack.enter_context(LocalCluster(**options))
                 _start_workers(local, workers)

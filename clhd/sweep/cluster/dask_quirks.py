@@ -50,7 +50,7 @@ DEATH_LOGGERS = ("distributed.nanny", "distributed.nanny.memory", "distributed.s
 HANDSHAKE_LOGGERS = ("distributed.comm.tcp",)
 _PARTS = ("batched", "client", "comm", "core", "diskutils", "nanny", "scheduler")
 SHUTDOWN_LOGGERS = tuple(f"distributed.{part}" for part in _PARTS)
-_HARMLESS = "Couldn't detect a suitable IP address|Creating scratch directories is taking"
+_HARMLESS = "Creating scratch directories is taking"
 _EVENT_POLLS, _EVENT_POLL_SECONDS = 5, 0.05
 _lock = threading.Lock()
 _is_own: ContextVar[bool] = ContextVar("_is_own", default=False)
@@ -81,7 +81,7 @@ def hide_memory_warnings() -> None:
 def ignore_start_warnings() -> Iterator[None]:
     """Ignore two warnings of distributed 2026.8 by their texts; else a missing network or a slow disk warns.
 
-    A run on this machine needs no network, and writes nothing to Dask's scratch folder.
+    A run on this machine writes nothing to Dask's scratch folder.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", _HARMLESS)

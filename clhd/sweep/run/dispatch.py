@@ -82,11 +82,9 @@ def dispatch_blocks(
     progress: Progress,
     cluster: Cluster,
     client: Client | None,
-    *,
-    processes: bool,
 ) -> Iterator[tuple[Block, BlockReport]]:
     """Run blocks on a client, or on a cluster that is opened for them; yield each block or part with its report."""
-    opened: Any = open_client(cluster, processes=processes) if client is None else nullcontext(client)
+    opened: Any = open_client(cluster) if client is None else nullcontext(client)
     with (
         dask.config.set(_OWN_SCHEDULER | (_OWN_WORKERS if cluster.slurm is None else {})),
         opened as active,
@@ -96,12 +94,9 @@ def dispatch_blocks(
 
 
 @contextmanager
-def keep_workers(cluster: Cluster, *, processes: bool) -> Iterator[Client]:
+def keep_workers(cluster: Cluster) -> Iterator[Client]:
     """A client whose workers serve several calls of `dispatch_blocks`: to start them takes seconds."""
-    with (
-        dask.config.set(_OWN_WORKERS if cluster.slurm is None else {}),
-        open_client(cluster, processes=processes) as client,
-    ):
+    with dask.config.set(_OWN_WORKERS if cluster.slurm is None else {}), open_client(cluster) as client:
         yield client
 
 

@@ -7,6 +7,7 @@ With ``--fresh``, `set_aside` moves the old stores first, so that after a kill t
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ from clhd.systems.declarations import Status
 if TYPE_CHECKING:
     from distributed import Client
 
-# Shorter work is done by threads of this process: starting processes would take longer.
+# Where no process can be forked, shorter work is done by threads of this one: starting processes would take longer.
 _THREADS_BELOW_SECONDS = 3.0
 # Shorter work needs no Dask: forked children have all that is imported. Longer work shows itself on Dask's page.
 _CHILDREN_BELOW_SECONDS = 300.0
@@ -115,20 +116,35 @@ def _run_blocks(
 ) -> Generator[tuple[Block, BlockReport | Obstacle], None, None]:
     """Compute the blocks of a plan where that takes least; yield each block or part with what came of it."""
     blocks: Sequence[Block] = plan.blocks
+
+    def compute(block: Block) -> BlockReport | Obstacle:
+        return try_block(str(store.path.absolute()), block.chunks, run, token, stage.reference)
+
     if client is None and _is_for_children(cluster, plan.seconds):
-
-        def compute(block: Block) -> BlockReport | Obstacle:
-            return try_block(str(store.path.absolute()), block.chunks, run, token, stage.reference)
-
         blocks = yield from run_in_children(blocks, cluster.count_workers(), compute, meanwhile)
         if not blocks:
             return
         store.remove_leftover_files()
         progress.say("a process was killed while it computed a block; the blocks that are left go to other processes")
+    elif client is None and _is_for_threads(cluster, plan.seconds):
+        yield from _run_in_threads(blocks, cluster.count_workers(), compute)
+        return
     from clhd.sweep.run.dispatch import dispatch_blocks  # noqa: PLC0415 (Dask takes longer to import than most stages)
 
-    processes = plan.seconds > _THREADS_BELOW_SECONDS
-    yield from dispatch_blocks(blocks, store, stage, run, token, progress, cluster, client, processes=processes)
+    yield from dispatch_blocks(blocks, store, stage, run, token, progress, cluster, client)
+
+
+def _run_in_threads(
+    blocks: Sequence[Block], workers: int, compute: Callable[[Block], BlockReport | Obstacle]
+) -> Iterator[tuple[Block, BlockReport | Obstacle]]:
+    """Compute blocks in threads of this process; yield each with what came of it. Those that have begun also end."""
+    threads = ThreadPoolExecutor(workers)
+    try:
+        begun = {threads.submit(compute, block): block for block in blocks}
+        for future in as_completed(begun):
+            yield begun[future], future.result()
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -269,22 +285,27 @@ def _check_refinement(stage: Stage, wanted: Wanted) -> None:
 
 @contextmanager
 def _start_workers(cluster: Cluster, stage: Stage) -> "Iterator[Client | None]":
-    """A client whose workers serve all rounds; None if each round forks children instead."""
+    """A client whose workers serve all rounds; None if each round forks children, or starts threads, instead."""
     refine = stage.experiment.refine
     share = refine.predict_count(stage.grid.axes) / stage.grid.size if refine is not None else 1.0
     seconds = share * stage.cost_table.seconds(stage.entries or 1)
-    if _is_for_children(cluster, seconds):
+    if _is_for_children(cluster, seconds) or _is_for_threads(cluster, seconds):
         yield None
         return
     from clhd.sweep.run.dispatch import keep_workers  # noqa: PLC0415 (it imports Dask)
 
-    with keep_workers(cluster, processes=seconds > _THREADS_BELOW_SECONDS) as client:
+    with keep_workers(cluster) as client:
         yield client
 
 
 def _is_for_children(cluster: Cluster, seconds: float) -> bool:
     """True if work of so many seconds needs no Dask."""
     return cluster.is_here and seconds < _CHILDREN_BELOW_SECONDS and can_fork()
+
+
+def _is_for_threads(cluster: Cluster, seconds: float) -> bool:
+    """True if work of so many seconds ends sooner in threads than workers start."""
+    return cluster.is_here and seconds <= _THREADS_BELOW_SECONDS
 
 
 def _reach(cluster: Cluster, client: "Client | None") -> "AbstractContextManager[Client | None]":

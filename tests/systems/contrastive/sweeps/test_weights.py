@@ -9,12 +9,12 @@ from distributed import Client
 
 import clhd
 from clhd.errors import ClhdError
-from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS as CONTRASTIVE
 from clhd.systems.contrastive.sweeps.weights import PARAMETERS, WeightsSystem
 from clhd.systems.declarations import Status
+from tests.clients import open_threads
 
 SYSTEM = WeightsSystem()
 THEORY: dict[str, Any] = {
@@ -122,7 +122,7 @@ def test_nothing_is_computed_on_a_stage_that_is_switched_off() -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Any:
-    with open_client(Cluster(workers=2), processes=False) as client:
+    with open_threads(2) as client:
         yield client
 
 

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from clhd.figures.border import plot_border
 from clhd.figures.style import use_style
-from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.cluster.place import Cluster
 from clhd.sweep.plan.refine import LABEL_MARGIN, choose_points, fill_between, find_labels
 from clhd.sweep.results.border import find_crossings
 from clhd.sweep.results.summary_reader import read_summary
@@ -102,8 +102,7 @@ def measure_threshold(name: str, constants: dict[str, Any], times: list[float], 
     } | ({"replicas": replicas} if replicas else {})
     begin = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        with open_client(Cluster(workers=2), processes=False) as client:
-            run_experiment(parse_experiment(table), client, results=folder)
+        run_experiment(parse_experiment(table), cluster=Cluster(workers=2), results=folder)
         with xr.open_zarr(str(Path(folder, name, "summary.zarr"))) as opened:
             summary = opened.load()
         if not replicas:

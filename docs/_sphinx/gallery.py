@@ -14,7 +14,7 @@ from sphinx.util import logging
 
 from clhd.core.text import format_count
 from clhd.figures.plot import find_figure, plot_experiment
-from clhd.sweep.cluster.cluster import Cluster, open_client
+from clhd.sweep.cluster.place import Cluster
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.config import read_config
 from clhd.sweep.spec.experiment import read_experiment, stage_path
@@ -37,19 +37,19 @@ def find_drawn() -> Iterator[tuple[str, Path, Path]]:
 
 def draw_small(known: set[str]) -> Iterator[tuple[str, Path, Path]]:
     """Run the small experiments of the figures that are not known; yield figure, experiment and picture."""
-    with open_client(Cluster(workers=1), processes=False) as client:
-        for path in sorted((DOCS / "gallery").glob("*.yaml")):
-            experiment = read_experiment(path)
-            figure, folder = find_figure(experiment), BUILT / experiment.name
-            if figure not in known:
-                _LOGGER.info("gallery: %s", experiment.name)
-                try:
-                    run_experiment(experiment, client, results=BUILT)
-                except ChangedError:  # of an earlier version, or of another text of the file
-                    shutil.rmtree(folder)
-                    run_experiment(experiment, client, results=BUILT)
-                plot_experiment(stage_path(folder, "summary"), folder / "figures", experiment)
-                yield figure, path, folder / "figures" / f"{experiment.name}.png"
+    cluster = Cluster(workers=1)
+    for path in sorted((DOCS / "gallery").glob("*.yaml")):
+        experiment = read_experiment(path)
+        figure, folder = find_figure(experiment), BUILT / experiment.name
+        if figure not in known:
+            _LOGGER.info("gallery: %s", experiment.name)
+            try:
+                run_experiment(experiment, cluster=cluster, results=BUILT)
+            except ChangedError:  # of an earlier version, or of another text of the file
+                shutil.rmtree(folder)
+                run_experiment(experiment, cluster=cluster, results=BUILT)
+            plot_experiment(stage_path(folder, "summary"), folder / "figures", experiment)
+            yield figure, path, folder / "figures" / f"{experiment.name}.png"
 
 
 def show(figure: str, experiment: Path, picture: Path) -> str:

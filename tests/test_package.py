@@ -54,11 +54,13 @@ for name in clhd.__all__:
         getattr(clhd, name)
     except clhd.ExtraError as error:
         print(name, error)
-open({str(tmp_path / "a.yaml")!r}, "w").write("system: contrastive\\ntimes: [1]\\nreplicas: 1\\n"
-    "constants: {{dimension: 50, initial_cosine_similarity: 0.1}}")
-sys.exit(main(["predict", {str(tmp_path / "a.yaml")!r}, "--results", {str(tmp_path)!r}]))
+open({str(tmp_path / "a.yaml")!r}, "w").write("system: contrastive\\ntimes: [1]\\nreplicas: 10000\\n"
+    "constants: {{dimension: 1000000, initial_cosine_similarity: 0.1}}")
+sys.exit(main(["simulate", {str(tmp_path / "a.yaml")!r}, "--results", {str(tmp_path)!r}]))
 """
-    done = run_without_extras(code)  # a process with threads has no forked children that compute
+    done = run_without_extras(
+        code
+    )  # a process with threads has no forked children that compute for longer than seconds
     assert done.stdout == ""
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "this needs distributed, which is not installed: pip install 'clhd[cluster]'"

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.cluster.dask_quirks import block_sigint
-from tests.clients import open_threads
 
 ROOT = Path(__file__).parents[2]
 # Parts without an underscore that Dask and tornado do not document either.
@@ -70,7 +70,7 @@ def test_no_release_whose_private_parts_nobody_has_seen_is_admitted(library: str
 def test_what_dask_leaves_unfinished_at_its_end_is_no_line_of_ours(caplog: pytest.LogCaptureFixture) -> None:
     gc.collect()  # what other tests have left
     caplog.clear()
-    with open_threads(1) as client:
+    with open_client(Cluster(workers=1)) as client:
         unread = client.loop.asyncio_loop.create_future()
     unread.set_exception(TimeoutError("Timeout"))
     del unread
@@ -94,7 +94,7 @@ def test_an_interrupt_before_dask_has_begun_what_it_was_asked_for_is_no_tracebac
         stack = traceback.extract_stack(sys._current_frames()[asking])
         return ([""] + [call.name for call in stack if "distributed" in call.filename])[-1]
 
-    with open_threads(1) as client:
+    with open_client(Cluster(workers=1)) as client:
         client.loop.add_callback(free.wait, 60)  # Dask's thread is busy
         interrupting = threading.Thread(target=interrupt)
         interrupting.start()

@@ -11,7 +11,6 @@ import xarray as xr
 from distributed import Client
 
 from clhd.errors import ClhdError
-from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.refine import choose_points, fill_between, find_labels, find_sides
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.border import find_crossings
@@ -22,6 +21,7 @@ from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.spec.grid import Axis
 from clhd.sweep.spec.rounds import halve, predict_points
+from tests.clients import open_threads
 from tests.sweep.conftest import Killed, MakeExperiment
 
 FloatArray = np.typing.NDArray[np.float64]
@@ -243,7 +243,7 @@ def test_points_and_bits_are_the_same_after_a_kill_at_every_round(
 def test_points_and_bits_are_the_same_for_one_worker_and_for_four(plane: Experiment, results: Path) -> None:
     stored = []
     for workers in (1, 4):
-        with open_client(Cluster(workers=workers), processes=False) as client:
+        with open_threads(workers) as client:
             predict(plane, results / str(workers), client)
         stored.append(read_theory(results / str(workers)))
     for name in ("height", "status"):

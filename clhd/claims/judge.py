@@ -26,6 +26,7 @@ from clhd.core.files import write_file
 from clhd.core.text import cut_line, cut_lines
 from clhd.errors import ClhdError, InputError
 from clhd.sweep.results.summary_reader import Summary, read_summary
+from clhd.sweep.run.children import map_in_children
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.protocol import System
@@ -184,24 +185,25 @@ def judge_claims(settings: Mapping[str, ClaimSettings], results: Path) -> dict[s
     ClhdError
         If a summary does not exist, or lacks what a judge needs.
     """
-    entries = []
-    for name, setting in settings.items():
-        claim = setting.claim
-        if isinstance(claim, CaseTable):
-            continue
-        summaries = read_summaries(setting, results)
-        with _naming_experiments(name, setting):
-            judgement = claim.judge(summaries, setting.thresholds)
-        entry: dict[str, Any] = {
-            "id": name,
-            "statement": claim.statement,
-            "verdict": judgement.verdict,
-            "evidence": judgement.evidence,
-        } | _describe_setting(name, setting, summaries)
-        if judgement.parts:
-            entry["parts"] = [vars(part) for part in judgement.parts]
-        entries.append(make_plain(entry))
-    return {"claims": entries}
+    claims = [(name, setting.claim) for name, setting in settings.items() if isinstance(setting.claim, Claim)]
+    return {"claims": map_in_children(lambda pair: _judge(*pair, settings[pair[0]], results), claims)}
+
+
+def _judge(name: str, claim: Claim, setting: ClaimSettings, results: Path) -> dict[str, Any]:
+    """The entry of one claim."""
+    summaries = read_summaries(setting, results)
+    with _naming_experiments(name, setting):
+        judgement = claim.judge(summaries, setting.thresholds)
+    entry: dict[str, Any] = {
+        "id": name,
+        "statement": claim.statement,
+        "verdict": judgement.verdict,
+        "evidence": judgement.evidence,
+    } | _describe_setting(name, setting, summaries)
+    if judgement.parts:
+        entry["parts"] = [vars(part) for part in judgement.parts]
+    plain: dict[str, Any] = make_plain(entry)
+    return plain
 
 
 def judge_tables(settings: Mapping[str, ClaimSettings], results: Path) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from clhd.claims.claim import CaseTable
 from clhd.claims.judge import ClaimSettings, list_figures, read_summaries
 from clhd.core.files import make_folder, write_file
 from clhd.errors import explain_unwritable
+from clhd.sweep.run.children import map_in_children
 from clhd.systems.registry import import_named
 
 if TYPE_CHECKING:
@@ -44,19 +45,21 @@ def draw_claims(
     """
     from clhd.figures.style import TEX_FONTS, save_figure, use_style  # noqa: PLC0415 (only who draws needs matplotlib)
 
-    paths = []
     judged = {entry["id"]: entry for entry in claims["claims"]} | dict(tables)
-    for name, entry in judged.items():
+
+    def draw(figure: tuple[str, str, str]) -> list[Path]:
+        """Draw one figure, given by the id of its claim, its name and the target of its function."""
+        name, stem, target = figure
         setting = settings[name]
         basis = () if isinstance(setting.claim, CaseTable) else (read_summaries(setting, results),)
-        for figure, target in setting.claim.list_figures(name).items():
-            with use_style(TEX_FONTS if for_paper else None):
-                drawn, caption = import_named(target, setting.system)(*basis, entry)
-                if for_paper:
-                    paths += save_figure(drawn, for_paper / figure, ("pdf",))
-                else:
-                    paths += _save(drawn, caption, results / "figures" / figure)
-    return paths
+        with use_style(TEX_FONTS if for_paper else None):
+            drawn, caption = import_named(target, setting.system)(*basis, judged[name])
+            if for_paper:
+                return save_figure(drawn, for_paper / stem, ("pdf",))
+            return _save(drawn, caption, results / "figures" / stem)
+
+    figures = [(name, *figure) for name in judged for figure in settings[name].claim.list_figures(name).items()]
+    return [path for paths in map_in_children(draw, figures) for path in paths]
 
 
 def list_paths(settings: Mapping[str, ClaimSettings], results: Path) -> list[Path]:

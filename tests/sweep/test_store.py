@@ -50,6 +50,14 @@ def test_a_twin_that_failed_takes_nothing_away(store: Store) -> None:
     assert (chunk["attempts"] == 1).all()
 
 
+def test_a_chunk_makes_no_store_anew_that_was_moved_away(store: Store) -> None:
+    chunk = fill(store, 1.0, Status.OK)
+    store.path.rename(store.path.with_name("elsewhere"))
+    with pytest.raises(FileNotFoundError):
+        store.write_chunk((0, 0, 0), chunk)
+    assert not store.path.exists()
+
+
 def test_a_task_adds_what_it_was_asked_for_and_leaves_the_rest(store: Store) -> None:
     needed = np.zeros(store.chunks, dtype=bool)
     needed.flat[0] = True

@@ -153,7 +153,7 @@ class ChunkFiles:
             try:
                 file = open(partial, "xb", buffering=0)  # noqa: PTH123, SIM115 (called for each of many small files)
             except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+                self._make_folders(name, path)
                 file = open(partial, "xb", buffering=0)  # noqa: PTH123, SIM115
             with file:
                 written = file.write(content)
@@ -164,6 +164,14 @@ class ChunkFiles:
             with suppress(OSError):
                 os.unlink(partial)  # noqa: PTH108
             raise
+
+    def _make_folders(self, name: str, path: str) -> None:
+        """Make the folders of a file below that of its array, which is there unless the store was just moved away."""
+        place = f"{self.root}/{name}"
+        for part in path.removeprefix(f"{place}/").split("/")[:-1]:
+            place = f"{place}/{part}"
+            with suppress(FileExistsError):
+                os.mkdir(place)  # noqa: PTH102
 
     def bind(self, path: Path) -> None:
         """Add the trailer to a chunk file that Zarr has just written without this store."""

@@ -58,9 +58,8 @@ open({str(tmp_path / "a.yaml")!r}, "w").write("system: contrastive\\ntimes: [1]\
     "constants: {{dimension: 1000000, initial_cosine_similarity: 0.1}}")
 sys.exit(main(["simulate", {str(tmp_path / "a.yaml")!r}, "--results", {str(tmp_path)!r}]))
 """
-    done = run_without_extras(
-        code
-    )  # a process with threads has no forked children that compute for longer than seconds
+    # A process with threads forks no children, and its own threads compute for seconds only: this is work of minutes.
+    done = run_without_extras(code)
     assert done.stdout == ""
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "this needs distributed, which is not installed: pip install 'clhd[cluster]'"

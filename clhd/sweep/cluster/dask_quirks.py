@@ -79,7 +79,7 @@ def hide_memory_warnings() -> None:
 
 @contextmanager
 def ignore_start_warnings() -> Iterator[None]:
-    """Ignore two warnings of distributed 2026.8 by their texts; else a missing network or a slow disk warns.
+    """Ignore a warning of distributed 2026.8 by its text; else a slow disk warns.
 
     A run on this machine writes nothing to Dask's scratch folder.
     """

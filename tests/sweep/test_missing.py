@@ -36,6 +36,14 @@ def test_each_chunk_that_lacks_files_is_named_with_the_first_of_them(store: Stor
         store.read("height")
 
 
+def test_a_damaged_status_is_not_counted_as_pending(toy: MakeExperiment, store: Store) -> None:
+    file = files_of(store, "status")[0]
+    os.truncate(file, file.stat().st_size - 1)
+    found = describe_status(toy(), store.path.parent.parent)["simulation"]
+    assert found["state"] == "damaged"
+    assert str(file) in found["problem"]
+
+
 def test_a_chunk_without_a_status_lacks_nothing(store: Store) -> None:
     for name in ("height", "status"):
         for file in files_of(store, name):

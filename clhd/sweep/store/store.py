@@ -149,9 +149,15 @@ class Store:
             return status
 
     def count_runs(self, selected: BoolArray, status: NDArray[np.int8] | None = None) -> dict[str, int]:
-        """Return the number of runs with each status among the selected entries; `status` saves reading it again."""
+        """Return the number of runs with each status among the selected entries; `status` saves reading it again.
+
+        Raises
+        ------
+        DamagedChunkError
+            If `status` is not given and a chunk of it is damaged.
+        """
         # Read the status before the counts: a task writes it after them.
-        status = (self.status() if status is None else status)[selected]
+        status = (self.read(STATUS) if status is None else status)[selected]
         counts = {name: self.read(name)[selected] for name in BLOCK_COUNTS} if self.entry_size > 1 else None
         return count_runs(status, self.entry_size, counts)
 

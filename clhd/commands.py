@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clhd.core.surroundings import has_settings, spare_collections, spare_dask, spare_docstrings
@@ -260,6 +261,8 @@ def archive(options: Namespace) -> int:
     from clhd.sweep.results.status import describe_status
     from clhd.sweep.spec.config import read_config
 
+    if not options.config and not DEFAULT.exists():
+        raise InputError(f"{DEFAULT}: does not exist; name a list of experiments: clhd archive LIST")
     source = options.config or DEFAULT
     config = read_config(source, check=False)  # a copy of the list goes into the archive, so there must be one
     results = options.results or config.results
@@ -272,7 +275,8 @@ def archive(options: Namespace) -> int:
     ]
     if incomplete:
         print(f"not complete, as `clhd status` tells: {', '.join(incomplete)}", file=sys.stderr)
-    print(f"{options.output}: {count} files; `clhd verify {options.output}` computes a share of the runs again")
+    verify = f"clhd verify {quote(str(options.output))}"
+    print(f"{options.output}: {count} files; `{verify}` computes a share of the runs again")
     return 1 if incomplete else 0
 
 
@@ -295,6 +299,8 @@ def _parse_place(texts: Sequence[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"{text}: must be AXIS=VALUE")
+        if name in place:
+            raise InputError(f"{text}: {name} is given twice")
         place[name] = value
     return place
 
@@ -375,7 +381,8 @@ def init(options: Namespace) -> int:
     from clhd.study import write_study
 
     write_study(options.folder)
-    print(f"{options.folder} is a study that runs: type cd {options.folder}, then snakemake; its README.md says more")
+    command = f"cd {quote(str(options.folder))}"
+    print(f"{options.folder} is a study that runs: type {command}, then snakemake; its README.md says more")
     return 0
 
 

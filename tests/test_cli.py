@@ -124,7 +124,13 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
     output = capsys.readouterr().out
     assert "second_moment=1, dimension=50: squared_norm came out otherwise" in output
     assert output.endswith("4 points computed again: 9 runs with the same bits, 1 point with others\n")
-    overwrite(store, "status", np.full_like(store.read("status"), Status.NOT_RUN))
+    status = np.full_like(store.read("status"), Status.NOT_RUN)
+    status[1, 0, 0] = Status.OK
+    overwrite(store, "status", status)
+    for _ in range(4):  # the share is one of the points that are known
+        assert main(["verify", "small.yaml"]) == 0
+        assert capsys.readouterr().out.startswith("1 point computed again: 1 run with the same bits")
+    overwrite(store, "status", np.full_like(status, Status.NOT_RUN))
     assert main(["verify", "small.yaml"]) == 0
     assert capsys.readouterr().out == "nothing to compare: no chosen point is known\n"
 
@@ -138,6 +144,8 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
             "results/small/simulation.zarr: does not exist; create it with `clhd run FILE`",
         ),
         (["why", "small.yaml", "dimension"], "dimension: must be AXIS=VALUE"),
+        (["why", "small.yaml", "dimension=20", "dimension=50"], "dimension=50: dimension is given twice"),
+        (["archive"], "config/config.yaml: does not exist; name a list of experiments: clhd archive LIST"),
         (["replay", "small.yaml", "dimension=20"], "second_moment: must be given, as in second_moment=1"),
         (["why", "small.yaml", "dimension=21", "second_moment=1"], "dimension has no value 21; the values are"),
         (["why", "small.yaml", "kurtosis=3"], "kurtosis: is no axis here; axes: second_moment, dimension"),

@@ -95,6 +95,8 @@ def test_a_new_study_is_right_and_overwrites_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["init", "my-study"]) == 0
+    assert main(["init", "my study"]) == 0
+    assert "type cd 'my study', then snakemake" in capsys.readouterr().out
     assert main(["init", "my-study"]) == 2
     assert capsys.readouterr().err == "my-study: exists already; choose another name\n"
     monkeypatch.chdir("my-study")

@@ -13,7 +13,7 @@ from distributed import Client
 from clhd.errors import ClhdError
 from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.plan.check import check_experiment
-from clhd.sweep.results.inspect import explain_points, replay_point, verify_share
+from clhd.sweep.results.inspect import explain_points, format_points, replay_point, verify_share
 from clhd.sweep.results.open_results import BoundStore
 from clhd.sweep.results.state import find_unfinished
 from clhd.sweep.results.status import describe_status, format_status
@@ -90,6 +90,11 @@ def test_an_experiment_may_be_theory_alone(toy: MakeExperiment, results: Path, c
     ):
         with pytest.raises(ClhdError, match="toy: has no simulation; why, replay and verify look at simulated points"):
             look()
+
+
+def test_each_of_several_points_gets_one_line_whatever_its_error_says() -> None:
+    answers = [{"place": f"slope={slope}", "failed": 2, "errors": ["ValueError: one\ntwo"]} for slope in (1, 2)]
+    assert format_points(answers) == "slope=1: 2 failed; ValueError: one\nslope=2: 2 failed; ValueError: one"
 
 
 def test_an_experiment_must_leave_something_to_compute(toy: MakeExperiment) -> None:

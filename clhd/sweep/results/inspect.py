@@ -92,7 +92,7 @@ def format_points(answers: Sequence[Mapping[str, Any]]) -> str:
         return "\n".join(f"{name}: {text}" for name, text in describe_point(answers[0]).items())
     lines = []
     for answer in answers[:_MOST_LINES]:
-        found = [_format_counts(answer), *answer["errors"][:1]]
+        found = [_format_counts(answer), *(error.splitlines()[0] for error in answer["errors"][:1])]
         lines.append(f"{answer['place']}: {'; '.join(found)}")
     more = len(answers) - _MOST_LINES
     return "\n".join([*lines, f"... and {format_count(more, 'more point')}; name more axes"] if more > 0 else lines)
@@ -145,11 +145,12 @@ def replay_point(experiment: Experiment, results: Path, place: Mapping[str, str]
 
 
 def verify_share(experiment: Experiment, results: Path, fraction: float) -> list[Replay]:
-    """Simulate a random share of the points again, at least one point; every call chooses other points."""
+    """Simulate a random share of the computed points again, at least one point; every call chooses other points."""
     _simulation(experiment)
     wanted, store, available = open_stage(experiment, "simulation", results, computes=True)
-    count = min(wanted.grid.size, max(1, math.ceil(fraction * wanted.grid.size)))
-    chosen = np.random.default_rng().choice(wanted.grid.size, count, replace=False)
+    status = store.read("status")[np.ix_(*positions_in(available, wanted))]
+    known = np.flatnonzero(np.isin(status, (Status.OK, Status.DIVERGED)).any(axis=-1))  # a refined grid has others
+    chosen = np.random.default_rng().choice(known, math.ceil(fraction * len(known)), replace=False)
     indices = [np.unravel_index(number, wanted.grid.shape) for number in sorted(chosen.tolist())]
     return [_replay(wanted, store, available, tuple(int(i) for i in index)) for index in indices]
 

@@ -229,12 +229,13 @@ class System:
         base, _, index = name.rpartition("_")
         parameter = self.parameters.get(base)
         if parameter is not None and parameter.per_component and re.fullmatch("[1-9][0-9]{0,8}", index):
-            count = constants.get(self.components) or 1
+            counter = self.parameters.get(self.components)
+            count = constants.get(self.components, counter and counter.default) or 1
             if isinstance(count, int) and int(index) > count:
                 raise InputError(f"{name}: there is no {self.component} {index}, because {self.components} = {count}")
             return parameter
         near = sorted(self.parameters, key=lambda known: -SequenceMatcher(None, known, name).ratio())[:3]
-        raise InputError(f"{name}: is no parameter of this system; the nearest are {', '.join(near)}")
+        raise InputError(f"{name}: is no parameter of this system; the nearest are {', '.join(near) or 'none'}")
 
     @property
     def component(self) -> str:

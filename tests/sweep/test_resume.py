@@ -152,6 +152,14 @@ def test_other_constants_are_refused(
     assert_same_bits(before, heights(results))
 
 
+def test_a_constant_of_one_component_that_is_left_out_is_a_change(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    simulate(toy(constants={"features": 2, "weight_2": 3}), results, client)
+    with pytest.raises(ClhdError, match=r"was computed with weight_2 = 3; the file now says weight_2 = 1\."):
+        simulate(toy(constants={"features": 2}), results, client)
+
+
 def test_a_default_that_is_written_out_is_no_change(toy: MakeExperiment, results: Path, client: Client) -> None:
     simulate(toy(), results, client)
     assert simulate(toy(constants={"colour": "red", "weight": 1}), results, client).computed == 0

@@ -114,6 +114,18 @@ def test_a_parameter_without_a_default_must_be_given() -> None:
     Walk().theory.point({}, 0)  # which does not depend on it
 
 
+def test_components_are_counted_by_the_default_where_nothing_is_given() -> None:
+    class Two(Walk):
+        parameters = Walk.parameters | {
+            "features": clhd.Parameter(kind="count", default=2, minimum=1, meaning="features", can_vary=False)
+        }
+
+    assert Two().find_parameter("push_2", {}).meaning == "push"
+    with pytest.raises(clhd.ClhdError, match=r"^push_3: there is no feature 3, because features = 2$"):
+        Two().find_parameter("push_3", {})
+    assert Two().find_parameter("push_3", {"features": 3}).meaning == "push"
+
+
 def test_a_check_ends_where_the_other_half_goes_on() -> None:
     system = Walk()
     with pytest.raises(clhd.ClhdError, match=r"^push = 6\.0: must be at most 5$"):

@@ -12,6 +12,7 @@
 | ``stored`` | the stage whose points and replicas the store has a place for |
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def _resolve(stage: Stage, constants: Mapping[str, Value], name: str) -> Value |
     base = name.rpartition("_")[0]
     if name not in stage.system.parameters and base in constants:
         return constants[base]
-    return stage.system.find_parameter(name, {}).default
+    return stage.system.find_parameter(name, {stage.system.components: math.inf}).default
 
 
 def positions_in(available: Stage, part: Stage) -> list[list[int]]:

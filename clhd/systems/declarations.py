@@ -131,7 +131,7 @@ class Output:
         The dim along which the quantity is a distribution function. The summary then holds the distance between the
         distribution function of each run and that of the theory.
     may_be_nan : bool
-        True if NaN can be a result. Otherwise a run with status ok whose output is NaN fails.
+        True if NaN can be a result. Otherwise NaN means that the run diverged; halves of a system's own must say so.
     in_theory, in_simulation : bool
         False if the theory, or the simulation, does not return it. A system with halves of its own does not need them.
     """

@@ -207,6 +207,10 @@ def _import_file(reference: Reference) -> Any:
         raise
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
+        if isinstance(error, ModuleNotFoundError):
+            for name in (f"{error.name}.py", f"{error.name}/__init__.py"):
+                if (path := Path(reference.file).parent / name).is_file():
+                    raise _neighbour_error(reference, path.name) from None
         where = f"{reference.file}{describe_error(error, reference.file)}"
         raise InputError(f"system = {reference.name!r}: {where}") from None
     return module
@@ -221,10 +225,15 @@ def _refuse_neighbours(reference: Reference, names: set[str]) -> None:
         path = Path(getattr(sys.modules[name], "__file__", None) or "/")
         if folder in (path.parent, path.parent.parent if path.name == "__init__.py" else None):
             del sys.modules[name]
-            raise InputError(
-                f"system = {reference.name!r}: {reference.file} imports {path.name}, whose changes the results would "
-                "not notice; put both into one file, or make them an installed package"
-            )
+            raise _neighbour_error(reference, path.name)
+
+
+def _neighbour_error(reference: Reference, name: str) -> InputError:
+    """The error of a file that imports another file of its folder."""
+    return InputError(
+        f"system = {reference.name!r}: {reference.file} imports {name}, whose changes the results would not notice; "
+        "put both into one file, or make them an installed package"
+    )
 
 
 def describe_error(error: BaseException, file: str) -> str:

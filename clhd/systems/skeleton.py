@@ -85,7 +85,9 @@ def write_skeleton(name: str, folder: Path) -> list[Path]:
     ClhdError
         If the name cannot be that of results, or one of the files exists already: nothing is written then.
     """
-    if not _NAME_FORM.fullmatch(name) or keyword.iskeyword(name):
+    if keyword.iskeyword(name):
+        raise InputError(f"NAME = {name!r}: is a word of Python itself; choose another")
+    if not _NAME_FORM.fullmatch(name):
         raise InputError(f"NAME = {name!r:.60}: must be lower-case letters, digits and _, starting with a letter")
     class_name = "".join(word.capitalize() for word in name.split("_"))
     texts = {folder / f"{name}.py": _SYSTEM, folder / f"{name}.yaml": _EXPERIMENT}

@@ -64,6 +64,7 @@ def read_all(path: Path) -> None:
             f"system = 'toys': must be one of {', '.join(sorted({*list_systems(), 'toy'}))}, or FILE.py:CLASS",
         ),
         ("slope: [0, 1]", "slope: []", "axes.slope = []: must hold at least one value"),
+        ("slope: [0, 1]", "slope: {start: 0, stop: 1, count: 1}", "slope.count = 1: a range from 0 to 1 has both ends"),
         ("slope: [0, 1]", "slope: 3", "axes.slope = 3: must be a list, or a range"),
         ("slope: [0, 1]", "slope: [0, 1, 1.0]", "axes.slope: slope=1 is listed twice"),
         (
@@ -129,6 +130,12 @@ def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
         read_all(write(tmp_path / "bad.yaml", text))
     keys = [line.split(": ")[1].split(" = ")[0].split(";")[0] for line in str(error.value).splitlines()]
     assert keys == ["constants.weight", "axes.slope", "axes.colour", "times", "replicas", "unknown key 'x'"]
+
+
+def test_a_system_that_is_wrong_asks_for_no_times(tmp_path: Path) -> None:
+    with pytest.raises(ClhdError, match=r"system = 'toys'") as error:
+        read_all(write(tmp_path / "bad.yaml", "system: toys\nreplicas: 2\n"))
+    assert "times" not in str(error.value)
 
 
 def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:

@@ -40,7 +40,16 @@ def test_nothing_is_overwritten(
     assert Path(existing).read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["../model", "Model", "1st", "a-b", "class", "", "a.b", "a/b"])
+def test_a_word_of_python_is_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new-system", "class"]) == 2
+    assert capsys.readouterr().err == "NAME = 'class': is a word of Python itself; choose another\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../model", "Model", "1st", "a-b", "", "a.b", "a/b"])
 def test_a_name_must_be_one_of_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

@@ -185,6 +185,8 @@ def parse_numbers(name: str, entry: Any) -> list[Any]:
         raise InputError(f"{name}.spacing = {spacing!r}: must be linear or log")
     if spacing == "log" and not (start > 0 and stop > 0):
         raise InputError(f"{name}: a range with spacing log must start and stop above 0, not at {start:g} and {stop:g}")
+    if count == 1 and start != stop:
+        raise InputError(f"{name}.count = 1: a range from {start:g} to {stop:g} has both ends, so 2 values or more")
     if not math.isfinite(stop - start):
         raise InputError(f"{name}: a range from {start:g} to {stop:g} is too wide")
     values = np.geomspace(start, stop, count) if spacing == "log" else np.linspace(start, stop, count)

@@ -58,8 +58,8 @@ def fold_atoms(model: ContrastiveModel) -> FoldedAtoms:
         mirror = folded.get(tuple(-c for c in value))
         if mirror is not None:
             mirror[1] += weight
-        else:
-            folded[tuple(value)] = [weight, 0.0]
+        else:  # atoms are equal where a latent has second moment 0
+            folded.setdefault(tuple(value), [0.0, 0.0])[0] += weight
     shares = np.array(list(folded.values()))
     return FoldedAtoms(np.array(list(folded)), shares[:, 0].copy(), shares[:, 1].copy())
 

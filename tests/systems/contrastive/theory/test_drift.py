@@ -31,6 +31,17 @@ def fine_normal_nodes(count=401):
     return x, norm.pdf(x) * (x[1] - x[0])
 
 
+@pytest.mark.parametrize("activation", ["tanh", (0.2, 0.0, 0.5), (0.1, 1.0, 0.3, -0.2)])
+@pytest.mark.parametrize("kurtosis", [1.0, 3.0])
+def test_a_feature_without_a_signal_changes_nothing(activation, kurtosis):
+    """Its latent has two or three equal atoms, 0."""
+    model = model_with(activation=activation)
+    silent = model_with(activation=activation, latents=(ThreePoint(second_moment=0, kurtosis=kurtosis), *model.latents))
+    g, *others = Flow(model).terms(np.array([0.5, -0.3]), 0.9)
+    more_g, *more_others = Flow(silent).terms(np.array([0.2, 0.5, -0.3]), 0.9)
+    np.testing.assert_allclose([*more_g, *more_others], [0.0, *g, *others], rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("activation", SMOOTH)
 @pytest.mark.parametrize("correlation", [-1.0, 0.3, 1.0])
 def test_g_A_and_D_are_the_averages_of_the_forces_themselves(activation, correlation):

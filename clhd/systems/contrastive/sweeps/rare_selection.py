@@ -73,7 +73,8 @@ class RareSelectionTheory(PointTheory):
     def predict(self, point: RareSelectionPoint, time: FloatArray) -> Mapping[str, Any]:
         growth, border = _find_growth_and_border(point.model)
         weaker = weaker_probability(growth, border, point.dimension)
-        return {"probability": [1 - weaker, weaker, 0.0, 0.0], "growth_rate": growth.growth_rate}
+        learned = [1 - weaker, weaker, 0.0, 0.0] if growth.growth_rate[0] > 0 else [0.0, 0.0, 1.0, 0.0]
+        return {"probability": learned, "growth_rate": growth.growth_rate}
 
 
 class RareSelectionSystem(EndSystem):

@@ -95,7 +95,7 @@ def find_reach(model: ContrastiveModel, growth: Growth, level: float) -> float:
     float
         Infinite if the feature does not grow, or never passes the level.
     """
-    rate, small = float(growth.growth_rate[0]), _SMALL * math.sqrt(growth.squared_norm)
+    rate, small = float(growth.growth_rate[0]), min(_SMALL, level / 2) * math.sqrt(growth.squared_norm)
     if not rate > 0:
         return math.inf
     flow = Flow(model)

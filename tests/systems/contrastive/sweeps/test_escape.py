@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from clhd.errors import ClhdError
+from clhd.systems.contrastive.sweeps.outcomes import name_outcomes
 from clhd.systems.declarations import Status
 from clhd.systems.registry import find_system
 
@@ -37,6 +38,14 @@ def test_the_stronger_feature_comes_first():
     values = {**VALUES, "features": 2, "second_moment_1": 2.0, "second_moment_2": 2.5}
     with pytest.raises(ClhdError, match=r"second_moment_2 = 2.5: must be below second_moment_1 = 2"):
         system.theory.point(values, 0)
+
+
+def test_where_no_feature_grows_none_is_selected():
+    system = find_system("rare_selection")
+    values = {**VALUES, "features": 2, "second_moment_1": 0.2, "second_moment_2": 0.1}
+    result = system.theory.compute([system.theory.point(values, 0)], np.array([40.0]), [])
+    assert (result.values["growth_rate"] < 0).all()
+    assert dict(zip(name_outcomes(2), result.values["probability"][0], strict=True))["none"] == 1
 
 
 @pytest.mark.parametrize("name", ["escape", "rare_selection"])

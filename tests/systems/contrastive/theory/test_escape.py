@@ -47,6 +47,11 @@ def test_the_reach_is_the_time_at_which_the_ode_passes_the_level(escape):
         assert state.cosine_similarity.values.item() == pytest.approx(0.5, abs=1e-4)
 
 
+def test_a_level_that_the_linear_growth_passes_is_reached(escape):
+    model, growth, _ = escape
+    assert find_reach(model, growth, 5e-4) == pytest.approx(5e-4 * math.sqrt(growth.squared_norm), rel=1e-5)
+
+
 def test_the_law_of_the_escape_has_the_mean_and_the_deviation_of_the_logarithm_of_a_normal_number(escape):
     _, growth, reach = escape
     rate, n = float(growth.growth_rate[0]), 10**6

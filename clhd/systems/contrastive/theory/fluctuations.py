@@ -33,7 +33,7 @@ from clhd.core.lazy import integrate, xr
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial, parse_start
-from clhd.systems.contrastive.theory.diffusion import diffusion_matrix
+from clhd.systems.contrastive.theory.diffusion import check_diffusion, diffusion_matrix
 from clhd.systems.contrastive.theory.diffusion_nodes import count_products
 from clhd.systems.contrastive.theory.drift import Flow
 from clhd.systems.contrastive.theory.ode import follow_direct, integrate_direct, write_collapsed
@@ -105,6 +105,7 @@ def predict_fluctuations(
     parse_initial(initial, overlap)
     if model.units > 1:
         return predict_pair_fluctuations(model, overlap, squared_norm, time)
+    check_diffusion(model)
     times = parse_times(time)
     state = parse_start(model, np.zeros(model.features) if overlap is None else overlap, squared_norm)
     covariance = np.zeros((len(state), len(state)))

@@ -244,3 +244,9 @@ def test_divergence_and_collapse_are_nan():
 def test_refusals(model, arguments, message):
     with pytest.raises(ClhdError, match=message):
         predict_fluctuations(model, **{"time": [0.0, 1.0]} | arguments)
+
+
+def test_a_loss_whose_noise_is_not_known_is_refused_before_anything_is_integrated(monkeypatch):
+    monkeypatch.setattr("clhd.systems.contrastive.theory.fluctuations.integrate_direct", None)
+    with pytest.raises(ClhdError, match="known for polynomial losses only"):
+        predict_fluctuations(replace(MODEL, loss="infonce"), [0.1, 0.1], 1.0, [0.0, 1.0])

@@ -156,7 +156,7 @@ class AttractorsSimulation:
 class AttractorsTheory:
     """The number of stable fixed points; see `clhd.systems.protocol.Half`."""
 
-    version = 2
+    version = 3  # equal atoms of a latent of second moment 0 all count
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> AttractorsTheoryPoint:

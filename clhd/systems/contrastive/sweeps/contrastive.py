@@ -151,7 +151,8 @@ class ContrastiveTheory:
     # 6: the Jacobian next to a feature; fluctuations from interpolated Jacobians and noise. 7: the kernel of batches
     # integrates single starts too, and its steps end at output times; relu units that collapse are not diverged.
     # 8: scipy integrates points with fluctuations, once for the ODE and the covariance.
-    version = 8
+    # 9: equal atoms of a latent of second moment 0 all count.
+    version = 9
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> TheoryPoint:

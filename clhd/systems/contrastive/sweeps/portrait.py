@@ -90,7 +90,7 @@ class PortraitPoint:
 class PortraitTheory:
     """The phase portrait of each point; see `clhd.systems.protocol.Half`."""
 
-    version = 4
+    version = 5  # equal atoms of a latent of second moment 0 all count
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> PortraitPoint:

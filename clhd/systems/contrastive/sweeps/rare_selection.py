@@ -51,6 +51,7 @@ class RareSelectionSimulation(SelectionSimulation):
 class RareSelectionTheory(PointTheory):
     """The probability of the weaker feature."""
 
+    version = 2  # none is selected where no feature grows
     seconds = 2.0
 
     def point(self, values: Mapping[str, Value], seed: int) -> RareSelectionPoint:

@@ -171,7 +171,7 @@ class WeightsSimulation:
 class WeightsTheory:
     """The law of the weights by the PDE; see `clhd.systems.protocol.Half`."""
 
-    version = 2
+    version = 3  # equal atoms of a latent of second moment 0 all count
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> WeightsTheoryPoint:

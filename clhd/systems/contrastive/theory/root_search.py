@@ -23,6 +23,8 @@ from clhd.systems.contrastive.theory.threshold import resting_norms
 # largest resting norm at zero overlap (or times 1 if that is larger).
 _SIMILARITIES, _NORMS = 40, 40
 _SMALLEST_NORM, _LARGEST_NORM = 1e-3, 30.0
+# Roots and trajectories beyond so many times the largest norm of the search are left.
+_BEYOND = 10
 # Number of starts of the search for mixed states, by the number of active features: more features cost more.
 _STARTS = {2: 32, 3: 32, 4: 24, 5: 16, 6: 12}
 _ALMOST_ALL = 0.95  # |S| of starts from which the search reaches states in which the features share nearly all weights
@@ -82,7 +84,7 @@ class _Search:
         smallest = 1e-3 * self.norms[0]
         if np.abs(details["fvec"]).max() > RESIDUAL or np.abs(self.flow.velocity(state)).max() > RESIDUAL:
             return None
-        if not (similarity @ similarity <= 1 + 1e-9 and smallest < state[-1] < 10 * self.norms[1]):
+        if not (similarity @ similarity <= 1 + 1e-9 and smallest < state[-1] < _BEYOND * self.norms[1]):
             return None
         silent = np.abs(similarity) < 10 * DISTINCT
         if any(silent[j] and law.mean == 0 for j, law in enumerate(self.model.latents)):
@@ -98,7 +100,7 @@ class _Search:
         size = float(np.linalg.norm(variables[: self.features]))
         inner[: self.features] *= min(1.0, 1.5 / max(size, 1e-300))
         if not self.model.is_sphere:
-            inner[-1] = np.clip(variables[-1], np.log(1e-3 * self.norms[0]), np.log(10 * self.norms[1]))
+            inner[-1] = np.clip(variables[-1], np.log(1e-3 * self.norms[0]), np.log(_BEYOND * self.norms[1]))
         return self.velocity(inner) - (variables - inner)
 
 
@@ -138,13 +140,18 @@ def search_several(model: ContrastiveModel, known: list[list[FloatArray]]) -> li
         for choice in product(*known):
             s = np.array([state[0] / np.sqrt(state[1]) for state in choice]) / np.sqrt(size)
             starts.append(np.append(s, np.log(np.mean([state[1] for state in choice]))))
+
+    def growth(_: float, state: FloatArray) -> float:
+        return float(state[-1] - _BEYOND * search.norms[1])
+
+    growth.terminal = True  # type: ignore[attr-defined]
     for start in starts[:_TRAJECTORIES]:
         end = integrate.solve_ivp(
             lambda _, state: search.flow.velocity(state),
             (0.0, _TRAJECTORY_TIME / model.learning_rate),
             search.state(start),
             method="LSODA",
-            events=lambda _, state: state[-1] - search.norms[1],
+            events=growth,
             rtol=1e-5,
         ).y[:, -1]
         if np.all(np.isfinite(end)) and end[-1] > 0:

@@ -48,6 +48,13 @@ def found(request):
     return model, find_fixed_points(model)
 
 
+def test_the_search_ends_where_weights_grow_for_ever():
+    latents = (Atoms(values=(-0.9, 0.1, 0.6), weights=(0.3, 0.2, 0.5)), ThreePoint(second_moment=2.5, kurtosis=3.0))
+    linear = replace(SKEWED, latents=latents, activation="linear", loss="covariance", batch=2, centred=False)
+    model = replace(linear, learning_rate=2.0, weight_decay=0.3, augmentation_noise_variance=0.0)
+    assert find_fixed_points(model).kind.values.tolist() == ["collapsed"]
+
+
 def pure_states(model):
     states = find_fixed_points(model)
     return states.isel(state=states.kind == "pure")

@@ -145,7 +145,8 @@ def _resolve(stage: Stage, constants: Mapping[str, Value], name: str) -> Value |
     base = name.rpartition("_")[0]
     if name not in stage.system.parameters and base in constants:
         return constants[base]
-    return stage.system.find_parameter(name, {stage.system.components: math.inf}).default
+    every = {stage.system.components: math.inf}  # the file may have fewer components than the store
+    return stage.system.find_parameter(name, every).default
 
 
 def positions_in(available: Stage, part: Stage) -> list[list[int]]:

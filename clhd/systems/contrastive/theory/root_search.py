@@ -141,17 +141,17 @@ def search_several(model: ContrastiveModel, known: list[list[FloatArray]]) -> li
             s = np.array([state[0] / np.sqrt(state[1]) for state in choice]) / np.sqrt(size)
             starts.append(np.append(s, np.log(np.mean([state[1] for state in choice]))))
 
-    def growth(_: float, state: FloatArray) -> float:
+    def excess(_: float, state: FloatArray) -> float:
         return float(state[-1] - _BEYOND * search.norms[1])
 
-    growth.terminal = True  # type: ignore[attr-defined]
+    excess.terminal = True  # type: ignore[attr-defined]  # some weights grow for ever
     for start in starts[:_TRAJECTORIES]:
         end = integrate.solve_ivp(
             lambda _, state: search.flow.velocity(state),
             (0.0, _TRAJECTORY_TIME / model.learning_rate),
             search.state(start),
             method="LSODA",
-            events=growth,
+            events=excess,
             rtol=1e-5,
         ).y[:, -1]
         if np.all(np.isfinite(end)) and end[-1] > 0:

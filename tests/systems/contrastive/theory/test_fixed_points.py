@@ -49,6 +49,7 @@ def found(request):
 
 
 def test_the_search_ends_where_weights_grow_for_ever():
+    """Trajectories that went on to the last time would take minutes, and end this test at its time-out."""
     latents = (Atoms(values=(-0.9, 0.1, 0.6), weights=(0.3, 0.2, 0.5)), ThreePoint(second_moment=2.5, kurtosis=3.0))
     linear = replace(SKEWED, latents=latents, activation="linear", loss="covariance", batch=2, centred=False)
     model = replace(linear, learning_rate=2.0, weight_decay=0.3, augmentation_noise_variance=0.0)

@@ -41,8 +41,8 @@ from clhd.sweep.spec.experiment import parse_experiment
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import ThreePoint
 from clhd.systems.contrastive.simulation.sgd import simulate_sgd
-from clhd.systems.contrastive.theory.regions import NO_SUCH_START, attraction_region
-from clhd.systems.contrastive.theory.threshold import learnability_threshold, uninformative_state
+from clhd.systems.contrastive.theory.states.regions import NO_SUCH_START, attraction_region
+from clhd.systems.contrastive.theory.states.threshold import learnability_threshold, uninformative_state
 
 _CONSTANTS = {
     "loss": "covariance",

@@ -15,9 +15,9 @@ import numpy as np
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import ThreePoint
 from clhd.systems.contrastive.sweeps.outcomes import selection_probability
-from clhd.systems.contrastive.theory.ode import integrate_ode
-from clhd.systems.contrastive.theory.regions import attraction_region
-from clhd.systems.contrastive.theory.separatrix import measure_regions
+from clhd.systems.contrastive.theory.flow.ode import integrate_ode
+from clhd.systems.contrastive.theory.states.regions import attraction_region
+from clhd.systems.contrastive.theory.states.separatrix import measure_regions
 
 _GRID, _RUNS, _ROUNDS, _ALLOWED = np.linspace(-1, 1, 200), 10_000, 3, 30.0
 

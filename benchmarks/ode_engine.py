@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import ThreePoint
-from clhd.systems.contrastive.theory.batch import BatchIntegrator
-from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.ode import integrate_direct
+from clhd.systems.contrastive.theory.flow.batch import BatchIntegrator
+from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.flow.ode import integrate_direct
 
 FloatArray = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import ThreePoint
-from clhd.systems.contrastive.theory.ode import integrate_ode
-from clhd.systems.contrastive.theory.pde import solve_pde
+from clhd.systems.contrastive.theory.flow.ode import integrate_ode
+from clhd.systems.contrastive.theory.weights.pde import solve_pde
 
 ROUNDS = 5
 TIMES = np.linspace(0.0, 30.0, 31)

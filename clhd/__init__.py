@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from clhd.systems.contrastive.model.latents import Atoms, Gaussian, Laplace, ThreePoint, TwoPoint, Uniform
     from clhd.systems.contrastive.simulation.sgd import simulate_sgd
     from clhd.systems.contrastive.sweeps.outcomes import selection_probability
-    from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
-    from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
-    from clhd.systems.contrastive.theory.ode import integrate_ode
-    from clhd.systems.contrastive.theory.pde import solve_pde
-    from clhd.systems.contrastive.theory.regions import attraction_region
-    from clhd.systems.contrastive.theory.separatrix import trace_separatrices
-    from clhd.systems.contrastive.theory.threshold import learnability_threshold
+    from clhd.systems.contrastive.theory.diffusion.fluctuations import predict_fluctuations
+    from clhd.systems.contrastive.theory.flow.ode import integrate_ode
+    from clhd.systems.contrastive.theory.states.fixed_points import find_fixed_points
+    from clhd.systems.contrastive.theory.states.regions import attraction_region
+    from clhd.systems.contrastive.theory.states.separatrix import trace_separatrices
+    from clhd.systems.contrastive.theory.states.threshold import learnability_threshold
+    from clhd.systems.contrastive.theory.weights.pde import solve_pde
     from clhd.systems.declarations import Cost, NotConvergedError, Output, Outputs, Parameter, Result, Status, describe
     from clhd.systems.plain import generator, status_of
     from clhd.systems.protocol import System
@@ -45,13 +45,13 @@ _HOMES = {
         "clhd.systems.contrastive.model.latents": "Atoms Gaussian Laplace ThreePoint TwoPoint Uniform",
         "clhd.systems.contrastive.simulation.sgd": "simulate_sgd",
         "clhd.systems.contrastive.sweeps.outcomes": "selection_probability",
-        "clhd.systems.contrastive.theory.fixed_points": "find_fixed_points",
-        "clhd.systems.contrastive.theory.fluctuations": "predict_fluctuations",
-        "clhd.systems.contrastive.theory.ode": "integrate_ode",
-        "clhd.systems.contrastive.theory.pde": "solve_pde",
-        "clhd.systems.contrastive.theory.regions": "attraction_region",
-        "clhd.systems.contrastive.theory.separatrix": "trace_separatrices",
-        "clhd.systems.contrastive.theory.threshold": "learnability_threshold",
+        "clhd.systems.contrastive.theory.states.fixed_points": "find_fixed_points",
+        "clhd.systems.contrastive.theory.diffusion.fluctuations": "predict_fluctuations",
+        "clhd.systems.contrastive.theory.flow.ode": "integrate_ode",
+        "clhd.systems.contrastive.theory.weights.pde": "solve_pde",
+        "clhd.systems.contrastive.theory.states.regions": "attraction_region",
+        "clhd.systems.contrastive.theory.states.separatrix": "trace_separatrices",
+        "clhd.systems.contrastive.theory.states.threshold": "learnability_threshold",
         "clhd.systems.declarations": "Cost NotConvergedError Output Outputs Parameter Result Status describe",
         "clhd.systems.plain": "generator status_of",
         "clhd.systems.protocol": "System",

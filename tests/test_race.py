@@ -11,7 +11,7 @@ from benchmarks.race.__main__ import write_page
 from benchmarks.race.measure import compare_samples
 from benchmarks.race.ode_scipy import fast_velocity, velocity
 from benchmarks.race.sgd_numpy import Batched, OneByOne
-from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.flow.drift import Flow
 
 
 def test_samples_of_one_law_are_the_same_and_others_differ() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.race.measure import Entry, FloatArray, load, time_interleaved
 from benchmarks.race.ode_problem import MODEL, UNTIL, spread_starts
-from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.ode import integrate_direct
+from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.flow.ode import integrate_direct
 
 PACKAGES = {"clhd": "ode_clhd", "scipy": "ode_scipy", "cyrk": "ode_cyrk", "diffrax": "ode_diffrax"}
 STARTS = 1000

@@ -3,8 +3,8 @@
 import numpy as np
 
 from benchmarks.race.ode_problem import ATOL, MODEL, RTOL, UNTIL, FloatArray
-from clhd.systems.contrastive.theory.batch import BatchIntegrator
-from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.flow.batch import BatchIntegrator
+from clhd.systems.contrastive.theory.flow.drift import Flow
 
 
 def solve(starts: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ from scipy import stats
 import clhd
 from clhd.systems.contrastive.simulation.full import FullReplica
 from clhd.systems.contrastive.simulation.point import Point
-from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
+from clhd.systems.contrastive.theory.diffusion.fluctuations import predict_fluctuations
 from tests.systems.contrastive.simulation.naive_chain import naive_chain
 
 LEVEL = 1e-5

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import clhd
-from clhd.systems.contrastive.theory.threshold import growth_rates, uninformative_state
+from clhd.systems.contrastive.theory.states.threshold import growth_rates, uninformative_state
 
 LEVEL = 1e-5
 SIGMAS = stats.norm.isf(LEVEL / 2)

@@ -93,7 +93,7 @@ WORDS: dict[str, dict[str, str]] = {
     "escape_time": _words("escape time", "T", "steps per dimension", "until |S| passes the level"),
     "end_phase": _words("phase", "", "1", "in which a run ends: collapsed, uninformative, informative, diverged"),
     "phase_share": _words("share of the runs", "", "1", "share of the runs that end in the phase"),
-    "phase_border_name": _words("border", "", "1", "of the phases; see clhd.systems.contrastive.theory.phases"),
+    "phase_border_name": _words("border", "", "1", "of the phases; see clhd.systems.contrastive.theory.states.phases"),
     "phase_border": _words("border of a phase", "eta", "1 / time", "learning rate at which a phase ends; NaN: no end"),
     # States of rest.
     "learnability_threshold": _words(

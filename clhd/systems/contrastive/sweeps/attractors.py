@@ -32,7 +32,7 @@ from clhd.systems.contrastive.simulation.sgd import simulate_points
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSimulation, ContrastiveTheory
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
-from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
+from clhd.systems.contrastive.theory.states.fixed_points import find_fixed_points
 from clhd.systems.declarations import Cost, Outputs, Parameter, Result, Status, Value, choice, count, number
 from clhd.systems.protocol import System
 

@@ -34,13 +34,13 @@ from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import count_steps, simulate_points, split_values
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, number_features, predict_each
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
-from clhd.systems.contrastive.theory.diffusion import check_diffusion
-from clhd.systems.contrastive.theory.diffusion_nodes import count_products
-from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
-from clhd.systems.contrastive.theory.ode import integrate_ode
-from clhd.systems.contrastive.theory.point_sets import count_terms
-from clhd.systems.contrastive.theory.threshold import growth_rates
-from clhd.systems.contrastive.theory.units import check_units, count_lanes
+from clhd.systems.contrastive.theory.averages.point_sets import count_terms
+from clhd.systems.contrastive.theory.diffusion.diffusion_matrix import check_diffusion
+from clhd.systems.contrastive.theory.diffusion.diffusion_nodes import count_products
+from clhd.systems.contrastive.theory.diffusion.fluctuations import predict_fluctuations
+from clhd.systems.contrastive.theory.flow.ode import integrate_ode
+from clhd.systems.contrastive.theory.states.threshold import growth_rates
+from clhd.systems.contrastive.theory.units.units_flow import check_units, count_lanes
 from clhd.systems.declarations import Cost, NotConvergedError, Output, Outputs, Result, Value, describe
 from clhd.systems.protocol import System
 

@@ -25,8 +25,8 @@ from clhd.systems.contrastive.simulation.sgd import simulate_points
 from clhd.systems.contrastive.sweeps.halves import ODE, SGD, EndSystem, ModelPoint, PointTheory
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
-from clhd.systems.contrastive.theory.diffusion import check_diffusion
-from clhd.systems.contrastive.theory.escape import Growth, escape_distribution, find_reach, predict_growth
+from clhd.systems.contrastive.theory.diffusion.diffusion_matrix import check_diffusion
+from clhd.systems.contrastive.theory.states.escape import Growth, escape_distribution, find_reach, predict_growth
 from clhd.systems.declarations import Cost, Outputs, Parameter, Result, Value, choice, number
 
 _OF_STARTS = {name for name in PARAMETERS if name.startswith("initial")}

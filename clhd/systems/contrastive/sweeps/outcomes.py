@@ -38,9 +38,9 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import Variable, labelled
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points, split_values
-from clhd.systems.contrastive.theory.ode import integrate_ode
-from clhd.systems.contrastive.theory.pair_flow import check_pair, follow_pairs
-from clhd.systems.contrastive.theory.threshold import uninformative_state
+from clhd.systems.contrastive.theory.flow.ode import integrate_ode
+from clhd.systems.contrastive.theory.states.threshold import uninformative_state
+from clhd.systems.contrastive.theory.units.pair_flow import check_pair, follow_pairs
 
 WINNER, RIVAL, COLLAPSED = 0.5, 0.3, 1e-3
 _RADIUS = 0.01

@@ -29,7 +29,7 @@ from clhd.systems.contrastive.model.latents import Gaussian, Laplace, Latent, Th
 from clhd.systems.contrastive.model.losses import DECORRELATIONS, LOSS_NAMES
 from clhd.systems.contrastive.model.state import parse_norm, parse_units_overlap
 from clhd.systems.contrastive.simulation.point import ENGINES
-from clhd.systems.contrastive.theory.threshold import uninformative_state
+from clhd.systems.contrastive.theory.states.threshold import uninformative_state
 from clhd.systems.declarations import Parameter, Value, choice, count, number
 
 

@@ -29,7 +29,7 @@ from clhd.systems.contrastive.sweeps.escape import THEORY
 from clhd.systems.contrastive.sweeps.halves import ODE, EndSimulation, EndSystem, ModelPoint, PointTheory
 from clhd.systems.contrastive.sweeps.outcomes import COLLAPSED
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
-from clhd.systems.contrastive.theory.phases import find_phase_borders
+from clhd.systems.contrastive.theory.states.phases import find_phase_borders
 from clhd.systems.declarations import Parameter, Value
 
 PHASES = ("collapsed", "uninformative", "informative", "diverged")

@@ -32,10 +32,10 @@ from clhd.systems.contrastive.model.labels import KINDS
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
 from clhd.systems.contrastive.sweeps.outputs import label_outputs, predict_each
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
-from clhd.systems.contrastive.theory.drift import Flow, check_pair_averages
-from clhd.systems.contrastive.theory.fixed_points import state_eigenvalues
-from clhd.systems.contrastive.theory.regions import attraction_region
-from clhd.systems.contrastive.theory.separatrix import trace_separatrices
+from clhd.systems.contrastive.theory.flow.drift import Flow, check_pair_averages
+from clhd.systems.contrastive.theory.states.fixed_points import state_eigenvalues
+from clhd.systems.contrastive.theory.states.regions import attraction_region
+from clhd.systems.contrastive.theory.states.separatrix import trace_separatrices
 from clhd.systems.declarations import Cost, NotConvergedError, Outputs, Parameter, Result, Value, choice, count
 from clhd.systems.protocol import NoHalf, System
 

@@ -22,9 +22,9 @@ from clhd.systems.contrastive.sweeps.halves import ODE, EndSystem, ModelPoint, P
 from clhd.systems.contrastive.sweeps.outcomes import name_outcomes
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.sweeps.selection import SelectionSimulation
-from clhd.systems.contrastive.theory.diffusion import check_diffusion
-from clhd.systems.contrastive.theory.drift import check_pair_averages
-from clhd.systems.contrastive.theory.escape import Growth, find_border, predict_growth, weaker_probability
+from clhd.systems.contrastive.theory.diffusion.diffusion_matrix import check_diffusion
+from clhd.systems.contrastive.theory.flow.drift import check_pair_averages
+from clhd.systems.contrastive.theory.states.escape import Growth, find_border, predict_growth, weaker_probability
 from clhd.systems.declarations import Parameter, Value
 
 _OWN: dict[str, Parameter] = {

@@ -29,10 +29,10 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.sweeps.halves import ODE, EndSimulation, EndSystem, ModelPoint, PointTheory
 from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes, name_outcomes
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
-from clhd.systems.contrastive.theory.drift import check_pair_averages
-from clhd.systems.contrastive.theory.pure_states import find_pure_state
-from clhd.systems.contrastive.theory.separatrix import measure_regions
-from clhd.systems.contrastive.theory.threshold import growth_rates
+from clhd.systems.contrastive.theory.flow.drift import check_pair_averages
+from clhd.systems.contrastive.theory.states.pure_states import find_pure_state
+from clhd.systems.contrastive.theory.states.separatrix import measure_regions
+from clhd.systems.contrastive.theory.states.threshold import growth_rates
 from clhd.systems.declarations import Cost, Parameter, Value, choice, number
 
 # Measured, in seconds: two searches for pure states, and all separatrices of one model.

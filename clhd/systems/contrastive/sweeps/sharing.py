@@ -37,8 +37,8 @@ from clhd.systems.contrastive.simulation.sgd import split_values
 from clhd.systems.contrastive.sweeps.halves import EndSimulation, EndSystem, ModelPoint, PointTheory
 from clhd.systems.contrastive.sweeps.outcomes import SHARINGS, classify_sharing, predict_sharing
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
-from clhd.systems.contrastive.theory.pair_flow import check_pair
-from clhd.systems.contrastive.theory.shared_states import check_shared, find_critical_penalty, find_shared_state
+from clhd.systems.contrastive.theory.states.shared_states import check_shared, find_critical_penalty, find_shared_state
+from clhd.systems.contrastive.theory.units.pair_flow import check_pair
 from clhd.systems.declarations import Cost, Parameter, Value, choice
 
 _RATES = ("joint_rate", "antisymmetric_rate", "distance_rate")

@@ -28,9 +28,9 @@ from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
 from clhd.systems.contrastive.sweeps.outputs import NOTHING, find_diverged, label_outputs, predict_each
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS as CONTRASTIVE
 from clhd.systems.contrastive.sweeps.parameters import parse_model_and_start
-from clhd.systems.contrastive.theory.density import integrate_density
-from clhd.systems.contrastive.theory.ode import integrate_ode
-from clhd.systems.contrastive.theory.pde import distribution_at
+from clhd.systems.contrastive.theory.flow.ode import integrate_ode
+from clhd.systems.contrastive.theory.weights.density import integrate_density
+from clhd.systems.contrastive.theory.weights.pde import distribution_at
 from clhd.systems.declarations import (
     Cost,
     NotConvergedError,

@@ -16,7 +16,7 @@ from clhd.systems.contrastive.figures.phases import (
     plot_phases,
 )
 from clhd.systems.contrastive.sweeps.phases import BORDERS, PHASES
-from clhd.systems.contrastive.theory.escape import Growth, escape_distribution, weaker_probability
+from clhd.systems.contrastive.theory.states.escape import Growth, escape_distribution, weaker_probability
 from tests.systems.contrastive.claims.attraction_summaries import make_summary
 from tests.systems.contrastive.claims.noise_summaries import STATUS, describe
 

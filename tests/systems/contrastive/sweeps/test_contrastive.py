@@ -10,7 +10,8 @@ import clhd
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.sweeps.contrastive import ContrastiveSystem
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS, parse_model_and_start
-from clhd.systems.contrastive.theory import fluctuations, ode
+from clhd.systems.contrastive.theory.diffusion import fluctuations
+from clhd.systems.contrastive.theory.flow import ode
 from clhd.systems.declarations import Status
 
 SYSTEM = ContrastiveSystem()

@@ -9,7 +9,7 @@ from scipy import stats
 import clhd
 from clhd.core.statistics import wilson_interval
 from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes, selection_probability
-from clhd.systems.contrastive.theory.pair_flow import follow_pairs
+from clhd.systems.contrastive.theory.units.pair_flow import follow_pairs
 from tests.systems.contrastive.theory.test_units import model as two_units
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.labels import KINDS
-from clhd.systems.contrastive.theory.ode import integrate_ode
+from clhd.systems.contrastive.theory.flow.ode import integrate_ode
 from clhd.systems.registry import find_system
 
 SYSTEM = find_system("portrait")

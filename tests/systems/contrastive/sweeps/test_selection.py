@@ -7,7 +7,7 @@ import clhd
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.sweeps import selection
 from clhd.systems.contrastive.sweeps.outcomes import selection_probability
-from clhd.systems.contrastive.theory.destinations import Destinations
+from clhd.systems.contrastive.theory.states.destinations import Destinations
 from clhd.systems.declarations import NotConvergedError, Status
 from clhd.systems.registry import find_system
 

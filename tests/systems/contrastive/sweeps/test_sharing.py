@@ -5,7 +5,7 @@ import pytest
 
 import clhd
 from clhd.systems.contrastive.sweeps.sharing import SHARINGS, SharingSimulation, SharingTheory, classify_sharing
-from clhd.systems.contrastive.theory.shared_states import find_critical_penalty
+from clhd.systems.contrastive.theory.states.shared_states import find_critical_penalty
 
 VALUES = {
     "features": 2,

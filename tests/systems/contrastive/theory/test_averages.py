@@ -11,9 +11,9 @@ from scipy.stats import norm
 
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Atoms, Gaussian, Laplace, ThreePoint, Uniform
-from clhd.systems.contrastive.theory.atoms import fold_atoms, interpolate_atoms, place_nodes
-from clhd.systems.contrastive.theory.averages import pair_averages, pair_rule
-from clhd.systems.contrastive.theory.relu import owens_t as own_owens_t
+from clhd.systems.contrastive.theory.averages.atoms import fold_atoms, interpolate_atoms, place_nodes
+from clhd.systems.contrastive.theory.averages.pair_averages import pair_averages, pair_rule
+from clhd.systems.contrastive.theory.averages.relu import owens_t as own_owens_t
 
 TOLERANCE = 1e-9  # what the theory promises for every activation
 MEANS = (0.0, 0.4, -1.3, 2.6, -4.0)

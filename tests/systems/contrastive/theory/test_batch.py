@@ -8,12 +8,12 @@ import pytest
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Gaussian, ThreePoint, TwoPoint
-from clhd.systems.contrastive.theory import batch
-from clhd.systems.contrastive.theory.averages import average_atoms, pair_rule
-from clhd.systems.contrastive.theory.batch import BatchIntegrator
-from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.ode import integrate_direct, integrate_ode
-from clhd.systems.contrastive.theory.tables import build_table, locate, read_table
+from clhd.systems.contrastive.theory.averages.pair_averages import average_atoms, pair_rule
+from clhd.systems.contrastive.theory.averages.tables import build_table, locate, read_table
+from clhd.systems.contrastive.theory.flow import batch
+from clhd.systems.contrastive.theory.flow.batch import BatchIntegrator
+from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.flow.ode import integrate_direct, integrate_ode
 
 
 def model_with(**changes):

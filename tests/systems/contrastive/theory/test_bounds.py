@@ -6,13 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from clhd.systems.contrastive.theory import batch, density, fluctuations, ode
-from clhd.systems.contrastive.theory.batch import BatchIntegrator
-from clhd.systems.contrastive.theory.bounds import WorkBudget, check_divergence
-from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
-from clhd.systems.contrastive.theory.ode import integrate_ode
-from clhd.systems.contrastive.theory.pde import solve_pde
+from clhd.systems.contrastive.theory.diffusion import fluctuations
+from clhd.systems.contrastive.theory.diffusion.fluctuations import predict_fluctuations
+from clhd.systems.contrastive.theory.flow import batch, ode
+from clhd.systems.contrastive.theory.flow.batch import BatchIntegrator
+from clhd.systems.contrastive.theory.flow.bounds import WorkBudget, check_divergence
+from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.flow.ode import integrate_ode
+from clhd.systems.contrastive.theory.weights import density
+from clhd.systems.contrastive.theory.weights.pde import solve_pde
 from clhd.systems.declarations import NotConvergedError
 from tests.systems.contrastive.theory.test_ode import model_with
 

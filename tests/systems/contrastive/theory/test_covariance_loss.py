@@ -9,7 +9,7 @@ import pytest
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import ThreePoint, TwoPoint
-from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.flow.drift import Flow
 
 LATENTS = (ThreePoint(second_moment=1.5, kurtosis=2.0), TwoPoint(second_moment=1.2, skewness=0.8))
 MODEL = ContrastiveModel(

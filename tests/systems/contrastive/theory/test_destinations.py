@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import clhd
-from clhd.systems.contrastive.theory.destinations import NOT_SETTLED, Destinations
-from clhd.systems.contrastive.theory.ode import integrate_ode
+from clhd.systems.contrastive.theory.flow.ode import integrate_ode
+from clhd.systems.contrastive.theory.states.destinations import NOT_SETTLED, Destinations
 from tests.systems.contrastive.theory.example import make_model, three_point
 
 SKEWED = clhd.TwoPoint(second_moment=1.5, skewness=0.5)

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Atoms, Gaussian, ThreePoint, TwoPoint
-from clhd.systems.contrastive.theory.drift import Flow
+from clhd.systems.contrastive.theory.flow.drift import Flow
 
 ACTIVATIONS = ["linear", "tanh", "erf", "relu", (0.1, 1.0, 0.3, -0.2)]
 SMOOTH = ["linear", "tanh", "erf", (0.1, 1.0, 0.3, -0.2)]

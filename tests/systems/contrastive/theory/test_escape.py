@@ -7,8 +7,9 @@ import pytest
 from scipy.special import gamma
 
 import clhd
-from clhd.systems.contrastive.theory.diffusion import diffusion_matrix
-from clhd.systems.contrastive.theory.escape import (
+from clhd.systems.contrastive.theory.diffusion.diffusion_matrix import diffusion_matrix
+from clhd.systems.contrastive.theory.flow.ode import integrate_ode
+from clhd.systems.contrastive.theory.states.escape import (
     Growth,
     escape_distribution,
     find_border,
@@ -16,7 +17,6 @@ from clhd.systems.contrastive.theory.escape import (
     predict_growth,
     weaker_probability,
 )
-from clhd.systems.contrastive.theory.ode import integrate_ode
 
 
 def make_model(*moments, **changes):

@@ -10,11 +10,11 @@ from scipy.integrate import solve_ivp
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Atoms, Gaussian, ThreePoint, TwoPoint
-from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.fixed_points import find_fixed_points, silent_rates
-from clhd.systems.contrastive.theory.ode import integrate_ode
-from clhd.systems.contrastive.theory.root_search import sign_symmetries
-from clhd.systems.contrastive.theory.threshold import uninformative_state
+from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.flow.ode import integrate_ode
+from clhd.systems.contrastive.theory.states.fixed_points import find_fixed_points, silent_rates
+from clhd.systems.contrastive.theory.states.root_search import sign_symmetries
+from clhd.systems.contrastive.theory.states.threshold import uninformative_state
 
 PAIR = ContrastiveModel(
     latents=(ThreePoint(second_moment=1.5), ThreePoint(second_moment=1.5)), learning_rate=0.3, weight_decay=0.6,

@@ -11,11 +11,11 @@ from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Gaussian, Laplace, ThreePoint, TwoPoint
 from clhd.systems.contrastive.simulation.sgd import simulate_sgd
-from clhd.systems.contrastive.theory import diffusion_nodes
-from clhd.systems.contrastive.theory.diffusion import diffusion_matrix
-from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
-from clhd.systems.contrastive.theory.fluctuations import predict_fluctuations
+from clhd.systems.contrastive.theory.diffusion import diffusion_nodes
+from clhd.systems.contrastive.theory.diffusion.diffusion_matrix import diffusion_matrix
+from clhd.systems.contrastive.theory.diffusion.fluctuations import predict_fluctuations
+from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.states.fixed_points import find_fixed_points
 
 MODEL = ContrastiveModel(
     latents=(ThreePoint(second_moment=1.5, kurtosis=2.0), TwoPoint(second_moment=1.0, skewness=1.0)),
@@ -247,6 +247,6 @@ def test_refusals(model, arguments, message):
 
 
 def test_a_loss_whose_noise_is_not_known_is_refused_before_anything_is_integrated(monkeypatch):
-    monkeypatch.setattr("clhd.systems.contrastive.theory.fluctuations.integrate_direct", None)
+    monkeypatch.setattr("clhd.systems.contrastive.theory.diffusion.fluctuations.integrate_direct", None)
     with pytest.raises(ClhdError, match="known for polynomial losses only"):
         predict_fluctuations(replace(MODEL, loss="infonce"), [0.1, 0.1], 1.0, [0.0, 1.0])

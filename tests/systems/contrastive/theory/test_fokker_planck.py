@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from clhd.systems.contrastive.theory.fokker_planck import limit_masses, step_masses
-from clhd.systems.contrastive.theory.weight_grid import gaussian_masses, make_grid, pad_cells
+from clhd.systems.contrastive.theory.weights.fokker_planck import limit_masses, step_masses
+from clhd.systems.contrastive.theory.weights.weight_grid import gaussian_masses, make_grid, pad_cells
 
 GRID = make_grid(1.0, 9.0, 120)
 PULLS = np.array([-0.4, 0.3])

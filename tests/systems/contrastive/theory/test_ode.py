@@ -8,7 +8,7 @@ import pytest
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.latents import Gaussian, ThreePoint, TwoPoint
-from clhd.systems.contrastive.theory.ode import integrate_ode
+from clhd.systems.contrastive.theory.flow.ode import integrate_ode
 
 
 def model_with(**changes):

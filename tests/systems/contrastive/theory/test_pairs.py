@@ -7,14 +7,14 @@ import pytest
 from scipy import stats
 
 import clhd
-from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.pair_flow import PairFlow
-from clhd.systems.contrastive.theory.pair_fluctuations import predict_pair_fluctuations
-from clhd.systems.contrastive.theory.pair_jacobian import eigenvalues_at_zero
-from clhd.systems.contrastive.theory.pair_moments import EXPONENTS, rest_averages
-from clhd.systems.contrastive.theory.shared_averages import SharedAverages
-from clhd.systems.contrastive.theory.shared_states import find_shared_state
-from clhd.systems.contrastive.theory.units import UnitsFlow
+from clhd.systems.contrastive.theory.diffusion.pair_fluctuations import predict_pair_fluctuations
+from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.states.shared_averages import SharedAverages
+from clhd.systems.contrastive.theory.states.shared_states import find_shared_state
+from clhd.systems.contrastive.theory.units.pair_flow import PairFlow
+from clhd.systems.contrastive.theory.units.pair_jacobian import eigenvalues_at_zero
+from clhd.systems.contrastive.theory.units.pair_moments import EXPONENTS, rest_averages
+from clhd.systems.contrastive.theory.units.units_flow import UnitsFlow
 from tests.systems.contrastive.theory.test_units import GRAM, OVERLAP, model
 
 ONE = (clhd.ThreePoint(second_moment=1.56),)

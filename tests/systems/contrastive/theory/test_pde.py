@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import norm
 
 import clhd
-from clhd.systems.contrastive.theory.density import integrate_density
-from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.feature_law import feature_atoms
-from clhd.systems.contrastive.theory.pde import distribution_at
+from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.weights.density import integrate_density
+from clhd.systems.contrastive.theory.weights.feature_law import feature_atoms
+from clhd.systems.contrastive.theory.weights.pde import distribution_at
 
 MODEL = clhd.ContrastiveModel(
     latents=(clhd.ThreePoint(second_moment=1.5, kurtosis=2.0),), weight_decay=0.6, feature_law="rademacher"

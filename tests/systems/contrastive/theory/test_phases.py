@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
-from clhd.systems.contrastive.theory.phases import find_phase_borders
-from clhd.systems.contrastive.theory.threshold import growth_rates
+from clhd.systems.contrastive.theory.states.fixed_points import find_fixed_points
+from clhd.systems.contrastive.theory.states.phases import find_phase_borders
+from clhd.systems.contrastive.theory.states.threshold import growth_rates
 from tests.systems.contrastive.theory.test_escape import make_model
 
 CUBIC = (0.0, 1.0, 0.0, -0.1)

@@ -12,9 +12,9 @@ import clhd
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Atoms, Gaussian, ThreePoint, TwoPoint
-from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.point_sets import POINTS, draw_points
-from clhd.systems.contrastive.theory.threshold import growth_rates
+from clhd.systems.contrastive.theory.averages.point_sets import POINTS, draw_points
+from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.states.threshold import growth_rates
 
 SKEWED = TwoPoint(second_moment=1.2, skewness=0.8)
 MODEL = ContrastiveModel(
@@ -200,10 +200,10 @@ def test_the_averaging_error_covers_a_larger_set(monkeypatch):
     run = {"overlap": [0.4], "time": [0.0, 1.0, 4.0], "rtol": 1e-6}
     found = clhd.integrate_ode(model, **run)
     monkeypatch.setattr(
-        "clhd.systems.contrastive.theory.point_sets.draw_points.__kwdefaults__",
+        "clhd.systems.contrastive.theory.averages.point_sets.draw_points.__kwdefaults__",
         {"scrambling": 0, "points": 16 * POINTS},
     )
-    monkeypatch.setattr("clhd.systems.contrastive.theory.ode._SCRAMBLINGS", 2)
+    monkeypatch.setattr("clhd.systems.contrastive.theory.flow.ode._SCRAMBLINGS", 2)
     better = clhd.integrate_ode(model, **run)
     assert found.averaging_error[0] == 0
     deviation = np.abs(found.overlap - better.overlap).max("feature")

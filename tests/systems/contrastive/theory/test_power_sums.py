@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from clhd.systems.contrastive.theory.power_sums import add, average_batches, multiply, power_sum
+from clhd.systems.contrastive.theory.diffusion.power_sums import add, average_batches, multiply, power_sum
 
 WEIGHTS = np.array([0.2, 0.5, 0.3])
 FUNCTIONS = np.array([[1.0, -1.0, 1.0], [0.4, 2.0, -0.3], [1.5, 0.2, 0.7]])  # the first has the average 0

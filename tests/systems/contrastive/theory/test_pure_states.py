@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import clhd
-from clhd.systems.contrastive.theory.fixed_points import find_fixed_points
-from clhd.systems.contrastive.theory.pure_states import find_pure_state
+from clhd.systems.contrastive.theory.states.fixed_points import find_fixed_points
+from clhd.systems.contrastive.theory.states.pure_states import find_pure_state
 from tests.systems.contrastive.theory.example import make_model, three_point
 
 CUBIC = {"constraint": "sphere", "weight_decay": 0.0, "activation": (0.0, 1.0, 0.0, 0.1)}

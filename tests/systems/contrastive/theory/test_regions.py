@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import clhd
-from clhd.systems.contrastive.theory.regions import NO_SUCH_START, NOT_SETTLED, attraction_region
+from clhd.systems.contrastive.theory.states.regions import NO_SUCH_START, NOT_SETTLED, attraction_region
 from tests.systems.contrastive.theory.example import make_model, three_point
 
 GRID = np.linspace(-1, 1, 21)

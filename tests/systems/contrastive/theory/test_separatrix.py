@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import clhd
-from clhd.systems.contrastive.theory import separatrix
-from clhd.systems.contrastive.theory.regions import attraction_region
-from clhd.systems.contrastive.theory.separatrix import measure_regions, trace_stable_manifolds, track_edges
-from clhd.systems.contrastive.theory.threshold import growth_rates
+from clhd.systems.contrastive.theory.states import separatrix
+from clhd.systems.contrastive.theory.states.regions import attraction_region
+from clhd.systems.contrastive.theory.states.separatrix import measure_regions, trace_stable_manifolds, track_edges
+from clhd.systems.contrastive.theory.states.threshold import growth_rates
 from tests.systems.contrastive.theory.example import make_model, three_point
 
 RADII = [0.05, 0.3, 0.7, 1.0]

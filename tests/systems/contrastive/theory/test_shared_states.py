@@ -5,9 +5,9 @@ import pytest
 from scipy.linalg import expm
 
 import clhd
-from clhd.systems.contrastive.theory.pure_states import find_pure_state
-from clhd.systems.contrastive.theory.shared_states import _Branch, find_critical_penalty, find_shared_state
-from clhd.systems.contrastive.theory.units import UnitsFlow
+from clhd.systems.contrastive.theory.states.pure_states import find_pure_state
+from clhd.systems.contrastive.theory.states.shared_states import _Branch, find_critical_penalty, find_shared_state
+from clhd.systems.contrastive.theory.units.units_flow import UnitsFlow
 from tests.systems.contrastive.theory.test_units import model
 
 START = 0.03  # of the half difference of the overlaps

@@ -9,8 +9,8 @@ import pytest
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Atoms, Gaussian, Laplace, ThreePoint, TwoPoint
-from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.threshold import (
+from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.states.threshold import (
     growth_rates,
     learnability_threshold,
     resting_norms,

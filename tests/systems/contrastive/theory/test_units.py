@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 import clhd
-from clhd.systems.contrastive.theory.drift import Flow
-from clhd.systems.contrastive.theory.units import UnitsFlow
+from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.units.units_flow import UnitsFlow
 
 SIGMAS = stats.norm.isf(5e-6)
 OVERLAP, GRAM = np.array([[0.4, 0.2], [0.25, 0.3]]), np.array([[1.0, 0.2], [0.2, 0.8]])

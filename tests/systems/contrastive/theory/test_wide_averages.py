@@ -7,9 +7,9 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from clhd.systems.contrastive.theory import averages as narrow
-from clhd.systems.contrastive.theory.averages import pair_averages, pair_rule
-from clhd.systems.contrastive.theory.wide_averages import _outer_rule
+from clhd.systems.contrastive.theory.averages import pair_averages as narrow
+from clhd.systems.contrastive.theory.averages.pair_averages import pair_averages, pair_rule
+from clhd.systems.contrastive.theory.averages.wide_averages import _outer_rule
 from tests.systems.contrastive.theory.test_averages import model_with, smooth_activation
 
 # What both rules promise is 1e-12, and the averages are of order 1.

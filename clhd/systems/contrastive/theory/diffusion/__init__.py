@@ -1,0 +1,1 @@
+"""The diffusion matrix B of the order parameters, and their Gaussian fluctuations around the ODE."""

@@ -1,0 +1,1 @@
+"""The law of the weights, by the McKean-Vlasov equation."""

@@ -51,6 +51,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("helper",),
     ("__main__",),
 )
+# Within the theory of the contrastive unit, also from the bottom up.
+FOLDERS = ("averages", "units", "flow", "diffusion", "states", "weights")
 LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 
@@ -127,6 +129,19 @@ def test_no_system_imports_another() -> None:
             parts = ("clhd", *path.relative_to(PACKAGE).with_suffix("").parts)
             found = {target[1] for _, target in list_imports(path, parts, "clhd") if target[:1] == ("systems",)}
             assert not found & (set(folders) - {name}), path
+
+
+def test_a_folder_of_the_theory_imports_only_from_folders_below_it() -> None:
+    theory = PACKAGE / "systems" / "contrastive" / "theory"
+    seen = set()
+    for path in theory.glob("*/*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        for line, target in list_imports(path, ("clhd", *parts), "clhd"):
+            if target[:3] == parts[:3]:
+                assert FOLDERS.index(target[3]) <= FOLDERS.index(parts[3]), f"{path}:{line}"
+                seen.add(parts[3])
+    assert seen == set(FOLDERS)
+    assert [path.name for path in theory.glob("*.py")] == ["__init__.py"]
 
 
 def test_the_top_of_the_package_only_re_exports() -> None:

@@ -1,1 +1,1 @@
-"""The diffusion matrix B of the order parameters, and their Gaussian fluctuations around the ODE."""
+"""The diffusion matrix of the order parameters, and their Gaussian fluctuations around the ODE."""

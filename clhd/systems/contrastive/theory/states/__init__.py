@@ -1,1 +1,1 @@
-"""States of rest of the ODE, their stability, their attraction regions, and escape from the uninformative one."""
+"""States of rest, their stability and attraction regions, thresholds, escape from the uninformative state."""

@@ -110,10 +110,9 @@ def compose_report(config: ConfigContent, results: Path, records: dict[str, Reco
 
 
 def _make_title(systems: list[str]) -> str:
-    """The title of the page; it names a few systems."""
-    more = len(systems) - _TITLES_IN_HEAD
-    names = [*systems[:_TITLES_IN_HEAD], f"{more} more"] if more > 0 else systems
-    return f"clhd: results ({join_words(names)})"
+    """The title of the page; it names the systems if they are few."""
+    named = join_words(systems) if len(systems) <= _TITLES_IN_HEAD else f"{len(systems)} systems"
+    return f"clhd: results ({named})"
 
 
 def _read_file(path: Path) -> dict[str, Any]:

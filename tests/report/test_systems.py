@@ -139,7 +139,7 @@ def test_a_title_names_a_few_systems(project: ConfigContent, tmp_path: Path) -> 
     experiments = {name: first.model_copy(update={"name": name, "system": name}) for name in names}
     files = dict.fromkeys(names, tmp_path / "x.yaml")
     html = compose_report(replace(project, experiments=experiments, files=files, claims=None), tmp_path)
-    assert "<h1>clhd: results (system_0, system_1, system_2 and 2 more)</h1>" in html
+    assert "<h1>clhd: results (5 systems)</h1>" in html
     assert f"<p>Systems: {'; '.join(names)}. Written" in html
 
 

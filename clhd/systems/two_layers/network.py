@@ -17,7 +17,7 @@ and samples only add up rows. All sums are loops: the bits depend on no BLAS.
 | m, s | mean of a over the batch of a view, and root of its variance + eps | (C,), (K, 2, C) | 1 |
 | h | hidden, (a - m) / s | (K, R, C) | 1 |
 | y | sum over k, c of h[k, row of the sample, c] W2[k, c] | (2 B, D) | 1 |
-| z | outputs, y / abs(y) | (2 B, D) | 1 |
+| z | outputs, y / abs(y), 0 where y is 0 | (2 B, D) | 1 |
 | M | z1 z1', with z1.z2 on the diagonal | (B, B) | 1 |
 
 The loss is the mean over i of -log softmax(M_i / temperature)_i.
@@ -114,7 +114,7 @@ def encode(first: FloatArray, second: FloatArray, lists: Any, relu: bool, norm: 
         for k in range(locations):
             chosen[k] = k * most + rows[k, i]
         add_rows(outputs[i], products, chosen)
-        lengths[i] = math.sqrt(dot(outputs[i], outputs[i]))
+        lengths[i] = math.sqrt(dot(outputs[i], outputs[i])) or 1.0  # y = 0 where no unit answers: then z is 0
         for d in range(size):
             outputs[i, d] /= lengths[i]
     return hidden, inverse, outputs, lengths

@@ -34,7 +34,7 @@ def loss_by_samples(first, second, pair, relu, norm, spreads=None):
             spread = find_spreads(first, tokens, relu) if spreads is None else spreads[view]
             hidden = (hidden - hidden.mean(0)) / spread
         output = np.einsum("bkc,kcd->bd", hidden, second)
-        outputs.append(output / np.linalg.norm(output, axis=1, keepdims=True))
+        outputs.append(output / np.maximum(np.linalg.norm(output, axis=1, keepdims=True), 1e-300))  # 0 stays 0
     one, two = outputs
     matrix = one @ one.T
     np.fill_diagonal(matrix, (one * two).sum(1))
@@ -132,3 +132,15 @@ def test_the_loss_has_no_overflow_at_the_lowest_temperature():
     loss, *gradients = evaluate(first, second, pair, True, MEAN, 0.01)
     assert 0 < loss < 200.1  # M lies between -1 and 1
     assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_a_sample_that_no_unit_answers_to_has_the_output_zero():
+    """It was 0 / 0, and all weights were NaN after it."""
+    first, second, pair = draw(12)
+    pair[pair == 0] = 1
+    first[:, 0], pair[0, 3] = -1.0, 0  # in one view of one sample no unit is on
+    loss, d_first, _ = evaluate(first, second, pair, True, NONE, TEMPERATURE)
+    assert loss == pytest.approx(loss_by_samples(first, second, pair, True, NONE), rel=1e-12)
+    along = 1e-6 * np.random.default_rng(13).normal(size=first.shape)
+    ends = [loss_by_samples(first + sign * along, second, pair, True, NONE) for sign in (1, -1)]
+    assert (d_first * along).sum() == pytest.approx((ends[0] - ends[1]) / 2, rel=1e-5)  # error 1e-12, rounding 1e-16

@@ -116,6 +116,21 @@ def test_the_share_of_random_directions_is_an_angle():
     assert np.sort(share)[-2:].sum() == pytest.approx(expected, abs=1e-9)
 
 
+def test_a_narrow_region_has_both_of_its_borders():
+    """At this radius the slower feature's regions are 1.6 degrees wide, and the first starts are 7.5 degrees apart.
+
+    Halving meets such a region from one side. All up to the next border was counted to it: its share was 1.
+    """
+    model, radius = make_model(three_point(1), three_point(1, second_moment=0.9)), 0.01
+    assert track_edges(model, radius=[radius]).sizes["curve"] == 4
+    states, share, _ = measure_regions(model, radius=radius)
+    half = share[:-1][states.overlap.values[:, 1] != 0].sum() * np.pi / 2  # each of two regions lies around its axis
+    angle = np.pi / 2 - half * np.array([0.999, 1.001])
+    starts = radius * np.column_stack([np.cos(angle), np.sin(angle)])
+    ends = clhd.integrate_ode(model, overlap=starts, time=[400.0]).cosine_similarity.values[:, 0]
+    assert np.argmax(np.abs(ends), axis=1).tolist() == [1, 0]
+
+
 ON_SPHERE = make_model(three_point(1), three_point(1), **SPHERE)
 INFONCE = make_model(three_point(1), three_point(1), loss="infonce")
 BAD_INPUT = {

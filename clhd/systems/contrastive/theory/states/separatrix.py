@@ -205,40 +205,51 @@ def _find_edges(destinations: Destinations, radii: FloatArray, squared_norm: flo
     arc, column = changes[:, 0], changes[:, 1]
     step = 2 * np.pi / _ANGLES
     low = angles[column] - np.where(is_alone[arc, column], step, 0.0)
-    cells = (low, angles[column] + step, reached[arc, column], np.roll(reached, -1, axis=1)[arc, column])
-    angle, after, unsettled = _halve(destinations, radii[arc], squared_norm, cells, unsettled_is_before=True)
+    cells = (arc, low, angles[column] + step, reached[arc, column], np.roll(reached, -1, axis=1)[arc, column])
+    cells, angle, unsettled = _halve(destinations, radii, squared_norm, cells, unsettled_is_before=True)
     if unsettled.any():
         # Near a weak saddle a band of starts does not settle; take its middle.
         rest = tuple(column[unsettled] for column in cells)
-        other, _, _ = _halve(destinations, radii[arc[unsettled]], squared_norm, rest, unsettled_is_before=False)
-        angle[unsettled] = 0.5 * (angle[unsettled] + other)
-    return _Edges(arc, angle, cells[2], after)
+        _, other, _ = _halve(destinations, radii, squared_norm, rest, unsettled_is_before=False)
+        angle[unsettled] = 0.5 * (angle[unsettled] + other[: len(rest[0])])
+    arc, _, _, before, after = cells
+    order = np.lexsort((angle, arc))
+    return _Edges(arc[order], angle[order], before[order], after[order])
 
 
 def _halve(
     destinations: Destinations,
-    radius: FloatArray,
+    radii: FloatArray,
     squared_norm: float,
     cells: tuple[NDArray[Any], ...],
     *,
     unsettled_is_before: bool,
-) -> tuple[FloatArray, IntArray, NDArray[np.bool_]]:
-    """Halve cells (low, high, before, after) around edges.
+) -> tuple[tuple[NDArray[Any], ...], FloatArray, NDArray[np.bool_]]:
+    """Halve cells (arc, low, high, before, after) around edges.
 
-    Returns the angles, the states reached after them, and for which cells a start did not settle; such a start counts
-    as before or after the edge according to `unsettled_is_before`.
+    Where a third region lies between, the part beyond a start in it becomes a cell of its own, behind the others.
+
+    Returns the cells, each around one edge, their angles, and for which cells a start did not settle; such a start
+    counts as before or after the edge according to `unsettled_is_before`.
     """
-    low, high, before, after = cells
-    unsettled = np.zeros(len(low), dtype=bool)
+    arc, first, last, before, after = cells
+    low, high, unsettled = first, last, np.zeros(len(arc), dtype=bool)
     while len(low) > 0 and np.max(high - low) > _WIDTH:
         middle = 0.5 * (low + high)
-        found = destinations.assign(_starts(radius, middle, squared_norm))
-        is_unsettled = (found == NOT_SETTLED) & (before != NOT_SETTLED) & (after != NOT_SETTLED)
-        is_before = np.where(is_unsettled, unsettled_is_before, found == before)
-        unsettled |= is_unsettled
+        found = destinations.assign(_starts(radii[arc], middle, squared_norm))
+        is_other = (found != before) & (found != after)
+        is_third = is_other & (found != NOT_SETTLED) & destinations.states.stable.values[found]
+        is_before = np.where(is_other & ~is_third, unsettled_is_before, found == before)
+        unsettled |= is_other & ~is_third
+        beyond = [values[is_third] for values in (arc, middle, high, found, after)]
         low, high = np.where(is_before, middle, low), np.where(is_before, high, middle)
-        after = np.where(is_before | is_unsettled, after, found)
-    return 0.5 * (low + high), after, unsettled
+        last, after = np.where(is_third, middle, last), np.where(is_third, found, after)
+        arc, first, last, before, after = (
+            np.append(values, more) for values, more in zip((arc, first, last, before, after), beyond, strict=True)
+        )
+        low, high = np.append(low, beyond[1]), np.append(high, beyond[2])
+        unsettled = np.append(unsettled, np.zeros(len(beyond[0]), dtype=bool))
+    return (arc, first, last, before, after), 0.5 * (low + high), unsettled
 
 
 def _approach_saddles(destinations: Destinations, starts: FloatArray) -> tuple[IntArray, FloatArray]:

@@ -89,8 +89,9 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
     xarray.DataArray, dims (feature,)
         m*. Infinite where the gain is 0 or negative: no feature grows. NaN if the squared norm grows without bound,
         unless h is linear or relu and the loss bilinear: there the growth of the overlap does not depend on the
-        squared norm, and a negative m* says that it grows even without a signal. Attributes: ``squared_norm``,
-        ``gain``, ``alignment``, ``gradient_variance``, ``base_alignment`` of the uninformative state.
+        squared norm, and a negative m* says that it grows even without a signal. NaN for relu without noise, where
+        g has in general no derivative at zero overlap. Attributes: ``squared_norm``, ``gain``,
+        ``alignment``, ``gradient_variance``, ``base_alignment`` of the uninformative state.
 
     Raises
     ------
@@ -197,7 +198,8 @@ def growth_rates(model: ContrastiveModel, *, squared_norm: float = 1.0) -> Float
         The diagonal of the Jacobian, eta (dg_j/dq_j + A - lam), on the sphere eta (dg_j/dq_j - eta D / 2), per unit of
         time, to 1e-9. All averages are over the latents of `model` itself (with a sampling error for infonce with laws
         of many atoms). NaN if a latent has a mean other than 0, or the squared norm grows without bound; but linear and
-        relu units with the bilinear loss have the same rates at every squared norm, which are then given.
+        relu units with the bilinear loss have the same rates at every squared norm, which are then given. NaN for relu
+        without noise, where g has in general no derivative at zero overlap.
 
     Raises
     ------

@@ -56,7 +56,7 @@ def solve_pde(
         Initial squared norm r >= 0; 1 on the sphere.
     cells : int
         Number of cells of the weight axis at the start, even and at least 20; cells are added if the law spreads.
-        Errors fall with its square.
+        Errors fall with its square; with its first power where the drift over a cell exceeds eta^2 D / 2.
     tolerance : float
         Allowed error of one time step, 1e-10 ... 1e-2: misplaced mass, weighted with 1 + w^2 / r.
 

@@ -1,9 +1,10 @@
 // Numbers as text, and scales: a scale turns a number into pixels, and has ticks.
 function formatNumber(value) {
   if (value === null) return "not known";
-  const text = Number.isInteger(value) && Math.abs(value) >= 1e3 && Math.abs(value) < 1e12
-    ? value.toLocaleString("en-US")
-    : String(Number(value.toPrecision(4)));
+  const short = Number(value.toPrecision(4));
+  const text = Math.abs(short) >= 1e12
+    ? short.toExponential()
+    : Number.isInteger(value) && Math.abs(value) >= 1e3 ? value.toLocaleString("en-US") : String(short);
   return text.replaceAll("-", "\u2212");
 }
 

@@ -52,8 +52,8 @@ function findRange(numbers, isLogarithmic, room) {
   }
   if (low > high) return isLogarithmic ? [0.1, 10] : [-1, 1];
   if (isLogarithmic) {
-    const factor = low === high ? 2 : (high / low) ** room;
-    return [low / factor, high * factor];
+    const factor = low === high ? 2 : Math.exp((Math.log(high) - Math.log(low)) * room);
+    return [Math.max(low / factor, Number.MIN_VALUE), Math.min(high * factor, Number.MAX_VALUE)];
   }
   const extra = low === high ? Math.abs(low) * 0.1 || 1 : (high - low) * room;
   return [low - extra, high + extra];

@@ -173,7 +173,20 @@ def plot(options: Namespace) -> int:
     spare_docstrings()
     for path in plot_experiment(folder / "summary.zarr", folder / "figures", experiment):
         print(path)
+    _tell_stale(folder, experiment)
     return 0
+
+
+def _tell_stale(folder: Path, experiment: "Experiment | None" = None) -> None:
+    """Say on standard error why a summary that was just drawn is out of date; by default, for its own experiment."""
+    from clhd.sweep.results.state import find_stale
+    from clhd.sweep.spec.experiment import parse_experiment, stage_path
+    from clhd.sweep.store.layout import check_summary
+
+    attributes = check_summary(stage_path(folder, "summary")).attributes
+    stale = find_stale(attributes, experiment or parse_experiment(attributes["experiment"], check=False), folder)
+    if stale:
+        print(stale, file=sys.stderr)
 
 
 def claims(options: Namespace) -> int:
@@ -234,8 +247,10 @@ def show(options: Namespace) -> int:
     from clhd.show.write import write_page
     from clhd.sweep.results.listing import find_experiment
 
-    path = write_page(*find_experiment(options.experiment, options.results))
+    name, file, results = find_experiment(options.experiment, options.results)
+    path = write_page(name, file, results)
     print(path)
+    _tell_stale(results / name)
     # A browser can open a window if someone sits at a terminal of a graphical session.
     has_desktop = sys.stdout.isatty() and any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     if has_desktop and not options.no_open:

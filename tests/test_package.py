@@ -1,17 +1,21 @@
 """The package: its version, its work without extras, the study that it writes, and the files for its hosts."""
 
+import json
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 import clhd
 from clhd.cli import main
 from clhd.figures.plot import find_figure
+from clhd.study import _FILES
 from clhd.sweep.plan.check import check_experiment
 from clhd.sweep.spec.config import read_config
 
@@ -116,6 +120,23 @@ def test_editors_find_the_schema_of_every_experiment(file: Path) -> None:
     assert found
     kind = "experiment" if "system" in yaml.safe_load(file.read_text()) else "config"
     assert (file.parent / found[1]).resolve() == ROOT / "config" / f"{kind}.schema.json"
+
+
+@pytest.mark.parametrize(
+    ("change", "is_right"),
+    [
+        ({}, True),
+        ({"system": "my.py:Model", "constants": {"my_gain": 2}}, True),
+        ({"constants": {"initial_squared_norm": "uninformative", "kurtosis_2": 2}}, True),
+        ({"constants": {"kurtosis_2": [2]}}, False),
+        ({"constants": {"learning_rat": 2}}, False),
+    ],
+)
+def test_the_schema_agrees_with_clhd(change: dict[str, Any], *, is_right: bool) -> None:
+    """An editor must not mark the experiment of `clhd init`, nor the parameters of a system of one's own."""
+    table = yaml.safe_load(_FILES["config/experiments/first.yaml"]) | change
+    schema = json.loads((ROOT / "config" / "experiment.schema.json").read_text())
+    assert jsonschema.Draft202012Validator(schema).is_valid(table) == is_right
 
 
 def test_the_workflow_of_github_runs_the_script_of_the_continuous_integration() -> None:

@@ -60,6 +60,11 @@ def cut_lines(lines: list[str]) -> str:
     return "\n".join(lines if more <= 0 else [*lines[:MAX_LINES], f"... and {more} more lines like these"])
 
 
+def escape_controls(text: str) -> str:
+    """Return text without characters that a terminal obeys instead of showing them; lines stay."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
 def format_value(value: float | str | tuple[float, ...]) -> str:
     """Return a value as text, a float with up to 12 digits."""
     return f"{value:.12g}" if isinstance(value, float) else str(value)

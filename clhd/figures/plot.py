@@ -12,7 +12,8 @@ These figures are drawn for any system, from the summary alone. A system adds it
 `Summary` that return a figure and its caption.
 
 An experiment names its figure. If it does not, the figure of its own name is drawn, or lines. An experiment that only
-plays a part in a claim may have no figure, ``none``, and one without a simulation has none unless it names one.
+plays a part in a claim may have no figure, ``none``. One without a simulation, or of one point, has none unless it
+names one.
 """
 
 from collections.abc import Mapping
@@ -61,13 +62,23 @@ def find_figure(experiment: "Experiment | Mapping[str, Any]") -> str:
     if (declared or name) in FIGURES:
         return declared or name
     try:
-        own = _load_system(experiment).figures
+        system = _load_system(experiment)
     except ClhdError:
         return declared or "lines"
+    own = system.figures
     if declared and declared not in own:
         allowed = ", ".join([*sorted([*FIGURES, NO_FIGURE]), *sorted(own)])
         raise InputError(f"figure = {declared!r}: must be one of {allowed}")
-    return declared or (name if name in own else "lines")
+    if declared or name in own:
+        return declared or name
+    return "lines" if isinstance(experiment, Mapping) or _has_lines(experiment, system) else NO_FIGURE
+
+
+def _has_lines(experiment: "Experiment", system: "System") -> bool:
+    """Return False if an experiment is one point, without dims of the outputs along which lines could be drawn."""
+    if any(len(axis) > 1 for axis in experiment.axes):
+        return True
+    return any(len(values) > 1 for values, _ in system.simulation.outputs(experiment.constants).coordinates.values())
 
 
 def check_figure(experiment: "Experiment", source: str) -> None:
@@ -156,7 +167,10 @@ def draw_summary(summary: "Summary", experiment: "Experiment | None" = None) -> 
     named = experiment or summary.experiment
     figure = find_figure(named)
     if figure == NO_FIGURE:
-        raise InputError(f"{summary.name}: has no figure of its own")
+        raise InputError(
+            f"{summary.name}: has no figure of its own: this needs a simulation and an axis with two values, "
+            "or a figure that the experiment names"
+        )
     drawn: tuple[Figure, str] = _find_function(figure, named)(summary)
     return drawn
 

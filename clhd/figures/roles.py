@@ -110,5 +110,6 @@ def find_places(coordinate: xr.DataArray) -> tuple[NDArray[np.float64], bool, li
         labels = [format_place(coordinate, str(value)) for value in coordinate.values]
         return np.arange(float(coordinate.size)), False, labels
     places = coordinate.values.astype(float)
-    logarithmic = bool(places.size > 1 and places.min() > 0 and places.max() / places.min() >= _LOGARITHMIC_FROM)
+    # As numbers of Python, since numpy warns where a ratio or a product is infinite.
+    logarithmic = places.size > 1 and 0 < _LOGARITHMIC_FROM * float(places.min()) <= float(places.max())
     return places, logarithmic, None

@@ -20,7 +20,7 @@ from clhd.core.files import make_folder, write_file
 from clhd.core.text import cut_lines
 from clhd.errors import InputError, ResultsError, explain_unwritable
 from clhd.figures.claims import draw_claims
-from clhd.figures.plot import draw_summary, has_figure
+from clhd.figures.plot import NO_FIGURE, draw_summary, find_figure
 from clhd.figures.style import TEX_FONTS, save_figure, use_style
 from clhd.publish.tex import escape_tex, flatten, format_tex
 from clhd.report.evidence import Remark, Table, arrange_evidence
@@ -64,10 +64,10 @@ def write_paper_assets(config: ConfigContent, results: Path) -> list[Path]:
     Raises
     ------
     ClhdError
-        If claims.json does not exist, is no file of claims or rests on what has changed since, or the files cannot be
-        written.
+        If claims.json does not exist although the list names claims, is no file of claims or rests on what has changed
+        since, or the files cannot be written.
     """
-    judged, tables = _read_judged(results)
+    judged, tables = _read_judged(results, has_claims=config.claims is not None)
     faults = find_claims_faults(config, results)
     if faults:  # old numbers must not get into a paper
         raise ResultsError(cut_lines(list(dict.fromkeys(faults.values()))))
@@ -83,9 +83,11 @@ def write_paper_assets(config: ConfigContent, results: Path) -> list[Path]:
     return paths
 
 
-def _read_judged(results: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What claims.json and the files of tables hold."""
+def _read_judged(results: Path, *, has_claims: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What claims.json and the files of tables hold; nothing where the list names no claims."""
     path = results / "claims.json"
+    if not (path.is_file() or has_claims):
+        return {"claims": []}, {}
     if not path.is_file():
         raise ResultsError(f"{path}: does not exist; create it with `clhd claims`")
     try:
@@ -181,7 +183,8 @@ def _draw(config: ConfigContent, judged: Mapping[str, Any], tables: Mapping[str,
         if not path.is_dir():
             continue
         summary = read_summary(path)
-        if has_figure(summary.experiment):
+        figure_name = find_figure(summary.experiment)
+        if figure_name != NO_FIGURE and (figure_name != "lines" or summary.axes):  # of one point there are no lines
             with use_style(TEX_FONTS):
                 figure, _ = draw_summary(summary)
                 paths += save_figure(figure, folder / name, ("pdf",))

@@ -130,7 +130,7 @@ def list_numbers(values: NDArray[Any]) -> list[float | None]:
     flat = np.asarray(values, float).ravel()
     with np.errstate(all="ignore"):
         exponents = np.where(flat == 0, 0, np.floor(np.log10(np.abs(flat))))
-        digits = np.clip(np.nan_to_num(_DIGITS - 1 - exponents, posinf=300, neginf=0), -300, 300).astype(int)
+        digits = np.clip(np.nan_to_num(_DIGITS - 1 - exponents, neginf=0), -300, 330).astype(int)
     return [
         (round(number, places) if math.isfinite(number) else None)
         for number, places in zip(flat.tolist(), digits.tolist(), strict=True)

@@ -2,6 +2,7 @@
 
 import keyword
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from clhd.errors import InputError, explain_unwritable
@@ -83,7 +84,8 @@ def write_skeleton(name: str, folder: Path) -> list[Path]:
     Raises
     ------
     ClhdError
-        If the name cannot be that of results, or one of the files exists already: nothing is written then.
+        If the name cannot be that of results or is that of a module, or one of the files exists already: nothing is
+        written then.
     """
     if keyword.iskeyword(name):
         raise InputError(f"NAME = {name!r}: is a word of Python itself; choose another")
@@ -94,6 +96,9 @@ def write_skeleton(name: str, folder: Path) -> list[Path]:
     for path in texts:
         if path.exists() or path.is_symlink():
             raise InputError(f"{path}: exists already; choose another name, or move it away")
+    found = find_spec(name)
+    if found is not None and found.origin is not None:  # else it is a folder
+        raise InputError(f"NAME = {name!r}: is a module of Python, which {name}.py would hide; choose another")
     for path, text in texts.items():
         filled = text.replace("NAME", name).replace("CLASS", class_name).replace("TITLE", name.replace("_", " "))
         with explain_unwritable(path), path.open("x", encoding="utf-8") as file:

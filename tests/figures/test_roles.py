@@ -66,3 +66,9 @@ def test_points_that_are_not_all_ok_are_counted(make_summary: MakeSummary) -> No
     assert summary.totals["failed"] == 16
     assert summary.totals["ok"] == 48
     assert int(summary.incomplete.sum()) == 1
+
+
+def test_a_range_beyond_the_largest_ratio_is_logarithmic_without_a_warning() -> None:
+    for values in ([5e-324, 1e49], [1e-300, 1e308]):
+        assert find_places(xr.DataArray(values, dims="a"))[1] is True
+    assert find_places(xr.DataArray([1e308, 1.1e308], dims="a"))[1] is False

@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from clhd.show.write import render_page
+from clhd.sweep.results.summary_reader import Summary
+from clhd.sweep.spec.experiment import parse_experiment
 from tests.chromium import MARKS, probe, serve
 from tests.show.conftest import make_large
 
@@ -145,3 +149,22 @@ def test_the_page_fits_a_phone_and_the_dark(address: str, tmp_path: Path, width:
     assert scroll <= width
     assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 384) == dark
     assert note == "<b>a note</b>"
+
+
+@pytest.mark.parametrize(
+    ("scale", "shown"),
+    [(1.0, "0 20,000 40,000"), (1e11, "0 2e+15 4e+15"), (np.nan, "no number is known; clhd why a.yaml tells why")],
+)
+def test_very_many_or_large_or_no_numbers(tmp_path: Path, scale: float, shown: str) -> None:
+    table = {"name": "a", "system": "toy", "axes": {"slope": list(range(150_000))}, "times": [0], "replicas": 4}
+    experiment = parse_experiment(table, "a.yaml", check=False)
+    slope = np.arange(150_000) * np.nan_to_num(scale)
+    counts = np.full((slope.size, 1), 4)
+    variables = {"height_mean": (("slope",), slope * scale), "replica_count": (("slope", "status"), counts)}
+    coordinates = {"slope": slope, "status": ["failed"]}
+    dataset = xr.Dataset(variables, coordinates, {"experiment": experiment.resolved()})
+    (tmp_path / "show.html").write_text(render_page(Summary(dataset), experiment, [], [], "clhd why a.yaml"))
+    script = """const ticks = [...figure.querySelectorAll("text[text-anchor=middle]")].map((text) => text.textContent);
+    return ticks.length ? ticks.join(" ") : page.getElementById("shown").textContent;"""
+    with serve(tmp_path) as address:
+        assert shown in use_page(address, tmp_path, script)

@@ -30,6 +30,7 @@ def test_the_page_has_the_numbers_of_the_summary() -> None:
         assert view["points"]["dims"] == list(stored.dims)
         found = np.array(view["points"]["values"], float).reshape(stored.shape)
         np.testing.assert_allclose(found, stored.values, rtol=1e-6)
+    assert list_numbers(np.array([5e-324])) == [5e-324]
     np.testing.assert_allclose(np.array(mean["line"]["values"], float), summary.dataset.height_theory.values.ravel())
     assert [view["is_score"] for view in height["views"]] == [False, False, True]
 
@@ -76,7 +77,7 @@ def test_many_numbers_are_thinned_out_along_the_time_and_the_page_says_so() -> N
 
 
 def test_numbers_have_seven_digits_and_none_where_they_are_not_known() -> None:
-    values = np.array([1 / 3, -2e-9 / 3, 123456789.0, 0.0, np.nan, np.inf, 1e-290, 1e300])
+    values = np.array([1 / 3, -2e-9 / 3, 123456789.0, 0.0, np.nan, np.inf, 1e-290, 1e300, 1.234567e-305])
     found = list_numbers(values)
     assert found[:6] == [0.3333333, -6.666667e-10, 123456800.0, 0.0, None, None]
     np.testing.assert_allclose(found[6:], values[6:], rtol=1e-6)

@@ -41,6 +41,7 @@ def read_all(path: Path) -> None:
     ("old", "new", "message"),
     [
         ("slope: [0, 1]", "slope: [0, 1", "line 5, column 6: expected ',' or ']', but got ':'"),
+        ("replicas: 2", "replicas: 2\n---\na: 1", "expected a single document in the stream, but found another"),
         ("slope: [0, 1]", "slope: [0, 1]\n  slope: [2]", "line 5, column 3: the key 'slope' is given twice"),
         ("replicas: 2", "replicas: 2\nreplica: 3", "unknown key 'replica'; did you mean 'replicas'?"),
         ("replicas: 2", "", "replicas: must be given"),
@@ -79,6 +80,11 @@ def read_all(path: Path) -> None:
         ("slope: [0, 1]", "features: [1, 2]", "axes.features: cannot be an axis"),
         ("slope: [0, 1]", "weight_2: [1, 2]", "axes.weight_2: there is no feature 2, because features = 1"),
         ("slope: [0, 1]", "slope: {start: 0, stop: 1}", "axes.slope: a range lacks count"),
+        (
+            "slope: [0, 1]",
+            "size: {start: 2, stop: 6, count: 9, spacing: log}",
+            "axes.size: the 9 values of the range are only 5 after rounding; lower count, or list the values",
+        ),
         ("slope: [0, 1]", "slope: {start: 0, stop: 1, count: 2, step: 1}", "axes.slope: a range has no key step"),
         ("slope: [0, 1]", "slope: {start: 0, stop: 1, count: 2, spacing: log}", "must start and stop above 0"),
         ("slope: [0, 1]", "p: {together: {slope: [1, 2], weight: [1]}}", "of one length, not 2 of slope, 1 of weight"),

@@ -49,6 +49,17 @@ def test_a_word_of_python_is_no_name(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["numpy", "random", "clhd"])
+def test_a_module_is_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new-system", name]) == 2
+    error = f"NAME = '{name}': is a module of Python, which {name}.py would hide; choose another\n"
+    assert capsys.readouterr().err == error
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["../model", "Model", "1st", "a-b", "", "a.b", "a/b"])
 def test_a_name_must_be_one_of_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str

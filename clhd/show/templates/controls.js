@@ -102,9 +102,10 @@ if (content.quantities.length) {
   new ResizeObserver(() => {
     if (figure.clientWidth === width) return;
     width = figure.clientWidth;
-    refresh();
+    requestAnimationFrame(refresh); // not at once: it may change the height of what is observed
   }).observe(figure);
   darkness.addEventListener("change", refresh);
 } else {
-  document.getElementById("shown").textContent = "nothing is known yet";
+  const command = content.replicas ? content.command : "clhd status";
+  document.getElementById("shown").textContent = `no number is known; ${command} tells why`;
 }

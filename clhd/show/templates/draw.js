@@ -77,13 +77,14 @@ function traceBars(points, scales) {
 function listTicks(scales, width) {
   const dim = dims.get(state.x);
   if (!dim) return [];
-  const longest = Math.max(...dim.texts.map((text) => text.length));
+  const longest = dim.texts.reduce((most, text) => Math.max(most, text.length), 0);
   const own = dim.places.map((place, k) => ({ x: scales.x.place(place), text: dim.texts[k] }));
-  const gap = Math.min(...own.slice(1).map((tick, k) => tick.x - own[k].x), Infinity);
+  const gap = own.slice(1).reduce((least, tick, k) => Math.min(least, tick.x - own[k].x), Infinity);
   const need = Math.min(7 * longest, 160) + 10;
   if (dim.is_words) {
     const every = Math.max(1, Math.ceil(need / gap));
-    const most = Math.max(4, Math.floor((gap * every - 10) / 6.5));
+    const edge = MARGIN.left + width + MARGIN.right - own.at(-1).x; // a label stands around its tick
+    const most = Math.max(4, Math.floor((Math.min(gap * every, 2 * edge) - 10) / 6.5));
     return own.filter((_, k) => k % every === 0)
       .map(({ x, text }) => ({ x, text: text.length > most ? `${text.slice(0, most - 1)}\u2026` : text }));
   }

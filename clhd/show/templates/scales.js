@@ -1,9 +1,10 @@
 // Numbers as text, and scales: a scale turns a number into pixels, and has ticks.
 function formatNumber(value) {
   if (value === null) return "not known";
-  const text = Number.isInteger(value) && Math.abs(value) >= 1e3 && Math.abs(value) < 1e12
-    ? value.toLocaleString("en-US")
-    : String(Number(value.toPrecision(4)));
+  const short = Number(value.toPrecision(4));
+  const text = Math.abs(short) >= 1e12
+    ? short.toExponential()
+    : Number.isInteger(value) && Math.abs(value) >= 1e3 ? value.toLocaleString("en-US") : String(short);
   return text.replaceAll("-", "\u2212");
 }
 
@@ -51,8 +52,8 @@ function findRange(numbers, isLogarithmic, room) {
   }
   if (low > high) return isLogarithmic ? [0.1, 10] : [-1, 1];
   if (isLogarithmic) {
-    const factor = low === high ? 2 : (high / low) ** room;
-    return [low / factor, high * factor];
+    const factor = low === high ? 2 : Math.exp((Math.log(high) - Math.log(low)) * room);
+    return [Math.max(low / factor, Number.MIN_VALUE), Math.min(high * factor, Number.MAX_VALUE)];
   }
   const extra = low === high ? Math.abs(low) * 0.1 || 1 : (high - low) * room;
   return [low - extra, high + extra];

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clhd.core.text import format_count, format_seconds, format_value
+from clhd.core.text import escape_controls, format_count, format_seconds, format_value
 from clhd.errors import InputError
 from clhd.sweep.plan.moments import BLOCK_COUNTS, count_runs
 from clhd.sweep.plan.stage import Stage
@@ -77,7 +77,7 @@ def _explain_point(
     counts = count_runs(ledger["status"], wanted.entry_size, ledger if wanted.has_moments else None)
     answer |= {name: count for name, count in counts.items() if count}
     errors = {pair for pair in zip(ledger["error_type"], ledger["error_message"], strict=True) if pair[0]}
-    answer["errors"] = sorted(f"{kind}: {message}" for kind, message in errors)
+    answer["errors"] = sorted(escape_controls(f"{kind}: {message}") for kind, message in errors)
     answer["attempts"] = int(ledger["attempts"].max())
     answer["seconds"] = float(ledger["seconds"].sum())
     runs = [store.attributes["runs"][run] for run in sorted(set(ledger["run"].tolist())) if run >= 0]

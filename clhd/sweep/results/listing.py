@@ -33,6 +33,7 @@ def find_list(path: Path | None, results: Path | None) -> ConfigContent:
             return content
     else:
         content = ConfigContent(results or Path("results"), {}, {}, None)
+    check_link(content.results)
     found = _find_experiments(content.results, content.experiments)
     experiments = content.experiments | found
     if not experiments:
@@ -41,6 +42,9 @@ def find_list(path: Path | None, results: Path | None) -> ConfigContent:
             "`clhd run FILE`, or begin a study with `clhd init NAME`"
         )
     files = content.files | {name: _guess_file(name) for name in found}
+    for name, experiment in found.items():
+        if files[name].is_file():  # the file of a system stands beside it, and may have changed
+            experiment._folder = files[name].parent
     return ConfigContent(content.results, experiments, files, content.claims)
 
 

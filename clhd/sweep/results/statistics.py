@@ -121,8 +121,7 @@ def compute_statistics(values: FloatArray) -> tuple[FloatArray, FloatArray, Floa
     count = np.isfinite(values).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.nansum(values, axis=0) / count
-        deviation = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / (count - 1))
-        deviation[count < 2] = np.nan
+        deviation = np.where(count < 2, np.nan, np.sqrt(np.nansum((values - mean) ** 2, axis=0) / (count - 1)))
         error = deviation / np.sqrt(count)
     ordered = np.sort(values, axis=0)  # NaN last
     quantiles = []

@@ -172,22 +172,24 @@ def build_schema() -> dict[str, Any]:
                 entries.append(entry)
     # Systems may have different parameters of the same name, such as `theory`.
     constants = {name: entries[0] if len(entries) == 1 else {"anyOf": entries} for name, entries in found.items()}
-    patterns = {
-        f"^{name}_[1-9]$": entry
+    lists = {
+        name: entry
         for name, entry in constants.items()
         if any(name in system.parameters and system.parameters[name].per_component for system in systems.values())
     }
-    schema["properties"]["constants"] |= {
-        "properties": constants,
-        "patternProperties": patterns,
-        "additionalProperties": False,
-    }
+    patterns = {f"^{name}_[1-9]$": entry for name, entry in lists.items()}
+    constants |= {name: {"anyOf": [entry, {"type": "array", "items": entry}]} for name, entry in lists.items()}
+    known = {"properties": constants, "patternProperties": patterns, "additionalProperties": False}
+    # A system of a file has parameters of its own.
+    schema["if"] = {"properties": {"system": {"enum": [*systems]}}, "required": ["system"]}
+    schema["then"] = {"properties": {"constants": known}}
     return schema
 
 
 def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
+    words = [{"enum": list(parameter.choices)}] if parameter.choices else []
     kinds: dict[str, dict[str, Any]] = {
-        "number": {"type": "number"},
+        "number": {"anyOf": [{"type": "number"}, *words]} if words else {"type": "number"},
         "count": {"type": "integer"},
         "choice": {"enum": list(parameter.choices)},
         "curve": {"oneOf": [{"enum": list(parameter.choices)}, {"type": "array", "items": {"type": "number"}}]},

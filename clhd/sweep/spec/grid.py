@@ -102,6 +102,9 @@ def parse_axis(name: str, entry: Any, find_parameter: Callable[[str], Parameter]
     """Make an axis of its entry in the file; raise ClhdError if it is empty, or a value or parameter is not allowed."""
     if not (isinstance(entry, Mapping) and "together" in entry):
         column = _parse_column(name, entry, find_parameter(name))
+        if isinstance(entry, Mapping) and len(set(column)) < len(column):
+            found = f"the {len(column)} values of the range are only {len(set(column))} after rounding"
+            raise InputError(f"{name}: {found}; lower count, or list the values")
         return _sort(Axis(name, (name,), tuple((value,) for value in column)))
     columns = entry["together"]
     if len(entry) > 1 or not isinstance(columns, Mapping) or not columns:

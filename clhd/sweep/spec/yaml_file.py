@@ -192,7 +192,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{path}{where}: {error.problem or error.context}") from None
+        problem = error.problem or error.context or ""
+        problem = f"{error.context}, {problem}" if problem.startswith("but ") else problem
+        raise InputError(f"{path}{where}: {problem}") from None
     except (yaml.YAMLError, ValueError) as error:  # a bad character, an impossible number
         raise InputError(f"{path}: is no YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:

@@ -1,0 +1,130 @@
+"""What a user meets who lives with a system of their own: changed files, one point, no claims, a lost disk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import clhd
+from clhd.cli import main
+
+POINT = '''
+import clhd
+
+
+class Point(clhd.System):
+    """A number, without time."""
+
+    title, time = "point", None
+    parameters = {"level": clhd.Parameter(kind="number", default=1.0, meaning="level")}
+    outputs = {"height": clhd.Output(dims=(), words=clhd.describe("height"))}
+
+    def simulate(self, values, time, random):
+        return {"height": values.level + random.normal()}
+
+    def predict(self, values, time):
+        return {"height": values.level}
+'''
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of an experiment that has been run."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["new-system", "fall"]) == 0
+        assert main(["run", "fall.yaml"]) == 0
+        yield folder
+
+
+@pytest.mark.usefixtures("study")
+def test_a_study_without_claims_gives_a_paper_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["paper"]) == 0
+    assert {"results/latex/clhd.tex", "results/latex/figures/fall.pdf"} <= set(capsys.readouterr().out.split())
+    assert r"\newcommand\clhd[1]" in Path("results/latex/clhd.tex").read_text()
+
+
+def test_what_is_drawn_of_an_old_summary_says_so(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = "results/fall/summary.zarr: does not rest on the results that are there now; "
+    file = study / "fall.yaml"
+    for command in (["plot", "fall.yaml"], ["show", "fall", "--no-open"]):
+        assert main(command) == 0
+        assert capsys.readouterr().err == ""
+    file.write_text(file.read_text().replace("replicas: 16", "replicas: 20"))
+    assert main(["simulate", "fall.yaml"]) == 0
+    capsys.readouterr()
+    assert main(["plot", "fall.yaml"]) == 0
+    out, err = capsys.readouterr()
+    assert "results/fall/figures/fall.png" in out
+    assert err.startswith("results/fall/summary.zarr: was written before replicas of the experiment changed; ")
+    assert main(["show", "fall", "--no-open"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "results/fall/show.html\n"
+    assert err == f"{old}`clhd summarise FILE` writes it again\n"
+
+
+@pytest.mark.usefixtures("study")
+def test_the_status_notices_a_changed_system_without_a_list_and_does_not_run_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = Path("fall.py")
+    text = file.read_text()
+    try:
+        file.write_text(f"raise RuntimeError\n{text}")
+        assert main(["status"]) == 0
+    finally:
+        file.write_text(text)
+    assert f"was computed before {file.absolute()} changed" in capsys.readouterr().out
+    file.rename("away.py")  # results can be read without it
+    try:
+        assert main(["status"]) == 0
+    finally:
+        Path("away.py").rename(file)
+    assert "changed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_one_point_without_time_has_a_summary_and_no_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], replicas: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("point.py").write_text(POINT)
+    Path("point.yaml").write_text(f"system: point.py:Point\nreplicas: {replicas}\n")
+    Path("list.yaml").write_text("experiments: [point.yaml]\n")
+    assert main(["run", "point.yaml"]) == 0
+    summary = clhd.open_results("results/point").summary
+    assert np.isnan(summary.height_standard_error) == (replicas == 1)
+    assert summary.height_mean - summary.height_theory != 0
+    capsys.readouterr()
+    assert main(["plot", "point.yaml"]) == 2
+    assert capsys.readouterr().err == (
+        "point: has no figure of its own: this needs a simulation and an axis with two values, or a figure that the "
+        "experiment names\n"
+    )
+    assert main(["paper", "list.yaml"]) == 0
+    assert "results/latex/figures" not in capsys.readouterr().out
+
+
+def test_a_message_has_no_characters_that_a_terminal_obeys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("point.py").write_text(POINT.replace("return {", r"raise ValueError('\x1b[31mröt\n\u202e') or {", 1))
+    Path("point.yaml").write_text("system: point.py:Point\nreplicas: 1\n")
+    assert main(["simulate", "point.yaml"]) == 1
+    capsys.readouterr()
+    assert main(["why", "point.yaml"]) == 0
+    assert "\nerrors: ValueError: \\x1b[31mröt\n\\u202e\n" in capsys.readouterr().out
+
+
+def test_results_on_a_disk_that_is_gone_are_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("results").symlink_to("gone")
+    for command in (["status"], ["report"], ["show", "fall"]):
+        assert main(command) == 2
+        error = "results: is a link to gone, which does not exist; create it, or mount its disk\n"
+        assert capsys.readouterr().err == error

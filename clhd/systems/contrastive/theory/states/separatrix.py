@@ -205,9 +205,9 @@ def _find_edges(destinations: Destinations, radii: FloatArray, squared_norm: flo
     arc, column = changes[:, 0], changes[:, 1]
     step = 2 * np.pi / _ANGLES
     low = angles[column] - np.where(is_alone[arc, column], step, 0.0)
-    reached_next = np.roll(reached, -1, axis=1)
-    found = (arc, low, angles[column] + step, reached[arc, column], reached_next[arc, column])
-    cells, angle, unsettled = _halve(destinations, radii, squared_norm, found, unsettled_is_before=True)
+    ends = reached[arc, column], np.roll(reached, -1, axis=1)[arc, column]
+    cells: tuple[NDArray[Any], ...] = (arc, low, angles[column] + step, *ends)
+    cells, angle, unsettled = _halve(destinations, radii, squared_norm, cells, unsettled_is_before=True)
     if unsettled.any():
         # Near a weak saddle a band of starts does not settle; take its middle.
         rest = tuple(column[unsettled] for column in cells)

@@ -57,6 +57,7 @@ def solve_pde(
     cells : int
         Number of cells of the weight axis at the start, even and at least 20; cells are added if the law spreads.
         Errors fall with its square; with its first power where the drift over a cell exceeds eta^2 D / 2.
+        A law that shrinks below a cell is not resolved: q, r and S are then those of its cells.
     tolerance : float
         Allowed error of one time step, 1e-10 ... 1e-2: misplaced mass, weighted with 1 + w^2 / r.
 

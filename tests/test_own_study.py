@@ -1,5 +1,8 @@
 """What a user meets who lives with a system of their own: changed files, one point, no claims, a lost disk."""
 
+import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +86,24 @@ def test_the_status_notices_a_changed_system_without_a_list_and_does_not_run_it(
     finally:
         Path("away.py").rename(file)
     assert "changed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["plot fall.yaml", "archive list.yaml"])
+def test_a_file_that_cannot_be_written_to_its_end_is_told_in_one_line(study: Path, command: str) -> None:
+    (study / "list.yaml").write_text("experiments: [fall.yaml]\n")
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10240, 10240))  # noqa: E731
+    shell = [sys.executable, "-m", "clhd", *command.split()]
+    done = subprocess.run(shell, preexec_fn=limit, capture_output=True, text=True, check=False)
+    file = {"plot": "results/fall/figures", "archive": "clhd-archive.zip"}[command.split(maxsplit=1)[0]]
+    assert done.stderr == f"{file}: cannot be read or written: File too large\n"
+    assert done.returncode == 2
+
+
+def test_an_archive_takes_paths_by_a_link_to_its_folder(study: Path, tmp_path: Path) -> None:
+    (study / "list.yaml").write_text("experiments: [fall.yaml]\n")
+    assert main(["summarise", "fall.yaml"]) == 0
+    (tmp_path / "link").symlink_to(study)
+    assert main(["archive", str(tmp_path / "link" / "list.yaml"), "--output", str(tmp_path / "a.zip")]) == 0
 
 
 @pytest.mark.parametrize("replicas", [1, 4])

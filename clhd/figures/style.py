@@ -8,6 +8,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -18,7 +19,7 @@ from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from clhd.core.files import replace_file
+from clhd.core.files import write_file
 
 COLUMN, PAGE = 3.4, 7.0
 INK, MUTED, FAINT, ALARM = "#222222", "#767676", "#e4e4e4", "#b30000"
@@ -111,8 +112,10 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "pn
     paths = []
     for suffix in formats:
         path = stem.with_name(f"{stem.name}.{suffix}")
-        with replace_file(path) as file, _embed_glyphs():
-            figure.savefig(file, format=suffix, metadata={_STAMPS[suffix]: None})
+        content = BytesIO()  # if a disk is full in the middle, matplotlib fails while it closes the file
+        with _embed_glyphs():
+            figure.savefig(content, format=suffix, metadata={_STAMPS[suffix]: None})
+        write_file(path, content.getvalue())
         paths.append(path)
     return paths
 

@@ -75,7 +75,7 @@ def write_archive(config: ConfigContent, source: Path, results: Path, output: Pa
         [*places.values(), CONTENTS, MANIFEST, "installed.txt"],
         licence,
     )
-    with ExitStack() as stack, explain_unwritable(output):
+    with explain_unwritable(output), ExitStack() as stack:
         for name in found:
             for stage in STAGES:
                 stack.enter_context(hold_lock(stage_path(results / name, stage)))
@@ -119,10 +119,10 @@ def _is_plain(path: Path) -> bool:
 
 def _place(path: Path) -> str:
     """The path in the archive: that from the working directory."""
-    try:
-        return Path(os.path.normpath(path.absolute())).relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        raise InputError(f"{path}: lies outside of this folder, and an archive holds only what lies in it") from None
+    for place in (Path(os.path.normpath(path.absolute())), path.resolve()):  # the path may have links to this folder
+        if place.is_relative_to(Path.cwd()):
+            return place.relative_to(Path.cwd()).as_posix()
+    raise InputError(f"{path}: lies outside of this folder, and an archive holds only what lies in it")
 
 
 def _add(archive: ZipFile, path: Path, place: str) -> str:

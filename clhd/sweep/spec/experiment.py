@@ -228,7 +228,10 @@ class Experiment(BaseModel):
     @classmethod
     def _check_name(cls, value: str) -> str:
         if not is_plain_name(value):
-            raise ValueError("must be lower-case letters, digits and _, starting with a letter, at most 100 of them")
+            raise ValueError(
+                "must be lower-case letters, digits and _, starting with a letter, at most 100 of them; by default it "
+                "is the name of the file"
+            )
         if value == _FIGURES_OF_CLAIMS:
             raise ValueError("is the folder of the figures of the claims; choose another")
         return value

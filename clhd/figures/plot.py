@@ -57,7 +57,7 @@ def find_figure(experiment: "Experiment | Mapping[str, Any]") -> str:
     """
     table = experiment if isinstance(experiment, Mapping) else experiment.resolved()
     declared, name = str(table.get("figure") or ""), str(table["name"])
-    if not has_figure(table):
+    if not _may_have_figure(table):
         return NO_FIGURE
     if (declared or name) in FIGURES:
         return declared or name
@@ -94,8 +94,8 @@ def check_figure(experiment: "Experiment", source: str) -> None:
         )
 
 
-def has_figure(experiment: Mapping[str, Any]) -> bool:
-    """Return False if `find_figure` finds "none", without asking the system."""
+def _may_have_figure(experiment: Mapping[str, Any]) -> bool:
+    """Return False if an experiment has no figure, whatever its system is."""
     if experiment.get("figure"):
         return bool(experiment["figure"] != NO_FIGURE)
     return experiment["name"] in FIGURES or experiment.get("replicas") != 0

@@ -239,6 +239,7 @@ def _halve(
         middle = 0.5 * (low + high)
         found = destinations.assign(_starts(radii[arc], middle, squared_norm))
         is_other = (found != before) & (found != after)
+        # A start that comes to rest at a saddle lies on a border, and counts as one that does not settle.
         is_third = is_other & (found != NOT_SETTLED) & destinations.states.stable.values[found]
         is_before = np.where(is_other & ~is_third, unsettled_is_before, found == before)
         unsettled |= is_other & ~is_third

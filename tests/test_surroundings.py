@@ -175,8 +175,13 @@ def test_the_environment_of_a_copied_project_is_refused(tmp_path: Path, monkeypa
     monkeypatch.setattr("sys.prefix", str(original / ".venv"))
     check_installation(str(original / ".venv/bin/clhd"), original / "clhd")
     check_installation(str(original / "clhd/__main__.py"), original / "clhd")
+    installed = original / ".venv/lib/site-packages/clhd"  # by `pip install .` in this project, without -e
+    installed.mkdir(parents=True)
+    check_installation(str(original / ".venv/bin/clhd"), installed)
     with pytest.raises(ClhdError, match=r"copy/.venv: was copied or moved .* install again: make -C .*copy install"):
         check_installation(str(copy / ".venv/bin/clhd"), original / "clhd")
+    with pytest.raises(ClhdError, match="was copied or moved"):
+        check_installation(str(copy / ".venv/bin/clhd"), installed)
     monkeypatch.setattr("sys.prefix", str(copy / ".venv"))
     with pytest.raises(ClhdError, match="was copied or moved"):
         check_installation(str(original / "clhd/__main__.py"), original / "clhd")

@@ -160,7 +160,7 @@ def check_installation(started: str, package: Path = Path(__file__).parents[1]) 
         return
     places = [Path(started).absolute().parents[1], Path(sys.prefix)]
     environment = next((place for place in places if (place / "pyvenv.cfg").is_file()), None)
-    if environment is None:
+    if environment is None or package.resolve().is_relative_to(environment.resolve()):  # no code of a folder beside it
         return
     own = environment.parent / package.name
     if (own / "__init__.py").is_file() and not own.samefile(package):

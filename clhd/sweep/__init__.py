@@ -1,1 +1,1 @@
-"""Floor 3: an experiment becomes a grid, blocks, tasks, a store and a summary. Knows of systems the protocol alone."""
+"""An experiment becomes a grid, blocks, tasks, a store and a summary. Of systems, this folder knows the protocol."""

@@ -83,7 +83,7 @@ class SelectionSimulation(EndSimulation):
 class SelectionTheory(PointTheory):
     """Selection in the limit of infinite dimension and time."""
 
-    version = 6  # a region narrower than the first starts are apart has two borders
+    version = 7  # the first starts of an arc point also to the stable states
     may_be_nan = ("pure_eigenvalue",)
 
     def point(self, values: Mapping[str, Value], seed: int) -> SelectionTheoryPoint:

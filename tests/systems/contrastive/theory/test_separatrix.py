@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import clhd
 from clhd.systems.contrastive.theory.states import separatrix
@@ -129,6 +130,25 @@ def test_a_narrow_region_has_both_of_its_borders():
     starts = radius * np.column_stack([np.cos(angle), np.sin(angle)])
     ends = clhd.integrate_ode(model, overlap=starts, time=[400.0]).cosine_similarity.values[:, 0]
     assert np.argmax(np.abs(ends), axis=1).tolist() == [1, 0]
+
+
+class OneNarrowRegion:
+    """Destinations of which state 1, at 40 degrees, attracts a cone of 2 degrees, and state 0 all around it."""
+
+    def __init__(self, model: clhd.ContrastiveModel) -> None:
+        overlap = 0.8 * np.array([[0, 0], [np.cos(np.radians(40)), np.sin(np.radians(40))]])
+        self.states = xr.Dataset({"overlap": (("state", "feature"), overlap), "stable": ("state", [True, True])})
+
+    def assign(self, starts):
+        angle = np.degrees(np.arctan2(starts[:, 1], starts[:, 0]))
+        return (np.abs(angle - 40.3) < 1).astype(np.int64)
+
+
+def test_a_narrow_region_within_another_is_found(monkeypatch):
+    """The evenly spaced starts, 7.5 degrees apart, are all in the other region: its share was 1."""
+    monkeypatch.setattr(separatrix, "Destinations", OneNarrowRegion)
+    _, share, area = measure_regions(make_model(three_point(1), three_point(1)))
+    np.testing.assert_allclose([share, area], [[358 / 360, 2 / 360, 0]] * 2, rtol=0, atol=1e-9)
 
 
 ON_SPHERE = make_model(three_point(1), three_point(1), **SPHERE)

@@ -38,8 +38,8 @@ from clhd.systems.contrastive.model.state import parse_norm
 from clhd.systems.contrastive.theory.flow.drift import Flow
 from clhd.systems.contrastive.theory.states.destinations import NOT_SETTLED, Destinations
 
-# Number of starts on an arc before halving. The offset keeps them off the axes and diagonals, on which separatrices of
-# symmetric models lie.
+# Number of evenly spaced starts on an arc before halving. The offset keeps them off the axes and diagonals, on which
+# separatrices of symmetric models lie.
 _ANGLES, _OFFSET = 48, 0.0137
 _WIDTH = 1e-10
 # Times at which an edge trajectory is compared with the saddles, which gives the distance to a few per cent.
@@ -195,18 +195,21 @@ def _starts(radius: FloatArray, angle: FloatArray, squared_norm: float) -> Float
 
 def _find_edges(destinations: Destinations, radii: FloatArray, squared_norm: float) -> _Edges:
     """Return all changes of destination along full circles, in the order of arcs and angles."""
-    angles = _OFFSET + 2 * np.pi * np.arange(_ANGLES) / _ANGLES
-    arc, column = (index.ravel() for index in np.indices((len(radii), _ANGLES)))
-    reached = destinations.assign(_starts(radii[arc], angles[column], squared_norm)).reshape(len(radii), _ANGLES)
+    angles, is_ray = _choose_angles(destinations)
+    arc, column = (index.ravel() for index in np.indices((len(radii), len(angles))))
+    reached = destinations.assign(_starts(radii[arc], angles[column], squared_norm)).reshape(len(radii), -1)
+    # By symmetry, a start on a ray may come to rest at a saddle.
+    is_stable = np.append(destinations.states.stable.values, False)  # the last entry is for NOT_SETTLED, -1
+    reached[is_ray & ~is_stable[reached]] = NOT_SETTLED
     # A single start that settles nowhere is close to a border: the cells on both sides of it are searched as one.
     is_alone = (reached == NOT_SETTLED) & (np.roll(reached, 1, axis=1) >= 0) & (np.roll(reached, -1, axis=1) >= 0)
     reached = np.where(is_alone, np.roll(reached, 1, axis=1), reached)
     changes = np.argwhere(reached != np.roll(reached, -1, axis=1))
     arc, column = changes[:, 0], changes[:, 1]
-    step = 2 * np.pi / _ANGLES
-    low = angles[column] - np.where(is_alone[arc, column], step, 0.0)
+    first, last = angles[column - is_alone[arc, column]], np.roll(angles, -1)[column]
+    first, last = first - 2 * np.pi * (first > angles[column]), last + 2 * np.pi * (last < angles[column])
     ends = reached[arc, column], np.roll(reached, -1, axis=1)[arc, column]
-    cells: tuple[NDArray[Any], ...] = (arc, low, angles[column] + step, *ends)
+    cells: tuple[NDArray[Any], ...] = (arc, first, last, *ends)
     cells, angle, unsettled = _halve(destinations, radii, squared_norm, cells, unsettled_is_before=True)
     if unsettled.any():
         # Near a weak saddle a band of starts does not settle; take its middle.
@@ -216,6 +219,19 @@ def _find_edges(destinations: Destinations, radii: FloatArray, squared_norm: flo
     arc, _, _, before, after = cells
     order = np.lexsort((angle, arc))
     return _Edges(arc[order], angle[order], before[order], after[order])
+
+
+def _choose_angles(destinations: Destinations) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return the directions of the first starts, evenly spaced and rays to the stable states, and which are rays.
+
+    A region narrower than the spacing is found by the ray to its state.
+    """
+    states = destinations.states
+    overlaps = states.overlap.values[states.stable.values & np.any(states.overlap.values != 0, axis=1)]
+    rays = (np.arctan2(overlaps[:, 1], overlaps[:, 0]) - _OFFSET) % (2 * np.pi) + _OFFSET
+    even = _OFFSET + 2 * np.pi * np.arange(_ANGLES) / _ANGLES
+    angles, first = np.unique(np.append(even, rays), return_index=True)
+    return angles, first >= _ANGLES
 
 
 def _halve(

@@ -128,6 +128,13 @@ def test_one_point_without_time_has_a_summary_and_no_figure(
     )
     assert main(["paper", "list.yaml"]) == 0
     assert "results/latex/figures" not in capsys.readouterr().out
+    Path("lines.yaml").write_text(f"system: point.py:Point\nreplicas: {replicas}\nfigure: lines\n")
+    assert main(["run", "lines.yaml"]) == 2
+    assert capsys.readouterr().err == (
+        "lines.yaml: figure = 'lines': needs an axis with two values, and this experiment is one point; "
+        "leave figure out, or give none\n"
+    )
+    assert not Path("results/lines").exists()
 
 
 def test_a_message_has_no_characters_that_a_terminal_obeys(

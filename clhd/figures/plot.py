@@ -92,6 +92,11 @@ def check_figure(experiment: "Experiment", source: str) -> None:
             f"{source}: figure = {name!r}: needs two or more times, not times = {list(experiment.times)}; "
             "give more times, or figure: lines"
         )
+    if name in FIGURES and name != "trajectories" and not _has_lines(experiment, _load_system(experiment)):
+        raise InputError(
+            f"{source}: figure = {name!r}: needs an axis with two values, and this experiment is one point; "
+            f"leave figure out, or give {NO_FIGURE}"
+        )
 
 
 def _may_have_figure(experiment: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ The Snakefile includes the workflow of the installed clhd, so that a study holds
 
 from pathlib import Path
 
+from clhd.core.files import write_new_files
 from clhd.errors import InputError, explain_unwritable
 
 # NAME is put in.
@@ -98,9 +99,5 @@ def write_study(folder: Path) -> list[Path]:
         "config/experiment.schema.json": format_schema(),
         "config/config.schema.json": format_config_schema(),
     }
-    for name, text in texts.items():
-        path = folder / name
-        with explain_unwritable(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+    write_new_files({folder / name: text for name, text in texts.items()})
     return [folder / name for name in texts]

@@ -3,6 +3,7 @@
 | function | what it does |
 |---|---|
 | replace_file, write_file | write a new hidden file, which takes its name at the end, in one step |
+| write_new_files | write several files where there are none: all or nothing |
 | read_small | read a file in fewer calls of the system than Python's own |
 | open_fixed | open a file of a fixed name, such as a lock, that is not replaced |
 | make_folder | make a folder for such files |
@@ -18,13 +19,13 @@ import fcntl
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from clhd.errors import ClhdError, ResultsError
+from clhd.errors import ClhdError, ResultsError, explain_unwritable
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o666  # the umask takes away from it
@@ -74,6 +75,32 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Write a file by `replace_file`; a text as UTF-8."""
     with replace_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_new_files(texts: Mapping[Path, str]) -> None:
+    """Write files where there are none, with the folders that they lack; if one cannot be written, all are gone again.
+
+    Raises
+    ------
+    FileError
+        If something has the name of a file, or it cannot be written.
+    """
+    made: list[Path] = []
+    try:
+        for path, text in texts.items():
+            with explain_unwritable(path):
+                for folder in reversed(path.parents):
+                    if not folder.exists():
+                        folder.mkdir()
+                        made.append(folder)
+                with path.open("x", encoding="utf-8") as file:
+                    made.append(path)
+                    file.write(text)
+    except BaseException:
+        for path in reversed(made):
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+        raise
 
 
 def _create_unfinished(path: Path) -> tuple[Path, int]:

@@ -5,7 +5,8 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from clhd.errors import InputError, explain_unwritable
+from clhd.core.files import write_new_files
+from clhd.errors import InputError
 
 _NAME_FORM = re.compile("[a-z][a-z0-9_]{0,99}")
 
@@ -99,8 +100,7 @@ def write_skeleton(name: str, folder: Path) -> list[Path]:
     found = find_spec(name)
     if found is not None and found.origin is not None:  # else it is a folder
         raise InputError(f"NAME = {name!r}: is a module of Python, which {name}.py would hide; choose another")
-    for path, text in texts.items():
-        filled = text.replace("NAME", name).replace("CLASS", class_name).replace("TITLE", name.replace("_", " "))
-        with explain_unwritable(path), path.open("x", encoding="utf-8") as file:
-            file.write(filled)
+    words = {"NAME": name, "CLASS": class_name, "TITLE": name.replace("_", " ")}
+    fill = re.compile("|".join(words)).sub
+    write_new_files({path: fill(lambda found: words[found[0]], text) for path, text in texts.items()})
     return list(texts)

@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from clhd.core.files import check_folders, make_folder, open_fixed, replace_file, sync_tree, write_file
-from clhd.errors import ClhdError
+from clhd.core.files import (
+    check_folders,
+    make_folder,
+    open_fixed,
+    replace_file,
+    sync_tree,
+    write_file,
+    write_new_files,
+)
+from clhd.errors import ClhdError, FileError
 
 
 def list_names(folder: Path) -> list[str]:
@@ -40,6 +48,18 @@ def test_a_link_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
         assert not path.is_symlink()
     assert target.read_text() == "mine"
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_of_new_files_all_are_written_or_none(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    texts = {tmp_path / "study" / "config" / "list.yaml": "a", tmp_path / "README.md": "b"}
+    for wrong in (taken, taken / "page.html"):
+        with pytest.raises(FileError):
+            write_new_files({**texts, wrong: "c"})
+        assert list_names(tmp_path) == ["taken"]
+    write_new_files(texts)
+    assert [path.read_text() for path in (*texts, taken)] == ["a", "b", "mine"]
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

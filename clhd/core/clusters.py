@@ -99,7 +99,8 @@ def _parse_points(points: ArrayLike) -> FloatArray:
         raise InputError(f"points: must be of shape (points, dimensions), with 2 points or more, not {cloud.shape}")
     if not np.isfinite(cloud).all():
         raise InputError(f"points: must be finite; point {int(np.argwhere(~np.isfinite(cloud))[0, 0])} is not")
-    return cloud
+    # By a power of 2, which keeps all digits: squares of distances neither overflow nor vanish.
+    return np.asarray(np.ldexp(cloud, -np.frexp(np.abs(cloud).max())[1]))
 
 
 def check_method(method: str) -> None:

@@ -90,7 +90,7 @@ class PortraitPoint:
 class PortraitTheory:
     """The phase portrait of each point; see `clhd.systems.protocol.Half`."""
 
-    version = 6  # a region narrower than the first starts are apart has two borders
+    version = 7  # trajectories are followed for longer at small learning rates
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> PortraitPoint:

@@ -83,7 +83,7 @@ class SelectionSimulation(EndSimulation):
 class SelectionTheory(PointTheory):
     """Selection in the limit of infinite dimension and time."""
 
-    version = 6  # a region narrower than the first starts are apart has two borders
+    version = 7  # trajectories are followed for longer at small learning rates
     may_be_nan = ("pure_eigenvalue",)
 
     def point(self, values: Mapping[str, Value], seed: int) -> SelectionTheoryPoint:

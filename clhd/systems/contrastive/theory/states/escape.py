@@ -169,7 +169,7 @@ def find_border(model: ContrastiveModel, growth: Growth) -> float:
         starts = np.column_stack([first, np.full(_STARTS, second), np.full(_STARTS, growth.squared_norm)])[fits]
         found = destinations.assign(starts)
         if high == -low and np.sum(found == NOT_SETTLED) > 1:  # a single start may lie on the border
-            raise NotConvergedError("starts next to the uninformative state do not settle: its growth rates are too small")
+            raise NotConvergedError("starts next to the uninformative state do not settle: rates are too small")
         below = int(np.sum(np.cumprod((found != NOT_SETTLED) & wins[found])))
         if below == 0:
             return 0.0

@@ -149,7 +149,7 @@ def search_several(model: ContrastiveModel, known: list[list[FloatArray]]) -> li
             _TRAJECTORY_TIME / model.learning_rate,
             rtol=1e-5,
         )
-        # Some weights grow for ever. They may do so faster than time has digits, so no moment is sought at which they pass.
+        # Some weights grow for ever, perhaps within less than a digit of time: no moment is sought at which they pass.
         while solver.status == "running" and solver.y[-1] < _BEYOND * search.norms[1]:
             solver.step()
         end = solver.y

@@ -11,14 +11,16 @@ from clhd.core.lazy import xr
 def list_means(data: xr.Dataset, output: str, *, among: int | None = None) -> dict[str, Estimate]:
     """Return the mean of an output at each point, by the point as text, such as ``speed = 3``.
 
-    The data are those of a summary. All intervals hold together, or `among` of them, if it is given.
+    The data are those of a summary, with its ``replica_count``. All intervals hold together, or `among` of them, if it
+    is given.
     """
-    mean, error = xr.broadcast(data[f"{output}_mean"], data[f"{output}_standard_error"])
+    runs = data["replica_count"].sel(status="ok")
+    mean, error, runs = xr.broadcast(data[f"{output}_mean"], data[f"{output}_standard_error"], runs)
     places = [
         ", ".join(f"{dim} = {mean[dim].values[k]}" for dim, k in zip(mean.dims, place, strict=True))
         for place in np.ndindex(mean.shape)
     ]
-    return dict(zip(places, Estimate.of_all(mean, error, among=among), strict=True))
+    return dict(zip(places, Estimate.of_all(mean, error, among=among, runs=runs), strict=True))
 
 
 def find_largest_difference(data: xr.Dataset, output: str, expected: xr.DataArray | float) -> float:

@@ -10,7 +10,8 @@ A measured quantity is an `Estimate` with an interval. It is compared with a ran
 
 A single interval has the level 95 %. If a statement is about several random quantities, their intervals are wider, so
 that all of them hold together at 95 % (Bonferroni, `among`). Otherwise, the more quantities there are, the more often
-one of them would fail by chance.
+one of them would fail by chance. A standard error of few runs is known poorly itself: where the number of runs is
+given, the interval is that of Student's t. Four normal intervals hold together at 89 % of twelve runs, at 33 % of two.
 """
 
 from collections.abc import Iterable
@@ -50,23 +51,28 @@ class Estimate:
     high: float
 
     @classmethod
-    def with_error(cls, value: float, standard_error: float, *, among: int = 1) -> "Estimate":
-        """Return a number with a normal error.
+    def with_error(cls, value: float, standard_error: float, *, among: int = 1, runs: float = np.inf) -> "Estimate":
+        """Return a number with a normal error, which is known from so many runs: the interval is Student's.
 
         `among` intervals, this one included, are to hold together.
         """
-        half = float(special.ndtri(1 - (1 - UPPER_TAIL) / max(among, 1))) * standard_error
+        tail = 1 - (1 - UPPER_TAIL) / max(among, 1)
+        quantile = special.stdtrit(runs - 1, tail) if np.isfinite(runs) else special.ndtri(tail)
+        half = float(quantile) * standard_error
         return cls(float(value), float(value - half), float(value + half))
 
     @classmethod
-    def of_all(cls, values: ArrayLike, standard_errors: ArrayLike, *, among: int | None = None) -> "list[Estimate]":
+    def of_all(
+        cls, values: ArrayLike, standard_errors: ArrayLike, *, among: int | None = None, runs: ArrayLike = np.inf
+    ) -> "list[Estimate]":
         """Return numbers with normal errors; their intervals are to hold together, or `among` of them, if it is given.
 
-        Arrays of any one shape are taken in the order of their entries.
+        Arrays of any one shape are taken in the order of their entries. For `runs` see `with_error`.
         """
-        numbers, errors = np.ravel(values), np.ravel(standard_errors)
+        numbers = np.ravel(values)
         count = len(numbers) if among is None else among
-        return [cls.with_error(number, error, among=count) for number, error in zip(numbers, errors, strict=True)]
+        entries = zip(numbers, np.ravel(standard_errors), np.broadcast_to(np.ravel(runs), numbers.shape), strict=True)
+        return [cls.with_error(number, error, among=count, runs=known) for number, error, known in entries]
 
     @classmethod
     def exact(cls, value: float) -> "Estimate":

@@ -45,9 +45,11 @@ def count_clusters(
         "hdbscan" or "quickshift++".
     smallest_share : float
         Share of the points below which a cluster does not count, from 0 to 1. It is also HDBSCAN's min_cluster_size,
-        which is at least 2 points.
+        which is at least 2 points: where it is a few, chance clumps count, in one dimension below some 20
+        (docs/systems/attractors.md has numbers).
     neighbours : int
-        Of Quickshift++: k, from 2 to n; fewer find more clusters. The default serves some hundred points or more.
+        Of Quickshift++: k, from 2 to n; fewer find more clusters. A cluster needs some 3 k points to be seen, in one
+        dimension 8 k.
     fluctuation : float
         Of Quickshift++: beta, from 0 to 1. A core reaches down to the share 1 - beta of its highest density.
     pruning : float
@@ -99,7 +101,8 @@ def _parse_points(points: ArrayLike) -> FloatArray:
         raise InputError(f"points: must be of shape (points, dimensions), with 2 points or more, not {cloud.shape}")
     if not np.isfinite(cloud).all():
         raise InputError(f"points: must be finite; point {int(np.argwhere(~np.isfinite(cloud))[0, 0])} is not")
-    return cloud
+    # By a power of 2, which keeps all digits: squares of distances neither overflow nor vanish.
+    return np.asarray(np.ldexp(cloud, -np.frexp(np.abs(cloud).max())[1]))
 
 
 def check_method(method: str) -> None:

@@ -12,8 +12,9 @@ DATA = xr.Dataset(
         "height_mean": (("slope", "size"), [[1.0, 2.0], [3.0, 4.0]]),
         "height_standard_error": (("size", "slope"), [[0.1, 0.3], [0.2, 0.4]]),
         "height_standard_deviation": (("slope", "size"), [[0.0, 0.5], [0.0, 0.0]]),
+        "replica_count": (("slope", "size", "status"), [[[9, 0], [9, 0]], [[3, 6], [9, 0]]]),
     },
-    {"slope": [10, 20], "size": [1, 2]},
+    {"slope": [10, 20], "size": [1, 2], "status": ["ok", "failed"]},
 )
 
 
@@ -25,8 +26,8 @@ def test_each_point_has_its_mean_with_an_interval_that_holds_together_with_the_o
         "slope = 20, size = 1",
         "slope = 20, size = 2",
     ]
-    assert found["slope = 20, size = 1"] == Estimate.with_error(3.0, 0.3, among=4)
-    assert list_means(DATA.isel(size=0), "height", among=1)["slope = 20"] == Estimate.with_error(3.0, 0.3)
+    assert found["slope = 20, size = 1"] == Estimate.with_error(3.0, 0.3, among=4, runs=3)
+    assert list_means(DATA.isel(size=0), "height", among=1)["slope = 20"] == Estimate.with_error(3.0, 0.3, runs=3)
 
 
 @pytest.mark.parametrize(("expected", "difference"), [(DATA["height_mean"], 0.5), (2.0, 2.0), (np.nan, np.nan)])

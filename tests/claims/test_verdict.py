@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from scipy import special
 
@@ -43,6 +44,15 @@ def test_intervals_that_are_to_hold_together_are_wider() -> None:
     assert Estimate.with_error(1.0, 0.1, among=1) == Estimate.with_error(1.0, 0.1)
 
 
+@pytest.mark.parametrize(("runs", "count"), [(2, 8), (12, 4), (100, 1)])
+def test_intervals_of_few_runs_hold_together_as_often_as_they_say(runs: int, count: int) -> None:
+    values = np.random.default_rng(4).standard_normal((20_000, count, runs))
+    error = values.std(axis=-1, ddof=1) / np.sqrt(runs)
+    half = Estimate.with_error(0.0, 1.0, among=count, runs=runs).high * error
+    # The standard error of the share is 0.0015; normal intervals have 0.13, 0.89 and 0.947.
+    assert np.mean(np.all(abs(values.mean(axis=-1)) <= half, axis=-1)) == pytest.approx(0.951, abs=0.005)
+
+
 def test_an_exact_number_needs_no_estimate() -> None:
     assert [above(1.0, 1.0), below(1.0, 0.5), within(math.nan, (0.0, 1.0))] == [HOLDS, FAILS, UNDECIDED]
 
@@ -52,6 +62,8 @@ def test_numbers_with_errors_hold_together_unless_more_are_judged() -> None:
     expected = [Estimate.with_error(k, k / 10, among=4) for k in (1.0, 2.0, 3.0, 4.0)]
     assert Estimate.of_all(numbers, errors) == expected
     assert Estimate.of_all([1.0], [0.1], among=4) == expected[:1]
+    few = Estimate.of_all([1.0, 2.0], [0.1, 0.2], runs=[3, 5])
+    assert few == [Estimate.with_error(k, k / 10, among=2, runs=runs) for k, runs in ((1.0, 3), (2.0, 5))]
 
 
 def test_one_failure_fails_them_all_and_one_doubt_leaves_them_undecided() -> None:

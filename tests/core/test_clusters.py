@@ -87,7 +87,7 @@ def test_the_order_of_points_changes_no_cluster():
 
 
 @BY_METHOD
-@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e9])
+@pytest.mark.parametrize("scale", [1e-300, 1e-12, 1.0, 1e9, 1e300])
 def test_well_separated_blobs_are_counted_at_any_scale(method, scale):
     found = count_clusters(scale * CLOUDS["cross"], method=method)
     assert int(found.clusters) == 4

@@ -20,7 +20,8 @@ from clhd.core.lazy import xr
 
 def judge_specialisation(summaries: Summaries, thresholds: Thresholds) -> Judgement:
     """Judge T3: relu covers most tokens, and linear units few, at every number of tokens and of hidden units."""
-    last = summaries["specialisation"].dataset[["covered_mean", "covered_standard_error"]].isel(time=-1)
+    names = ["covered_mean", "covered_standard_error", "replica_count"]
+    last = summaries["specialisation"].dataset[names].isel(time=-1)
     relu, linear = (
         list_means(last.sel(activation=name, drop=True), "covered", among=last["covered_mean"].size)
         for name in ("relu", "linear")
@@ -41,7 +42,8 @@ def judge_specialisation(summaries: Summaries, thresholds: Thresholds) -> Judgem
 
 def _judge_below(data: xr.Dataset, output: str, most: float) -> Judgement:
     """Judge whether an output is below a bound in every network, at the last time if it has times."""
-    last = data[[f"{output}_mean", f"{output}_standard_error"]].isel(time=-1, missing_dims="ignore")
+    names = [f"{output}_mean", f"{output}_standard_error", "replica_count"]
+    last = data[names].isel(time=-1, missing_dims="ignore")
     found = list_means(last, output)
     return Judgement.of_all({where: below(value, most) for where, value in found.items()}, {output: found})
 

@@ -100,8 +100,10 @@ def _judge_size(distances: Distances, limit: float) -> tuple[Verdict, dict[str, 
     found = {}
     for name, place in distances.places.items():
         here = distances.at(place)
-        mean, error, explained = (float(values[-1]) for values in (here.mean, here.error, here.explained))
-        found[name] = Estimate.with_error(mean / explained, error / explained, among=len(distances.places))
+        mean, error, explained, runs = (
+            float(values[-1]) for values in (here.mean, here.error, here.explained, here.runs)
+        )
+        found[name] = Estimate.with_error(mean / explained, error / explained, among=len(distances.places), runs=runs)
     return all_hold(below(ratio, limit) for ratio in found.values()), found
 
 

@@ -90,7 +90,7 @@ class PortraitPoint:
 class PortraitTheory:
     """The phase portrait of each point; see `clhd.systems.protocol.Half`."""
 
-    version = 7  # the first starts of an arc point also to the stable states
+    version = 7  # starts point also to the stable states; they are followed for longer at small learning rates
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> PortraitPoint:

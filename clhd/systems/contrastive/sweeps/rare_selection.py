@@ -51,7 +51,7 @@ class RareSelectionSimulation(SelectionSimulation):
 class RareSelectionTheory(PointTheory):
     """The probability of the weaker feature."""
 
-    version = 2  # none is selected where no feature grows
+    version = 3  # trajectories are followed for longer at small learning rates
     seconds = 2.0
 
     def point(self, values: Mapping[str, Value], seed: int) -> RareSelectionPoint:

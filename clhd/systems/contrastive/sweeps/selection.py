@@ -83,7 +83,7 @@ class SelectionSimulation(EndSimulation):
 class SelectionTheory(PointTheory):
     """Selection in the limit of infinite dimension and time."""
 
-    version = 7  # the first starts of an arc point also to the stable states
+    version = 7  # starts point also to the stable states; they are followed for longer at small learning rates
     may_be_nan = ("pure_eigenvalue",)
 
     def point(self, values: Mapping[str, Value], seed: int) -> SelectionTheoryPoint:

@@ -9,6 +9,7 @@ from scipy.special import gamma
 import clhd
 from clhd.systems.contrastive.theory.diffusion.diffusion_matrix import diffusion_matrix
 from clhd.systems.contrastive.theory.flow.ode import integrate_ode
+from clhd.systems.contrastive.theory.states import destinations
 from clhd.systems.contrastive.theory.states.escape import (
     Growth,
     escape_distribution,
@@ -30,6 +31,9 @@ def make_model(*moments, **changes):
         "augmentation_noise_variance": 0.25,
     }
     return clhd.ContrastiveModel(**(settings | changes))
+
+
+ISOTROPIC = {"background": "isotropic", "base_noise_variance": 0.3, "augmentation_noise_variance": 0.3}
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +126,18 @@ def test_the_border_parts_the_starts():
         start = [factor * border * second**ratio, second]
         end = integrate_ode(model, overlap=start, squared_norm=growth.squared_norm, time=[60.0])
         assert int(np.argmax(np.abs(end.cosine_similarity.values[0]))) == winner
+
+
+def test_slow_learning_has_the_same_border():
+    """As the learning rate falls, the border tends to that of the average loss."""
+    models = [make_model(3.0, 2.0, learning_rate=rate, **ISOTROPIC) for rate in (0.01, 0.001)]
+    one, other = (find_border(model, predict_growth(model)) for model in models)
+    assert one > 1
+    assert other == pytest.approx(one, rel=2e-3)
+
+
+def test_a_border_is_not_guessed_where_starts_do_not_settle(monkeypatch):
+    monkeypatch.setattr(destinations, "_TIME", 1.0)
+    model = make_model(3.0, 2.5)
+    with pytest.raises(clhd.NotConvergedError, match="do not settle"):
+        find_border(model, predict_growth(model))

@@ -56,6 +56,23 @@ def test_the_search_ends_where_weights_grow_for_ever():
     assert find_fixed_points(model).kind.values.tolist() == ["collapsed"]
 
 
+def test_units_of_the_weights_do_not_matter():
+    """h(s z) / s has the states of h, divided by s; weights that grow for ever may do so within one step."""
+    latents = (ThreePoint(second_moment=3.0), ThreePoint(second_moment=1.2))
+    cubic = ContrastiveModel(
+        latents=latents,
+        activation=(0.0, 1.0, 0.0, -0.02),
+        loss="covariance",
+        learning_rate=0.05,
+        weight_decay=0.6,
+        base_noise_variance=0.3,
+        augmentation_noise_variance=0.3,
+    )
+    one, other = find_fixed_points(cubic), find_fixed_points(replace(cubic, activation=(0.0, 1.0, 0.0, -50.0)))
+    np.testing.assert_allclose(50 * other.overlap.values, one.overlap.values, rtol=0, atol=1e-7)
+    assert other.kind.values.tolist() == one.kind.values.tolist()
+
+
 def pure_states(model):
     states = find_fixed_points(model)
     return states.isel(state=states.kind == "pure")

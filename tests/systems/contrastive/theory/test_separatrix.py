@@ -111,6 +111,15 @@ def test_areas_are_the_shares_of_a_grid(monkeypatch):
     assert area.sum() == pytest.approx(1, abs=1e-12)
 
 
+def test_slow_learning_settles_as_well():
+    """As the learning rate falls, the flow tends to that of the average loss, run more and more slowly."""
+    laws = three_point(1, second_moment=3.0), three_point(1, second_moment=2.0)
+    faster, slower = (measure_regions(make_model(*laws, learning_rate=rate))[1:] for rate in (0.01, 0.0005))
+    for known, found in zip(faster, slower, strict=True):
+        assert found[-1] == 0
+        np.testing.assert_allclose(np.sort(found), np.sort(known), rtol=0, atol=1e-3)
+
+
 def test_the_share_of_random_directions_is_an_angle():
     _, share, _ = measure_regions(make_model(three_point(1), three_point(2)))
     expected = np.arctan(np.sqrt(2)) / (np.pi / 2)

@@ -29,6 +29,8 @@ NOT_SETTLED = -1
 _ARRIVED = 1e-3
 # Starts that agree to this many decimals are one start: grids are symmetric only up to rounding.
 _DECIMALS = 13
+# Length of the trajectories at learning rates of 0.3 and more, in steps per dimension.
+_TIME, _RATE = 2000.0, 0.3
 
 
 class Destinations:
@@ -38,9 +40,9 @@ class Destinations:
     ----------
     model : ContrastiveModel
         Without an L1 penalty.
-    time : float
-        Length of the trajectories, in steps per dimension. A start that has not settled by then lies on a separatrix or
-        very close to one.
+    time : float, optional
+        Length of the trajectories, in steps per dimension; by default 2000 or more, see `slowness`. A start that has
+        not settled by then lies on a separatrix or very close to one, if no rate is far below the learning rate.
 
     Attributes
     ----------
@@ -55,15 +57,16 @@ class Destinations:
         If the model has an L1 penalty, or its loss does not factorise over the samples (infonce).
     """
 
-    def __init__(self, model: ContrastiveModel, time: float = 2000.0) -> None:
+    def __init__(self, model: ContrastiveModel, time: float | None = None) -> None:
         from clhd.systems.contrastive.theory.flow.batch import BatchIntegrator  # noqa: PLC0415 (it imports scipy)
 
         check_pair_averages(model)
+        self.model = model
         self.states = expand_images(model, find_fixed_points(model))
         self.targets = np.column_stack([self.states.overlap.values, self.states.squared_norm.values])
         self._signs = np.column_stack([signs := sign_symmetries(model), np.ones(len(signs))])
         self._integrator = BatchIntegrator(Flow(model))
-        self._times = np.array([time])
+        self._times = np.array([_TIME * slowness(model) if time is None else time])
 
     def assign(self, starts: FloatArray) -> IntArray:
         """Return the index of the fixed point that each start, shape (start, feature + 1), reaches; -1 if none.
@@ -114,6 +117,11 @@ class Destinations:
                 "are too high for so long a time"
             )
         return reached
+
+
+def slowness(model: ContrastiveModel) -> float:
+    """Return by which factor trajectories take longer at small learning rates: overlaps change on times of 1 / eta."""
+    return max(1.0, _RATE / model.learning_rate)
 
 
 def nearest_state(states: FloatArray, ends: FloatArray) -> IntArray:

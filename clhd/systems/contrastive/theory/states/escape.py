@@ -34,6 +34,7 @@ from clhd.systems.contrastive.theory.diffusion.diffusion_matrix import diffusion
 from clhd.systems.contrastive.theory.flow.drift import Flow
 from clhd.systems.contrastive.theory.states.destinations import NOT_SETTLED, Destinations
 from clhd.systems.contrastive.theory.states.threshold import growth_rates, uninformative_state
+from clhd.systems.declarations import NotConvergedError
 
 # Small overlaps, in units of sqrt(r0): C and c have errors of the order of their squares.
 _SMALL, _SMALL_ON_BORDER = 1e-3, 1e-2
@@ -150,6 +151,11 @@ def find_border(model: ContrastiveModel, growth: Growth) -> float:
     -------
     float
         0 if feature 2 is never selected, infinite if always.
+
+    Raises
+    ------
+    NotConvergedError
+        If starts do not settle.
     """
     ratio = float(growth.growth_rate[0] / growth.growth_rate[1])
     destinations = Destinations(model)
@@ -162,6 +168,8 @@ def find_border(model: ContrastiveModel, growth: Growth) -> float:
         fits = first**2 + second**2 < growth.squared_norm
         starts = np.column_stack([first, np.full(_STARTS, second), np.full(_STARTS, growth.squared_norm)])[fits]
         found = destinations.assign(starts)
+        if high == -low and np.sum(found == NOT_SETTLED) > 1:  # a single start may lie on the border
+            raise NotConvergedError("starts next to the uninformative state do not settle: rates are too small")
         below = int(np.sum(np.cumprod((found != NOT_SETTLED) & wins[found])))
         if below == 0:
             return 0.0

@@ -36,7 +36,7 @@ def attraction_region(
     cosine_similarity_1: Sequence[float] | FloatArray,
     cosine_similarity_2: Sequence[float] | FloatArray,
     squared_norm: float = 1.0,
-    time: float = 2000.0,
+    time: float | None = None,
 ) -> xr.Dataset:
     """Map initial cosine similarities of two features to the fixed points that they flow into.
 
@@ -48,8 +48,9 @@ def attraction_region(
         Grid of initial S_1 and S_2, from -1 to 1, each strictly increasing.
     squared_norm : float
         Initial squared norm, > 0; 1 on the sphere.
-    time : float
-        Longest integration of a start, in steps per dimension; it ends when the start has arrived.
+    time : float, optional
+        Longest integration of a start, in steps per dimension; it ends when the start has arrived. By default 2000, or
+        600 / learning_rate if that is more.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def attraction_region(
     first = _parse_similarities("cosine_similarity_1", cosine_similarity_1)
     second = _parse_similarities("cosine_similarity_2", cosine_similarity_2)
     norm = parse_norm(model, squared_norm, may_be_zero=False)
-    end = parse_number("time", time, above=0)
+    end = None if time is None else parse_number("time", time, above=0)
     destinations = Destinations(model, end)
 
     grid = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1)

@@ -141,19 +141,18 @@ def search_several(model: ContrastiveModel, known: list[list[FloatArray]]) -> li
             s = np.array([state[0] / np.sqrt(state[1]) for state in choice]) / np.sqrt(size)
             starts.append(np.append(s, np.log(np.mean([state[1] for state in choice]))))
 
-    def excess(_: float, state: FloatArray) -> float:
-        return float(state[-1] - _BEYOND * search.norms[1])
-
-    excess.terminal = True  # type: ignore[attr-defined]  # some weights grow for ever
     for start in starts[:_TRAJECTORIES]:
-        end = integrate.solve_ivp(
+        solver = integrate.LSODA(
             lambda _, state: search.flow.velocity(state),
-            (0.0, _TRAJECTORY_TIME / model.learning_rate),
+            0.0,
             search.state(start),
-            method="LSODA",
-            events=excess,
+            _TRAJECTORY_TIME / model.learning_rate,
             rtol=1e-5,
-        ).y[:, -1]
+        )
+        # Some weights grow for ever, perhaps within less than a digit of time: no moment is sought at which they pass.
+        while solver.status == "running" and solver.y[-1] < _BEYOND * search.norms[1]:
+            solver.step()
+        end = solver.y
         if np.all(np.isfinite(end)) and end[-1] > 0:
             starts.append(np.append(end[:-1] / np.sqrt(end[-1]), np.log(end[-1])))
     if model.is_sphere:

@@ -36,7 +36,7 @@ from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import parse_norm
 from clhd.systems.contrastive.theory.flow.drift import Flow
-from clhd.systems.contrastive.theory.states.destinations import NOT_SETTLED, Destinations
+from clhd.systems.contrastive.theory.states.destinations import NOT_SETTLED, Destinations, slowness
 
 # Number of evenly spaced starts on an arc before halving. The offset keeps them off the axes and diagonals, on which
 # separatrices of symmetric models lie.
@@ -276,7 +276,7 @@ def _approach_saddles(destinations: Destinations, starts: FloatArray) -> tuple[I
     saddles = np.flatnonzero(~states.stable.values & np.any(states.overlap.values != 0, axis=1))
     if len(saddles) == 0 or len(starts) == 0:
         return np.full(len(starts), NOT_SETTLED), np.full(len(starts), np.nan)
-    paths = destinations.follow(starts, _TIMES)
+    paths = destinations.follow(starts, _TIMES * slowness(destinations.model))
     distance = np.stack(
         [np.linalg.norm(paths - target, axis=-1).min(axis=1) for target in destinations.targets[saddles]], axis=-1
     )
@@ -373,7 +373,7 @@ def _follow_backwards(flow: Flow, start: FloatArray, overlaps: FloatArray, point
     distance_to_rest.direction = -1.0  # type: ignore[attr-defined]  # the start itself is close to its saddle
     path = integrate.solve_ivp(
         lambda _, overlap: -flow.velocity(np.append(overlap, 1.0))[:-1],
-        (0.0, _MAX_TIME),
+        (0.0, _MAX_TIME * slowness(flow.model)),
         start,
         method="DOP853",
         events=(distance_to_rim, distance_to_rest),

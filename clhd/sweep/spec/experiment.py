@@ -360,9 +360,14 @@ def read_experiment(path: str | Path, *, check: bool = True, recalled: System | 
     recalled : System, optional
         With `check` false: the system as results remember it, which gives the form of the parameters.
 
+    Returns
+    -------
+    Experiment
+        Frozen: ``name``, ``system``, ``constants``, ``axes``, ... `run_experiment` takes it.
+
     Raises
     ------
-    ExperimentError
+    InputError
         With one line for each mistake: file, key, value found, what is allowed.
     """
     path = Path(path)

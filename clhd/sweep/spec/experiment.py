@@ -372,6 +372,8 @@ def read_experiment(path: str | Path, *, check: bool = True, recalled: System | 
     """
     path = Path(path)
     table = {"name": path.stem, **read_yaml(path)}
+    if "experiments" in table and "system" not in table:
+        raise ExperimentError(f"{path}: is a list of experiments; name the file of one of them")
     return parse_experiment(table, str(path), check=check, folder=path.parent, recalled=recalled)
 
 

@@ -1,8 +1,8 @@
 """clhd: the high-dimensional limit of contrastive learning, simulated and solved.
 
-A `ContrastiveModel` describes one nonlinear unit trained online on pairs of noisy views. `simulate_sgd` runs it at a
-finite dimension; `run_experiment` sweeps it over a grid of parameters, and `open_results` opens what came of it;
-everything else solves its limit of infinite dimension. All data comes back as labelled xarray.
+A `ContrastiveModel` describes one to four nonlinear units, trained online on pairs of noisy views. `simulate_sgd` runs
+it at a finite dimension; `integrate_ode` and others solve its limit of infinite dimension. `run_experiment` sweeps both
+over a grid of parameters, and `open_results` opens the results. All data comes back as labelled xarray.
 
 A `System` is what a sweep computes. You can write your own: docs/own-model.md.
 """

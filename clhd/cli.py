@@ -42,7 +42,8 @@ _EXAMPLES = """examples:
   clhd why config/experiments/grid.yaml AXIS=VALUE         show what is stored about the points there
   clhd verify config/experiments/grid.yaml --fraction .01  compute some points again and compare the bits
 """
-_RESULTS = "folder of all results, by default results, or the folder that the list names"
+_RESULTS = "folder of all results, by default results"
+_RESULTS_OF_LIST = f"{_RESULTS}, or the folder that the list names"
 _CONFIG = "list of experiments, or file of one; by default config/config.yaml and all others in the folder of results"
 _FRESH = "keep the old stores under other names and compute everything again; after an interruption, run without it"
 _PLACE = "the point, by the values of its axes; for why, an axis that is left out stands for all of its values"
@@ -172,14 +173,15 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_config(add(commands.report, "write report.html: claims, experiments and equations in one file"))
     _add_config(add(commands.paper, "write results/latex: numbers as LaTeX macros, tables, figures, bibliography"))
     sub = add(commands.archive, "write stores, figures, report and configuration as one zip, which verify takes")
-    _add_config(sub)
-    sub.add_argument("--output", type=Path, default=Path("clhd-archive.zip"), metavar="ZIP", help="file to write")
+    _add_config(sub, "list of experiments, by default config/config.yaml")
+    zip_help = "file to write, by default %(default)s"
+    sub.add_argument("--output", type=Path, default=Path("clhd-archive.zip"), metavar="ZIP", help=zip_help)
     sub.add_argument("--licence", metavar="URL", help="address of the licence of the results")
     sub = add(commands.show, "write results/NAME/show.html, a page to look around in the results, and open it")
     sub.add_argument("experiment", metavar="NAME", help="name of the experiment, or its YAML file")
-    sub.add_argument("--results", type=Path, metavar="DIR", help=_RESULTS)
+    sub.add_argument("--results", type=Path, metavar="DIR", help=_RESULTS_OF_LIST)
     sub.add_argument("--no-open", action="store_true", help="write the page only")
-    sub = add(commands.status, "counts by status, age and size of every experiment")
+    sub = add(commands.status, "show counts by status, age and size of every experiment")
     _add_config(sub)
     sub.add_argument("--json", action="store_true", help="print it as JSON, for programs")
     sub.add_argument("--check", action="store_true", help="exit with code 1 unless all is complete and up to date")
@@ -238,9 +240,9 @@ def _add_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="wait until another run has ended, instead of refusing")
 
 
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="?", type=Path, help=_CONFIG)
-    parser.add_argument("--results", type=Path, metavar="DIR", help=_RESULTS)
+def _add_config(parser: argparse.ArgumentParser, text: str = _CONFIG) -> None:
+    parser.add_argument("config", nargs="?", type=Path, help=text)
+    parser.add_argument("--results", type=Path, metavar="DIR", help=_RESULTS_OF_LIST)
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:

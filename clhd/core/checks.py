@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.text import format_count
 from clhd.errors import InputError
 
 # A product of a few numbers of this size, and of their squares, is still a finite number.
@@ -22,7 +23,7 @@ def parse_number(
     above: float = -math.inf,
 ) -> float:
     """Return `value` as a float with ``minimum <= value <= maximum``, ``value > above`` and ``|value| <= LARGEST``."""
-    if isinstance(value, (bool, str)) or value is None:
+    if isinstance(value, (bool, np.bool_, np.complexfloating, str, bytes)):
         raise InputError(f"{name} = {value!r}: must be a number")
     try:
         number = float(value)
@@ -62,14 +63,22 @@ def parse_choice(name: str, value: Any, allowed: Collection[str]) -> str:
     return value
 
 
+def read_array(value: Any) -> NDArray[np.float64]:
+    """Return `value` as a new array of floats; raise TypeError or ValueError, also for text and complex numbers.
+
+    numpy alone would read text as numbers, and drop imaginary parts.
+    """
+    return np.array(value).astype(np.float64, casting="same_kind")
+
+
 def parse_vector(name: str, value: Any, *, length: int | None = None) -> NDArray[np.float64]:
     """Return `value` as a new vector of floats, at most `LARGEST` in size; `length` is checked if given."""
     try:
-        vector = np.array(value, dtype=np.float64)
+        vector = read_array(value)
     except (TypeError, ValueError):
         raise InputError(f"{name} = {value!r}: must be a list of numbers") from None
     if vector.ndim != 1 or (length is not None and len(vector) != length):
-        wanted = "a list of numbers" if length is None else f"a list of {length} numbers"
+        wanted = "a list of numbers" if length is None else f"a list of {format_count(length, 'number')}"
         raise InputError(f"{name} = {value!r}: must be {wanted}")
     if not np.all(np.isfinite(vector)):
         raise InputError(f"{name} = {value!r}: must hold finite numbers only")

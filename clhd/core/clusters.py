@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clhd.core.arrays import FloatArray, IntArray
-from clhd.core.checks import parse_choice, parse_count, parse_number
+from clhd.core.checks import parse_choice, parse_count, parse_number, read_array
 from clhd.core.lazy import xr
 from clhd.core.quickshift import cluster_quickshift
 from clhd.errors import InputError
@@ -94,7 +94,7 @@ def count_clusters(
 
 def _parse_points(points: ArrayLike) -> FloatArray:
     try:
-        cloud: FloatArray = np.asarray(points, dtype=np.float64)
+        cloud = read_array(points)
     except (TypeError, ValueError):
         raise InputError("points: must be an array of numbers of shape (points, dimensions)") from None
     if cloud.ndim != 2 or len(cloud) < 2 or cloud.shape[1] == 0:

@@ -35,7 +35,7 @@ def run_experiment(
     results : path
         Folder of all results.
     cluster : Cluster, optional
-        Where to compute, if no client is open.
+        Where to compute without a client, such as ``Cluster(workers=4)`` of ``clhd.sweep.cluster.place``.
     fresh : bool
         Move old stores aside and compute all again.
 

@@ -22,6 +22,9 @@ def test_a_count_may_be_written_as_any_whole_number(value: object) -> None:
         (float("inf"), "replicas = inf: must be a finite number"),
         ("64", "replicas = '64': must be a number"),
         (None, "replicas = None: must be a number"),
+        (np.True_, "replicas = np.True_: must be a number"),
+        (np.complex128(2), "replicas = np.complex128(2+0j): must be a number"),
+        (b"64", "replicas = b'64': must be a number"),
     ],
 )
 def test_a_bad_count_gets_one_sentence(value: object, message: str) -> None:
@@ -40,6 +43,9 @@ def test_a_bad_count_gets_one_sentence(value: object, message: str) -> None:
         ([0, float("nan")], "time = [0, nan]: must hold finite numbers only"),
         ("now", "time = 'now': must be a list of numbers"),
         (3.0, "time = 3.0: must be a list of numbers"),
+        (["0", "1"], "time = ['0', '1']: must be a list of numbers"),
+        (np.array([1 + 1j]), "time = array([1.+1.j]): must be a list of numbers"),
+        ([10**400], f"time = [{10**400}]: must be a list of numbers"),
         ([[0, 1]], "time = [[0, 1]]: must be a list of numbers"),
     ],
 )

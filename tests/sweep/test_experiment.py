@@ -115,6 +115,11 @@ def read_all(path: Path) -> None:
         ("times: [0, 1]", "times: soon", "times = 'soon': must be a list, or a range"),
         ("times: [0, 1]", "times: [0]\nconstants: {weight: -1}", "constants.weight = -1: must be a finite number"),
         ("times: [0, 1]", "times: [0]\nconstants: 3", "constants = 3: must be a table of name: value"),
+        (
+            "times: [0, 1]",
+            "times: [0]\nrefine: {quantity: height_theory, level: 0, along: slope, rounds: 1}",
+            "refine.along = 'slope': must be a list",
+        ),
         ("times: [0, 1]", "times: [0]\nname: My run", "name = 'My run': must be lower-case letters"),
     ],
 )
@@ -150,6 +155,17 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
             read_all(write(tmp_path / "bad.yaml", text))
     with pytest.raises(ClhdError, match=r"missing\.yaml: cannot be read: No such file"):
         read_experiment(tmp_path / "missing.yaml")
+
+
+def test_a_list_in_place_of_an_experiment_gets_one_line_and_so_does_the_reverse(tmp_path: Path) -> None:
+    path = write(tmp_path / "some.yaml", "experiments: [toy.yaml]")
+    with pytest.raises(ClhdError) as error:
+        read_experiment(path)
+    assert str(error.value) == f"{path}: is a list of experiments; name the file of one of them"
+    write(path, GOOD)
+    with pytest.raises(ClhdError) as error:
+        read_config(path)
+    assert str(error.value) == f"{path}: is an experiment; name a list of experiments"
 
 
 def test_numbers_in_any_notation_are_numbers(tmp_path: Path) -> None:

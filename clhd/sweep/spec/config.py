@@ -78,7 +78,10 @@ class ConfigContent:
 
 def read_config(path: str | Path, *, check: bool = True) -> ConfigContent:
     """Return a config with all its experiments, read from files; raises as `parse_config` does."""
-    return parse_config(read_yaml(Path(path)), str(path), check=check)
+    table = read_yaml(Path(path))
+    if "system" in table and "experiments" not in table:
+        raise ExperimentError(f"{path}: is an experiment; name a list of experiments")
+    return parse_config(table, str(path), check=check)
 
 
 def parse_config(table: dict[str, Any], source: str, *, check: bool = True) -> ConfigContent:

@@ -360,13 +360,20 @@ def read_experiment(path: str | Path, *, check: bool = True, recalled: System | 
     recalled : System, optional
         With `check` false: the system as results remember it, which gives the form of the parameters.
 
+    Returns
+    -------
+    Experiment
+        Frozen: ``name``, ``system``, ``constants``, ``axes``, ... `run_experiment` takes it.
+
     Raises
     ------
-    ExperimentError
+    InputError
         With one line for each mistake: file, key, value found, what is allowed.
     """
     path = Path(path)
     table = {"name": path.stem, **read_yaml(path)}
+    if "experiments" in table and "system" not in table:
+        raise ExperimentError(f"{path}: is a list of experiments; name the file of one of them")
     return parse_experiment(table, str(path), check=check, folder=path.parent, recalled=recalled)
 
 

@@ -66,7 +66,7 @@ def describe_mistakes(error: ValidationError, source: str, known: Iterable[str])
                 prefix = f"{key}." if is_inner else "" if is_whole else f"{key}{found}: "
                 lines.append(f"{prefix}{line}")
         else:
-            allowed = mistake["msg"].replace("Input should be", "must be")
+            allowed = mistake["msg"].replace("Input should be", "must be").replace("a valid tuple", "a list")
             lines.append(f"{key} = {_shorten(mistake['input'])}: {allowed}")
     return cut_lines([f"{source}: {cut_line(line)}" for line in lines])
 

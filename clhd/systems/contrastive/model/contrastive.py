@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from clhd.core.checks import parse_choice, parse_count, parse_number
 from clhd.core.text import format_html_table
 from clhd.errors import InputError
-from clhd.systems.contrastive.model.activations import Activation, find_activation, parse_activation
+from clhd.systems.contrastive.model.activations import RELU, Activation, find_activation, parse_activation
 from clhd.systems.contrastive.model.latents import Latent, canonical_value, product_atoms
 from clhd.systems.contrastive.model.losses import BATCH_LOSSES, DECORRELATIONS, LOSS_NAMES, LOSSES, Loss
 
@@ -166,10 +166,9 @@ class ContrastiveModel:
     def _refuse_parameters_of(self, owner: str, names: Iterable[str]) -> None:
         """Raise ClhdError if one of the parameters that only the loss `owner` has is given."""
         for name in names:
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise InputError(
-                    f"{name} = {getattr(self, name)!r}: is only for loss = {owner!r}, and loss is {self.loss!r}"
-                )
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray) or value != type(self).__dataclass_fields__[name].default:
+                raise InputError(f"{name} = {value!r}: is only for loss = {owner!r}, and loss is {self.loss!r}")
 
     def _parse_infonce(self) -> None:
         """Check temperature and negatives; with infonce each is 1 by default."""
@@ -258,7 +257,7 @@ class ContrastiveModel:
         Raises
         ------
         ClhdError
-            If the theory does not know the loss: several units, or infonce with the orthogonal background.
+            If the theory does not know the loss: several units, or infonce with the orthogonal background or relu.
         """
         if self.units > 1:
             raise InputError(
@@ -269,6 +268,11 @@ class ContrastiveModel:
             raise InputError(
                 f"background = {self.background!r}: must be 'isotropic' for the theory of loss = 'infonce', whose "
                 "points have a fixed covariance of the noise; set theory: none"
+            )
+        if self.loss == "infonce" and self.unit.code == RELU:
+            raise InputError(
+                "activation = 'relu': must be a smooth one for the theory of loss = 'infonce', because its averages "
+                "over a finite set of points would jump at the kink; set theory: none"
             )
         return LOSSES[self.loss] if self.centred is None else BATCH_LOSSES[self.centred]
 
@@ -287,6 +291,12 @@ class ContrastiveModel:
             if getattr(self, spec.name) != spec.default
         ]
         return f"ContrastiveModel({','.join(changed)})"
+
+
+def check_model(model: Any) -> None:
+    """Raise ClhdError unless `model` is a `ContrastiveModel`: its features alone are no model."""
+    if not isinstance(model, ContrastiveModel):
+        raise InputError(f"model = {model!r:.100}: must be a clhd.ContrastiveModel")
 
 
 def _parse_limited(name: str, value: Any, most: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from clhd.core.arrays import FloatArray
-from clhd.core.checks import parse_choice, parse_number, parse_vector
+from clhd.core.checks import parse_choice, parse_number, parse_vector, read_array
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 
@@ -100,7 +100,7 @@ def _parse_gram(model: ContrastiveModel, squared_norm: Any) -> tuple[tuple[float
 def _parse_units(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> tuple[tuple[float, ...], ...]:
     """Return the overlaps of several units as a tuple of rows."""
     try:
-        matrix = np.array(overlap, dtype=np.float64)
+        matrix = read_array(overlap)
     except (TypeError, ValueError):
         matrix = np.empty(0)
     if matrix.shape != (model.units, model.features) or not np.all(np.isfinite(matrix)):
@@ -179,7 +179,7 @@ def parse_starts(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> Fl
         If a shape is wrong, a value is not finite, or no state has these values.
     """
     try:
-        overlaps = np.array(overlap, dtype=np.float64)
+        overlaps = read_array(overlap)
     except (TypeError, ValueError):
         raise InputError(f"overlap = {overlap!r}: must be a list of numbers, one per feature") from None
     if overlaps.ndim < 2:

@@ -7,7 +7,7 @@ from typing import Any
 from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_choice, parse_count
 from clhd.errors import InputError
-from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel, check_model
 from clhd.systems.contrastive.model.latents import canonical_value
 from clhd.systems.contrastive.model.state import parse_units_norm, parse_units_overlap
 from clhd.systems.contrastive.simulation.features import check_features
@@ -50,6 +50,7 @@ class Point:
 
     def __post_init__(self) -> None:
         model = self.model
+        check_model(model)
         least = model.features + model.units + 1
         object.__setattr__(self, "dimension", parse_count("dimension", self.dimension, minimum=least))
         object.__setattr__(self, "seed", parse_count("seed", self.seed, minimum=0))

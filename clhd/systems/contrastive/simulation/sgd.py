@@ -93,7 +93,7 @@ def simulate_sgd(
     initial : str
         "fixed", or "random": w ~ N(0, squared_norm I).
     keep_weights : bool
-        Keep weights and features at the output times; with the projected engine of one unit only. The random numbers
+        Keep weights and features at the output times; of several units only with ``engine="full"``. The random numbers
         of the projected engine are then others.
     threads : int, optional
         Number of threads, by default one per core; results do not depend on it.

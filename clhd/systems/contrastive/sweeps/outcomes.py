@@ -34,7 +34,7 @@ from clhd.core.checks import parse_choice, parse_count, parse_number
 from clhd.core.lazy import qmc, xr
 from clhd.core.statistics import wilson_interval
 from clhd.errors import InputError
-from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel, check_model
 from clhd.systems.contrastive.model.labels import Variable, labelled
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.sgd import simulate_points, split_values
@@ -79,7 +79,7 @@ def selection_probability(
     squared_norm : float, optional
         r of the start; by default that of the uninformative state of one unit if it is positive and finite, else 1.
     radius : float
-        Of the small sphere of "ode": |q| = radius sqrt(r), 0 < radius < 1; of two units that of (Q / sqrt r, R_12 / r).
+        Of the small sphere of "ode", 0 < radius <= 1: |q| = radius sqrt(r); of two units (Q / sqrt r, R_12 / r).
     seed : int
         Of the random starts, and of the streams of SGD.
     threads : int, optional
@@ -131,6 +131,7 @@ def selection_probability(
 
 def _check_method(model: ContrastiveModel, method: str, dimension: int | None) -> None:
     """Raise ClhdError if the method, or its theory, is not there for the model."""
+    check_model(model)
     parse_choice("method", method, ("ode", "sgd"))
     if model.units > 2:
         raise InputError(f"units = {model.units}: must be 1 or 2, because the outcome of more units has no name yet")

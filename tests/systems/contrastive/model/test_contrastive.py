@@ -1,11 +1,13 @@
 """`ContrastiveModel` is a value: checked once, frozen, hashable, with a text that never changes by accident."""
 
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
+import clhd
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.activations import RELU, TANH
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
@@ -140,12 +142,35 @@ POLYNOMIAL = "a polynomial must have degree 1 to 9, its coefficients given from 
         ({"latents": 1.5}, "latents = 1.5: must be a list of latent laws, such as ThreePoint(second_moment=1.5)"),
         ({"latents": "abc"}, "latents = 'abc': must be a list of latent laws, such as ThreePoint(second_moment=1.5)"),
         ({"learning_rate": 10**400}, f"learning_rate = {10**400}: must be a number"),
+        (
+            {"batch": np.array([2, 3])},
+            "batch = array([2, 3]): is only for loss = 'covariance', and loss is 'bilinear'",
+        ),
     ],
 )
 def test_a_bad_parameter_gets_one_sentence_with_what_is_allowed(arguments: dict, message: str) -> None:
     with pytest.raises(ClhdError) as error:
         ContrastiveModel(**{"latents": ONE, **arguments})
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (clhd.simulate_sgd, {"dimension": 10, "time": [1], "overlap": [0.1]}),
+        (clhd.integrate_ode, {"time": [1], "overlap": [0.1]}),
+        (clhd.predict_fluctuations, {"time": [1], "overlap": [0.1]}),
+        (clhd.solve_pde, {"time": [1], "overlap": [0.1]}),
+        (clhd.find_fixed_points, {}),
+        (clhd.learnability_threshold, {}),
+        (clhd.attraction_region, {"cosine_similarity_1": [0], "cosine_similarity_2": [0]}),
+        (clhd.trace_separatrices, {}),
+        (clhd.selection_probability, {"time": 1}),
+    ],
+)
+def test_features_without_a_model_get_one_sentence(function: Callable, arguments: dict) -> None:
+    with pytest.raises(ClhdError, match=r"^model = .* must be a clhd\.ContrastiveModel$"):
+        function(list(ONE), **arguments)
 
 
 def test_a_clhd_error_can_be_caught_as_the_builtin() -> None:

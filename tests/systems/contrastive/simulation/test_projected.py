@@ -222,7 +222,7 @@ BAD_INPUT = {
     "no time": ({"time": []}, "time = ..: must be one or more times"),
     "norm": ({"overlap": [1.1]}, "overlap = .1.1.: the sum of its squares, 1.21, must not exceed squared_norm = 1"),
     "not a number": ({"overlap": [float("nan")]}, "overlap = .*: must hold finite numbers only"),
-    "length": ({"overlap": [0.1, 0.2]}, "overlap = .*: must be a list of 1 numbers"),
+    "length": ({"overlap": [0.1, 0.2]}, "overlap = .*: must be a list of 1 number"),
     "no overlap": ({"overlap": None}, "overlap = None: must be given with initial = 'fixed'"),
     "overlap of a random start": ({"initial": "random"}, "overlap = .*: must not be given with initial = 'random'"),
     "engine": ({"engine": "exact"}, "engine = 'exact': must be one of conditioned, full, projected"),

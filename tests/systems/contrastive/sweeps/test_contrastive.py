@@ -277,6 +277,7 @@ def test_starts_of_several_units_that_do_not_go_together_are_refused(changes: di
         ({**UNITS, "correlation_acts_on": "drift"}, "correlation_acts_on = 'drift': must be 'both' with units = 2"),
         ({**UNITS, "activation": "relu"}, "activation = 'relu': must be a smooth one"),
         ({"loss": "infonce", "temperature": 0.5, "background": "orthogonal"}, "background = .*; set theory: none"),
+        ({"loss": "infonce", "activation": "relu"}, "activation = 'relu': .*; set theory: none"),
         (
             {"loss": "infonce", "temperature": 0.5, "theory": "fluctuations"},
             r"loss = 'infonce': .* polynomial losses only \(covariance, bilinear, spectral\)",

@@ -166,7 +166,7 @@ BAD_INPUT = {
     "tolerance": ({"tolerance": 0}, "tolerance = 0: must be a number from 1e-10 to 0.01"),
     "time": ({"time": [1, 0]}, "strictly increasing"),
     "overlap": ({"overlap": 1.1}, "must not exceed squared_norm"),
-    "features": ({"overlap": [0.1, 0.1]}, "must be a list of 1 numbers"),
+    "features": ({"overlap": [0.1, 0.1]}, "must be a list of 1 number"),
     "sphere": ({"model": SPHERE, "squared_norm": 2.0}, "must be 1 with constraint = 'sphere'"),
 }
 

@@ -38,6 +38,8 @@ def test_signs_of_starts_are_signs_of_states():
     ends = region.overlap.values[np.maximum(region.attractor.values, 0)]
     starts = np.stack(np.meshgrid(GRID, GRID, indexing="ij"), axis=-1)
     assert np.all((ends * starts)[settled] >= -1e-9)
+    # By the label of a feature, not by its position.
+    np.testing.assert_array_equal(region.overlap.sel(feature=[1, 2]), region.overlap.values)
 
 
 def test_a_smaller_kurtosis_widens_the_region_of_its_feature():

@@ -30,8 +30,7 @@ import numpy as np
 from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 from clhd.core.lazy import qmc, special
-from clhd.errors import InputError
-from clhd.systems.contrastive.model.activations import RELU, activate, activate_second
+from clhd.systems.contrastive.model.activations import activate, activate_second
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.losses import differentiate_forces, forces
 
@@ -77,17 +76,7 @@ def draw_points(model: ContrastiveModel, *, scrambling: int = 0, points: int = P
         Number of an independent scrambling of the sequence, from 0; the theory uses 0.
     points : int
         Points of the sequence, a power of 2, at least 128.
-
-    Raises
-    ------
-    ClhdError
-        If the activation is relu: its kink makes averages over a finite set discontinuous.
     """
-    if model.unit.code == RELU:
-        raise InputError(
-            f"activation = 'relu': must be a smooth one for the theory of loss = {model.loss!r}, "
-            "because its averages over a finite set of points would jump at the kink"
-        )
     views, samples = model.views, model.views - 1
     # Always draw for 6 features, so that the points do not depend on how many there are: at q = 0 all models then have
     # the same averages, to the last digits.

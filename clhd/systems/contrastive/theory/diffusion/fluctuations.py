@@ -30,7 +30,7 @@ from clhd.core.arrays import FloatArray
 from clhd.core.chebyshev import interpolate
 from clhd.core.checks import parse_times
 from clhd.core.lazy import integrate, xr
-from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel, check_model
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_initial, parse_start
 from clhd.systems.contrastive.theory.diffusion.diffusion_matrix import check_diffusion, diffusion_matrix
@@ -102,6 +102,7 @@ def predict_fluctuations(
         If the ODE or the covariance is given up, because its steps become too short or take too much work; of two units
         also if the ODE diverges.
     """
+    check_model(model)
     parse_initial(initial, overlap)
     if model.units > 1:
         return predict_pair_fluctuations(model, overlap, squared_norm, time)

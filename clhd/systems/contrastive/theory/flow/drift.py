@@ -69,8 +69,7 @@ class Flow:
     Raises
     ------
     ClhdError
-        If the model has an L1 penalty, whose limit is not an ODE of the order parameters, or is relu with a loss that
-        does not factorise (see `draw_points`).
+        If the model has an L1 penalty, whose limit is not an ODE of the order parameters, or as for its `loss_terms`.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_number, parse_times
 from clhd.core.lazy import integrate, xr
 from clhd.errors import InputError
-from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
+from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel, check_model
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_starts
 from clhd.systems.contrastive.theory.flow.bounds import WorkBudget, check_divergence, distance_to_limit
@@ -60,8 +60,7 @@ def integrate_ode(
     Parameters
     ----------
     model : ContrastiveModel
-        Without an L1 penalty. With several units see `integrate_units` for shapes and variables; its error, not
-        `rtol` and `atol`, is that of the result.
+        Without an L1 penalty.
     overlap : array-like of shape (feature,) or (start, feature); a number if there is one feature
         Initial overlap q of one start, or of several; |q|^2 <= squared_norm.
     squared_norm : float or array-like of shape (start,)
@@ -85,8 +84,13 @@ def integrate_ode(
         | cosine_similarity | time, feature | 1 | q / sqrt r, NaN at r = 0 |
         | gradient_variance | time | 1 | D |
         | averaging_error | time | 1 | infonce only: largest standard error, from point sets, among q_1 .. q_p, r |
-        | diverged | | | true if r passed `DIVERGENCE_LIMIT` or ceased to exist; values are NaN from then on |
+        | diverged | | | true if r passed 1e8 or ceased to exist; values are NaN from then on |
         | not_converged | | | true if the trajectory was given up for its number of steps; all its values are NaN |
+
+    Of several units, `overlap` is one start of shape (unit, feature), and `squared_norm` a number for all or the Gram
+    matrix (unit, unit). Overlap and cosine_similarity then have the dims time, unit, feature, squared_norm is the Gram
+    matrix (time, unit, unit_2), and averaging_error, over sets of batches, tells the error: `rtol` and `atol` are not
+    used. There is no gradient_variance and no not_converged.
 
     A norm that has shrunk to at most `atol` is written as 0, with the overlaps: the integration does not resolve it.
 
@@ -95,6 +99,7 @@ def integrate_ode(
     ClhdError
         If an argument has the wrong shape or range, or the model has an L1 penalty.
     """
+    check_model(model)
     if model.units > 1:
         if gradient_variance_of is not None:
             raise InputError("gradient_variance_of: must be None with several units")

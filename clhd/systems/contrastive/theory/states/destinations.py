@@ -162,5 +162,5 @@ def expand_images(model: ContrastiveModel, states: xr.Dataset) -> xr.Dataset:
     kept = states[["squared_norm", "kind", "stable"]].isel(state=rows)
     overlap = np.concatenate(images) if images else np.empty((0, model.features))
     return kept.assign(overlap=(("state", "feature"), overlap, WORDS["overlap"])).assign_coords(
-        state=("state", np.arange(len(rows)), WORDS["state"])
+        state=("state", np.arange(len(rows)), WORDS["state"]), feature=states.feature
     )

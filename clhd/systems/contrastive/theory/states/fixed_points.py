@@ -41,7 +41,7 @@ from clhd.core.arrays import FloatArray
 from clhd.core.lazy import xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import LINEAR, RELU
-from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel, check_model
 from clhd.systems.contrastive.model.labels import KINDS, labelled
 from clhd.systems.contrastive.model.latents import Gaussian
 from clhd.systems.contrastive.theory.flow.drift import Flow
@@ -106,7 +106,7 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
     Of two units, overlap has the dim ``unit`` before ``feature``, squared_norm the dims ``unit, unit_2`` (the Gram
     matrix), and there are 2 p + 3 modes, on the sphere 2 p + 1. Their kind is "none", "one" (only one unit has a
     feature), "same", "each" (a feature of its own) or "mixed" (a unit has several); ``multiplicity`` also counts the
-    exchange of the units and their signs; the list is that of a search, which may miss states (`pair_states.py`).
+    exchange of the units and their signs; the list is that of a search, which may miss states.
 
     For relu the collapsed state has no Jacobian: its eigenvalues are the growth rates in the direction S = 0 (NaN if
     a latent has a mean), and it is stable only if the norm shrinks in every direction at rest. Without noise, a relu
@@ -115,10 +115,11 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
     Raises
     ------
     ClhdError
-        If the model has an L1 penalty, or has relu, a loss other than bilinear and no sphere constraint: the directions
-        in which its norm collapses are then not fixed points of a smaller system. Also if it has three or more units,
-        or two with relu or more than 128 latent atoms together.
+        If the model has an L1 penalty, or has relu, the spectral or infonce loss and no sphere constraint: the
+        directions in which its norm collapses are then not fixed points of a smaller system. Also if it has three or
+        more units, or two with relu or more than 128 latent atoms together.
     """
+    check_model(model)
     if model.units > 1:
         check_pair(model)
         return find_pair_states(model, find_fixed_points(replace(model, units=1, decorrelation=0.0)))

@@ -20,7 +20,7 @@ from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_number, parse_vector
 from clhd.core.lazy import xr
 from clhd.errors import InputError
-from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel, check_model
 from clhd.systems.contrastive.model.labels import WORDS
 from clhd.systems.contrastive.model.state import parse_norm
 from clhd.systems.contrastive.theory.states.destinations import NOT_SETTLED, Destinations
@@ -70,6 +70,7 @@ def attraction_region(
         If a value is not allowed, the model has one feature only or an L1 penalty, or its loss does not factorise over
         the samples (infonce).
     """
+    check_model(model)
     if model.features < 2:
         raise InputError("latents: 1 law given, must be 2 or more for an attraction region")
     first = _parse_similarities("cosine_similarity_1", cosine_similarity_1)

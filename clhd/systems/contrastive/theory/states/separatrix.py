@@ -32,7 +32,7 @@ from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.checks import parse_count, parse_number, parse_vector
 from clhd.core.lazy import integrate, xr
 from clhd.errors import InputError
-from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel, check_model
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import parse_norm
 from clhd.systems.contrastive.theory.flow.drift import Flow
@@ -62,8 +62,8 @@ class _Edges:
 def trace_separatrices(model: ContrastiveModel, *, squared_norm: float = 1.0, points: int = 64) -> xr.Dataset:
     """Return the separatrices in the plane of starts r = squared_norm.
 
-    On the sphere they are the stable manifolds of saddles (`trace_stable_manifolds`), otherwise sections of these
-    with the plane, on arcs of evenly spaced radii (`track_edges`).
+    On the sphere they are the stable manifolds of saddles, otherwise sections of these with the plane, on arcs of
+    evenly spaced radii up to 1.
 
     Parameters
     ----------
@@ -77,7 +77,13 @@ def trace_separatrices(model: ContrastiveModel, *, squared_norm: float = 1.0, po
     Returns
     -------
     xarray.Dataset
-        As `track_edges`.
+
+    | variable | dims | meaning |
+    |---|---|---|
+    | separatrix_1, separatrix_2 | curve, point | S_1 and S_2; NaN where there is no point |
+    | saddle | curve, point | index of the state that a start on the curve approaches; -1 none |
+    | saddle_distance | curve, point | closest approach, of (q, r) |
+    | overlap, squared_norm, kind, stable | state | the fixed points, as from `attraction_region` |
 
     Raises
     ------
@@ -85,6 +91,7 @@ def trace_separatrices(model: ContrastiveModel, *, squared_norm: float = 1.0, po
         If a value is not allowed, the model has another number of features or an L1 penalty, or its loss does not
         factorise over the samples (infonce).
     """
+    check_model(model)
     count = parse_count("points", points, minimum=2)
     norm = parse_norm(model, squared_norm, may_be_zero=False)
     if model.is_sphere:

@@ -32,7 +32,7 @@ from clhd.core.arrays import FloatArray
 from clhd.core.lazy import optimize, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.activations import LINEAR, RELU
-from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel, check_model
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.latents import ThreePoint
 from clhd.systems.contrastive.model.state import parse_norm
@@ -82,23 +82,25 @@ def learnability_threshold(model: ContrastiveModel, *, squared_norm: float = 1.0
     model : ContrastiveModel
         With latents of mean zero. Their laws do not matter otherwise: the threshold is the same for all features.
     squared_norm : float
-        Initial squared norm, which matters if it can rest at several values (see `uninformative_state`).
+        Initial squared norm, >= 0; 1 on the sphere. It matters only if the norm can rest at several values.
 
     Returns
     -------
     xarray.DataArray, dims (feature,)
-        m*. Infinite where the gain is 0 or negative: no feature grows. NaN if the squared norm grows without bound,
-        unless h is linear or relu and the loss bilinear: there the growth of the overlap does not depend on the
-        squared norm, and a negative m* says that it grows even without a signal. NaN for relu without noise, where
-        g has in general no derivative at zero overlap. Attributes: ``squared_norm``, ``gain``,
-        ``alignment``, ``gradient_variance``, ``base_alignment`` of the uninformative state.
+        m*. Where the gain is 0 or negative it is infinite: no feature grows; or NaN, if the overlap grows even without
+        a signal. NaN if the squared norm grows without bound, unless h is linear or relu and the loss bilinear or
+        covariance: there the growth of the overlap does not depend on the squared norm, and a negative m* says that it
+        grows even without a signal. NaN for relu without noise, where g has in general no derivative at zero overlap.
+        Attributes: ``squared_norm``, ``gain``, ``alignment``, ``gradient_variance``, ``base_alignment`` of the
+        uninformative state.
 
     Raises
     ------
     ClhdError
-        If a latent has a mean other than 0 (zero overlap is then in general not a state of rest), or as for
-        `uninformative_state`.
+        If a latent has a mean other than 0 (zero overlap is then in general not a state of rest), the squared norm is
+        not allowed, or the model has an L1 penalty or several units.
     """
+    check_model(model)
     for j, law in enumerate(model.latents, start=1):
         if law.mean != 0:
             raise InputError(
@@ -143,7 +145,7 @@ def uninformative_state(model: ContrastiveModel, *, squared_norm: float = 1.0) -
     -------
     UninformativeState
         With an infinite squared norm if none is stable: gain, alignment and gradient variance are then NaN. But linear
-        and relu units with the bilinear loss have the same gain and alignment at every squared norm: for them the
+        and relu units with a quadratic loss have the same gain and alignment at every squared norm: for them the
         values at `squared_norm` are given.
 
     Raises
@@ -198,7 +200,7 @@ def growth_rates(model: ContrastiveModel, *, squared_norm: float = 1.0) -> Float
         The diagonal of the Jacobian, eta (dg_j/dq_j + A - lam), on the sphere eta (dg_j/dq_j - eta D / 2), per unit of
         time, to 1e-9. All averages are over the latents of `model` itself (with a sampling error for infonce with laws
         of many atoms). NaN if a latent has a mean other than 0, or the squared norm grows without bound; but linear and
-        relu units with the bilinear loss have the same rates at every squared norm, which are then given. NaN for relu
+        relu units with a quadratic loss have the same rates at every squared norm, which are then given. NaN for relu
         without noise, where g has in general no derivative at zero overlap.
 
     Raises

@@ -22,7 +22,7 @@ from clhd.core.arrays import FloatArray
 from clhd.core.checks import parse_count, parse_number, parse_times
 from clhd.core.lazy import interpolate, xr
 from clhd.errors import InputError
-from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel, check_model
 from clhd.systems.contrastive.model.labels import labelled
 from clhd.systems.contrastive.model.state import cosine_similarity, parse_start
 from clhd.systems.contrastive.theory.weights.density import DensityPath, integrate_density
@@ -77,13 +77,14 @@ def solve_pde(
         | cell_width | weight | 1 | width of a cell |
         | feature_values | feature_value, feature | 1 | xi |
         | feature_probability | feature_value | 1 | probability of xi |
-        | diverged | | | true if r passed `DIVERGENCE_LIMIT` or ceased to exist; values are NaN from then on |
+        | diverged | | | true if r passed 1e8 or ceased to exist; values are NaN from then on |
 
     Raises
     ------
     ClhdError
         If an argument has the wrong shape or range.
     """
+    check_model(model)
     state, times = parse_start(model, overlap, squared_norm), parse_times(time)
     count = parse_count("cells", cells, minimum=20)
     if count % 2:

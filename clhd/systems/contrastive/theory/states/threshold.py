@@ -58,7 +58,7 @@ class UninformativeState:
     Attributes
     ----------
     squared_norm : float
-        r0; 0 if the weights collapse, infinite if they grow without bound.
+        r0; 0 if the weights collapse, infinite if they grow beyond 2000, or beyond 100 where h itself has no bound.
     gain : float
         G.
     alignment, gradient_variance : float

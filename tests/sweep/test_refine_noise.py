@@ -12,6 +12,7 @@ from clhd.errors import ClhdError
 from clhd.figures.caption import describe_points
 from clhd.sweep.plan.refine import LABEL_MARGIN, Choice, Sides, choose_points, fill_between, find_labels, find_sides
 from clhd.sweep.plan.stage import Stage
+from clhd.sweep.results.border import find_crossings
 from clhd.sweep.results.status import describe_status
 from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run import run_stage as run_stage_module
@@ -135,6 +136,10 @@ def test_a_run_adds_replicas_around_the_border_alone(noisy: MakeExperiment, resu
         used = values[k, 0, : computed[k], 2, 0].mean()
         np.testing.assert_allclose(summary["height_mean"].values[k, 0, 2, 0], used, rtol=1e-13)
     assert float(summary["border_low"].min()) <= 0.415 <= float(summary["border_high"].max())
+    mean, error = (summary[f"height_{name}"].values[:, 0, 2, 0] for name in ("mean", "standard_error"))
+    expected = find_crossings(summary["slope"].values, mean, error, 0.83, 1, computed)
+    borders = [summary[f"border{end}"].values.ravel() for end in ("", "_low", "_high")]
+    np.testing.assert_array_equal(np.stack(borders, axis=-1), expected)
     assert f"{(computed > 0).sum()} points with 4 to 32 replicas each" in describe_points(
         read_summary(results / "toy" / "summary.zarr")
     )

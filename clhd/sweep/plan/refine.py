@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clhd.core.arrays import BoolArray, FloatArray, IntArray
+from clhd.core.lazy import special
 
 # Probability with which at least one corner of a cell may be taken for decided although it is not (Bonferroni).
 _ERROR_RATE = 0.05
@@ -61,21 +62,27 @@ class Choice:
         return self.round >= 0
 
 
-def count_errors(dims: int) -> float:
+def count_errors(dims: int, runs: FloatArray | float = np.inf) -> FloatArray | float:
     """Return the standard errors by which a corner of a cell must differ from the level, so that its side is decided.
 
-    With so many refined axes, a cell has 2^dims corners, whose sides hold together at 95 %.
+    With so many refined axes, a cell has 2^dims corners, whose sides hold together at 95 %. The fewer runs an error
+    rests on, the more of it is needed: Student's t.
     """
-    return NormalDist().inv_cdf(1 - _ERROR_RATE / (2 * 2**dims))
+    probability = 1 - _ERROR_RATE / (2 * 2**dims)
+    if np.isposinf(runs).all():
+        return NormalDist().inv_cdf(probability)
+    return np.asarray(special.stdtrit(np.maximum(runs, 2) - 1, probability))
 
 
-def find_sides(values: FloatArray, errors: FloatArray, level: float, dims: int) -> Sides:
+def find_sides(
+    values: FloatArray, errors: FloatArray, level: float, dims: int, runs: FloatArray | float = np.inf
+) -> Sides:
     """Return the side of the level on which each point of the fine grid lies, by its value and standard error.
 
-    A value that is NaN has no side; an error that is NaN leaves it open. For `dims` see `count_errors`.
+    A value that is NaN has no side; an error that is NaN leaves it open. For `dims` and `runs` see `count_errors`.
     """
     known = np.isfinite(values)
-    reach = np.where(np.isnan(errors), np.inf, errors) * count_errors(dims)
+    reach = np.where(np.isnan(errors), np.inf, errors) * count_errors(dims, runs)
     with np.errstate(invalid="ignore"):
         low, high = np.sign(values - reach - level), np.sign(values + reach - level)
     return Sides(np.where(known, low, np.inf), np.where(known, high, -np.inf), values, np.where(known, reach, np.nan))

@@ -25,15 +25,22 @@ from clhd.sweep.spec.rounds import LABEL, Refinement
 _CROSSING = "crossing"
 
 
-def find_crossings(places: FloatArray, values: FloatArray, errors: FloatArray, level: float, dims: int) -> FloatArray:
+def find_crossings(
+    places: FloatArray,
+    values: FloatArray,
+    errors: FloatArray,
+    level: float,
+    dims: int,
+    runs: FloatArray | float = np.inf,
+) -> FloatArray:
     """Return where values along a line of points cross a level: estimate, low and high end of its interval, in rows.
 
     The places ascend. A value, with its standard error, is NaN if the point is not known. The number of refined axes
-    decides the level of the test, see `clhd.sweep.plan.refine.count_errors`.
+    and the numbers of runs decide the level of the test, see `clhd.sweep.plan.refine.count_errors`.
     """
     known = np.isfinite(values)
     places, values = places[known], values[known]
-    low, high, *_ = find_sides(values, errors[known], level, dims)
+    low, high, *_ = find_sides(values, errors[known], level, dims, np.broadcast_to(runs, known.shape)[known])
     decided = np.flatnonzero((low == high) & (low != 0))
     found = []
     for first, last in pairwise(decided.tolist()):
@@ -60,13 +67,16 @@ def add_border(summary: xr.Dataset, refinement: Refinement, choice: xr.DataArray
     name = f"{refinement.output}_standard_error"
     has_errors = refinement.kind == "simulation"
     errors = select_quantity(summary, refinement, name) if has_errors else xr.zeros_like(values)
+    runs = summary["replica_count"].sel(status="ok", drop=True) if has_errors else xr.full_like(values, np.inf)
     along = refinement.along[0]
     dims = [str(dim) for dim in values.dims if dim != along]
     lines = values.where(choice >= 0).transpose(*dims, along).values
-    of_lines = errors.transpose(*dims, along).values
+    of_lines, of_runs = (part.broadcast_like(values).transpose(*dims, along).values for part in (errors, runs))
     places, shape = summary[along].values.astype(float), lines.shape[:-1]
     found = {
-        index: find_crossings(places, lines[index], of_lines[index], float(refinement.level), len(refinement.along))
+        index: find_crossings(
+            places, lines[index], of_lines[index], float(refinement.level), len(refinement.along), of_runs[index]
+        )
         for index in np.ndindex(*shape)
     }
     most = max([1, *(len(rows) for rows in found.values())])

@@ -182,6 +182,12 @@ class PointMeans(NamedTuple):
     mean: FloatArray  # over the replicas that are ok; NaN for none
     error: FloatArray  # standard error of the mean; NaN for fewer than two replicas; 0 of a theory
     known: BoolArray  # True where every replica has a status; it may be a failure
+    runs: FloatArray  # how many replicas the mean is over; infinite of a theory
+
+
+def _know_nothing(shape: tuple[int, ...]) -> PointMeans:
+    nothing = np.full(shape, np.nan)
+    return PointMeans(nothing, nothing.copy(), np.zeros(shape, dtype=bool), np.full(shape, np.inf))
 
 
 def read_means(
@@ -203,7 +209,7 @@ def read_means(
     has_entries = store.layout.has_replicas
     dims = len(store.shape) - has_entries
     shape, chunks = store.shape[:dims], store.chunks[:dims]
-    means = PointMeans(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool))
+    means = _know_nothing(shape)
     inner = tuple(slice(k, k + 1) for k in place)
     last = (slice(0, entries if entries is not None else store.shape[-1]),) if has_entries else ()
     tails = [(k,) for k in range(chunk_counts(store.shape, store.chunks)[-1])] if has_entries else [()]
@@ -227,7 +233,7 @@ def read_means(
         parts = [moment.reshape(status.shape) for moment in read_moments(store, output, (*region, *inner))]
         parts[0] = np.where(status == Status.OK, parts[0], 0.0)
         pooled, _, of_mean = pool_blocks(*(np.moveaxis(moment, -1, 0) for moment in parts))
-        means.mean[part], means.error[part] = pooled, of_mean
+        means.mean[part], means.error[part], means.runs[part] = pooled, of_mean, np.nansum(parts[0], axis=-1)
     return means
 
 
@@ -327,7 +333,7 @@ def _find_sides(refine: Refinement, means: PointMeans, dims: int) -> Sides:
     """The side on which each point lies, by its mean."""
     if refine.level == LABEL:
         return find_labels(means.mean)
-    return find_sides(means.mean, means.error, float(refine.level), dims)
+    return find_sides(means.mean, means.error, float(refine.level), dims, means.runs)
 
 
 def _find_problem(refine: Refinement, choice: Choice, values: FloatArray, last: Sides) -> str:
@@ -359,7 +365,7 @@ def _find_place(refine: Refinement, stage: Stage) -> list[int]:
 
 def _place(means: PointMeans, shape: tuple[int, ...], here: Any, there: Any) -> PointMeans:
     """The means at the requested points; nothing is known of those for which a store has no place."""
-    placed = PointMeans(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool))
+    placed = _know_nothing(shape)
     for new, old in zip(placed, means, strict=True):
         new[here] = old[there]
     return placed

@@ -68,10 +68,10 @@ def count_errors(dims: int, runs: FloatArray | float = np.inf) -> FloatArray | f
     With so many refined axes, a cell has 2^dims corners, whose sides hold together at 95 %. The fewer runs an error
     rests on, the more of it is needed: Student's t.
     """
-    probability = 1 - _ERROR_RATE / (2 * 2**dims)
+    one_end = _ERROR_RATE / (2 * 2**dims)
     if np.isposinf(runs).all():
-        return NormalDist().inv_cdf(probability)
-    return np.asarray(special.stdtrit(np.maximum(runs, 2) - 1, probability))
+        return NormalDist().inv_cdf(1 - one_end)
+    return np.asarray(special.stdtrit(np.maximum(runs, 2) - 1, 1 - one_end))
 
 
 def find_sides(

@@ -21,7 +21,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clhd.core.lazy import special
+from clhd.core.statistics import count_errors
 
 LEVEL = 0.95  # level of all intervals, alone or together
 UPPER_TAIL = (1 + LEVEL) / 2  # quantile at the upper end of an interval with two ends
@@ -56,9 +56,7 @@ class Estimate:
 
         `among` intervals, this one included, are to hold together.
         """
-        tail = 1 - (1 - UPPER_TAIL) / max(among, 1)
-        quantile = special.stdtrit(runs - 1, tail) if np.isfinite(runs) else special.ndtri(tail)
-        half = float(quantile) * standard_error
+        half = float(count_errors(max(among, 1), runs)) * standard_error
         return cls(float(value), float(value - half), float(value + half))
 
     @classmethod

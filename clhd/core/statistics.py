@@ -1,10 +1,13 @@
-"""`wilson_interval`: the confidence interval of a probability that is estimated from a number of runs.
+"""`count_errors`: how many standard errors an interval reaches to each side.
+
+`wilson_interval`: the confidence interval of a probability that is estimated from a number of runs.
 
 `fit_power_law`: the fit of c n^a to values with known errors, to measure how fast something converges.
 """
 
 import warnings
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -14,6 +17,26 @@ from clhd.core.lazy import optimize, special
 # Half the width of a 95 % interval, in standard errors: special.ndtri(0.975), without waiting for scipy.
 NORMAL_95 = 1.959963984540054
 _MAX_EXPONENT_ERROR = 0.25  # a fit with a larger standard error of the exponent is not returned
+
+
+def count_errors(among: int = 1, runs: FloatArray | float = np.inf) -> FloatArray | float:
+    """Return how many standard errors an interval of 95 % reaches to each side.
+
+    Parameters
+    ----------
+    among : int, optional
+        How many intervals, this one included, are to hold together at 95 % (Bonferroni).
+    runs : float or array of any shape, optional
+        From how many runs each error is known, 2 or more: Student's t. By default the errors are exact.
+
+    Returns
+    -------
+    float, or array of the shape of `runs`
+    """
+    one_end = 0.025 / among
+    if np.isposinf(runs).all():  # without waiting for scipy
+        return NORMAL_95 if among == 1 else NormalDist().inv_cdf(1 - one_end)
+    return np.asarray(special.stdtrit(np.maximum(runs, 2) - 1, 1 - one_end))
 
 
 def wilson_interval(runs: IntArray, total: int, *, among: int = 1) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -36,7 +59,7 @@ def wilson_interval(runs: IntArray, total: int, *, among: int = 1) -> tuple[Floa
         Probabilities, 0 to 1.
     """
     share = np.asarray(runs / total, dtype=np.float64)
-    normal = NORMAL_95 if among == 1 else float(special.ndtri(1 - 0.025 / among))
+    normal = count_errors(among)
     z2 = normal**2
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = normal / (1 + z2 / total) * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2))

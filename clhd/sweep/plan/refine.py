@@ -25,16 +25,13 @@ nor on when the question was asked.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
 from clhd.core.arrays import BoolArray, FloatArray, IntArray
-from clhd.core.lazy import special
+from clhd.core.statistics import count_errors
 
-# Probability with which at least one corner of a cell may be taken for decided although it is not (Bonferroni).
-_ERROR_RATE = 0.05
 # Regions of a label have thin tongues, which reach between the corners of a cell; a level is crossed smoothly.
 LABEL_MARGIN = 1
 
@@ -62,27 +59,16 @@ class Choice:
         return self.round >= 0
 
 
-def count_errors(dims: int, runs: FloatArray | float = np.inf) -> FloatArray | float:
-    """Return the standard errors by which a corner of a cell must differ from the level, so that its side is decided.
-
-    With so many refined axes, a cell has 2^dims corners, whose sides hold together at 95 %. The fewer runs an error
-    rests on, the more of it is needed: Student's t.
-    """
-    one_end = _ERROR_RATE / (2 * 2**dims)
-    if np.isposinf(runs).all():
-        return NormalDist().inv_cdf(1 - one_end)
-    return np.asarray(special.stdtrit(np.maximum(runs, 2) - 1, 1 - one_end))
-
-
 def find_sides(
     values: FloatArray, errors: FloatArray, level: float, dims: int, runs: FloatArray | float = np.inf
 ) -> Sides:
     """Return the side of the level on which each point of the fine grid lies, by its value and standard error.
 
-    A value that is NaN has no side; an error that is NaN leaves it open. For `dims` and `runs` see `count_errors`.
+    A value that is NaN has no side; an error that is NaN leaves it open. With so many refined axes, a cell has 2^dims
+    corners, whose sides hold together at 95 %. For `runs` see `clhd.core.statistics.count_errors`.
     """
     known = np.isfinite(values)
-    reach = np.where(np.isnan(errors), np.inf, errors) * count_errors(dims, runs)
+    reach = np.where(np.isnan(errors), np.inf, errors) * count_errors(2**dims, runs)
     with np.errstate(invalid="ignore"):
         low, high = np.sign(values - reach - level), np.sign(values + reach - level)
     return Sides(np.where(known, low, np.inf), np.where(known, high, -np.inf), values, np.where(known, reach, np.nan))

@@ -36,7 +36,7 @@ def find_crossings(
     """Return where values along a line of points cross a level: estimate, low and high end of its interval, in rows.
 
     The places ascend. A value, with its standard error, is NaN if the point is not known. The number of refined axes
-    and the numbers of runs decide the level of the test, see `clhd.sweep.plan.refine.count_errors`.
+    and the numbers of runs decide the level of the test, see `clhd.sweep.plan.refine.find_sides`.
     """
     known = np.isfinite(values)
     places, values = places[known], values[known]

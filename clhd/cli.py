@@ -4,7 +4,7 @@
 |---|---|
 | 0 | done |
 | 1 | done in part: points failed, or bits differ; a workflow goes on |
-| 2 | impossible, and one line says why: the input is wrong, the disk is full, the scheduler is lost |
+| 2 | impossible, and one line says why: the input is wrong, disk or memory is full, the scheduler is lost |
 | 3 | a fault of clhd itself, with its traceback |
 | 130 | interrupted, by Ctrl-C or a batch system |
 | 141 | the reader of the output has ended, such as `head` |
@@ -87,6 +87,9 @@ def _answer(arguments: Sequence[str] | None) -> int:
         return _INTERRUPTED
     except BrokenPipeError:
         raise
+    except MemoryError as error:
+        print(f"this machine has not enough memory: {error or 'ask for fewer points or replicas'}", file=sys.stderr)
+        return 2
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE:
             print(describe_unwritable(error.filename or "results or standard output", error), file=sys.stderr)

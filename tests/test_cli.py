@@ -300,3 +300,15 @@ def test_a_fault_of_clhd_is_not_taken_for_points_that_failed(
     monkeypatch.setattr("clhd.cli._run_command", fail)
     assert main(["status"]) == 3
     assert "RuntimeError: a fault" in capsys.readouterr().err
+
+
+def test_too_little_memory_gets_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: object) -> int:
+        np.empty(2**57)  # 1 EiB, more than processors of today can address
+        return 0
+
+    monkeypatch.setattr("clhd.cli._run_command", fail)
+    assert main(["status"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("this machine has not enough memory: Unable to allocate 1.00 EiB")
+    assert error.count("\n") == 1

@@ -29,9 +29,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "CONFIG")
-    }
+    of_this_run = ("MAKEFLAGS", "MAKELEVEL", "CONFIG", "ARGS")  # as of `make test ARGS=...`
+    environment = {name: value for name, value in os.environ.items() if name not in of_this_run}
     command = ["make", "--no-print-directory", *arguments]
     return subprocess.run(command, cwd=folder, env=environment | settings, capture_output=True, text=True, check=False)
 

@@ -62,6 +62,7 @@ def test_settings_that_are_meant_for_other_programs_are_ignored(folder: Path) ->
         "DASK_DISTRIBUTED__WORKER__PRELOAD": "not_there.py",
         "DASK_DISTRIBUTED__NANNY__PRELOAD": "not_there",
         "DASK_DISTRIBUTED__SCHEDULER__PRELOAD": "not_there",
+        "SOURCE_DATE_EPOCH": "yesterday",
         "GIT_DIR": str(write_other_repository(folder)),  # as in a hook
         "GIT_WORK_TREE": str(folder),
         "PYTHONIOENCODING": "ascii",

@@ -3,6 +3,7 @@
 | setting | what clhd makes of it |
 |---|---|
 | MPLBACKEND | ignored: figures go to files, and a notebook's backend is not installed elsewhere |
+| SOURCE_DATE_EPOCH | ignored: figures hold no date, and matplotlib would end with a traceback if it is no number |
 | ZARR_* | ignored: they are for other arrays; clhd's stores have one format |
 | GIT_* | ignored when the version of the code is asked for: within a hook they name another repository |
 | Zarr's and Dask's YAML files | one line if they are malformed, or name what is not installed |
@@ -25,7 +26,7 @@ from clhd.core.machine import ONE_THREAD
 from clhd.errors import InputError
 
 _OBJECTS = 1_000_000  # new ones until the next look: three times those of a figure, some 100 MB
-_IGNORED = ("MPLBACKEND", "ZARR_")  # names, or how they begin
+_IGNORED = ("MPLBACKEND", "SOURCE_DATE_EPOCH", "ZARR_")  # names, or how they begin
 # Files of the libraries that read settings: an error which comes out of one is about a setting.
 _READERS = {"dask/config.py": "Dask", "donfig/config_obj.py": "Zarr", "zarr/registry.py": "Zarr"}
 

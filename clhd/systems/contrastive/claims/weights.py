@@ -91,7 +91,9 @@ def _judge_rate(distances: Distances, allowed: tuple[float, float]) -> tuple[Ver
         sizes = here.mean["dimension"].values.astype(float)
         slope = fit_power_law(sizes, here.mean.values, here.error.values)
         exponent, doubt = (slope.exponent, slope.error) if slope else (np.nan, np.nan)
-        found[name] = Estimate.with_error(exponent, doubt, among=len(distances.places))
+        # Some dimensions have few runs, so errors are uncertain: as if all of them had as few.
+        fewest = float(here.runs.min())
+        found[name] = Estimate.with_error(exponent, doubt, among=len(distances.places), runs=fewest)
     return all_hold(within(exponent, allowed) for exponent in found.values()), found
 
 

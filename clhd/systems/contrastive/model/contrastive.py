@@ -262,17 +262,17 @@ class ContrastiveModel:
         if self.units > 1:
             raise InputError(
                 f"units = {self.units}: must be 1 here, because the averages over a batch do not close for several "
-                "units; set theory: none"
+                "units"
             )
         if self.loss == "infonce" and self.background != "isotropic":
             raise InputError(
                 f"background = {self.background!r}: must be 'isotropic' for the theory of loss = 'infonce', whose "
-                "points have a fixed covariance of the noise; set theory: none"
+                "points have a fixed covariance of the noise"
             )
         if self.loss == "infonce" and self.unit.code == RELU:
             raise InputError(
                 "activation = 'relu': must be a smooth one for the theory of loss = 'infonce', because its averages "
-                "over a finite set of points would jump at the kink; set theory: none"
+                "over a finite set of points would jump at the kink"
             )
         return LOSSES[self.loss] if self.centred is None else BATCH_LOSSES[self.centred]
 

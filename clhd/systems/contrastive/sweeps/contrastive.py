@@ -162,7 +162,7 @@ class ContrastiveTheory:
         if model.units > 1:
             _check_units(model, fluctuations=fluctuations, acts_on=acts_on)
         else:
-            _ = model.loss_terms  # refuses a model without a theory
+            _check_theory(model)
         if model.l1_penalty > 0:
             raise InputError(f"l1_penalty = {model.l1_penalty!r}: must be 0 for the ODE; set theory: none")
         if fluctuations:
@@ -265,6 +265,14 @@ def _declare_fluctuation(name: str) -> Output:
         description="standard deviation of sqrt(n) times the deviation from the ODE, in the limit",
     )
     return Output(dims=_QUANTITIES[name], words=words, may_be_nan=name == "cosine_similarity")
+
+
+def _check_theory(model: ContrastiveModel) -> None:
+    """Raise ClhdError, which says how to do without a theory, if there is none for the model."""
+    try:
+        _ = model.loss_terms
+    except InputError as error:
+        raise InputError(f"{error}; set theory: none") from None
 
 
 def _check_units(model: ContrastiveModel, *, fluctuations: bool, acts_on: Value) -> None:

@@ -1,6 +1,6 @@
 """The phase diagram of one feature in learning rate and noise, and the best correlation of the augmentation noise."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -26,6 +26,7 @@ _REGIONS = {
     "informative": "#cfe0f1",
     "diverging": "#f3d3c6",
 }
+_END_OF_BRANCH = "end of the informative branch"
 _LABELS = {"both": "informative or uninformative"}
 _MARKS = {
     "collapsed": ("v", "#222222"),
@@ -48,23 +49,25 @@ def plot_phases(summary: Summary) -> tuple[Figure, str]:
     figure = make_figure(PAGE if others else COLUMN, 3.1)
     panels = figure.subplots(1, len(values), sharey=True, squeeze=False)[0]
     agree = total = 0
+    shown: set[str] = set()  # what the legend explains
     for axes, (k, value) in zip(panels, enumerate(values), strict=True):
         panel = data.isel({axis: k})
-        _fill_regions(axes, panel["phase_border_theory"].squeeze(), data[_RATE].values)
-        found = _mark_lattice(axes, panel)
-        agree, total = agree + found[0], total + found[1]
+        shown |= _fill_regions(axes, panel["phase_border_theory"].squeeze(), data[_RATE].values)
+        here, cases, marks = _mark_lattice(axes, panel)
+        agree, total, shown = agree + here, total + cases, shown | marks
         if others:
             axes.set_title(format_place(data[axis], value))
         axes.set_xlabel("variance of the base noise $s_b^2$")
     panels[0].set_ylabel(r"learning rate $\eta$")
     if others:
         letter_panels(panels)
-    figure.legend(handles=_list_handles(), loc="outside lower center", ncols=5 if others else 2)
+    figure.legend(handles=_list_handles(shown), loc="outside lower center", ncols=4 if others else 2)
     what = (
         "Regions: which states of rest of the ODE are stable; thick line: the analytic threshold at which the "
         "uninformative state loses its stability; dashed: the end of the informative branch where it lies beyond the "
-        "threshold. Markers: the phase in which most runs of SGD end, left half from a "
-        "small overlap, right half from a large one. That phase is stable by the theory in "
+        "threshold. Lines and regions are interpolated between the values of the noise that have markers. Markers: "
+        "the phase in which most runs of SGD end, left half from a small overlap, right half from a large one. That "
+        "phase is stable by the theory in "
         f"{agree} of {total} cases."
     )
     return figure, compose_caption(summary, what, with_agreement=False)
@@ -97,11 +100,20 @@ def _or_infinite(value: float) -> float:
     return np.inf if np.isnan(value) else value
 
 
-def _fill_regions(axes: Axes, border: xr.DataArray, lattice: FloatArray) -> None:
-    """Colour the regions of a logarithmic axis of rates, with borders interpolated between values of the noise."""
+def _fill_regions(axes: Axes, border: xr.DataArray, lattice: FloatArray) -> set[str]:
+    """Colour the regions of a logarithmic axis of rates, with borders interpolated between values of the noise.
+
+    Returns the names of the regions and lines that can be seen.
+    """
     noise = border[_NOISE].values
-    fine, rates = np.linspace(noise[0], noise[-1], 161), np.geomspace(lattice[0] / 1.4, lattice[-1] * 1.4, 241)
-    filled = border.fillna(1e3 * lattice[-1]).interp({_NOISE: fine})
+    fine, rates = np.linspace(noise[0], noise[-1], 481), np.geomspace(lattice[0] / 1.4, lattice[-1] * 1.4, 481)
+    # In an inverse hyperbolic sine: a border is a smooth curve on the logarithmic axis, and may end at the rate 0. The
+    # informative branch by how far it reaches beyond the threshold: so the lines do not cross between two values.
+    lowest = float(lattice[0])
+    heights = np.arcsinh(border.fillna(1e3 * lattice[-1]) / lowest)
+    threshold = (heights["phase_border_name"] == "informative") * heights.sel(phase_border_name="threshold", drop=True)
+    beside, below = (part.interp({_NOISE: fine}, method=_smooth(noise)) for part in (heights - threshold, threshold))
+    filled = lowest * np.sinh(beside + below)
     codes = np.empty((len(rates), len(fine)))
     names = list(_REGIONS)
     for k in range(len(fine)):
@@ -109,20 +121,28 @@ def _fill_regions(axes: Axes, border: xr.DataArray, lattice: FloatArray) -> None
         codes[:, k] = [names.index(name) for name in region]
     for k, name in enumerate(names):
         axes.contourf(fine, rates, codes == k, [0.5, 1.5], colors=[_REGIONS[name]])
-    threshold, end = (filled.sel(phase_border_name=name).values for name in ("threshold", "informative"))
-    axes.plot(fine, np.where(threshold > 0, threshold, np.nan), color=INK, linewidth=1.4)
-    beyond = np.where((end > threshold * 1.005) & (end > 0), end, np.nan)
+    start, end = (filled.sel(phase_border_name=name).values for name in ("threshold", "informative"))
+    axes.plot(fine, np.where(start > 0, start, np.nan), color=INK, linewidth=1.4)
+    beyond = np.where((end > start * 1.005) & (end > 0), end, np.nan)
     axes.plot(fine, beyond, color=INK, linewidth=1.0, linestyle="--")
     axes.set(xlim=(fine[0], fine[-1]), ylim=(rates[0], rates[-1]), yscale="log")
+    seen = {names[int(code)] for code in np.unique(codes)}
+    return seen | ({_END_OF_BRANCH} if np.isfinite(beyond).any() else set())
 
 
-def _mark_lattice(axes: Axes, panel: xr.Dataset) -> tuple[int, int]:
-    """Mark the phases in which most runs end, by start; return how many the theory allows, and of how many."""
+def _smooth(noise: FloatArray) -> Literal["pchip", "linear"]:
+    """The method of interpolation: without overshoots, and with a derivative where there are enough values."""
+    return "pchip" if len(noise) > 2 else "linear"
+
+
+def _mark_lattice(axes: Axes, panel: xr.Dataset) -> tuple[int, int, set[str]]:
+    """Mark the phases in which most runs end, by start; return how many the theory allows, of how many, and which."""
     share = panel["phase_share_mean"].squeeze()
     phases = [str(name) for name in share["end_phase"].values]
     ends = share.argmax("end_phase").transpose(_NOISE, _RATE, _START)
     allowed = {"both": {"informative", "uninformative"}, "diverging": {"diverged"}}
     agree = 0
+    marks = set()
     for i, noise in enumerate(ends[_NOISE].values):
         border = panel["phase_border_theory"].sel({_NOISE: noise}).squeeze()
         for j, rate in enumerate(ends[_RATE].values):
@@ -130,7 +150,8 @@ def _mark_lattice(axes: Axes, panel: xr.Dataset) -> tuple[int, int]:
             region = str(classify_rate(border, np.array([rate]))[0])
             agree += sum(name in allowed.get(region, {region}) for name in names)
             _mark(axes, noise, rate, names)
-    return agree, ends.size
+            marks |= {f"SGD: {name}" for name in names}
+    return agree, ends.size, marks
 
 
 def _mark(axes: Axes, noise: float, rate: float, names: list[str]) -> None:
@@ -146,16 +167,23 @@ def _mark(axes: Axes, noise: float, rate: float, names: list[str]) -> None:
         axes.plot(noise + shift, rate, marker, markerfacecolor=face, **look)
 
 
-def _list_handles() -> list[Any]:
-    """What the legend shows."""
-    regions = [Patch(facecolor=colour, edgecolor=MUTED, label=_LABELS.get(k, k)) for k, colour in _REGIONS.items()]
-    marks = [
-        Line2D(
-            [], [], color=INK, marker=marker, markerfacecolor=face, linestyle="", markersize=4.2, label=f"SGD: {phase}"
-        )
-        for phase, (marker, face) in _MARKS.items()
+def _list_handles(shown: set[str]) -> list[Any]:
+    """The entries of the legend, of the regions, marks and lines that are shown."""
+    regions = [
+        Patch(facecolor=colour, edgecolor=MUTED, label=_LABELS.get(k, k))
+        for k, colour in _REGIONS.items()
+        if k in shown
     ]
-    return [*regions, *marks, Line2D([], [], color=INK, linewidth=1.4, label="threshold")]
+    look: Any = {"color": INK, "linestyle": "", "markersize": 4.2}
+    marks = [
+        Line2D([], [], marker=marker, markerfacecolor=face, label=f"SGD: {phase}", **look)
+        for phase, (marker, face) in _MARKS.items()
+        if f"SGD: {phase}" in shown
+    ]
+    lines = [Line2D([], [], color=INK, linewidth=1.4, label="threshold")]
+    if _END_OF_BRANCH in shown:
+        lines.append(Line2D([], [], color=INK, linewidth=1.0, linestyle="--", label=_END_OF_BRANCH))
+    return [*regions, *marks, *lines]
 
 
 # Correlations up to here count as -1.

@@ -177,6 +177,10 @@ def test_a_phase_that_the_theory_does_not_allow_is_counted():
     figure, caption = draw(plot_phases, make_phases())
     assert len(figure.axes) == 2
     assert "in 35 of 36 cases" in caption
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    states = ["uninformative", "informative or uninformative", "informative"]  # no collapse
+    marks = ["SGD: uninformative", "SGD: informative", "SGD: diverged"]
+    assert labels == [*states, *marks, "threshold", "end of the informative branch"]
 
 
 def test_the_best_correlations_stand_in_the_cells():

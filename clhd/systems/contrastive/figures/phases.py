@@ -110,10 +110,10 @@ def _fill_regions(axes: Axes, border: xr.DataArray, lattice: FloatArray) -> set[
     # In an inverse hyperbolic sine: a border is a smooth curve on the logarithmic axis, and may end at the rate 0. The
     # informative branch by how far it reaches beyond the threshold: so the lines do not cross between two values.
     lowest = float(lattice[0])
-    heights: xr.DataArray = np.arcsinh(border.fillna(1e3 * lattice[-1]) / lowest)  # type: ignore[assignment]
+    heights = xr.apply_ufunc(np.arcsinh, border.fillna(1e3 * lattice[-1]) / lowest)
     threshold = (heights["phase_border_name"] == "informative") * heights.sel(phase_border_name="threshold", drop=True)
     beside, below = (part.interp({_NOISE: fine}, method=_smooth(noise)) for part in (heights - threshold, threshold))
-    filled = lowest * np.sinh(beside + below)
+    filled = lowest * xr.apply_ufunc(np.sinh, beside + below)
     codes = np.empty((len(rates), len(fine)))
     names = list(_REGIONS)
     for k in range(len(fine)):

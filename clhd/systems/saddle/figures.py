@@ -64,10 +64,10 @@ def plot_stalling(summaries: Mapping[str, Summary], claim: Mapping[str, Any]) ->
     figure = make_figure(COLUMN, 2.6)
     axes = figure.subplots()
     for power, rate, look in split_series(rates.squeeze(drop=True), "growth_power", ordered=True):
-        label = f"p = {format_number(power)}, fitted {format_number(float(fading.sel(growth_power=power)))}"
+        label = f"$p$ = {format_number(power)}, fitted {format_number(float(fading.sel(growth_power=power)))}"
         axes.plot(steps, rate, **look, label=label)
         axes.plot(steps, float(rate[0]) * (steps / steps[0]) ** -power, color=look["color"], linewidth=0.8)
-    axes.set(xscale="log", yscale="log", xlabel="steps K", ylabel="mean contraction per step")
+    axes.set(xscale="log", yscale="log", xlabel="steps $K$", ylabel="mean contraction per step")
     axes.set_xticks(steps, [format_number(float(count)) for count in steps])
     axes.minorticks_off()
     axes.set_ylim(float(rates.min()) / 300)

@@ -123,5 +123,5 @@ def test_the_figure_of_l3_tells_the_fitted_powers():
     with use_style():
         figure, caption = plot_stalling(summaries, make_plain(claim))
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["p = 0.5, fitted 0.5", "p = 1, fitted 1", "p = 2, fitted 2"]
+    assert labels == ["$p$ = 0.5, fitted 0.5", "$p$ = 1, fitted 1", "$p$ = 2, fitted 2"]
     assert "The numbers say: holds" in caption

@@ -143,7 +143,7 @@ def _plot_selection(axes: Axes, selection: xr.Dataset, limit: xr.Dataset) -> Non
     shifts = shift_series(selection.sizes["dimension"], 0.025)
     for (n, part, look), shift in zip(split_series(selection, "dimension", ordered=True), shifts, strict=True):
         shares, bars = _measure_shares(part, "kurtosis_2")
-        axes.errorbar(part["kurtosis_2"].values + shift, shares, bars, **look, label=f"SGD, n = {n}")
+        axes.errorbar(part["kurtosis_2"].values + shift, shares, bars, **look, label=f"SGD, $n$ = {format_number(n)}")
     axes.set(xlabel="kurtosis of feature 2", ylabel="share of feature 1", ylim=(0.47, 1.02))
     axes.legend(loc="upper left")
 
@@ -163,7 +163,7 @@ def _plot_unequal(axes: Axes, unequal: xr.Dataset) -> None:
     # The cosine similarities of a random start have a root-mean-square size of sqrt(2 / n), of two features.
     axes.plot(2 / theory["initial_radius"].values ** 2, theory.values, color=INK, label="ODE, start of that size")
     axes.errorbar(unequal["dimension"].values, shares, bars, color=_FIRST, marker="o", linestyle="", label="SGD")
-    axes.set(xscale="log", xlabel="dimension n", ylabel="share of the faster feature", ylim=(0.5, 0.8))
+    axes.set(xscale="log", xlabel="dimension $n$", ylabel="share of the faster feature", ylim=(0.5, 0.8))
     axes.legend(loc="upper left")
 
 

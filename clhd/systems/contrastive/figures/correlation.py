@@ -84,7 +84,7 @@ def _plot_similarity(axes: Axes, case: xr.Dataset) -> None:
     shifts = shift_series(end.sizes["dimension"], 0.04)
     for k, n in enumerate(end["dimension"].values):
         look: Any = {"color": CATEGORIES[2 + k % 3], "marker": MARKERS[k], "linestyle": ""}
-        label = f"SGD, n = {format_number(n)}"
+        label = f"SGD, $n$ = {format_number(n)}"
         draw_means(axes, correlation + shifts[k], end.sel(dimension=n), "cosine_similarity", **look, label=label)
     axes.set(xlabel=_RHO, ylabel="steady similarity $S$", xticks=[-1, 0, 1])
 
@@ -116,13 +116,14 @@ def _plot_gains(axes: Axes, case: xr.Dataset) -> None:
     for k, switch in enumerate(_SWITCHES):
         gain = gains[switch]
         axes.bar(k, gain, width=0.6, color=_COLOURS[switch])
+        is_below = round(gain, 4) < 0  # a zero stands above the axis, whatever rounding leaves of it
         axes.annotate(
             f"{gain:z.4f}".replace("-", "\N{MINUS SIGN}"),
             (k, gain),
-            (0, 2 if gain >= 0 else -2),
+            (0, -2 if is_below else 2),
             textcoords="offset points",
             ha="center",
-            va="bottom" if gain >= 0 else "top",
+            va="top" if is_below else "bottom",
             fontsize=7,
         )
     axes.axhline(0, color=MUTED, linewidth=0.6)

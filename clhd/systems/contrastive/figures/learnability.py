@@ -90,7 +90,7 @@ def _plot_cut(axes: Axes, cut: xr.Dataset, evidence: Mapping[str, Any]) -> None:
             axes.plot([place, place], [-0.03, CUT], color=look["color"], linestyle=":", linewidth=0.9)
     when = format_number(float(cut["time"][-1]))
     axes.set(xlabel="second moment $m$", ylabel=f"mean cosine similarity at time {when}", ylim=(-0.03, 1.0))
-    axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.86))
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.86), borderaxespad=0.1, handlelength=1.0)
 
 
 def _plot_phases(figure: Figure, axes: Axes, summary: Summary, evidence: Mapping[str, Any]) -> None:

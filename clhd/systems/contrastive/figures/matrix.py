@@ -219,16 +219,16 @@ def plot_universality(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
     time = format_number(laws[0]["time"][-1])
     left.axhline(0, color=MUTED, linewidth=0.6, zorder=0.5)
     right.axhline(1, color=MUTED, linewidth=0.6, zorder=0.5)
-    left.set(ylabel="n times difference of means")
+    left.set(ylabel="$n$ times difference of means")
     right.set(ylabel="ratio of standard deviations")
     for axes in (left, right):
-        axes.set(xscale="log", xlabel="dimension n", xlim=edge)
+        axes.set(xscale="log", xlabel="dimension $n$", xlim=edge)
     letter_panels((left, right))
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(laws), 3))
     return figure, (
         f"{matrix['universality']['statement']} The numbers say: {matrix['universality']['verdict']}. Full simulations "
         f"less the projected chain at the same dimension, at time {time}, with 95 % intervals, those of the ratios as "
-        "of normal samples; the control has the laws for which the chain is exact. Grey: what the verdict, at the "
-        "largest dimension and at all times, allows.\n"
+        "of normal samples (too short where single runs are far from all others); the control has the laws for which "
+        "the chain is exact. Grey: what the verdict, at the largest dimension and at all times, allows.\n"
     )

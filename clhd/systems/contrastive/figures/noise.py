@@ -121,7 +121,7 @@ def _plot_setting(axes: Axes, setting: xr.Dataset) -> None:
     width = 0.012 * float(np.ptp(end[VARIANCE].values))
     shifts = shift_series(end.sizes["dimension"], width)
     for (n, point, look), shift in zip(split_series(end, "dimension", ordered=True), shifts, strict=True):
-        label = f"SGD, n = {format_number(n)}"
+        label = f"SGD, $n$ = {format_number(n)}"
         draw_means(axes, point[VARIANCE] + shift, point, "cosine_similarity", **look, label=label)
     axes.set(xlabel="variance of the augmentation noise $s_a^2$", ylabel="steady cosine similarity $S$")
     axes.legend(loc="lower left")

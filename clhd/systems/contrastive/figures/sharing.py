@@ -42,7 +42,7 @@ def _plot_shares(axes: Axes, shared: xr.Dataset, random: xr.Dataset) -> None:
         spread = np.maximum([value - low, high - value], 0)
         axes.errorbar(dataset[PENALTY], value, spread, **look | {"linestyle": "-", "linewidth": 0.8, "label": label})
     axes.set(ylim=(-0.03, 1.03), ylabel="share of runs, each its own")
-    axes.legend(loc="center left", title="start")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 0.08), title="start")
 
 
 def _plot_rates(axes: Axes, shared: xr.Dataset) -> None:

@@ -128,8 +128,8 @@ def test_laws_of_further_experiments_are_held_against_the_same_chain():
     verdicts = {law["law"]: law["verdict"] for law in universality["evidence"]["laws"]}
     assert [law["is_control"] for law in universality["evidence"]["laws"]] == [True, False, False]
     assert verdicts == {
-        "gaussian noise, gaussian features": "holds",
-        "rademacher noise, gaussian features": "holds",
+        "Gaussian noise, Gaussian features": "holds",
+        "Rademacher noise, Gaussian features": "holds",
         "student_t noise, gaussian features (noise degrees of freedom 5)": "does not hold",
     }
     assert universality["verdict"] == "does not hold"

@@ -73,4 +73,4 @@ def test_bars_of_selection_are_the_judges_intervals(figure_and_caption):
 def test_every_series_of_sgd_is_named(figure_and_caption):
     figure, _ = figure_and_caption
     labels = [text.get_text() for text in figure.axes[2].get_legend().get_texts()]
-    assert labels[-2:] == ["SGD, n = 100", "SGD, n = 1000"]
+    assert labels[-2:] == ["SGD, $n$ = 100", "SGD, $n$ = 1,000"]

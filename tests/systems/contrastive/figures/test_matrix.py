@@ -58,8 +58,8 @@ def test_universality_names_every_law_and_the_control():
         figure, caption = plot_universality(matrix)
     assert "holds" in caption
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "gaussian noise, gaussian features (control)",
-        "rademacher noise, gaussian features",
+        "Gaussian noise, Gaussian features (control)",
+        "Rademacher noise, Gaussian features",
     ]
 
 

@@ -96,7 +96,7 @@ def test_the_caption_of_noise_counts_the_places(noise):
 def test_each_dimension_of_sgd_is_named(noise):
     figure, _ = noise
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["ODE", "SGD, n = 100", "SGD, n = 1,000"]
+    assert labels == ["ODE", "SGD, $n$ = 100", "SGD, $n$ = 1,000"]
 
 
 def test_the_bars_of_a_case_are_its_gains_by_switch(correlation):

@@ -92,7 +92,13 @@ def _variants(summary: Summary) -> Iterator[_Variant]:
         noise, features = (str(known.get(name, "gaussian")) for name in ("noise_law", "feature_law"))
         is_chain = known.get("engine", "projected") == "projected"
         is_control = not is_chain and (noise, features) == ("gaussian", "gaussian")
-        yield _Variant(f"{noise.title()} noise, {features.title()} features{detail}", is_chain, is_control, part)
+        name = f"{_name_law(noise)} noise, {_name_law(features)} features{detail}"
+        yield _Variant(name, is_chain, is_control, part)
+
+
+def _name_law(word: str) -> str:
+    """The name of a law in a text, such as Student-t."""
+    return word.replace("_", "-").capitalize()
 
 
 def _judge_law(variant: _Variant, chain: xr.Dataset, thresholds: Thresholds) -> dict[str, Any]:

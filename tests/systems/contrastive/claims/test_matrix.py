@@ -130,7 +130,7 @@ def test_laws_of_further_experiments_are_held_against_the_same_chain():
     assert verdicts == {
         "Gaussian noise, Gaussian features": "holds",
         "Rademacher noise, Gaussian features": "holds",
-        "student_t noise, gaussian features (noise degrees of freedom 5)": "does not hold",
+        "Student-t noise, Gaussian features (noise degrees of freedom 5)": "does not hold",
     }
     assert universality["verdict"] == "does not hold"
 

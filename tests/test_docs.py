@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from clhd.systems.registry import find_system, list_systems
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "config/README.md", "results/README.md")),
@@ -68,3 +70,16 @@ def test_every_constant_that_a_document_names_stands_in_the_code() -> None:
     for document in sorted((ROOT / "docs").rglob("*.md")):
         for constant in re.findall(r"`(_?[A-Z]+(?:_[A-Z]+)+)`", document.read_text(encoding="utf-8")):
             assert re.search(rf"\b{constant}\b", code), f"{name_of(document)} names {constant}"
+
+
+def test_every_parameter_of_a_system_has_a_row_with_the_words_that_it_takes() -> None:
+    pages = [ROOT / "config" / "README.md", *sorted((ROOT / "docs" / "systems").glob("*.md"))]
+    rows = [line.split("|") for page in pages for line in page.read_text(encoding="utf-8").splitlines() if "|" in line]
+    systems = {name: find_system(name) for name in list_systems()}
+    missing = [
+        f"{system}: {name}"
+        for system, declared in systems.items()
+        for name, parameter in declared.parameters.items()
+        if not any(f"`{name}`" in row[1] and all(word in row[2] for word in parameter.choices) for row in rows)
+    ]
+    assert missing == []

@@ -21,7 +21,7 @@ from clhd.figures.border import plot_border
 from clhd.figures.convergence import plot_convergence
 from clhd.figures.grid import plot_grid
 from clhd.figures.lines import plot_lines
-from clhd.figures.plot import find_figure, plot_experiment
+from clhd.figures.plot import FIGURES, find_figure, plot_experiment
 from clhd.figures.style import use_style
 from clhd.figures.trajectories import plot_trajectories
 from clhd.sweep.results.border import add_border
@@ -57,6 +57,11 @@ PLOTS = {
     "grid": plot_grid,
     "trajectories": plot_trajectories,
 }
+
+
+def test_every_figure_has_a_row_in_both_tables() -> None:
+    assert set(AXES) == set(PLOTS)
+    assert set(FIGURES) - {"border"} <= set(AXES)  # a border needs an experiment that was refined
 
 
 def texts(figure: Figure) -> str:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.store import Store
 from tests.sweep.conftest import Killed, MakeExperiment, killed_at
 from tests.sweep.stages import assert_same_bits, heights, simulate
-from tests.sweep.toy import LOG, ToySimulation
+from tests.sweep.toy import LOG, ToySimulation, ToySystem
 
 
 def test_a_second_run_computes_nothing_and_reads_the_status_once(
@@ -233,6 +234,33 @@ def test_a_store_of_another_version_is_refused(
     with pytest.raises(
         ClhdError, match=r"was computed with version 1 of the simulation, this clhd has version 2; .*--fresh"
     ):
+        simulate(toy(), results, client)
+
+
+@pytest.mark.parametrize(("axis", "is_refused"), [("slope", True), ("weight", False)])
+def test_another_default_is_refused_where_the_experiment_leaves_the_parameter_out(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch, axis: str, is_refused: bool
+) -> None:
+    axes = {axis: [1, 2], "size": [4]}
+    simulate(toy(axes=axes, constants={} if is_refused else {"slope": 3}), results, client)
+    other = {**ToySystem.parameters, "slope": replace(ToySystem.parameters["slope"], default=3.0)}
+    other["weight"] = replace(other["weight"], default=5.0)
+    monkeypatch.setattr(ToySystem, "parameters", other)
+    if not is_refused:
+        assert simulate(toy(axes={**axes, "weight": [1, 2, 3]}, constants={"slope": 3}), results, client).computed == 4
+        return
+    with pytest.raises(ClhdError, match=r"when the default of weight was 1\.0, and now it is 5\.0; .*--fresh"):
+        simulate(toy(axes={**axes, "size": [4, 5]}), results, client)
+
+
+def test_another_output_is_refused_with_the_names_of_the_old_ones(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(toy(), results, client)
+    height = ToySimulation().outputs({})
+    more = replace(height, variables={**height.variables, "depth": height.variables["height"]})
+    monkeypatch.setattr(ToySimulation, "outputs", lambda self, constants: more)
+    with pytest.raises(ClhdError, match=r"with the outputs height; the system now has height, depth; .*--fresh"):
         simulate(toy(), results, client)
 
 

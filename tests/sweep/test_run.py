@@ -52,6 +52,11 @@ def test_an_experiment_gives_a_simulation_a_theory_and_a_summary(
     assert height["slope"].attrs["units"] == "m/s"
 
 
+def test_the_size_of_a_predicted_spread_may_be_a_default(toy: MakeExperiment, results: Path, client: Client) -> None:
+    summary = run_experiment(toy(axes={"slope": [0, 1]}), client, results=results)["summary"]
+    np.testing.assert_array_equal(summary["height_theory_standard_deviation"], 1.0)  # of the toy, size = 1
+
+
 def test_what_only_the_theory_knows_is_in_the_summary_along_the_axes_of_the_theory(
     toy: MakeExperiment, results: Path, client: Client
 ) -> None:

@@ -37,6 +37,7 @@ from clhd.sweep.store.match import find_places, open_stage, positions_in
 from clhd.sweep.store.store import Store
 from clhd.sweep.store.wanted import find_wanted_counts, select_first
 from clhd.systems.declarations import Status
+from clhd.systems.protocol import System
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 STATISTICS = ("mean", "standard_deviation", "standard_error")
@@ -169,7 +170,7 @@ def add_theory(summary: xr.Dataset, experiment: Experiment, results: Path) -> xr
         theory = _average_replicas(predictions)
     summary["theory_status"] = theory["status"]
     axes = [axis.name for axis in experiment.axes]
-    size = _find_size(summary, experiment, wanted.system.size)
+    size = _find_size(summary, experiment, wanted.system)
     for name, output in wanted.outputs.variables.items():
         if f"{name}_mean" in summary:
             order = [*axes, *output.dims]
@@ -268,9 +269,10 @@ def add_distances(summary: xr.Dataset, experiment: Experiment, results: Path) ->
     return summary
 
 
-def _find_size(summary: xr.Dataset, experiment: Experiment, name: str) -> xr.DataArray | None:
-    """The size n of each point: a coordinate, or a constant."""
+def _find_size(summary: xr.Dataset, experiment: Experiment, system: System) -> xr.DataArray | None:
+    """The size n of each point: a coordinate, a constant, or the default of the parameter."""
+    name = system.size
     if name in summary.coords:
         return summary[name].astype(float)
-    value = experiment.constants.get(name)
+    value = experiment.constants.get(name, system.parameters[name].default if name else None)
     return None if value is None else xr.DataArray(float(value))  # type: ignore[arg-type]

@@ -5,6 +5,7 @@
 | none, or the experiment has fewer values, replicas or times | the store is used; what was not asked for is left out |
 | more values of an axis, more replicas | a run computes them, a reader refuses |
 | constants, seed, names of axes, ``keep``, other times, version of the system | refused, with old and new value |
+| another default of a parameter that the store's experiment leaves out; other outputs | refused, likewise |
 
 | symbol | meaning |
 |---|---|
@@ -72,6 +73,8 @@ def check_changes(store: Store, requested: Stage) -> Stage:
         )
     if changes := _find_changes(stored, requested):
         raise _refuse_changes(store.path, changes, requested)
+    if requested.given is None:
+        _check_declared(store, stored)
     check_stage(store.files, store.layout, stored)
     return stored
 
@@ -88,6 +91,30 @@ def check_source(store: Store, experiment: Experiment) -> None:
         return
     if declaration is not None and declaration.source != digest:
         raise ChangedError(f"{store.path}: was computed before {experiment.reference.file} changed; {FRESH}")
+
+
+def _check_declared(store: Store, stage: Stage) -> None:
+    """Raise ChangedError if the system, of the same version, now declares other outputs or other defaults.
+
+    A point leaves out what is at its default, so after a change of the default it would be another point.
+    """
+    old, new = (", ".join(names) for names in (store.layout.outputs, stage.stored.variables))
+    if old != new:
+        raise ChangedError(f"{store.path}: was computed with the outputs {old}; the system now has {new}; {FRESH}")
+    experiment = stage.experiment
+    given = {*experiment.constants, *(name for axis in experiment.axes for name in axis.parameters)}
+    known = {} if store.layout.declaration is None else store.layout.declaration.parameters
+    for name, parameter in stage.system.parameters.items():
+        depends = parameter.in_simulation if stage.is_simulation else parameter.in_theory
+        if not depends or name not in known.keys() - given:
+            continue
+        before = known[name].default
+        after = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        if before != after:
+            raise ChangedError(
+                f"{store.path}: was computed when the default of {name} was {before!r}, and now it is {after!r}; "
+                f"set it back, or {FRESH}"
+            )
 
 
 def _refuse_changes(path: Path, changes: Mapping[str, tuple[str, str]], requested: Stage) -> ChangedError:

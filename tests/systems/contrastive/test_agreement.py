@@ -9,6 +9,8 @@ import pytest
 from scipy import stats
 
 import clhd
+from clhd.systems.contrastive.model.activations import ACTIVATIONS
+from clhd.systems.contrastive.model.losses import LOSSES
 from clhd.systems.contrastive.simulation.full import FullReplica
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.theory.diffusion.fluctuations import predict_fluctuations
@@ -84,6 +86,12 @@ LIMITS = {
         loss="infonce", negatives=8, activation="erf", constraint="sphere", weight_decay=0, latents=(SKEWED,)
     ),
 }
+
+
+def test_every_loss_and_activation_has_a_row():
+    assert {system.loss for system, *_ in SAME_LAW.values()} == set(LOSSES)
+    assert {system.loss for system in LIMITS.values()} == set(LOSSES) - {"bilinear"}  # further tests below are of it
+    assert {system.activation for system in LIMITS.values()} >= set(ACTIVATIONS)
 
 
 @pytest.mark.parametrize("case", LIMITS)

@@ -9,7 +9,8 @@
 | polynomial | sum_k coefficients[k] x^k | by its coefficients |
 
 Kernels receive an activation as ``(code, coefficients)`` and branch on the code outside their loops, so that one
-compiled kernel serves all. A new activation is one entry in `ACTIVATIONS` and one branch in each of the two kernels.
+compiled kernel serves all. A new activation is one entry in `ACTIVATIONS`, one branch in each of the two kernels, and
+its parity and whether it is bounded in `find_activation`.
 """
 
 import math

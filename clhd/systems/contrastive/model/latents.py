@@ -7,8 +7,9 @@
 | E c^3 / m^(3/2) | ``skewness`` | any finite number |
 
 Every law is a frozen value. A discrete law is its atoms and weights. A continuous law is a scale times a standard law;
-its atoms are a quadrature rule. A new law is one class here (and, if it is continuous, one branch in the sampler of
-``clhd.systems.contrastive.simulation``).
+its atoms are a quadrature rule. A new law is one class here, and, if it is continuous, a branch in each of the two
+samplers of ``clhd.systems.contrastive.simulation``: `draw_latent` of ``full_step.py``, `_sample_latent` of
+``lockstep.py``.
 """
 
 import math
@@ -33,7 +34,7 @@ class Latent:
     """Base of all latent laws.
 
     A subclass defines `atoms` (of a discrete law, or a quadrature rule of a continuous one), and `sampler`, the name of
-    the simulation's method of drawing it.
+    the simulation's method of drawing it. Mean and symmetry follow from the atoms.
     """
 
     sampler: ClassVar[str] = "discrete"
@@ -59,13 +60,19 @@ class Latent:
 
     @property
     def mean(self) -> float:
-        """E c, which is 0 for every law here except `Atoms`."""
-        return 0.0
+        """E c; as small as rounding, it is a zero mean whose decimal input was not exact."""
+        mean, (values, _) = self.moment(1), self.atoms()
+        return mean if abs(mean) > 1e-12 * np.abs(values).max() else 0.0
 
     @property
     def is_symmetric(self) -> bool:
-        """True if c and -c have the same law."""
-        return True
+        """True if c and -c have the same law, to rounding."""
+        values, weights = self.atoms()
+        order = np.argsort(values)
+        values, weights = values[order], weights[order]
+        return np.allclose(values, -values[::-1], rtol=1e-12, atol=0) and np.allclose(
+            weights, weights[::-1], rtol=1e-12, atol=0
+        )
 
     def canonical(self) -> str:
         """Return the law as text, exact to the last bit: its parameters that differ from their defaults, as hex."""
@@ -235,19 +242,6 @@ class Atoms(Latent):
             self,
             values=tuple((values[order] + 0.0).tolist()),
             weights=tuple((weights[order] / weights.sum()).tolist()),
-        )
-
-    @property
-    def mean(self) -> float:
-        mean = self.moment(1)
-        # A mean as small as rounding is a zero mean whose decimal input was not exact.
-        return mean if abs(mean) > 1e-12 * max(map(abs, self.values)) else 0.0
-
-    @property
-    def is_symmetric(self) -> bool:
-        values, weights = self.atoms()
-        return np.allclose(values, -values[::-1], rtol=1e-12, atol=0) and np.allclose(
-            weights, weights[::-1], rtol=1e-12, atol=0
         )
 
     def atoms(self) -> tuple[FloatArray, FloatArray]:

@@ -193,7 +193,10 @@ def draw_random_start(state: BitArray, q: FloatArray, n: int) -> FloatArray:
 
 
 def family(point: Point) -> tuple[Hashable, ...]:
-    """Return what points must share to advance in one group: the dimension and everything that kernels branch on."""
+    """Return what points must share to advance in one group: the dimension and everything that kernels branch on.
+
+    A parameter that is missing here is for all lanes of a group that of the first point.
+    """
     model = point.model
     return (
         point.dimension,

@@ -93,7 +93,9 @@ PARAMETERS: dict[str, Parameter] = {
     "constraint": choice("none", "constraint on the weights", CONSTRAINTS),
     "l1_penalty": number(0.0, "L1 penalty of the elastic net", "lambda_1", minimum=0),
     "noise_law": choice("gaussian", "law of the noise of a coordinate", NOISE_LAWS, in_theory=False),
-    "noise_degrees_of_freedom": number(None, "of the Student-t noise", "nu", above=2, in_theory=False),
+    "noise_degrees_of_freedom": number(
+        None, "degrees of freedom of the Student-t noise", "nu", above=2, in_theory=False
+    ),
     "feature_law": choice("gaussian", "law of the entries of a feature", FEATURE_LAWS, in_theory=False),
     "feature_fraction": number(
         None, "share of non-zero entries of sparse features", "f", above=0, maximum=1, in_theory=False
@@ -120,7 +122,7 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "correlation_acts_on": choice(
         "both",
-        "a switch: noise_correlation enters drift and gradient variance, or the other of them is that of correlation 0",
+        "a switch: noise_correlation enters drift and gradient variance, or only the named one; in the other it is 0",
         ("both", "drift", "gradient_variance"),
         in_simulation=False,
     ),

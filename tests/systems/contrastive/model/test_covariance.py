@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clhd.systems.contrastive.model.activations import activate, find_activation
-from clhd.systems.contrastive.model.losses.covariance import SQUARE, forces
+from clhd.systems.contrastive.model.losses.covariance import DECORRELATIONS, SQUARE, forces
 
 # Neither odd nor even, all derivatives different: an exchange of two of them cannot go unnoticed.
 QUADRATIC = find_activation((0.3, 1.0, 0.7))
@@ -56,6 +56,12 @@ def test_with_two_samples_the_loss_is_a_product_of_differences() -> None:
     np.testing.assert_allclose(loss(h, True, np.zeros(50)), -0.5 * (a1 - b1) * (a2 - b2), rtol=1e-12, atol=1e-13)
     expected = [da1 * (a2 - b2), da2 * (a1 - b1), -db1 * (a2 - b2), -db2 * (a1 - b1)]
     np.testing.assert_allclose(delta[0], 0.5 * np.array(expected), rtol=1e-12, atol=1e-13)
+
+
+def test_there_is_one_penalty_and_another_needs_a_theory_of_its_own() -> None:
+    # `PairFlow` of the theory, and with it the fixed points, fluctuations and critical penalty of two units, are those
+    # of the square: they must refuse any other.
+    assert set(DECORRELATIONS) == {"square"}
 
 
 def test_one_unit_has_no_penalty() -> None:

@@ -1,6 +1,7 @@
 """The latent laws have the moments that their parameters name, and a text that tells any two of them apart."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -128,6 +129,20 @@ def test_the_atoms_of_independent_latents_are_the_products() -> None:
     assert weights.sum() == pytest.approx(1)
     np.testing.assert_allclose(weights @ values**2, [1.5, 0.5])
     assert weights @ (values[:, 0] ** 2 * values[:, 1] ** 3) == pytest.approx(1.5 * second.moment(3))
+
+
+def test_a_law_of_which_only_the_atoms_are_given_has_their_mean_and_symmetry() -> None:
+    """With a mean of 0 by default, a threshold was given for a law whose zero overlap is no state of rest."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Own(Latent):
+        upper: float = 1.0
+
+        def atoms(self) -> tuple[np.ndarray, np.ndarray]:
+            return np.array([self.upper, 0.0, -1.0]), np.array([0.25, 0.5, 0.25])
+
+    assert (Own().mean, Own().is_symmetric) == (0.0, True)
+    assert (Own(upper=3.0).mean, Own(upper=3.0).is_symmetric) == (0.5, False)
 
 
 def test_atoms_are_sorted_and_normalised_and_know_their_mean() -> None:

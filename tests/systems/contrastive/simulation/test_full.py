@@ -18,7 +18,16 @@ from scipy import stats
 from clhd.core.streams import seed_states
 from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
-from clhd.systems.contrastive.model.latents import Atoms, Gaussian, Laplace, Latent, ThreePoint, TwoPoint, Uniform
+from clhd.systems.contrastive.model.latents import (
+    SAMPLERS,
+    Atoms,
+    Gaussian,
+    Laplace,
+    Latent,
+    ThreePoint,
+    TwoPoint,
+    Uniform,
+)
 from clhd.systems.contrastive.simulation.full import FullReplica
 from clhd.systems.contrastive.simulation.full_step import draw_latent, latent_tables
 
@@ -104,6 +113,7 @@ LATENT_LAWS: dict[str, Latent] = {
 
 
 def test_latents_are_drawn_from_their_laws() -> None:
+    assert {law.sampler for law in LATENT_LAWS.values()} == set(SAMPLERS), "a new sampler needs a row"
     # Two laws of different length side by side, so that the shorter table is filled up.
     for name, law in LATENT_LAWS.items():
         tables = latent_tables(

@@ -8,6 +8,9 @@ from scipy import stats
 
 import clhd
 from clhd.errors import SimulationStopped
+from clhd.systems.contrastive.model.activations import ACTIVATIONS
+from clhd.systems.contrastive.model.latents import SAMPLERS
+from clhd.systems.contrastive.model.losses import LOSSES
 from clhd.systems.contrastive.simulation.lockstep import LANES
 from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.projected import LaneGroup
@@ -75,6 +78,13 @@ LAWS = {
     "equal noise in the views": (model(noise_correlation=1), 6, [0.4]),
     "no noise": (model(base_noise_variance=0, augmentation_noise_variance=0), 5, [0.4]),
 }
+
+
+def test_every_sampler_activation_and_loss_has_a_row_in_the_table_of_laws():
+    chains = [chain for chain, *_ in LAWS.values()]
+    assert {law.sampler for chain in chains for law in chain.latents} == set(SAMPLERS)
+    assert {chain.activation for chain in chains} >= set(ACTIVATIONS)
+    assert {chain.loss for chain in chains} == set(LOSSES)
 
 
 def assert_same_law(first, second):

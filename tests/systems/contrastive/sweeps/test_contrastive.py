@@ -22,6 +22,10 @@ def test_parameters_have_the_defaults_of_the_model() -> None:
     for spec in fields(clhd.ContrastiveModel):
         if spec.name != "latents":
             assert PARAMETERS[spec.name].default == spec.default, spec.name
+    of_no_field = PARAMETERS.keys() - {spec.name for spec in fields(clhd.ContrastiveModel)}
+    of_latents = {"features", "latent", "second_moment", "kurtosis", "skewness"}
+    of_the_run = {"dimension", "engine", "simulation", "theory", "correlation_acts_on"}
+    assert of_no_field == {*of_latents, *of_the_run, *(name for name in PARAMETERS if name.startswith("initial"))}
     bare = SYSTEM.simulation.point({"dimension": 30, "initial_overlap": 0.1}, seed=0)
     assert bare.model == clhd.ContrastiveModel(latents=(clhd.ThreePoint(),))
 

@@ -8,12 +8,13 @@ import pytest
 from scipy.stats import norm
 
 from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.activations import ACTIVATIONS as NAMES
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Atoms, Gaussian, ThreePoint, TwoPoint
 from clhd.systems.contrastive.theory.flow.drift import Flow
 
-ACTIVATIONS = ["linear", "tanh", "erf", "relu", (0.1, 1.0, 0.3, -0.2)]
-SMOOTH = ["linear", "tanh", "erf", (0.1, 1.0, 0.3, -0.2)]
+ACTIVATIONS = [*NAMES, (0.1, 1.0, 0.3, -0.2)]
+SMOOTH = [activation for activation in ACTIVATIONS if activation != "relu"]
 
 
 def model_with(**changes):

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from clhd.errors import ClhdError
+from clhd.systems.contrastive.model.activations import ACTIVATIONS
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Gaussian, Laplace, ThreePoint, TwoPoint
 from clhd.systems.contrastive.simulation.sgd import simulate_sgd
@@ -68,7 +69,7 @@ BASES = {"norm": MODEL, "sphere": SPHERE, "spectral": SPECTRAL, "spectral-sphere
 ONE_STEP = {
     f"{activation}-{name}": (base, activation)
     for name, base in BASES.items()
-    for activation in ("tanh", "erf", "relu", "linear", (0.2, 1.0, 0.1, -0.05))
+    for activation in (*ACTIVATIONS, (0.2, 1.0, 0.1, -0.05))
     if base.loss != "spectral" or isinstance(activation, str)
 }
 
@@ -92,7 +93,7 @@ def test_diffusion_matrix_is_the_covariance_of_one_step(base, activation):
 
 @pytest.mark.parametrize("loss", ["bilinear", "spectral"])
 @pytest.mark.parametrize("correlation", [-0.99, 0.0, 1.0])
-@pytest.mark.parametrize("activation", ["tanh", "erf", "relu"])
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "linear"])
 @pytest.mark.parametrize(
     "latents",
     [MODEL.latents, (Gaussian(second_moment=1.5),), (Laplace(second_moment=1.0),)],

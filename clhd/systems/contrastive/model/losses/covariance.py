@@ -24,7 +24,8 @@ F = -(1/2) (h_11 - h_21) (h_12 - h_22), with h_bv of sample b.
 from clhd.core.arrays import FloatArray
 from clhd.core.kernels import kernel
 
-# Codes in kernels of the penalty g of the covariance of two different units.
+# Codes in kernels of the penalty g of the covariance of two different units. ``pair_flow.py`` of the theory is made for
+# the square, and so is what rests on it.
 SQUARE = 0
 DECORRELATIONS = {"square": SQUARE}
 

@@ -82,6 +82,8 @@ zeta does not vanish iff e + |A - B|/2 >= 0"""
         "phases": "clhd.systems.latent_variable.figures:plot_phases",
     }
 
+    theory_version = 2  # the response keeps its digits where the layers differ much in size
+
     def check(self, values: SimpleNamespace) -> None:
         if values.initial == "random" and values.initial_alignment != 0:
             raise InputError(f"initial_alignment = {values.initial_alignment:g}: must be 0 unless initial is fixed")

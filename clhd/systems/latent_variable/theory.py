@@ -8,7 +8,8 @@ grows by sqrt(z) where the other shrinks by it, and z obeys a Riccati equation:
 Its solution, written so that no term is negative (docs/systems/latent_variable.md): with k = 2 h/D,
 E = exp(-2 kappa D t), F = (1 - E)/D, and 2 kappa t in its place where D = 0,
 
-    z = N/Z,   N = (1 + k) + (1 - k) E + M F,   Z = (1 - k) + (1 + k) E + P F.
+    z = N/Z,   N = (1 + k) + (1 - k) E + M F,   Z = (1 - k) + (1 + k) E + P F,
+    P z - M/z = 4 [E (P - M) + h F B] / (N Z),   B = (1 - E) [P (1 + k) + M (1 - k)] + 2 E (P + M) + 2 P M F.
 
 | symbol | name |
 |---|---|
@@ -30,6 +31,8 @@ from numpy.typing import ArrayLike
 from clhd.core.arrays import FloatArray
 from clhd.systems.latent_variable.model import Network, measure_area, measure_modes
 
+_LOST = 1e-4  # share of the modes below which their difference is not taken: four digits would be lost
+
 
 def solve_modes(
     plus: ArrayLike, minus: ArrayLike, drive: ArrayLike, speed: ArrayLike, time: ArrayLike
@@ -39,6 +42,24 @@ def solve_modes(
     All limits are exact: P, M, the drive or D may be 0. P, M and the time are not negative, the speed is positive; all
     arguments are broadcast.
     """
+    return _solve(plus, minus, drive, speed, time, 0.0)[:2]
+
+
+def solve_difference(
+    plus: ArrayLike, minus: ArrayLike, drive: ArrayLike, speed: ArrayLike, time: ArrayLike, first: ArrayLike
+) -> FloatArray:
+    """Return P z - M / z, to the digits of P - M, which is `first`.
+
+    Where both modes are nearly equal, as those of layers of very different size, their difference loses its digits.
+    """
+    grown, shrunk, direct, scale = _solve(plus, minus, drive, speed, time, first)
+    return np.where(scale < _LOST * (grown + shrunk), direct, grown - shrunk)
+
+
+def _solve(
+    plus: ArrayLike, minus: ArrayLike, drive: ArrayLike, speed: ArrayLike, time: ArrayLike, first: ArrayLike
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return P z, M / z, their difference from that at the start, and the size of the terms of this difference."""
     p, m, h = (np.asarray(value, dtype=float) for value in (plus, minus, drive))
     rate = 2.0 * np.asarray(speed, dtype=float) * np.asarray(time, dtype=float)
     root = np.sqrt(4.0 * h * h + p * m)
@@ -51,8 +72,11 @@ def solve_modes(
     grown = np.where(root > 0, -np.expm1(-rate * root) / safe, rate)
     above = up + down * decay + m * grown
     below = down + up * decay + p * grown
+    pull = h * grown * ((1.0 - decay) * (p * up + m * down) + 2.0 * decay * (p + m) + 2.0 * p * m * grown)
+    left = decay * np.asarray(first, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):  # 0 times infinity, far along the way into the saddle
-        return np.where(p > 0, p * (above / below), 0.0), np.where(m > 0, m * (below / above), 0.0)
+        direct, scale = 4.0 * (left + pull) / above / below, 4.0 * (np.abs(left) + np.abs(pull)) / above / below
+        return np.where(p > 0, p * (above / below), 0.0), np.where(m > 0, m * (below / above), 0.0), direct, scale
 
 
 def predict_start(network: Network, u: FloatArray, w: FloatArray, time: FloatArray) -> dict[str, FloatArray | float]:
@@ -64,10 +88,13 @@ def predict_start(network: Network, u: FloatArray, w: FloatArray, time: FloatArr
     half = network.root_rate / 4
     modes = measure_modes(network, u, w)
     plus, minus = solve_modes(*modes, network.drive, network.speed, time)
-    product = half * (plus - minus)
+    start = 4 * float((u * w).sum()) / network.root_rate
+    if abs(start) >= _LOST * sum(modes):
+        start = modes[0] - modes[1]
+    product = half * solve_difference(*modes, network.drive, network.speed, time, start)
     norms = np.sqrt(measure_area(u, w) + product**2)
     first = (network.scale * network.root_rate) ** 2 / 2 * sum(modes)
-    moved = product[-1] ** 2 - (half * (modes[0] - modes[1])) ** 2
+    moved = product[-1] ** 2 - (half * start) ** 2
     with np.errstate(invalid="ignore"):
         alignment = product / norms
     return {

@@ -20,10 +20,26 @@ def integrate(network, u, w, time):
         force = 2 * network.scale * (network.cross_moment - network.second_moment * network.scale * (u @ w))
         return np.concatenate([network.rate_u * force * w, network.rate_w * force * u])
 
+    smallest = 1e-14 * np.repeat([np.abs(u).max(), np.abs(w).max()], d)
     found = solve_ivp(
-        move, (0, time[-1]), np.concatenate([u, w]), method="DOP853", t_eval=time, rtol=1e-12, atol=1e-14
+        move, (0, time[-1]), np.concatenate([u, w]), method="DOP853", t_eval=time, rtol=1e-12, atol=smallest
     ).y
     return found[:d].T, found[d:].T
+
+
+@pytest.mark.parametrize("ratio", [1e5, 1e8, 1e12])
+@pytest.mark.parametrize("target", [1.0, -30.0, 0.0])
+def test_layers_of_very_different_size_keep_their_response(ratio, target):
+    """P and M then agree in most digits, and their difference, the response, is far smaller."""
+    network = Network(scale=0.7, rate_u=0.5, rate_w=2.0, second_moment=1.3, cross_moment=target)
+    u, w = ratio * np.array([1.0, -2.0, 0.5]), np.array([3.0, 1.0, -2.0]) / ratio
+    time = np.linspace(0, 4, 9) / (2 * network.speed * sum(measure_modes(network, u, w)))
+    us, ws = integrate(network, u, w, time)
+    product = np.sum(us * ws, axis=1)
+    found = predict_start(network, u, w, time)
+    np.testing.assert_allclose(found["response"], network.scale * product, rtol=1e-9, atol=1e-9)
+    lengths = np.linalg.norm(us, axis=1) * np.linalg.norm(ws, axis=1)
+    np.testing.assert_allclose(found["alignment"], product / lengths, rtol=1e-9, atol=1e-9)
 
 
 def test_the_cases_hold_every_limit():

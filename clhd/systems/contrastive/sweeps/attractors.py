@@ -3,7 +3,7 @@
 One run is a whole cloud: `cloud_size` runs of SGD from random weights w ~ N(0, r I). At each output time the overlaps
 of the cloud are clustered (`clhd.core.clusters`). The theory is the number of stable fixed points of the ODE, with all
 images under sign changes (`theory.fixed_points`). It is NaN where a state is marginal: then a continuum of states
-attracts, or a bifurcation is near.
+attracts, or a bifurcation is near; and for relu without noise, where states have no Jacobian.
 
 | output | dims | meaning |
 |---|---|---|
@@ -156,7 +156,7 @@ class AttractorsSimulation:
 class AttractorsTheory:
     """The number of stable fixed points; see `clhd.systems.protocol.Half`."""
 
-    version = 3  # equal atoms of a latent of second moment 0 all count
+    version = 4  # squared norms far above 30; NaN for a relu unit without noise
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> AttractorsTheoryPoint:
@@ -193,14 +193,17 @@ class AttractorsSystem(System):
 
 
 def count_attractors(model: ContrastiveModel) -> float:
-    """Return the number of stable fixed points of the ODE, with images under sign changes; NaN if one is marginal.
+    """Return the number of stable fixed points of the ODE, with images under sign changes.
+
+    It is NaN if one is marginal, or has no Jacobian but may attract, as those of a relu unit without noise.
 
     Parameters
     ----------
     model : ContrastiveModel
     """
     states = find_fixed_points(model)
-    if bool(states["marginal"].any()):
+    is_unknown = states["eigenvalues"].isnull().any("mode") & (states["kind"] != "collapsed")
+    if bool((states["marginal"] | is_unknown).any()):
         return np.nan
     return float(states["multiplicity"].where(states["stable"], 0).sum())
 

@@ -90,7 +90,7 @@ class PortraitPoint:
 class PortraitTheory:
     """The phase portrait of each point; see `clhd.systems.protocol.Half`."""
 
-    version = 7  # starts point also to the stable states; they are followed for longer at small learning rates
+    version = 8  # stable states of squared norms far above 30 are found
     per_replica = False
 
     def point(self, values: Mapping[str, Value], seed: int) -> PortraitPoint:

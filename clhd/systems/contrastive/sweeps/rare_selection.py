@@ -14,17 +14,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from clhd.core.arrays import FloatArray
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.sweeps.escape import NOT_OF_ESCAPE, THEORY, start_at_rest
 from clhd.systems.contrastive.sweeps.halves import ODE, EndSystem, ModelPoint, PointTheory
-from clhd.systems.contrastive.sweeps.outcomes import name_outcomes
+from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes, name_outcomes
 from clhd.systems.contrastive.sweeps.parameters import PARAMETERS
 from clhd.systems.contrastive.sweeps.selection import SelectionSimulation
 from clhd.systems.contrastive.theory.diffusion.diffusion_matrix import check_diffusion
 from clhd.systems.contrastive.theory.flow.drift import check_pair_averages
-from clhd.systems.contrastive.theory.states.escape import Growth, find_border, predict_growth, weaker_probability
+from clhd.systems.contrastive.theory.states.escape import Growth, find_borders, predict_growth, weaker_probability
 from clhd.systems.declarations import Parameter, Value
 
 _OWN: dict[str, Parameter] = {
@@ -51,7 +53,7 @@ class RareSelectionSimulation(SelectionSimulation):
 class RareSelectionTheory(PointTheory):
     """The probability of the weaker feature."""
 
-    version = 3  # trajectories are followed for longer at small learning rates
+    version = 4  # the outcome is that of the state reached; borders of very unequal growth rates are resolved
     seconds = 2.0
 
     def point(self, values: Mapping[str, Value], seed: int) -> RareSelectionPoint:
@@ -72,10 +74,11 @@ class RareSelectionTheory(PointTheory):
         return {**super().coordinates(features), "outcome": name_outcomes(features)}
 
     def predict(self, point: RareSelectionPoint, time: FloatArray) -> Mapping[str, Any]:
-        growth, border = _find_growth_and_border(point.model)
-        weaker = weaker_probability(growth, border, point.dimension)
-        learned = [1 - weaker, weaker, 0.0, 0.0] if growth.growth_rate[0] > 0 else [0.0, 0.0, 1.0, 0.0]
-        return {"probability": learned, "growth_rate": growth.growth_rate}
+        growth, borders, outcomes = _find_growth_and_borders(point.model)
+        below = [0.0, *(weaker_probability(growth, border, point.dimension) for border in borders), 1.0]
+        probability = np.zeros(len(name_outcomes(point.model.features)))
+        np.add.at(probability, outcomes, np.diff(below))
+        return {"probability": probability, "growth_rate": growth.growth_rate}
 
 
 class RareSelectionSystem(EndSystem):
@@ -90,7 +93,9 @@ class RareSelectionSystem(EndSystem):
 
 
 @lru_cache(maxsize=256)
-def _find_growth_and_border(model: ContrastiveModel) -> tuple[Growth, float]:
+def _find_growth_and_borders(model: ContrastiveModel) -> tuple[Growth, list[float], list[int]]:
     """Return what does not depend on the dimension; points that differ in it alone share it."""
     growth = predict_growth(model)
-    return growth, find_border(model, growth)
+    if not growth.growth_rate[0] > 0:
+        return growth, [], [name_outcomes(model.features).index("none")]
+    return growth, *find_borders(model, growth, classify_outcomes)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 import clhd
 from clhd.core.clusters import count_clusters
@@ -66,6 +67,37 @@ def test_one_feature_has_two_attractors_and_a_weak_one_none_but_the_uninformativ
 
 def test_a_circle_of_attractors_has_no_number():
     assert np.isnan(count_attractors(make_model((Gaussian(second_moment=1.5), Gaussian(second_moment=1.5)))))
+
+
+@pytest.mark.parametrize("moment", [0.1, 0.01])
+def test_under_a_weak_decay_attractors_of_a_large_norm_count(moment):
+    """Without noise a pure state of two symmetric atoms a has r = q^2 and 2 a tanh(a q) / cosh(a q)^2 = lambda q."""
+    decay = 0.003
+    model = ContrastiveModel(
+        latents=(ThreePoint(second_moment=moment),),
+        weight_decay=decay,
+        base_noise_variance=0.0,
+        augmentation_noise_variance=0.0,
+    )
+    a = np.sqrt(moment)
+    q = brentq(lambda q: 2 * a * np.tanh(a * q) / np.cosh(a * q) ** 2 - decay * q, 0.1, 1000.0)
+    assert q**2 > 50
+    states = clhd.find_fixed_points(model)
+    found = states.overlap.values[states.stable.values]
+    assert found == pytest.approx(np.array([[q]]), rel=1e-9)
+    assert count_attractors(model) == 2
+
+
+def test_relu_without_noise_has_no_count():
+    """Its states attract, but have no Jacobian to say so."""
+    model = ContrastiveModel(
+        latents=(ThreePoint(second_moment=1.5),),
+        activation="relu",
+        constraint="sphere",
+        base_noise_variance=0.0,
+        augmentation_noise_variance=0.0,
+    )
+    assert np.isnan(count_attractors(model))
 
 
 def test_a_cloud_has_one_cluster_at_first_and_one_per_attractor_in_the_end():

@@ -48,6 +48,27 @@ def test_where_no_feature_grows_none_is_selected():
     assert dict(zip(name_outcomes(2), result.values["probability"][0], strict=True))["none"] == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({"second_moment_2": 2.9, "kurtosis": 5.0}, "undecided"),  # the mixed state alone is stable
+        ({"second_moment_1": 10.0, "second_moment_2": 1.5, "background": "isotropic"}, "feature_1"),
+        ({"second_moment_2": 0.1}, "feature_1"),  # feature 2 does not grow
+    ],
+)
+def test_theory_and_sgd_end_in_the_same_outcome(changes, outcome):
+    system = find_system("rare_selection")
+    values = {**VALUES, "features": 2, "dimension": 1000, **changes}
+    if "second_moment_1" not in values:
+        values["second_moment_1"] = 3.0
+    theory = system.theory.compute([system.theory.point(values, 0)], TIME, [])
+    simulated = system.simulation.compute([system.simulation.point(values, 1)], np.array([30.0]), range(16))
+    assert theory.status[0] == Status.OK
+    place = name_outcomes(2).index(outcome)
+    assert theory.values["probability"][0, place] > 0.999
+    assert simulated.values["probability"][0, :, place].mean() == 1
+
+
 @pytest.mark.parametrize("name", ["escape", "rare_selection"])
 def test_a_loss_whose_noise_is_not_known_is_refused_before_anything_is_computed(name):
     values = {**VALUES, "loss": "bilinear", "background": "orthogonal"}

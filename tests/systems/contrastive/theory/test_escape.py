@@ -7,13 +7,14 @@ import pytest
 from scipy.special import gamma
 
 import clhd
+from clhd.systems.contrastive.sweeps.outcomes import classify_outcomes
 from clhd.systems.contrastive.theory.diffusion.diffusion_matrix import diffusion_matrix
 from clhd.systems.contrastive.theory.flow.ode import integrate_ode
 from clhd.systems.contrastive.theory.states import destinations
 from clhd.systems.contrastive.theory.states.escape import (
     Growth,
     escape_distribution,
-    find_border,
+    find_borders,
     find_reach,
     predict_growth,
     weaker_probability,
@@ -31,6 +32,13 @@ def make_model(*moments, **changes):
         "augmentation_noise_variance": 0.25,
     }
     return clhd.ContrastiveModel(**(settings | changes))
+
+
+def find_border(model):
+    """The border between the regions of both features, of which there are no others."""
+    (border,), outcomes = find_borders(model, predict_growth(model), classify_outcomes)
+    assert outcomes == [1, 0]
+    return border
 
 
 ISOTROPIC = {"background": "isotropic", "base_noise_variance": 0.3, "augmentation_noise_variance": 0.3}
@@ -109,29 +117,32 @@ def test_the_share_of_the_weaker_feature_falls_as_its_power():
     assert share[1] == pytest.approx(prefactor * 1e14**-0.25, rel=1e-3)
 
 
-def test_without_a_border_the_weaker_feature_never_or_always_wins():
-    growth = Growth(1.0, np.array([3.0, 2.0]), np.array([1.2, 1.5]))
-    assert weaker_probability(growth, 0.0, 100) == 0
-    assert weaker_probability(growth, math.inf, 100) == 1
-
-
-def test_the_border_parts_the_starts():
-    model = make_model(3.0, 2.5)
+@pytest.mark.parametrize("case", [(3.0, 2.5, {}, 0.02), (10.0, 1.5, {"background": "isotropic"}, 0.1)])
+def test_the_border_parts_the_starts(case):
+    """Also if the growth rates are very unequal: then the overlaps of feature 1 at the border are tiny."""
+    *moments, changes, small = case
+    model = make_model(*moments, **changes)
     growth = predict_growth(model)
-    border = find_border(model, growth)
+    border = find_border(model)
     ratio = growth.growth_rate[0] / growth.growth_rate[1]
     assert ratio > 1.05
     for factor, winner in ((0.95, 1), (1.05, 0)):
-        second = 0.02 * math.sqrt(growth.squared_norm)
+        second = small * math.sqrt(growth.squared_norm)
         start = [factor * border * second**ratio, second]
         end = integrate_ode(model, overlap=start, squared_norm=growth.squared_norm, time=[60.0])
         assert int(np.argmax(np.abs(end.cosine_similarity.values[0]))) == winner
 
 
+def test_a_border_below_rounding_is_not_guessed():
+    model = make_model(30.0, 1.5, background="isotropic")
+    with pytest.raises(clhd.NotConvergedError, match="below rounding"):
+        find_borders(model, predict_growth(model), classify_outcomes)
+
+
 def test_slow_learning_has_the_same_border():
     """As the learning rate falls, the border tends to that of the average loss."""
     models = [make_model(3.0, 2.0, learning_rate=rate, **ISOTROPIC) for rate in (0.01, 0.001)]
-    one, other = (find_border(model, predict_growth(model)) for model in models)
+    one, other = (find_border(model) for model in models)
     assert one > 1
     assert other == pytest.approx(one, rel=2e-3)
 
@@ -140,4 +151,4 @@ def test_a_border_is_not_guessed_where_starts_do_not_settle(monkeypatch):
     monkeypatch.setattr(destinations, "_TIME", 1.0)
     model = make_model(3.0, 2.5)
     with pytest.raises(clhd.NotConvergedError, match="do not settle"):
-        find_border(model, predict_growth(model))
+        find_borders(model, predict_growth(model), classify_outcomes)

@@ -23,11 +23,12 @@ Derived in docs/theory.md, section 13. Both are leading orders: they neglect ove
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from clhd.core.arrays import FloatArray
+from clhd.core.arrays import FloatArray, IntArray
 from clhd.core.lazy import integrate, special
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.theory.diffusion.diffusion_matrix import diffusion_matrix
@@ -40,6 +41,10 @@ from clhd.systems.declarations import NotConvergedError
 _SMALL, _SMALL_ON_BORDER = 1e-3, 1e-2
 _LONGEST = 60.0  # of the ODE, in growth times
 _WIDEST, _STARTS, _ROUNDS = 1e3, 48, 4
+# In units of sqrt(r0), too: overlaps next to the border that rounding does not reach, down to 1 / _WIDEST of the first
+# number; and the largest start with which they can be had.
+_RESOLVED, _LARGEST_ON_BORDER = 1e-8, 0.1
+_UNSETTLED = "starts next to the uninformative state do not settle: rates are too small"
 
 
 @dataclass(frozen=True)
@@ -137,46 +142,77 @@ def escape_distribution(growth: Growth, reach: float, dimension: int, time: Floa
     return np.asarray(1.0 - special.erf(reach * np.exp(-growth.growth_rate[0] * time) / deviation / math.sqrt(2.0)))
 
 
-def find_border(model: ContrastiveModel, growth: Growth) -> float:
-    """Return c of the separatrix q_1 = c q_2^(gamma_1 / gamma_2) near zero; feature 2 is selected below it.
+def find_borders(
+    model: ContrastiveModel, growth: Growth, classify: Callable[[FloatArray, FloatArray], IntArray]
+) -> tuple[list[float], list[int]]:
+    """Return the separatrices q_1 = c q_2^(gamma_1 / gamma_2) near zero, and the outcomes of the starts between them.
 
     Parameters
     ----------
     model : ContrastiveModel
-        With two features; the first grows faster.
+        With two features; the first grows, and faster than the second.
     growth : Growth
         From `predict_growth`.
+    classify : function
+        Returns the outcomes of states of these overlaps, shape (state, feature), and squared norms.
 
     Returns
     -------
-    float
-        0 if feature 2 is never selected, infinite if always.
+    (borders, outcomes)
+        c, rising, and the outcomes from the axis of feature 2 to that of feature 1, one more than the borders.
 
     Raises
     ------
     NotConvergedError
-        If starts do not settle.
+        If starts do not settle, or a border lies where it cannot be found.
     """
-    ratio = float(growth.growth_rate[0] / growth.growth_rate[1])
     destinations = Destinations(model)
-    wins = np.abs(destinations.states.overlap.values[:, 1]) > np.abs(destinations.states.overlap.values[:, 0])
-    second = _SMALL_ON_BORDER * math.sqrt(growth.squared_norm)
-    low, high = -math.log(_WIDEST), math.log(_WIDEST)
-    for _ in range(_ROUNDS):
-        positions = np.linspace(low, high, _STARTS)
-        first = np.exp(positions) * second**ratio
-        fits = first**2 + second**2 < growth.squared_norm
-        starts = np.column_stack([first, np.full(_STARTS, second), np.full(_STARTS, growth.squared_norm)])[fits]
+    overlap, stable = destinations.states.overlap.values, destinations.states.stable.values
+    outcome = classify(overlap, destinations.states.squared_norm.values)
+    if len(reached := set(outcome[stable].tolist())) == 1:
+        return [], list(reached)  # also where feature 2 does not grow, and the border is none of the above
+
+    def assign(positions: FloatArray) -> IntArray:
+        """Return the outcomes of the starts with log c = positions, -1 where one does not settle."""
+        starts = root * np.column_stack([np.exp(positions) * small**ratio, np.full((len(positions), 2), small)])
+        starts[:, 2] = growth.squared_norm
         found = destinations.assign(starts)
-        if high == -low and np.sum(found == NOT_SETTLED) > 1:  # a single start may lie on the border
-            raise NotConvergedError("starts next to the uninformative state do not settle: rates are too small")
-        below = int(np.sum(np.cumprod((found != NOT_SETTLED) & wins[found])))
-        if below == 0:
-            return 0.0
-        if below == len(starts):
-            return math.inf
-        low, high = float(positions[below - 1]), float(positions[below])
-    return math.exp(0.5 * (low + high))
+        return np.where(found == NOT_SETTLED, -1, outcome[found])
+
+    root = math.sqrt(growth.squared_norm)
+    if not growth.growth_rate[1] > 0:  # what overlap feature 2 has stays far below that of feature 1
+        small, ratio = _SMALL_ON_BORDER * _SMALL, 0.0
+        ends = assign(np.array([math.log(_SMALL_ON_BORDER)]))
+        if ends[0] < 0:
+            raise NotConvergedError(_UNSETTLED)
+        return [], ends.tolist()
+    ratio = float(growth.growth_rate[0] / growth.growth_rate[1])
+    small = max(_SMALL_ON_BORDER, _RESOLVED ** (1 / ratio))
+    if small > _LARGEST_ON_BORDER:
+        raise NotConvergedError(
+            f"the growth rates differ by a factor of {ratio:.3g}: overlaps next to the border are below rounding"
+        )
+    widest = math.log(_WIDEST)
+    positions = np.linspace(-widest, widest, _STARTS)
+    positions = positions[np.exp(2 * positions) * small ** (2 * ratio) + small**2 < 1]
+    found = assign(positions)
+    if np.sum(found < 0) > 1:  # a single start may lie on the border
+        raise NotConvergedError(_UNSETTLED)
+    positions, found = positions[found >= 0], found[found >= 0]
+    for axis, end in ((0, found[0]), (1, found[-1])):  # without overlap 1 or 2, if the state of the other is stable
+        alone = stable & (overlap[:, axis] == 0) & (overlap[:, 1 - axis] != 0)
+        if alone.any() and end not in outcome[alone]:
+            raise NotConvergedError("the border of the attraction regions is not among the starts")
+    borders, outcomes = [], [int(found[0])]
+    for k in np.flatnonzero(np.diff(found)):
+        low, high = positions[k], positions[k + 1]
+        for _ in range(_ROUNDS - 1):
+            between = np.linspace(low, high, _STARTS)
+            below = int(np.sum(np.cumprod(assign(between) == found[k])))
+            low, high = between[below - 1], between[below]
+        borders.append(math.exp(0.5 * (low + high)) * root ** (1 - ratio))
+        outcomes.append(int(found[k + 1]))
+    return borders, outcomes
 
 
 def weaker_probability(growth: Growth, border: float, dimension: int) -> float:
@@ -187,12 +223,10 @@ def weaker_probability(growth: Growth, border: float, dimension: int) -> float:
     growth : Growth
         Of two features; the first grows faster, both grow.
     border : float
-        From `find_border`.
+        One of `find_borders`, below which it is selected.
     dimension : int
         n.
     """
-    if border == 0 or math.isinf(border):
-        return float(border > 0)
     ratio = float(growth.growth_rate[0] / growth.growth_rate[1])
     first, second = np.sqrt(growth.variance / dimension)
     scale = border * second**ratio / first

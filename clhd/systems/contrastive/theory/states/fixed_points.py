@@ -23,8 +23,9 @@ Symmetries reduce the work and the list:
   common factor, so two of them can rest together only if their second moments are equal. Every mixture is then a
   rotation of a state with one of them active; only states with one active are listed (they are marginal).
 
-The list is complete for collapsed, uninformative and pure states up to the resolution of the grids. Mixed states are
-found by a search from many starts, which may miss some.
+The list is complete for collapsed, uninformative and pure states up to the resolution of the grids, and up to squared
+norms of 1e5 (of infonce, of unbounded units and without decay, of 30, or 30 times the largest one at zero overlap).
+Mixed states are found by a search from many starts, which may miss some.
 """
 
 from __future__ import annotations

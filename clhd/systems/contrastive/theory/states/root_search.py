@@ -23,6 +23,7 @@ from clhd.systems.contrastive.theory.states.threshold import resting_norms
 # largest resting norm at zero overlap (or times 1 if that is larger).
 _SIMILARITIES, _NORMS = 40, 40
 _SMALLEST_NORM, _LARGEST_NORM = 1e-3, 30.0
+_FARTHEST = 1e5  # to which it goes on, for a bounded unit with a decay, while the norm still grows there
 # Roots and trajectories beyond so many times the largest norm of the search are left.
 _BEYOND = 10
 # Number of starts of the search for mixed states, by the number of active features: more features cost more.
@@ -117,6 +118,14 @@ def search_single(model: ContrastiveModel) -> list[FloatArray]:
     else:
         logs = np.linspace(np.log(search.norms[0]), np.log(search.norms[1]), _NORMS)
         signs = np.sign([[search.velocity(np.array([x, y])) for y in logs] for x in s])
+        # Under a weak decay the norm may still grow at the end of the grid: its states of rest lie beyond. Those that
+        # averages over sets of points (infonce) have there are of their own making.
+        goes_on = model.unit.is_bounded and model.weight_decay > 0 and model.loss_terms.factorises
+        while goes_on and (signs[:, -1, -1] > 0).any() and logs[-1] < np.log(_FARTHEST):
+            logs = np.append(logs, logs[-1] + logs[1] - logs[0])
+            more = np.sign([[search.velocity(np.array([x, logs[-1]]))] for x in s])
+            signs = np.concatenate([signs, more], axis=1)
+        search.norms = (search.norms[0], float(np.exp(logs[-1])))
         corners = np.stack([signs[:-1, :-1], signs[1:, :-1], signs[:-1, 1:], signs[1:, 1:]])
         changes = np.all((corners.min(axis=0) <= 0) & (corners.max(axis=0) >= 0), axis=-1)
         cells = [np.array([0.5 * (s[i] + s[i + 1]), 0.5 * (logs[k] + logs[k + 1])]) for i, k in np.argwhere(changes)]
@@ -132,6 +141,7 @@ def search_several(model: ContrastiveModel, known: list[list[FloatArray]]) -> li
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     radii = 0.15 + 0.85 * points[:, size] ** (1 / size)
     norms = [state[-1] for states in known for state in states] or [1.0]
+    search.norms = (search.norms[0], max(search.norms[1], *norms))
     logs = np.log(min(norms) / 3) + np.modf(7.3 * points[:, 0])[0] * np.log(9 * max(norms) / min(norms))
     starts = [np.append(d * s, y) for d, s, y in zip(directions, radii, logs, strict=True)]
     signs = [(1.0, -1.0) if negative else (1.0,) for negative in search.may_be_negative]

@@ -225,7 +225,7 @@ def plot_universality(matrix: Mapping[str, Any]) -> tuple[Figure, str]:
         axes.set(xscale="log", xlabel="dimension $n$", xlim=edge)
     letter_panels((left, right))
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(laws), 3))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(laws), 3), columnspacing=1.2)
     return figure, (
         f"{matrix['universality']['statement']} The numbers say: {matrix['universality']['verdict']}. Full simulations "
         f"less the projected chain at the same dimension, at time {time}, with 95 % intervals, those of the ratios as "

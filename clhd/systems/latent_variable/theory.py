@@ -50,7 +50,8 @@ def solve_difference(
 ) -> FloatArray:
     """Return P z - M / z, to the digits of P - M, which is `first`.
 
-    Where both modes are nearly equal, as those of layers of very different size, their difference loses its digits.
+    Where both modes are nearly equal, as those of layers of very different size, their difference loses its digits. All
+    other arguments are those of `solve_modes`; all are broadcast.
     """
     grown, shrunk, direct, scale = _solve(plus, minus, drive, speed, time, first)
     return np.where(scale < _LOST * (grown + shrunk), direct, grown - shrunk)

@@ -112,7 +112,9 @@ def _fill_regions(axes: Axes, border: xr.DataArray, lattice: FloatArray) -> set[
     lowest = float(lattice[0])
     heights = xr.apply_ufunc(np.arcsinh, border.fillna(1e3 * lattice[-1]) / lowest)
     threshold = (heights["phase_border_name"] == "informative") * heights.sel(phase_border_name="threshold", drop=True)
-    beside, below = (part.interp({_NOISE: fine}, method=_smooth(noise)) for part in (heights - threshold, threshold))
+    beside, below = (
+        part.interp({_NOISE: fine}, method=_choose_method(noise)) for part in (heights - threshold, threshold)
+    )
     filled = lowest * xr.apply_ufunc(np.sinh, beside + below)
     codes = np.empty((len(rates), len(fine)))
     names = list(_REGIONS)
@@ -130,8 +132,8 @@ def _fill_regions(axes: Axes, border: xr.DataArray, lattice: FloatArray) -> set[
     return seen | ({_END_OF_BRANCH} if np.isfinite(beyond).any() else set())
 
 
-def _smooth(noise: FloatArray) -> Literal["pchip", "linear"]:
-    """The method of interpolation: without overshoots, and with a derivative where there are enough values."""
+def _choose_method(noise: FloatArray) -> Literal["pchip", "linear"]:
+    """Return the method of interpolation: without overshoots, and smooth where there are enough values."""
     return "pchip" if len(noise) > 2 else "linear"
 
 

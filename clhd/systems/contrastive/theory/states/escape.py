@@ -199,7 +199,9 @@ def find_borders(
     if np.sum(found < 0) > 1:  # a single start may lie on the border
         raise NotConvergedError(_UNSETTLED)
     positions, found = positions[found >= 0], found[found >= 0]
-    for axis, end in ((0, found[0]), (1, found[-1])):  # without overlap 1 or 2, if the state of the other is stable
+    # The first start must end as one without overlap 1 does, in the pure state of feature 2 if that is stable; the last
+    # likewise. Else a border lies beyond the starts.
+    for axis, end in ((0, found[0]), (1, found[-1])):
         alone = stable & (overlap[:, axis] == 0) & (overlap[:, 1 - axis] != 0)
         if alone.any() and end not in outcome[alone]:
             raise NotConvergedError("the border of the attraction regions is not among the starts")

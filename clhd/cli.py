@@ -190,7 +190,7 @@ def _build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--check", action="store_true", help="exit with code 1 unless all is complete and up to date")
     sub.add_argument("--deep", action="store_true", help="like --check, and read every file to look for damage")
     sub.add_argument("--watch", action="store_true", help="show it again and again, until Ctrl-C")
-    sub = add(commands.plan, "predict core-hours, wall time, memory and disk space of an experiment")
+    sub = add(commands.plan, "predict processor time, wall time, memory and disk space of an experiment")
     _add_experiment(sub)
     sub.add_argument("--workers", type=int, metavar="N", help="number of processes, by default one per core")
     sub.add_argument("--json", action="store_true", help="print it as JSON, for programs")

@@ -46,7 +46,7 @@ def test_an_experiment_can_be_planned_run_inspected_and_replayed(
     experiment: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", "small.yaml"]) == 0
-    assert "small simulation: 4 points, 12 runs, 1 block, less than 0.01 core-hours, " in capsys.readouterr().out
+    assert "small simulation: 4 points, 12 runs, 1 block, less than 0.1 s of one core, " in capsys.readouterr().out
     assert main(["status", "config.yaml", "--json"]) == 0
     (report,) = json.loads(capsys.readouterr().out)
     assert report["simulation"] == {"state": "pending", "wanted": 12, "not_run": 12}

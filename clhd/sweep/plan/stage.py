@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clhd.core.arrays import FloatArray, IntArray
+from clhd.core.text import format_seconds
 from clhd.errors import ClhdError
 from clhd.sweep.plan.moments import describe_moments, expand_blocks, reduce_blocks
 from clhd.sweep.spec.experiment import REPLICAS_PER_BLOCK, Experiment
@@ -102,9 +103,10 @@ class CostTable:
 
 
 def format_work(seconds: float) -> str:
-    """Return predicted seconds of one core as text, in core-hours."""
-    hours = seconds / 3600
-    return f"{hours:.3g} core-hours" if hours >= 0.01 else "less than 0.01 core-hours"
+    """Return predicted seconds of one core as text; in core-hours from one hour on."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:.3g} core-hours"
+    return f"{format_seconds(seconds) if seconds >= 0.05 else 'less than 0.1 s'} of one core"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`plan_stages`: predict what an experiment takes, before anything runs: core-hours, bytes, wall time and memory.
+"""`plan_stages`: predict what an experiment takes, before anything runs: processor time, bytes, wall time and memory.
 
 The prediction uses the blocks that would run. Their cost is the prediction of the system, corrected by the ledger as
 soon as it holds enough measurements. Wall time and memory are meant for requests to a batch system, so they are larger

@@ -221,7 +221,7 @@ def test_fewer_times_are_cut_out_and_other_times_are_refused(
     with pytest.raises(
         ClhdError,
         match=r"with times = \[0, 1, 2\]; the file now says times = \[0, 5\]\. .*--fresh.*; "
-        r"the simulation takes 2\.4 s of one core then",
+        r"the simulation takes 9\.6 s of one core then",
     ):
         simulate(toy(times=[0, 5]), results, client)
 

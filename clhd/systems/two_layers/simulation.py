@@ -30,9 +30,10 @@ _NEGLIGIBLE = 1e-3  # of the largest weight of a location: shorter units count f
 
 def measure_match(first: FloatArray, is_linear: bool) -> FloatArray:
     """Return s_kv, shape (K, V), of first layers of shape (K, V, C); a linear unit may answer by its negative."""
+    first = _scale_by_two(first)
     lengths = np.sqrt((first * first).sum(1, keepdims=True))
     largest = np.abs(first).max(axis=(1, 2), keepdims=True)
-    scaled = first / (lengths + _NEGLIGIBLE * largest)
+    scaled = first / np.where(largest > 0, lengths + _NEGLIGIBLE * largest, 1.0)  # weights of 0 answer to nothing
     return np.asarray((np.abs(scaled) if is_linear else scaled).max(axis=2))
 
 
@@ -45,10 +46,22 @@ def average_by_location(match: FloatArray, chosen: BoolArray) -> FloatArray:
 def measure_rank(first: FloatArray) -> float:
     """Return (sum s^2)^2 / sum s^4 over the singular values s of W1_k, averaged over locations.
 
-    Both sums are traces of the Gram matrix, which a sum without BLAS makes.
+    Both sums are traces of the Gram matrix, which a sum without BLAS makes. A location whose weights are 0 has rank 0.
     """
+    first = _scale_by_two(first)
     gram = np.einsum("kvc,kwc->kvw", first, first)
-    return float((np.einsum("kvv->k", gram) ** 2 / (gram * gram).sum((1, 2))).mean())
+    squares = (gram * gram).sum((1, 2))
+    return float((np.einsum("kvv->k", gram) ** 2 / np.where(squares > 0, squares, 1.0)).mean())
+
+
+def _scale_by_two(first: FloatArray) -> FloatArray:
+    """Return first layers with the largest weight of each location at 0.5 to 1, by powers of two.
+
+    The weights of a location that no token activates decay for ever: at 1e-80 the sums of the rank would underflow, at
+    1e-160 those of the match. Other measures keep their bits.
+    """
+    _, exponent = np.frexp(np.abs(first).max(axis=(1, 2), keepdims=True))
+    return np.asarray(np.ldexp(first, -exponent))
 
 
 def train(values: SimpleNamespace, time: FloatArray, random: np.random.Generator) -> dict[str, Any]:

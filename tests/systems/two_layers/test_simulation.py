@@ -34,6 +34,24 @@ def test_units_of_one_token_have_a_match_of_one_and_full_rank():
     assert measure_rank(first) == pytest.approx(4, rel=1e-12)
 
 
+@pytest.mark.parametrize("size", [1e-310, 1e-170, 1e-80, 1e170])
+def test_measures_do_not_depend_on_the_scale_of_the_weights(size):
+    first = np.random.default_rng(4).normal(size=(10, 20, 7))
+    scaled = first.copy()
+    scaled[3] *= size  # a location that no token activates decays for ever
+    rtol = 1e-9 if size > 1e-300 else 1e-2  # below, few digits are left in the weights
+    for is_linear in (False, True):
+        np.testing.assert_allclose(measure_match(scaled, is_linear), measure_match(first, is_linear), rtol=rtol)
+    assert measure_rank(scaled) == pytest.approx(measure_rank(first), rel=rtol)
+
+
+def test_weights_of_zero_match_nothing_and_have_rank_zero():
+    first = np.random.default_rng(4).normal(size=(10, 20, 7))
+    first[3] = 0
+    assert not measure_match(first, is_linear=False)[3].any()
+    assert measure_rank(first) == pytest.approx(measure_rank(np.delete(first, 3, axis=0)) * 9 / 10, rel=1e-12)
+
+
 def test_a_negative_unit_counts_for_linear_networks_only():
     first = np.zeros((10, 20, 1))
     first[:, 0] = -1.0

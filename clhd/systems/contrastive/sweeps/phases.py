@@ -67,6 +67,7 @@ class PhasesSimulation(EndSimulation):
 class PhasesTheory(PointTheory):
     """The borders of the phases."""
 
+    version = 2  # the end of the informative branch lies between nodes of the similarity, too
     seconds = 0.5
     may_be_nan = ("phase_border",)
 

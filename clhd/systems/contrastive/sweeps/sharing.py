@@ -86,7 +86,7 @@ class SharingPoint(ModelPoint):
 class SharingTheory(PointTheory):
     """Two units that share a feature, in the limit of infinite dimension."""
 
-    version = 2  # pure states of squared norms far above 30 are found
+    version = 3  # a shared state is followed around bends, and to where the units part outside the features
     may_be_nan = _OF_THEORY
 
     def point(self, values: Mapping[str, Value], seed: int) -> SharingPoint:

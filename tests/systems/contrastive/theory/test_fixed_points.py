@@ -321,6 +321,19 @@ def test_rival_rates_next_to_a_feature_with_the_orthogonal_background(augmentati
         assert np.abs(states.eigenvalues.values[k] - rate).min() < 1e-8
 
 
+@pytest.mark.parametrize("constraint", ["sphere", "none"])
+def test_relu_without_noise_is_refused_with_several_features(constraint):
+    # For c = +-1.22 and +-1.73 the velocity jumps at q_1 / q_2 = 1.41, to which it points from both sides.
+    model = ContrastiveModel(
+        latents=(ThreePoint(second_moment=1.5), ThreePoint(second_moment=1.5, kurtosis=2.0)), activation="relu",
+        constraint=constraint, base_noise_variance=0.0, augmentation_noise_variance=0.0,
+    )  # fmt: skip
+    with pytest.raises(ClhdError, match="several features need noise"):
+        find_fixed_points(model)
+    without_signal = (model.latents[0], ThreePoint(second_moment=0.0))
+    assert find_fixed_points(replace(model, latents=without_signal)).sizes["state"] > 0
+
+
 def test_relu_rates_of_silent_features_where_little_noise_smooths_the_kink():
     model = ContrastiveModel(
         latents=(Atoms(values=(-3.0, 0.0, 3.0), weights=(0.1, 0.8, 0.1)), ThreePoint(second_moment=1.0, kurtosis=2.0)),

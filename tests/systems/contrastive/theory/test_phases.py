@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.latents import ThreePoint
 from clhd.systems.contrastive.theory.states.fixed_points import find_fixed_points
 from clhd.systems.contrastive.theory.states.phases import find_phase_borders
 from clhd.systems.contrastive.theory.states.threshold import growth_rates
@@ -57,6 +59,18 @@ def test_both_states_are_stable_between_the_threshold_and_the_end_of_the_informa
     assert {"uninformative", "pure"} <= kinds(at(model, 0.1))
     assert "pure" in kinds(at(model, 0.97 * borders.informative))
     assert "pure" not in kinds(at(model, 1.03 * borders.informative))
+
+
+@pytest.mark.parametrize(("moment", "correlation"), [(1.5, -1.0), (0.5, -1.0), (0.5, 1.0)])
+def test_the_informative_branch_ends_where_the_last_state_vanishes(moment, correlation):
+    """The end lies between the nodes of the similarity: at 0.79, and at 0.98 for a weak feature."""
+    model = ContrastiveModel(
+        latents=(ThreePoint(second_moment=moment),), loss="bilinear", background="orthogonal", weight_decay=0.1,
+        noise_correlation=correlation, base_noise_variance=1.0, augmentation_noise_variance=0.5,
+    )  # fmt: skip
+    end = find_phase_borders(model).informative
+    assert "pure" in kinds(at(model, 0.9995 * end))
+    assert "pure" not in kinds(at(model, 1.0005 * end))
 
 
 def test_saddles_of_a_cubic_unit_are_no_end_of_its_informative_branch():

@@ -1,12 +1,18 @@
 """Two units that share a feature: the pure state of one unit, the ODE over sets of batches, SGD that parts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
 
 import clhd
+from clhd.systems.contrastive.model.contrastive import ContrastiveModel
+from clhd.systems.contrastive.model.latents import ThreePoint
 from clhd.systems.contrastive.theory.states.pure_states import find_pure_state
 from clhd.systems.contrastive.theory.states.shared_states import _Branch, find_critical_penalty, find_shared_state
+from clhd.systems.contrastive.theory.units.pair_flow import PairFlow
+from clhd.systems.contrastive.theory.units.pair_jacobian import eigenvalues_at_zero
 from clhd.systems.contrastive.theory.units.units_flow import UnitsFlow
 from tests.systems.contrastive.theory.test_units import model
 
@@ -127,3 +133,45 @@ def test_the_difference_of_two_units_of_sgd_grows_as_predicted(decorrelation):
 def test_what_is_not_offered_is_refused(changes, message):
     with pytest.raises(clhd.ClhdError, match=message):
         find_shared_state(model(**changes))
+
+
+BENT = {
+    "inside": (0.7447, ContrastiveModel(
+        latents=(ThreePoint(second_moment=3.0, kurtosis=1.8), ThreePoint(second_moment=0.3)), activation="erf",
+        loss="covariance", batch=4, centred=False, units=2, learning_rate=0.4, weight_decay=0.3,
+        base_noise_variance=0.0, augmentation_noise_variance=0.05, noise_correlation=1.0,
+    )),
+    "outside": (0.4922, ContrastiveModel(
+        latents=(ThreePoint(second_moment=0.6, kurtosis=1.8),), activation="tanh",
+        loss="covariance", batch=4, centred=False, units=2, learning_rate=0.4, weight_decay=0.05,
+        base_noise_variance=0.0, augmentation_noise_variance=0.4, noise_correlation=0.5,
+    )),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_a_shared_state_is_followed_where_it_bends_and_is_marginal_at_the_critical_penalty(name):
+    expected, model = BENT[name]
+    critical = find_critical_penalty(model)
+    assert critical is not None
+    assert critical.penalty == pytest.approx(expected, abs=1e-3)
+    # The averages over one sample of two arbitrary units are another program.
+    flow = PairFlow(replace(model, decorrelation=critical.penalty), largest_norm=4.0)
+    overlap = np.zeros((2, model.features))
+    overlap[:, 0] = critical.overlap
+    gram = np.full((2, 2), critical.squared_norm)
+    assert np.abs(flow.velocity(flow.pack(overlap, gram))).max() < 1e-4
+    rates = eigenvalues_at_zero(flow, overlap, gram, np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2))
+    assert rates.real.max() == pytest.approx(0, abs=2e-3)
+
+
+def test_units_that_part_without_a_penalty_have_the_critical_penalty_zero_where_the_state_bends_at_once():
+    model = ContrastiveModel(
+        latents=(ThreePoint(second_moment=1.0, kurtosis=5.0),), activation="erf", loss="covariance", units=2,
+        learning_rate=0.4, weight_decay=0.8, base_noise_variance=1.0, augmentation_noise_variance=1.0,
+        noise_correlation=1.0,
+    )  # fmt: skip
+    critical = find_critical_penalty(model)
+    assert critical is not None
+    assert critical.penalty == 0
+    assert find_shared_state(model).distance_rate > 0

@@ -117,8 +117,9 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
     ------
     ClhdError
         If the model has an L1 penalty, or has relu, the spectral or infonce loss and no sphere constraint: the
-        directions in which its norm collapses are then not fixed points of a smaller system. Also if it has three or
-        more units, or two with relu or more than 128 latent atoms together.
+        directions in which its norm collapses are then not fixed points of a smaller system. Also if it has relu, no
+        noise and several features, whose velocity jumps; three or more units; or two with relu or more than 128 latent
+        atoms together.
     """
     check_model(model)
     if model.units > 1:
@@ -127,6 +128,11 @@ def find_fixed_points(model: ContrastiveModel) -> xr.Dataset:
     if model.unit.code == RELU and not is_scale_free(model) and not model.is_sphere:
         raise InputError(
             f"activation = 'relu': fixed points with loss = {model.loss!r} are known with constraint = 'sphere' only"
+        )
+    if model.unit.code == RELU and model.noise_variance == 0 and sum(law.moment(2) > 0 for law in model.latents) > 1:
+        raise InputError(
+            "activation = 'relu': fixed points with several features need noise, because without it the velocity jumps "
+            "where a sample crosses the kink, and trajectories end at such jumps, where the velocity is not 0"
         )
     states = [*_states_without_overlap(model), *_states_with_overlap(model)]
     states.sort(key=lambda state: (KINDS.index(_kind(state)), [q == 0 for q in state.overlap], state.squared_norm))

@@ -38,7 +38,7 @@ from clhd.systems.contrastive.theory.flow.drift import Flow
 from clhd.systems.contrastive.theory.states.threshold import collapses
 
 _NORMS = np.geomspace(1e-8, 1e2, 41)
-_SIMILARITIES = np.linspace(0.02, 0.98, 17)
+_SIMILARITIES = np.append(np.linspace(0.02, 0.98, 17), [0.99, 0.995, 0.998, 0.999])
 _PROBE = 1e-3  # overlap, in units of sqrt r, from which the slope of g is taken
 
 
@@ -122,11 +122,22 @@ class _Branch:
 
 def _end_of_informative(branch: _Branch, threshold: float) -> float:
     """Return the largest learning rate on the informative branch, which begins at the threshold."""
-    best = threshold
-    for similarity in _SIMILARITIES:
-        for r in _resting_norms(lambda r, s=similarity: branch.growth(s, r)):  # type: ignore[misc]
-            best = max(best, branch.rate(similarity, r))
-    return best
+
+    def rate(similarity: float) -> float:
+        norms = _resting_norms(lambda r: branch.growth(similarity, r))
+        return max((branch.rate(similarity, r) for r in norms), default=-math.inf)
+
+    rates = [rate(similarity) for similarity in _SIMILARITIES]
+    top = int(np.argmax(rates))
+    if not math.isfinite(rates[top]):  # no such state, or it has no end
+        return max(threshold, rates[top])
+    # Between nodes a state may be missing: its rate counts as that of the lowest node, for the search is by parabolas.
+    lowest = min(value for value in rates if math.isfinite(value))
+    low, high = _SIMILARITIES[max(top - 1, 0)], _SIMILARITIES[min(top + 1, len(rates) - 1)]
+    found = optimize.minimize_scalar(
+        lambda s: -max(rate(s), lowest), bounds=(low, high), method="bounded", options={"xatol": 1e-4}
+    )
+    return max(threshold, rates[top], -float(found.fun))
 
 
 def _maximise(rate: Callable[[float], float], top: int) -> float:

@@ -38,7 +38,6 @@ where N_c = s_b + s_a (1 + rho) / 2, and zeta in the last average is noise of va
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,6 +55,7 @@ from clhd.systems.contrastive.theory.states.shared_averages import SharedAverage
 _MOST_STEPS, _RESIDUAL, _LEAST_OVERLAP = 30, 1e-11, 1e-3
 # The penalty is raised from 0 by steps of this size times 1 + the penalty, up to the largest.
 _PENALTY_STEP, _LARGEST_PENALTY = 0.1, 1e3
+_SHORTEST_STEP = 1e-3  # share of that step: where even this one fails, the state has ended
 
 
 @dataclass(frozen=True)
@@ -157,32 +157,31 @@ def find_critical_penalty(model: ContrastiveModel, feature: int = 1) -> Critical
     if branch.start is None:
         return None
 
-    def antisymmetric_rate(penalty: float) -> float:
-        return branch.at(penalty).largest_rate(-1.0) if branch.follow(penalty) else math.nan
+    def splitting_rate(penalty: float) -> float:
+        return branch.at(penalty).splitting_rate() if branch.follow(penalty) else math.nan
 
     lower, upper = 0.0, 0.0
-    rate = antisymmetric_rate(upper)
+    rate = splitting_rate(upper)
     while rate < 0 and upper < _LARGEST_PENALTY:
         lower, upper = upper, upper + _PENALTY_STEP * (1 + upper)
-        rate = antisymmetric_rate(upper)
-    if math.isnan(rate):
-        return None
+        rate = splitting_rate(upper)
+    if math.isnan(rate):  # the state ends on the way, perhaps after it has lost its stability
+        upper = branch.penalty
+        rate = splitting_rate(upper)
+        if not rate >= 0:
+            return None
     if rate < 0:
         return CriticalPenalty(math.inf, math.nan, math.nan)
-    critical = _find_zero(antisymmetric_rate, lower, upper)
-    if branch.at(critical).distance_rate() > 0:  # the units have parted outside the features before
-        critical = _find_zero(lambda penalty: branch.at(penalty).distance_rate(), 0.0, critical)
+    critical = lower if upper == lower else float(optimize.brentq(splitting_rate, lower, upper, xtol=1e-9))
     branch.follow(critical)
     return CriticalPenalty(critical, branch.overlap, branch.squared_norm)
 
 
-def _find_zero(rate: Callable[[float], float], lower: float, upper: float) -> float:
-    """Return the penalty at which a rate passes 0; `lower` if it is positive there."""
-    return lower if upper == lower or rate(lower) >= 0 else float(optimize.brentq(rate, lower, upper, xtol=1e-9))
-
-
 class _Branch:
-    """The shared states that continue the pure state of one unit as the penalty grows."""
+    """The shared states that continue the pure state of one unit as the penalty grows.
+
+    `penalty` is the one that was reached last.
+    """
 
     def __init__(self, model: ContrastiveModel, feature: int) -> None:
         check_shared(model)
@@ -193,7 +192,7 @@ class _Branch:
         self._rivals = [law.moment(2) for k, law in enumerate(model.latents) if k != j]
         pure = find_pure_state(self._alone, 1)
         self.start = None if pure is None else (pure.overlap, pure.squared_norm)
-        self._penalty, (self.overlap, self.squared_norm) = 0.0, self.start or (0.0, 0.0)
+        self.penalty, (self.overlap, self.squared_norm) = 0.0, self.start or (0.0, 0.0)
         self.deviations: _Deviations | None = None
 
     def at(self, penalty: float) -> "_Deviations":
@@ -206,10 +205,14 @@ class _Branch:
         """Move along the branch to `penalty`; return False if it ends before, or does not begin."""
         if self.start is None:
             return False
-        while (step := penalty - self._penalty) != 0 or self.deviations is None:
-            largest = _PENALTY_STEP * (1 + self._penalty)
-            if not self._solve(penalty if abs(step) <= largest else self._penalty + math.copysign(largest, step)):
-                return False
+        while (step := penalty - self.penalty) != 0 or self.deviations is None:
+            largest = _PENALTY_STEP * (1 + self.penalty)
+            # Where the state bends, Newton's method needs a shorter step than where it does not.
+            size = min(abs(step), largest)
+            while not self._solve(penalty if size == abs(step) else self.penalty + math.copysign(size, step)):
+                size *= 0.5
+                if size < _SHORTEST_STEP * largest:
+                    return False
         return True
 
     def _solve(self, penalty: float) -> bool:
@@ -223,7 +226,7 @@ class _Branch:
             velocity = deviations.velocity()
             slope = deviations.jacobian(1.0) if slope is None else slope
             if np.abs(velocity).max() < _RESIDUAL:
-                self._penalty, (self.overlap, self.squared_norm) = penalty, map(float, x)
+                self.penalty, (self.overlap, self.squared_norm) = penalty, map(float, x)
                 self.deviations = deviations
                 return True
             x = x - np.linalg.solve(slope, velocity)
@@ -262,6 +265,10 @@ class _Deviations:
         equal, opposite = self._signs(sigma)
         drift = self._common * equal + self._difference * opposite - self._model.weight_decay
         return max([own, *(self._model.learning_rate * (m * equal + drift) for m in self._rivals)])
+
+    def splitting_rate(self) -> float:
+        """Return the rate at which the units part."""
+        return max(self.largest_rate(-1.0), self.distance_rate())
 
     def distance_rate(self) -> float:
         """Return the growth rate of w_1 - w_2 in a direction outside the features and outside both units."""

@@ -131,8 +131,11 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
         assert main(["verify", "small.yaml"]) == 0
         assert capsys.readouterr().out.startswith("1 point computed again: 1 run with the same bits")
     overwrite(store, "status", np.full_like(status, Status.NOT_RUN))
-    assert main(["verify", "small.yaml"]) == 0
-    assert capsys.readouterr().out == "nothing to compare: no chosen point is known\n"
+    assert main(["verify", "small.yaml"]) == 1
+    nothing = "nothing was compared: no chosen point has a result; `clhd run FILE` computes it\n"
+    assert capsys.readouterr().out == nothing
+    assert main(["replay", "small.yaml", "second_moment=1", "dimension=50"]) == 1
+    assert capsys.readouterr().out == f"second_moment=1, dimension=50: {nothing}"
 
 
 @pytest.mark.parametrize(

@@ -339,19 +339,22 @@ def why(options: Namespace) -> int:
 def replay(options: Namespace) -> int:
     """Compute one point again and compare the bits."""
     from clhd.sweep.results.inspect import replay_point
+    from clhd.sweep.spec.experiment import read_experiment
 
-    return _report_replays([replay_point(_read(options)[0], options.results, _parse_place(options.place))])
+    experiment = read_experiment(options.experiment)
+    return _report_replays([replay_point(experiment, options.results, _parse_place(options.place))])
 
 
 def verify(options: Namespace) -> int:
     """Compute a random share of the points of an experiment or an archive again, and compare the bits."""
     from clhd.sweep.results.inspect import verify_share
+    from clhd.sweep.spec.experiment import read_experiment
 
     if not 0 < options.fraction <= 1:
         raise InputError(f"--fraction = {options.fraction:g}: must be greater than 0, at most 1")
     if options.experiment.suffix == ".zip":
         return _verify_archive(options.experiment, options.fraction)
-    return _report_replays(verify_share(_read(options)[0], options.results, options.fraction))
+    return _report_replays(verify_share(read_experiment(options.experiment), options.results, options.fraction))
 
 
 def _verify_archive(path: Path, fraction: float) -> int:

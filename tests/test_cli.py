@@ -112,6 +112,15 @@ def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_computed(
     assert not Path("results").exists()
 
 
+def test_replay_and_verify_check_no_point_that_they_do_not_compute(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["simulate", "small.yaml"]) == 0
+    monkeypatch.setattr("clhd.sweep.plan.check.check_experiment", lambda *_: pytest.fail("checks all points"))
+    assert main(["replay", "small.yaml", "second_moment=1", "dimension=50"]) == 0
+    assert main(["verify", "small.yaml"]) == 0
+
+
 def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "small.yaml"]) == 0
     assert main(["verify", "small.yaml", "--fraction", "1"]) == 0

@@ -3,7 +3,7 @@
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | done in part: points failed, or bits differ; a workflow goes on |
+| 1 | done in part: points failed, or bits differ or could not be compared; a workflow goes on |
 | 2 | impossible, and one line says why: the input is wrong, disk or memory is full, the scheduler is lost |
 | 3 | a fault of clhd itself, with its traceback |
 | 130 | interrupted, by Ctrl-C or a batch system |

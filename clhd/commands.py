@@ -200,6 +200,7 @@ def claims(options: Namespace) -> int:
     if find_spec("matplotlib") is None:  # told before anything is judged, and after mistakes of the user
         raise ModuleNotFoundError(name="matplotlib")
     from clhd.claims.judge import find_basis, judge_claims, judge_tables, list_files, read_claims, write_claims
+    from clhd.core.text import cut_lines
     from clhd.figures.claims import draw_claims, list_paths
     from clhd.sweep.results.products import claims_record, find_claims_faults, write_record
 
@@ -212,7 +213,8 @@ def claims(options: Namespace) -> int:
         print(f"{entry['id']}  {entry['verdict']:<14}  {entry['statement']}")
         for part in entry.get("parts", []):
             print(f"  {part['id']}  {part['verdict']:<14}  {part['statement']}")
-    paths = [results / name for name in list_files(settings)] + list_paths(settings, results)
+    written = [results / name for name in list_files(settings)]
+    paths = written + list_paths(settings, results)
     is_ours = all(type(setting.system).__module__.startswith("clhd.") for setting in settings.values())
     if is_ours and paths[0].is_file() and not find_claims_faults(config, results, find_basis(judged["claims"])):
         for path in paths:
@@ -223,8 +225,11 @@ def claims(options: Namespace) -> int:
     tables = judge_tables(settings, results)
     for name, table in tables.items():
         print(write_claims(table, results / f"claims_{name}.json"))
-    draw_claims(judged, tables, settings, results)  # last: a figure that fails costs no verdict
-    write_record(claims_record(results), paths, find_basis([*judged["claims"], *tables.values()]), text)
+    drawn, problems = draw_claims(judged, tables, settings, results)
+    written += drawn
+    write_record(claims_record(results), written, find_basis([*judged["claims"], *tables.values()]), text)
+    if problems:
+        raise InputError(cut_lines(problems))
     return 0
 
 
@@ -334,19 +339,22 @@ def why(options: Namespace) -> int:
 def replay(options: Namespace) -> int:
     """Compute one point again and compare the bits."""
     from clhd.sweep.results.inspect import replay_point
+    from clhd.sweep.spec.experiment import read_experiment
 
-    return _report_replays([replay_point(_read(options)[0], options.results, _parse_place(options.place))])
+    experiment = read_experiment(options.experiment)
+    return _report_replays([replay_point(experiment, options.results, _parse_place(options.place))])
 
 
 def verify(options: Namespace) -> int:
     """Compute a random share of the points of an experiment or an archive again, and compare the bits."""
     from clhd.sweep.results.inspect import verify_share
+    from clhd.sweep.spec.experiment import read_experiment
 
     if not 0 < options.fraction <= 1:
         raise InputError(f"--fraction = {options.fraction:g}: must be greater than 0, at most 1")
     if options.experiment.suffix == ".zip":
         return _verify_archive(options.experiment, options.fraction)
-    return _report_replays(verify_share(_read(options)[0], options.results, options.fraction))
+    return _report_replays(verify_share(read_experiment(options.experiment), options.results, options.fraction))
 
 
 def _verify_archive(path: Path, fraction: float) -> int:
@@ -381,13 +389,13 @@ def _report_replays(replays: Sequence[Any]) -> int:
         outputs = ", ".join(replay.different)
         print(f"{replay.place}: {outputs} came out otherwise, by up to {replay.largest_difference:.3g}")
     again = sum(replay.replicas > 0 for replay in replays)
+    if not again:
+        where = f"{replays[0].place}: " if replays else ""
+        print(f"{where}nothing was compared: no chosen point has a result; `clhd run FILE` computes it")
+        return 1
     same = format_count(sum(replay.replicas for replay in replays if not replay.different), "run")
     found = f"{same} with the same bits, {format_count(len(different), 'point')} with others"
-    print(
-        f"{format_count(again, 'point')} computed again: {found}"
-        if again
-        else "nothing to compare: no chosen point is known"
-    )
+    print(f"{format_count(again, 'point')} computed again: {found}")
     return 1 if different else 0
 
 

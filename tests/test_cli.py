@@ -112,6 +112,15 @@ def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_computed(
     assert not Path("results").exists()
 
 
+def test_replay_and_verify_check_no_point_that_they_do_not_compute(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["simulate", "small.yaml"]) == 0
+    monkeypatch.setattr("clhd.sweep.plan.check.check_experiment", lambda *_: pytest.fail("checks all points"))
+    assert main(["replay", "small.yaml", "second_moment=1", "dimension=50"]) == 0
+    assert main(["verify", "small.yaml"]) == 0
+
+
 def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "small.yaml"]) == 0
     assert main(["verify", "small.yaml", "--fraction", "1"]) == 0
@@ -131,8 +140,11 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
         assert main(["verify", "small.yaml"]) == 0
         assert capsys.readouterr().out.startswith("1 point computed again: 1 run with the same bits")
     overwrite(store, "status", np.full_like(status, Status.NOT_RUN))
-    assert main(["verify", "small.yaml"]) == 0
-    assert capsys.readouterr().out == "nothing to compare: no chosen point is known\n"
+    assert main(["verify", "small.yaml"]) == 1
+    nothing = "nothing was compared: no chosen point has a result; `clhd run FILE` computes it\n"
+    assert capsys.readouterr().out == nothing
+    assert main(["replay", "small.yaml", "second_moment=1", "dimension=50"]) == 1
+    assert capsys.readouterr().out == f"second_moment=1, dimension=50: {nothing}"
 
 
 @pytest.mark.parametrize(

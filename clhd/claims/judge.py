@@ -30,7 +30,7 @@ from clhd.sweep.run.children import map_in_children
 from clhd.sweep.spec.experiment import Experiment
 from clhd.sweep.spec.yaml_file import read_yaml
 from clhd.systems.protocol import System
-from clhd.systems.registry import Reference, import_named, load_system, locate
+from clhd.systems.registry import Reference, explain_error, import_named, load_system, locate
 
 
 @dataclass(frozen=True)
@@ -226,12 +226,13 @@ def judge_tables(settings: Mapping[str, ClaimSettings], results: Path) -> dict[s
 
 @contextmanager
 def _naming_experiments(name: str, setting: ClaimSettings) -> Iterator[None]:
-    """Turn the KeyError of a judge into a line that names the experiments."""
-    try:
-        yield
-    except KeyError as error:
-        roles = ", ".join(f"{role} = {experiment}" for role, experiment in setting.experiments.items())
-        raise InputError(f"{name}: an experiment ({roles}) lacks {error}, which its judge needs") from error
+    """Turn the KeyError of a judge into a line that names the experiments, and any other of an author's into one."""
+    with explain_error(f"claim {name}", str(getattr(setting.claim.judge, "__module__", ""))):
+        try:
+            yield
+        except KeyError as error:
+            roles = ", ".join(f"{role} = {experiment}" for role, experiment in setting.experiments.items())
+            raise InputError(f"{name}: an experiment ({roles}) lacks {error}, which its judge needs") from error
 
 
 def read_summaries(setting: ClaimSettings, results: Path) -> dict[str, Summary]:

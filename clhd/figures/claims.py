@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from clhd.claims.claim import CaseTable
 from clhd.claims.judge import ClaimSettings, list_figures, read_summaries
 from clhd.core.files import make_folder, write_file
-from clhd.errors import explain_unwritable
+from clhd.errors import InputError, explain_unwritable
+from clhd.figures.named import draw_named
 from clhd.sweep.run.children import map_in_children
-from clhd.systems.registry import import_named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,39 +27,47 @@ def draw_claims(
     results: Path,
     *,
     for_paper: Path | None = None,
-) -> list[Path]:
+) -> tuple[list[Path], list[str]]:
     """Draw the figures of every claim and every table, of which `clhd.claims.judge` has returned both.
 
     They go to the folder ``figures`` of all results; or to the folder `for_paper`, with fonts like those of TeX, as pdf
-    alone, without captions.
+    alone, without captions. A function that fails stops no other figure; older files of its figure are removed.
 
     Returns
     -------
-    list of Path
-        Of each figure, such as C: ``C.pdf``, ``C.png``, ``C.svg`` and its caption, ``C.rst``.
+    (paths, problems) : list of Path, list of str
+        Of each figure, such as C: ``C.pdf``, ``C.png``, ``C.svg`` and its caption, ``C.rst``. And one line for each
+        figure that could not be drawn.
 
     Raises
     ------
     ClhdError
-        If a function cannot be imported, or the files cannot be written.
+        If a summary cannot be read, or the files cannot be written.
     """
     from clhd.figures.style import TEX_FONTS, save_figure, use_style  # noqa: PLC0415 (only who draws needs matplotlib)
 
     judged = {entry["id"]: entry for entry in claims["claims"]} | dict(tables)
 
-    def draw(figure: tuple[str, str, str]) -> list[Path]:
-        """Draw one figure, given by the id of its claim, its name and the target of its function."""
+    def draw(figure: tuple[str, str, str]) -> list[Path] | str:
+        """Draw one figure, given by the id of its claim, its name and the target of its function; or say why not."""
         name, stem, target = figure
         setting = settings[name]
         basis = () if isinstance(setting.claim, CaseTable) else (read_summaries(setting, results),)
         with use_style(TEX_FONTS if for_paper else None):
-            drawn, caption = import_named(target, setting.system)(*basis, judged[name])
+            try:
+                drawn, caption = draw_named(stem, target, setting.system, *basis, judged[name])
+            except InputError as error:
+                for suffix in ("pdf",) if for_paper else (*_FORMATS, "rst"):
+                    ((for_paper or results / "figures") / f"{stem}.{suffix}").unlink(missing_ok=True)
+                return str(error)
             if for_paper:
                 return save_figure(drawn, for_paper / stem, ("pdf",))
             return _save(drawn, caption, results / "figures" / stem)
 
     figures = [(name, *figure) for name in judged for figure in settings[name].claim.list_figures(name).items()]
-    return [path for paths in map_in_children(draw, figures) for path in paths]
+    found = map_in_children(draw, figures)
+    paths = [path for drawn in found if not isinstance(drawn, str) for path in drawn]
+    return paths, [problem for problem in found if isinstance(problem, str)]
 
 
 def list_paths(settings: Mapping[str, ClaimSettings], results: Path) -> list[Path]:

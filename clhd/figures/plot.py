@@ -167,7 +167,7 @@ def draw_summary(summary: "Summary", experiment: "Experiment | None" = None) -> 
     Raises
     ------
     ClhdError
-        If it has no figure, or the figure is unknown.
+        If it has no figure, the figure is unknown, or a function of a system's author fails.
     """
     named = experiment or summary.experiment
     figure = find_figure(named)
@@ -176,20 +176,15 @@ def draw_summary(summary: "Summary", experiment: "Experiment | None" = None) -> 
             f"{summary.name}: has no figure of its own: this needs a simulation and an axis with two values, "
             "or a figure that the experiment names"
         )
-    drawn: tuple[Figure, str] = _find_function(figure, named)(summary)
-    return drawn
-
-
-def _find_function(figure: str, experiment: "Experiment | Mapping[str, Any]") -> Any:
-    """The function that draws a figure of clhd or of the system."""
-    from clhd.systems.registry import import_named  # noqa: PLC0415
-
     if figure in FIGURES:
         module, _, function = FIGURES[figure].partition(":")
-        return getattr(import_module(module), function)
+        drawn: tuple[Figure, str] = getattr(import_module(module), function)(summary)
+        return drawn
+    from clhd.figures.named import draw_named  # noqa: PLC0415
+
     try:
-        system = _load_system(experiment)
+        system = _load_system(named)
     except ClhdError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"figure = {figure!r}: is a figure of the system, which cannot be loaded: {reason}") from None
-    return import_named(system.figures[figure], system)
+    return draw_named(figure, system.figures[figure], system, summary)

@@ -10,10 +10,11 @@
 | installed.txt | versions of all packages that were installed when the archive was written |
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from importlib.metadata import distributions
 from pathlib import Path, PurePosixPath
@@ -21,7 +22,7 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 from clhd.core.files import replace_file
-from clhd.errors import FileError, InputError, explain_unwritable
+from clhd.errors import FileError, InputError, ResultsError, explain_unwritable
 from clhd.sweep.spec.config import ConfigContent
 from clhd.sweep.spec.experiment import STAGES, stage_path
 from clhd.sweep.store.lock import hold_lock
@@ -35,6 +36,7 @@ MANIFEST, CONTENTS = "manifest-sha256.txt", "archive.json"
 _LOCK = Path("requirements/lock.txt")
 _PRODUCTS = ("claims*.json", ".claims.json", "report.html", ".report.json", "figures/**/*", "latex/**/*")
 _CHUNK = 1 << 20
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def write_archive(config: ConfigContent, source: Path, results: Path, output: Path, licence: str | None = None) -> int:
@@ -75,14 +77,13 @@ def write_archive(config: ConfigContent, source: Path, results: Path, output: Pa
         [*places.values(), CONTENTS, MANIFEST, "installed.txt"],
         licence,
     )
-    with explain_unwritable(output), ExitStack() as stack:
+    with explain_unwritable(output), replace_file(output) as file, ExitStack() as stack:
         for name in found:
             for stage in STAGES:
-                stack.enter_context(hold_lock(stage_path(results / name, stage)))
+                stack.enter_context(_hold_still(stage_path(results / name, stage)))
         for path in (path for name in found for path in _list_results(results / name)):
             places[path] = _place(path)
-        archive = ZipFile(stack.enter_context(replace_file(output)), "w", ZIP_DEFLATED, strict_timestamps=False)
-        with archive:
+        with ZipFile(file, "w", ZIP_DEFLATED, strict_timestamps=False) as archive:
             sums = {place: _add(archive, path, place) for path, place in places.items()}
             texts = {CONTENTS: json.dumps(contents, indent=2), "installed.txt": "\n".join(installed) + "\n"}
             for place, text in {**texts, METADATA: json.dumps(crate, indent=2)}.items():
@@ -90,6 +91,28 @@ def write_archive(config: ConfigContent, source: Path, results: Path, output: Pa
                 sums[place] = sha256(text.encode()).hexdigest()
             archive.writestr(MANIFEST, "".join(f"{digest}  {place}\n" for place, digest in sorted(sums.items())))
     return len(sums) + 1
+
+
+@contextmanager
+def _hold_still(store: Path) -> Iterator[None]:
+    """Let no run write a store meanwhile; where it is read-only and so has no lock, raise ResultsError if one did."""
+    with ExitStack() as stack:
+        before = None
+        try:
+            stack.enter_context(hold_lock(store))
+        except FileError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            before = _list_states(store)
+        yield
+        if before is not None and _list_states(store) != before:
+            raise ResultsError(f"{store}: was written while it was archived; archive it when its run has ended")
+
+
+def _list_states(store: Path) -> list[tuple[Path, int, int, int]]:
+    """All files of a store; a file that is replaced has another number."""
+    found = ((path, path.stat()) for path in sorted(store.rglob("*")) if path.is_file())
+    return [(path, state.st_ino, state.st_mtime_ns, state.st_size) for path, state in found]
 
 
 def _list_settings(config: ConfigContent, source: Path, names: list[str]) -> Iterator[Path]:

@@ -65,7 +65,7 @@ def write_paper_assets(config: ConfigContent, results: Path) -> list[Path]:
     ------
     ClhdError
         If claims.json does not exist although the list names claims, is no file of claims or rests on what has changed
-        since, or the files cannot be written.
+        since, the files cannot be written, or a figure cannot be drawn: then all else has been written.
     """
     judged, tables = _read_judged(results, has_claims=config.claims is not None)
     faults = find_claims_faults(config, results)
@@ -79,8 +79,10 @@ def write_paper_assets(config: ConfigContent, results: Path) -> list[Path]:
         write_file(paths[0], compose_macros(judged["claims"], tables))
         write_file(paths[1], compose_bibliography(config, results))
         paths += _write_tables(judged["claims"], folder / "tables")
-        paths += _draw(config, judged, tables, results)
-    return paths
+        drawn, problems = _draw(config, judged, tables, results)
+    if problems:
+        raise InputError(cut_lines(problems))
+    return paths + drawn
 
 
 def _read_judged(results: Path, *, has_claims: bool) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -167,17 +169,19 @@ def compose_bibliography(config: ConfigContent, results: Path) -> str:
     return "\n".join([_CLHD.format(version=version("clhd")), _LETTER, *others])
 
 
-def _draw(config: ConfigContent, judged: Mapping[str, Any], tables: Mapping[str, Any], results: Path) -> list[Path]:
-    """Draw the figures of the claims, and those of the experiments that have a summary."""
+def _draw(
+    config: ConfigContent, judged: Mapping[str, Any], tables: Mapping[str, Any], results: Path
+) -> tuple[list[Path], list[str]]:
+    """Draw the figures of the claims, and of the experiments that have a summary; and say which cannot be drawn."""
     folder = results / FOLDER / "figures"
-    paths = []
+    paths, problems = list[Path](), list[str]()
     if config.claims is not None:
         settings = read_claims(config.claims, config.experiments)
         known = {entry["id"] for entry in judged["claims"]} | set(tables)
         if set(settings) - known:
             missing = ", ".join(sorted(set(settings) - known))
             raise InputError(f"{results / 'claims.json'}: lacks {missing}; write it again with `clhd claims`")
-        paths += draw_claims(judged, tables, settings, results, for_paper=folder)
+        paths, problems = draw_claims(judged, tables, settings, results, for_paper=folder)
     for name in config.experiments:
         path = stage_path(results / name, "summary")
         if not path.is_dir():
@@ -186,6 +190,11 @@ def _draw(config: ConfigContent, judged: Mapping[str, Any], tables: Mapping[str,
         figure_name = find_figure(summary.experiment)
         if figure_name != NO_FIGURE and (figure_name != "lines" or summary.axes):  # of one point there are no lines
             with use_style(TEX_FONTS):
-                figure, _ = draw_summary(summary)
+                try:
+                    figure, _ = draw_summary(summary)
+                except InputError as error:
+                    (folder / f"{name}.pdf").unlink(missing_ok=True)
+                    problems.append(f"{name}: {error}")
+                    continue
                 paths += save_figure(figure, folder / name, ("pdf",))
-    return paths
+    return paths, problems

@@ -11,7 +11,7 @@
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ _VIEWS = (
 
 
 def describe_results(
-    summary: Summary, experiment: Experiment, answers: Sequence[Mapping[str, Any]], max_numbers: int = MAX_NUMBERS
+    summary: Summary, experiment: Experiment, answers: Collection[Mapping[str, Any]], max_numbers: int = MAX_NUMBERS
 ) -> dict[str, Any]:
     """Return the content of a page.
 
@@ -45,7 +45,7 @@ def describe_results(
     ----------
     experiment : Experiment
         As the summary describes it.
-    answers : sequence of mapping
+    answers : collection of mapping
         What `clhd.sweep.results.inspect.explain_points` says of all points; empty if that is not known.
     max_numbers : int
         The most numbers of all arrays. If there are more, times are left out, then whole quantities.
@@ -191,17 +191,21 @@ def _describe_replicas(data: xr.Dataset) -> dict[str, Any] | None:
     return {"dims": [str(dim) for dim in counts.dims], "statuses": names, "values": counts.values.ravel().tolist()}
 
 
-def _describe_answers(answers: Sequence[Mapping[str, Any]], experiment: Experiment) -> dict[str, Any]:
+def _describe_answers(answers: Collection[Mapping[str, Any]], experiment: Experiment) -> dict[str, Any]:
     """The lines of all answers: for each heading its different texts, and the number of the text of each point."""
-    lines = [describe_point(answer) for answer in answers]
-    headings = dict.fromkeys(heading for line in lines for heading in line)
-    tables = []
-    for heading in (heading for heading in headings if heading not in {"key", "parameters"}):
-        texts: dict[str, int] = {}
-        numbers = [texts.setdefault(line.get(heading, ""), len(texts)) for line in lines]
-        tables.append({"heading": heading, "texts": list(texts), "numbers": numbers})
+    texts: dict[str, dict[str, int]] = {}
+    numbers: dict[str, list[int]] = {}
+    shared: Mapping[str, Any] = {}
+    for known, answer in enumerate(answers):
+        shared = answer["parameters"]
+        line = describe_point(answer)
+        for heading in line:
+            if heading not in {*texts, "key", "parameters"}:  # the points before have no such line
+                texts[heading], numbers[heading] = {"": 0} if known else {}, [0] * known
+        for heading, own in texts.items():
+            numbers[heading].append(own.setdefault(line.get(heading, ""), len(own)))
+    tables = [{"heading": heading, "texts": list(own), "numbers": numbers[heading]} for heading, own in texts.items()]
     varying = {parameter for axis in experiment.axes for parameter in axis.parameters}
-    shared = answers[0]["parameters"] if answers else {}
     constants = [f"{name}={format_value(value)}" for name, value in shared.items() if name not in varying]
     return {"constants": constants, "tables": tables}
 

@@ -7,7 +7,7 @@ their digests, and nothing else: no network, no other script. Results come as JS
 import json
 import shlex
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def _compose_page(summary: Summary, name: str, file: Path, results: Path) -> str
 
 
 def render_page(
-    summary: Summary, experiment: Experiment, answers: Sequence[Mapping[str, Any]], notes: Sequence[str], command: str
+    summary: Summary, experiment: Experiment, answers: Collection[Mapping[str, Any]], notes: Sequence[str], command: str
 ) -> str:
     """Return the page as text; for experiment and answers see `describe_results`.
 
@@ -84,7 +84,9 @@ def render_page(
     )
 
 
-def _find_answers(summary: Summary, experiment: Experiment, results: Path) -> tuple[list[dict[str, Any]], list[str]]:
+def _find_answers(
+    summary: Summary, experiment: Experiment, results: Path
+) -> tuple[Collection[Mapping[str, Any]], list[str]]:
     """What `clhd why` says of each point, and a note if that cannot be said."""
     if not summary.has_simulation:
         return [], []

@@ -12,7 +12,8 @@ file must hold its system alone: it may import installed packages, but not the f
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -170,6 +171,29 @@ def import_named(target: str, system: System) -> Any:
         raise InputError(f"{type(system).__name__}: {target!r} cannot be imported: {error}") from None
 
 
+@contextmanager
+def explain_error(what: str, module: str) -> Iterator[None]:
+    """Turn what the code of an author raises into one line that names what it is for, its file and the line.
+
+    Python shows the error as the cause. What a module of clhd raises is a fault of clhd, and stays as it is.
+
+    Raises
+    ------
+    ClhdError
+        Instead of another error.
+    """
+    try:
+        yield
+    except (ClhdError, MemoryError):
+        raise
+    except Exception as error:  # an author's function raises what it likes
+        spec = getattr(sys.modules.get(module), "__spec__", None)
+        file = getattr(spec, "origin", None) or module
+        if module.startswith("clhd."):
+            raise
+        raise InputError(f"{what}: {file}{describe_error(error, file)}") from error
+
+
 def _is_system(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, System)
 
@@ -246,5 +270,5 @@ def describe_error(error: BaseException, file: str) -> str:
         if trace.tb_frame.f_code.co_filename == file:
             line = trace.tb_lineno
         trace = trace.tb_next
-    first = text.splitlines()[0] if text else ""
+    first = text.strip().splitlines()[0] if text.strip() else ""  # some messages of matplotlib begin with an empty line
     return f"{f', line {line}' if line else ''}: {type(error).__name__}{f': {first}' if first else ''}"

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from clhd.cli import main
+from clhd.sweep.results.products import find_claims_faults
+from clhd.sweep.spec.config import read_config
 
 EXPERIMENT = """
 system: saddle
@@ -62,3 +64,86 @@ def test_files_are_written_again_only_if_they_rest_on_what_has_changed(
         change()
         assert judge()[1], change
         assert not judge()[1], change
+
+
+SYSTEM = """
+import clhd
+from clhd.claims.claim import Claim, Judgement
+from clhd.claims.verdict import Estimate, above
+from clhd.figures.style import make_figure
+
+
+class Own(clhd.System):
+    title = "own"
+    parameters = {"x": clhd.Parameter(kind="number", default=0.0, meaning="x")}
+    outputs = {"y": clhd.Output(dims=(), words=clhd.describe("y"))}
+    time = None
+    claims = {"O1": ":FIRST", "O2": ":SECOND"}
+    figures = {"own": ":plot_good"}
+
+    def estimate_seconds(self, values, time):
+        return 0.001
+
+    def simulate(self, values, time, random):
+        return {"y": values.x}
+
+
+def judge(summaries, thresholds):
+    value = Estimate.exact(float(summaries["all"].dataset["y_mean"].mean()))
+    return Judgement(verdict=above(value, 0.0), evidence={"y": value})
+
+
+def plot_bad(summaries, claim):
+    return make_figure(1, 1), claim["none"]
+
+
+def plot_good(*arguments):
+    return make_figure(1, 1), "good\\n"
+
+
+FIRST = Claim(statement="First.", experiments={"all": "all"}, thresholds={}, judge=judge, figure=":plot_bad")
+SECOND = Claim(statement="Second.", experiments={"all": "all"}, thresholds={}, judge=judge, figure=":plot_good")
+"""
+
+
+@pytest.fixture
+def own_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the results of a system in a file, two claims about it, and a figure that fails."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(SYSTEM)
+    Path("small.yaml").write_text("{system: 'own.py:Own', axes: {x: [1, 2]}, replicas: 2}")
+    Path("config.yaml").write_text("experiments: [small.yaml]\nclaims: claims.yaml\n")
+    Path("claims.yaml").write_text(
+        "".join(f"{c}: {{experiments: {{all: small}}, thresholds: {{}}}}\n" for c in ("O1", "O2"))
+    )
+    assert main(["run", "small.yaml"]) == 0
+    return tmp_path
+
+
+def test_a_figure_that_fails_costs_no_verdict_and_no_other_figure(
+    own_study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("results/figures").mkdir()
+    Path("results/figures/O1.png").write_bytes(b"of an earlier code")
+    capsys.readouterr()
+    assert main(["claims", "config.yaml"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    number = SYSTEM.splitlines().index('    return make_figure(1, 1), claim["none"]') + 1
+    assert line == f"figure = 'O1': {own_study}/own.py, line {number}: KeyError: 'none'"
+    assert sorted(path.name for path in Path("results/figures").iterdir()) == ["O2.pdf", "O2.png", "O2.rst", "O2.svg"]
+    config = read_config(Path("config.yaml"), check=False)
+    assert find_claims_faults(config, Path("results")) == {}
+    assert main(["paper", "config.yaml"]) == 2
+    assert capsys.readouterr().err.splitlines()[0] == line
+    assert Path("results/latex/figures/O2.pdf").is_file()
+    assert Path("results/latex/clhd.bib").is_file()
+
+
+def test_what_an_authors_judge_raises_is_one_line(own_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own.py").write_text(SYSTEM.replace("above(value, 0.0)", "above(value, 1 / 0)"))
+    capsys.readouterr()
+    assert main(["claims", "config.yaml"]) == 2
+    number = SYSTEM.splitlines().index('    return Judgement(verdict=above(value, 0.0), evidence={"y": value})') + 1
+    assert capsys.readouterr().err == (
+        f"claim O1: {own_study}/own.py, line {number}: ZeroDivisionError: division by zero\n"
+    )

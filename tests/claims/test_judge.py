@@ -84,7 +84,8 @@ def test_a_table_is_judged_beside_the_claims_and_both_are_drawn(claims_file: Pat
     assert table["rows"][0]["cells"]["T1"]["verdict"] == "holds"
     assert table["experiments"] == {"slope": "hill"}  # the optional one is not there
     assert table["rests_on"]["stores"] == ["hill/summary.zarr"]
-    paths = draw_claims(judged, tables, settings, tmp_path)
+    paths, problems = draw_claims(judged, tables, settings, tmp_path)
+    assert problems == []
     assert {path.stem for path in paths} == {"T1", "map", "profile"}
     assert (tmp_path / "figures" / "T1.rst").read_text() == "holds, by hill\n"
     assert (tmp_path / "figures" / "map.rst").read_text() == "1 hill\n"

@@ -376,6 +376,38 @@ def test_the_file_of_a_system_is_run_for_its_own_figure_and_never_for_results(
     assert paths[2].read_text() == "Mine.\n"
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return look(summary), ''", r"line 12: KeyError: \"No variable named 'gone'"),
+        ("raise OSError(2, 'no file')", r"line 15: FileNotFoundError: \[Errno 2\] no file"),
+        ("return None", "':plot_mine' must return a figure and its caption, not None"),
+        (
+            "figure, _ = clhd.figures.lines.plot_lines(summary); figure.text(0, 0, r'$\\bad$'); return figure, ''",
+            r"ValueError: \\bad",
+        ),
+    ],
+)
+def test_what_an_authors_figure_raises_is_one_line_with_its_name_its_file_and_the_line(
+    make_summary: MakeSummary,
+    stored: Callable[[Summary], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    look = "def look(summary):\n    return summary.dataset['gone']\n\ndef plot_mine(summary):\n    "
+    Path("mine.py").write_text(SYSTEM_FILE.partition("def plot_mine")[0] + look + body)
+    Path("mine.yaml").write_text("{system: 'mine.py:Mine', times: [0], replicas: 1, figure: mine}")
+    path = stored(make_summary(AXES["lines"], system="mine.py:Mine", figure="mine"))
+    with pytest.raises(ClhdError, match=f"figure = 'mine': .*{message}") as error:
+        plot_experiment(path, "figures", read_experiment("mine.yaml", check=False))
+    (line,) = str(error.value).splitlines()
+    assert (f"{tmp_path}/mine.py" in line) == ("must return" not in line)
+    assert not Path("figures").exists()
+
+
 def test_a_summary_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ClhdError, match=r"summary\.zarr: does not exist"):
         plot_experiment(tmp_path / "summary.zarr", tmp_path)

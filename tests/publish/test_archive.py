@@ -1,5 +1,6 @@
 """An archive holds everything that another machine needs, and a change of any file in it is noticed."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ from zipfile import ZipFile
 import pytest
 
 from clhd.cli import main
-from clhd.errors import ClhdError
+from clhd.errors import ClhdError, explain_file_error
 from clhd.publish.archive import unpack_archive, write_archive
 from clhd.sweep.spec.config import ConfigContent
 
@@ -97,3 +98,24 @@ def test_nothing_outside_of_the_folder_is_archived(
         with pytest.raises(ClhdError, match="lies outside of this folder"):
             write_archive(project, Path("list.yaml"), path, tmp_path / "hills.zip")
     assert not (tmp_path / "hills.zip").exists()
+
+
+def test_read_only_results_are_archived_unless_a_run_elsewhere_writes_them_meanwhile(
+    project: ConfigContent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = project.results / "hills" / "simulation.zarr" / "status" / "zarr.json"
+
+    def refuse(store: Path) -> None:
+        if store.name == "summary.zarr" and is_written:  # the other stores have been looked at
+            os.utime(status, ns=(0, 0))
+        raise explain_file_error(store.parent, OSError(errno.EROFS, "Read-only file system"))
+
+    monkeypatch.setattr("clhd.publish.archive.hold_lock", refuse)
+    is_written = False
+    path = tmp_path / "hills.zip"
+    assert write_archive(project, Path("list.yaml"), project.results, path) > 0
+    assert unpack_archive(path, tmp_path / "here")["results"] == "results"
+    is_written = True
+    with pytest.raises(ClhdError, match=r"simulation\.zarr: was written while it was archived"):
+        write_archive(project, Path("list.yaml"), project.results, tmp_path / "second.zip")
+    assert not (tmp_path / "second.zip").exists()

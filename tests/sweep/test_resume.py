@@ -153,6 +153,18 @@ def test_other_constants_are_refused(
     assert_same_bits(before, heights(results))
 
 
+def test_a_change_of_the_theory_alone_is_refused_before_the_simulation_computes_or_grows(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    run_experiment(toy(), client, results=results)
+    LOG.calls = 0
+    before = sorted(path for path in results.rglob("*"))
+    with pytest.raises(ClhdError, match=r"theory\.zarr: was computed with lift = 0; the file now says lift = 1"):
+        run_experiment(toy(constants={"lift": 1}, replicas=8), client, results=results)
+    assert LOG.calls == 0
+    assert sorted(path for path in results.rglob("*")) == before
+
+
 def test_a_constant_of_one_component_that_is_left_out_is_a_change(
     toy: MakeExperiment, results: Path, client: Client
 ) -> None:

@@ -21,6 +21,7 @@ from clhd.sweep.results.summary_reader import read_summary
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.run_experiment import run_experiment
 from clhd.sweep.spec.experiment import parse_experiment
+from clhd.sweep.spec.grid import Grid
 from clhd.sweep.store.chunk_files import ChunkFiles
 from clhd.sweep.store.layout import check_summary
 from clhd.sweep.store.metadata import decode_attributes
@@ -100,6 +101,18 @@ def test_an_experiment_may_be_theory_alone(toy: MakeExperiment, results: Path, c
 def test_each_of_several_points_gets_one_line_whatever_its_error_says() -> None:
     answers = [{"place": f"slope={slope}", "failed": 2, "errors": ["ValueError: one\ntwo"]} for slope in (1, 2)]
     assert format_points(answers) == "slope=1: 2 failed; ValueError: one\nslope=2: 2 failed; ValueError: one"
+
+
+def test_why_looks_at_no_more_points_than_it_names(
+    toy: MakeExperiment, client: Client, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = toy(axes={"slope": list(range(50)), "size": [1, 2, 4]})
+    run_experiment(experiment, client, results=results)
+    described, describe = list[tuple[int, ...]](), Grid.describe
+    monkeypatch.setattr(Grid, "describe", lambda grid, index: described.append(index) or describe(grid, index))
+    lines = format_points(explain_points(experiment, results, {})).splitlines()
+    assert (len(lines), lines[-1]) == (101, "... and 50 more points; name more axes")
+    assert len(described) == 100
 
 
 def test_an_experiment_must_leave_something_to_compute(toy: MakeExperiment) -> None:

@@ -1,8 +1,9 @@
 """Single points: what the ledger knows of a point, and whether its bits come out the same again."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,32 @@ from clhd.systems.declarations import Status
 _MOST_LINES = 100  # of points that `clhd why` names
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What the ledger knows of some points. Each answer is made when it is asked for: all of a million take 1 GB."""
+
+    wanted: Stage
+    store: Store
+    indices: Sequence[tuple[int, ...]]
+    places: Sequence[tuple[int, ...]]  # of the points, in the columns
+    columns: Mapping[str, NDArray[Any]]  # of the ledger
+    entries: NDArray[Any]  # how many of each point are wanted
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for index, place in zip(self.indices, self.places, strict=True):
+            ledger = {name: column[place].ravel()[: self.entries[place]] for name, column in self.columns.items()}
+            yield _explain_point(self.wanted, self.store, index, ledger)
+
+    def __contains__(self, answer: object) -> bool:
+        return any(answer == own for own in self)
+
+
 def explain_points(
     experiment: Experiment, results: Path, place: Mapping[str, str], *, computes: bool = True
-) -> list[dict[str, Any]]:
+) -> Answers:
     """Return everything that the ledger knows of the points of the simulation at a place.
 
     An axis that the place leaves out stands for all of its values. `computes` loads the system: only the system makes
@@ -34,9 +58,9 @@ def explain_points(
 
     Returns
     -------
-    list of dict
-        For each point: ``place``, ``parameters``, ``key`` (if the system is loaded), counts by status, ``errors``,
-        ``attempts``, ``seconds`` (all replicas), ``code`` and ``computed``, when its runs began.
+    Answers
+        For each point a table: ``place``, ``parameters``, ``key`` (if the system is loaded), counts by status,
+        ``errors``, ``attempts``, ``seconds`` (all replicas), ``code`` and ``computed``, when its runs began.
 
     Raises
     ------
@@ -47,23 +71,17 @@ def explain_points(
         parse_places(_simulation(experiment).grid, place)  # a wrong name is told even if there is no store
     wanted, store, available = open_stage(experiment, "simulation", results, computes=computes)
     indices = parse_places(wanted.grid, place)
-    ledger = _read_ledger(wanted, store, available, indices)
-    return [_explain_point(wanted, store, index, columns) for index, columns in zip(indices, ledger, strict=True)]
-
-
-def _read_ledger(
-    wanted: Stage, store: Store, available: Stage, indices: Sequence[tuple[int, ...]]
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield the columns of the ledger of the wanted entries of each point; the region of all points is read once."""
-    positions = positions_in(available, wanted)
-    held = [tuple(own[i] for own, i in zip(positions, index, strict=False)) for index in indices]
-    first, last = ([end(places) for places in zip(*held, strict=True)] for end in (min, max))
-    region = (*(slice(a, b + 1) for a, b in zip(first, last, strict=True)), slice(0, wanted.entries or 0))
-    columns = {name: store.read(name, region) for name in (*LEDGER, *(BLOCK_COUNTS if wanted.has_moments else ()))}
-    entries = find_wanted_counts(store, wanted.experiment).entries
-    for place in held:
-        own = tuple(i - a for i, a in zip(place, first, strict=True))
-        yield {name: column[own].ravel()[: entries[place]] for name, column in columns.items()}
+    held = [
+        [own[i] for i in column]
+        for own, column in zip(positions_in(available, wanted), zip(*indices, strict=True), strict=False)
+    ]
+    spans = [slice(min(own), max(own) + 1) for own in held]  # this region is read once
+    names = (*LEDGER, *(BLOCK_COUNTS if wanted.has_moments else ()))
+    columns = {name: store.read(name, (*spans, slice(0, wanted.entries or 0))) for name in names}
+    entries = find_wanted_counts(store, wanted.experiment).entries[tuple(spans)]
+    starts = [[i - span.start for i in own] for own, span in zip(held, spans, strict=True)]
+    places = list(zip(*starts, strict=True)) if starts else [()]
+    return Answers(wanted, store, indices, places, columns, entries)
 
 
 def _explain_point(
@@ -86,12 +104,13 @@ def _explain_point(
     return answer
 
 
-def format_points(answers: Sequence[Mapping[str, Any]]) -> str:
+def format_points(answers: Collection[Mapping[str, Any]]) -> str:
     """Return the answers of `explain_points` for people: all of one point, or one line for each of several."""
+    first = list(islice(answers, _MOST_LINES))
     if len(answers) == 1:
-        return "\n".join(f"{name}: {text}" for name, text in describe_point(answers[0]).items())
+        return "\n".join(f"{name}: {text}" for name, text in describe_point(first[0]).items())
     lines = []
-    for answer in answers[:_MOST_LINES]:
+    for answer in first:
         found = [_format_counts(answer), *(error.splitlines()[0] for error in answer["errors"][:1])]
         lines.append(f"{answer['place']}: {'; '.join(found)}")
     more = len(answers) - _MOST_LINES

@@ -29,6 +29,7 @@ from clhd.sweep.spec.experiment import Experiment, stage_path
 from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.spec.yaml_file import ExperimentError
 from clhd.sweep.store.lock import check_lease, hold_lock
+from clhd.sweep.store.match import ChangedError, check_changes
 from clhd.sweep.store.prepare import move_aside, prepare_store
 from clhd.sweep.store.provenance import describe_run
 from clhd.sweep.store.repair import repair_store
@@ -202,7 +203,8 @@ def run_stage(
     wait : bool
         Wait for another run of the same store to end, instead of refusing.
     checked : sequence of Stage
-        What `check_experiment` returned, so that the costs of the points need not be found again.
+        What `check_experiment` returned, so that the costs of the points need not be found again. If the store of any
+        of these stages belongs to another experiment, nothing is computed.
     meanwhile : callable
         What this process can do while its children compute; without children it is not called.
 
@@ -223,6 +225,7 @@ def run_stage(
         return None
     begin = time.perf_counter()
     path = stage_path(results / experiment.name, kind)
+    _refuse_changes([stage for stage in checked if stage.kind != kind], path.parent)
     with hold_lock(path, wait=wait) as token:
         with explain_unwritable(path):
             if repair:
@@ -233,6 +236,23 @@ def run_stage(
         )
         counts = store.count_runs(mask, status)
     return StageReport(path, counts, computed, time.perf_counter() - begin)
+
+
+def _refuse_changes(others: Sequence[Stage], folder: Path) -> None:
+    """Raise ChangedError if the store of another stage of the same run has results of another experiment.
+
+    So that a run is refused before its first stage has been computed. Damage is told, or repaired, in turn.
+    """
+    for stage in others:
+        path = stage_path(folder, stage.kind)
+        if not (stage.outputs.variables and path.is_dir()):
+            continue
+        try:
+            check_changes(Store(path), stage)
+        except ChangedError:
+            raise
+        except ClhdError:
+            continue
 
 
 def _compute_rounds(

@@ -203,8 +203,8 @@ def run_stage(
     wait : bool
         Wait for another run of the same store to end, instead of refusing.
     checked : sequence of Stage
-        What `check_experiment` returned, so that the costs of the points need not be found again. If the store of any
-        of these stages belongs to another experiment, nothing is computed.
+        What `check_experiment` returned, so that the costs of the points need not be found again. If the store of this
+        stage, or of one after it, belongs to another experiment, nothing is computed.
     meanwhile : callable
         What this process can do while its children compute; without children it is not called.
 
@@ -225,7 +225,8 @@ def run_stage(
         return None
     begin = time.perf_counter()
     path = stage_path(results / experiment.name, kind)
-    _refuse_changes([stage for stage in checked if stage.kind != kind], path.parent)
+    kinds = [stage.kind for stage in checked]
+    _refuse_changes(checked[kinds.index(kind) :] if kind in kinds else (), path.parent)
     with hold_lock(path, wait=wait) as token:
         with explain_unwritable(path):
             if repair:
@@ -238,12 +239,13 @@ def run_stage(
     return StageReport(path, counts, computed, time.perf_counter() - begin)
 
 
-def _refuse_changes(others: Sequence[Stage], folder: Path) -> None:
-    """Raise ChangedError if the store of another stage of the same run has results of another experiment.
+def _refuse_changes(stages: Sequence[Stage], folder: Path) -> None:
+    """Raise ChangedError if the store of a stage has results of another experiment.
 
-    So that a run is refused before its first stage has been computed. Damage is told, or repaired, in turn.
+    `stages` are those that a run is going to compute, so that none is computed before another is refused. Damage is
+    told, or repaired, in turn.
     """
-    for stage in others:
+    for stage in stages:
         path = stage_path(folder, stage.kind)
         if not (stage.outputs.variables and path.is_dir()):
             continue

@@ -154,15 +154,15 @@ def test_a_shared_state_is_followed_where_it_bends_and_is_marginal_at_the_critic
     expected, model = BENT[name]
     critical = find_critical_penalty(model)
     assert critical is not None
-    assert critical.penalty == pytest.approx(expected, abs=1e-3)
-    # The averages over one sample of two arbitrary units are another program.
+    assert critical.penalty == pytest.approx(expected, abs=1e-4)
+    # The averages over one sample of two arbitrary units are another program, with other nodes: 8e-6 was found.
     flow = PairFlow(replace(model, decorrelation=critical.penalty), largest_norm=4.0)
     overlap = np.zeros((2, model.features))
     overlap[:, 0] = critical.overlap
     gram = np.full((2, 2), critical.squared_norm)
-    assert np.abs(flow.velocity(flow.pack(overlap, gram))).max() < 1e-4
+    assert np.abs(flow.velocity(flow.pack(overlap, gram))).max() < 1e-5
     rates = eigenvalues_at_zero(flow, overlap, gram, np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2))
-    assert rates.real.max() == pytest.approx(0, abs=2e-3)
+    assert rates.real.max() == pytest.approx(0, abs=5e-5)
 
 
 def test_units_that_part_without_a_penalty_have_the_critical_penalty_zero_where_the_state_bends_at_once():

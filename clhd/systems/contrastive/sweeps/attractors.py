@@ -3,7 +3,8 @@
 One run is a whole cloud: `cloud_size` runs of SGD from random weights w ~ N(0, r I). At each output time the overlaps
 of the cloud are clustered (`clhd.core.clusters`). The theory is the number of stable fixed points of the ODE, with all
 images under sign changes (`theory.fixed_points`). It is NaN where a state is marginal: then a continuum of states
-attracts, or a bifurcation is near; and for relu without noise, where states have no Jacobian.
+attracts, or a bifurcation is near; and for relu without noise, where states have no Jacobian. With several features
+this model has no theory: the points fail, see `find_fixed_points`.
 
 | output | dims | meaning |
 |---|---|---|

@@ -315,8 +315,8 @@ def test_more_samples_features_and_units_cost_more() -> None:
 def test_a_theory_without_an_answer_is_not_converged_and_keeps_the_other_points(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fluctuations, "_MOST_PRODUCTS", 1e9)  # a twentieth of what is allowed
-    points = [SYSTEM.theory.point({**BASE, "theory": "fluctuations", "learning_rate": eta}, 0) for eta in (0.5, 1000.0)]
+    monkeypatch.setattr(fluctuations, "_MOST_PRODUCTS", 1e8)  # a two hundredth of what is allowed
+    points = [SYSTEM.theory.point({**BASE, "theory": "fluctuations", "learning_rate": eta}, 0) for eta in (0.5, 100.0)]
     time = np.array([0.0, 1.0])
     result = SYSTEM.theory.compute(points, time, [])
     assert result.status.tolist() == [Status.OK, Status.NOT_CONVERGED]

@@ -10,6 +10,7 @@ from clhd.errors import ClhdError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 from clhd.systems.contrastive.model.latents import Atoms, Gaussian, Laplace, ThreePoint, TwoPoint
 from clhd.systems.contrastive.theory.flow.drift import Flow
+from clhd.systems.contrastive.theory.states import threshold as threshold_module
 from clhd.systems.contrastive.theory.states.threshold import (
     growth_rates,
     learnability_threshold,
@@ -173,6 +174,22 @@ def test_resting_norms_of_a_cubic_unit_alternate_in_stability():
     assert [flow.velocity(np.array([0.0, r]))[1] for r, _ in roots] == pytest.approx([0, 0, 0], abs=1e-12)
     # A start above the last, unstable root diverges: the largest stable root stands for it.
     assert [uninformative_state(model, squared_norm=r).squared_norm for r in (0.1, 2.0, 50.0)] == [roots[1][0]] * 3
+
+
+def test_models_that_differ_in_their_latents_share_the_search_for_resting_norms(monkeypatch):
+    searched = []
+
+    def make_flow(model):
+        searched.append(model)
+        return Flow(model)
+
+    monkeypatch.setattr(threshold_module, "Flow", make_flow)
+    threshold_module._find_resting_norms.cache_clear()
+    laws = (ThreePoint(kurtosis=3.0),), (ThreePoint(second_moment=0.4),), (ThreePoint(), ThreePoint(kurtosis=2.0))
+    first, *others = (resting_norms(replace(C4, latents=latents)) for latents in laws)
+    assert others == [first, first]
+    assert len(searched) == 1
+    assert resting_norms(replace(C4, learning_rate=0.9 * C4.learning_rate)) != first
 
 
 TWO_NORMS = ContrastiveModel(

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -284,11 +285,16 @@ def resting_norms(model: ContrastiveModel) -> list[tuple[float, bool]]:
     """Return all squared norms that rest at zero overlap, in rising order, each with its stability in r.
 
     On the sphere it is 1. Otherwise they are the roots of the growth rate d(log r)/dt on a logarithmic grid, and 0 if
-    h(0) h'(0) = 0.
+    h(0) h'(0) = 0. Latents have no effect at zero overlap, so models that differ in them share the roots.
     """
-    if model.is_sphere:
-        return [(1.0, True)]
-    probe = Flow(probe_model(model))
+    return [(1.0, True)] if model.is_sphere else list(_find_resting_norms(probe_model(model)))
+
+
+# Most points of a sweep that starts at the uninformative state differ in their latents alone.
+@lru_cache(maxsize=1024)
+def _find_resting_norms(model: ContrastiveModel) -> tuple[tuple[float, bool], ...]:
+    """Return the `resting_norms` of a `probe_model` without constraint."""
+    probe = Flow(model)
 
     def growth(r: float) -> float:
         _, alignment, gradient_variance = probe.terms(np.zeros(1), r)
@@ -300,14 +306,14 @@ def resting_norms(model: ContrastiveModel) -> list[tuple[float, bool]]:
     rates = [growth(r) for r in grid]
     roots = [(0.0, bool(rates[0] < 0))] if collapses(model) else []
     if is_scale_free(model):  # the growth rate is the same at all r
-        return roots
+        return tuple(roots)
     while rates[-1] > 0 and grid[-1] < _LARGEST and model.unit.is_bounded:
         grid = np.append(grid, 2 * grid[-1])
         rates.append(growth(grid[-1]))
     for low, high, before, after in zip(grid[:-1], grid[1:], rates[:-1], rates[1:], strict=True):
         if before * after < 0:
             roots.append((optimize.brentq(growth, low, high, xtol=1e-15 * high, rtol=1e-14), bool(before > 0)))
-    return roots
+    return tuple(roots)
 
 
 def is_scale_free(model: ContrastiveModel) -> bool:

@@ -18,7 +18,8 @@ from clhd.core.checks import parse_choice, parse_number, parse_vector, read_arra
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 
-# |q|^2 may exceed r by rounding, because states with |q|^2 = r are allowed.
+# |q|^2 may exceed r by rounding, because states with |q|^2 = r are allowed. So may 1 on the sphere and a symmetric
+# matrix: they are often computed from weights.
 _ROUNDING = 1e-12
 
 
@@ -53,9 +54,11 @@ def parse_norm(model: ContrastiveModel, squared_norm: Any, *, may_be_zero: bool 
     """Return the squared norm of a start; it must be finite, not negative (or above 0), and 1 on the sphere."""
     limits: dict[str, float] = {"minimum": 0} if may_be_zero else {"above": 0}
     norm = parse_number("squared_norm", squared_norm, **limits)
-    if model.is_sphere and norm != 1:
+    if not model.is_sphere:
+        return norm
+    if abs(norm - 1) > _ROUNDING:
         raise InputError(f"squared_norm = {squared_norm!r}: must be 1 with constraint = 'sphere'")
-    return norm
+    return 1.0
 
 
 def factorise_rest(overlap: FloatArray, squared_norm: Any) -> FloatArray:
@@ -87,13 +90,18 @@ def _parse_gram(model: ContrastiveModel, squared_norm: Any) -> tuple[tuple[float
     """Return the Gram matrix of several units as a tuple of rows."""
     rows = [parse_vector("squared_norm", row, length=model.units) for row in squared_norm]
     gram = np.array(rows) + 0.0
-    if gram.shape != (model.units, model.units) or np.any(gram != gram.T) or np.any(np.diag(gram) < 0):
+    is_square = gram.shape == (model.units, model.units)
+    rounding = _ROUNDING * float(np.abs(gram).max())
+    if not is_square or np.any(np.abs(gram - gram.T) > rounding) or np.any(np.diag(gram) < 0):
         raise InputError(
             f"squared_norm = {squared_norm!r}: must be a number, or symmetric rows of {model.units} "
             "with no negative diagonal"
         )
-    if model.is_sphere and np.any(np.diag(gram) != 1):
-        raise InputError(f"squared_norm = {squared_norm!r}: must be 1 on its diagonal with constraint = 'sphere'")
+    gram = (gram + gram.T) / 2
+    if model.is_sphere:
+        if np.any(np.abs(np.diag(gram) - 1) > _ROUNDING):
+            raise InputError(f"squared_norm = {squared_norm!r}: must be 1 on its diagonal with constraint = 'sphere'")
+        np.fill_diagonal(gram, 1.0)
     return tuple(tuple(row) for row in gram.tolist())
 
 
@@ -193,6 +201,8 @@ def parse_starts(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> Fl
         norms = np.full(len(overlaps), parse_norm(model, squared_norm))
     else:
         norms = parse_vector("squared_norm", squared_norm, length=len(overlaps))
+    if model.is_sphere:
+        norms = np.where(np.abs(norms - 1) > _ROUNDING, norms, 1.0)
     bad = ~(
         np.isfinite(overlaps).all(axis=1)
         & ((norms == 1) | (not model.is_sphere))

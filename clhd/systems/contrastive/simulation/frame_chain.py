@@ -174,5 +174,6 @@ class FrameGroup(Lockstep):
 
     def order_parameters(self) -> FloatArray:
         q, rest = self._group["q"][..., : self.lanes], self._group["rest"][..., : self.lanes]
-        gram = np.einsum("kji,mji->ikm", q, q) + np.einsum("kji,mji->ikm", rest, rest)
+        with np.errstate(over="ignore", invalid="ignore"):  # of runs that diverge
+            gram = np.einsum("kji,mji->ikm", q, q) + np.einsum("kji,mji->ikm", rest, rest)
         return np.concatenate([np.moveaxis(q, -1, 0).reshape(self.lanes, -1), gram.reshape(self.lanes, -1)], axis=1)

@@ -380,6 +380,33 @@ def test_divergence_of_one_unit_is_recorded():
     assert np.array_equal(missing, np.isnan(run.overlap.values).all(axis=(2, 3)))
 
 
+def test_weights_that_overflow_within_one_call_are_a_silent_divergence():
+    noise = {"base_noise_variance": 1, "augmentation_noise_variance": 0.3, "noise_correlation": -1}
+    explosive = two_units(activation="linear", learning_rate=2, weight_decay=0, batch=3, decorrelation=0.3, **noise)
+    run = clhd.simulate_sgd(explosive, dimension=5, overlap=TWO, time=[0.4, 2], replicas=40_000, seed=4)
+    assert run.diverged.mean() > 0.9
+
+
+def test_a_start_computed_from_weights_may_miss_the_sphere_by_rounding():
+    several = two_units(**SPHERE)
+    exact, near, skew = (
+        clhd.simulate_sgd(several, dimension=6, overlap=TWO, squared_norm=norms, time=[0, 2], seed=1)
+        for norms in ([[1, 0.3], [0.3, 1]], [[1 - 1e-16, 0.3], [0.3, 1 + 3e-16]], [[1, 0.3], [0.3 + 1e-16, 1]])
+    )
+    assert near.equals(exact)
+    assert np.allclose(skew.squared_norm[0, 0], exact.squared_norm[0, 0], rtol=0, atol=1e-15)
+    exact, near = (
+        clhd.integrate_ode(model(**SPHERE), overlap=[[0.5]], squared_norm=norms, time=[0, 2])
+        for norms in ([1.0], [1 - 1e-15])
+    )
+    assert near.equals(exact)
+    exact, near = (
+        clhd.simulate_sgd(model(**SPHERE), dimension=6, overlap=[0.5], squared_norm=norm, time=[0, 2], seed=1)
+        for norm in (1.0, 1 - 1e-16)
+    )
+    assert near.equals(exact)
+
+
 def test_collapsed_units_stay_collapsed():
     zero = [[0.0, 0.0], [0.0, 0.0]]
     run = clhd.simulate_sgd(two_units(), dimension=10, overlap=zero, squared_norm=0.0, time=[0, 2], replicas=3)

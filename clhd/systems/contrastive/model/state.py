@@ -91,7 +91,7 @@ def _parse_gram(model: ContrastiveModel, squared_norm: Any) -> tuple[tuple[float
     rows = [parse_vector("squared_norm", row, length=model.units) for row in squared_norm]
     gram = np.array(rows) + 0.0
     is_square = gram.shape == (model.units, model.units)
-    rounding = _ROUNDING * float(np.abs(gram).max())
+    rounding = _ROUNDING * float(np.abs(gram).max(initial=0.0))
     if not is_square or np.any(np.abs(gram - gram.T) > rounding) or np.any(np.diag(gram) < 0):
         raise InputError(
             f"squared_norm = {squared_norm!r}: must be a number, or symmetric rows of {model.units} "

@@ -433,6 +433,10 @@ BAD_INPUT = {
         {"squared_norm": [[1.0, 0.3], [0.2, 1.0]]},
         "squared_norm = [[1.0, 0.3], [0.2, 1.0]]: must be a number, or symmetric rows of 2 with no negative diagonal",
     ),
+    "no Gram matrix": (
+        {"squared_norm": []},
+        "squared_norm = []: must be a number, or symmetric rows of 2 with no negative diagonal",
+    ),
     "sphere": (
         {"model": two_units(**SPHERE), "squared_norm": [[1.0, 0.0], [0.0, 2.0]]},
         "squared_norm = [[1.0, 0.0], [0.0, 2.0]]: must be 1 on its diagonal with constraint = 'sphere'",

@@ -173,6 +173,23 @@ def test_a_constant_of_one_component_that_is_left_out_is_a_change(
         simulate(toy(constants={"features": 2}), results, client)
 
 
+@pytest.mark.parametrize("written_first", [True, False])
+def test_the_default_of_one_component_is_a_change_where_that_of_all_is_an_axis(
+    toy: MakeExperiment, results: Path, client: Client, written_first: bool
+) -> None:
+    axes = {"weight": [2, 3]}
+    constants = [{"slope": 1, **own} for own in ({"weight_1": 1}, {})]
+    first, second = constants if written_first else constants[::-1]
+    simulate(toy(axes=axes, constants=first), results, client)
+    before = heights(results)
+    values = ["1", "that of weight"]
+    was, now = values if written_first else values[::-1]
+    with pytest.raises(ClhdError, match=f"was computed with weight_1 = {was}; the file now says weight_1 = {now}\\."):
+        simulate(toy(axes=axes, constants=second), results, client)
+    assert_same_bits(before, heights(results))
+    assert simulate(toy(axes=axes, constants=first), results, client).computed == 0
+
+
 def test_a_default_that_is_written_out_is_no_change(toy: MakeExperiment, results: Path, client: Client) -> None:
     simulate(toy(), results, client)
     assert simulate(toy(constants={"colour": "red", "weight": 1}), results, client).computed == 0

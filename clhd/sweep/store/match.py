@@ -21,7 +21,7 @@ from clhd.core.text import format_count, format_number, format_value
 from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage, format_work
 from clhd.sweep.spec.experiment import Experiment, stage_path
-from clhd.sweep.spec.grid import Axis
+from clhd.sweep.spec.grid import Axis, Grid
 from clhd.sweep.spec.rounds import StageKind
 from clhd.sweep.store.chunk_files import StoreError
 from clhd.sweep.store.layout import check_stage
@@ -133,7 +133,7 @@ def _find_changes(stored: Stage, requested: Stage) -> dict[str, tuple[str, str]]
     old, new = stored.grid.constants, requested.grid.constants
     swept = {name for stage in (stored, requested) for axis in stage.grid.axes for name in axis.parameters}
     for name in sorted({*old, *new} - swept):
-        values = [_resolve(requested, constants, name) for constants in (old, new)]
+        values = [_resolve(requested, stage.grid, name) for stage in (stored, requested)]
         if values[0] != values[1]:
             before, after = ("none" if value is None else format_value(value) for value in values)
             changes[name] = before, after
@@ -165,13 +165,20 @@ def _format_times(stage: Stage) -> str:
     return f"[{format_count(len(times), 'time')} up to {format_number(times[-1])}]"
 
 
-def _resolve(stage: Stage, constants: Mapping[str, Value], name: str) -> Value | None:
-    """Return a constant, or its default: then a parameter that is declared later changes nothing."""
+def _resolve(stage: Stage, grid: Grid, name: str) -> Value | None:
+    """Return a constant of a grid, or its default: then a parameter that is declared later changes nothing.
+
+    A component without a value of its own has that of all components, which may vary along an axis.
+    """
+    constants = grid.constants
     if name in constants:
         return constants[name]
     base = name.rpartition("_")[0]
-    if name not in stage.system.parameters and base in constants:
-        return constants[base]
+    if name not in stage.system.parameters:
+        if base in constants:
+            return constants[base]
+        if any(base in axis.parameters for axis in grid.axes):
+            return f"that of {base}"
     every = {stage.system.components: math.inf}  # the file may have fewer components than the store
     return stage.system.find_parameter(name, every).default
 

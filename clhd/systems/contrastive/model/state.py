@@ -18,8 +18,8 @@ from clhd.core.checks import parse_choice, parse_number, parse_vector, read_arra
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel
 
-# |q|^2 may exceed r by rounding, because states with |q|^2 = r are allowed. So may 1 on the sphere and a symmetric
-# matrix: they are often computed from weights.
+# |q|^2 may exceed r by rounding, because states with |q|^2 = r are allowed. So may a squared norm miss 1 on the sphere,
+# and a Gram matrix symmetry: they are often computed from weights.
 _ROUNDING = 1e-12
 
 
@@ -56,9 +56,14 @@ def parse_norm(model: ContrastiveModel, squared_norm: Any, *, may_be_zero: bool 
     norm = parse_number("squared_norm", squared_norm, **limits)
     if not model.is_sphere:
         return norm
-    if abs(norm - 1) > _ROUNDING:
+    if _put_on_sphere(norm) != 1:
         raise InputError(f"squared_norm = {squared_norm!r}: must be 1 with constraint = 'sphere'")
     return 1.0
+
+
+def _put_on_sphere(norms: FloatArray | float) -> FloatArray:
+    """Return squared norms, of which those that miss 1 by rounding are 1."""
+    return np.where(np.abs(norms - 1) > _ROUNDING, norms, 1.0)
 
 
 def factorise_rest(overlap: FloatArray, squared_norm: Any) -> FloatArray:
@@ -99,7 +104,7 @@ def _parse_gram(model: ContrastiveModel, squared_norm: Any) -> tuple[tuple[float
         )
     gram = (gram + gram.T) / 2
     if model.is_sphere:
-        if np.any(np.abs(np.diag(gram) - 1) > _ROUNDING):
+        if np.any(_put_on_sphere(np.diag(gram)) != 1):
             raise InputError(f"squared_norm = {squared_norm!r}: must be 1 on its diagonal with constraint = 'sphere'")
         np.fill_diagonal(gram, 1.0)
     return tuple(tuple(row) for row in gram.tolist())
@@ -202,7 +207,7 @@ def parse_starts(model: ContrastiveModel, overlap: Any, squared_norm: Any) -> Fl
     else:
         norms = parse_vector("squared_norm", squared_norm, length=len(overlaps))
     if model.is_sphere:
-        norms = np.where(np.abs(norms - 1) > _ROUNDING, norms, 1.0)
+        norms = _put_on_sphere(norms)
     bad = ~(
         np.isfinite(overlaps).all(axis=1)
         & ((norms == 1) | (not model.is_sphere))

@@ -11,10 +11,9 @@ from scipy import stats
 import clhd
 from clhd.systems.contrastive.model.activations import ACTIVATIONS
 from clhd.systems.contrastive.model.losses import LOSSES
-from clhd.systems.contrastive.simulation.full import FullReplica
-from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.theory.diffusion.fluctuations import predict_fluctuations
 from tests.systems.contrastive.simulation.naive_chain import naive_chain
+from tests.systems.contrastive.simulation.repeated_runs import run_full_repeatedly
 
 LEVEL = 1e-5
 SIGMAS = stats.norm.isf(LEVEL / 2)
@@ -58,13 +57,13 @@ SAME_LAW = {
 @pytest.mark.parametrize("case", SAME_LAW)
 def test_projected_chain_has_the_law_of_the_full_simulation(case):
     system, dimension, overlap, time, replicas = SAME_LAW[case]
-    settings = {"dimension": dimension, "overlap": overlap, "time": [time]}
-    full = clhd.simulate_sgd(system, **settings, replicas=replicas, engine="full").isel(time=0)
-    projected = clhd.simulate_sgd(system, **settings, replicas=20_000).isel(time=0)
-    pairs = [(full.overlap[:, j], projected.overlap[:, j]) for j in range(system.features)]
-    pairs += [(full.cosine_similarity[:, 0], projected.cosine_similarity[:, 0])]
+    full = run_full_repeatedly(system, dimension, overlap, time * dimension, replicas)
+    run = clhd.simulate_sgd(system, dimension=dimension, overlap=overlap, time=[time], replicas=20_000).isel(time=0)
+    projected = run.overlap.values, run.squared_norm.values
+    pairs = [(full[0][:, j], projected[0][:, j]) for j in range(system.features)]
+    pairs.append(tuple(overlaps[:, 0] / np.sqrt(squared_norm) for overlaps, squared_norm in (full, projected)))
     if not system.is_sphere:
-        pairs.append((full.squared_norm, projected.squared_norm))
+        pairs.append((full[1], projected[1]))
     for one, other in pairs:
         # Rounded, because relu has steps without an update: an atom that rounding errors would split.
         assert stats.ks_2samp(np.round(one, 9), np.round(other, 9)).pvalue > LEVEL
@@ -129,26 +128,13 @@ def differences(one, other):
     return (one.mean(axis=0) - other.mean(axis=0)) / error
 
 
-def run_full_repeatedly(point, steps, runs):
-    """End states (runs, 2) of independent runs in n dimensions: the weights are set back, the streams go on."""
-    replica = FullReplica(point.model, point.dimension, point.key, 0, overlap=np.array(point.overlap), squared_norm=1.0)
-    start = replica.weights.copy()
-    states = np.empty((runs, 2))
-    for state in states:
-        replica.weights[:] = start
-        replica.advance(steps)
-        overlap, state[1] = replica.order_parameters()
-        state[0] = overlap[0]
-    return states
-
-
 def test_moments_agree_at_200_000_replicas_and_reject_every_wrong_chain():
     dimension, replicas, steps = 8, 200_000, 8
     # Large steps, so that the second order in eta / n, which the wrong variants touch, is seen; equal noise in the two
     # views, so that its covariance matters most.
     system = model(learning_rate=2.0, noise_correlation=1.0, base_noise_variance=0.2, augmentation_noise_variance=1.0)
-    point = Point(model=system, dimension=dimension, overlap=(0.4,), engine="full")
-    reference = moments(*run_full_repeatedly(point, steps, replicas).T)
+    overlap, squared_norm = run_full_repeatedly(system, dimension, (0.4,), steps, replicas)
+    reference = moments(overlap[:, 0], squared_norm)
     projected = clhd.simulate_sgd(
         system, dimension=dimension, overlap=[0.4], time=[steps / dimension], replicas=replicas
     ).isel(time=0)

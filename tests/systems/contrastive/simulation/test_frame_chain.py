@@ -17,6 +17,7 @@ from clhd.systems.contrastive.simulation.point import Point
 from clhd.systems.contrastive.simulation.projected import LaneGroup
 from clhd.systems.contrastive.simulation.sgd import simulate_points
 from tests.systems.contrastive.simulation.naive_batch import naive_frame, naive_sgd
+from tests.systems.contrastive.simulation.repeated_runs import run_full_repeatedly
 
 # Rejection level of every test of laws here, chosen beforehand; there are about 150 of them.
 LEVEL = 1e-5
@@ -109,27 +110,13 @@ def simulate(system, dimension, overlap, time, **more):
     return flatten(run.overlap, run.squared_norm)
 
 
-def run_full_repeatedly(system, dimension, overlap, steps, runs):
-    """End states of independent runs in n dimensions: the weights are set back, the streams go on."""
-    point = Point(model=system, dimension=dimension, overlap=overlap, engine="full")
-    replica = FullReplica(system, dimension, point.key, 0, overlap=np.array(overlap), squared_norm=1.0)
-    start = replica.weights.copy()
-    ends = np.empty((runs, *start.shape))
-    for end in ends:
-        replica.weights[:] = start
-        replica.advance(steps)
-        end[:] = replica.weights
-    ends = ends.reshape(runs, system.units, dimension)
-    return flatten(ends @ replica.features.T / dimension, ends @ ends.transpose(0, 2, 1) / dimension)
-
-
 @pytest.mark.parametrize("case", LAWS)
 def test_projected_chain_and_full_engine_have_the_law_of_sgd_in_n_dimensions(case):
     system, dimension, overlap = LAWS[case]
     assert choose_chain(system) is not LaneGroup
     expected = flatten(*naive_sgd(system, dimension, overlap, 3 * dimension, REPLICAS, np.random.default_rng(2)))
     assert_same_laws(simulate(system, dimension, overlap, 3, replicas=REPLICAS, seed=1), expected)
-    assert_same_laws(run_full_repeatedly(system, dimension, overlap, 3 * dimension, 3000), expected)
+    assert_same_laws(flatten(*run_full_repeatedly(system, dimension, overlap, 3 * dimension, 3000)), expected)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +189,7 @@ def differences(one, other):
 def test_moments_agree_and_reject_every_wrong_chain(case):
     system, dimension, overlap, replicas = REFERENCES[case]
     steps, units = 1, system.units
-    reference = moments(run_full_repeatedly(system, dimension, overlap, steps, replicas), units)
+    reference = moments(flatten(*run_full_repeatedly(system, dimension, overlap, steps, replicas)), units)
     projected = simulate(system, dimension, overlap, steps / dimension, replicas=replicas)
     assert np.all(np.abs(differences(moments(projected, units), reference)) < SIGMAS)
     for name, variant in {"the right chain": {}, **WRONG}.items():

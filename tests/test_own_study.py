@@ -137,6 +137,28 @@ def test_one_point_without_time_has_a_summary_and_no_figure(
     assert not Path("results/lines").exists()
 
 
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("plot_point", "'plot_point' must be text such as 'MODULE:NAME', or ':NAME'"),
+        (":plot_point", "':plot_point': there is no plot_point in that module"),
+    ],
+)
+def test_a_figure_that_a_system_names_wrongly_is_told_before_anything_is_computed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    target: str,
+    reason: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("point.py").write_text(POINT.replace("    outputs =", f"    figures = {{'mine': '{target}'}}\n    outputs ="))
+    Path("point.yaml").write_text("system: point.py:Point\nreplicas: 2\nfigure: mine\n")
+    assert main(["run", "point.yaml"]) == 2
+    assert capsys.readouterr().err == f"point.yaml: figure = 'mine': Point: {reason}\n"
+    assert not Path("results").exists()
+
+
 def test_a_message_has_no_characters_that_a_terminal_obeys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

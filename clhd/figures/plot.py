@@ -81,10 +81,12 @@ def _has_lines(experiment: "Experiment", system: "System") -> bool:
     return any(len(values) > 1 for values, _ in system.simulation.outputs(experiment.constants).coordinates.values())
 
 
-def check_figure(experiment: "Experiment", source: str) -> None:
-    """Raise ClhdError, which begins with `source`, if the figure that an experiment names cannot be drawn of it."""
+def check_figure(experiment: "Experiment", source: str) -> str:
+    """Return what `find_figure` does; raise ClhdError, which begins with `source`, if it cannot be drawn."""
     try:
         name = find_figure(experiment)
+        if name not in {*FIGURES, NO_FIGURE}:
+            _check_named(name, _load_system(experiment))
     except ClhdError as error:
         raise InputError(f"{source}: {error}") from None
     if name == "trajectories" and len(experiment.times) < 2:
@@ -97,6 +99,19 @@ def check_figure(experiment: "Experiment", source: str) -> None:
             f"{source}: figure = {name!r}: needs an axis with two values, and this experiment is one point; "
             f"leave figure out, or give {NO_FIGURE}"
         )
+    return name
+
+
+def _check_named(name: str, system: "System") -> None:
+    """Raise ClhdError if a system names its figure wrongly; the function must exist if it is in the system's module."""
+    from clhd.systems.registry import import_named, locate  # noqa: PLC0415
+
+    target = system.figures[name]
+    try:
+        if locate(target, system).startswith(f"{type(system).__module__}:"):  # which is loaded
+            import_named(target, system)
+    except ClhdError as error:
+        raise InputError(f"figure = {name!r}: {error}") from None
 
 
 def _may_have_figure(experiment: Mapping[str, Any]) -> bool:

@@ -166,9 +166,12 @@ def import_named(target: str, system: System) -> Any:
     """Return the claim or function that a system names; raises ClhdError if `locate` does, or it is not there."""
     module, _, name = locate(target, system).partition(":")
     try:
-        return getattr(import_module(module), name)
+        found = import_module(module)
     except (ImportError, AttributeError) as error:
         raise InputError(f"{type(system).__name__}: {target!r} cannot be imported: {error}") from None
+    if not hasattr(found, name):
+        raise InputError(f"{type(system).__name__}: {target!r}: there is no {name} in that module")
+    return getattr(found, name)
 
 
 @contextmanager

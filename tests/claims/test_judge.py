@@ -122,7 +122,7 @@ def test_the_file_of_a_system_brings_claims(claims_file: Path, tmp_path: Path) -
             "T9: is no claim of these experiments; their systems have no claims; system",
         ),
         ("T1:", "T1:", {"hill": "hills", "dale": "rivals"}, "T1: the systems hills and rivals have different claims"),
-        ("T1:", "lost:", {"hill": "hills"}, "lost: HillSystem: ':LOST' cannot be imported"),
+        ("T1:", "lost:", {"hill": "hills"}, "lost: HillSystem: ':LOST': there is no LOST in that module"),
         ("T1:", "odd:", {"hill": "hills"}, "odd: ':judge_slope' must be a clhd.claims.claim.Claim, or a CaseTable"),
         ("T1:", "untold:", {"hill": "hills"}, "untold: HillSystem: 3 must be text such as 'MODULE:NAME', or ':NAME'"),
     ],

@@ -332,7 +332,10 @@ def test_a_system_that_is_not_there_hides_no_figure_of_clhd(
 @pytest.mark.usefixtures("own_system")
 @pytest.mark.parametrize(
     ("figure", "message"),
-    [("lost", "OwnSystem: ':plot_lost' cannot be imported"), ("odd", "OwnSystem: 'odd' must be text such as 'MODULE:")],
+    [
+        ("lost", "OwnSystem: ':plot_lost': there is no plot_lost in that module"),
+        ("odd", "OwnSystem: 'odd' must be text such as 'MODULE:"),
+    ],
 )
 def test_a_figure_of_a_system_that_is_no_function_is_refused_in_one_line(
     make_summary: MakeSummary, stored: Callable[[Summary], Path], tmp_path: Path, figure: str, message: str

@@ -109,9 +109,13 @@ def test_a_stage_of_two_cores_forks_since_snakemake_starts_no_threads_in_it(proj
     [
         (("slope: [0, 1, 2]", "slope: [0, 60]"), "config/first.yaml: axes: 2 of 4 points are impossible"),
         (("seed: 1", "figure: pie"), "config/first.yaml: figure = 'pie': must be one of border, convergence, grid"),
+        (
+            ("times: [0, 1]", "times: [1]\nfigure: trajectories"),
+            "config/first.yaml: figure = 'trajectories': needs two or more times, not times = [1.0]",
+        ),
         (("times", "tims"), "config/first.yaml: unknown key 'tims'; did you mean 'times'?"),
     ],
-    ids=["point", "figure", "key"],
+    ids=["point", "figure", "times", "key"],
 )
 def test_a_mistake_in_a_file_is_one_line_and_exit_code_2_and_nothing_is_written(
     project: Project, tmp_path: Path, change: tuple[str, str], message: str

@@ -16,7 +16,7 @@ sys.path.sort(key=lambda folder: folder in _FOLDERS)
 from clhd.core.machine import ONE_THREAD, count_cores
 from clhd.core.surroundings import check_installation
 from clhd.errors import ClhdError, check_link
-from clhd.figures.plot import NO_FIGURE, find_figure
+from clhd.figures.plot import NO_FIGURE, check_figure
 from clhd.helper import VARIABLE
 from clhd.sweep.results.products import find_claims_faults, find_figure_faults, find_report_faults
 from clhd.sweep.plan.check import check_experiment
@@ -260,15 +260,8 @@ def ask_for(kind):
 
 
 def find_figures():
-    """Return the experiments that have a figure; raises ClhdError if a figure does not exist."""
-    drawn = []
-    for name, experiment in EXPERIMENTS.items():
-        try:
-            if find_figure(experiment) != NO_FIGURE:
-                drawn.append(name)
-        except ClhdError as error:
-            raise ClhdError(f"{FILES[name]}: {error}") from None
-    return drawn
+    """Return the experiments that have a figure; raises ClhdError if a figure cannot be drawn."""
+    return [name for name, experiment in EXPERIMENTS.items() if check_figure(experiment, FILES[name]) != NO_FIGURE]
 
 
 def start_helper():

@@ -4,6 +4,7 @@
 |---|---|
 | none, or the experiment has fewer values, replicas or times | the store is used; what was not asked for is left out |
 | more values of an axis, more replicas | a run computes them, a reader refuses |
+| fewer times, and runs that diverged or did not converge | refused: they may have a result at the times that are left |
 | constants, seed, names of axes, ``keep``, other times, version of the system | refused, with old and new value |
 | another default of a parameter that the store's experiment leaves out; other outputs | refused, likewise |
 
@@ -16,6 +17,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from clhd.core.text import format_count, format_number, format_value
 from clhd.errors import ClhdError
@@ -49,7 +52,7 @@ def find_stored(store: Store, experiment: Experiment, kind: StageKind, *, comput
         If the store contradicts itself.
     """
     if not computes:
-        experiment = experiment.typed_like(store.experiment)
+        experiment = experiment.typed_like(store.experiment, store.layout.declaration)
     requested = Stage(experiment, kind, None if computes else store.stored_system())
     return requested, check_changes(store, requested)
 
@@ -73,6 +76,10 @@ def check_changes(store: Store, requested: Stage) -> Stage:
         )
     if changes := _find_changes(stored, requested):
         raise _refuse_changes(store.path, changes, requested)
+    if stored.experiment.times != requested.experiment.times and (count := _count_lost(store, stored, requested)):
+        times = {"times": (_format_times(stored), _format_times(requested))}
+        lost = f"{format_count(count, 'run')} that diverged or did not converge"
+        raise _refuse_changes(store.path, times, requested, f", by which {lost} may have a result")
     if requested.given is None:
         _check_declared(store, stored)
     check_stage(store.files, store.layout, stored)
@@ -117,14 +124,30 @@ def _check_declared(store: Store, stage: Stage) -> None:
             )
 
 
-def _refuse_changes(path: Path, changes: Mapping[str, tuple[str, str]], requested: Stage) -> ChangedError:
+def _count_lost(store: Store, stored: Stage, requested: Stage) -> int:
+    """Return how many of the requested runs diverged or did not converge by the times of the store.
+
+    At fewer times a mean would leave them out, although they may have a result there.
+    """
+    _, places = share_positions(requested.grid.axes, stored.grid.axes)
+    if requested.entries is not None:
+        places = [*places, [*range(min(requested.entries, store.shape[-1]))]]
+    selected = np.zeros(store.shape, dtype=bool)
+    selected[np.ix_(*places)] = True
+    counts = store.count_runs(selected, store.status())
+    return counts["diverged"] + counts["not_converged"]
+
+
+def _refuse_changes(
+    path: Path, changes: Mapping[str, tuple[str, str]], requested: Stage, reason: str = ""
+) -> ChangedError:
     """Return the refusal: the old and the new values, and what the new computation costs if the system is here."""
     old, new = (", ".join(f"{name} = {values[k]}" for name, values in changes.items()) for k in (0, 1))
     remedy = f"Restore the file, or {FRESH}"
     if requested.given is None:
         work = format_work(requested.cost_table.seconds(requested.entries or 1))
         remedy += f"; the {requested.kind} takes {work} then"
-    return ChangedError(f"{path}: was computed with {old}; the file now says {new}. {remedy}")
+    return ChangedError(f"{path}: was computed with {old}; the file now says {new}{reason}. {remedy}")
 
 
 def _find_changes(stored: Stage, requested: Stage) -> dict[str, tuple[str, str]]:

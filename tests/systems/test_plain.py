@@ -164,6 +164,29 @@ def test_a_dim_without_coordinates_is_told() -> None:
         Wrong().simulation.outputs({})
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [[1, 2], 3, ([], {}), (["a", "a"], {}), (["a", 1], {}), ([1, np.nan], {}), ([[1]], {}), ("ab", {}), ([1], "one")],
+    ids=str,
+)
+def test_coordinates_that_label_nothing_are_told(entry: Any) -> None:
+    class Wrong(Walk):
+        def coordinates(self, values: Any) -> Any:
+            return {"feature": entry}
+
+    with pytest.raises(clhd.ClhdError, match=r"^system Wrong, coordinates: feature = .*: must be a pair of values and"):
+        Wrong().simulation.outputs({})
+
+
+def test_a_default_has_the_form_of_a_given_value() -> None:
+    class Whole(Walk):
+        parameters = Walk.parameters | {"start": clhd.Parameter(kind="number", default=3, meaning="start")}
+
+    left_out, given = (Whole().simulation.point({"size": 1} | more, 0) for more in ({}, {"start": 3.0}))
+    assert left_out == given
+    assert [type(point.values.start) for point in (left_out, given)] == [float, float]
+
+
 def test_a_parameter_per_component_is_a_tuple() -> None:
     half = Walk().theory
     found = half.compute([half.point({"features": 3, "push": 1.0, "push_2": 4.0}, 0)], TIME, [])

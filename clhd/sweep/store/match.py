@@ -31,6 +31,7 @@ from clhd.sweep.store.layout import check_stage
 from clhd.sweep.store.metadata import FRESH
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Value
+from clhd.systems.plain import write_exactly
 
 _MOST_TIMES = 6  # of which each is named in a message
 
@@ -160,6 +161,8 @@ def _find_changes(stored: Stage, requested: Stage) -> dict[str, tuple[str, str]]
         if values[0] != values[1]:
             before, after = ("none" if value is None else format_value(value) for value in values)
             changes[name] = before, after
+    if requested.given is None:
+        changes |= _find_retyped(stored, requested)
     if stored.seed != requested.seed:
         changes["seed"] = str(stored.seed), str(requested.seed)
     axes = [[(axis.name, axis.parameters) for axis in stage.grid.axes] for stage in (stored, requested)]
@@ -174,6 +177,31 @@ def _find_changes(stored: Stage, requested: Stage) -> dict[str, tuple[str, str]]
         before, after = (", ".join(_list_dims(stage)) for stage in (stored, requested))
         changes["outputs"] = before, after
     return changes
+
+
+def _find_retyped(stored: Stage, requested: Stage) -> dict[str, tuple[str, str]]:
+    """Return the parameters of kind "any" with equal values of other types, such as 1 and 1.0: their points differ.
+
+    All other parameters have one form.
+    """
+    changes = {}
+    old, new = _list_values(stored), _list_values(requested)
+    for name in sorted(old.keys() & new.keys()):
+        if requested.system.find_parameter(name, {requested.system.components: math.inf}).kind != "any":
+            continue
+        held = {value: value for value in old[name]}
+        for before, after in ((held[value], value) for value in new[name] if value in held):
+            if write_exactly(before) != write_exactly(after):
+                changes[name] = repr(before), repr(after)
+    return changes
+
+
+def _list_values(stage: Stage) -> dict[str, list[Value]]:
+    """Return the values of the parameters that an experiment gives, as constants or along an axis."""
+    values = {name: [value] for name, value in stage.grid.constants.items()}
+    for axis in stage.grid.axes:
+        values |= {name: [value[k] for value in axis.values] for k, name in enumerate(axis.parameters)}
+    return values
 
 
 def _list_dims(stage: Stage) -> dict[str, tuple[str, ...]]:

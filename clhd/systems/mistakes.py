@@ -16,7 +16,18 @@ _KINDS = ("number", "count", "choice", "curve", "any")
 # Names of the arrays and dims that every store or summary has.
 _TAKEN = frozenset(
     {"time", "quantile", "status", "attempts", "seconds", "run", "error_type", "error_message", "replica",
-     "replica_block", "replica_count", "theory_status"}
+     "replica_block", "replica_count", "theory_status", "until_reached", "refinement_round", "border", "border_low",
+     "border_high", "crossing"}
+)  # fmt: skip
+# With `keep: moments`, ok_count and diverged_count are numbers of runs.
+_COUNTED = frozenset({"ok", "diverged"})
+# X_distance_mean, X_deviation_mean and X_theory_standard_deviation are of the comparison of X with the theory.
+_COMPARED = ("_distance", "_deviation", "_theory")
+# What a store or a summary calls something of an output, behind its name.
+_STATISTICS = (
+    "count", "mean", "squares", "standard_deviation", "standard_error", "quantile", "theory", "z_score",
+    "theory_standard_deviation", "distance_mean", "distance_standard_error", "deviation_mean",
+    "deviation_standard_deviation", "deviation_standard_error", "deviation_largest",
 )  # fmt: skip
 
 
@@ -110,16 +121,25 @@ def _list_wrong_outputs(system: System) -> Iterator[str]:
         yield "defines predict_run without simulate, whose runs it predicts"
     if system.quantity not in {"", *system.outputs}:
         yield f"quantity = {system.quantity!r}: must be one of the outputs {', '.join(system.outputs)}"
+    statistics = {f"{name}_{statistic}" for name in system.outputs for statistic in _STATISTICS}
+    for name in statistics & {name for name, parameter in system.parameters.items() if parameter.can_vary}:
+        yield f"parameters.{name}: is the name of a statistic of an output; choose another"
     for name, output in system.outputs.items():
         dims: Any = output.dims
         words = output.words
         if name in system.parameters:
             yield f"outputs.{name}: is the name of a parameter, too"
+        if name in _COUNTED or (name.endswith(_COMPARED) and name.rpartition("_")[0] in system.outputs):
+            yield f"outputs.{name}: the results name something else so; choose another"
         if isinstance(dims, str) or not all(isinstance(dim, str) and _NAME_FORM.fullmatch(dim) for dim in dims):
             yield f"outputs.{name}: dims = {dims!r:.60}: must be a tuple of names, such as ('time',)"
             continue
         if "time" in dims and system.time is None:
             yield f"outputs.{name}: has the dim time, but time = None says that the system has no time"
+        for dim in dims:
+            is_axis = dim in system.parameters and system.parameters[dim].can_vary
+            if dim != "time" and (is_axis or dim in _TAKEN or dim in system.outputs or dim in statistics):
+                yield f"outputs.{name}: dims = {dims!r:.60}: {dim} is the name of something else; choose another"
         if len(set(dims)) < len(dims):
             yield f"outputs.{name}: dims = {dims!r:.60}: names a dim twice"
         if not (_are_words(words) and words.get("long_name")):

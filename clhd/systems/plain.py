@@ -59,6 +59,20 @@ def _find_bad(values: NDArray[Any], output: Output) -> BoolArray:
     return bad
 
 
+def _is_coordinate(entry: Any) -> bool:
+    """True for a pair of values and words; the values are one or more different words or finite numbers."""
+    if not (isinstance(entry, tuple | list) and len(entry) == 2 and isinstance(entry[1], Mapping)):
+        return False
+    try:
+        values = np.asarray(entry[0])
+        column = values.tolist()
+        is_plain = values.dtype.kind in "iuf" and bool(np.isfinite(values).all())
+        is_words = all(isinstance(value, str) for value in entry[0])
+    except (TypeError, ValueError):  # no list, or lists of different lengths
+        return False
+    return values.ndim == 1 and (is_plain or is_words) and len(set(column)) == len(column) > 0
+
+
 def write_exactly(value: Any) -> str:
     """Return a value as text from which no bit is lost."""
     if isinstance(value, float):
@@ -147,8 +161,13 @@ class PlainHalf:
         dims = {dim: name for name, output in self.variables.items() for dim in output.dims if dim != "time"}
         found = self._ask("coordinates", self.find_coordinates, values) if dims else {}
         for dim, name in dims.items():
-            if dim not in found:
+            if not isinstance(found, Mapping) or dim not in found:
                 raise InputError(f"system {self.name}, coordinates: lacks the dim {dim} of the output {name}")
+            if not _is_coordinate(found[dim]):
+                raise InputError(
+                    f"system {self.name}, coordinates: {dim} = {found[dim]!r:.100}: must be a pair of values and "
+                    "clhd.describe(...); the values are different words, or different finite numbers"
+                )
         return {dim: found[dim] for dim in dims}
 
     def _ask(self, word: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -162,8 +181,11 @@ class PlainHalf:
 
     @cached_property
     def _defaults(self) -> dict[str, Any]:
-        """The default of each parameter of this half."""
-        return {name: parameter.default for name, parameter in self.parameters.items()}
+        """The default of each parameter of this half, in the form that the same value has if an experiment gives it."""
+        return {
+            name: parameter.default if parameter.default is None else parameter.parse(name, parameter.default)
+            for name, parameter in self.parameters.items()
+        }
 
     def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """A value for each parameter of this half; of a parameter with a value for each component, a tuple."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from distributed import Client
+from distributed import Client, get_worker
 from distributed.scheduler import KilledWorker
 
 import clhd.sweep.cluster.dask_quirks
@@ -24,6 +24,7 @@ import clhd.sweep.run.tasks
 from clhd.core.arrays import FloatArray
 from clhd.core.progress import Progress
 from clhd.errors import ClhdError, SimulationStopped
+from clhd.sweep.cluster.cluster import Cluster, open_client
 from clhd.sweep.run.run_stage import run_stage
 from clhd.sweep.run.tasks import BlockReport, compute_block
 from clhd.sweep.run_experiment import run_experiment
@@ -296,6 +297,22 @@ def test_a_run_is_at_rest_while_it_waits_for_a_block(
     begin = time.monotonic()
     run_stage(toy(axes={"slope": [0, 1, 2, 3], "size": [4]}), "simulation", results, client=client)
     assert len(looks) <= time.monotonic() - begin + 4, "it looks once per second and block"
+
+
+def leave(*_: Any) -> None:
+    """End the worker that runs this, by itself: as one that cannot import what it is sent. Its nanny ends with it."""
+    worker = get_worker()
+    worker.loop.add_callback(worker.close, executor_wait=False)
+    time.sleep(5)
+
+
+def test_workers_that_end_by_themselves_are_not_awaited_for_ever(
+    toy: MakeExperiment, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clhd.sweep.run.dispatch, "_try_block", leave)
+    with open_client(Cluster(workers=1)) as own, pytest.raises(ClhdError) as caught:
+        run_stage(toy(), "simulation", results, client=own)
+    assert str(caught.value).startswith("all worker processes have ended by themselves, and no other can be started; ")
 
 
 def test_a_scheduler_that_is_lost_is_one_line(

@@ -2,7 +2,10 @@
 
 import re
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Result, Status
 from tests.sweep.conftest import MakeExperiment
 from tests.sweep.stages import overwrite
-from tests.sweep.toy import LOG
+from tests.sweep.toy import LOG, ToySimulation
 
 SMALL = {"slope": [-1, 1, 2], "size": [4]}
 
@@ -154,6 +157,23 @@ def test_counts_are_of_replicas_and_failed_blocks_are_tried_again(
     assert (report.computed, report.counts["ok"]) == (512, 1024)
     simulate(experiment, tmp_path / "whole", client)
     assert_same_bits(read(results), read(tmp_path / "whole"))
+
+
+def test_means_leave_out_a_block_that_is_counted_as_failed(
+    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = ToySimulation.compute
+
+    def fail(system: ToySimulation, points: Any, time: Any, replicas: Sequence[int]) -> Result:
+        errors = {(0, list(replicas).index(300)): ValueError("one of 256")} if 300 in replicas else {}
+        return replace(compute(system, points, time, replicas), errors=errors)
+
+    monkeypatch.setattr(ToySimulation, "compute", fail)
+    experiment = toy(axes={"slope": [1]}, keep="moments", replicas=512)
+    summary = run_experiment(experiment, client, results=results)["summary"].load()
+    assert summary["replica_count"].sel(slope=1, status=["ok", "failed"]).values.tolist() == [256, 256]
+    first_block = read(results)["height_mean"].isel(replica_block=0)
+    np.testing.assert_array_equal(summary["height_mean"], first_block)
 
 
 def test_a_point_of_moments_is_explained_and_replayed_to_the_bit(

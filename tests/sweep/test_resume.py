@@ -17,9 +17,11 @@ from clhd.core.progress import Progress
 from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage
 from clhd.sweep.results.inspect import replay_point
+from clhd.sweep.results.state import State, find_states
 from clhd.sweep.results.summary import write_summary
 from clhd.sweep.run.run_stage import set_aside
 from clhd.sweep.run_experiment import run_experiment
+from clhd.sweep.spec.experiment import parse_experiment
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.store import Store
 from tests.sweep.conftest import Killed, MakeExperiment, killed_at
@@ -253,6 +255,64 @@ def test_fewer_times_are_cut_out_and_other_times_are_refused(
         r"the simulation takes 9\.6 s of one core then",
     ):
         simulate(toy(times=[0, 5]), results, client)
+
+
+@pytest.mark.parametrize("kept", [{}, {"keep": "moments", "replicas": 256}])
+def test_fewer_times_are_refused_where_a_run_may_have_a_result_by_them(
+    toy: MakeExperiment, results: Path, client: Client, kept: dict[str, Any]
+) -> None:
+    wanted = {"axes": {"slope": [-1, 1]}, **kept}
+    run_experiment(toy(**wanted), client, results=results)
+    count = kept.get("replicas", 4)
+    message = (
+        rf"times = \[0, 1, 2\]; the file now says times = \[0\], by which {count} runs that diverged or did not "
+        "converge may have a result. Restore the file, or .*--fresh"
+    )
+    for read in (simulate, write_summary):
+        arguments = (client,) if read is simulate else ()
+        with pytest.raises(ClhdError, match=message):
+            read(toy(**wanted, times=[0]), results, *arguments)
+    run_experiment(toy(**wanted | {"axes": {"slope": [1]}}, times=[0]), client, results=results)
+
+
+def test_a_prediction_that_may_be_found_at_fewer_times_is_refused(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    wanted = {"axes": {"slope": [1, 7]}}
+    run_experiment(toy(**wanted), client, results=results)
+    with pytest.raises(ClhdError, match=r"theory\.zarr: .* by which 1 run that diverged or did not converge may have"):
+        run_experiment(toy(**wanted, times=[0]), client, results=results)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quantity": "height"},
+        {
+            "axes": {"slope": [0, 2], "size": [4, 16]},
+            "refine": {"quantity": "height_theory", "select": {"time": 2}, "level": 3, "along": ["slope"], "rounds": 1},
+        },
+    ],
+    ids=lambda change: [*change][-1],
+)
+def test_a_summary_is_stale_once_the_file_has_another_key(
+    toy: MakeExperiment, results: Path, client: Client, change: dict[str, Any]
+) -> None:
+    run_experiment(toy(axes={"slope": [0, 1, 2], "size": [4, 16]}), client, results=results)
+    wanted = toy(**{"axes": {"slope": [0, 1, 2], "size": [4, 16]}} | change)
+    assert find_states(wanted, results)["summary"].state == State.STALE
+    run_experiment(wanted, client, results=results)
+    assert {found.state for found in find_states(wanted, results).values()} == {State.COMPLETE}
+
+
+def test_readers_see_that_a_list_of_the_value_of_all_components_changes_nothing(
+    toy: MakeExperiment, results: Path, client: Client
+) -> None:
+    run_experiment(toy(), client, results=results)
+    table = toy().resolved() | {"constants": {"weight": [1]}}
+    assert simulate(parse_experiment(table), results, client).computed == 0
+    states = find_states(parse_experiment(table, check=False), results)
+    assert (states["simulation"].state, states["theory"].state) == (State.COMPLETE, State.COMPLETE)
 
 
 def test_a_store_of_another_version_is_refused(

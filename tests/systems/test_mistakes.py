@@ -72,6 +72,15 @@ def test_nothing_is_wrong_with_those_of_clhd(name: str) -> None:
         ({"outputs": output(words="height")}, "outputs.x: words = 'height': must be clhd.describe(...)"),
         ({"outputs": output(words=clhd.describe(""))}, "outputs.x: words = {'long_name': ''"),
         ({"outputs": output(distribution_along="y")}, "outputs.x: distribution_along = 'y': must be one of its dims"),
+        ({"outputs": output("ok")}, "outputs.ok: the results name something else so; choose another"),
+        ({"outputs": output() | output("x_deviation")}, "outputs.x_deviation: the results name something else so"),
+        ({"outputs": output() | output("x_distance")}, "outputs.x_distance: the results name something else so"),
+        ({"outputs": output() | output("x_theory")}, "outputs.x_theory: the results name something else so"),
+        *(
+            ({"outputs": output(dims=(dim,))}, f"outputs.x: dims = ('{dim}',): {dim} is the name of something else")
+            for dim in ("a", "x", "x_mean", "replica", "quantile")
+        ),
+        ({"parameters": {"x_mean": parameter()["a"]}}, "parameters.x_mean: is the name of a statistic of an output"),
         ({"time": None}, "outputs.x: has the dim time, but time = None says that the system has no time"),
         ({"quantity": "y"}, "quantity = 'y': must be one of the outputs x"),
         ({"predict": return_time, "predict_run": return_time}, "defines both predict and predict_run; a theory"),

@@ -164,6 +164,65 @@ def test_a_dim_without_coordinates_is_told() -> None:
         Wrong().simulation.outputs({})
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [[1, 2], 3, ([], {}), (["a", "a"], {}), (["a", 1], {}), ([1, np.nan], {}), ([[1]], {}), ("ab", {}), ([1], "one")],
+    ids=str,
+)
+def test_coordinates_that_label_nothing_are_told(entry: Any) -> None:
+    class Wrong(Walk):
+        def coordinates(self, values: Any) -> Any:
+            return {"feature": entry}
+
+    with pytest.raises(clhd.ClhdError, match=r"^system Wrong, coordinates: feature = .*: must be a pair of values and"):
+        Wrong().simulation.outputs({})
+
+
+@pytest.mark.parametrize("place", [lambda push: range(int(push) + 1), lambda push: [push]], ids=["number", "values"])
+def test_coordinates_that_depend_on_an_axis_are_refused(monkeypatch: pytest.MonkeyPatch, place: Any) -> None:
+    class Moving(Walk):
+        def coordinates(self, values: Any) -> Any:
+            return {"feature": (place(values["push"][0]), words("feature"))}
+
+    monkeypatch.setitem(list_systems(), "moving", f"{__name__}:Moving")
+    monkeypatch.setitem(globals(), "Moving", Moving)
+    table = {"system": "moving", "constants": {"size": 4}, "times": [1], "replicas": 1}
+    check_experiment(parse_experiment(table | {"constants": {"size": 4, "push": 2}}))
+    with pytest.raises(clhd.ClhdError, match=r"axes: the coordinates of feature are others at push=2, but the results"):
+        check_experiment(parse_experiment(table | {"axes": {"push": [0, 2]}}))
+
+
+@pytest.mark.parametrize("change", [{"constants": {"mode": 1.0}}, {"axes": {"mode": [True, 2]}}], ids=str)
+def test_an_equal_value_of_another_type_is_another_point(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, change: dict[str, Any]
+) -> None:
+    class Anything(Walk):
+        parameters = Walk.parameters | {"mode": clhd.Parameter(kind="any", default=0, meaning="what the system checks")}
+
+    monkeypatch.setitem(list_systems(), "anything", f"{__name__}:Anything")
+    monkeypatch.setitem(globals(), "Anything", Anything)
+    fixed = {"system": "anything", "times": [1], "replicas": 1}
+    where = {"axes": {"mode": [1]}} if "axes" in change else {"constants": {"mode": 1}}
+    first, second = (
+        parse_experiment(fixed | part | {"constants": {"size": 4, **part.get("constants", {})}})
+        for part in (where, change)
+    )
+    clhd.run_experiment(first, results=tmp_path)
+    found = change.get("constants", {"mode": True})["mode"]
+    with pytest.raises(clhd.ClhdError, match=f"was computed with mode = 1; the file now says mode = {found!r}"):
+        clhd.run_experiment(second, results=tmp_path)
+    clhd.run_experiment(first, results=tmp_path)
+
+
+def test_a_default_has_the_form_of_a_given_value() -> None:
+    class Whole(Walk):
+        parameters = Walk.parameters | {"start": clhd.Parameter(kind="number", default=3, meaning="start")}
+
+    left_out, given = (Whole().simulation.point({"size": 1} | more, 0) for more in ({}, {"start": 3.0}))
+    assert left_out == given
+    assert [type(point.values.start) for point in (left_out, given)] == [float, float]
+
+
 def test_a_parameter_per_component_is_a_tuple() -> None:
     half = Walk().theory
     found = half.compute([half.point({"features": 3, "push": 1.0, "push_2": 4.0}, 0)], TIME, [])

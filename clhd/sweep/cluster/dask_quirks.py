@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 import distributed.nanny
 import distributed.process
 import distributed.utils
-from distributed import Nanny
+from distributed import LocalCluster, Nanny
 from distributed.core import Status
 from distributed.scheduler import KilledWorker
 
@@ -240,6 +240,15 @@ def await_finished(finished: Any, seconds: float) -> bool:
         if not finished.has_ready():
             finished.thread_condition.wait(seconds)
     return bool(finished.has_ready())
+
+
+def have_ended(cluster: Any) -> bool:
+    """True if a LocalCluster of distributed 2026.8 has no worker left and starts none; else it is awaited for ever.
+
+    A worker that is killed is started again; one that ends by itself, or cannot be started again, is not.
+    """
+    workers = list(cluster.workers.values()) if isinstance(cluster, LocalCluster) else []
+    return bool(workers) and all(worker.status in (Status.closed, Status.failed) for worker in workers)
 
 
 def list_awaited_jobs(cluster: Any) -> dict[Any, Any]:

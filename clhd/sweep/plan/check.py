@@ -46,6 +46,7 @@ def check_experiment(experiment: Experiment, source: str = "experiment") -> list
             check_bytes(stage)
         _check_points(stages)
         for stage in stages:
+            _check_coordinates(stage)
             choose_chunks(stage)  # raises if there are too many
     except ClhdError as error:
         raise ExperimentError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
@@ -64,6 +65,22 @@ def _check_replicas(experiment: Experiment, stages: Sequence[Stage]) -> None:
     if experiment.sampling.is_open:
         key = "until" if experiment.sampling.until else "most"
         raise ExperimentError(f"replicas.{key}: the theory predicts each replica; give replicas as a number")
+
+
+def _check_coordinates(stage: Stage) -> None:
+    """Raise ExperimentError if a dim of the outputs has other coordinates at a point than the store will say.
+
+    The store has one coordinate for all points. Along an axis on which it depends, the last point differs from the
+    first.
+    """
+    for index in (tuple(0 for _ in stage.grid.shape), tuple(length - 1 for length in stage.grid.shape)):
+        found = stage.half.outputs(stage.grid.values(index)).coordinates
+        for dim, (values, _) in stage.outputs.coordinates.items():
+            if dim not in found or not np.array_equal(np.asarray(found[dim][0]), np.asarray(values)):
+                raise ExperimentError(
+                    f"axes: the coordinates of {dim} are others at {stage.grid.describe(index)}, but the results have "
+                    "one for all points; what they depend on must be a constant"
+                )
 
 
 def _check_points(stages: Sequence[Stage]) -> None:

@@ -33,6 +33,7 @@ from clhd.sweep.store.metadata import MetadataError, check_array_files
 from clhd.sweep.store.store import Store, find_missing
 from clhd.sweep.store.wanted import find_points, find_wanted_counts, select_first
 from clhd.systems.declarations import Status
+from clhd.systems.stored import Declaration
 
 
 class State(StrEnum):
@@ -219,9 +220,12 @@ def find_stale(
     """Return why a summary is out of date, by its attributes; empty if it is not. `opened`: see `digest_stores`."""
     path = stage_path(folder, "summary")
     stored = attributes["experiment"]
-    wanted = json.loads(json.dumps(experiment.typed_like(parse_stored(json.dumps(stored))).resolved()))
-    # A key that clhd learned later is no change of the experiment.
-    changed = sorted(key for key, value in stored.items() if wanted.get(key) != value)
+    held, declared = parse_stored(json.dumps(stored)), attributes.get("declaration")
+    declaration = None if declared is None else Declaration.model_validate(declared)
+    wanted = json.loads(json.dumps(experiment.typed_like(held, declaration).resolved()))
+    # A key that clhd learned later is no change of the experiment; these two stand there only if the file gives them.
+    known = stored.keys() | ({"quantity", "refine"} & wanted.keys())
+    changed = sorted(key for key in known if wanted.get(key) != stored.get(key))
     if changed:
         return f"{path}: was written before {', '.join(changed)} of the experiment changed; `clhd summarise FILE`"
     basis = attributes.get("rests_on") or {}

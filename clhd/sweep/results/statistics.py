@@ -71,14 +71,15 @@ def _pool(store: Store, wanted: Stage, entries: IntArray) -> tuple[Statistics, N
     for code, name in ((Status.OK, "ok_count"), (Status.DIVERGED, "diverged_count")):
         counts[..., int(code)] = np.where(was_run, store.read(name, region), 0).sum(axis=-1)
     counts[..., int(Status.NOT_CONVERGED)] = size * is_wanted.sum(axis=-1) - counts.sum(axis=-1)
+    left_out = ~np.moveaxis((status == Status.OK) & is_wanted, -1, 0)  # a failed block counts as a whole
     out = {}
     for name in wanted.outputs.variables:
         moments = [
             np.moveaxis(store.read(f"{name}_{moment}", region), status.ndim - 1, 0)
             for moment in ("count", "mean", "squares")
         ]
-        moments[0][~np.moveaxis(is_wanted, -1, 0)] = 0.0
-        moments[2][~np.moveaxis(is_wanted, -1, 0)] = 0.0
+        moments[0][left_out] = 0.0
+        moments[2][left_out] = 0.0
         for statistic, values in zip(STATISTICS, pool_blocks(*moments), strict=True):
             out[name, statistic] = values
     return out, counts

@@ -33,6 +33,7 @@ from clhd.sweep.cluster.dask_quirks import (
     DEATH_LOGGERS,
     await_finished,
     describe_death,
+    have_ended,
     hide_memory_warnings,
     quiet,
     was_killed_for_memory,
@@ -192,6 +193,12 @@ class Dispatcher:
         patience = max(_SILENT_SECONDS, _SILENT_TIMES * longest)
         while not await_finished(finished, _LOOK_SECONDS):
             check_jobs(self._client.cluster)
+            if have_ended(self._client.cluster):
+                raise ClusterError(
+                    "all worker processes have ended by themselves, and no other can be started; finished blocks are "
+                    "kept. Their messages above may say why (was clhd changed or removed meanwhile?); then the same "
+                    "command continues from there"
+                )
             silent = time.monotonic() - begin
             if silent > patience:
                 patience = 2 * silent

@@ -67,6 +67,7 @@ from clhd.sweep.spec.yaml_file import MUST_BE_GIVEN, ExperimentError, describe_m
 from clhd.systems.declarations import Value
 from clhd.systems.protocol import System
 from clhd.systems.registry import Reference, is_file_name, load_system, refer_to
+from clhd.systems.stored import Declaration
 
 StageName = Literal["simulation", "theory", "summary"]
 # The stages that compute points, and all stages in their order.
@@ -298,16 +299,20 @@ class Experiment(BaseModel):
         rows |= {"replicas": f"{at_least}{sampling.most:,}", "seed": str(self.seed)}
         return format_html_table(f"Experiment {self.name}", {name: text for name, text in rows.items() if text})
 
-    def typed_like(self, held: "Experiment") -> "Experiment":
+    def typed_like(self, held: "Experiment", declaration: Declaration | None) -> "Experiment":
         """The experiment, if it was read without its system, with values in the form in which `held` has them.
 
-        A range has whole numbers where `held` has some, and a list of one value for each component is written out.
+        A range has whole numbers where `held` has some, and a list of one value for each component is written out. The
+        declaration is that of the results which hold `held`; those of earlier versions have none.
         """
         known = {axis.name: axis for axis in held.axes}
         axes = tuple(axis.typed_like(known.get(axis.name, axis)) for axis in self.axes)
         constants: dict[str, Value] = {}
         for name, value in self.constants.items():
+            parameter = declaration.parameters.get(name) if declaration else None
             is_list = isinstance(value, tuple) and name not in held.constants and f"{name}_1" in held.constants
+            if parameter is not None:
+                is_list = isinstance(value, tuple) and parameter.per_component and parameter.kind != "curve"
             constants |= number_components(name, value) if is_list else {name: value}
         return self.model_copy(update={"axes": axes, "constants": constants})
 

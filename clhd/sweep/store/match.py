@@ -4,6 +4,7 @@
 |---|---|
 | none, or the experiment has fewer values, replicas or times | the store is used; what was not asked for is left out |
 | more values of an axis, more replicas | a run computes them, a reader refuses |
+| fewer times, and runs that diverged or did not converge | refused: they may have a result at the times that are left |
 | constants, seed, names of axes, ``keep``, other times, version of the system | refused, with old and new value |
 | another default of a parameter that the store's experiment leaves out; other outputs | refused, likewise |
 
@@ -17,6 +18,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from clhd.core.text import format_count, format_number, format_value
 from clhd.errors import ClhdError
 from clhd.sweep.plan.stage import Stage, format_work
@@ -28,6 +31,7 @@ from clhd.sweep.store.layout import check_stage
 from clhd.sweep.store.metadata import FRESH
 from clhd.sweep.store.store import Store
 from clhd.systems.declarations import Value
+from clhd.systems.plain import write_exactly
 
 _MOST_TIMES = 6  # of which each is named in a message
 
@@ -49,7 +53,7 @@ def find_stored(store: Store, experiment: Experiment, kind: StageKind, *, comput
         If the store contradicts itself.
     """
     if not computes:
-        experiment = experiment.typed_like(store.experiment)
+        experiment = experiment.typed_like(store.experiment, store.layout.declaration)
     requested = Stage(experiment, kind, None if computes else store.stored_system())
     return requested, check_changes(store, requested)
 
@@ -73,6 +77,10 @@ def check_changes(store: Store, requested: Stage) -> Stage:
         )
     if changes := _find_changes(stored, requested):
         raise _refuse_changes(store.path, changes, requested)
+    if stored.experiment.times != requested.experiment.times and (count := _count_lost(store, stored, requested)):
+        times = {"times": (_format_times(stored), _format_times(requested))}
+        lost = f"{format_count(count, 'run')} that diverged or did not converge"
+        raise _refuse_changes(store.path, times, requested, f", by which {lost} may have a result")
     if requested.given is None:
         _check_declared(store, stored)
     check_stage(store.files, store.layout, stored)
@@ -117,14 +125,30 @@ def _check_declared(store: Store, stage: Stage) -> None:
             )
 
 
-def _refuse_changes(path: Path, changes: Mapping[str, tuple[str, str]], requested: Stage) -> ChangedError:
+def _count_lost(store: Store, stored: Stage, requested: Stage) -> int:
+    """Return how many of the requested runs diverged or did not converge by the times of the store.
+
+    At fewer times a mean would leave them out, although they may have a result there.
+    """
+    _, places = share_positions(requested.grid.axes, stored.grid.axes)
+    if requested.entries is not None:
+        places = [*places, [*range(min(requested.entries, store.shape[-1]))]]
+    selected = np.zeros(store.shape, dtype=bool)
+    selected[np.ix_(*places)] = True
+    counts = store.count_runs(selected, store.status())
+    return counts["diverged"] + counts["not_converged"]
+
+
+def _refuse_changes(
+    path: Path, changes: Mapping[str, tuple[str, str]], requested: Stage, reason: str = ""
+) -> ChangedError:
     """Return the refusal: the old and the new values, and what the new computation costs if the system is here."""
     old, new = (", ".join(f"{name} = {values[k]}" for name, values in changes.items()) for k in (0, 1))
     remedy = f"Restore the file, or {FRESH}"
     if requested.given is None:
         work = format_work(requested.cost_table.seconds(requested.entries or 1))
         remedy += f"; the {requested.kind} takes {work} then"
-    return ChangedError(f"{path}: was computed with {old}; the file now says {new}. {remedy}")
+    return ChangedError(f"{path}: was computed with {old}; the file now says {new}{reason}. {remedy}")
 
 
 def _find_changes(stored: Stage, requested: Stage) -> dict[str, tuple[str, str]]:
@@ -137,6 +161,8 @@ def _find_changes(stored: Stage, requested: Stage) -> dict[str, tuple[str, str]]
         if values[0] != values[1]:
             before, after = ("none" if value is None else format_value(value) for value in values)
             changes[name] = before, after
+    if requested.given is None:
+        changes |= _find_retyped(stored, requested)
     if stored.seed != requested.seed:
         changes["seed"] = str(stored.seed), str(requested.seed)
     axes = [[(axis.name, axis.parameters) for axis in stage.grid.axes] for stage in (stored, requested)]
@@ -151,6 +177,31 @@ def _find_changes(stored: Stage, requested: Stage) -> dict[str, tuple[str, str]]
         before, after = (", ".join(_list_dims(stage)) for stage in (stored, requested))
         changes["outputs"] = before, after
     return changes
+
+
+def _find_retyped(stored: Stage, requested: Stage) -> dict[str, tuple[str, str]]:
+    """Return the parameters of kind "any" with equal values of other types, such as 1 and 1.0: their points differ.
+
+    All other parameters have one form.
+    """
+    changes = {}
+    old, new = _list_values(stored), _list_values(requested)
+    for name in sorted(old.keys() & new.keys()):
+        if requested.system.find_parameter(name, {requested.system.components: math.inf}).kind != "any":
+            continue
+        held = {value: value for value in old[name]}
+        for before, after in ((held[value], value) for value in new[name] if value in held):
+            if write_exactly(before) != write_exactly(after):
+                changes[name] = repr(before), repr(after)
+    return changes
+
+
+def _list_values(stage: Stage) -> dict[str, list[Value]]:
+    """Return the values of the parameters that an experiment gives, as constants or along an axis."""
+    values = {name: [value] for name, value in stage.grid.constants.items()}
+    for axis in stage.grid.axes:
+        values |= {name: [value[k] for value in axis.values] for k, name in enumerate(axis.parameters)}
+    return values
 
 
 def _list_dims(stage: Stage) -> dict[str, tuple[str, ...]]:

@@ -62,7 +62,7 @@ def stop_points(start: int, draw: Draw, random: np.random.Generator) -> tuple[Fl
 
 def measure_coverage() -> Iterator[str]:
     """Yield the lines of the table of coverage: with targets, and with as many replicas fixed beforehand."""
-    yield f"| law | first round | of {_POINTS} intervals hold | with a fixed number | error told / true |"
+    yield "| law | first round | intervals that hold the mean | with a fixed number | reported / true error |"
     yield "|---|---|---|---|---|"
     for law, draw in _LAWS.items():
         for start in _STARTS:

@@ -45,6 +45,7 @@ _EXAMPLES = """examples:
 _RESULTS = "folder of all results, by default results"
 _RESULTS_OF_LIST = f"{_RESULTS}, or the folder that the list names"
 _CONFIG = "list of experiments, or file of one; by default config/config.yaml and all others in the folder of results"
+_LIST = "list of experiments, by default config/config.yaml"
 _FRESH = "keep the old stores under other names and compute everything again; after an interruption, run without it"
 _PLACE = "the point, by the values of its axes; for why, an axis that is left out stands for all of its values"
 _INTERRUPTED, _UNREAD = 130, 141  # as shells say it: 128 and the number of the signal
@@ -172,11 +173,11 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_experiment(sub)
     _add_wait(sub)
     _add_experiment(add(commands.plot, "draw the figure of an experiment from its summary: pdf, png and a caption"))
-    _add_config(add(commands.claims, "judge the claims from the summaries: claims.json and a figure of each"))
+    _add_config(add(commands.claims, "judge the claims from the summaries: claims.json and a figure of each"), _LIST)
     _add_config(add(commands.report, "write report.html: claims, experiments and equations in one file"))
     _add_config(add(commands.paper, "write results/latex: numbers as LaTeX macros, tables, figures, bibliography"))
     sub = add(commands.archive, "write stores, figures, report and configuration as one zip, which verify takes")
-    _add_config(sub, "list of experiments, by default config/config.yaml")
+    _add_config(sub, _LIST)
     zip_help = "file to write, by default %(default)s"
     sub.add_argument("--output", type=Path, default=Path("clhd-archive.zip"), metavar="ZIP", help=zip_help)
     sub.add_argument("--licence", metavar="URL", help="address of the licence of the results")

@@ -194,8 +194,12 @@ def claims(options: Namespace) -> int:
     spare_collections()
     config = _find_list(options)
     if config.claims is None:
-        source = options.config or "config/config.yaml"
-        raise InputError(f"{source}: no claims are listed; claims: must be given, such as config/claims.yaml")
+        from clhd.sweep.results.listing import DEFAULT
+
+        if not options.config and not DEFAULT.exists():
+            raise InputError(f"{DEFAULT}: does not exist; name a list of experiments: clhd claims LIST")
+        source = options.config or DEFAULT
+        raise InputError(f"{source}: names no claims; give a list with the key claims, such as config/claims.yaml")
 
     if find_spec("matplotlib") is None:  # told before anything is judged, and after mistakes of the user
         raise ModuleNotFoundError(name="matplotlib")

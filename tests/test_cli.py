@@ -93,7 +93,7 @@ def test_status_and_report_need_no_list_of_experiments(experiment: Path, capsys:
     assert main(["report"]) == 0
     assert "small" in Path("results/report.html").read_text()
     assert main(["claims"]) == 2
-    assert "claims: must be given" in capsys.readouterr().err
+    assert "config/config.yaml: does not exist; name a list of experiments: clhd claims" in capsys.readouterr().err
     Path("config").mkdir()
     Path("config/config.yaml").write_text("experiments: [moved.yaml]")
     capsys.readouterr()
@@ -158,6 +158,7 @@ def test_verify_finds_a_value_that_has_been_changed(experiment: Path, capsys: py
         (["why", "small.yaml", "dimension"], "dimension: must be AXIS=VALUE"),
         (["why", "small.yaml", "dimension=20", "dimension=50"], "dimension=50: dimension is given twice"),
         (["archive"], "config/config.yaml: does not exist; name a list of experiments: clhd archive LIST"),
+        (["claims", "small.yaml"], "small.yaml: names no claims; give a list with the key claims, such as"),
         (["replay", "small.yaml", "dimension=20"], "second_moment: must be given, as in second_moment=1"),
         (["why", "small.yaml", "dimension=21", "second_moment=1"], "dimension has no value 21; the values are"),
         (["why", "small.yaml", "kurtosis=3"], "kurtosis: is no axis here; axes: second_moment, dimension"),
@@ -196,7 +197,11 @@ def test_unknown_options_are_refused(experiment: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     ("command", "defaults"),
-    [("run", ("default results",)), ("status", ("default config/config.yaml", "default results"))],
+    [
+        ("run", ("default results",)),
+        ("claims", ("default config/config.yaml options:",)),
+        ("status", ("default config/config.yaml", "default results")),
+    ],
 )
 def test_help_says_where_a_command_looks_by_default(
     capsys: pytest.CaptureFixture[str], command: str, defaults: tuple[str, ...]

@@ -91,7 +91,7 @@ for command in (["claims"], ["paper"], ["init", "."], ["claims"]):
     here, papers, listed = done.stderr.splitlines()
     assert here == papers
     assert here.startswith("there is no config/config.yaml here, and results holds no results: ")
-    assert listed == "config/config.yaml: no claims are listed; claims: must be given, such as config/claims.yaml"
+    assert listed == "config/config.yaml: names no claims; give a list with the key claims, such as config/claims.yaml"
 
 
 def test_a_new_study_is_right_and_overwrites_nothing(

@@ -46,6 +46,7 @@ def read_all(path: Path) -> None:
         ("slope: [0, 1]", "slope: [0, 1]\n  slope: [2]", "line 5, column 3: the key 'slope' is given twice"),
         ("replicas: 2", "replicas: 2\nreplica: 3", "unknown key 'replica'; did you mean 'replicas'?"),
         ("replicas: 2", "", "replicas: must be given"),
+        ("replicas: 2", "replicsa: 2", "unknown key 'replicsa'; did you mean 'replicas'?"),
         (
             "system: toy",
             "system: toy\nconstants: {simulation: none}",

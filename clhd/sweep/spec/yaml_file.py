@@ -68,6 +68,9 @@ def describe_mistakes(error: ValidationError, source: str, known: Iterable[str])
         else:
             allowed = mistake["msg"].replace("Input should be", "must be").replace("a valid tuple", "a list")
             lines.append(f"{key} = {_shorten(mistake['input'])}: {allowed}")
+    # A key that is missing because it is misspelt has one line.
+    meant = {line.rpartition("did you mean ")[2] for line in lines}
+    lines = [line for line in lines if f"{line.removesuffix(f': {MUST_BE_GIVEN}')!r}?" not in meant]
     return cut_lines([f"{source}: {cut_line(line)}" for line in lines])
 
 

@@ -62,10 +62,10 @@ help:  ## list the targets
 
 install: $(INSTALLED)  ## create .venv and install clhd into it
 
-# One process more than cores. Each begins with one part of tests/, whose kernels it compiles; a free one helps another. Threads
+# One process per core. Each begins with one part of tests/, whose kernels it compiles; a free process helps another. Threads
 # of a BLAS that wait for each other on busy cores would take four times the processor time.
 test: $(INSTALLED)  ## run the tests (ARGS="-k name" picks some)
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal $(ARGS)
 
 check: $(INSTALLED)  ## check lint, formatting and types, also of the workflow
 	@$(BIN)/python -m ruff check .

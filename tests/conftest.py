@@ -7,20 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from clhd.core.machine import count_cores
-
 # The same examples at each run, on a busy machine too, whatever earlier runs have left in .hypothesis.
 settings.register_profile("clhd", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("clhd")
 
 
 ANSWERS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-
-@pytest.hookimpl(optionalhook=True)  # there may be no xdist
-def pytest_xdist_auto_num_workers() -> int:
-    """Return the number of processes: one more than cores, since some tests wait for others; 4 need enough memory."""
-    return min(count_cores() + 1, 4)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clhd.core.machine import count_cores
 from clhd.core.text import format_count
 from clhd.errors import InputError
 
@@ -54,6 +55,11 @@ def parse_count(name: str, value: Any, *, minimum: int) -> int:
     if number != int(number) or number < minimum:
         raise InputError(f"{name} = {value!r}: must be a whole number, {minimum} or more")
     return int(value) if isinstance(value, int) else int(number)
+
+
+def parse_threads(threads: int | None) -> int:
+    """Return the number of threads that share some work, by default one per core."""
+    return count_cores() if threads is None else parse_count("threads", threads, minimum=1)
 
 
 def parse_choice(name: str, value: Any, allowed: Collection[str]) -> str:

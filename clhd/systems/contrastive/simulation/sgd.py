@@ -23,9 +23,8 @@ from typing import Protocol
 import numpy as np
 
 from clhd.core.arrays import FloatArray
-from clhd.core.checks import parse_count, parse_times
+from clhd.core.checks import parse_count, parse_threads, parse_times
 from clhd.core.lazy import xr
-from clhd.core.machine import count_cores
 from clhd.errors import InputError, SimulationStopped
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel
 from clhd.systems.contrastive.model.labels import GRAM_WORDS, labelled
@@ -184,7 +183,7 @@ def simulate_points(
         raise ValueError(f"points must share their number of features and of units, not have {sorted(shapes)}")
     ((features, units),) = shapes
     times = parse_times(time)
-    workers = count_cores() if threads is None else parse_count("threads", threads, minimum=1)
+    workers = parse_threads(threads)
     values = np.full((len(points), len(replicas), len(times), units * (features + units)), np.nan)
     work = _Work(points, times, replicas, values, observe, should_stop)
     with ThreadPoolExecutor(workers) as pool:

@@ -65,7 +65,7 @@ _TERM_SECONDS = 3.3e-6
 # Of one evaluation of the ODE of several units, for each pre-activation of its batches; evaluations by rate and time.
 _UNITS_SECONDS, _UNITS_CALLS = 6e-8, 56.0
 # Averages over points err by 1e-4 or more: the ODE need not be integrated more exactly by orders of magnitude.
-_TOLERANCES_OF_POINT_SETS = {"rtol": 1e-6, "atol": 1e-8}
+_TOLERANCES, _TOLERANCES_OF_POINT_SETS = (1e-9, 1e-11), (1e-6, 1e-8)  # relative, absolute
 _WITH_FEATURE, _WITHOUT = ("time", "feature"), ("time",)
 _QUANTITIES = {"overlap": _WITH_FEATURE, "squared_norm": _WITHOUT, "cosine_similarity": _WITH_FEATURE}
 _OF_UNITS = {
@@ -321,13 +321,15 @@ def _predict(point: TheoryPoint, time: FloatArray) -> dict[str, FloatArray]:
 
 def _integrate(point: TheoryPoint, time: FloatArray) -> xr.Dataset:
     """The ODE of a point."""
+    rtol, atol = _TOLERANCES if point.model.loss_terms.factorises else _TOLERANCES_OF_POINT_SETS
     flow = integrate_ode(
         point.model,
         overlap=np.zeros(point.model.features) if point.overlap is None else np.array(point.overlap),
         squared_norm=point.squared_norm,
         time=time,
+        rtol=rtol,
+        atol=atol,
         gradient_variance_of=point.gradient_variance_of,
-        **({} if point.model.loss_terms.factorises else _TOLERANCES_OF_POINT_SETS),
     )
     if flow["not_converged"]:
         raise NotConvergedError(flow.attrs["not_converged"])

@@ -30,7 +30,7 @@ from dataclasses import replace
 import numpy as np
 
 from clhd.core.arrays import FloatArray, IntArray
-from clhd.core.checks import parse_choice, parse_count, parse_number
+from clhd.core.checks import parse_choice, parse_count, parse_number, parse_threads
 from clhd.core.lazy import qmc, xr
 from clhd.core.statistics import wilson_interval
 from clhd.errors import InputError
@@ -83,7 +83,7 @@ def selection_probability(
     seed : int
         Of the random starts, and of the streams of SGD.
     threads : int, optional
-        For "sgd", by default one per core.
+        Number of threads, by default one per core; results do not depend on it. With "ode" two units take one.
 
     Returns
     -------
@@ -104,15 +104,18 @@ def selection_probability(
     end = parse_number("time", time, above=0)
     count = parse_count("replicas", replicas, minimum=1)
     parse_count("seed", seed, minimum=0)
+    workers = parse_threads(threads)
     norm = _starting_norm(model) if squared_norm is None else parse_number("squared_norm", squared_norm, above=0)
     if method == "sgd":
         point = Point(model=model, dimension=dimension or 0, overlap=None, squared_norm=norm, seed=seed)
-        states = simulate_points([point], [end], range(count), threads=threads)[0, :, -1]
+        states = simulate_points([point], [end], range(count), threads=workers)[0, :, -1]
         overlap, last_norm, _ = split_values(states, model.units)
     else:
         share = parse_number("radius", radius, above=0, maximum=1)
-        follow = _follow_one if model.units == 1 else _follow_pair
-        overlap, last_norm = follow(model, norm, share, end, count, seed)
+        if model.units == 1:
+            overlap, last_norm = _follow_one(model, norm, share, end, count, seed, workers)
+        else:
+            overlap, last_norm = _follow_pair(model, norm, share, end, count, seed)
     names, runs = _count_outcomes(overlap, last_norm)
     variables: dict[str, Variable] = {"probability": (("outcome",), runs / count), "runs": (("outcome",), runs)}
     if method == "sgd":
@@ -163,11 +166,11 @@ def _draw_directions(dimensions: int, count: int, seed: int) -> FloatArray:
 
 
 def _follow_one(
-    model: ContrastiveModel, norm: float, radius: float, end: float, count: int, seed: int
+    model: ContrastiveModel, norm: float, radius: float, end: float, count: int, seed: int, threads: int
 ) -> tuple[FloatArray, FloatArray]:
     """Return overlap and squared norm of one unit at the end of the ODE, by start."""
     starts = radius * np.sqrt(norm) * _draw_directions(model.features, count, seed)
-    last = integrate_ode(model, overlap=starts, squared_norm=norm, time=[end]).isel(time=-1)
+    last = integrate_ode(model, overlap=starts, squared_norm=norm, time=[end], threads=threads).isel(time=-1)
     return last.overlap.values, last.squared_norm.values
 
 

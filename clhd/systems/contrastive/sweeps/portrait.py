@@ -138,7 +138,7 @@ def _grid(nodes: int) -> FloatArray:
 def _predict(point: PortraitPoint) -> dict[str, FloatArray]:
     """The outputs of one point."""
     model, norm, grid = point.model, point.squared_norm, _grid(point.nodes)
-    region = attraction_region(model, cosine_similarity_1=grid, cosine_similarity_2=grid, squared_norm=norm)
+    region = attraction_region(model, cosine_similarity_1=grid, cosine_similarity_2=grid, squared_norm=norm, threads=1)
     edges = trace_separatrices(model, squared_norm=norm, points=_POINTS)
     for name, most in (("state", STATES), ("curve", CURVES)):
         found = max(region.sizes.get(name, 0), edges.sizes[name])

@@ -1,7 +1,5 @@
 """Many trajectories at once: the table is the direct rule, and the kernel is the single integration."""
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -153,21 +151,32 @@ def test_a_trajectory_does_not_depend_on_its_company():
     np.testing.assert_array_equal(integrator.integrate(states[::-1], time), whole[::-1])
 
 
-def test_two_threads_give_the_bits_of_one():
-    integrator, time = BatchIntegrator(Flow(model_with())), np.array([1.0, 10.0])
-    states = random_states(80)
-    whole = integrator.integrate(states, time)
-    halves: dict[int, np.ndarray] = {}
+def test_threads_do_not_change_bits():
+    flow, time, states = Flow(model_with()), np.array([1.0, 10.0]), random_states(200)
+    one, three = BatchIntegrator(flow), BatchIntegrator(flow, threads=3)
+    np.testing.assert_array_equal(three.integrate(states, time), one.integrate(states, time))
+    # Without a table, and with so few steps that some trajectories are given up.
+    short = [BatchIntegrator(flow, most_direct_steps=8, threads=threads) for threads in (1, 3)]
+    for integrator in short:
+        integrator._wants_table = lambda starts: False
+    np.testing.assert_array_equal(*(integrator.integrate(states, np.array([3.0])) for integrator in short))
+    assert 0 < len(short[0].given_up) < len(states)
+    np.testing.assert_array_equal(short[0].given_up, short[1].given_up)
 
-    def work(k):
-        halves[k] = integrator.integrate(states[40 * k : 40 * k + 40], time)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    np.testing.assert_array_equal(np.concatenate([halves[0], halves[1]]), whole)
+def test_an_interrupt_ends_the_chunks_that_wait(monkeypatch):
+    begun = []
+
+    def interrupt(*_):
+        begun.append(None)
+        raise KeyboardInterrupt
+
+    integrator = BatchIntegrator(Flow(model_with()), threads=2)
+    monkeypatch.setattr(batch, "integrate_chunk", interrupt)
+    integrator._wants_table = lambda starts: False
+    with pytest.raises(KeyboardInterrupt):
+        integrator.integrate(random_states(64 * 50), np.array([1.0]))
+    assert len(begun) < 50
 
 
 def test_many_starts_of_gaussian_latents_keep_their_directions():

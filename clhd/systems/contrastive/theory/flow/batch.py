@@ -1,7 +1,7 @@
 """Integration of many trajectories of one model by a Runge-Kutta kernel that reads the pair averages from a table.
 
-Trajectories run in chunks without the GIL (`runge_kutta.py`), so a caller may stop between chunks and use threads. A
-trajectory that leaves the table is run again with a larger table, or finally with the direct rule.
+Trajectories run in chunks without the GIL (`runge_kutta.py`), each chunk on one thread. A trajectory that leaves the
+table is run again with a larger table, or finally with the direct rule.
 
 | symbol | name | shape | unit or scale |
 |---|---|---|---|
@@ -11,6 +11,7 @@ trajectory that leaves the table is run again with a larger table, or finally wi
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -59,6 +60,8 @@ class BatchIntegrator:
         Relative and absolute tolerance.
     most_direct_steps : int
         Steps, rejected ones included, after which a trajectory without a table is given up.
+    threads : int
+        Number of threads that share the starts; results do not depend on it.
 
     Attributes
     ----------
@@ -74,12 +77,19 @@ class BatchIntegrator:
     """
 
     def __init__(
-        self, flow: Flow, *, rtol: float = 1e-9, atol: float = 1e-11, most_direct_steps: int = _MAX_STEPS
+        self,
+        flow: Flow,
+        *,
+        rtol: float = 1e-9,
+        atol: float = 1e-11,
+        most_direct_steps: int = _MAX_STEPS,
+        threads: int = 1,
     ) -> None:
         check_pair_averages(flow.model)
         if not flow.has_pair_averages:
             raise InputError("gradient_variance_of: must be None where many trajectories are integrated at once")
         self.flow, self.rtol, self.atol, self._most_direct_steps = flow, rtol, atol, most_direct_steps
+        self._threads = threads
         self.table = no_table()
         self.given_up = np.empty(0, dtype=np.int64)
         self._slope = float(np.sqrt((flow.atoms.values**2).sum(axis=1).max()))
@@ -175,18 +185,33 @@ class BatchIntegrator:
         goal: tuple[FloatArray, float],
         outcome: FloatArray,
     ) -> IntArray:
-        """Integrate the pending starts, chunk by chunk; return those that left the table."""
+        """Integrate the pending starts, in chunks; return those that left the table."""
         equation, (rtol, atol) = self._equation(table), (self.rtol, self.atol)
         if len(times) > MOST_LANDINGS:
             rtol, atol = step_tolerances(rtol, atol)
         most_steps = _MAX_STEPS if len(table.values) > 0 else self._most_direct_steps
-        left = [np.empty(0, dtype=np.int64)]
-        for first in range(0, len(pending), _CHUNK):
-            chunk = pending[first : first + _CHUNK]
-            status = np.empty(len(chunk), dtype=np.int64)
+        status = np.empty(len(pending), dtype=np.int64)
+
+        def run(first: int) -> None:
+            part = slice(first, first + _CHUNK)
+            chunk = pending[part]
             values = np.full((len(chunk), *outcome.shape[1:]), np.nan)
-            integrate_chunk(equation, states[chunk], times, rtol, atol, values, status, *goal, most_steps)
+            integrate_chunk(equation, states[chunk], times, rtol, atol, values, status[part], *goal, most_steps)
             outcome[chunk] = values
-            left.append(chunk[status == LEFT_TABLE])
-            self.given_up = np.append(self.given_up, chunk[status == GIVEN_UP])
-        return np.concatenate(left)
+
+        firsts = range(0, len(pending), _CHUNK)
+        if self._threads == 1 or len(firsts) == 1:
+            for first in firsts:
+                run(first)
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                tasks = [pool.submit(run, first) for first in firsts]
+                try:
+                    for task in tasks:
+                        task.result()
+                except BaseException:  # an interrupt waits for the chunks that have begun, and no others
+                    pool.shutdown(cancel_futures=True)
+                    raise
+        self.given_up = np.append(self.given_up, pending[status == GIVEN_UP])
+        left: IntArray = pending[status == LEFT_TABLE]
+        return left

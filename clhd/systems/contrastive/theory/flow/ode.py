@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 from clhd.core.arrays import FloatArray
-from clhd.core.checks import parse_number, parse_times
+from clhd.core.checks import parse_number, parse_threads, parse_times
 from clhd.core.lazy import integrate, xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import DIVERGENCE_LIMIT, ContrastiveModel, check_model
@@ -54,6 +54,7 @@ def integrate_ode(
     rtol: float = 1e-9,
     atol: float = 1e-11,
     gradient_variance_of: ContrastiveModel | None = None,
+    threads: int | None = None,
 ) -> xr.Dataset:
     """Integrate the limiting ODE from time 0.
 
@@ -71,6 +72,8 @@ def integrate_ode(
         Relative and absolute tolerance.
     gradient_variance_of : ContrastiveModel, optional
         Diagnostic: takes the gradient variance D from this model, to separate its effect from the drift's.
+    threads : int, optional
+        Number of threads that share the starts, by default one per core; results do not depend on it.
 
     Returns
     -------
@@ -100,6 +103,7 @@ def integrate_ode(
         If an argument has the wrong shape or range, or the model has an L1 penalty.
     """
     check_model(model)
+    workers = parse_threads(threads)
     if model.units > 1:
         if gradient_variance_of is not None:
             raise InputError("gradient_variance_of: must be None with several units")
@@ -113,7 +117,8 @@ def integrate_ode(
         from clhd.systems.contrastive.theory.flow.batch import BatchIntegrator  # noqa: PLC0415 (it imports scipy)
 
         # A trajectory that it gives up is integrated anew, with the implicit method.
-        integrator = BatchIntegrator(flow, rtol=rtol, atol=atol, most_direct_steps=_EXPLICIT_CALLS // _CALLS_PER_STEP)
+        steps = _EXPLICIT_CALLS // _CALLS_PER_STEP
+        integrator = BatchIntegrator(flow, rtol=rtol, atol=atol, most_direct_steps=steps, threads=workers)
         outcome, pending = integrator.integrate(states, times), integrator.given_up
         outcome[pending] = np.nan
     else:

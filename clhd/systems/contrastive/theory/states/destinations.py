@@ -43,6 +43,8 @@ class Destinations:
     time : float, optional
         Length of the trajectories, in steps per dimension; by default 2000 or more, see `slowness`. A start that has
         not settled by then lies on a separatrix or very close to one, if no rate is far below the learning rate.
+    threads : int
+        Number of threads that share the starts.
 
     Attributes
     ----------
@@ -57,7 +59,7 @@ class Destinations:
         If the model has an L1 penalty, or its loss does not factorise over the samples (infonce).
     """
 
-    def __init__(self, model: ContrastiveModel, time: float | None = None) -> None:
+    def __init__(self, model: ContrastiveModel, time: float | None = None, threads: int = 1) -> None:
         from clhd.systems.contrastive.theory.flow.batch import BatchIntegrator  # noqa: PLC0415 (it imports scipy)
 
         check_pair_averages(model)
@@ -65,7 +67,7 @@ class Destinations:
         self.states = expand_images(model, find_fixed_points(model))
         self.targets = np.column_stack([self.states.overlap.values, self.states.squared_norm.values])
         self._signs = np.column_stack([signs := sign_symmetries(model), np.ones(len(signs))])
-        self._integrator = BatchIntegrator(Flow(model))
+        self._integrator = BatchIntegrator(Flow(model), threads=threads)
         self._times = np.array([_TIME * slowness(model) if time is None else time])
 
     def assign(self, starts: FloatArray) -> IntArray:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clhd.core.arrays import FloatArray
-from clhd.core.checks import parse_number, parse_vector
+from clhd.core.checks import parse_number, parse_threads, parse_vector
 from clhd.core.lazy import xr
 from clhd.errors import InputError
 from clhd.systems.contrastive.model.contrastive import ContrastiveModel, check_model
@@ -37,6 +37,7 @@ def attraction_region(
     cosine_similarity_2: Sequence[float] | FloatArray,
     squared_norm: float = 1.0,
     time: float | None = None,
+    threads: int | None = None,
 ) -> xr.Dataset:
     """Map initial cosine similarities of two features to the fixed points that they flow into.
 
@@ -51,6 +52,8 @@ def attraction_region(
     time : float, optional
         Longest integration of a start, in steps per dimension; it ends when the start has arrived. By default 2000, or
         600 / learning_rate if that is more.
+    threads : int, optional
+        Number of threads that share the starts, by default one per core; results do not depend on it.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def attraction_region(
     second = _parse_similarities("cosine_similarity_2", cosine_similarity_2)
     norm = parse_norm(model, squared_norm, may_be_zero=False)
     end = None if time is None else parse_number("time", time, above=0)
-    destinations = Destinations(model, end)
+    destinations = Destinations(model, end, parse_threads(threads))
 
     grid = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1)
     exists = np.sum(grid**2, axis=-1) <= 1

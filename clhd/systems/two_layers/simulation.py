@@ -43,6 +43,11 @@ def average_by_location(match: FloatArray, chosen: BoolArray) -> FloatArray:
         return np.asarray(np.where(chosen, match, 0.0).sum(1) / chosen.sum(1))
 
 
+def average_known(values: FloatArray) -> float:
+    """Return the mean of the values that are not NaN; NaN if all are: no token is used, or all are, or runs diverge."""
+    return float("nan") if np.isnan(values).all() else float(np.nanmean(values))
+
+
 def measure_rank(first: FloatArray) -> float:
     """Return (sum s^2)^2 / sum s^4 over the singular values s of W1_k, averaged over locations.
 
@@ -93,8 +98,8 @@ def train(values: SimpleNamespace, time: FloatArray, random: np.random.Generator
         match = measure_match(first, is_linear)
         by_location = average_by_location(match, used)
         found["chi_plus_location"].append(by_location)
-        found["chi_plus"].append(np.nanmean(by_location))
-        found["chi_minus"].append(np.nanmean(average_by_location(match, ~used)))
+        found["chi_plus"].append(average_known(by_location))
+        found["chi_minus"].append(average_known(average_by_location(match, ~used)))
         found["covered"].append((match[used] > COVERED).mean())
         found["rank"].append(measure_rank(first))
         found["loss"].append(evaluate(first, second, held_out, not is_linear, norm, values.temperature)[0])

@@ -79,6 +79,14 @@ def test_a_run_does_not_depend_on_the_times_at_which_it_is_looked_at():
         assert few[name][-1] == many[name][-1]
 
 
+def test_what_is_not_there_is_nan_without_a_warning():
+    everything_used = run([0], tokens=20, pattern_count=1000)
+    assert np.isnan(everything_used["chi_minus"][0])
+    assert everything_used["chi_plus"][0] > 0
+    diverged = run([20], learning_rate=1e50, weight_decay=10.0)
+    assert np.isnan([diverged["chi_plus"][0], diverged["chi_minus"][0]]).all()
+
+
 def test_planted_data_have_an_order_and_patterns_have_none():
     assert np.isnan(run([25])["order_correlation"])
     planted = run([600], token_law="planted", batch_norm="none")

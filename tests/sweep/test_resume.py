@@ -21,7 +21,7 @@ from clhd.sweep.results.state import State, find_states
 from clhd.sweep.results.summary import write_summary
 from clhd.sweep.run.run_stage import set_aside
 from clhd.sweep.run_experiment import run_experiment
-from clhd.sweep.spec.experiment import parse_experiment
+from clhd.sweep.spec.experiment import Experiment, parse_experiment
 from clhd.sweep.store.lock import hold_lock
 from clhd.sweep.store.store import Store
 from tests.sweep.conftest import Killed, MakeExperiment, killed_at
@@ -326,20 +326,37 @@ def test_a_store_of_another_version_is_refused(
         simulate(toy(), results, client)
 
 
-@pytest.mark.parametrize(("axis", "is_refused"), [("slope", True), ("weight", False)])
-def test_another_default_is_refused_where_the_experiment_leaves_the_parameter_out(
-    toy: MakeExperiment, results: Path, client: Client, monkeypatch: pytest.MonkeyPatch, axis: str, is_refused: bool
+@pytest.mark.parametrize(
+    ("weights", "more", "is_refused"),
+    [
+        (None, None, True),
+        ([2, 3], [2, 3, 4], False),
+        ([1, 2], [1, 2, 3], True),  # the old default: the point was one without a weight
+        ([2, 5], [2, 3, 5], True),  # the new one: the point would be one without a weight
+        ([2, 3], [2, 3, 5], True),
+    ],
+)
+def test_another_default_is_refused_where_a_point_has_had_or_would_have_the_default(
+    toy: MakeExperiment,
+    results: Path,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    weights: list[int] | None,
+    more: list[int] | None,
+    is_refused: bool,
 ) -> None:
-    axes = {axis: [1, 2], "size": [4]}
-    simulate(toy(axes=axes, constants={} if is_refused else {"slope": 3}), results, client)
-    other = {**ToySystem.parameters, "slope": replace(ToySystem.parameters["slope"], default=3.0)}
-    other["weight"] = replace(other["weight"], default=5.0)
+    def ask(values: list[int] | None, sizes: list[int]) -> Experiment:
+        axes = {"slope": [0, 1]} if values is None else {"slope": [0, 1], "weight": values}
+        return toy(axes={**axes, "size": sizes})
+
+    simulate(ask(weights, [4]), results, client)
+    other = {**ToySystem.parameters, "weight": replace(ToySystem.parameters["weight"], default=5.0)}
     monkeypatch.setattr(ToySystem, "parameters", other)
     if not is_refused:
-        assert simulate(toy(axes={**axes, "weight": [1, 2, 3]}, constants={"slope": 3}), results, client).computed == 4
+        assert simulate(ask(more, [4]), results, client).computed == 2 * 4
         return
     with pytest.raises(ClhdError, match=r"when the default of weight was 1\.0, and now it is 5\.0; .*--fresh"):
-        simulate(toy(axes={**axes, "size": [4, 5]}), results, client)
+        simulate(ask(more, [4, 5]), results, client)
 
 
 def test_another_output_is_refused_with_the_names_of_the_old_ones(

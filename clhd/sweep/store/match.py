@@ -82,7 +82,7 @@ def check_changes(store: Store, requested: Stage) -> Stage:
         lost = f"{format_count(count, 'run')} that diverged or did not converge"
         raise _refuse_changes(store.path, times, requested, f", by which {lost} may have a result")
     if requested.given is None:
-        _check_declared(store, stored)
+        _check_declared(store, stored, requested)
     check_stage(store.files, store.layout, stored)
     return stored
 
@@ -101,24 +101,26 @@ def check_source(store: Store, experiment: Experiment) -> None:
         raise ChangedError(f"{store.path}: was computed before {experiment.reference.file} changed; {FRESH}")
 
 
-def _check_declared(store: Store, stage: Stage) -> None:
+def _check_declared(store: Store, stage: Stage, requested: Stage) -> None:
     """Raise ChangedError if the system, of the same version, now declares other outputs or other defaults.
 
-    A point leaves out what is at its default, so after a change of the default it would be another point.
+    A point leaves out what is at its default, so after a change of the default it would be another point. A default may
+    change if all points give the parameter other values than the old default and the new one.
     """
     old, new = (", ".join(names) for names in (store.layout.outputs, stage.stored.variables))
     if old != new:
         raise ChangedError(f"{store.path}: was computed with the outputs {old}; the system now has {new}; {FRESH}")
-    experiment = stage.experiment
-    given = {*experiment.constants, *(name for axis in experiment.axes for name in axis.parameters)}
     known = {} if store.layout.declaration is None else store.layout.declaration.parameters
     for name, parameter in stage.system.parameters.items():
         depends = parameter.in_simulation if stage.is_simulation else parameter.in_theory
-        if not depends or name not in known.keys() - given:
+        if not depends or name not in known:
             continue
-        before = known[name].default
-        after = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
-        if before != after:
+        held, after = known[name].default, parameter.default
+        before = tuple(held) if isinstance(held, list) else held
+        if before == after:
+            continue
+        given = [value for one in (stage, requested) for value in _list_given(one, name, before)]
+        if before in given or after in given:
             raise ChangedError(
                 f"{store.path}: was computed when the default of {name} was {before!r}, and now it is {after!r}; "
                 f"set it back, or {FRESH}"
@@ -202,6 +204,15 @@ def _list_values(stage: Stage) -> dict[str, list[Value]]:
     for axis in stage.grid.axes:
         values |= {name: [value[k] for value in axis.values] for k, name in enumerate(axis.parameters)}
     return values
+
+
+def _list_given(stage: Stage, name: str, default: Value | None) -> list[Value | None]:
+    """Return the values of a parameter and its components; the default too if the parameter itself is left out."""
+    found = _list_values(stage)
+    left_out = [] if name in found else [default]
+    return left_out + [
+        value for key, values in found.items() if name in (key, key.rpartition("_")[0]) for value in values
+    ]
 
 
 def _list_dims(stage: Stage) -> dict[str, tuple[str, ...]]:

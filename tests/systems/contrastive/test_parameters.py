@@ -37,9 +37,9 @@ IGNORED = {
 }
 
 
-def make_models(base: str, name: str) -> list[clhd.ContrastiveModel]:
+def make_models(base: str, name: str, features: int = 1) -> list[clhd.ContrastiveModel]:
     """Two models that differ in one parameter, but not in the shape of their results; none if it has that value."""
-    values = {"latents": ONE, "weight_decay": 0.5, **BASES[base], **NEEDS.get(name, {})}
+    values = {"latents": ONE * features, "weight_decay": 0.5, **BASES[base], **NEEDS.get(name, {})}
     if name == "constraint":
         values["weight_decay"] = 0.0  # the sphere has none
     if name in FIRST_VALUES:
@@ -56,7 +56,8 @@ def make_start(model: clhd.ContrastiveModel) -> Any:
 
 
 def make_points(base: str, name: str, engine: str) -> list[Point]:
-    models = make_models(base, name)
+    # Two units have two features, so that test_frame_chain.py needs the same kernels.
+    models = make_models(base, name, features=2 if base == "two units" else 1)
     return [Point(model=model, dimension=24, overlap=make_start(model), engine=engine) for model in models]
 
 

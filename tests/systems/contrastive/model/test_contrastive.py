@@ -229,7 +229,7 @@ NEEDS = {
     "batch": {"loss": "covariance"},
     "centred": {"loss": "covariance"},
     "units": {"loss": "covariance"},
-    "decorrelation": {"loss": "covariance", "units": 3},
+    "decorrelation": {"loss": "covariance", "units": 2},
 }
 
 

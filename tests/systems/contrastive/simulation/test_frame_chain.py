@@ -369,7 +369,7 @@ def test_divergence_of_one_unit_is_recorded():
 
 def test_weights_that_overflow_within_one_call_are_a_silent_divergence():
     noise = {"base_noise_variance": 1, "augmentation_noise_variance": 0.3, "noise_correlation": -1}
-    explosive = two_units(activation="linear", learning_rate=2, weight_decay=0, batch=3, decorrelation=0.3, **noise)
+    explosive = two_units(activation="linear", learning_rate=2, weight_decay=0, decorrelation=0.3, **noise)
     run = clhd.simulate_sgd(explosive, dimension=5, overlap=TWO, time=[0.4, 2], replicas=40_000, seed=4)
     assert run.diverged.mean() > 0.9
 
